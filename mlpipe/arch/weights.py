@@ -1,0 +1,97 @@
+"""Save and load a network's numbers without pickle, with a report of what matched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mlpipe import files
+from mlpipe.errors import DataError, listing, problem
+
+
+@dataclass(frozen=True)
+class Match:
+    """What of a file of weights went where.
+
+    Attributes:
+        loaded: Names that were loaded.
+        missing: Names of the network that the file does not have.
+        unexpected: Names of the file that the network does not have.
+        misshapen: Names whose shapes differ.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """The report in one sentence."""
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        for word, names in (
+            ("missing", self.missing),
+            ("unused", self.unexpected),
+            ("of another shape", self.misshapen),
+        ):
+            if names:
+                parts.append(f"{len(names)} {word} ({listing(names, most=4)})")
+        return ", ".join(parts)
+
+
+def save(state: Mapping[str, Tensor], path: Path) -> str:
+    """Durably write tensors as safetensors; equal weights are equal bytes (no time, path or version inside).
+
+    Returns:
+        The hash of the file.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
+    with files.durable(path) as temporary:
+        save_file(plain, temporary)
+    return files.digest_file(path)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file, or of a torch file read without unpickling anything but tensors.
+
+    Raises:
+        DataError: When the file is missing, damaged, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise DataError(problem("arch.weights", "there is no such file", got=str(path), fix="name an existing file"))
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200]
+        fix = "use a .safetensors file, or a torch file that holds tensors only"
+        raise DataError(problem("arch.weights", f"cannot be read ({reason})", got=str(path), fix=fix)) from error
+    for key in ("state_dict", "model", "state_dict_ema"):
+        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
+            stored = stored[key]
+    tensors = (
+        {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
+        if isinstance(stored, dict)
+        else {}
+    )
+    if not tensors:
+        raise DataError(problem("arch.weights", "holds no tensors", got=str(path), fix="name a file of weights"))
+    return tensors
+
+
+def load(network: nn.Module, state: Mapping[str, Tensor]) -> Match:
+    """Load what fits by name and shape, and say what did not."""
+    own = network.state_dict()
+    fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    network.load_state_dict(fitting, strict=False)
+    return Match(
+        loaded=tuple(fitting),
+        missing=tuple(name for name in own if name not in state),
+        unexpected=tuple(name for name in state if name not in own),
+        misshapen=tuple(name for name in state if name in own and own[name].shape != state[name].shape),
+    )

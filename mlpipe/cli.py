@@ -1,0 +1,249 @@
+"""`mml MODE [group=option] [key=value] ...`: argv to a configuration, a scheduler and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlpipe.errors import INPUT_IS_WRONG, INTERRUPTED_TWICE, STEP_FAILED, ConfigError, MlpipeError
+
+_FLAGS = {
+    "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
+    "--json": "json", "--dry-run": "dry_run",
+}  # fmt: skip
+
+
+@dataclass
+class Call:
+    """What the command line says."""
+
+    mode: str = ""
+    overrides: list[str] = field(default_factory=list)
+    flags: set[str] = field(default_factory=set)
+    cfg: str = ""
+    config_dirs: list[Path] = field(default_factory=list)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Returns:
+        0 done, 1 a step failed, 2 the input is wrong, 75 stopped and resumable, 130 interrupted twice.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments == ["--version"]:
+        from mlpipe import __version__
+
+        print(f"mlpipe {__version__}")
+        return 0
+    try:
+        return _run(_parse(arguments))
+    except MlpipeError as error:
+        for sentence in str(error).splitlines():
+            print(sentence, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED_TWICE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _parse(arguments: list[str]) -> Call:
+    from mlpipe.errors import did_you_mean, problem
+
+    call, found = Call(), []
+    rest = iter(arguments)
+    for text in rest:
+        name, equals, value = text.partition("=")
+        if text in _FLAGS:
+            call.flags.add(_FLAGS[text])
+        elif name in ("--cfg", "-c"):
+            call.cfg = value if equals else next(rest, "")
+        elif name in ("--config-dir", "-cd"):
+            call.config_dirs.append(Path(value if equals else next(rest, "")).absolute())
+        elif text.startswith("-") and not text[1:].replace(".", "").isdigit():
+            fix = did_you_mean(text, [*_FLAGS, "--cfg", "--config-dir"], otherwise="see mml --help")
+            found.append(problem(text, "unknown option", fix=fix))
+        elif not call.mode and "=" not in text:
+            call.mode = text
+        else:
+            call.overrides.append(text)
+    found += [
+        problem("--config-dir", "there is no such folder", got=str(path), fix="name an existing folder")
+        for path in call.config_dirs
+        if not path.is_dir()
+    ]
+    if call.cfg not in ("", "job"):
+        found.append(problem("--cfg", "shows the configuration of the job", got=call.cfg, fix="write --cfg job"))
+    if found:
+        raise ConfigError(found)
+    return call
+
+
+def _run(call: Call) -> int:
+    if "version" in call.flags:
+        return main(["--version"])
+    if "help" in call.flags or not (call.mode or call.overrides):
+        print(_help(call.mode))
+        return 0 if "help" in call.flags else INPUT_IS_WRONG
+    _require_mode(call)
+    from mlpipe.modes import launch
+
+    _set_up_logging("json" in call.flags)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    if "multirun" in call.flags:
+        return _sweep(call)
+    prepared = launch.prepare(call.mode, call.overrides, call.config_dirs)
+    return _one(call, prepared)
+
+
+def _one(call: Call, prepared: object) -> int:
+    import logging
+
+    from mlpipe.config import snapshot
+    from mlpipe.modes import launch
+
+    assert isinstance(prepared, launch.Prepared)
+    if call.cfg:
+        print(snapshot.text(prepared.run_config.tree), end="")
+        return 0
+    for note in prepared.notes:
+        logging.getLogger("mlpipe").info(note)
+    facts: dict[str, object]
+    if "dry_run" in call.flags:
+        facts = {"mode": call.mode, "steps": launch.planned(prepared)}
+        if "json" not in call.flags:
+            print("\n".join(str(step) for step in facts["steps"]))  # type: ignore[attr-defined]
+    else:
+        try:
+            facts = launch.execute(prepared)
+        except MlpipeError as error:
+            if error.exit_code == 75:
+                error.args = (f"{error}; to go on: mml {call.mode} continue=latest{_project_words(call)}",)
+            raise
+    if "json" in call.flags:
+        print(_json(facts))
+    return 0
+
+
+def _sweep(call: Call) -> int:
+    """Every combination of comma-separated values, all checked before the first one runs; a failed one is reported."""
+    import logging
+
+    from mlpipe.config.overrides import expand
+    from mlpipe.modes import launch
+
+    jobs, prepared, found = expand(call.overrides), [], []
+    for job in jobs:
+        try:
+            prepared.append(launch.prepare(call.mode, job, call.config_dirs))
+        except ConfigError as error:
+            found += list(error.problems)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    log, worst = logging.getLogger("mlpipe"), 0
+    for number, (job, one) in enumerate(zip(jobs, prepared, strict=True), start=1):
+        log.info(f"job {number}/{len(jobs)}: {' '.join(job)}")
+        try:
+            code = _one(call, one)
+        except MlpipeError as error:
+            if error.exit_code == 75:
+                raise
+            log.error(f"job {number}/{len(jobs)} failed: {error}")
+            code = error.exit_code
+        worst = max(worst, code)
+    return worst
+
+
+def _project_words(call: Call) -> str:
+    words = [text for text in call.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
+    return "".join(f" {word}" for word in words)
+
+
+def _require_mode(call: Call) -> None:
+    from mlpipe.config import catalog, rules
+    from mlpipe.errors import did_you_mean, listing, problem
+
+    modes = sorted({*catalog.options("mode"), *(m for path in call.config_dirs for m in _modes_in(path))})
+    if call.mode in modes:
+        return
+    if call.mode in rules.LATER_MODES:
+        raise ConfigError(rules.later(f"mml {call.mode}"))
+    if not call.mode:
+        raise ConfigError(problem("mode", "the first word is the mode", fix=f"one of {listing(modes, most=20)}"))
+    fix = did_you_mean(call.mode, modes, otherwise=f"modes: {listing(modes, most=20)}")
+    raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=fix))
+
+
+def _modes_in(folder: Path) -> list[str]:
+    return [file.stem for file in (folder / "mode").glob("*.yaml")]
+
+
+def _help(mode: str) -> str:
+    from mlpipe.config import catalog
+
+    if mode in catalog.options("mode"):
+        return f"mml {mode} [group=option] [key=value] ...\n\n{catalog.option_text('mode', mode).rstrip()}"
+    lines = ["mml MODE [group=option] [key=value] ...", "", "modes (mml MODE --help shows a mode's keys):"]
+    lines += [f"  {name:9} {catalog.purpose('mode', name)}" for name in catalog.options("mode")]
+    lines += ["", "groups and their options:"]
+    for group in catalog.groups():
+        if group != "mode":
+            lines.append(f"  {group:15} {', '.join(catalog.options(group))}")
+    lines += [
+        "",
+        "arch=NAME also takes every timm name; task=NAME also takes a task created earlier.",
+        "-m runs every combination of comma-separated values: mml train arch=resnet18,resnet50 -m",
+        "--cfg job shows the configuration, --dry-run the plan, --json prints results as JSON, --config-dir DIR adds",
+        "a folder of configuration files, --version prints the version.",
+    ]
+    return "\n".join(lines)
+
+
+def _set_up_logging(json: bool) -> None:
+    """Plain lines on standard output (standard error with --json); the log file gets everything."""
+    import logging
+
+    logger = logging.getLogger("mlpipe")
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    handler = logging.StreamHandler(sys.stderr if json else sys.stdout)
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").propagate = False
+
+
+def _json(facts: object) -> str:
+    import json
+
+    return json.dumps(facts, indent=1, default=str)
+
+
+def _unexpected(error: Exception) -> int:
+    """An error of ours: one sentence here, the traceback where the log goes."""
+    import errno
+    import traceback
+
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        print("the disk is full; free space, then continue the run with continue=latest", file=sys.stderr)
+        return 75
+    if "MML_DEBUG" in os.environ:
+        traceback.print_exc()
+    first = (str(error).splitlines() or [""])[0]
+    hint = "the run's log.txt has the traceback; MML_DEBUG=1 prints it here"
+    print(f"unexpected {type(error).__name__}: {first}; {hint}", file=sys.stderr)
+    return STEP_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""From a resolved tree of plain data to a frozen `RunConfig`, listing everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlpipe.config import components, rules, signatures
+from mlpipe.config.components import Component
+from mlpipe.config.schema import Augmentations, Metrics, Recipe, RunConfig, Sys
+from mlpipe.errors import ConfigError, problem
+
+MOST_THREADS = 8
+
+
+def assemble(tree: dict[str, Any]) -> RunConfig:
+    """Check a resolved configuration and freeze it.
+
+    Args:
+        tree: Plain data with every section of `conf/config.yaml`, plus `mode_name` and `resume`.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+    """
+    tree["sys"] = _resolved_sys(tree.get("sys"))
+    found: list[str] = []
+    trust = tuple(str(item) for item in tree.get("trust") or ())
+
+    def component(section: str) -> Component | None:
+        part, wrong = components.check(section, section, tree.get(section), trust=trust)
+        found.extend(wrong)
+        return part
+
+    parts = {
+        name: component(name)
+        for name in ("task", "split", "arch", "loss", "optimizer", "lr_scheduler", "preprocessing", "sampling")
+    }
+    scheduler = _scheduler(tree["mode"], found, trust)
+    cpu = _pipeline(tree.get("augmentations"), found, trust)
+    callbacks = _callbacks(tree.get("callbacks"), found, trust)
+    found += _section_problems("metrics", tree.get("metrics"), Metrics)
+    found += _section_problems("sys", tree.get("sys"), Sys)
+    found += _trainer_problems(tree.get("trainer"))
+    normalization = (tree.get("augmentations") or {}).get("normalization")
+    if normalization not in ("model", "unit"):
+        found.append(problem("augmentations.normalization", "must be one of model, unit", got=normalization))
+    if not any(sentence.startswith("mode") for sentence in found):
+        found += rules.broken(tree)
+    if found or scheduler is None:
+        raise ConfigError(list(dict.fromkeys(found)))
+    recipe = Recipe(
+        **{key: part for key, part in parts.items() if key not in ("task", "split") and part is not None},  # type: ignore[arg-type]
+        metrics=Metrics(**tree["metrics"]),
+        augmentations=Augmentations(normalization, tuple(cpu)),
+        callbacks=callbacks,
+        trainer=tree["trainer"],
+        seed=tree["seed"],
+        threads=tree["sys"]["threads"],
+    )
+    task, split = parts["task"], parts["split"]
+    assert task is not None and split is not None
+    return RunConfig(
+        mode=tree["mode_name"],
+        scheduler=scheduler,
+        task=task,
+        split=split,
+        recipe=recipe,
+        sys=Sys(**tree["sys"]),
+        seed=tree["seed"],
+        proj=tree["proj"],
+        out_dir=Path(tree["out_dir"]).expanduser(),
+        data_dir=Path(tree["data_dir"]).expanduser(),
+        task_list=tuple(tree["task_list"] or ()),
+        resume=tree.get("resume"),
+        tree=tree,
+    )
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _resolved_sys(section: Any) -> Any:
+    """`threads: auto` becomes a number here, so that snapshots and records hold the number that was used."""
+    if isinstance(section, dict) and section.get("threads") == "auto":
+        return {**section, "threads": min(cores(), MOST_THREADS)}
+    return section
+
+
+def _scheduler(mode: Mapping[str, Any], found: list[str], trust: tuple[str, ...]) -> Component | None:
+    node = mode.get("scheduler")
+    target = node.get("_target_") if isinstance(node, dict) else None
+    keys = {key: value for key, value in mode.items() if key != "scheduler"}
+    part, wrong = components.check("mode", "mode", {"_target_": target, **keys}, trust=trust)
+    found.extend(wrong)
+    return part
+
+
+def _pipeline(section: Any, found: list[str], trust: tuple[str, ...]) -> list[Component]:
+    cpu = (section or {}).get("cpu") or {}
+    steps = cpu.get("pipeline") if isinstance(cpu, dict) else None
+    if not isinstance(steps, list):
+        found.append(problem("augmentations.cpu.pipeline", "must be a list of steps", got=steps, fix="use [] for none"))
+        return []
+    built = []
+    for index, node in enumerate(steps):
+        part, wrong = components.check(f"augmentations.cpu.pipeline[{index}]", "augmentations", node, trust=trust)
+        found.extend(wrong)
+        if part is not None:
+            built.append(part)
+    return built
+
+
+def _callbacks(section: Any, found: list[str], trust: tuple[str, ...]) -> dict[str, Component]:
+    built = {}
+    for name, node in (section or {}).items():
+        part, wrong = components.check(f"callbacks.{name}", "callbacks", node, trust=trust)
+        found.extend(wrong)
+        if part is not None:
+            built[name] = part
+    return built
+
+
+def _section_problems(name: str, section: Any, schema: type) -> list[str]:
+    if not isinstance(section, dict):
+        return [problem(name, "must be a mapping", got=section)]
+    signature = signatures.read(f"{schema.__module__}.{schema.__qualname__}")
+    assert signature is not None
+    return signature.problems(name, section)
+
+
+def _trainer_problems(section: Any) -> list[str]:
+    if not isinstance(section, dict):
+        return [problem("trainer", "must be a mapping", got=section)]
+    signature = signatures.read("pytorch_lightning.trainer.trainer.Trainer")
+    assert signature is not None
+    found = signature.problems("trainer", section)
+    epochs = section.get("max_epochs")
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        found.append(problem("trainer.max_epochs", "must be a whole number >= 1", got=epochs))
+    return found

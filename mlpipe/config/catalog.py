@@ -1,0 +1,40 @@
+"""Which groups and options there are, read from the conf folder's names and first lines; imports nothing heavy."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+ALIASES = {"cbs": "callbacks"}
+
+
+@functools.cache
+def conf_dir() -> Path:
+    """The folder of configuration files: inside the package in a wheel, at the top of the repository otherwise."""
+    package = Path(__file__).parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def groups(extra: tuple[Path, ...] = ()) -> list[str]:
+    """The names of the config groups."""
+    found = {entry.name for root in (conf_dir(), *extra) for entry in root.iterdir() if entry.is_dir()}
+    return sorted(found)
+
+
+def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
+    """The options of one group."""
+    return sorted({file.stem for root in (conf_dir(), *extra) for file in (root / group).glob("*.yaml")})
+
+
+def purpose(group: str, option: str) -> str:
+    """What an option is for: the first comment line of its file that says so."""
+    for line in option_text(group, option).splitlines():
+        if line.startswith("#") and not line.startswith("# @"):
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def option_text(group: str, option: str) -> str:
+    """The text of an option's file, comments included."""
+    return (conf_dir() / group / f"{option}.yaml").read_text("utf-8")

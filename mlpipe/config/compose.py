@@ -1,0 +1,195 @@
+"""From command-line overrides to a checked `RunConfig`: every mistake is found before anything is read or written.
+
+Hydra stops at the first bad override. Here each one is checked against the groups, the composed keys and the
+components' signatures, bad ones are set aside with a sentence, and composing goes on without them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mlpipe.config import catalog, rules, signatures
+from mlpipe.config.assemble import assemble
+from mlpipe.config.overrides import Change, parse
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What composing must know of the world, given as plain values.
+
+    Attributes:
+        architectures: Gives the names of all networks that `arch=NAME` accepts besides the group's options.
+        tasks: The names of tasks created earlier.
+        out_dir: The results folder where the configuration names none.
+        data_dir: The data folder where the configuration names none.
+        extra_dirs: Further folders of configuration files.
+    """
+
+    architectures: Callable[[], Sequence[str]]
+    tasks: tuple[str, ...] = ()
+    out_dir: Path = Path("results")
+    data_dir: Path = Path("mlpipe_data")
+    extra_dirs: tuple[Path, ...] = ()
+
+
+def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
+    """The checked configuration of one run.
+
+    Args:
+        mode: The mode's name.
+        texts: Overrides in Hydra's grammar, without the mode.
+        facts: What must be known of tasks and networks.
+
+    Raises:
+        ConfigError: With a sentence for every problem of every override and section.
+    """
+    changes, found = parse(texts)
+    groups = catalog.groups(facts.extra_dirs)
+    choices, values = [f"mode={mode}"], []
+    for change in changes:
+        if change.key.split(".")[0] in rules.LATER_KEYS:
+            found += [] if change.value in (None, False, "none") else [rules.later(change.key)]
+        elif change.key in groups:
+            texts_, wrong = _choice(change, facts)
+            choices += texts_
+            found += wrong
+        else:
+            values.append(change)
+    with initialize_config_dir(str(catalog.conf_dir()), version_base="1.3"):
+        search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in facts.extra_dirs)}]"]
+        choices = (search if facts.extra_dirs else []) + choices
+        composed, wrong = _with_values(choices, values)
+    found += wrong
+    tree = _resolved(composed, mode, changes, facts, found)
+    try:
+        run_config = assemble(tree)
+    except ConfigError as error:
+        raise ConfigError(list(dict.fromkeys([*found, *error.problems]))) from None
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    return run_config
+
+
+def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
+    """The Hydra overrides that a group's choice means, and what is wrong with it."""
+    group = change.key
+    known = catalog.options(group, facts.extra_dirs)
+    if group == "mode":
+        return [], [problem("mode", "is the first word of the command", fix=f"write mml {change.value} ...")]
+    names = change.value if isinstance(change.value, list) else [change.value]
+    unknown = [str(name) for name in names if str(name) not in known]
+    if not unknown:
+        return [change.text.lstrip("+")], []
+    name = unknown[0]
+    if group == "task" and name in facts.tasks:
+        return ["task=created", f"task.name='{name}'"], []
+    if group == "arch":
+        networks = facts.architectures()
+        if name in networks:
+            return ["arch=timm", f"arch.name='{name}'"], []
+        fix = did_you_mean(name, [*known, *networks], otherwise="use the name of a timm network or an option of arch")
+        return [], [problem("arch", "unknown network", got=name, fix=fix)]
+    options = [*known, *(facts.tasks if group == "task" else ())]
+    fix = did_you_mean(name, options, otherwise=f"options: {listing(options, most=20)}")
+    return [], [problem(group, "unknown option", got=name, fix=fix)]
+
+
+def _with_values(choices: list[str], values: list[Change]) -> tuple[DictConfig, list[str]]:
+    """Compose with all values; where Hydra refuses, find which ones are at fault and go on without them."""
+    try:
+        return hydra_compose("config", [*choices, *(change.text for change in values)]), []
+    except (HydraException, OmegaConfBaseException):
+        pass
+    try:
+        base = hydra_compose("config", choices)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(
+            problem("configuration", _first_line(error), fix="check the options of the groups")
+        ) from error
+    good, found = [], []
+    for change in values:
+        text, wrong = _placed(change, base)
+        if wrong:
+            found.append(wrong)
+            continue
+        try:
+            hydra_compose("config", [*choices, *good, text])
+            good.append(text)
+        except (HydraException, OmegaConfBaseException) as error:
+            found.append(problem(change.key, _first_line(error), got=change.value))
+    return hydra_compose("config", [*choices, *good]), found
+
+
+def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
+    """The override's text, forced in where a signature knows its key, or a sentence when nothing does."""
+    node: Any = base
+    parts = change.key.split(".")
+    for depth, part in enumerate(parts):
+        if isinstance(node, DictConfig) and part in node:
+            node = node._get_node(part)
+            continue
+        section = ".".join(parts[:depth])
+        known = _known_keys(section, node)
+        if depth == len(parts) - 1 and part in known:
+            return f"++{change.text.lstrip('+')}", ""
+        prefix = f"{section}." if section else ""
+        fix = did_you_mean(part, known, otherwise=f"known keys: {listing(known, most=20)}")
+        return "", problem(f"{prefix}{part}", "unknown key", fix=fix)
+    return change.text, ""
+
+
+def _known_keys(section: str, node: Any) -> list[str]:
+    keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
+    if section == "trainer":
+        target = "pytorch_lightning.trainer.trainer.Trainer"
+    else:
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+    signature = signatures.read(target) if isinstance(target, str) else None
+    known = [*keys, *(signature.parameters if signature else ())]
+    if not section:
+        known = [*known, *catalog.ALIASES]
+    return [key for key in dict.fromkeys(known) if key != "_target_"]
+
+
+def _resolved(
+    composed: DictConfig, mode: str, changes: Iterable[Change], facts: Facts, found: list[str]
+) -> dict[str, Any]:
+    """The configuration as plain data, with folders and what the mode decides filled in."""
+    OmegaConf.set_struct(composed, False)
+    for key, folder in (("out_dir", facts.out_dir), ("data_dir", facts.data_dir)):
+        composed[key] = os.path.abspath(os.path.expanduser(str(composed[key] or folder)))  # noqa: PTH100, PTH111
+    try:
+        tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        raise ConfigError([*found, problem("configuration", _first_line(error))]) from error
+    assert isinstance(tree, dict)
+    plain: dict[str, Any] = {"mode_name": mode, **{str(key): value for key, value in tree.items()}}
+    if mode == "create" and "folds" in plain["split"]:
+        given = {change.key for change in changes}
+        _same(plain, given, "n_folds", "folds")
+        _same(plain, given, "ensure_balancing", "stratify")
+    return plain
+
+
+def _same(tree: dict[str, Any], given: set[str], mode_key: str, split_key: str) -> None:
+    """One value for two keys: the mode's where it was given (or neither was), else the split's."""
+    if f"split.{split_key}" in given and f"mode.{mode_key}" not in given:
+        tree["mode"][mode_key] = tree["split"][split_key]
+    else:
+        tree["split"][split_key] = tree["mode"][mode_key]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".").replace("\n", " ")

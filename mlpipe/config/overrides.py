@@ -1,0 +1,106 @@
+"""Read command-line overrides in Hydra's grammar, quoting first what that grammar cannot lex."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from mlpipe.config.catalog import ALIASES
+from mlpipe.errors import ConfigError, problem
+
+
+@dataclass(frozen=True)
+class Change:
+    """One override.
+
+    Attributes:
+        key: Its key or group, aliases replaced (`cbs` is `callbacks`).
+        value: Its value as plain data.
+        text: The override as Hydra is given it.
+        deletes: Whether it removes the key.
+    """
+
+    key: str
+    value: Any
+    text: str
+    deletes: bool = False
+
+
+def parse(texts: Sequence[str]) -> tuple[list[Change], list[str]]:
+    """The changes that override texts mean, and a sentence for each text that means nothing."""
+    parser = OverridesParser.create()
+    changes, found = [], []
+    for text in texts:
+        parsed = _parsed(parser, text, sweeping=False)
+        if isinstance(parsed, str):
+            found.append(parsed)
+            continue
+        changes.append(_change(parsed))
+    return changes, found
+
+
+def expand(texts: Sequence[str]) -> list[list[str]]:
+    """The jobs of a sweep: every combination of the comma-separated values.
+
+    Raises:
+        ConfigError: With a sentence for each text that cannot be read.
+    """
+    parser = OverridesParser.create()
+    choices, found = [], []
+    for text in texts:
+        parsed = _parsed(parser, text, sweeping=True)
+        if isinstance(parsed, str):
+            found.append(parsed)
+        elif parsed.is_sweep_override():
+            choices.append([f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()])
+        else:
+            choices.append([text])
+    if found:
+        raise ConfigError(found)
+    return [list(job) for job in itertools.product(*choices)]
+
+
+def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override | str:
+    key, equals, value = text.partition("=")
+    if not equals and not text.startswith("~"):
+        return problem(text, "is not an override", fix="write key=value")
+    try:
+        override = parser.parse_override(text)
+        if sweeping or not override.is_sweep_override():
+            return override
+    except HydraException as error:
+        if value[:1] in ("[", "{", "'", '"'):
+            reason = str(error).splitlines()[0]
+            return problem(key, f"its value cannot be read ({reason})", got=value, fix="check brackets and quotes")
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    try:
+        return parser.parse_override(f"{key}='{quoted}'")
+    except HydraException:
+        return problem(key, "is not a key that can be set", fix="write key=value")
+
+
+def _change(override: Override) -> Change:
+    key = override.key_or_group
+    group, dot, rest = key.partition(".")
+    key = ALIASES.get(group, group) + dot + rest
+    text = override.input_line or ""
+    prefix = text[: len(text) - len(text.lstrip("+~"))]
+    deletes = prefix.startswith("~")
+    _, equals, value_text = text.partition("=")
+    value = None if deletes else override.value()
+    return Change(key, _plain(value), f"{prefix}{key}{equals}{value_text}", deletes)
+
+
+def _plain(value: Any) -> Any:
+    text = getattr(value, "text", None)
+    if text is not None:
+        return str(text)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,132 @@
+"""Rules that need the configuration only: what may not be combined, and what is not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mlpipe.errors import did_you_mean, listing, problem
+
+SUBROUTINES: dict[str, tuple[str, ...]] = {
+    "train": ("train", "predict", "test"),
+    "predict": ("train", "predict", "test"),
+    "test": ("train", "predict", "test"),
+    "create": ("dataset", "task"),
+    "pp": ("preprocess",),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models"),
+}
+LATER_MODES = (
+    "post", "tl", "clean", "upgrade", "downgrade", "convert", "verify", "lr_find", "fit", "task", "analyze",
+)  # fmt: skip
+LATER_KEYS = (
+    "hpo", "search_space", "tta", "tune", "peft", "compile", "reuse", "remove", "logging", "slicing", "stages",
+    "recipe", "preset", "time_limit", "use_best_params", "hydra",
+)  # fmt: skip
+PIPELINE_KEYS = (
+    "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",
+    "sampling", "trainer", "tta", "tune", "peft", "split", "metrics",
+)  # fmt: skip
+SET_BY_MLPIPE = (
+    "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
+    "use_distributed_sampler", "num_sanity_val_steps", "enable_model_summary", "barebones", "fast_dev_run",
+    "deterministic", "inference_mode", "reload_dataloaders_every_n_epochs", "check_val_every_n_epoch",
+    "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
+    "detect_anomaly", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
+    "strategy", "num_nodes", "sync_batchnorm", "model_registry", "enable_autolog_hparams", "min_epochs",
+)  # fmt: skip
+
+
+def later(key: str) -> str:
+    """The sentence for what the design names and this version does not have yet."""
+    return problem(key, "not available in this version of mlpipe", fix="leave it out")
+
+
+def broken(tree: Mapping[str, Any]) -> list[str]:
+    """A sentence for every rule between sections that a resolved configuration breaks."""
+    mode, name = tree["mode"], tree["mode_name"]
+    found = _subroutines(name, mode)
+    if name in ("train", "predict", "test"):
+        found += _train_rules(mode)
+        found += _val_is_score(tree) if "train" in mode["subroutines"] else []
+    if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
+        found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
+    if tree["trainer"].get("devices") not in (1, "auto"):
+        wrong = "more than one device for one fold is not available in this version of mlpipe"
+        found.append(problem("trainer.devices", wrong, got=tree["trainer"].get("devices"), fix="use 1"))
+    for key in tree["trainer"]:
+        if key in SET_BY_MLPIPE:
+            found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix="leave it out"))
+    for key in ("proj",):
+        if not isinstance(tree[key], str) or not tree[key] or "/" in tree[key] or tree[key].startswith("."):
+            found.append(problem(key, "must be a plain folder name", got=tree[key], fix=f"for example {key}=default"))
+    if not isinstance(tree["seed"], int) or isinstance(tree["seed"], bool) or not 0 <= tree["seed"] < 2**32:
+        found.append(problem("seed", "must be a whole number from 0 to 4294967295", got=tree["seed"]))
+    return found
+
+
+def val_used_for(tree: Mapping[str, Any]) -> list[str]:
+    """What the validation images decide besides being a score: the choice of epoch, the stop, the learning rate."""
+    used = ["best_checkpoint"] if tree["mode"].get("store_best") else []
+    targets = [str(node.get("_target_", "")) for node in tree["callbacks"].values() if isinstance(node, dict)]
+    if any("early" in target.rpartition(".")[2].lower() for target in targets):
+        used.append("early_stopping")
+    if "plateau" in str(tree["lr_scheduler"].get("_target_", "")).lower():
+        used.append("lr_plateau")
+    return used
+
+
+def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
+    known, given = SUBROUTINES.get(name), mode.get("subroutines")
+    if known is None:
+        return []
+    if not isinstance(given, list) or not given:
+        return [problem("mode.subroutines", "must be a list", got=given, fix=f"choose from {listing(known)}")]
+    return [
+        problem(
+            "mode.subroutines",
+            "unknown subroutine",
+            got=item,
+            fix=did_you_mean(str(item), known) or f"choose from {listing(known)}",
+        )
+        for item in given
+        if item not in known
+    ]
+
+
+def _train_rules(mode: Mapping[str, Any]) -> list[str]:
+    found = []
+    subroutines = mode["subroutines"] if isinstance(mode["subroutines"], list) else []
+    needing = [item for item in subroutines if item in ("predict", "test")]
+    if mode["store_parameters"] is False and needing:
+        wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
+        found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
+    for key, default in (
+        ("multitask", False),
+        ("co_tasks", "random"),
+        ("task_weights", None),
+        ("use_blueprint", False),
+    ):
+        if mode[key] != default:
+            found.append(later(f"mode.{key}"))
+    found += _unknown_pipeline_keys(mode["pipeline_keys"])
+    folds = mode["folds"]
+    if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
+        found.append(problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]"))
+    return found
+
+
+def _unknown_pipeline_keys(keys: Iterable[Any]) -> list[str]:
+    return [
+        problem("mode.pipeline_keys", "unknown section", got=key, fix=did_you_mean(str(key), PIPELINE_KEYS))
+        for key in (keys if isinstance(keys, list) else [])
+        if key not in PIPELINE_KEYS
+    ]
+
+
+def _val_is_score(tree: Mapping[str, Any]) -> list[str]:
+    used = val_used_for(tree)
+    if tree["mode"]["strict_validation"] is not True or tree["mode"]["nested"] or not used:
+        return []
+    wrong = f"the validation fold is the score, but it also decides {listing(used)}"
+    fix = "use mode.nested=true, or mode.store_best=false without early stopping and plateau"
+    return [problem("mode.strict_validation", wrong, fix=fix)]

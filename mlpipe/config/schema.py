@@ -1,0 +1,132 @@
+"""The checked, frozen configuration of a run: what everything below `modes` is given, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mlpipe.config.components import Component
+from mlpipe.files import digest
+
+RECIPE_SECTIONS = (
+    "split",
+    "arch",
+    "loss",
+    "optimizer",
+    "lr_scheduler",
+    "metrics",
+    "preprocessing",
+    "augmentations",
+    "sampling",
+    "callbacks",
+    "trainer",
+)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What is measured, and what chooses the best epoch.
+
+    Attributes:
+        train: Metrics of the validation images after every epoch.
+        final: Metrics of a finished record.
+        monitor: `val/loss` or `val/METRIC`.
+        direction: Whether less or more of the monitor is better; `auto` knows mlpipe's own metrics.
+    """
+
+    train: list[str]
+    final: list[str]
+    monitor: str
+    direction: Literal["auto", "min", "max"] = "auto"
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """Random changes of training images, and the normalisation of all images.
+
+    Attributes:
+        normalization: `model` (the mean and deviation that the network was made for) or `unit` (0 to 1).
+        cpu: The steps of the pipeline in their order.
+    """
+
+    normalization: Literal["model", "unit"]
+    cpu: tuple[Component, ...]
+
+
+@dataclass(frozen=True)
+class Sys:
+    """How the machine is used.
+
+    Attributes:
+        num_workers: Loader processes; None lets the hardware decide.
+        threads: Threads of torch.
+    """
+
+    num_workers: Annotated[int, ">= 0"] | Literal["auto"]
+    threads: Annotated[int, ">= 1"] | Literal["auto"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to learn: everything that decides the weights, given a task and its fold."""
+
+    arch: Component
+    loss: Component
+    optimizer: Component
+    lr_scheduler: Component
+    metrics: Metrics
+    preprocessing: Component
+    augmentations: Augmentations
+    sampling: Component
+    callbacks: Mapping[str, Component]
+    trainer: Mapping[str, Any]
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: what the command line and the configuration files say, checked.
+
+    Attributes:
+        mode: The mode's name, the first word of the command.
+        scheduler: The class that plans and runs the mode, with the mode's keys.
+        task: The pivot task's source.
+        split: How its samples are split.
+        recipe: How to learn.
+        sys: How the machine is used.
+        proj: The project's name.
+        out_dir: The folder of all projects.
+        data_dir: The folder of task descriptions and caches.
+        task_list: Further tasks' names.
+        resume: The run to continue (`latest` or its name), None for a new one.
+        tree: The whole resolved configuration as plain data, as snapshots and records store it.
+    """
+
+    mode: str
+    scheduler: Component
+    task: Component
+    split: Component
+    recipe: Recipe
+    sys: Sys
+    seed: int
+    proj: str
+    out_dir: Path
+    data_dir: Path
+    task_list: tuple[str, ...]
+    resume: str | None
+    tree: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def project_dir(self) -> Path:
+        """The project's folder."""
+        return self.out_dir / self.proj
+
+    def recipe_hash(self, task_name: str) -> str:
+        """The hash that groups the folds of one cross-validation: the recipe, the task and what the mode decides."""
+        decided = {key: self.tree[key] for key in RECIPE_SECTIONS}
+        mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
+        sys = {"threads": self.recipe.threads}
+        return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]

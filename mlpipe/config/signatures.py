@@ -1,0 +1,267 @@
+"""Check parameters against a function's signature without importing it.
+
+Signatures are read from source with `ast`: a wrong key or value is reported in milliseconds, before torch is imported.
+The annotation is the schema: `int`, `float`, `bool`, `str`, `None`, unions, `Literal`, `list`, `tuple`, `dict` and
+`Annotated[int, ">= 1"]`, whose texts are bounds. What is annotated otherwise is left to the function itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import operator
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe.errors import did_you_mean, listing, problem
+
+_BOUNDS = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter that a configuration may give."""
+
+    name: str
+    annotation: ast.expr | None
+    required: bool
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameters of a function or class that configurations may give, read from its source."""
+
+    target: str
+    parameters: dict[str, Parameter]
+    is_open: bool
+    module: ast.Module
+
+    def problems(self, section: str, given: dict[str, Any], *, may_miss: frozenset[str] = frozenset()) -> list[str]:
+        """A sentence for every unknown, missing or ill-typed parameter of `given`."""
+        found = []
+        for name, value in given.items():
+            key = f"{section}.{name}"
+            if name not in self.parameters:
+                if not self.is_open:
+                    fix = did_you_mean(name, self.parameters, otherwise=f"known keys: {listing(self.parameters)}")
+                    found.append(problem(key, "unknown key", fix=fix))
+                continue
+            annotation = self.parameters[name].annotation
+            if value == "???":
+                found.append(problem(key, "a value is needed", fix=f"add {key}=VALUE"))
+            elif annotation is not None and (wanted := mismatch(annotation, value, self.module)):
+                found.append(problem(key, f"must be {wanted}", got=value, fix="give it such a value"))
+        for name, parameter in self.parameters.items():
+            if parameter.required and name not in given and name not in may_miss:
+                found.append(problem(f"{section}.{name}", "a value is needed", fix=f"add {section}.{name}=VALUE"))
+        return found
+
+
+def module_file(module: str) -> Path | None:
+    """The source file of a module, found on `sys.path` and in the current folder without importing anything."""
+    parts = module.split(".")
+    for root in [*sys.path, "."]:
+        base = Path(root or ".").joinpath(*parts)
+        for candidate in (base.with_suffix(".py") if parts else base, base / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    spec_origin = _editable_origin(parts[0])
+    if spec_origin is not None:
+        base = spec_origin.joinpath(*parts[1:])
+        for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def read(target: str) -> Signature | None:
+    """The signature of the function or class with this dotted name; None when no source defines it."""
+    module, _, name = target.rpartition(".")
+    found = _definition(module, name, depth=0)
+    if found is None:
+        return None
+    node, tree = found
+    if isinstance(node, ast.ClassDef):
+        return _class_signature(target, node, tree)
+    return _function_signature(target, node, tree)
+
+
+def public_names(file: Path) -> list[str]:
+    """The public functions and classes that a source file defines."""
+    nodes = [node for node in _parsed(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [node.name for node in nodes if not node.name.startswith("_")]
+
+
+def mismatch(annotation: ast.expr, value: Any, module: ast.Module) -> str:
+    """What `value` should have been, in words; empty when it fits the annotation."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return mismatch(ast.parse(annotation.value, mode="eval").body, value, module)
+    if isinstance(annotation, ast.Constant) and annotation.value is None:
+        return "" if value is None else "null"
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        return _union([annotation.left, annotation.right], value, module)
+    if isinstance(annotation, ast.Name | ast.Attribute):
+        return _plain(annotation, value, module)
+    if isinstance(annotation, ast.Subscript):
+        return _subscript(annotation, value, module)
+    return ""
+
+
+def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module) -> str:
+    name = annotation.id if isinstance(annotation, ast.Name) else annotation.attr
+    match name:
+        case "bool":
+            return "" if isinstance(value, bool) else "true or false"
+        case "int":
+            return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+        case "float":
+            return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+        case "str" | "Path":
+            return "" if isinstance(value, str) else "text"
+        case "list" | "List" | "tuple" | "Tuple" | "Sequence" | "Iterable":
+            return "" if isinstance(value, list | tuple) else "a list"
+        case "dict" | "Dict" | "Mapping":
+            return "" if isinstance(value, dict) else "a mapping"
+    alias = _alias(name, module)
+    return mismatch(alias, value, module) if alias is not None else ""
+
+
+def _subscript(annotation: ast.Subscript, value: Any, module: ast.Module) -> str:
+    outer = annotation.value
+    name = outer.id if isinstance(outer, ast.Name) else outer.attr if isinstance(outer, ast.Attribute) else ""
+    inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+    match name:
+        case "Annotated":
+            return _bounded(inner, value, module)
+        case "Literal":
+            options = [item.value for item in inner if isinstance(item, ast.Constant)]
+            fits = any(value == option and type(value) is type(option) for option in options)
+            return "" if fits else f"one of {listing(options)}"
+        case "Union":
+            return _union(inner, value, module)
+        case "Optional":
+            return "" if value is None else mismatch(inner[0], value, module)
+        case "list" | "List" | "Sequence" | "Iterable":
+            return _items([inner[0]], value, module, many=True)
+        case "tuple" | "Tuple":
+            many = len(inner) == 2 and isinstance(inner[1], ast.Constant) and inner[1].value is Ellipsis
+            return _items(inner[:1] if many else inner, value, module, many=many)
+        case "dict" | "Dict" | "Mapping":
+            if not isinstance(value, dict):
+                return "a mapping"
+            wrong = [text for item in value.values() if (text := mismatch(inner[-1], item, module))]
+            return f"a mapping in which each value is {wrong[0]}" if wrong else ""
+    return ""
+
+
+def _items(annotations: list[ast.expr], value: Any, module: ast.Module, *, many: bool) -> str:
+    if not isinstance(value, list | tuple):
+        return "a list"
+    if not many and len(value) != len(annotations):
+        return f"a list of {len(annotations)} values"
+    for index, item in enumerate(value):
+        if wanted := mismatch(annotations[0 if many else index], item, module):
+            return f"a list in which each item is {wanted}"
+    return ""
+
+
+def _union(annotations: list[ast.expr], value: Any, module: ast.Module) -> str:
+    wanted = [mismatch(annotation, value, module) for annotation in annotations]
+    return "" if not all(wanted) else " or ".join(dict.fromkeys(wanted))
+
+
+def _bounded(inner: list[ast.expr], value: Any, module: ast.Module) -> str:
+    wanted = mismatch(inner[0], value, module)
+    bounds = [item.value for item in inner[1:] if isinstance(item, ast.Constant) and isinstance(item.value, str)]
+    for bound in bounds if not wanted else ():
+        sign, _, limit = bound.partition(" ")
+        if not _BOUNDS[sign](value, float(limit)):
+            wanted = mismatch(inner[0], object(), module)
+    return f"{wanted} {' and '.join(bounds)}" if wanted and bounds else wanted
+
+
+def _alias(name: str, module: ast.Module) -> ast.expr | None:
+    for node in module.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return node.value
+    return None
+
+
+def _function_signature(target: str, node: ast.FunctionDef, module: ast.Module) -> Signature:
+    """Keyword-only parameters of mlpipe's own functions; every parameter but the first of foreign ones."""
+    arguments = node.args
+    found = {
+        argument.arg: Parameter(argument.arg, argument.annotation, default is None)
+        for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    }
+    if not target.startswith("mlpipe."):
+        first_default = len(arguments.args) - len(arguments.defaults)
+        for index, argument in enumerate(arguments.args):
+            if argument.arg not in ("self", "params", "optimizer"):
+                found[argument.arg] = Parameter(argument.arg, argument.annotation, index < first_default)
+    return Signature(target, found, arguments.kwarg is not None, module)
+
+
+def _class_signature(target: str, node: ast.ClassDef, module: ast.Module) -> Signature:
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return _function_signature(target, item, module)
+    fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+    found = {
+        item.target.id: Parameter(item.target.id, item.annotation, item.value is None)
+        for item in fields
+        if isinstance(item.target, ast.Name)
+    }
+    return Signature(target, found, not fields, module)
+
+
+def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module] | None:
+    """Where a name is defined, following re-exports such as `from .x import name` and `from .x import *`."""
+    file = module_file(module)
+    if file is None or depth > 6:
+        return None
+    tree = _parsed(file)
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node, tree
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for origin, imported in _imports(tree, package, name):
+        if found := _definition(origin, imported, depth=depth + 1):
+            return found
+    return None
+
+
+def _imports(tree: ast.Module, package: str, name: str) -> Iterator[tuple[str, str]]:
+    for node in tree.body:
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        origin = node.module or ""
+        if node.level:
+            base = package.split(".")[: len(package.split(".")) - node.level + 1]
+            origin = ".".join([*base, origin] if origin else base)
+        for alias in node.names:
+            if (alias.asname or alias.name) == name:
+                yield origin, alias.name
+            elif alias.name == "*":
+                yield origin, name
+
+
+@functools.lru_cache(maxsize=128)
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text("utf-8"))
+
+
+def _editable_origin(package: str) -> Path | None:
+    """The folder of an already imported package, for installations that are not on `sys.path` themselves."""
+    module = sys.modules.get(package)
+    file = getattr(module, "__file__", None)
+    return Path(file).parent if file else None

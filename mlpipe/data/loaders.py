@@ -1,0 +1,126 @@
+"""Batches from the cache: a dataset that is asked for a whole batch at once, and Lightning's data module around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mlpipe.data import augmentations
+from mlpipe.data.cache import Pack
+from mlpipe.data.sampling import (
+    EpochBatches,
+    OrderedBatches,
+    Request,
+    Rows,
+    Sampling,
+    epoch_seeds,
+    sample_seeds,
+)
+from mlpipe.data.task import Task
+from mlpipe.data.variants import View
+
+Loader = DataLoader[dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What the random draws of a training depend on, besides epoch and sample.
+
+    Attributes:
+        seed: The run's seed.
+        fold: The fold's number.
+    """
+
+    seed: int
+    fold: int
+
+
+class PackDataset(Dataset[dict[str, torch.Tensor]]):
+    """A task's cached images; an item is a whole batch, asked for by (epoch, rows).
+
+    Args:
+        pack: The cached images.
+        task: The task, for targets and ids.
+        steps: Augmentations; none for evaluation.
+        draw: What random draws depend on.
+    """
+
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[augmentations.Step], draw: Draw) -> None:
+        self._pack, self._targets, self._steps, self._draw = pack, task.samples.targets, list(steps), draw
+        self._seeds = sample_seeds(task.samples.ids)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __getitem__(self, request: Request) -> dict[str, torch.Tensor]:
+        """The batch: images (n, channels, height, width) uint8, target (n,) int64, row (n,) int64."""
+        epoch, rows = request
+        images = np.asarray(self._pack.images[rows])
+        if self._steps:
+            seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
+            images = augmentations.apply(self._steps, images, seeds)
+        return {
+            "images": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+            "target": torch.from_numpy(self._targets[rows]),
+            "row": torch.from_numpy(rows),
+        }
+
+
+class FoldData(pl.LightningDataModule):
+    """The loaders of one fold: training with augmentation, validation and prediction without.
+
+    Args:
+        task: The task.
+        view: The fold's rows.
+        pack: The cached images.
+        steps: Augmentations of training images.
+        sampling: Batch sizes.
+        draw: What random draws depend on.
+        num_workers: Loader processes.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        view: View,
+        pack: Pack,
+        *,
+        steps: Sequence[augmentations.Step],
+        sampling: Sampling,
+        draw: Draw,
+        num_workers: int,
+    ) -> None:
+        super().__init__()
+        self._task, self._view, self._pack = task, view, pack
+        self._steps, self._sampling, self._draw, self._num_workers = steps, sampling, draw, num_workers
+
+    def train_dataloader(self) -> Loader:
+        """Training batches in a new order each epoch."""
+        sampler = EpochBatches(self._view.train, self._sampling.batch_size, self._draw.seed, self._draw.fold)
+        return self._loader(sampler, self._steps)
+
+    def val_dataloader(self) -> Loader:
+        """The validation images in their order."""
+        return self.rows_dataloader(self._view.val)
+
+    def rows_dataloader(self, rows: Rows) -> Loader:
+        """Any rows in their order, without augmentation."""
+        return self._loader(OrderedBatches(rows, self._sampling.eval_batch_size), ())
+
+    def _loader(self, sampler: Any, steps: Sequence[augmentations.Step]) -> Loader:
+        dataset = PackDataset(self._pack, self._task, steps, self._draw)
+        workers = self._num_workers
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

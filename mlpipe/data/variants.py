@@ -1,0 +1,98 @@
+"""What one model sees of a task: its training, validation, test and unlabelled rows, plain or nested.
+
+A nested variant `name+nested?k` sets fold k aside as test data and splits the other folds anew into as many folds, of
+which the first validates and the others train (the mode reference's nested cross-validation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.splits import TEST, UNLABELLED, Split, deal
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, listing, problem
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class View:
+    """The rows of a task that one model trains on, validates on, is tested on and predicts.
+
+    Attributes:
+        task: The variant's name, such as `digits` or `digits+nested?2`.
+        fold: The fold's number k.
+        train: Rows of the task's samples; so are the other three.
+        val: Rows to validate on.
+        test: Rows to test on: the task's test part, or fold k when nested.
+        unlabelled: Rows without a target; empty when nested.
+    """
+
+    task: str
+    fold: int
+    train: Rows
+    val: Rows
+    test: Rows
+    unlabelled: Rows
+
+    def without(self, unreadable: npt.NDArray[np.bool_]) -> View:
+        """The same view without the rows of unreadable images; `unreadable` has one flag for each sample."""
+        kept = {name: rows[~unreadable[rows]] for name, rows in self.rows().items()}
+        return replace(self, **kept)
+
+    def rows(self) -> dict[str, Rows]:
+        """The four sets of rows by the name of their split."""
+        return {"train": self.train, "val": self.val, "test": self.test, "unlabelled": self.unlabelled}
+
+
+def plain(task: Task, split: Split, fold: int) -> View:
+    """Train on all folds but one, validate on that one, test on the task's test part."""
+    pool = np.flatnonzero(split.fold >= 0)
+    return View(
+        task.name,
+        fold,
+        train=pool[split.fold[pool] != fold],
+        val=pool[split.fold[pool] == fold],
+        test=np.flatnonzero(split.fold == TEST),
+        unlabelled=np.flatnonzero(split.fold == UNLABELLED),
+    )
+
+
+def nested(task: Task, split: Split, fold: int) -> View:
+    """Set one fold aside as test data, split the others anew into as many folds, validate on the first of them."""
+    outer = plain(task, split, fold)
+    samples = task.samples
+    strata = samples.targets[outer.train] if split.stratify else np.zeros(len(outer.train), np.int64)
+    inner = deal(
+        strata,
+        [samples.ids[row] for row in outer.train],
+        split.n_folds,
+        split.seed,
+        groups=[samples.digests[row] for row in outer.train],
+    )
+    return View(
+        f"{task.name}+nested?{fold}",
+        fold,
+        train=outer.train[inner != 0],
+        val=outer.train[inner == 0],
+        test=outer.val,
+        unlabelled=np.empty(0, np.int64),
+    )
+
+
+def check(task: Task, view: View) -> None:
+    """Refuse a view in which a class has no training image, or nothing is left to validate on.
+
+    Raises:
+        DataError: With the names of the classes.
+    """
+    counts = task.class_counts(view.train)
+    empty = [name for name, count in zip(task.classes, counts, strict=True) if count == 0]
+    if empty:
+        wrong = f"no readable training image is left of class {listing(empty)}"
+        raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix="add images or use fewer folds"))
+    if len(view.val) == 0:
+        raise DataError(problem(f"{view.task} fold {view.fold}", "no validation image is left", fix="use fewer folds"))

@@ -1,0 +1,83 @@
+"""Errors a user can cause, each one sentence: what is wrong, what was given, what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+INPUT_IS_WRONG = 2
+STEP_FAILED = 1
+STOPPED_RESUMABLE = 75
+INTERRUPTED_TWICE = 130
+
+
+class MlpipeError(Exception):
+    """A failure with a sentence for the user; `exit_code` is what the command ends with."""
+
+    exit_code = STEP_FAILED
+
+
+class _Problems(MlpipeError):
+    """Every problem found, not only the first one."""
+
+    exit_code = INPUT_IS_WRONG
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ConfigError(_Problems):
+    """The configuration or the command line is wrong."""
+
+
+class DataError(_Problems):
+    """The images, labels or splits are wrong."""
+
+
+class ProjectError(_Problems):
+    """What is asked of the results folder is not there, not readable or in use."""
+
+
+class TrainingError(MlpipeError):
+    """A training step failed for a reason that the data and configuration did not show beforehand."""
+
+
+class Interrupted(MlpipeError):
+    """The user or the system asked to stop; what is done is kept and the run can be continued."""
+
+    exit_code = STOPPED_RESUMABLE
+
+
+def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
+    """One sentence in the one form: `<key>: <what is wrong>, got <value>; <what to do>`.
+
+    Args:
+        key: The configuration key, file or folder that is wrong.
+        wrong: What is wrong with it.
+        got: The value that was given; left out when None.
+        fix: What the user can do about it; left out when empty.
+    """
+    sentence = f"{key}: {wrong}"
+    if got is not None:
+        sentence += f", got {_short(got)}"
+    return f"{sentence}; {fix}" if fix else sentence
+
+
+def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> str:
+    """`did you mean 'x'?` for the nearest option, or `otherwise` when none is near."""
+    by_lower = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean {by_lower[near[0]]!r}?" if near else otherwise
+
+
+def listing(names: Iterable[object], *, most: int = 10) -> str:
+    """Names joined by commas, the end cut off with a count when there are more than `most`."""
+    all_names = [str(name) for name in names]
+    rest = len(all_names) - most
+    return ", ".join(all_names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

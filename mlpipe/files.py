@@ -1,0 +1,134 @@
+"""Durable writes, hashes and safe names: a file is either the old one or the new one, never half of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def durable(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success fsync it, rename it to `path`, fsync the folder.
+
+    Args:
+        path: The file to make or replace. Its folder is created when missing.
+
+    Raises:
+        OSError: When the folder cannot be written; the old file, if any, is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable (a rename is only on disk once its folder is)."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Durably write `content` to `path`."""
+    with durable(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Durably write UTF-8 `content` to `path`."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Durably write `content` as indented JSON; NaN and infinity become null, which every reader accepts."""
+    write_text(path, json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text("utf-8"))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line and fsync, so that what was logged happened."""
+    with path.open("a", encoding="utf-8") as handle:
+        handle.write(line.rstrip("\n") + "\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def digest_bytes(content: bytes) -> str:
+    """The 128-bit BLAKE2b hash of some bytes, in hexadecimal."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """The 128-bit BLAKE2b hash of a file's content, read in pieces."""
+    state = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as handle:
+        while piece := handle.read(_CHUNK):
+            state.update(piece)
+    return state.hexdigest()
+
+
+def digest(value: Any) -> str:
+    """A hash of plain data (None, bool, numbers, text, lists, dictionaries) that ignores the order of keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return digest_bytes(canonical.encode("utf-8"))
+
+
+def safe_name(text: str) -> str:
+    """`text` as a name that is safe for a file: letters, digits, `.`, `_`, `-`, `+`; never empty or hidden."""
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("._") or "unnamed"
+    return name[:80]
+
+
+def nearest_existing(path: Path) -> Path:
+    """`path` itself or the first of its parents that exists."""
+    current = path.absolute()
+    while not current.exists():
+        current = current.parent
+    return current
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether a file can really be made in `folder` (or, when it does not exist yet, in its nearest parent)."""
+    existing = nearest_existing(folder)
+    if not existing.is_dir():
+        return False
+    probe = existing / f".mlpipe-probe-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        probe.touch(exist_ok=False)
+    except OSError:
+        return False
+    probe.unlink()
+    return True
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    item: Callable[[], Any] | None = getattr(value, "item", None)
+    return _finite(item()) if item is not None and not isinstance(value, str) else cast(Any, value)

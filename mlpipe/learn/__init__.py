@@ -1,0 +1,1 @@
+"""The one place where data meets networks: fit a fold, predict with it."""

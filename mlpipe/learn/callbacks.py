@@ -1,0 +1,201 @@
+"""What happens beside the training steps: keep the best weights, save the state, stop, report.
+
+Callbacks that a configuration may name take (monitor, direction) from the program and return a Lightning callback.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from torch import Tensor
+
+from mlpipe.errors import Interrupted, TrainingError
+
+Direction = Literal["min", "max"]
+_SAVING_SHARE = 20
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Where a training is, for a person to see.
+
+    Attributes:
+        epoch: Counted from 0.
+        epochs: How many there will be at most.
+        batch: Batches done in this epoch.
+        batches: Batches in an epoch.
+        loss: The mean training loss of this epoch so far.
+        images_per_s: Training images in a second, in this epoch so far.
+        wait: The share of the time spent waiting for data.
+    """
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+    images_per_s: float
+    wait: float
+
+
+def early(
+    monitor: str,
+    direction: Direction,
+    *,
+    patience: Annotated[int, ">= 0"] = 5,
+    min_delta: Annotated[float, ">= 0"] = 0.0,
+) -> EarlyStopping:
+    """Stop when metrics.monitor has not improved for some epochs, Lightning's EarlyStopping.
+
+    Args:
+        monitor: The metric's key.
+        direction: Whether less or more is better.
+        patience: Epochs without an improvement before the stop.
+        min_delta: The least change that is an improvement.
+    """
+    return EarlyStopping(monitor=monitor, mode=direction, patience=patience, min_delta=min_delta, check_finite=False)
+
+
+class Keeper(Checkpoint):
+    """Keeps the weights of the best epoch in memory, and saves the whole state at the end of epochs.
+
+    The state is saved as often as saving costs at most 5 % of the time; epochs after the last save are replayed.
+
+    Args:
+        monitor: The metric that chooses the epoch.
+        direction: Whether less or more is better.
+        folder: Where the state is saved.
+        keep_best: False keeps nothing: the last epoch's weights are the result.
+    """
+
+    def __init__(self, monitor: str, direction: Direction, folder: Path, *, keep_best: bool) -> None:
+        self._monitor, self._direction, self._folder, self._keep_best = monitor, direction, folder, keep_best
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+        self.best_state: dict[str, Tensor] = {}
+        self._saved_at, self._cost = time.perf_counter(), 0.0
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare, keep, save."""
+        if self._keep_best:
+            self._compare(trainer, pl_module)
+        started = time.perf_counter()
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if not last and started - self._saved_at >= _SAVING_SHARE * self._cost:
+            trainer.save_checkpoint(self._folder)
+            self._saved_at = time.perf_counter()
+            self._cost = self._saved_at - started
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is kept, for the saved state."""
+        return {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what was kept."""
+        self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
+        self.best_state = state_dict["state"]
+
+    def _compare(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        score = float(trainer.callback_metrics[self._monitor])
+        if score != score:
+            return
+        better = self.best_score is None or (
+            score < self.best_score if self._direction == "min" else score > self.best_score
+        )
+        if better:
+            self.best_score, self.best_epoch = score, trainer.current_epoch
+            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+class Guard(Callback):
+    """Stops after the current batch when asked to, and at once when the loss is no number.
+
+    Args:
+        should_stop: Whether somebody asked to stop.
+        where: The task and fold, for the sentence.
+    """
+
+    def __init__(self, should_stop: Callable[[], bool], where: str) -> None:
+        self._should_stop, self._where = should_stop, where
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss and at the wish to stop."""
+        loss = outputs["loss"]
+        cheap = loss.device.type == "cpu" or batch_idx % 20 == 0 or batch_idx + 1 == trainer.num_training_batches
+        if cheap and not torch.isfinite(loss):
+            raise TrainingError(self._cause(trainer, pl_module, float(loss), batch_idx))
+        self._stop_if_asked()
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Look at the wish to stop."""
+        self._stop_if_asked()
+
+    def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Look at the wish to stop."""
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._should_stop():
+            raise Interrupted("stopped as asked")
+
+    def _cause(self, trainer: pl.Trainer, module: pl.LightningModule, loss: float, batch: int) -> str:
+        broken = [name for name, tensor in module.named_parameters() if not torch.isfinite(tensor).all()]
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        at = f"{self._where}: the loss is {loss} in epoch {trainer.current_epoch + 1}, batch {batch + 1}"
+        if broken:
+            cause = f"{len(broken)} parameters are no longer finite, {broken[0]} first"
+        else:
+            cause = "the parameters are finite, so the logits or the loss overflowed"
+        return (
+            f"{at} (learning rate {rate:.3g}): {cause}; lower optimizer.lr, "
+            "set trainer.gradient_clip_val=1 or use trainer.precision=32-true"
+        )
+
+
+class Progress(Callback):
+    """Measures speed and waiting, and reports where the training is.
+
+    Args:
+        report: Called after every batch.
+        images: Training images in an epoch.
+    """
+
+    def __init__(self, report: Callable[[Tick], None], images: int) -> None:
+        self._report, self._images = report, images
+        self.epoch_seconds = self.images_per_s = self.wait = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = self._mark = time.perf_counter()
+        self._waited, self._seen, self._loss = 0.0, 0, 0.0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the time since the last batch as waiting."""
+        self._waited += time.perf_counter() - self._mark
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report."""
+        self._mark = time.perf_counter()
+        self._seen += len(batch["target"])
+        self.epoch_seconds = self._mark - self._started
+        self.images_per_s = self._seen / self.epoch_seconds
+        self.wait = self._waited / self.epoch_seconds
+        if outputs["loss"].device.type == "cpu" or batch_idx % 20 == 0:
+            self._loss += (float(outputs["loss"]) - self._loss) / (batch_idx + 1)
+        batches = int(trainer.num_training_batches)
+        epochs = trainer.max_epochs or 0
+        tick = Tick(trainer.current_epoch, epochs, batch_idx + 1, batches, self._loss, self.images_per_s, self.wait)
+        self._report(tick)

@@ -1,0 +1,146 @@
+"""Predict with a stored fold: logits of any rows, written batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.config.schema import Recipe
+from mlpipe.data.cache import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
+from mlpipe.data.variants import View
+from mlpipe.errors import ProjectError, problem
+from mlpipe.learn.callbacks import Guard
+from mlpipe.learn.fit import build_network, fold_data, precision_for, prepare_torch, quiet
+from mlpipe.learn.module import FoldModule
+from mlpipe.runs import predictions
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Rows to predict.
+
+    Attributes:
+        name: The task's name in the predictions, such as `digits+nested?2`.
+        split: `val`, `test` or `unlabelled`.
+        task: The task that the rows are of.
+        pack: Its cached images.
+        rows: Row numbers.
+    """
+
+    name: str
+    split: str
+    task: Task
+    pack: Pack
+    rows: Rows
+
+
+def predict(
+    recipe: Recipe,
+    weights: Path,
+    fold: int,
+    wanted: Sequence[Wanted],
+    out: Path,
+    *,
+    num_workers: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Write the logits of all wanted rows to one Parquet file; never more than a few thousand rows in memory.
+
+    Args:
+        recipe: The recipe that the weights were trained with.
+        weights: The file of weights.
+        fold: The fold's number, for the rows.
+        wanted: What to predict; empty row sets are skipped.
+        out: The file to write.
+        num_workers: Loader processes.
+        should_stop: Asked after every batch.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        ProjectError: When the weights are missing or do not fit the recipe.
+    """
+    prepare_torch(recipe.threads)
+    state = _state(weights)
+    written = 0
+    with predictions.writer(out, {(part.name, part.split) for part in wanted}) as sink:
+        for part in wanted:
+            if len(part.rows) == 0:
+                continue
+            network = build_network(recipe, part.task, part.pack, seed=0, pretrained=False)
+            _load(network, state, weights)
+            module = FoldModule(network, torch.nn.Identity(), _no_optimizers, [], seed=0, fold=fold)
+            loader = fold_data(recipe, part.task, _only(part), part.pack, num_workers).rows_dataloader(part.rows)
+            trainer = _trainer(recipe, [Guard(should_stop, part.name), _Sink(sink, part, fold)])
+            with quiet():
+                trainer.predict(module, dataloaders=loader, return_predictions=False)
+            written += len(part.rows)
+    return written
+
+
+class _Sink(Callback):
+    """Hands every batch's logits to the writer."""
+
+    def __init__(self, sink: predictions.PredictionsWriter, wanted: Wanted, fold: int) -> None:
+        self._sink, self._wanted, self._fold = sink, wanted, fold
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        rows = batch["row"].cpu().numpy()
+        ids = [self._wanted.task.samples.ids[row] for row in rows]
+        targets = self._wanted.task.samples.targets[rows]
+        self._sink.add(self._wanted.name, self._wanted.split, self._fold, ids, targets, outputs.cpu().numpy())
+
+
+def _state(weights: Path) -> dict[str, torch.Tensor]:
+    if not weights.is_file():
+        raise ProjectError(
+            problem(str(weights), "the record has no weights", fix="train with mode.store_parameters=true")
+        )
+    return weight_files.read(weights)
+
+
+def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
+    match = weight_files.load(network, state)
+    if match.missing or match.unexpected or match.misshapen:
+        raise ProjectError(problem(str(weights), f"does not fit its recipe: {match.sentence()}"))
+
+
+def _trainer(recipe: Recipe, callbacks: list[Callback]) -> pl.Trainer:
+    with quiet():
+        return pl.Trainer(
+            accelerator=recipe.trainer.get("accelerator", "auto"),
+            devices=1,
+            precision=precision_for(recipe.trainer.get("precision", "auto")),
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+
+
+def _only(wanted: Wanted) -> View:
+    return View(wanted.name, 0, wanted.rows, wanted.rows, wanted.rows, wanted.rows)
+
+
+def _no_optimizers(network: torch.nn.Module) -> Any:
+    raise AssertionError("prediction has no optimizer")

@@ -1,0 +1,226 @@
+"""How every mode runs: a plan of resumable steps, done in order, each noted in the run's journal."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import mlpipe
+from mlpipe import files
+from mlpipe.config import snapshot
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
+from mlpipe.reports.progress import Display
+from mlpipe.runs import journal
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+log = logging.getLogger("mlpipe")
+
+
+class Stop:
+    """Remembers that somebody asked to stop; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.asked
+
+    def check(self) -> None:
+        """Stop here if asked to.
+
+        Raises:
+            Interrupted: When asked.
+        """
+        if self.asked:
+            raise Interrupted("stopped as asked")
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn SIGINT, SIGTERM and SIGUSR1 into the wish to stop; only the main thread can."""
+        before: dict[signal.Signals, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            try:
+                before[number] = signal.signal(number, self._handle)
+            except ValueError:
+                break
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        log.warning("stopping after this batch; press Ctrl-C again to stop at once")
+
+
+@dataclass(frozen=True)
+class World:
+    """What a mode has around it.
+
+    Attributes:
+        project: The project.
+        display: Shows progress.
+        stop: Whether somebody asked to stop.
+        facts: Collected for `--json` and for callers in Python.
+    """
+
+    project: Project
+    display: Display
+    stop: Stop = field(default_factory=Stop)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One resumable unit of a plan.
+
+    Attributes:
+        name: Unique in the plan.
+        call: Does it, given the run (None for steps that only touch the data folder).
+        in_project: False for steps that only touch the data folder; they run before the run's folder exists.
+    """
+
+    name: str
+    call: Callable[[Run | None], None]
+    in_project: bool = True
+
+
+class Scheduler(ABC):
+    """Plans and runs one mode. A subclass takes the mode's keys as keyword-only parameters.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+    """
+
+    def __init__(self, run_config: RunConfig, world: World) -> None:
+        self.run_config, self.world = run_config, world
+
+    @abstractmethod
+    def plan(self) -> list[Step]:
+        """All steps in their order; lists every problem that needs the data to be seen.
+
+        Raises:
+            ConfigError: With a sentence for every problem.
+            DataError: Likewise.
+        """
+
+    def recipe_hash(self) -> str:
+        """What groups the records of this run with others; empty for modes that make none."""
+        return ""
+
+    def run(self, resumed: Run | None = None) -> None:
+        """Do every step that is not done.
+
+        Args:
+            resumed: The run to continue; None starts a new one.
+        """
+        with self.world.stop.listening():
+            steps = self.plan()
+            for step in steps:
+                if not step.in_project:
+                    self.world.stop.check()
+                    step.call(None)
+            of_project = [step for step in steps if step.in_project]
+            if of_project:
+                self._run_in_project(of_project, resumed)
+
+    def _run_in_project(self, steps: list[Step], resumed: Run | None) -> None:
+        run = resumed or self._start(steps)
+        with run.running(), _log_file(run.log_file):
+            self.world.facts["run"] = run.name
+            done = run.done()
+            if done:
+                log.info(f"continues run {run.name}: {len(done)} of {len(steps)} steps are done")
+            for step in steps:
+                if step.name not in done:
+                    self._do(step, run)
+
+    def _start(self, steps: list[Step]) -> Run:
+        self._mention_unfinished()
+        run = journal.create(self.world.project)
+        snapshot.save(self.run_config, run.folder / journal.CONFIG_FILE)
+        versions = {"mlpipe": mlpipe.__version__, "python": platform.python_version(), "git": _git_commit(Path.cwd())}
+        run.write_plan([step.name for step in steps], self.recipe_hash(), versions)
+        return run
+
+    def _mention_unfinished(self) -> None:
+        recipe = self.recipe_hash()
+        for run in reversed(journal.all_runs(self.world.project) if recipe else []):
+            if run.plan()["recipe"] == recipe and not run.is_finished():
+                log.info(f"an unfinished run of this recipe exists; to go on with it: continue={run.name}")
+                return
+
+    def _do(self, step: Step, run: Run) -> None:
+        self.world.stop.check()
+        run.note(step.name, "start")
+        started = time.perf_counter()
+        try:
+            step.call(run)
+        except (Interrupted, KeyboardInterrupt):
+            run.note(step.name, "interrupted")
+            raise
+        except Exception as error:
+            run.note(step.name, "failed", error=str(error))
+            if not isinstance(error, MlpipeError):
+                log.debug("a step failed", exc_info=True)
+            raise
+        run.note(step.name, "done", seconds=round(time.perf_counter() - started, 3))
+
+
+def require_writable(folder: Path, key: str) -> list[str]:
+    """The sentence for a folder that cannot be written, if it cannot."""
+    if files.is_writable(folder):
+        return []
+    return [problem(key, "cannot be written", got=str(folder), fix=f"choose another folder with {key}=DIR")]
+
+
+def raise_all(problems: list[str]) -> None:
+    """Raise one ConfigError for all problems, if there are any."""
+    if problems:
+        raise ConfigError(problems)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Write everything that is logged, tracebacks included, to the run's log file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setLevel(logging.DEBUG)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    warnings_log = logging.getLogger("py.warnings")
+    for logger in (log, warnings_log):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in (log, warnings_log):
+            logger.removeHandler(handler)
+        handler.close()
+
+
+def _git_commit(folder: Path) -> str | None:
+    """The commit of the folder that the user works in, read from .git; None outside a repository."""
+    for parent in (folder, *folder.parents):
+        head = parent / ".git" / "HEAD"
+        if head.is_file():
+            content = head.read_text("utf-8").strip()
+            if not content.startswith("ref: "):
+                return content
+            ref = parent / ".git" / content[5:]
+            return ref.read_text("utf-8").strip() if ref.is_file() else None
+    return None

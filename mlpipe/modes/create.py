@@ -1,0 +1,63 @@
+"""`mml create`: describe a task ahead of time."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import splits
+from mlpipe.modes import tasks
+from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class CreateScheduler(Scheduler):
+    """Finds and hashes the images, then describes classes and splits in the data folder.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: `dataset` and `task`; describing a task needs its images, so `task` does both.
+        n_folds: How many folds.
+        ensure_balancing: Spread every class evenly over the folds.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        subroutines: list[str],
+        n_folds: Annotated[int, ">= 2"],
+        ensure_balancing: bool,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._subroutines = subroutines
+
+    def plan(self) -> list[Step]:
+        """One step for each subroutine."""
+        raise_all(require_writable(self.run_config.data_dir, "data_dir"))
+        names = [name for name in ("dataset", "task") if name in self._subroutines]
+        calls = {"dataset": self._dataset, "task": self._task}
+        return [Step(name, calls[name], in_project=False) for name in names]
+
+    def _dataset(self, run: Run | None) -> None:
+        of = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        self.world.facts["task"] = of.name
+        log.info(f"task {of.name}: {tasks.describe(of)}")
+        log.info(f"use it with task={of.name}")
+
+    def _task(self, run: Run | None) -> None:
+        of = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        split = tasks.split_of(self.run_config, of)
+        for sentence in splits.class_size_problems(
+            of.samples.targets[split.fold >= 0], of.classes, split.n_folds, nested=False
+        ):
+            log.warning(sentence)
+        sizes = [int((split.fold == fold).sum()) for fold in range(split.n_folds)]
+        self.world.facts.update(task=of.name, folds=sizes)
+        log.info(f"folds of {of.name}: {', '.join(map(str, sizes))} images")
+        log.info(f"described in {tasks.task_file(self.run_config.data_dir, of.name)}")

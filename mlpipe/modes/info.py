@@ -1,0 +1,163 @@
+"""`mml info`: tasks, sample pictures, studies and the leaderboard of a project; imports no torch."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import augmentations, cache, sampling, sources
+from mlpipe.data.images import Pixels, UnreadableImageError
+from mlpipe.data.task import Task
+from mlpipe.modes import tasks
+from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.reports import gallery, tables
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+_PER_CLASS = 6
+_MOST_CLASSES = 12
+
+
+class InfoScheduler(Scheduler):
+    """Shows what there is, as text, pictures and CSV.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: Any of tasks, hpo, samples (or sample_grid), models.
+        study_name: An Optuna study.
+        info_grid: One picture with a cell for each task.
+        info_individual: One sample picture for each task.
+        augmented: Draw sample grids after augmentation too.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        subroutines: list[str],
+        study_name: str | None,
+        info_grid: bool,
+        info_individual: bool,
+        augmented: bool,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._subroutines = ["samples" if name == "sample_grid" else name for name in subroutines]
+        self._study_name, self._info_grid, self._info_individual = study_name, info_grid, info_individual
+        self._augmented = augmented
+
+    def plan(self) -> list[Step]:
+        """One step for each subroutine, none of which makes a run."""
+        calls = {"tasks": self._tasks, "hpo": self._hpo, "samples": self._samples, "models": self._models}
+        return [Step(name, calls[name], in_project=False) for name in calls if name in self._subroutines]
+
+    def _known_tasks(self) -> list[Task]:
+        config = self.run_config
+        pivot = tasks.resolve(config.task, config.data_dir)
+        others = [tasks.named(name, config.data_dir) for name in config.task_list]
+        return [pivot, *others]
+
+    def _tasks(self, run: Run | None) -> None:
+        described = []
+        firsts: list[tuple[Pixels, str]] = []
+        for of in self._known_tasks():
+            counts = of.class_counts()
+            rows = [[name, str(count)] for name, count in zip(of.classes, counts.tolist(), strict=True)]
+            log.info(f"task {of.name}: {tasks.describe(of)}")
+            log.info(tables.grid(["class", "images"], rows))
+            for note in of.notes:
+                log.info(f"note: {note}")
+            described.append(
+                {
+                    "task": of.name,
+                    "kind": of.kind,
+                    "parts": of.part_sizes(),
+                    "classes": dict(zip(of.classes, counts.tolist(), strict=True)),
+                    "notes": list(of.notes),
+                    "file": str(tasks.task_file(self.run_config.data_dir, of.name)),
+                }
+            )
+            firsts += [(pixels, of.name) for _, pixels in _examples(of, np.arange(len(of.samples)), 1)]
+            if self._info_individual:
+                chosen = _examples(of, np.arange(len(of.samples)), 1)
+                self._draw(
+                    f"task_{of.name}", [pixels for _, pixels in chosen], [_caption(of, row) for row, _ in chosen]
+                )
+        if self._info_grid and firsts:
+            self._draw("tasks", [pixels for pixels, _ in firsts], [name for _, name in firsts])
+        self.world.facts["tasks"] = described
+
+    def _hpo(self, run: Run | None) -> None:
+        self.world.facts["hpo"] = None
+        if self._study_name is not None:
+            log.warning(f"no study named {self._study_name!r}: this version of mlpipe has no studies yet")
+        else:
+            log.info("no study")
+
+    def _samples(self, run: Run | None) -> None:
+        for of in self._known_tasks():
+            chosen: list[tuple[int, Pixels]] = []
+            for number in range(min(len(of.classes), _MOST_CLASSES)):
+                chosen += _examples(of, np.flatnonzero(of.samples.targets == number), _PER_CLASS)
+            captions = [_caption(of, row) for row, _ in chosen]
+            self._draw(f"samples_{of.name}", [pixels for _, pixels in chosen], captions, columns=_PER_CLASS)
+            if self._augmented:
+                rows = np.array([row for row, _ in chosen], np.int64)
+                pixels = self._after_augmentation(of, rows)
+                self._draw(f"samples_{of.name}_augmented", pixels, captions, columns=_PER_CLASS)
+
+    def _after_augmentation(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
+        """The images as the cache holds them, after the training augmentations of epoch 0."""
+        config = self.run_config
+        preprocessing = tasks.preprocessing_of(config, of)
+        folder = tasks.pack_folder(config, of)
+        if cache.is_complete(folder):
+            images = np.asarray(cache.load(folder).images[rows])
+        else:
+            read = sources.reader(of, preprocessing.channels)
+            images = np.stack([preprocessing(read(int(row))) for row in rows])
+        seeds = sampling.sample_seeds(tuple(of.samples.ids[row] for row in rows))
+        steps = [step.build() for step in config.recipe.augmentations.cpu]
+        return list(augmentations.apply(steps, images, sampling.epoch_seeds(seeds, config.seed, 0, 0)))
+
+    def _models(self, run: Run | None) -> None:
+        project = self.world.project
+        board = tables.leaderboard(project)
+        self.world.facts["models"] = board
+        log.info(tables.as_text(board))
+        if not board:
+            return
+        path = tables.write_csv(board, project)
+        log.info(f"look at: {path} and {project.plots_dir()}")
+        pivot = tasks.resolve(self.run_config.task, self.run_config.data_dir).name
+        own = [row for row in board if row["task"] == pivot] or board
+        self.world.facts["headline"] = tables.headline(own)
+        if tables.headline(own):
+            log.info(tables.headline(own))
+
+    def _draw(self, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
+        path = gallery.grid(pixels, captions, self.world.project.plots_dir() / f"{name}.png", columns=columns)
+        self.world.facts.setdefault("pictures", []).append(str(path))
+
+
+def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pixels]]:
+    """The first readable images among some rows."""
+    read = sources.reader(of, of.channels)
+    found: list[tuple[int, Pixels]] = []
+    for row in rows.tolist():
+        if len(found) == wanted:
+            break
+        try:
+            found.append((row, read(row)))
+        except UnreadableImageError:
+            continue
+    return found
+
+
+def _caption(of: Task, row: int) -> str:
+    target = int(of.samples.targets[row])
+    return of.classes[target] if target >= 0 else of.samples.ids[row]

@@ -1,0 +1,134 @@
+"""From overrides to a running plan: what the command line and Python both call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlpipe.arch.names import timm_names
+from mlpipe.config import snapshot
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, problem
+from mlpipe.modes import tasks
+from mlpipe.runs import journal, records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+_OF_LATEST_TASK = ("predict", "test", "info")
+_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked configuration, ready to run.
+
+    Attributes:
+        run_config: The configuration.
+        resumed: The run that it continues; None for a new one.
+        notes: What a person should know before it starts.
+    """
+
+    run_config: RunConfig
+    resumed: Run | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> Prepared:
+    """Compose and check a configuration; nothing is written.
+
+    Args:
+        mode: The mode's name.
+        overrides: Overrides in Hydra's grammar.
+        extra_dirs: Further folders of configuration files.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+        ProjectError: When a run to continue is not there.
+    """
+    from mlpipe.config.compose import Facts, compose
+
+    out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
+    data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
+    project = Project(out_dir / (_peek("proj", overrides) or "default"))
+    if (wanted := _peek("continue", overrides)) is not None:
+        return _resumed(mode, project, data_dir, wanted, overrides)
+    texts, notes = list(overrides), []
+    if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
+        latest = max(records.load_all(project), key=lambda record: record.number, default=None)
+        if latest is not None and tasks.task_file(data_dir, latest.pivot).is_file():
+            texts.append(f"task={latest.pivot}")
+            notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
+    facts = Facts(timm_names, tasks.created_names(data_dir), out_dir, data_dir, tuple(extra_dirs))
+    return Prepared(compose(mode, texts, facts), notes=tuple(notes))
+
+
+def execute(prepared: Prepared, *, display: Any = None) -> dict[str, Any]:
+    """Run a prepared configuration.
+
+    Args:
+        prepared: What `prepare` gave.
+        display: Shows progress; None makes one for standard error.
+
+    Returns:
+        The facts that `--json` prints.
+
+    Raises:
+        MlpipeError: When a step fails, or somebody asked to stop.
+    """
+    from mlpipe.modes.base import Scheduler, World
+    from mlpipe.reports.progress import Display
+
+    config = prepared.run_config
+    world = World(Project(config.project_dir), display or Display())
+    world.facts.update(mode=config.mode, project=config.proj)
+    scheduler: Scheduler = config.scheduler.build(config, world)
+    if prepared.resumed is not None and prepared.resumed.is_finished():
+        world.facts.update(run=prepared.resumed.name, finished=True)
+        return world.facts
+    scheduler.run(prepared.resumed)
+    return world.facts
+
+
+def planned(prepared: Prepared) -> list[str]:
+    """The names of the steps that `execute` would do (describes a missing task in the data folder on the way)."""
+    from mlpipe.modes.base import Scheduler, World
+    from mlpipe.reports.progress import Display
+
+    config = prepared.run_config
+    scheduler: Scheduler = config.scheduler.build(config, World(Project(config.project_dir), Display()))
+    done = prepared.resumed.done() if prepared.resumed else set()
+    return [step.name for step in scheduler.plan() if step.name not in done]
+
+
+def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides: Sequence[str]) -> Prepared:
+    own = [text for text in overrides if text.partition("=")[0] not in _WITH_RESUME]
+    if own:
+        fix = "leave the other overrides out, or start a new run"
+        raise ConfigError(
+            [problem(text.partition("=")[0], "continue= takes the run's own configuration", fix=fix) for text in own]
+        )
+    run = journal.find(project, wanted)
+    config = snapshot.load(
+        run.folder / journal.CONFIG_FILE, out_dir=str(project.root.parent), data_dir=str(data_dir), proj=project.name
+    )
+    if config.mode != mode:
+        fix = f"mml {config.mode} continue={run.name}"
+        raise ConfigError(problem("continue", f"run {run.name} is one of mml {config.mode}", got=mode, fix=fix))
+    if run.is_finished():
+        return Prepared(config, run, (f"run {run.name} is finished; nothing to do",))
+    run.refuse_if_running()
+    return Prepared(replace(config, resume=run.name), run)
+
+
+def _peek(key: str, overrides: Sequence[str]) -> str | None:
+    """The value of a plain override, before anything is composed; the last one counts."""
+    values = [text.partition("=")[2] for text in overrides if text.lstrip("+").partition("=")[0] == key]
+    value = values[-1].strip("'\"") if values else ""
+    return value if value and value != "null" else None
+
+
+def _folder(key: str, overrides: Sequence[str], variable: str, default: str) -> Path:
+    return Path(_peek(key, overrides) or os.environ.get(variable) or default).expanduser().absolute()

@@ -1,0 +1,48 @@
+"""`mml pp`: decode and resize every image once."""
+
+from __future__ import annotations
+
+import logging
+
+from mlpipe.config.assemble import cores
+from mlpipe.config.schema import RunConfig
+from mlpipe.modes import tasks
+from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class PreprocessScheduler(Scheduler):
+    """Fills the cache that all folds and runs share.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: `preprocess` is the only one.
+    """
+
+    def __init__(self, run_config: RunConfig, world: World, *, subroutines: list[str]) -> None:
+        super().__init__(run_config, world)
+
+    def plan(self) -> list[Step]:
+        """One step."""
+        raise_all(require_writable(self.run_config.data_dir, "data_dir"))
+        return [Step("preprocess", self._preprocess, in_project=False)]
+
+    def _preprocess(self, run: Run | None) -> None:
+        of = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        display, stop = self.world.display, self.world.stop
+        display.start(f"preprocessing {of.name}", len(of.samples))
+
+        def progress(done: int, total: int) -> None:
+            stop.check()
+            display.update(done)
+
+        try:
+            pack = tasks.pack_of(self.run_config, of, cores(), progress)
+        finally:
+            display.close()
+        facts = {"task": of.name, "cache": str(pack.folder), "images": len(of.samples), "unreadable": pack.unreadable}
+        self.world.facts.update(facts)
+        log.info(f"the cache of {of.name} is in {pack.folder}")

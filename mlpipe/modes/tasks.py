@@ -1,0 +1,142 @@
+"""From a configuration to the task, its split and its cached images; makes what is missing in the data folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.config.components import Component
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import cache, sources, task
+from mlpipe.data.cache import Pack
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.splits import Split
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, DataError, problem
+
+log = logging.getLogger("mlpipe")
+
+Progress = Callable[[int, int], None]
+_DECODERS = 8
+
+
+def resolve(source: Component, data_dir: Path) -> Task:
+    """Look at the source, and describe the task in the data folder when it is not there yet.
+
+    Raises:
+        DataError: When the source is wrong, or another task of this name is there already.
+    """
+    seen: Task = source.build()
+    path = task_file(data_dir, seen.name)
+    _refuse_folder_inside_source(seen, data_dir, "data_dir")
+    if not path.is_file():
+        task.save(seen, path)
+        log.info(f"created task {seen.name}: {describe(seen)}")
+        for note in seen.notes:
+            log.info(f"note on {seen.name}: {note}")
+        return seen
+    stored = task.load(path)
+    if stored.source_hash != seen.source_hash:
+        fix = "choose another data_dir, or remove that folder"
+        raise DataError(problem(str(path.parent), "holds a task of this name made of other images", fix=fix))
+    return stored if source.target.endswith(".created") else seen
+
+
+def named(name: str, data_dir: Path) -> Task:
+    """A task that was created earlier, or an embedded one, by its name.
+
+    Raises:
+        DataError: When there is no such task.
+    """
+    if name in ("fashion_mini", "digits"):
+        return resolve(Component("task", f"mlpipe.data.sources.{name}", {}), data_dir)
+    return sources.created(name=name, data_dir=str(data_dir))
+
+
+def split_of(run_config: RunConfig, of: Task) -> Split:
+    """The task's split, stored with it the first time it is drawn.
+
+    Raises:
+        DataError: When the task cannot be split so.
+    """
+    key = files.digest([run_config.split.target, dict(run_config.split.params)])[:12]
+    path = task_file(run_config.data_dir, of.name)
+    stored: dict[str, Any] = files.read_json(path)
+    if key in stored["splits"]:
+        return Split.from_plain(stored["splits"][key])
+    drawn: Split = run_config.split.build(of.samples)
+    parameters = {"target": run_config.split.target, **run_config.split.params}
+    stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
+    files.write_json(path, stored)
+    return drawn
+
+
+def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
+    """The preprocessing for a task: the network's channels where it names them, else the task's."""
+    wanted = run_config.recipe.arch.params.get("in_chans") or of.channels
+    if wanted not in (1, 3):
+        raise ConfigError(problem("arch.in_chans", "images have 1 or 3 channels", got=wanted, fix="use 1 or 3"))
+    built: Preprocessing = run_config.recipe.preprocessing.build(wanted)
+    return built
+
+
+def pack_folder(run_config: RunConfig, of: Task) -> Path:
+    """Where a task's cached images lie."""
+    name = cache.pack_id(of, preprocessing_of(run_config, of))
+    return run_config.data_dir / of.name / "cache" / name
+
+
+def pack_of(run_config: RunConfig, of: Task, workers: int, progress: Progress = lambda done, total: None) -> Pack:
+    """A task's cached images, decoded first when they are missing.
+
+    Raises:
+        DataError: When more images are unreadable than `task.max_unreadable` allows.
+    """
+    folder = pack_folder(run_config, of)
+    is_new = not cache.is_complete(folder)
+    preprocessing = preprocessing_of(run_config, of)
+    pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
+    cache.check_unreadable(pack, int(run_config.task.params.get("max_unreadable", 0)))
+    if is_new:
+        count, height, width, channels = pack.images.shape
+        size = pack.images.nbytes / 1e6
+        log.info(f"packed {count} images of {of.name} at {width} x {height} x {channels} ({size:.1f} MB)")
+    for name, reason in pack.unreadable.items():
+        log.warning(f"left out {name}: {reason}")
+    return pack
+
+
+def task_file(data_dir: Path, name: str) -> Path:
+    """The file that describes a task."""
+    return data_dir / name / "task.json"
+
+
+def created_names(data_dir: Path) -> tuple[str, ...]:
+    """The names of the tasks in a data folder."""
+    return tuple(sorted(file.parent.name for file in data_dir.glob("*/task.json"))) if data_dir.is_dir() else ()
+
+
+def describe(of: Task) -> str:
+    """A task in a few words: kind, classes, images in each part."""
+    parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
+    colour = "grey" if of.channels == 1 else "colour"
+    return f"{of.kind}, {len(of.classes)} classes, {colour} images: {parts}"
+
+
+def refuse_results_inside(of: Task, out_dir: Path) -> None:
+    """Refuse a results folder inside the task's own images.
+
+    Raises:
+        DataError: When it lies there.
+    """
+    _refuse_folder_inside_source(of, out_dir, "out_dir")
+
+
+def _refuse_folder_inside_source(of: Task, folder: Path, key: str) -> None:
+    base = sources.root(of)
+    if base is not None and folder.resolve().is_relative_to(base.resolve()):
+        fix = f"choose a folder outside the images with {key}=DIR"
+        raise DataError(problem(key, "lies inside the folder of images", got=str(folder), fix=fix))

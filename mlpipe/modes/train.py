@@ -1,0 +1,402 @@
+"""`mml train`, `mml predict`, `mml test`: one model for each fold, its predictions, its scores."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.config import rules, snapshot
+from mlpipe.config.assemble import cores
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import splits, variants
+from mlpipe.data.cache import Pack
+from mlpipe.data.splits import Split
+from mlpipe.data.task import Task
+from mlpipe.data.variants import View
+from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
+from mlpipe.modes import tasks
+from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.post import metrics
+from mlpipe.reports import tables
+from mlpipe.runs import predictions, records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+
+class TrainingScheduler(Scheduler):
+    """Trains one model for each fold, predicts with each, tests each.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: Any of train, predict, test.
+        cv: One model for each fold; False: fold 0 only.
+        nested: Set each fold aside as test data and split the rest anew.
+        store_parameters: Keep weights.
+        store_best: Keep the best epoch's weights.
+        multitask: Not available yet.
+        co_tasks: Not available yet.
+        task_weights: Not available yet.
+        eval_on: Tasks to predict and test instead of the pivot.
+        use_blueprint: Not available yet.
+        pipeline_keys: Sections stored as the record's pipeline.
+        folds: Only these folds.
+        strict_validation: Refuse a score from a fold that also chose something.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        subroutines: list[str],
+        cv: bool,
+        nested: bool,
+        store_parameters: bool,
+        store_best: bool,
+        multitask: Literal[False] | Annotated[int, ">= 2"],
+        co_tasks: Literal["random"] | list[str],
+        task_weights: list[float] | None,
+        eval_on: str | list[str] | None,
+        use_blueprint: bool,
+        pipeline_keys: list[str],
+        folds: list[int] | None,
+        strict_validation: bool,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._subroutines = [name for name in ("train", "predict", "test") if name in subroutines]
+        self._cv, self._nested, self._folds = cv, nested, folds
+        self._store_parameters, self._store_best = store_parameters, store_best
+        self._eval_on = [eval_on] if isinstance(eval_on, str) else eval_on
+        self._pipeline_keys = pipeline_keys
+        self._recipe_hash = ""
+        self._packs: dict[str, Pack] = {}
+
+    def recipe_hash(self) -> str:
+        """What groups the folds of this cross-validation."""
+        return self._recipe_hash
+
+    def plan(self) -> list[Step]:
+        """The cache and the network first; then every fold's training, predictions and test."""
+        config = self.run_config
+        raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
+        self._task = tasks.resolve(config.task, config.data_dir)
+        tasks.refuse_results_inside(self._task, config.project_dir)
+        self._other_tasks = self._evaluated_tasks()
+        if "train" in self._subroutines:
+            return self._plan_training()
+        return self._plan_stored()
+
+    def _plan_training(self) -> list[Step]:
+        config, task = self.run_config, self._task
+        self._split = tasks.split_of(config, task)
+        raise_all(self._problems(self._split))
+        self._recipe_hash = config.recipe_hash(task.name)
+        folds = self._chosen_folds(self._split)
+        data = [
+            Step(f"preprocess {one.name}", lambda run, one=one: self._preprocess(one), in_project=False)  # type: ignore[misc]
+            for one in (task, *self._other_tasks)
+        ]
+        data.append(Step("build the network", lambda run: self._try_network(), in_project=False))
+        self._all_folds = folds
+        steps = []
+        for fold in folds:
+            steps.append(Step(f"train fold {fold}", lambda run, fold=fold: self._train(run, fold)))  # type: ignore[misc]
+        for name, call in (("predict", self._predict), ("test", self._test)):
+            for fold in folds if name in self._subroutines else ():
+                steps.append(Step(f"{name} fold {fold}", self._with_trained(call, fold)))
+        return [*data, *steps, Step("leaderboard", self._leaderboard)]
+
+    def _plan_stored(self) -> list[Step]:
+        """Predict and test with the records of the task's latest cross-validation."""
+        found = records.latest_cross_validation(records.load_all(self.world.project, self._task.name))
+        if not found:
+            wrong = f"project {self.world.project.name} has no trained record of it"
+            raise ProjectError(problem(f"task {self._task.name}", wrong, fix=f"mml train task={self._task.name}"))
+        wanted = self._folds if self._folds is not None else [record.fold for record in found]
+        raise_all(_fold_problems(wanted, [record.fold for record in found]))
+        chosen = [record for record in found if record.fold in wanted]
+        raise_all(
+            [
+                problem(record.id, "has no weights to predict with", fix="train with mode.store_parameters=true")
+                for record in chosen
+                if record.weights is None
+            ]
+        )
+        self._split = tasks.split_of(self._stored_config(chosen[0]), self._task)
+        log.info(f"records of {self._task.name}: {listing([record.id for record in chosen])}")
+        steps = []
+        for name, call in (("predict", self._predict), ("test", self._test)):
+            for record in chosen if name in self._subroutines else ():
+                steps.append(Step(f"{name} {record.id}", lambda run, call=call, record=record: call(record)))  # type: ignore[misc]
+        return [*steps, Step("leaderboard", self._leaderboard)]
+
+    def _problems(self, split: Split) -> list[str]:
+        """Everything that is wrong with the recipe for this task."""
+        from mlpipe.arch import classifier
+
+        config, mode = self.run_config, self.run_config.tree["mode"]
+        pool = self._task.samples.targets[split.fold >= 0]
+        if self._nested and len(split.validated) < split.n_folds:
+            fix = "add mode.nested=false, or use split=kfold"
+            found = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
+        else:
+            found = splits.class_size_problems(pool, self._task.classes, split.n_folds, nested=self._nested)
+        if self._folds is not None:
+            found += _fold_problems(self._folds, list(split.validated))
+        arch = config.recipe.arch.params
+        if config.recipe.arch.target.endswith("classifier.timm"):
+            keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
+            found += classifier.check_local(**keys)
+        found += _metric_problems(config)
+        has_test = self._nested or bool((split.fold == splits.TEST).any()) or bool(self._eval_on)
+        if "test" in mode["subroutines"] and not has_test:
+            fix = "use mode.nested=true or split.test_fraction=0.2"
+            found.append(problem("mode.subroutines", f"{self._task.name} has no test images", fix=fix))
+        return found
+
+    def _evaluated_tasks(self) -> list[Task]:
+        found, wrong = [], []
+        for name in self._eval_on or ():
+            try:
+                other = tasks.named(name, self.run_config.data_dir)
+            except DataError as error:
+                wrong += [f"mode.eval_on: {sentence}" for sentence in error.problems]
+                continue
+            if other.classes != self._task.classes:
+                text = f"its classes are not those of {self._task.name}: {listing(other.classes)}"
+                wrong.append(problem(f"mode.eval_on={name}", text, fix="name a task with the same classes"))
+            found.append(other)
+        raise_all(wrong)
+        return found
+
+    def _chosen_folds(self, split: Split) -> list[int]:
+        if self._folds is not None:
+            return list(self._folds)
+        return list(split.validated) if self._cv else list(split.validated[:1])
+
+    def _view(self, fold: int, nested: bool) -> View:
+        make = variants.nested if nested else variants.plain
+        return make(self._task, self._split, fold)
+
+    def _preprocess(self, of: Task) -> Pack:
+        if of.name not in self._packs:
+            display, stop = self.world.display, self.world.stop
+            display.start(f"preprocessing {of.name}", len(of.samples))
+
+            def progress(done: int, total: int) -> None:
+                stop.check()
+                display.update(done)
+
+            try:
+                config = self._decoding_config or self.run_config
+                self._packs[of.name] = tasks.pack_of(config, of, cores(), progress)
+            finally:
+                display.close()
+        return self._packs[of.name]
+
+    _decoding_config: RunConfig | None = None
+
+    def _try_network(self) -> None:
+        """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
+        from mlpipe.learn import fit
+
+        pack = self._preprocess(self._task)
+        mask = pack.unreadable_mask(self._task)
+        for fold in self._all_folds:
+            variants.check(self._task, self._view(fold, self._nested).without(mask))
+        fit.try_recipe(self.run_config.recipe, self._task, pack)
+
+    def _train(self, run: Run | None, fold: int) -> None:
+        from mlpipe.learn import fit
+
+        assert run is not None
+        pack = self._preprocess(self._task)
+        view = self._view(fold, self._nested).without(pack.unreadable_mask(self._task))
+        variants.check(self._task, view)
+        config = self.run_config
+        record_id = self._record_id(run, fold)
+        job = fit.FoldJob(
+            recipe=config.recipe,
+            task=self._task,
+            view=view,
+            pack=pack,
+            project=self.world.project,
+            record_id=record_id,
+            run=run.name,
+            recipe_hash=self._recipe_hash,
+            checkpoint=run.checkpoints_dir / record_id,
+            pipeline=snapshot.text(config.tree),
+            nested=self._nested,
+            store_best=self._store_best,
+            store_parameters=self._store_parameters,
+            val_used_for=rules.val_used_for(config.tree),
+            num_workers=self._num_workers(),
+        )
+        position = self._all_folds.index(fold)
+        watch = fit.Watch(self.world.stop, self._reporter(position), log.debug)
+        self.world.display.start(f"fold {position + 1}/{len(self._all_folds)}", 1)
+        try:
+            record = fit.fit(job, watch)
+        finally:
+            self.world.display.close()
+        scores = record.scores["val"]
+        parts = ", ".join(f"{name} {scores[name]:.4f}" for name in ("accuracy", "loss") if scores.get(name) is not None)
+        speed = f"{record.timings.get('train_images_per_s', 0):.0f} images/s"
+        log.info(
+            f"fold {position + 1}/{len(self._all_folds)}: validation {parts} (best epoch {record.best_epoch + 1} of "
+            f"{record.epochs}, {speed}, {record.timings['seconds']:.0f} s)"
+        )
+
+    def _reporter(self, position: int) -> Callable[[Any], None]:
+        folds, display = len(self._all_folds), self.world.display
+        started = False
+
+        def report(tick: Any) -> None:
+            nonlocal started
+            per_fold = tick.epochs * tick.batches
+            done = position * per_fold + tick.epoch * tick.batches + tick.batch
+            if not started:
+                display.start(f"fold {position + 1}/{folds}", folds * per_fold, done - 1)
+                started = True
+            what = f"fold {position + 1}/{folds} epoch {tick.epoch + 1}/{tick.epochs}"
+            facts = f"loss {tick.loss:.4f}, {tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %"
+            display.update(done, what, facts)
+
+        return report
+
+    def _record_id(self, run: Run, fold: int) -> str:
+        params = self.run_config.recipe.arch.params
+        name = files.safe_name(str(params.get("name", "net")))[:40]
+        variant = "n" if self._nested else "f"
+        return f"{name}-{files.digest([self._recipe_hash, self._task.name, run.name])[:8]}-{variant}{fold}"
+
+    def _with_trained(self, call: Callable[[ModelRecord], None], fold: int) -> Callable[[Run | None], None]:
+        """`call` with the record that this run trained for a fold."""
+
+        def step(run: Run | None) -> None:
+            assert run is not None
+            folder = self.world.project.model_dir(self._task.name, self._record_id(run, fold))
+            call(records.load(folder))
+
+        return step
+
+    def _stored_config(self, record: ModelRecord) -> RunConfig:
+        """The configuration that a record was trained with, in today's folders and on today's machine."""
+        path = self.world.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
+        config = self.run_config
+        return snapshot.load(path, out_dir=str(config.out_dir), data_dir=str(config.data_dir), proj=config.proj)
+
+    def _predict(self, record: ModelRecord) -> None:
+        from mlpipe.learn import predict
+
+        config = self._stored_config(record)
+        self._decoding_config = config
+        wanted = self._wanted(record)
+        project = self.world.project
+        self.world.display.start(f"predicting {record.id}", 1)
+        try:
+            written = predict.predict(
+                config.recipe,
+                project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
+                record.fold,
+                wanted,
+                project.predictions_file(record.pivot, record.id),
+                num_workers=self._num_workers(),
+                should_stop=self.world.stop,
+            )
+        finally:
+            self.world.display.close()
+        log.debug(f"{record.id}: {written} predictions")
+
+    def _wanted(self, record: ModelRecord) -> list[Any]:
+        """The rows that a record predicts: its variant's validation and test, and the pivot's test and unlabelled."""
+        from mlpipe.learn.predict import Wanted
+
+        found = []
+        if self._eval_on:
+            for other in self._other_tasks:
+                pack = self._preprocess(other)
+                for split, rows in _foreign_rows(other, pack).items():
+                    found.append(Wanted(other.name, split, other, pack, rows))
+            return found
+        pack = self._preprocess(self._task)
+        mask = pack.unreadable_mask(self._task)
+        own = self._view(record.fold, record.nested).without(mask)
+        views = [(own, ("val", "test", "unlabelled"))]
+        if record.nested:
+            views.append((self._view(record.fold, nested=False).without(mask), ("test", "unlabelled")))
+        for view, names in views:
+            for split in names:
+                found.append(Wanted(view.task, split, self._task, pack, view.rows()[split]))
+        return found
+
+    def _test(self, record: ModelRecord) -> None:
+        path = self.world.project.predictions_file(record.pivot, record.id)
+        names = [other.name for other in self._other_tasks] if self._eval_on else [record.task]
+        there = predictions.contents(path) if path.is_file() else {}
+        if any((name, "test") not in there for name in names):
+            self._predict(record)
+        config = self._stored_config(record)
+        scores = {}
+        for name in names:
+            rows = predictions.load(path, name, "test")
+            values = metrics.compute(config.recipe.metrics.final, rows.logits, rows.targets) if len(rows) else {}
+            scores["test" if name == record.task else f"test:{name}"] = values
+        records.with_scores(self.world.project, record, scores)
+        for name, values in scores.items():
+            shown = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
+            log.info(f"{record.id}: {name} {shown}")
+
+    def _leaderboard(self, run: Run | None) -> None:
+        board = tables.leaderboard(self.world.project, self._task.name)
+        path = tables.write_csv(board, self.world.project)
+        self.world.facts.update(task=self._task.name, leaderboard=board, leaderboard_file=str(path))
+        log.info("\n" + tables.as_text(board))
+        log.info(f"results: {self.world.project.root}")
+
+    def _num_workers(self) -> int:
+        wanted = self.run_config.sys.num_workers
+        if wanted != "auto":
+            return int(wanted)
+        import torch
+
+        return min(8, max(1, cores() - 1)) if torch.cuda.is_available() else 0
+
+
+def _fold_problems(wanted: list[int], there: list[int]) -> list[str]:
+    strange = [fold for fold in wanted if fold not in there]
+    fix = f"the folds are {listing(there)}"
+    return [problem("mode.folds", "there is no such fold", got=fold, fix=fix) for fold in strange]
+
+
+def _metric_problems(config: RunConfig) -> list[str]:
+    recipe, known = config.recipe.metrics, list(metrics.METRICS)
+    found = []
+    for key in ("train", "final"):
+        for name in getattr(recipe, key):
+            if name not in known:
+                fix = did_you_mean(str(name), known, otherwise=f"known metrics: {listing(known)}")
+                found.append(problem(f"metrics.{key}", "unknown metric", got=name, fix=fix))
+    monitors = ["val/loss", *(f"val/{name}" for name in known)]
+    if recipe.monitor not in monitors:
+        fix = did_you_mean(recipe.monitor, monitors, otherwise=f"use one of {listing(monitors)}")
+        found.append(problem("metrics.monitor", "unknown metric", got=recipe.monitor, fix=fix))
+    return found
+
+
+def _foreign_rows(of: Task, pack: Pack) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Rows of a task that was not trained on: its test part where it has one, else all labelled images; unlabelled ones."""
+    readable = ~pack.unreadable_mask(of)
+    test = of.samples.in_part("test")
+    labelled = test if test.any() else of.samples.targets >= 0
+    return {
+        "test": np.flatnonzero(labelled & readable),
+        "unlabelled": np.flatnonzero(of.samples.in_part("unlabelled") & readable),
+    }

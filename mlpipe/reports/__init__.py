@@ -1,0 +1,1 @@
+"""Tables and pictures for people, written from records; needs no torch."""

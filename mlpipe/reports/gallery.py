@@ -1,0 +1,55 @@
+"""Pictures of samples: grids with a caption under each image, as PNG."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from mlpipe import files
+
+_CELL, _CAPTION, _GAP = 96, 16, 6
+_PAPER, _INK = (255, 255, 255), (40, 40, 40)
+
+
+def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path: Path, *, columns: int = 0) -> Path:
+    """Write a grid of images, each (height, width, channels) and enlarged to one size, with captions.
+
+    Args:
+        images: Pixels, grey or colour.
+        captions: One for each image.
+        path: The PNG to write.
+        columns: Images in a row; 0: as many as make the grid about square.
+    """
+    columns = columns or max(1, math.ceil(math.sqrt(len(images))))
+    rows = math.ceil(len(images) / columns)
+    wide, high = _CELL + _GAP, _CELL + _CAPTION + _GAP
+    sheet = Image.new("RGB", (columns * wide + _GAP, max(rows, 1) * high + _GAP), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for index, (pixels, caption) in enumerate(zip(images, captions, strict=True)):
+        left, top = _GAP + index % columns * wide, _GAP + index // columns * high
+        sheet.paste(_enlarged(pixels), (left, top))
+        draw.text((left, top + _CELL + 1), _fitting(caption, font), fill=_INK, font=font)
+    with files.durable(path) as temporary:
+        sheet.save(temporary, format="PNG")
+    return path
+
+
+def _enlarged(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    scale = _CELL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR
+    cell = Image.new("RGB", (_CELL, _CELL), _PAPER)
+    cell.paste(image.resize(size, method), ((_CELL - size[0]) // 2, (_CELL - size[1]) // 2))
+    return cell
+
+
+def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    while text and font.getlength(text) > _CELL:
+        text = text[:-1]
+    return text

@@ -1,0 +1,184 @@
+"""The leaderboard: one row for each cross-validation of a task, computed from records and predictions alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.post import metrics
+from mlpipe.runs import predictions, records
+from mlpipe.runs.predictions import Predictions
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+HEADLINE = "accuracy"
+_SHORT = {
+    "recipe": "recipe",
+    "arch": "arch",
+    "folds": "folds",
+    "val": "val (mean ± sd)",
+    "out_of_fold": "out-of-fold",
+    "fold_test": "test by fold",
+    "test": "test (folds' mean)",
+    "test_nll": "test nll",
+    "parameters": "parameters",
+    "seconds": "seconds",
+    "images_per_s": "images/s",
+    "note": "",
+}
+
+
+def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any]]:
+    """One row for each task and recipe, the best out-of-fold accuracy first.
+
+    `val` and `fold_test` are the mean over folds with the standard deviation between folds; `out_of_fold` pools each
+    image's prediction by the fold that did not train on it; `test` averages the folds' probabilities of each test
+    image. Values that cannot be had (no predictions yet) are None.
+    """
+    groups: dict[tuple[str, str], list[ModelRecord]] = defaultdict(list)
+    for record in records.load_all(project, task):
+        groups[record.pivot, record.recipe].append(record)
+    rows = [_row(project, records.newest_folds(group)) for group in groups.values()]
+    return sorted(rows, key=lambda row: (row["task"], -(_first(row, "out_of_fold", "val", "test") or 0.0)))
+
+
+def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
+    """Durably write the leaderboard of one task, keeping the rows of the project's other tasks."""
+    path = project.reports_dir() / "leaderboard.csv"
+    written = {row["task"] for row in board}
+    everything = [*board, *(row for row in leaderboard(project) if row["task"] not in written)]
+    out = io.StringIO()
+    if everything:
+        table = csv.DictWriter(out, list(everything[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(everything)
+    files.write_text(path, out.getvalue())
+    return path
+
+
+def as_text(board: Sequence[dict[str, Any]]) -> str:
+    """The leaderboard for a terminal; a task's name stands above its rows."""
+    blocks = []
+    for task in dict.fromkeys(row["task"] for row in board):
+        rows = [row for row in board if row["task"] == task]
+        cells = [[_cell(row, key) for key in _SHORT] for row in rows]
+        blocks.append(
+            f"{task}: {HEADLINE} of {len(rows)} recipe{'s' * (len(rows) > 1)}\n" + grid(list(_SHORT.values()), cells)
+        )
+    return "\n\n".join(blocks) if blocks else "no records yet"
+
+
+def headline(board: Sequence[dict[str, Any]]) -> str:
+    """`test accuracy 0.xxx` of the newest row with a test score; empty when there is none."""
+    tested = [row for row in board if _first(row, "test", "fold_test") is not None]
+    if not tested:
+        return ""
+    newest = max(tested, key=lambda row: row["number"])
+    return f"test {HEADLINE} {_first(newest, 'test', 'fold_test'):.3f}"
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Aligned columns; empty columns are left out."""
+    table = [list(header), *map(list, rows)]
+    kept = [column for column in range(len(header)) if any(row[column] for row in table[1:])]
+    widths = [max(len(row[column]) for row in table) for column in kept]
+    lines = ["  ".join(row[column].ljust(width) for column, width in zip(kept, widths, strict=True)) for row in table]
+    return "\n".join(line.rstrip() for line in [lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+
+
+def pooled(parts: Sequence[Predictions]) -> Predictions | None:
+    """Rows of several folds after another; None when there is none."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return None
+    return Predictions(
+        [name for part in filled for name in part.sample_ids],
+        np.concatenate([part.targets for part in filled]),
+        np.concatenate([part.logits for part in filled]),
+    )
+
+
+def mean_of_folds(parts: Sequence[Predictions]) -> Predictions | None:
+    """The mean of the folds' probabilities for the images that all of them predicted, as log-probabilities."""
+    filled = [part for part in parts if len(part)]
+    if not filled or len(filled) < len(parts):
+        return None
+    if any(part.sample_ids != filled[0].sample_ids for part in filled):
+        return None
+    probabilities: npt.NDArray[np.float64] = np.mean(
+        [np.exp(metrics.log_softmax(part.logits)) for part in filled], axis=0
+    )
+    logs = np.log(np.maximum(probabilities, 1e-12)).astype(np.float32)
+    return Predictions(filled[0].sample_ids, filled[0].targets, logs)
+
+
+def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
+    newest = max(folds, key=lambda record: record.number)
+    held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
+    together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in folds])
+    test = metrics.compute([HEADLINE, "nll"], together.logits, together.targets) if together else {}
+    out_of_fold = pooled(held_out) if all(len(part) for part in held_out) else None
+    return {
+        "task": newest.pivot,
+        "recipe": newest.recipe,
+        "number": newest.number,
+        "arch": newest.arch,
+        "folds": len(folds),
+        "nested": newest.nested,
+        **_spread("val", folds, "val"),
+        "out_of_fold": metrics.accuracy(out_of_fold.logits, out_of_fold.targets) if out_of_fold else None,
+        **_spread("fold_test", folds, "test"),
+        "test": test.get(HEADLINE),
+        "test_nll": test.get("nll"),
+        "test_images": len(together) if together else None,
+        "parameters": newest.parameters,
+        "seconds": round(sum(record.timings.get("seconds", 0.0) for record in folds), 1),
+        "images_per_s": round(statistics.median(record.timings.get("train_images_per_s", 0.0) for record in folds), 1),
+        "val_used_for": " ".join(newest.val_used_for),
+        "records": " ".join(record.id for record in folds),
+    }
+
+
+def _spread(name: str, folds: list[ModelRecord], split: str) -> dict[str, float | None]:
+    values = [value for record in folds if (value := record.scores.get(split, {}).get(HEADLINE)) is not None]
+    return {
+        name: statistics.fmean(values) if values else None,
+        f"{name}_sd": statistics.stdev(values) if len(values) > 1 else None,
+    }
+
+
+def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Predictions:
+    path = project.predictions_file(record.pivot, record.id)
+    if not path.is_file():
+        return Predictions([], np.empty(0, np.int64), np.empty((0, 0), np.float32))
+    return predictions.load(path, task, split)
+
+
+def _cell(row: dict[str, Any], key: str) -> str:
+    if key == "note":
+        optimistic = row["val_used_for"] and not row["nested"]
+        return "val is optimistic" if optimistic else ("nested" if row["nested"] else "")
+    value = row[key]
+    if value is None:
+        return ""
+    if key in ("val", "fold_test"):
+        spread = row[f"{key}_sd"]
+        return f"{value:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
+    if key == "parameters":
+        return f"{value / 1e6:.2f} M"
+    if key in ("seconds", "images_per_s"):
+        return f"{value:.0f}"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _first(row: dict[str, Any], *keys: str) -> float | None:
+    return next((float(row[key]) for key in keys if row[key] is not None), None)

@@ -1,0 +1,1 @@
+"""What a project holds on disk: runs, records, predictions; needs no torch."""

@@ -1,0 +1,196 @@
+"""One run on disk: its plan, what of it is done, and who is running it now."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, did_you_mean, listing, problem
+from mlpipe.runs import formats
+from mlpipe.runs.project import Project
+
+CONFIG_FILE = "config.yaml"
+PLAN_FILE = "plan.json"
+JOURNAL_FILE = "journal.jsonl"
+LOCK_FILE = "running.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder and journal.
+
+    Attributes:
+        name: `DATE/TIME-SUFFIX`.
+        folder: Where it lies.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """The folder of states to resume from; emptied as records are written."""
+        return self.folder / "checkpoints"
+
+    @property
+    def log_file(self) -> Path:
+        """The log with everything."""
+        return self.folder / "log.txt"
+
+    def write_plan(self, steps: Sequence[str], recipe: str, versions: Mapping[str, Any]) -> None:
+        """Write the names of all steps, in their order, and what the run is made with."""
+        plan = {"format": formats.RUN, "recipe": recipe, "steps": list(steps), "versions": dict(versions)}
+        files.write_json(self.folder / PLAN_FILE, plan)
+
+    def note(self, step: str, event: str, **facts: Any) -> None:
+        """Add a line to the journal: a step's `start`, `done` or `failed`."""
+        line = {"at": now(), "step": step, "event": event, **facts}
+        files.append_line(self.folder / JOURNAL_FILE, json.dumps(line))
+
+    def events(self) -> list[dict[str, Any]]:
+        """The journal's lines; a last line that was cut off while it was written is left out."""
+        path = self.folder / JOURNAL_FILE
+        found = []
+        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+        return found
+
+    def done(self) -> set[str]:
+        """The steps that are done."""
+        return {line["step"] for line in self.events() if line["event"] == "done"}
+
+    def plan(self) -> dict[str, Any]:
+        """What `write_plan` wrote.
+
+        Raises:
+            ProjectError: When the file is damaged or of another format.
+        """
+        path = self.folder / PLAN_FILE
+        try:
+            plan: dict[str, Any] = files.read_json(path)
+        except (OSError, ValueError) as error:
+            raise ProjectError(problem(str(path), f"cannot be read as a plan ({error})")) from error
+        formats.check(plan, formats.RUN, path)
+        return plan
+
+    def is_finished(self) -> bool:
+        """Whether every step is done."""
+        return set(self.plan()["steps"]) <= self.done()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Say that this process runs the run, so that no other continues it meanwhile.
+
+        Raises:
+            ProjectError: When another live process runs it.
+        """
+        self.refuse_if_running()
+        path = self.folder / LOCK_FILE
+        files.write_json(path, _identity())
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+    def refuse_if_running(self) -> None:
+        """Refuse a run that another live process runs.
+
+        Raises:
+            ProjectError: When one does.
+        """
+        if owner := _live_owner(self.folder / LOCK_FILE):
+            wrong = f"another process is running it (pid {owner['pid']} on {owner['host']})"
+            raise ProjectError(problem(f"continue={self.name}", wrong, fix="wait for it or stop it first"))
+
+
+def create(project: Project) -> Run:
+    """A new run's folder, named by date, time and a random suffix."""
+    moment = datetime.now()
+    while True:
+        name = f"{moment:%Y-%m-%d}/{moment:%H-%M-%S}-{secrets.token_hex(2)}"
+        try:
+            project.run_dir(name).mkdir(parents=True, exist_ok=False)
+        except FileExistsError:
+            continue
+        return Run(name, project.run_dir(name))
+
+
+def find(project: Project, wanted: str) -> Run:
+    """The run that `latest` or a name (or the unique end of one) means.
+
+    Raises:
+        ProjectError: When there is no such run; the sentence lists what is there.
+    """
+    runs = all_runs(project)
+    if not runs:
+        raise ProjectError(problem("continue", f"project {project.name} has no runs", got=wanted, fix="start one"))
+    if wanted == "latest":
+        return runs[-1]
+    fitting = [run for run in runs if run.name == wanted or run.name.endswith(wanted)]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = [run.name for run in runs]
+    fix = did_you_mean(wanted, names, otherwise=f"runs: {listing(names[::-1], most=5)}")
+    wrong = f"{len(fitting)} runs fit" if fitting else "there is no such run"
+    raise ProjectError(problem("continue", wrong, got=wanted, fix=fix))
+
+
+def all_runs(project: Project) -> list[Run]:
+    """All runs that have a plan, oldest first."""
+    found = sorted(project.runs_dir().glob(f"*/*/{PLAN_FILE}")) if project.runs_dir().is_dir() else []
+    return [Run(f"{path.parent.parent.name}/{path.parent.name}", path.parent) for path in found]
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _identity() -> dict[str, Any]:
+    pid = os.getpid()
+    return {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _started(pid), "at": now()}
+
+
+def _live_owner(path: Path) -> dict[str, Any] | None:
+    """Who holds a lock, unless it is this process or one that is known to have ended."""
+    try:
+        owner: dict[str, Any] = files.read_json(path)
+    except (OSError, ValueError):
+        return None
+    here = owner.get("host") == platform.node()
+    if here and owner.get("boot") != _boot():
+        return None
+    if here and (owner.get("pid") == os.getpid() or _started(int(owner["pid"])) != owner.get("started")):
+        return None
+    return owner
+
+
+def _boot() -> str:
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text("utf-8").strip() if path.exists() else ""
+
+
+def _started(pid: int) -> str | None:
+    """A process's start time as the system counts it; None when there is no such process."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        return stat.read_text("utf-8").rpartition(")")[2].split()[19]
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return "other user"
+    return "alive"

@@ -1,0 +1,154 @@
+"""A record's logits for every image, as one Parquet file, written and read in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, problem
+
+SCHEMA = pa.schema(
+    [
+        ("task", pa.string()),
+        ("sample_id", pa.string()),
+        ("split", pa.string()),
+        ("fold", pa.int32()),
+        ("target", pa.int64()),
+        ("logits", pa.list_(pa.float32())),
+        ("calibrated", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows of one task and split, in the order of their sample ids.
+
+    Attributes:
+        sample_ids: Names, n of them.
+        targets: Shape (n,); -1 where there is none.
+        logits: Shape (n, classes), float32.
+        calibrated: Log-probabilities of shape (n, classes), None before `post`.
+    """
+
+    sample_ids: list[str]
+    targets: npt.NDArray[np.int64]
+    logits: npt.NDArray[np.float32]
+    calibrated: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+
+class PredictionsWriter:
+    """Adds batches of rows to a Parquet file; at most `row_group` rows are held in memory."""
+
+    def __init__(self, path: Path, row_group: int = 4096) -> None:
+        self._writer = pq.ParquetWriter(path, SCHEMA)
+        self._held: list[pa.Table] = []
+        self._row_group = row_group
+
+    def add(
+        self,
+        task: str,
+        split: str,
+        fold: int,
+        sample_ids: Sequence[str],
+        targets: npt.NDArray[np.int64],
+        logits: npt.NDArray[np.float32],
+    ) -> None:
+        """Add rows: `targets` of shape (n,), -1 for none, and `logits` of shape (n, classes)."""
+        n, classes = logits.shape
+        offsets = np.arange(0, (n + 1) * classes, classes, dtype=np.int32)
+        columns = [
+            pa.array([task] * n, pa.string()),
+            pa.array(list(sample_ids), pa.string()),
+            pa.array([split] * n, pa.string()),
+            pa.array(np.full(n, fold, np.int32)),
+            pa.array(targets, pa.int64(), mask=targets < 0),
+            pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(logits, np.float32).ravel())),
+            pa.nulls(n, pa.list_(pa.float32())),
+        ]
+        self._held.append(pa.Table.from_arrays(columns, schema=SCHEMA))
+        if sum(table.num_rows for table in self._held) >= self._row_group:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._held:
+            self._writer.write_table(pa.concat_tables(self._held))
+            self._held = []
+
+    def close(self) -> None:
+        """Write what is held and finish the file."""
+        self.flush()
+        self._writer.close()
+
+    def copy(self, path: Path, without: Collection[tuple[str, str]]) -> None:
+        """Add the rows of another file but those of the given (task, split) pairs."""
+        for batch in pq.ParquetFile(path).iter_batches(self._row_group):
+            pairs = zip(batch["task"].to_pylist(), batch["split"].to_pylist(), strict=True)
+            kept = pa.Table.from_batches([batch]).filter(pa.array([pair not in without for pair in pairs]))
+            self._writer.write_table(kept)
+
+
+@contextmanager
+def writer(path: Path, replacing: Collection[tuple[str, str]] = ()) -> Iterator[PredictionsWriter]:
+    """A writer whose file appears under its name only when everything was written.
+
+    Args:
+        path: The file. Rows that it already has stay.
+        replacing: Pairs of (task, split) whose old rows go.
+    """
+    with files.durable(path) as temporary:
+        open_writer = PredictionsWriter(temporary)
+        try:
+            if path.exists():
+                open_writer.copy(path, replacing)
+            yield open_writer
+        finally:
+            open_writer.close()
+
+
+def load(path: Path, task: str, split: str) -> Predictions:
+    """The rows of one task and split.
+
+    Raises:
+        ProjectError: When the file is not there or is damaged.
+    """
+    try:
+        table = pq.read_table(path, filters=[("task", "==", task), ("split", "==", split)], partitioning=None)
+    except (OSError, pa.ArrowException) as error:
+        raise ProjectError(
+            problem(str(path), f"cannot be read as predictions ({error})", fix="run mml predict")
+        ) from error
+    table = table.sort_by("sample_id")
+    targets = table["target"].fill_null(-1).to_numpy().astype(np.int64)
+    return Predictions(table["sample_id"].to_pylist(), targets, _matrix(table, "logits"), _calibrated(table))
+
+
+def contents(path: Path) -> dict[tuple[str, str], int]:
+    """How many rows each (task, split) of a file has."""
+    table = pq.read_table(path, columns=["task", "split"], partitioning=None)
+    counted = table.group_by(["task", "split"]).aggregate([([], "count_all")]).to_pylist()
+    return {(row["task"], row["split"]): row["count_all"] for row in counted}
+
+
+def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
+    values = table[column].combine_chunks()
+    if len(values) == 0:
+        return np.empty((0, 0), np.float32)
+    flat = values.flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, np.float32).reshape(len(values), -1)
+
+
+def _calibrated(table: pa.Table) -> npt.NDArray[np.float32] | None:
+    return None if table.num_rows == 0 or table["calibrated"].null_count else _matrix(table, "calibrated")

@@ -1,0 +1,61 @@
+"""Every path of a project, one method each, and the numbers of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder of runs, records, predictions and reports; it can be moved.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The project's name, its folder's."""
+        return self.root.name
+
+    def runs_dir(self) -> Path:
+        """The folder of all runs."""
+        return self.root / "runs"
+
+    def run_dir(self, run: str) -> Path:
+        """The folder of one run, named `DATE/TIME-SUFFIX`."""
+        return self.runs_dir() / run
+
+    def tasks_dir(self) -> Path:
+        """The folder of all tasks' records."""
+        return self.root / "tasks"
+
+    def model_dir(self, task: str, record_id: str) -> Path:
+        """The folder of one record: record.json, weights.safetensors, metrics.csv, config.yaml."""
+        return self.tasks_dir() / task / "models" / record_id
+
+    def predictions_file(self, task: str, record_id: str) -> Path:
+        """The predictions of one record."""
+        return self.tasks_dir() / task / "predictions" / f"{record_id}.parquet"
+
+    def reports_dir(self) -> Path:
+        """The folder of what people look at."""
+        return self.root / "reports"
+
+    def plots_dir(self) -> Path:
+        """The folder of pictures."""
+        return self.reports_dir() / "plots"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the project's lock; for moments only, such as giving a record its number."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.root / ".lock"):
+            yield

@@ -1,0 +1,131 @@
+"""One trained fold on disk: what it was trained on, how, and how good it is; read without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, problem
+from mlpipe.runs import formats
+from mlpipe.runs.project import Project
+
+RECORD_FILE = "record.json"
+WEIGHTS_FILE = "weights.safetensors"
+METRICS_FILE = "metrics.csv"
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What is known of one trained fold.
+
+    Attributes:
+        id: Its readable name, unique in the project.
+        number: Its place in the order of creation, counted from 1 (`PROJ#3`).
+        run: The run that made it.
+        created: When, in UTC (ISO 8601).
+        task: What it was trained on; nested tasks are `name+nested?k`.
+        pivot: The task without the variant.
+        fold: The fold's number.
+        nested: Whether fold `fold` was set aside as test data.
+        recipe: The hash that the folds of one cross-validation share.
+        arch: The network's name.
+        classes: The names of the classes, in the order of the logits.
+        parameters: How many numbers the network learns.
+        counts: Images in each split.
+        scores: For `val` and, once tested, `test` (and tasks of mode.eval_on): the final metrics.
+        best_epoch: The epoch whose weights were kept, counted from 0.
+        epochs: How many epochs ran.
+        monitor: What chose it, with its direction.
+        val_used_for: What the validation images decided besides being a score.
+        timings: Seconds, and `train_images_per_s` over the steady epochs.
+        environment: Versions and hardware.
+        weights: The hash of the weights file; None when none was kept.
+        notes: What a person should know.
+        format: The file's format number.
+    """
+
+    id: str
+    number: int
+    run: str
+    created: str
+    task: str
+    pivot: str
+    fold: int
+    nested: bool
+    recipe: str
+    arch: str
+    classes: list[str]
+    parameters: int
+    counts: dict[str, int]
+    scores: dict[str, dict[str, float | None]]
+    best_epoch: int
+    epochs: int
+    monitor: str
+    val_used_for: list[str]
+    timings: dict[str, float]
+    environment: dict[str, Any]
+    weights: str | None
+    notes: list[str] = field(default_factory=list)
+    format: int = formats.RECORD
+
+
+def save(project: Project, record: ModelRecord) -> ModelRecord:
+    """Write `record.json` last, so that what it names exists; gives the record its number when it has none (0).
+
+    Returns:
+        The record with its number.
+    """
+    folder = project.model_dir(record.pivot, record.id)
+    with project.locked():
+        if record.number == 0:
+            last = max((other.number for other in load_all(project)), default=0)
+            record = dataclasses.replace(record, number=last + 1)
+        files.write_json(folder / RECORD_FILE, dataclasses.asdict(record))
+    return record
+
+
+def with_scores(project: Project, record: ModelRecord, scores: Mapping[str, Mapping[str, float | None]]) -> ModelRecord:
+    """Add scores to a stored record."""
+    merged = {**record.scores, **{name: dict(values) for name, values in scores.items()}}
+    return save(project, dataclasses.replace(record, scores=merged))
+
+
+def load(folder: Path) -> ModelRecord:
+    """The record in one model folder.
+
+    Raises:
+        ProjectError: When it is damaged or of another format.
+    """
+    path = folder / RECORD_FILE
+    try:
+        stored = files.read_json(path)
+        formats.check(stored, formats.RECORD, path)
+        return ModelRecord(**stored)
+    except (OSError, ValueError, TypeError) as error:
+        raise ProjectError(problem(str(path), f"cannot be read as a record ({error})")) from error
+
+
+def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
+    """All records of a project (of one task), in the order of their creation."""
+    found = project.tasks_dir().glob(f"*/models/*/{RECORD_FILE}") if project.tasks_dir().is_dir() else ()
+    records = [load(path.parent) for path in found]
+    return sorted((record for record in records if task in (None, record.pivot)), key=lambda record: record.number)
+
+
+def latest_cross_validation(records: list[ModelRecord]) -> list[ModelRecord]:
+    """The newest record of each fold that shares the newest record's recipe, by fold."""
+    if not records:
+        return []
+    recipe = max(records, key=lambda record: record.number).recipe
+    return newest_folds([record for record in records if record.recipe == recipe])
+
+
+def newest_folds(records: list[ModelRecord]) -> list[ModelRecord]:
+    """The newest record of each fold, by fold."""
+    by_fold = {record.fold: record for record in sorted(records, key=lambda record: record.number)}
+    return [by_fold[fold] for fold in sorted(by_fold)]

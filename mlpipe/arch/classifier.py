@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import os
+import logging
 import re
-from collections.abc import Mapping
+import socket
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import timm as timm_library
 import torch
@@ -99,8 +103,8 @@ def timm(
         backbone = _from_extra(str(pretrained), name, options)
     mean, std = _statistics(backbone, in_chans or channels, normalization)
     features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
-    if weights is None and pool == "catavgmax":
-        features = features if features != backbone.num_features else features * 2
+    if pool == "catavgmax":
+        features *= 2
     network = Classifier(backbone, features, heads, mean, std)
     if weights is not None:
         _load_file(network, Path(weights).expanduser())
@@ -164,9 +168,9 @@ def _created(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
 
 
 def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> Any:
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
     try:
-        return _created(name, True, options)
+        with _hub():
+            return _created(name, True, options)
     except DataError:
         raise
     except Exception as error:
@@ -177,6 +181,34 @@ def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> Any
         fix = f"connect to the network, or use {ways} or a local extra (arch.pretrained={extras[0]} arch={EXTRAS[extras[0]][2]})"
         wrong = f"the pretrained weights of {name} cannot be had ({_first_line(error)})"
         raise MlpipeError(problem("arch.pretrained", wrong, fix=fix)) from error
+
+
+@contextmanager
+def _hub() -> Iterator[None]:
+    """Fail at once instead of retrying for a minute when the hub cannot be reached; its cache still serves."""
+    from huggingface_hub import constants
+
+    logger, was_offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    constants.HF_HUB_OFFLINE = was_offline or not _is_reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = was_offline
+        logger.setLevel(level)
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether a server answers; with a proxy in between only a request could tell, so yes."""
+    if urllib.request.getproxies().get("https"):
+        return True
+    parts = urlsplit(address)
+    try:
+        with socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _from_extra(extra: str, name: str, options: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlpipe.config import components, rules, signatures
 from mlpipe.config.components import Component
@@ -43,15 +43,14 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
     found += _section_problems("sys", tree.get("sys"), Sys)
     found += _trainer_problems(tree.get("trainer"))
-    normalization = (tree.get("augmentations") or {}).get("normalization")
-    if normalization not in ("model", "unit"):
-        found.append(problem("augmentations.normalization", "must be one of model, unit", got=normalization))
-    if not any(sentence.startswith("mode") for sentence in found):
+    normalization = _normalization(tree.get("augmentations"), found)
+    plain_sections = all(isinstance(tree.get(name), dict) for name in ("mode", "trainer", "callbacks", "lr_scheduler"))
+    if plain_sections and not any(sentence.startswith("mode") for sentence in found):
         found += rules.broken(tree)
     if found or scheduler is None:
         raise ConfigError(list(dict.fromkeys(found)))
     recipe = Recipe(
-        **{key: part for key, part in parts.items() if key not in ("task", "split") and part is not None},  # type: ignore[arg-type]
+        **{key: part for key, part in parts.items() if key not in ("task", "split") and part is not None},
         metrics=Metrics(**tree["metrics"]),
         augmentations=Augmentations(normalization, tuple(cpu)),
         callbacks=callbacks,
@@ -89,6 +88,14 @@ def _resolved_sys(section: Any) -> Any:
     if isinstance(section, dict) and section.get("threads") == "auto":
         return {**section, "threads": min(cores(), MOST_THREADS)}
     return section
+
+
+def _normalization(section: Any, found: list[str]) -> Literal["model", "unit"]:
+    given = section.get("normalization") if isinstance(section, dict) else section
+    if given == "model" or given == "unit":
+        return "model" if given == "model" else "unit"
+    found.append(problem("augmentations.normalization", "must be one of model, unit", got=given, fix="choose one"))
+    return "model"
 
 
 def _scheduler(mode: Mapping[str, Any], found: list[str], trust: tuple[str, ...]) -> Component | None:

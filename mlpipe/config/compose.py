@@ -118,7 +118,8 @@ def _with_values(choices: list[str], values: list[Change]) -> tuple[DictConfig, 
         raise ConfigError(
             problem("configuration", _first_line(error), fix="check the options of the groups")
         ) from error
-    good, found = [], []
+    good: list[str] = []
+    found: list[str] = []
     for change in values:
         text, wrong = _placed(change, base)
         if wrong:
@@ -152,10 +153,9 @@ def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
 
 def _known_keys(section: str, node: Any) -> list[str]:
     keys = [str(key) for key in node] if isinstance(node, DictConfig) else []
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
     if section == "trainer":
         target = "pytorch_lightning.trainer.trainer.Trainer"
-    else:
-        target = node.get("_target_") if isinstance(node, DictConfig) else None
     signature = signatures.read(target) if isinstance(target, str) else None
     known = [*keys, *(signature.parameters if signature else ())]
     if not section:

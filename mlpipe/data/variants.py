@@ -40,8 +40,17 @@ class View:
 
     def without(self, unreadable: npt.NDArray[np.bool_]) -> View:
         """The same view without the rows of unreadable images; `unreadable` has one flag for each sample."""
-        kept = {name: rows[~unreadable[rows]] for name, rows in self.rows().items()}
-        return replace(self, **kept)
+
+        def readable(rows: Rows) -> Rows:
+            return rows[~unreadable[rows]]
+
+        return replace(
+            self,
+            train=readable(self.train),
+            val=readable(self.val),
+            test=readable(self.test),
+            unlabelled=readable(self.unlabelled),
+        )
 
     def rows(self) -> dict[str, Rows]:
         """The four sets of rows by the name of their split."""

@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
         state = _chosen_state(job, keeper, module, watch)
         module.load_state_dict(state)
         trainer.validate(module, datamodule=data, verbose=False)
-    scores = metrics.compute(recipe.metrics.final, module.val_logits, module.val_targets)
+    scores: dict[str, float | None] = {**metrics.compute(recipe.metrics.final, module.val_logits, module.val_targets)}
     scores["loss"] = float(trainer.callback_metrics["val/loss"])
     seconds = time.perf_counter() - started
     return _write(job, module, keeper, scores, _timings(speeds, seconds), str(trainer.precision), resuming)
@@ -315,7 +316,7 @@ def _write(
     job: FoldJob,
     module: FoldModule,
     keeper: Keeper,
-    scores: dict[str, float],
+    scores: dict[str, float | None],
     timings: dict[str, float],
     precision: str,
     resumed: bool,
@@ -364,7 +365,7 @@ def _environment(recipe: Recipe, precision: str) -> dict[str, Any]:
         "mlpipe": mlpipe.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "pytorch_lightning": pl.__version__,
+        "pytorch_lightning": version("pytorch-lightning"),
         "timm": timm.__version__,
         "numpy": np.__version__,
         "system": platform.system(),

@@ -102,21 +102,21 @@ class _OneVsRest(nn.Module):
     def __init__(self, weight: Tensor | None, label_smoothing: float) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
+        self.weight: Tensor | None
         self._smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         classes = logits.shape[1]
         wanted = F.one_hot(target, classes).to(logits.dtype)
         wanted = wanted * (1 - self._smoothing) + self._smoothing / classes
-        return F.binary_cross_entropy_with_logits(
-            logits, wanted, weight=self.get_buffer("weight") if self.weight is not None else None
-        )
+        return F.binary_cross_entropy_with_logits(logits, wanted, weight=self.weight)
 
 
 class _Focal(nn.Module):
     def __init__(self, weight: Tensor | None, gamma: float, label_smoothing: float) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
+        self.weight: Tensor | None
         self._gamma, self._smoothing = gamma, label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
@@ -125,5 +125,5 @@ class _Focal(nn.Module):
         each = each * (1 - probability) ** self._gamma
         if self.weight is None:
             return each.mean()
-        own = self.get_buffer("weight")[target]
+        own = self.weight[target]
         return (each * own).sum() / own.sum()

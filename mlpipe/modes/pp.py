@@ -40,7 +40,8 @@ class PreprocessScheduler(Scheduler):
             display.update(done)
 
         try:
-            pack = tasks.pack_of(self.run_config, of, cores(), progress)
+            most = int(self.run_config.task.params.get("max_unreadable", 0))
+            pack = tasks.pack_of(self.run_config, of, cores(), progress, max_unreadable=most)
         finally:
             display.close()
         facts = {"task": of.name, "cache": str(pack.folder), "images": len(of.samples), "unreadable": pack.unreadable}

@@ -89,8 +89,22 @@ def pack_folder(run_config: RunConfig, of: Task) -> Path:
     return run_config.data_dir / of.name / "cache" / name
 
 
-def pack_of(run_config: RunConfig, of: Task, workers: int, progress: Progress = lambda done, total: None) -> Pack:
+def pack_of(
+    run_config: RunConfig,
+    of: Task,
+    workers: int,
+    progress: Progress = lambda done, total: None,
+    *,
+    max_unreadable: int = 0,
+) -> Pack:
     """A task's cached images, decoded first when they are missing.
+
+    Args:
+        run_config: Gives the preprocessing and the data folder.
+        of: The task.
+        workers: Threads that decode.
+        progress: Called with images done and their total.
+        max_unreadable: How many unreadable images are accepted.
 
     Raises:
         DataError: When more images are unreadable than `task.max_unreadable` allows.
@@ -99,7 +113,7 @@ def pack_of(run_config: RunConfig, of: Task, workers: int, progress: Progress = 
     is_new = not cache.is_complete(folder)
     preprocessing = preprocessing_of(run_config, of)
     pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
-    cache.check_unreadable(pack, int(run_config.task.params.get("max_unreadable", 0)))
+    cache.check_unreadable(pack, max_unreadable)
     if is_new:
         count, height, width, channels = pack.images.shape
         size = pack.images.nbytes / 1e6

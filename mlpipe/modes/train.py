@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -77,6 +78,7 @@ class TrainingScheduler(Scheduler):
         self._pipeline_keys = pipeline_keys
         self._recipe_hash = ""
         self._packs: dict[str, Pack] = {}
+        self._decoding_config: RunConfig | None = None
 
     def recipe_hash(self) -> str:
         """What groups the folds of this cross-validation."""
@@ -99,19 +101,16 @@ class TrainingScheduler(Scheduler):
         raise_all(self._problems(self._split))
         self._recipe_hash = config.recipe_hash(task.name)
         folds = self._chosen_folds(self._split)
-        data = [
-            Step(f"preprocess {one.name}", lambda run, one=one: self._preprocess(one), in_project=False)  # type: ignore[misc]
+        self._all_folds = folds
+        steps = [
+            Step(f"preprocess {one.name}", partial(self._preprocess_step, one), in_project=False)
             for one in (task, *self._other_tasks)
         ]
-        data.append(Step("build the network", lambda run: self._try_network(), in_project=False))
-        self._all_folds = folds
-        steps = []
-        for fold in folds:
-            steps.append(Step(f"train fold {fold}", lambda run, fold=fold: self._train(run, fold)))  # type: ignore[misc]
-        for name, call in (("predict", self._predict), ("test", self._test)):
-            for fold in folds if name in self._subroutines else ():
-                steps.append(Step(f"{name} fold {fold}", self._with_trained(call, fold)))
-        return [*data, *steps, Step("leaderboard", self._leaderboard)]
+        steps.append(Step("build the network", self._try_network, in_project=False))
+        steps += [Step(f"train fold {fold}", partial(self._train, fold)) for fold in folds]
+        for name, call in self._after_training():
+            steps += [Step(f"{name} fold {fold}", self._with_trained(call, fold)) for fold in folds]
+        return [*steps, Step("leaderboard", self._leaderboard)]
 
     def _plan_stored(self) -> list[Step]:
         """Predict and test with the records of the task's latest cross-validation."""
@@ -131,11 +130,18 @@ class TrainingScheduler(Scheduler):
         )
         self._split = tasks.split_of(self._stored_config(chosen[0]), self._task)
         log.info(f"records of {self._task.name}: {listing([record.id for record in chosen])}")
-        steps = []
-        for name, call in (("predict", self._predict), ("test", self._test)):
-            for record in chosen if name in self._subroutines else ():
-                steps.append(Step(f"{name} {record.id}", lambda run, call=call, record=record: call(record)))  # type: ignore[misc]
+        self._decoding_config = self._stored_config(chosen[0])
+        steps = [
+            Step(f"preprocess {one.name}", partial(self._preprocess_step, one), in_project=False)
+            for one in (self._other_tasks if self._eval_on else [self._task])
+        ]
+        for name, call in self._after_training():
+            steps += [Step(f"{name} {record.id}", partial(_ignoring_run, call, record)) for record in chosen]
         return [*steps, Step("leaderboard", self._leaderboard)]
+
+    def _after_training(self) -> list[tuple[str, Callable[[ModelRecord], None]]]:
+        calls = {"predict": self._predict, "test": self._test}
+        return [(name, call) for name, call in calls.items() if name in self._subroutines]
 
     def _problems(self, split: Split) -> list[str]:
         """Everything that is wrong with the recipe for this task."""
@@ -185,6 +191,9 @@ class TrainingScheduler(Scheduler):
         make = variants.nested if nested else variants.plain
         return make(self._task, self._split, fold)
 
+    def _preprocess_step(self, of: Task, run: Run | None) -> None:
+        self._preprocess(of)
+
     def _preprocess(self, of: Task) -> Pack:
         if of.name not in self._packs:
             display, stop = self.world.display, self.world.stop
@@ -196,14 +205,13 @@ class TrainingScheduler(Scheduler):
 
             try:
                 config = self._decoding_config or self.run_config
-                self._packs[of.name] = tasks.pack_of(config, of, cores(), progress)
+                most = max(int(one.task.params.get("max_unreadable", 0)) for one in (config, self.run_config))
+                self._packs[of.name] = tasks.pack_of(config, of, cores(), progress, max_unreadable=most)
             finally:
                 display.close()
         return self._packs[of.name]
 
-    _decoding_config: RunConfig | None = None
-
-    def _try_network(self) -> None:
+    def _try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
         from mlpipe.learn import fit
 
@@ -213,7 +221,7 @@ class TrainingScheduler(Scheduler):
             variants.check(self._task, self._view(fold, self._nested).without(mask))
         fit.try_recipe(self.run_config.recipe, self._task, pack)
 
-    def _train(self, run: Run | None, fold: int) -> None:
+    def _train(self, fold: int, run: Run | None) -> None:
         from mlpipe.learn import fit
 
         assert run is not None
@@ -297,7 +305,6 @@ class TrainingScheduler(Scheduler):
         from mlpipe.learn import predict
 
         config = self._stored_config(record)
-        self._decoding_config = config
         wanted = self._wanted(record)
         project = self.world.project
         self.world.display.start(f"predicting {record.id}", 1)
@@ -319,23 +326,22 @@ class TrainingScheduler(Scheduler):
         """The rows that a record predicts: its variant's validation and test, and the pivot's test and unlabelled."""
         from mlpipe.learn.predict import Wanted
 
-        found = []
         if self._eval_on:
-            for other in self._other_tasks:
-                pack = self._preprocess(other)
-                for split, rows in _foreign_rows(other, pack).items():
-                    found.append(Wanted(other.name, split, other, pack, rows))
-            return found
+            packs = [(other, self._preprocess(other)) for other in self._other_tasks]
+            return [
+                Wanted(other.name, split, other, pack, rows)
+                for other, pack in packs
+                for split, rows in _foreign_rows(other, pack).items()
+            ]
         pack = self._preprocess(self._task)
         mask = pack.unreadable_mask(self._task)
         own = self._view(record.fold, record.nested).without(mask)
-        views = [(own, ("val", "test", "unlabelled"))]
+        views: list[tuple[View, list[str]]] = [(own, ["val", "test", "unlabelled"])]
         if record.nested:
-            views.append((self._view(record.fold, nested=False).without(mask), ("test", "unlabelled")))
-        for view, names in views:
-            for split in names:
-                found.append(Wanted(view.task, split, self._task, pack, view.rows()[split]))
-        return found
+            views.append((self._view(record.fold, nested=False).without(mask), ["test", "unlabelled"]))
+        return [
+            Wanted(view.task, split, self._task, pack, view.rows()[split]) for view, names in views for split in names
+        ]
 
     def _test(self, record: ModelRecord) -> None:
         path = self.world.project.predictions_file(record.pivot, record.id)
@@ -374,6 +380,10 @@ def _fold_problems(wanted: list[int], there: list[int]) -> list[str]:
     strange = [fold for fold in wanted if fold not in there]
     fix = f"the folds are {listing(there)}"
     return [problem("mode.folds", "there is no such fold", got=fold, fix=fix) for fold in strange]
+
+
+def _ignoring_run(call: Callable[[ModelRecord], None], record: ModelRecord, run: Run | None) -> None:
+    call(record)
 
 
 def _metric_problems(config: RunConfig) -> list[str]:

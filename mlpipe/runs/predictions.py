@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,29 +126,51 @@ def load(path: Path, task: str, split: str) -> Predictions:
         ProjectError: When the file is not there or is damaged.
     """
     try:
-        table = pq.read_table(path, filters=[("task", "==", task), ("split", "==", split)], partitioning=None)
+        table = _read(path, task, split)
     except (OSError, pa.ArrowException) as error:
         raise ProjectError(
             problem(str(path), f"cannot be read as predictions ({error})", fix="run mml predict")
         ) from error
     table = table.sort_by("sample_id")
-    targets = table["target"].fill_null(-1).to_numpy().astype(np.int64)
+    targets = np.array([-1 if target is None else target for target in table["target"].to_pylist()], np.int64)
     return Predictions(table["sample_id"].to_pylist(), targets, _matrix(table, "logits"), _calibrated(table))
 
 
 def contents(path: Path) -> dict[tuple[str, str], int]:
     """How many rows each (task, split) of a file has."""
-    table = pq.read_table(path, columns=["task", "split"], partitioning=None)
+    table = pq.ParquetFile(path).read(["task", "split"])
     counted = table.group_by(["task", "split"]).aggregate([([], "count_all")]).to_pylist()
     return {(row["task"], row["split"]): row["count_all"] for row in counted}
+
+
+def _read(path: Path, task: str, split: str) -> pa.Table:
+    """The rows of one task and split, a row group in memory at a time."""
+    kept = []
+    with pq.ParquetFile(path) as stored:
+        for group in range(stored.num_row_groups):
+            table = stored.read_row_group(group)
+            pairs = zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
+            kept += [table.slice(start, length) for start, length in _runs([pair == (task, split) for pair in pairs])]
+    return pa.concat_tables(kept) if kept else SCHEMA.empty_table()
+
+
+def _runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
+    """(start, length) of each run of True; slicing needs no pandas, which pyarrow's own filters import."""
+    start = 0
+    for value, run in itertools.groupby(chosen):
+        length = len(list(run))
+        if value:
+            yield start, length
+        start += length
 
 
 def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
     values = table[column].combine_chunks()
     if len(values) == 0:
         return np.empty((0, 0), np.float32)
-    flat = values.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.float32).reshape(len(values), -1)
+    flat = values.flatten()
+    numbers = np.frombuffer(flat.buffers()[1], np.float32, count=len(flat), offset=4 * flat.offset)
+    return numbers.reshape(len(values), -1)
 
 
 def _calibrated(table: pa.Table) -> npt.NDArray[np.float32] | None:

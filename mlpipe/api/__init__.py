@@ -1,0 +1,139 @@
+"""Use mlpipe from Python: run any mode with the same configuration, and read a project as pandas frames.
+
+from mlpipe.api import run, load_project
+
+run("train", "task=digits", "mode.nested=false", "mode.subroutines=[train,predict,test]")
+project = load_project()
+project.leaderboard()
+project.predictions(task="digits", split="test")
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from mlpipe.errors import ProjectError, problem
+from mlpipe.modes import launch
+from mlpipe.reports import tables
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+__all__ = ["ProjectFrames", "load_project", "run"]
+
+
+class ProjectFrames:
+    """A project's records and predictions as pandas frames.
+
+    Args:
+        project: The project.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self._project.root
+
+    def records(self, task: str | None = None) -> pd.DataFrame:
+        """One row for each record, in the order of creation; scores are columns such as `val/accuracy`.
+
+        Args:
+            task: Only records of this pivot task.
+        """
+        rows = []
+        for record in records.load_all(self._project, task):
+            row = {key: value for key, value in vars(record).items() if key not in ("scores", "timings", "counts")}
+            for split, scores in record.scores.items():
+                row |= {f"{split}/{name}": value for name, value in scores.items()}
+            row |= {f"images/{split}": count for split, count in record.counts.items()}
+            rows.append(row | dict(record.timings))
+        return pd.DataFrame(rows)
+
+    def metrics(self, record_id: str) -> pd.DataFrame:
+        """The history of one record, a row for each epoch.
+
+        Args:
+            record_id: The record's id.
+
+        Raises:
+            ProjectError: When there is no such record.
+        """
+        record = self._record(record_id)
+        return pd.read_csv(self._project.model_dir(record.pivot, record.id) / records.METRICS_FILE)
+
+    def predictions(
+        self, record_id: str | None = None, *, task: str | None = None, split: str | None = None
+    ) -> pd.DataFrame:
+        """Predicted rows with their record's id; `logits` holds an array for each row.
+
+        Args:
+            record_id: Only this record's; None: those of all records.
+            task: Only rows of this task (nested ones are `name+nested?k`).
+            split: Only `val`, `test` or `unlabelled`.
+
+        Raises:
+            ProjectError: When there is no such record.
+        """
+        wanted = [self._record(record_id)] if record_id else records.load_all(self._project)
+        chosen = [(column, "==", value) for column, value in (("task", task), ("split", split)) if value is not None]
+        frames = []
+        for record in wanted:
+            path = self._project.predictions_file(record.pivot, record.id)
+            if path.is_file():
+                frame = pq.read_table(path, filters=chosen or None, partitioning=None).to_pandas()
+                frames.append(frame.assign(record=record.id))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    def leaderboard(self, task: str | None = None) -> pd.DataFrame:
+        """One row for each cross-validation, the best first, as `mml info` shows it.
+
+        Args:
+            task: Only this task.
+        """
+        return pd.DataFrame(tables.leaderboard(self._project, task))
+
+    def _record(self, record_id: str) -> ModelRecord:
+        for record in records.load_all(self._project):
+            if record.id == record_id:
+                return record
+        raise ProjectError(problem("record", f"project {self._project.name} has no such record", got=record_id))
+
+
+def run(mode: str, *overrides: str) -> dict[str, Any]:
+    """Do what `mml MODE OVERRIDES...` does, and return its facts.
+
+    Args:
+        mode: The mode's name, such as `train`.
+        overrides: Overrides as on the command line.
+
+    Raises:
+        ConfigError: With a sentence for every mistake.
+        MlpipeError: When a step fails.
+    """
+    return launch.execute(launch.prepare(mode, overrides))
+
+
+def load_project(name: str = "default", out_dir: str | Path | None = None) -> ProjectFrames:
+    """Open a project.
+
+    Args:
+        name: The project's name, as in `proj=NAME`.
+        out_dir: The folder of all projects; None: MML_RESULTS_PATH, else ./results.
+
+    Raises:
+        ProjectError: When there is no such project.
+    """
+    base = Path(out_dir or os.environ.get("MML_RESULTS_PATH") or "results").expanduser()
+    if not (base / name).is_dir():
+        raise ProjectError(
+            problem("proj", "there is no such project", got=str(base / name), fix="train something first")
+        )
+    return ProjectFrames(Project(base / name))

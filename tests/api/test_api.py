@@ -1,0 +1,61 @@
+"""What people import: run a mode, read a project as frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpipe.api import load_project, run
+from mlpipe.errors import ConfigError, ProjectError
+
+FAST = ["task=digits", "split.folds=2", "trainer.max_epochs=1", "sys.threads=1", "preprocessing.size=16"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("api")
+    folders = [f"out_dir={folder / 'results'}", f"data_dir={folder / 'data'}"]
+    facts = run("train", *FAST, "mode.nested=false", "mode.subroutines=[train,predict,test]", *folders)
+    assert facts["task"] == "digits"
+    return folder / "results"
+
+
+def test_records_have_a_row_for_each_fold_with_scores(trained: Path) -> None:
+    records = load_project(out_dir=trained).records()
+    assert records["fold"].tolist() == [0, 1]
+    assert records["number"].tolist() == [1, 2]
+    assert records["val/accuracy"].between(0, 1).all()
+    assert records["test/accuracy"].between(0, 1).all()
+    assert (records["images/train"] + records["images/val"] == 1797 - records["images/test"]).all()
+
+
+def test_predictions_score_as_the_record_says(trained: Path) -> None:
+    project = load_project(out_dir=trained)
+    record = project.records().iloc[0]
+    rows = project.predictions(record["id"], task="digits", split="test")
+    right = np.stack(rows["logits"]).argmax(axis=1) == rows["target"]
+    assert right.mean() == pytest.approx(record["test/accuracy"], abs=1e-12)
+    assert rows["sample_id"].is_unique
+
+
+def test_metrics_have_a_row_for_each_epoch(trained: Path) -> None:
+    project = load_project(out_dir=trained)
+    history = project.metrics(project.records()["id"].iloc[0])
+    assert history["epoch"].tolist() == [0]
+    assert {"train/loss", "val/loss", "val/accuracy", "lr"} <= set(history)
+
+
+def test_leaderboard_has_one_row_for_the_cross_validation(trained: Path) -> None:
+    board = load_project(out_dir=trained).leaderboard("digits")
+    assert board["folds"].tolist() == [2]
+
+
+def test_what_is_not_there_is_named(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="there is no such project"):
+        load_project("nope", tmp_path)
+    with pytest.raises(ProjectError, match="no such record, got 'nope'"):
+        load_project(out_dir=trained).metrics("nope")
+    with pytest.raises(ConfigError, match="did you mean 'lr'"):
+        run("train", "optimizer.lrr=1")

@@ -102,9 +102,10 @@ def timm(
     else:
         backbone = _from_extra(str(pretrained), name, options)
     mean, std = _statistics(backbone, in_chans or channels, normalization)
-    features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     if pool == "catavgmax":
-        features *= 2
+        features = _pooled_width(backbone, in_chans or channels, size)
+    else:
+        features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)
     if weights is not None:
         _load_file(network, Path(weights).expanduser())
@@ -259,6 +260,15 @@ def _statistics(backbone: Any, channels: int, normalization: str) -> tuple[list[
     if channels == len(mean):
         return mean, std
     return [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
+
+
+def _pooled_width(backbone: nn.Module, channels: int, size: int) -> int:
+    """How many features come out, found by trying: timm's own count includes the pooling for some networks only."""
+    backbone.eval()
+    with torch.no_grad():
+        features = backbone(torch.zeros(1, channels, size, size))
+    backbone.train()
+    return int(features.shape[1])
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -14,9 +15,25 @@ Pixels = npt.NDArray[np.uint8]
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2"}
 )
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000", "MPO")
-MOST_PIXELS = 200_000_000
+# Pillow opens MPO files as JPEG, and knows no format of that name.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+# What Pillow refuses by itself, so that the limit is the same for every format.
+MOST_PIXELS = 2 * 89_478_485
 GREY_MODES = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F", "LA", "La"})
+
+
+# What Pillow raises for damaged files, its documented errors and those that slip through its plugins.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 class UnreadableImageError(Exception):
@@ -53,7 +70,7 @@ def decode(content: bytes, channels: int) -> Pixels:
             image.load()
             upright = ImageOps.exif_transpose(image)
             pixels = np.asarray(_eight_bit(upright).convert("L" if channels == 1 else "RGB"))
-        except (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, IndexError) as error:
+        except _DAMAGED as error:
             raise UnreadableImageError(_reason(error)) from error
     return pixels[:, :, np.newaxis] if channels == 1 else pixels
 
@@ -69,7 +86,7 @@ def _opened(content: bytes) -> Image.Image:
         raise UnreadableImageError("not an image in a known format") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except _DAMAGED as error:
         raise UnreadableImageError(_reason(error)) from error
     if image.width * image.height > MOST_PIXELS:
         raise UnreadableImageError(f"{image.width} x {image.height} is more than {MOST_PIXELS:,} pixels")

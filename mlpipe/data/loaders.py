@@ -103,6 +103,9 @@ class FoldData(pl.LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Training batches in a new order each epoch."""
         sampler = EpochBatches(self._view.train, self._sampling.batch_size, self._draw.seed, self._draw.fold)
+        if self.trainer is not None:
+            # A resumed training fetches its first batch before Lightning sets the epoch.
+            sampler.set_epoch(self.trainer.current_epoch)
         return self._loader(sampler, self._steps)
 
     def val_dataloader(self) -> Loader:

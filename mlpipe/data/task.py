@@ -137,11 +137,12 @@ def load(path: Path) -> Task:
             samples,
             tuple(stored["notes"]),
         )
+        source_hash = stored["source_hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             problem(str(path), f"cannot be read as a task ({error})", fix="create the task again")
         ) from error
-    if task.source_hash != stored["source_hash"]:
+    if task.source_hash != source_hash:
         raise DataError(problem(str(path), "was changed by hand: its hash does not fit", fix="create the task again"))
     return task
 

@@ -61,10 +61,13 @@ class FoldModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
     def on_train_epoch_start(self) -> None:
-        """Draw this epoch's randomness from seed, fold and epoch, so that a resumed epoch is the same."""
-        torch.manual_seed(draw_seed(*self._draw, self.current_epoch))
+        """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
         self._keep_frozen_in_eval()
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Draw from seed, fold, epoch and batch alone, so that a batch learned again after a resume is the same."""
+        torch.manual_seed(draw_seed(*self._draw, self.current_epoch, batch_idx))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
@@ -119,7 +122,7 @@ class FoldModule(pl.LightningModule):
             backbone.eval()
 
 
-def draw_seed(seed: int, fold: int, epoch: int) -> int:
-    """A seed for torch from the run's seed, the fold and the epoch (-1: the first weights)."""
+def draw_seed(seed: int, fold: int, epoch: int, batch: int = 0) -> int:
+    """A seed for torch from the run's seed, the fold, the epoch (-1: the first weights) and the batch."""
     start = np.array([seed], np.uint64)
-    return int(mix(mix(start, fold), epoch + 1)[0] % 2**63)
+    return int(mix(mix(mix(start, fold), epoch + 1), batch)[0] % 2**63)

@@ -54,7 +54,9 @@ class Run:
     def note(self, step: str, event: str, **facts: Any) -> None:
         """Add a line to the journal: a step's `start`, `done` or `failed`."""
         line = {"at": now(), "step": step, "event": event, **facts}
-        files.append_line(self.folder / JOURNAL_FILE, json.dumps(line))
+        path = self.folder / JOURNAL_FILE
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")
+        files.append_line(path, ("\n" if torn else "") + json.dumps(line))
 
     def events(self) -> list[dict[str, Any]]:
         """The journal's lines; a last line that was cut off while it was written is left out."""
@@ -186,7 +188,8 @@ def _started(pid: int) -> str | None:
     """A process's start time as the system counts it; None when there is no such process."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.exists():
-        return stat.read_text("utf-8").rpartition(")")[2].split()[19]
+        state, *fields = stat.read_text("utf-8").rpartition(")")[2].split()
+        return None if state in "ZX" else fields[18]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

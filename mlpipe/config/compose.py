@@ -57,7 +57,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     """
     changes, found = parse(texts)
     groups = catalog.groups(facts.extra_dirs)
-    choices, values = [f"mode={mode}"], []
+    choices, targets, values = [f"mode={mode}"], [], []
     for change in changes:
         if change.key.split(".")[0] in rules.LATER_KEYS:
             found += [] if change.value in (None, False, "none") else [rules.later(change.key)]
@@ -65,14 +65,17 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
             texts_, wrong = _choice(change, facts)
             choices += texts_
             found += wrong
+        elif change.key.endswith("._target_"):
+            targets.append(change)
         else:
             values.append(change)
     with initialize_config_dir(str(catalog.conf_dir()), version_base="1.3"):
         search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in facts.extra_dirs)}]"]
-        choices = (search if facts.extra_dirs else []) + choices
+        choices = (search if facts.extra_dirs else []) + choices + [change.text for change in targets]
         composed, wrong = _with_values(choices, values)
     found += wrong
     tree = _resolved(composed, mode, changes, facts, found)
+    _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
     try:
         run_config = assemble(tree)
     except ConfigError as error:
@@ -181,6 +184,19 @@ def _resolved(
         _same(plain, given, "n_folds", "folds")
         _same(plain, given, "ensure_balancing", "stratify")
     return plain
+
+
+def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change], given: set[str]) -> None:
+    """Where a `_target_` was replaced, the old one's parameters go unless the new one has them or they were given."""
+    for change in targets:
+        section = change.key.removesuffix("._target_")
+        node: Any = tree
+        for part in section.split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        signature = signatures.read(str(change.value))
+        for key in list(node) if isinstance(node, dict) and signature is not None else ():
+            if key not in ("_target_", *signature.parameters) and f"{section}.{key}" not in given:
+                del node[key]
 
 
 def _same(tree: dict[str, Any], given: set[str], mode_key: str, split_key: str) -> None:

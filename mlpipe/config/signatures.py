@@ -197,13 +197,13 @@ def _alias(name: str, module: ast.Module) -> ast.expr | None:
 
 
 def _function_signature(target: str, node: ast.FunctionDef, module: ast.Module) -> Signature:
-    """Keyword-only parameters of mlpipe's own functions; every parameter but the first of foreign ones."""
+    """Keyword-only parameters of functions and of mlpipe's classes; of other classes every parameter but the late ones."""
     arguments = node.args
     found = {
         argument.arg: Parameter(argument.arg, argument.annotation, default is None)
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     }
-    if not target.startswith("mlpipe."):
+    if node.name == "__init__" and not target.startswith("mlpipe."):
         first_default = len(arguments.args) - len(arguments.defaults)
         for index, argument in enumerate(arguments.args):
             if argument.arg not in ("self", "params", "optimizer"):

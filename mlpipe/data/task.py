@@ -140,10 +140,10 @@ def load(path: Path) -> Task:
         source_hash = stored["source_hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            problem(str(path), f"cannot be read as a task ({error})", fix="create the task again")
+            problem(str(path), f"cannot be read as a task ({error})", fix="remove it and create the task again")
         ) from error
     if task.source_hash != source_hash:
-        raise DataError(problem(str(path), "was changed by hand: its hash does not fit", fix="create the task again"))
+        raise DataError(problem(str(path), "was changed by hand: its hash does not fit", fix="remove it and create the task again"))
     return task
 
 

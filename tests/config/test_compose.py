@@ -1,0 +1,173 @@
+"""From overrides to a checked configuration: what works, and the sentence for everything that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlpipe.config import catalog, snapshot
+from mlpipe.config.compose import Facts, compose
+from mlpipe.config.overrides import expand, parse
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError
+
+FACTS = Facts(lambda: ("resnet10t", "resnet18", "resnet50"), ("pets-0a1b2c3d",))
+
+
+def composed(*overrides: str, mode: str = "train") -> RunConfig:
+    return compose(mode, list(overrides), FACTS)
+
+
+def problems(*overrides: str, mode: str = "train") -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        compose(mode, list(overrides), FACTS)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("group", "option"), [(group, option) for group in catalog.groups() for option in catalog.options(group)]
+)
+def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, option: str) -> None:
+    needed = {"folder": ["task.root=/tmp"], "created": ["task.name=x"]}.get(option, [])
+    if group == "mode":
+        composed(mode=option)
+    else:
+        composed(f"{group}={option}", *needed)
+    assert "mml " in catalog.purpose(group, option)
+
+
+def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
+    found = problems(
+        "arch=resnet5O", "loss=foca", "optimzer.lr=3", "optimizer.lr=abc", "trainer.max_epoch=3", "task=fashon_mini"
+    )
+    assert found == [
+        "arch: unknown network, got 'resnet5O'; did you mean 'resnet50'?",
+        "loss: unknown option, got 'foca'; did you mean 'focal'?",
+        "task: unknown option, got 'fashon_mini'; did you mean 'fashion_mini'?",
+        "optimzer: unknown key; did you mean 'optimizer'?",
+        "trainer.max_epoch: unknown key; did you mean 'max_epochs'?",
+        "optimizer.lr: must be a number > 0, got 'abc'; give it such a value",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("optimizer.lr=-1", "optimizer.lr: must be a number > 0, got -1; give it such a value"),
+        ("split.folds=1", "split.folds: must be a whole number >= 2, got 1; give it such a value"),
+        ("split.folds=2.5", "split.folds: must be a whole number >= 2, got 2.5; give it such a value"),
+        ("mode.cv=maybe", "mode.cv: must be true or false, got 'maybe'; give it such a value"),
+        ("optimizer.betas=[0.9]", "optimizer.betas: must be a list of 2 values, got [0.9]; give it such a value"),
+        ("trainer.max_epochs=0", "trainer.max_epochs: must be a whole number >= 1, got 0"),
+        ("trainer.logger=true", "trainer.logger: is set by mlpipe itself; leave it out"),
+        ("seed=-1", "seed: must be a whole number from 0 to 4294967295, got -1"),
+        ("proj=a/b", "proj: must be a plain folder name, got 'a/b'; for example proj=default"),
+        ("mode.subroutines=[train,tset]", "mode.subroutines: unknown subroutine, got 'tset'; did you mean 'test'?"),
+        ("mode.pipeline_keys=[lss]", "mode.pipeline_keys: unknown section, got 'lss'; did you mean 'loss'?"),
+        ("reuse.models=PROJ#3", "reuse.models: not available in this version of mlpipe; leave it out"),
+        ("tta=flips", "tta: not available in this version of mlpipe; leave it out"),
+        ("mode.multitask=2", "mode.multitask: not available in this version of mlpipe; leave it out"),
+        ("mode.use_blueprint=true", "mode.use_blueprint: not available in this version of mlpipe; leave it out"),
+        ("task=folder", "task.root: a value is needed; add task.root=VALUE"),
+        ("mode=predict", "mode: is the first word of the command; write mml predict ..."),
+    ],
+)
+def test_one_mistake_one_sentence(override: str, sentence: str) -> None:
+    assert problems(override) == [sentence]
+
+
+def test_weights_that_are_not_kept_cannot_predict() -> None:
+    (sentence,) = problems("mode.store_parameters=false", "mode.subroutines=[train,predict,test]")
+    assert sentence.startswith(
+        "mode.store_parameters=false: keeps no weights, but mode.subroutines asks for predict and test"
+    )
+
+
+def test_strict_validation_refuses_a_score_that_also_chose() -> None:
+    (sentence,) = problems("mode.strict_validation=true", "mode.nested=false", "cbs=early", "lr_scheduler=plateau")
+    assert "best_checkpoint, early_stopping, lr_plateau" in sentence
+    composed("mode.strict_validation=true")
+    composed("mode.strict_validation=true", "mode.nested=false", "mode.store_best=false")
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "subprocess.Popen", "mlpipe.files.write_text"])
+def test_foreign_code_is_refused(target: str) -> None:
+    (sentence,) = problems(f"loss._target_={target}")
+    assert sentence.startswith(f"loss._target_: is not allowed here, got '{target}'")
+
+
+def test_a_class_of_torch_fits_a_loss_and_its_keys_are_checked() -> None:
+    config = composed("loss._target_=torch.nn.MultiMarginLoss", "loss.margin=0.5")
+    assert type(config.recipe.loss.build("late arguments are not for it")).__name__ == "MultiMarginLoss"
+    assert problems("loss._target_=torch.nn.MultiMarginLoss", "loss.margn=1") == [
+        "loss.margn: unknown key; did you mean 'margin'?"
+    ]
+
+
+def test_a_module_in_the_current_folder_is_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "my_losses.py").write_text("def twice(class_counts, *, factor: float = 2.0):\n    return factor\n")
+    assert composed("loss._target_=my_losses.twice", "loss.factor=3").recipe.loss.build(None) == 3
+
+
+def test_keys_that_only_the_signature_knows_are_accepted() -> None:
+    assert composed("trainer.benchmark=true").recipe.trainer["benchmark"] is True
+
+
+def test_names_of_networks_and_of_created_tasks_are_options() -> None:
+    config = composed("arch=resnet50", "task=pets-0a1b2c3d")
+    assert config.recipe.arch.params["name"] == "resnet50"
+    assert config.task.params["name"] == "pets-0a1b2c3d"
+
+
+def test_a_task_suggests_and_the_command_line_decides() -> None:
+    assert composed().recipe.arch.params["pretrained"] is False
+    assert composed("arch.pretrained=true").recipe.arch.params["pretrained"] is True
+    assert composed("task=folder", "task.root=/tmp").recipe.arch.params["pretrained"] is True
+    assert composed("preprocessing=size96").recipe.preprocessing.params["size"] == 96
+
+
+def test_create_and_split_share_the_number_of_folds() -> None:
+    assert composed("mode.n_folds=7", mode="create").split.params["folds"] == 7
+    assert composed("split.folds=7", mode="create").tree["mode"]["n_folds"] == 7
+    assert composed("mode.ensure_balancing=false", mode="create").split.params["stratify"] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a=PROJ#3", "PROJ#3"),
+        ("a=~/w.pt", "~/w.pt"),
+        ("a=im(1).png", "im(1).png"),
+        ("a=one,two", "one,two"),
+        ("a=[1,2]", [1, 2]),
+    ],
+)
+def test_what_the_grammar_cannot_lex_is_quoted(text: str, value: object) -> None:
+    (change,), found = parse([text])
+    assert (change.value, found) == (value, [])
+
+
+def test_cbs_is_short_for_callbacks() -> None:
+    assert composed("cbs=early", "cbs.early.patience=3").recipe.callbacks["early"].params["patience"] == 3
+
+
+def test_a_sweep_is_every_combination() -> None:
+    jobs = expand(["arch=resnet18,resnet50", "seed=1,2", "proj=x"])
+    assert jobs[0] == ["arch=resnet18", "seed=1", "proj=x"]
+    assert len(jobs) == 4
+
+
+def test_a_snapshot_gives_the_same_configuration(tmp_path: Path) -> None:
+    config = composed("arch=resnet50", "cbs=early", "optimizer=sgd", "sys.threads=3", "optimizer.weight_decay=1e-5")
+    snapshot.save(config, tmp_path / "config.yaml")
+    assert snapshot.load(tmp_path / "config.yaml") == config
+
+
+def test_the_recipe_hash_ignores_folds_and_folders_only() -> None:
+    base = composed().recipe_hash("t")
+    assert composed("mode.folds=[0]", "out_dir=/x", "proj=y", "sys.num_workers=4").recipe_hash("t") == base
+    others = [
+        composed(text).recipe_hash("t") for text in ("seed=1", "optimizer.lr=1", "mode.nested=false", "sys.threads=7")
+    ]
+    assert len({base, *others, composed().recipe_hash("u")}) == 6

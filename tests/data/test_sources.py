@@ -1,0 +1,130 @@
+"""Folders as tasks: layouts, classes, copies, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpipe.data import sources, task
+from mlpipe.errors import DataError
+from tests.conftest import make_pictures
+
+
+def test_embedded_sets() -> None:
+    fashion, digits = sources.fashion_mini(), sources.digits()
+    assert (fashion.part_sizes(), len(fashion.classes)) == ({"train": 1000, "test": 300}, 10)
+    assert (digits.part_sizes(), digits.class_counts().sum()) == ({"train": 1797}, 1797)
+    assert sources.reader(fashion, 1)(0).shape == (28, 28, 1)
+    assert sources.reader(digits, 3)(5).shape == (8, 8, 3)
+
+
+def test_a_flat_folder(picture_folder: Path) -> None:
+    made = sources.folder(root=str(picture_folder))
+    assert made.classes == ("dark", "light", "middle")
+    assert made.part_sizes() == {"train": 36}
+    assert made.channels == 3
+    assert made.name.startswith("pictures-")
+    row = made.samples.ids.index("light/001.png")
+    with Image.open(picture_folder / "light" / "001.png") as image:
+        assert (sources.reader(made, 3)(row) == np.asarray(image)).all()
+
+
+def test_parts_and_their_other_names(tmp_path: Path) -> None:
+    root = tmp_path / "parted"
+    make_pictures(root / "training", {"a": 4, "b": 4}, seed=1)
+    make_pictures(root / "valid", {"a": 2, "b": 2}, seed=2)
+    make_pictures(root / "test", {"a": 3}, seed=3)
+    make_pictures(root / "unlabeled", {"anything": 5}, seed=4)
+    made = sources.folder(root=str(root))
+    assert made.part_sizes() == {"train": 8, "val": 4, "test": 3, "unlabelled": 5}
+    assert made.classes == ("a", "b")
+    assert set(made.samples.targets[made.samples.in_part("unlabelled")].tolist()) == {-1}
+
+
+def test_grey_when_every_image_is(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "grey" / name).mkdir(parents=True)
+        Image.fromarray(np.full((5, 5), 7, np.uint8)).save(tmp_path / "grey" / name / "x.png")
+    assert sources.folder(root=str(tmp_path / "grey"), allow_overlap=True).channels == 1
+
+
+def test_changed_files_are_another_task(picture_folder: Path) -> None:
+    before = sources.folder(root=str(picture_folder))
+    row = before.samples.ids.index("dark/001.png")
+    Image.new("RGB", (9, 9)).save(picture_folder / "dark" / "001.png")
+    assert sources.folder(root=str(picture_folder)).name != before.name
+    with pytest.raises(DataError, match="has changed since the task"):
+        sources.reader(before, 3)(row)
+
+
+def test_a_moved_folder_is_the_same_task(picture_folder: Path, tmp_path: Path) -> None:
+    before = sources.folder(root=str(picture_folder))
+    shutil.copytree(picture_folder, tmp_path / "elsewhere" / "pictures")
+    assert sources.folder(root=str(tmp_path / "elsewhere" / "pictures")).name == before.name
+
+
+def _empty_class(root: Path) -> None:
+    (root / "nothing").mkdir()
+
+
+def _one_class(root: Path) -> None:
+    shutil.rmtree(root / "light")
+    shutil.rmtree(root / "middle")
+
+
+def _no_folders(root: Path) -> None:
+    for name in ("dark", "light", "middle"):
+        shutil.rmtree(root / name)
+
+
+def _gone(root: Path) -> None:
+    shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_empty_class, "nothing: has no images; add images or remove the folder"),
+        (_one_class, "has 1 class folder with images"),
+        (_no_folders, "has no class folders"),
+        (_gone, "there is no such folder"),
+    ],
+)
+def test_folders_that_are_refused(change: Callable[[Path], None], sentence: str, picture_folder: Path) -> None:
+    change(picture_folder)
+    with pytest.raises(DataError, match=sentence):
+        sources.folder(root=str(picture_folder))
+
+
+def test_a_class_that_training_does_not_have(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "parted" / "train", {"cat": 3, "dog": 3})
+    make_pictures(tmp_path / "parted" / "test", {"cats": 2}, seed=1)
+    with pytest.raises(
+        DataError, match=r"test/cats: is a class that the training part does not have; did you mean 'cat'\?"
+    ):
+        sources.folder(root=str(tmp_path / "parted"))
+
+
+def test_an_image_in_two_parts(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "parted" / "train", {"a": 3, "b": 3})
+    (tmp_path / "parted" / "test" / "a").mkdir(parents=True)
+    shutil.copy(tmp_path / "parted" / "train" / "a" / "000.jpg", tmp_path / "parted" / "test" / "a" / "other.jpg")
+    with pytest.raises(DataError, match=r"1 validation or test images are in the training part too \(train/a/000.jpg"):
+        sources.folder(root=str(tmp_path / "parted"))
+    assert sources.folder(root=str(tmp_path / "parted"), allow_overlap=True).part_sizes() == {"train": 6, "test": 1}
+
+
+def test_a_task_survives_its_file_and_notices_changes(picture_folder: Path, tmp_path: Path) -> None:
+    made = sources.folder(root=str(picture_folder))
+    task.save(made, tmp_path / "task.json")
+    again = task.load(tmp_path / "task.json")
+    assert again.source_hash == made.source_hash
+    text = (tmp_path / "task.json").read_text().replace('"dark"', '"DARK"')
+    (tmp_path / "task.json").write_text(text)
+    with pytest.raises(DataError, match="was changed by hand"):
+        task.load(tmp_path / "task.json")

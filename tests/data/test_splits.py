@@ -1,0 +1,227 @@
+"""Folds are exact, even, keep identical images together, and are the same on every machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlpipe.data import splits
+from mlpipe.data.splits import TEST, UNLABELLED
+from mlpipe.data.task import Samples
+from mlpipe.errors import DataError
+from tests.data.samples import make_samples
+
+few = settings(max_examples=60, deadline=None, derandomize=True)
+folds = st.integers(2, 6)
+seeds = st.integers(0, 2**32)
+labels = st.lists(st.integers(0, 4), min_size=6, max_size=80)
+
+
+@st.composite
+def with_copies(draw: st.DrawFn) -> Samples:
+    targets = draw(labels)
+    groups = draw(st.lists(st.integers(0, 25), min_size=len(targets), max_size=len(targets)))
+    return make_samples(targets, [f"d{group}" for group in groups])
+
+
+def fold_counts(targets: np.ndarray, fold: np.ndarray, n: int) -> np.ndarray:
+    return np.array([[np.sum((targets == c) & (fold == k)) for c in np.unique(targets)] for k in range(n)])
+
+
+@few
+@given(with_copies(), folds, seeds, st.booleans())
+def test_every_sample_is_in_exactly_one_fold(samples: Samples, n: int, seed: int, stratify: bool) -> None:
+    split = splits.kfold(samples, folds=n, seed=seed, stratify=stratify)
+    assert split.fold.shape == (len(samples),)
+    assert set(split.fold.tolist()) <= set(range(n))
+    assert sum(int((split.fold == k).sum()) for k in split.validated) == len(samples)
+
+
+@few
+@given(labels, folds, seeds)
+def test_without_copies_counts_differ_by_one_at_most(targets: list[int], n: int, seed: int) -> None:
+    samples = make_samples(targets)
+    split = splits.kfold(samples, folds=n, seed=seed)
+    assert np.ptp(fold_counts(samples.targets, split.fold, n), axis=0).max() <= 1
+    assert np.ptp(np.bincount(split.fold, minlength=n)) <= 1
+
+
+@few
+@given(labels, folds, seeds)
+def test_sizes_are_even_without_stratification(targets: list[int], n: int, seed: int) -> None:
+    split = splits.kfold(make_samples(targets), folds=n, seed=seed, stratify=False)
+    assert np.ptp(np.bincount(split.fold, minlength=n)) <= 1
+
+
+@few
+@given(with_copies(), folds, seeds, st.booleans())
+def test_identical_images_share_a_fold(samples: Samples, n: int, seed: int, stratify: bool) -> None:
+    split = splits.kfold(samples, folds=n, seed=seed, stratify=stratify)
+    where: dict[str, set[int]] = {}
+    for digest, fold in zip(samples.digests, split.fold.tolist(), strict=True):
+        where.setdefault(digest, set()).add(fold)
+    assert all(len(found) == 1 for found in where.values())
+
+
+@few
+@given(with_copies(), folds, seeds, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(samples: Samples, n: int, seed: int, random: object) -> None:
+    order = list(range(len(samples)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    mixed = Samples(
+        tuple(samples.ids[row] for row in order),
+        samples.parts,
+        samples.targets[order],
+        tuple(samples.digests[row] for row in order),
+    )
+    for make in (
+        lambda of: splits.kfold(of, folds=n, seed=seed),
+        lambda of: splits.kfold(of, folds=2, test_fraction=0.2, seed=seed),
+    ):
+        assert make(mixed).fold.tolist() == make(samples).fold[order].tolist()
+
+
+def test_copies_are_spread_as_evenly_as_they_can_be() -> None:
+    digests = [f"d{index // 4}" for index in range(40)]
+    split = splits.kfold(make_samples([0] * 20 + [1] * 20, digests), folds=5)
+    assert fold_counts(np.array([0] * 20 + [1] * 20), split.fold, 5).tolist() == [[4, 4]] * 5
+
+
+def test_another_seed_gives_other_folds() -> None:
+    samples = make_samples([0, 1] * 30)
+    assert splits.kfold(samples, seed=1).fold.tolist() != splits.kfold(samples, seed=2).fold.tolist()
+
+
+SCRIPT = """
+import hashlib, json, sys
+from mlpipe.data import splits, variants
+from tests.data.samples import make_samples, make_task
+samples = make_samples([i % 3 for i in range(200)], [f"d{i % 150}" for i in range(200)])
+split = splits.kfold(samples, folds=4, test_fraction=0.1)
+views = [variants.nested(make_task(samples), split, k).rows() for k in range(4)]
+plain = [split.fold.tolist(), [{name: rows.tolist() for name, rows in view.items()} for view in views]]
+print(hashlib.sha256(json.dumps(plain).encode()).hexdigest())
+"""
+
+
+def test_all_processes_agree() -> None:
+    top = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": top},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "12345")
+    }
+    assert len(found) == 1
+    assert len(found.pop().strip()) == hashlib.sha256().digest_size * 2
+
+
+def test_this_split_never_changes() -> None:
+    split = splits.kfold(make_samples([index % 3 for index in range(24)]), folds=3)
+    again = splits.kfold(make_samples([index % 3 for index in range(24)]), folds=3)
+    assert split.fold.tolist() == again.fold.tolist()
+    assert splits.Split.from_plain(split.as_plain()).as_plain() == split.as_plain()
+
+
+@few
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), folds)
+def test_class_sizes_are_refused_exactly_when_too_small(counts: list[int], n: int) -> None:
+    targets = np.repeat(np.arange(len(counts)), counts)
+    classes = [f"class{index}" for index in range(len(counts))]
+    plain = splits.class_size_problems(targets, classes, n, nested=False)
+    nested = splits.class_size_problems(targets, classes, n, nested=True)
+    assert [sentence.split("'")[1] for sentence in plain] == [
+        name for name, count in zip(classes, counts, strict=True) if count < n
+    ]
+    assert [sentence.split("'")[1] for sentence in nested] == [
+        name for name, count in zip(classes, counts, strict=True) if count - -(-count // n) < n
+    ]
+
+
+def test_class_size_sentences_say_what_to_do() -> None:
+    targets = np.array([0] * 3 + [1] * 50)
+    (sentence,) = splits.class_size_problems(targets, ["rare", "common"], 5, nested=True)
+    assert "'rare'" in sentence and "3 training images" in sentence and "nested 5 x 5 folds" in sentence
+    assert "split.folds" in sentence and "mode.nested=false" in sentence
+    (sentence,) = splits.class_size_problems(targets, ["rare", "common"], 5, nested=False)
+    assert "mode.nested" not in sentence
+
+
+def test_too_few_images_for_the_folds() -> None:
+    with pytest.raises(DataError, match=r"split\.folds: there are only 3 training images, got 5"):
+        splits.kfold(make_samples([0, 1, 0]), folds=5)
+
+
+@few
+@given(st.lists(st.integers(8, 30), min_size=2, max_size=4), st.sampled_from([0.1, 0.2, 0.25, 0.5]), seeds)
+def test_holdout_takes_the_rounded_share_of_every_class(counts: list[int], fraction: float, seed: int) -> None:
+    samples = make_samples(np.repeat(np.arange(len(counts)), counts).tolist())
+    split = splits.holdout(samples, val_fraction=fraction, seed=seed)
+    for number, count in enumerate(counts):
+        assert (split.fold[samples.targets == number] == 0).sum() == round(count * fraction)
+    assert set(split.fold.tolist()) == {0, 1}
+    assert split.validated == (0,) and split.n_folds == 2
+
+
+def test_holdout_never_splits_copies_and_never_leaves_a_part_empty() -> None:
+    samples = make_samples([0, 1] * 20, [f"d{index // 4}" for index in range(40)])
+    split = splits.holdout(samples, val_fraction=0.3)
+    assert all(len(set(split.fold[start : start + 4].tolist())) == 1 for start in range(0, 40, 4))
+    with pytest.raises(DataError, match=r"split\.val_fraction"):
+        splits.holdout(make_samples([0, 1, 0, 1]), val_fraction=0.01)
+
+
+def test_given_uses_the_parts_that_came_with_the_task() -> None:
+    samples = make_samples([0, 1, 0, 1, -1], parts=["train", "val", "test", "train", "unlabelled"])
+    split = splits.given(samples)
+    assert split.fold.tolist() == [1, 0, TEST, 1, UNLABELLED]
+    assert split.validated == (0,)
+    with pytest.raises(DataError, match="no validation part"):
+        splits.given(make_samples([0, 1]))
+
+
+def test_the_validation_part_joins_the_pool_and_the_test_part_does_not() -> None:
+    samples = make_samples([0, 1] * 6, parts=["train", "val", "train", "val", "test", "unlabelled"] * 2)
+    split = splits.kfold(samples, folds=2)
+    parts = np.array(samples.parts)
+    assert (split.fold[parts == "test"] == TEST).all()
+    assert (split.fold[parts == "unlabelled"] == UNLABELLED).all()
+    assert (split.fold[np.isin(parts, ["train", "val"])] >= 0).all()
+
+
+def test_test_fraction_is_set_aside_once_whatever_the_split_seed() -> None:
+    samples = make_samples([0] * 50 + [1] * 30)
+    first, second = (splits.kfold(samples, test_fraction=0.2, seed=seed) for seed in (1, 2))
+    assert np.bincount(samples.targets[first.fold == TEST]).tolist() == [10, 6]
+    assert ((first.fold == TEST) == (second.fold == TEST)).all()
+    other = splits.kfold(samples, test_fraction=0.2, test_seed=7)
+    assert ((first.fold == TEST) != (other.fold == TEST)).any()
+
+
+def test_test_fraction_and_a_test_part_exclude_each_other() -> None:
+    samples = make_samples([0, 1] * 5, parts=["train"] * 9 + ["test"])
+    with pytest.raises(DataError, match=r"split\.test_fraction: the task has a test part already, got 0\.2"):
+        splits.kfold(samples, folds=2, test_fraction=0.2)
+    assert splits.kfold(samples, folds=2, test_fraction=0.0).fold[-1] == TEST
+
+
+def test_overlap_pairs_identical_images_of_different_parts_only() -> None:
+    samples = make_samples(
+        [0, 1, 0, 1, -1], ["same", "own", "same", "same", "same"], ["train", "train", "val", "test", "unlabelled"]
+    )
+    assert splits.overlap(samples) == [("0000", "0002"), ("0000", "0003")]
+    assert splits.overlap(dataclasses.replace(samples, digests=tuple("abcde"))) == []
+    sentence = splits.overlap_problem(splits.overlap(samples))
+    assert "2 validation or test images" in sentence and "0000 = 0002" in sentence and "allow_overlap" in sentence

@@ -1,0 +1,128 @@
+"""A task's file: what is saved is what is read, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlpipe import files
+from mlpipe.data import task
+from mlpipe.errors import DataError
+from tests.data.samples import small_task
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "small" / "task.json"
+    task.save(small_task(), path)
+    return path
+
+
+def test_round_trip(saved: Path) -> None:
+    made, read = small_task(), task.load(saved)
+    assert (read.name, read.kind, read.classes, read.channels) == (made.name, made.kind, made.classes, made.channels)
+    assert dict(read.source) == dict(made.source)
+    assert (read.samples.ids, read.samples.parts, read.samples.digests) == (
+        made.samples.ids,
+        made.samples.parts,
+        made.samples.digests,
+    )
+    assert read.samples.targets.tolist() == made.samples.targets.tolist()
+    assert read.source_hash == made.source_hash
+
+
+def test_the_same_task_is_the_same_bytes(saved: Path) -> None:
+    before = saved.read_bytes()
+    task.save(task.load(saved), saved)
+    assert saved.read_bytes() == before
+
+
+def test_saving_keeps_the_splits(saved: Path) -> None:
+    stored = files.read_json(saved)
+    files.write_json(saved, {**stored, "splits": {"kfold": [1, 2]}})
+    task.save(small_task(), saved)
+    assert files.read_json(saved)["splits"] == {"kfold": [1, 2]}
+
+
+def swap_targets(stored: dict[str, Any]) -> None:
+    stored["samples"]["target"][:2] = stored["samples"]["target"][1::-1]
+
+
+def rename_class(stored: dict[str, Any]) -> None:
+    stored["classes"][0] = "other"
+
+
+def drop_sample(stored: dict[str, Any]) -> None:
+    for column in stored["samples"].values():
+        column.pop()
+
+
+def change_digest(stored: dict[str, Any]) -> None:
+    stored["samples"]["digest"][0] = "digest1"
+
+
+def move_to_test(stored: dict[str, Any]) -> None:
+    stored["samples"]["part"][0] = "test"
+
+
+@pytest.mark.parametrize("tamper", [swap_targets, rename_class, drop_sample, change_digest, move_to_test])
+def test_a_changed_file_is_refused(saved: Path, tamper: Callable[[dict[str, Any]], None]) -> None:
+    stored = files.read_json(saved)
+    tamper(stored)
+    files.write_json(saved, stored)
+    with pytest.raises(DataError, match="was changed by hand"):
+        task.load(saved)
+
+
+@pytest.mark.parametrize("key", ["format", "name", "classes", "samples", "source", "source_hash", "notes"])
+def test_a_missing_entry_is_one_sentence(saved: Path, key: str) -> None:
+    stored = files.read_json(saved)
+    del stored[key]
+    files.write_json(saved, stored)
+    with pytest.raises(DataError, match="cannot be read as a task"):
+        task.load(saved)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({"format": 1})])
+def test_a_damaged_file_is_one_sentence(saved: Path, content: str) -> None:
+    saved.write_text(content)
+    with pytest.raises(DataError, match="cannot be read as a task"):
+        task.load(saved)
+
+
+def test_another_format_is_refused(saved: Path) -> None:
+    files.write_json(saved, {**files.read_json(saved), "format": 99})
+    with pytest.raises(DataError, match="has another format, got 99; this version reads 1"):
+        task.load(saved)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read as a task"):
+        task.load(tmp_path / "task.json")
+
+
+def test_samples_are_ordered_by_id_and_unique() -> None:
+    made = task.make("t", ["a", "b"], [("z", "train", 0, "1"), ("y", "val", 1, "2")], channels=1, source={})
+    assert made.samples.ids == ("y", "z") and made.samples.targets.tolist() == [1, 0]
+    with pytest.raises(DataError, match="not unique: z"):
+        task.make("t", ["a", "b"], [("z", "train", 0, "1"), ("z", "val", 1, "2")], channels=1, source={})
+
+
+def test_the_hash_depends_on_everything_given_but_not_on_the_name() -> None:
+    rows = [("a", "train", 0, "1"), ("b", "train", 1, "2")]
+    base = task.make("t", ["x", "y"], rows, channels=1, source={}).source_hash
+    assert task.make("other", ["x", "y"], rows[::-1], channels=1, source={}).source_hash == base
+    assert task.make("t", ["x", "z"], rows, channels=1, source={}).source_hash != base
+    assert task.make("t", ["x", "y"], [rows[0], ("b", "train", 1, "3")], channels=1, source={}).source_hash != base
+
+
+def test_counts() -> None:
+    rows = [("a", "train", 0, "1"), ("b", "train", 2, "2"), ("c", "test", 2, "3"), ("d", "unlabelled", -1, "4")]
+    made = task.make("t", ["x", "y", "z"], rows, channels=1, source={})
+    assert made.class_counts().tolist() == [1, 0, 2]
+    assert made.class_counts(made.samples.in_part("train").nonzero()[0]).tolist() == [1, 0, 1]
+    assert made.part_sizes() == {"train": 2, "test": 1, "unlabelled": 1}

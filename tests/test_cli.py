@@ -1,0 +1,99 @@
+"""The command line: exit codes, sentences, and what is imported for an answer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlpipe import __version__
+from mlpipe.cli import main
+
+HEAVY = ("torch", "timm", "pytorch_lightning", "pandas", "albumentations")
+
+
+def imported_by(*arguments: str) -> set[str]:
+    code = f"import sys; from mlpipe.cli import main; main({list(arguments)!r}); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["train", "--help"]])
+def test_version_and_help_import_nothing_heavy(arguments: list[str]) -> None:
+    assert not imported_by(*arguments) & {*HEAVY, "numpy", "hydra", "omegaconf"}
+
+
+def test_a_refused_config_imports_nothing_heavy() -> None:
+    assert not imported_by("train", "optimizer.lr=abc", "arch=resnet5O") & set(HEAVY)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mlpipe {__version__}\n"
+
+
+def test_help_names_every_mode_and_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("create", "pp", "train", "predict", "test", "info", "lr_scheduler", "focal"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trian"], "mode: unknown mode, got 'trian'; did you mean 'train'?"),
+        (["train", "--jsn"], "--jsn: unknown option; did you mean '--json'?"),
+        (["train", "oops"], "oops: is not an override; write key=value"),
+        (["train", "optimizer.lr=[1"], "optimizer.lr: its value cannot be read"),
+        (["train", "task=folder", "task.root=nowhere"], "task.root: there is no such folder"),
+        (["train", "continue=latest"], "continue: project default has no runs, got 'latest'; start one"),
+        (["train", "--config-dir", "nowhere"], "--config-dir: there is no such folder"),
+        (["info", "task_list=[nope]"], "task: there is no such task, got 'nope'"),
+        (["train", "metrics.monitor=val/acuracy"], "metrics.monitor: unknown metric, got 'val/acuracy'; did you mean"),
+        (["train", "mode.folds=[0,9]"], "mode.folds: there is no such fold, got 9; the folds are 0, 1, 2, 3, 4"),
+        (["train", "split=holdout"], "mode.nested: the split has 1 validation part"),
+        (["train", "arch.weights=nope.pt"], "arch.weights: there is no such file"),
+        (["train", "arch.pretrained=lite9"], "arch.pretrained: unknown local extra"),
+        (["predict"], "task fashion_mini: project default has no trained record of it"),
+    ],
+)
+def test_refused_with_one_sentence_and_nothing_written(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert sentence in shown
+    assert "Traceback" not in shown
+    assert not (tmp_path / "results").exists()
+
+
+def test_modes_that_are_to_come_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["post"]) == 2
+    assert "mml post: not available in this version" in capsys.readouterr().err
+
+
+def test_a_results_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "results").write_text("a file in its place")
+    assert main(["train"]) == 2
+    assert "out_dir: cannot be written" in capsys.readouterr().err
+
+
+def test_cfg_job_shows_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "loss=focal", "--cfg", "job"]) == 0
+    assert "mlpipe.learn.losses.focal" in capsys.readouterr().out
+
+
+def test_dry_run_prints_the_plan_and_makes_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "mode.subroutines=[train,test]", "mode.folds=[1]", "--dry-run", "--json"]) == 0
+    steps = json.loads(capsys.readouterr().out)["steps"]
+    assert steps[-3:] == ["train fold 1", "test fold 1", "leaderboard"]
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_sweep_is_checked_before_its_first_job(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", "arch=resnet18,resnet1O", "-m"]) == 2
+    assert "got 'resnet1O'" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()

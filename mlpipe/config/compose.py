@@ -194,7 +194,9 @@ def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change]
         for part in section.split("."):
             node = node.get(part) if isinstance(node, dict) else None
         signature = signatures.read(str(change.value))
-        for key in list(node) if isinstance(node, dict) and signature is not None else ():
+        if signature is None or not isinstance(node, dict):
+            continue
+        for key in list(node):
             if key not in ("_target_", *signature.parameters) and f"{section}.{key}" not in given:
                 del node[key]
 

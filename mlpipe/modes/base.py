@@ -8,7 +8,7 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -130,19 +130,22 @@ class Scheduler(ABC):
         Args:
             resumed: The run to continue; None starts a new one.
         """
-        with self.world.stop.listening():
+        with self.world.stop.listening(), resumed.running() if resumed else nullcontext():
             steps = self.plan()
             for step in steps:
                 if not step.in_project:
                     self.world.stop.check()
                     step.call(None)
             of_project = [step for step in steps if step.in_project]
-            if of_project:
+            if resumed:
                 self._run_in_project(of_project, resumed)
+            elif of_project:
+                started = self._start(of_project)
+                with started.running():
+                    self._run_in_project(of_project, started)
 
-    def _run_in_project(self, steps: list[Step], resumed: Run | None) -> None:
-        run = resumed or self._start(steps)
-        with run.running(), _log_file(run.log_file):
+    def _run_in_project(self, steps: list[Step], run: Run) -> None:
+        with _log_file(run.log_file):
             self.world.facts["run"] = run.name
             done = run.done()
             if done:

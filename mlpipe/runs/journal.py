@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from mlpipe import files
 from mlpipe.errors import ProjectError, did_you_mean, listing, problem
 from mlpipe.runs import formats
@@ -98,9 +100,10 @@ class Run:
         Raises:
             ProjectError: When another live process runs it.
         """
-        self.refuse_if_running()
         path = self.folder / LOCK_FILE
-        files.write_json(path, _identity())
+        with FileLock(self.folder / ".lock"):
+            self.refuse_if_running()
+            files.write_json(path, _identity())
         try:
             yield
         finally:

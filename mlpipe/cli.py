@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlpipe.errors import INPUT_IS_WRONG, INTERRUPTED_TWICE, STEP_FAILED, ConfigError, MlpipeError
+from mlpipe.errors import INPUT_IS_WRONG, INTERRUPTED_TWICE, STEP_FAILED, STOPPED_RESUMABLE, ConfigError, MlpipeError
 
 _FLAGS = {
     "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
@@ -126,8 +126,8 @@ def _one(call: Call, prepared: object) -> int:
         try:
             facts = launch.execute(prepared)
         except MlpipeError as error:
-            if error.exit_code == 75:
-                error.args = (f"{error}; to go on: mml {call.mode} continue=latest{_project_words(call)}",)
+            if "continue=" in str(error) and error.exit_code == STOPPED_RESUMABLE:
+                error.args = (f"{error}{_project_words(call)}",)
             raise
     if "json" in call.flags:
         print(_json(facts))
@@ -155,7 +155,7 @@ def _sweep(call: Call) -> int:
         try:
             code = _one(call, one)
         except MlpipeError as error:
-            if error.exit_code == 75:
+            if error.exit_code == STOPPED_RESUMABLE:
                 raise
             log.error(f"job {number}/{len(jobs)} failed: {error}")
             code = error.exit_code
@@ -236,7 +236,7 @@ def _unexpected(error: Exception) -> int:
 
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         print("the disk is full; free space, then continue the run with continue=latest", file=sys.stderr)
-        return 75
+        return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()
     first = (str(error).splitlines() or [""])[0]

@@ -68,7 +68,7 @@ def read(path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         fix = "use a .safetensors file, or a torch file that holds tensors only"
         raise DataError(problem("arch.weights", f"cannot be read ({reason})", got=str(path), fix=fix)) from error
     for key in ("state_dict", "model", "state_dict_ema"):

@@ -143,7 +143,9 @@ def load(path: Path) -> Task:
             problem(str(path), f"cannot be read as a task ({error})", fix="remove it and create the task again")
         ) from error
     if task.source_hash != source_hash:
-        raise DataError(problem(str(path), "was changed by hand: its hash does not fit", fix="remove it and create the task again"))
+        raise DataError(
+            problem(str(path), "was changed by hand: its hash does not fit", fix="remove it and create the task again")
+        )
     return task
 
 

@@ -132,10 +132,7 @@ class Scheduler(ABC):
         """
         with self.world.stop.listening(), resumed.running() if resumed else nullcontext():
             steps = self.plan()
-            for step in steps:
-                if not step.in_project:
-                    self.world.stop.check()
-                    step.call(None)
+            self._prepare_data([step for step in steps if not step.in_project])
             of_project = [step for step in steps if step.in_project]
             if resumed:
                 self._run_in_project(of_project, resumed)
@@ -143,6 +140,18 @@ class Scheduler(ABC):
                 started = self._start(of_project)
                 with started.running():
                     self._run_in_project(of_project, started)
+
+    def _prepare_data(self, steps: list[Step]) -> None:
+        """Steps that only touch the data folder; what they made is found again the next time."""
+        try:
+            for step in steps:
+                self.world.stop.check()
+                step.call(None)
+            self.world.stop.check()
+        except Interrupted:
+            raise Interrupted(
+                "stopped before anything was written to the project; run the same command again"
+            ) from None
 
     def _run_in_project(self, steps: list[Step], run: Run) -> None:
         with _log_file(run.log_file):
@@ -170,12 +179,15 @@ class Scheduler(ABC):
                 return
 
     def _do(self, step: Step, run: Run) -> None:
-        self.world.stop.check()
         run.note(step.name, "start")
         started = time.perf_counter()
         try:
+            self.world.stop.check()
             step.call(run)
-        except (Interrupted, KeyboardInterrupt):
+        except Interrupted:
+            run.note(step.name, "interrupted")
+            raise Interrupted(f"stopped; to go on: mml {self.run_config.mode} continue={run.name}") from None
+        except KeyboardInterrupt:
             run.note(step.name, "interrupted")
             raise
         except Exception as error:

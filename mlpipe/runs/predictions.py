@@ -108,15 +108,26 @@ def writer(path: Path, replacing: Collection[tuple[str, str]] = ()) -> Iterator[
     Args:
         path: The file. Rows that it already has stay.
         replacing: Pairs of (task, split) whose old rows go.
+
+    Raises:
+        ProjectError: When the file is there and damaged.
     """
     with files.durable(path) as temporary:
         open_writer = PredictionsWriter(temporary)
         try:
             if path.exists():
-                open_writer.copy(path, replacing)
+                _copy(open_writer, path, replacing)
             yield open_writer
         finally:
             open_writer.close()
+
+
+def _copy(open_writer: PredictionsWriter, path: Path, replacing: Collection[tuple[str, str]]) -> None:
+    try:
+        open_writer.copy(path, replacing)
+    except pa.ArrowException as error:
+        fix = "remove it and run mml predict"
+        raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
 
 
 def load(path: Path, task: str, split: str) -> Predictions:

@@ -128,3 +128,91 @@ def test_a_task_survives_its_file_and_notices_changes(picture_folder: Path, tmp_
     (tmp_path / "task.json").write_text(text)
     with pytest.raises(DataError, match="was changed by hand"):
         task.load(tmp_path / "task.json")
+
+
+def test_the_embedded_sets_are_balanced_and_read_as_they_are() -> None:
+    fashion, digits = sources.fashion_mini(), sources.digits()
+    assert fashion.class_counts(fashion.samples.in_part("train").nonzero()[0]).tolist() == [100] * 10
+    assert (fashion.channels, digits.channels) == (1, 1)
+    row = fashion.samples.ids.index("test/00007")
+    stored = np.load(Path(sources.__file__).parent / "embedded" / "fashion_mini.npz")
+    assert (sources.reader(fashion, 1)(row)[:, :, 0] == stored["x_test"][7]).all()
+    assert fashion.samples.targets[row] == stored["y_test"][7]
+    read = sources.reader(digits, 1)
+    assert max(int(read(row).max()) for row in range(20)) == 255
+
+
+@pytest.mark.parametrize("alias", sorted(sources.PART_FOLDERS))
+def test_every_name_of_a_part(tmp_path: Path, alias: str) -> None:
+    part = sources.PART_FOLDERS[alias]
+    if part != "train":
+        make_pictures(tmp_path / "parted" / "train", {"a": 2, "b": 2}, seed=1)
+    make_pictures(tmp_path / "parted" / alias.upper(), {"a": 3, "b": 2}, seed=2)
+    sizes = sources.folder(root=str(tmp_path / "parted")).part_sizes()
+    assert sizes == ({"train": 5} if part == "train" else {"train": 4, part: 5})
+
+
+def test_the_training_part_fixes_the_classes(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "parted" / "train", {"b": 2, "a": 2, "c": 2}, seed=1)
+    make_pictures(tmp_path / "parted" / "test", {"c": 1}, seed=2)
+    made = sources.folder(root=str(tmp_path / "parted"))
+    assert made.classes == ("a", "b", "c")
+    assert made.samples.targets[made.samples.in_part("test")].tolist() == [2]
+
+
+def test_one_colour_image_makes_a_colour_task_unless_told(tmp_path: Path) -> None:
+    for index, name in enumerate(("a", "b")):
+        (tmp_path / "mixed" / name).mkdir(parents=True)
+        Image.fromarray(np.full((5, 5), index, np.uint8)).save(tmp_path / "mixed" / name / "x.png")
+    assert sources.folder(root=str(tmp_path / "mixed")).channels == 1
+    Image.new("RGB", (5, 5), (9, 8, 7)).save(tmp_path / "mixed" / "a" / "y.png")
+    colour, grey = (sources.folder(root=str(tmp_path / "mixed"), channels=given) for given in (None, 1))
+    assert (colour.channels, grey.channels) == (3, 1)
+    assert colour.name != grey.name
+
+
+def test_a_missing_folder_names_the_one_that_was_meant(picture_folder: Path) -> None:
+    with pytest.raises(DataError, match=r"got '.*pictres'; did you mean 'pictures'\?"):
+        sources.folder(root=str(picture_folder.parent / "pictres"))
+
+
+def test_every_wrong_folder_is_named_at_once(picture_folder: Path) -> None:
+    (picture_folder / "none").mkdir()
+    (picture_folder / "nothing").mkdir()
+    with pytest.raises(DataError) as caught:
+        sources.folder(root=str(picture_folder))
+    assert len(caught.value.problems) == 2
+
+
+def test_hidden_and_other_files_are_no_images(picture_folder: Path) -> None:
+    before = sources.folder(root=str(picture_folder))
+    (picture_folder / "dark" / "notes.txt").write_text("text")
+    (picture_folder / "dark" / ".hidden.png").write_bytes(b"x")
+    (picture_folder / ".git").mkdir()
+    assert sources.folder(root=str(picture_folder)).name == before.name
+
+
+def test_copies_are_noted(picture_folder: Path) -> None:
+    assert sources.folder(root=str(picture_folder)).notes == ()
+    shutil.copy(picture_folder / "dark" / "001.png", picture_folder / "dark" / "copy.png")
+    shutil.copy(picture_folder / "dark" / "003.png", picture_folder / "light" / "copy.png")
+    copies, torn = sources.folder(root=str(picture_folder)).notes
+    assert copies.startswith("2 images are byte for byte copies") and torn.startswith("1 images occur under more than")
+
+
+def test_unreadable_files_are_left_to_decoding(picture_folder: Path) -> None:
+    (picture_folder / "dark" / "bad.png").write_bytes(b"no image")
+    made = sources.folder(root=str(picture_folder))
+    row = made.samples.ids.index("dark/bad.png")
+    with pytest.raises(sources.UnreadableImageError, match="not an image in a known format"):
+        sources.reader(made, 3)(row)
+
+
+def test_a_created_task_is_found_by_name(picture_folder: Path, tmp_path: Path) -> None:
+    made = sources.folder(root=str(picture_folder), name="mine")
+    task.save(made, tmp_path / "data" / made.name / "task.json")
+    assert sources.created(name=made.name, data_dir=str(tmp_path / "data")).source_hash == made.source_hash
+    with pytest.raises(DataError, match=f"there is no such task, got '{made.name}x'; did you mean '{made.name}'"):
+        sources.created(name=f"{made.name}x", data_dir=str(tmp_path / "data"))
+    with pytest.raises(DataError, match="known tasks: none"):
+        sources.created(name="zzz", data_dir=str(tmp_path / "empty"))

@@ -82,11 +82,11 @@ def test_the_order_of_rows_does_not_matter(samples: Samples, n: int, seed: int, 
         samples.targets[order],
         tuple(samples.digests[row] for row in order),
     )
-    for make in (
-        lambda of: splits.kfold(of, folds=n, seed=seed),
-        lambda of: splits.kfold(of, folds=2, test_fraction=0.2, seed=seed),
-    ):
-        assert make(mixed).fold.tolist() == make(samples).fold[order].tolist()
+    split = splits.kfold(samples, folds=n, seed=seed)
+    assert splits.kfold(mixed, folds=n, seed=seed).fold.tolist() == split.fold[order].tolist()
+    if len(set(samples.digests)) > 15:
+        split = splits.kfold(samples, folds=2, test_fraction=0.2, seed=seed)
+        assert splits.kfold(mixed, folds=2, test_fraction=0.2, seed=seed).fold.tolist() == split.fold[order].tolist()
 
 
 def test_copies_are_spread_as_evenly_as_they_can_be() -> None:

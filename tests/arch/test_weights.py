@@ -1,0 +1,108 @@
+"""Weights on disk: equal weights are equal bytes, foreign files run no code, and what matched is said."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mlpipe.arch import weights
+from mlpipe.errors import DataError
+from mlpipe.files import digest_file
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    state = network().state_dict()
+    digest = weights.save(state, tmp_path / "w.safetensors")
+    read = weights.read(tmp_path / "w.safetensors")
+    assert set(read) == set(state) and all(torch.equal(read[name], state[name]) for name in state)
+    assert all(read[name].dtype == state[name].dtype for name in state)
+    assert digest == digest_file(tmp_path / "w.safetensors")
+
+
+def test_equal_weights_are_equal_bytes_whatever_their_order_and_layout(tmp_path: Path) -> None:
+    state = dict(network().state_dict())
+    turned = {name: state[name] for name in reversed(state)}
+    turned["3.weight"] = state["3.weight"].t().contiguous().t()
+    assert not turned["3.weight"].is_contiguous()
+    first, second = weights.save(state, tmp_path / "a.safetensors"), weights.save(turned, tmp_path / "b.safetensors")
+    assert first == second
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert weights.save(network(1).state_dict(), tmp_path / "c.safetensors") != first
+
+
+@pytest.mark.parametrize("wrap", [None, "state_dict", "model", "state_dict_ema"])
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
+def test_a_torch_file_of_tensors_is_read(tmp_path: Path, wrap: str | None, suffix: str) -> None:
+    state = network().state_dict()
+    torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / f"w{suffix}")
+    read = weights.read(tmp_path / f"w{suffix}")
+    assert set(read) == set(state) and all(torch.equal(read[name], state[name]) for name in state)
+
+
+class Attack:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path, plain: bool) -> None:
+    marker, path = tmp_path / "executed", tmp_path / "w.pt"
+    stored = {"weight": torch.zeros(2), "attack": Attack(marker)}
+    if plain:
+        path.write_bytes(pickle.dumps(stored))
+    else:
+        torch.save(stored, path)
+    with pytest.raises(DataError, match=r"arch\.weights: cannot be read"):
+        weights.read(path)
+    assert not marker.exists()
+    pickle.loads(pickle.dumps(Attack(marker)))
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02.", b"PK\x03\x04 broken"])
+def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"arch\.weights: cannot be read \(.+\)") as caught:
+        weights.read(tmp_path / name)
+    assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("stored", [{}, {"epoch": 3}, [1, 2], torch.zeros(3)])
+def test_a_file_without_named_tensors_is_refused(tmp_path: Path, stored: object) -> None:
+    torch.save(stored, tmp_path / "w.pt")
+    with pytest.raises(DataError, match="holds no tensors"):
+        weights.read(tmp_path / "w.pt")
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such file"):
+        weights.read(tmp_path / "w.pt")
+
+
+def test_the_report_names_what_did_not_match() -> None:
+    target, given = network(0), dict(network(1).state_dict())
+    del given["1.bias"]
+    given["3.weight"], given["extra"] = torch.zeros(4, 8), torch.zeros(1)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    match = weights.load(target, given)
+    assert match.missing == ("1.bias",)
+    assert match.unexpected == ("extra",)
+    assert match.misshapen == ("3.weight",)
+    assert set(match.loaded) == set(before) - {"1.bias", "3.weight"}
+    for name, tensor in target.state_dict().items():
+        assert torch.equal(tensor, given[name] if name in match.loaded else before[name])
+    assert match.sentence() == ("7 tensors loaded, 1 missing (1.bias), 1 unused (extra), 1 of another shape (3.weight)")

@@ -1,0 +1,177 @@
+"""One fold: resumed exactly, the best epoch kept, validation exact, the same with any number of workers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytest import MonkeyPatch
+
+from mlpipe.config import snapshot
+from mlpipe.data import variants
+from mlpipe.errors import Interrupted, TrainingError
+from mlpipe.learn import callbacks, fit
+from mlpipe.learn.checkpoints import PlainCheckpointIO
+from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.modes import launch, tasks
+from mlpipe.post import metrics
+from mlpipe.runs.project import Project
+
+BASE = [
+    "task=digits", "arch=test_resnet", "arch.drop_rate=0.2", "sys.threads=1", "preprocessing.size=16", "split.folds=8",
+    "mode.nested=false", "trainer.max_epochs=3", "split.test_fraction=0.6",
+]  # fmt: skip
+
+
+def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, store_best: bool = True) -> FoldJob:
+    config = launch.prepare("train", [*BASE, *overrides, f"out_dir={folder}"]).run_config
+    task = tasks.resolve(config.task, config.data_dir)
+    split = tasks.split_of(config, task)
+    return FoldJob(
+        recipe=config.recipe,
+        task=task,
+        view=variants.plain(task, split, fold),
+        pack=tasks.pack_of(config, task, 1),
+        project=Project(config.project_dir),
+        record_id="record",
+        run="run",
+        recipe_hash="hash",
+        checkpoint=folder / "checkpoint",
+        pipeline=snapshot.text(config.tree),
+        nested=False,
+        store_best=store_best,
+        store_parameters=True,
+        val_used_for=[],
+        num_workers=num_workers,
+    )
+
+
+def history(one: FoldJob) -> str:
+    return (one.project.model_dir("digits", "record") / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["lr_scheduler=cosine"],
+        ["lr_scheduler=step", "lr_scheduler.step_epochs=1"],
+        ["lr_scheduler=plateau", "lr_scheduler.patience=0"],
+        ["lr_scheduler=one_cycle", "optimizer=sgd", "trainer.accumulate_grad_batches=2"],
+        ["cbs=early", "cbs.early.patience=0"],
+    ],
+)
+def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "_SAVING_SHARE", 0)
+    whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)
+    expected = fit.fit(whole, Watch())
+    asked = 0
+    per_epoch = len(fit.fold_data(cut.recipe, cut.task, cut.view, cut.pack, 0).train_dataloader()) + 1
+
+    def after_some_batches() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > per_epoch + 4
+
+    with pytest.raises(Interrupted):
+        fit.fit(cut, Watch(should_stop=after_some_batches))
+    record = fit.fit(cut, Watch())
+    assert record.weights == expected.weights
+    assert history(cut) == history(whole)
+    assert record.scores == expected.scores
+    assert not cut.checkpoint.exists()
+
+
+def test_workers_do_not_change_the_weights_and_seeds_do(tmp_path: Path) -> None:
+    short = ["trainer.max_epochs=1"]
+    base = fit.fit(job(tmp_path / "a", *short), Watch()).weights
+    assert fit.fit(job(tmp_path / "b", *short, num_workers=2), Watch()).weights == base
+    assert fit.fit(job(tmp_path / "c", *short, "seed=7"), Watch()).weights != base
+
+
+def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
+    one = job(tmp_path, "trainer.max_epochs=1", "sampling.eval_batch_size=7", "loss=ce", "loss.class_weights=balanced")
+    record = fit.fit(one, Watch())
+    network = fit.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
+    from mlpipe.arch import weights
+
+    weights.load(network, weights.read(one.project.model_dir("digits", "record") / "weights.safetensors"))
+    images = torch.from_numpy(np.ascontiguousarray(one.pack.images[one.view.val].transpose(0, 3, 1, 2)))
+    targets = torch.from_numpy(one.task.samples.targets[one.view.val])
+    with torch.no_grad():
+        logits = network(images)["target"]
+    loss = one.recipe.loss.build(torch.from_numpy(one.task.class_counts(one.view.train)))(logits, targets)
+    assert record.scores["val"]["loss"] == pytest.approx(loss.item(), abs=1e-5)
+    accuracy = metrics.accuracy(logits.numpy(), targets.numpy())
+    assert record.scores["val"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+
+
+@pytest.mark.parametrize(("monitor", "best"), [("val/loss", min), ("val/accuracy", max)])
+def test_best_is_the_best_epoch_not_the_last(monitor: str, best: object, tmp_path: Path) -> None:
+    import csv
+
+    one = job(tmp_path, f"metrics.monitor={monitor}", "optimizer.lr=0.02", "lr_scheduler=none", "trainer.max_epochs=4")
+    record = fit.fit(one, Watch())
+    rows = list(csv.DictReader(history(one).splitlines()))
+    values = [float(row[monitor]) for row in rows]
+    assert values[record.best_epoch] == best(values)  # type: ignore[operator]
+    kept = record.scores["val"][monitor.removeprefix("val/")]
+    assert kept == pytest.approx(best(values), abs=1e-5)  # type: ignore[operator]
+
+
+def test_the_last_epoch_when_asked(tmp_path: Path) -> None:
+    record = fit.fit(job(tmp_path, store_best=False), Watch())
+    assert (record.best_epoch, record.epochs) == (2, 3)
+
+
+def test_a_frozen_backbone_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
+    one = job(tmp_path, "arch.freeze=true", "trainer.max_epochs=1")
+    before = fit.build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    fit.fit(one, Watch())
+    from mlpipe.arch import weights
+
+    after = weights.read(one.project.model_dir("digits", "record") / "weights.safetensors")
+    same = {name for name in after if torch.equal(before[name], after[name])}
+    assert {name for name in after if name.startswith("backbone.")} <= same
+    assert "heads.target.weight" not in same
+
+
+def test_a_loss_that_is_no_number_stops_with_its_cause(tmp_path: Path) -> None:
+    one = job(tmp_path, "optimizer=sgd", "optimizer.lr=1e30", "lr_scheduler=none")
+    with pytest.raises(TrainingError, match=r"digits fold 0: the loss is .* in epoch 1, batch .*lower optimizer.lr"):
+        fit.fit(one, Watch())
+
+
+def test_ticks_tell_where_it_is(tmp_path: Path) -> None:
+    ticks: list[callbacks.Tick] = []
+    fit.fit(job(tmp_path, "trainer.max_epochs=2"), Watch(report=ticks.append))
+    assert (ticks[-1].epoch, ticks[-1].epochs, ticks[-1].batch) == (1, 2, ticks[-1].batches)
+    assert all(tick.images_per_s > 0 and 0 <= tick.wait <= 1 for tick in ticks)
+
+
+def test_checkpoints_hold_no_pickle_and_come_back_as_they_were(tmp_path: Path) -> None:
+    state = {
+        "a": torch.arange(6, dtype=torch.bfloat16).reshape(2, 3),
+        "b": [1, (2.5, float("inf"), None), {"x": True, 3: torch.tensor(7)}],
+        "c": {"empty": {}, "list": []},
+    }
+    io = PlainCheckpointIO()
+    io.save_checkpoint(state, tmp_path / "c")
+    io.save_checkpoint({**state, "epoch": 2}, tmp_path / "c")
+    again = io.load_checkpoint(tmp_path / "c")
+    assert torch.equal(again["a"], state["a"]) and again["a"].dtype == torch.bfloat16  # type: ignore[arg-type]
+    assert again["b"][1] == (2.5, float("inf"), None)
+    assert again["b"][2][3].item() == 7
+    assert (again["c"], again["epoch"]) == (state["c"], 2)
+    (tensors,) = (tmp_path / "c").glob("*.safetensors")
+    tensors.write_bytes(tensors.read_bytes()[:-1] + b"x")
+    with pytest.raises(Exception, match="the checkpoint is damaged"):
+        io.load_checkpoint(tmp_path / "c")
+
+
+def test_the_record_can_be_rewritten_as_data(tmp_path: Path) -> None:
+    record = fit.fit(job(tmp_path, "trainer.max_epochs=1"), Watch())
+    assert dataclasses.asdict(record)["environment"]["precision"] == "32-true"
+    assert record.timings["train_images_per_s"] > 0

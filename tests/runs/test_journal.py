@@ -1,0 +1,168 @@
+"""Runs: what is done, who runs it, how it is found again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mlpipe import files
+from mlpipe.errors import ProjectError
+from mlpipe.runs import journal
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made = journal.create(Project(tmp_path / "p"))
+    made.write_plan(["one", "two"], "abc", {})
+    return made
+
+
+def test_done_steps(run: Run) -> None:
+    run.note("one", "start")
+    assert run.done() == set()
+    run.note("one", "done", seconds=1.0)
+    assert (run.done(), run.is_finished()) == ({"one"}, False)
+    run.note("two", "done")
+    assert run.is_finished()
+
+
+def test_a_torn_last_line_is_left_out(run: Run) -> None:
+    run.note("one", "done")
+    with (run.folder / journal.JOURNAL_FILE).open("a") as handle:
+        handle.write('{"step": "two", "event": "do')
+    assert run.done() == {"one"}
+
+
+def test_runs_are_found_by_name_end_and_latest(tmp_path: Path, run: Run) -> None:
+    project = Project(tmp_path / "p")
+    later = Run("9999-01-01/00-00-00-abcd", project.run_dir("9999-01-01/00-00-00-abcd"))
+    later.write_plan([], "", {})
+    assert journal.find(project, "latest").name == later.name
+    assert journal.find(project, run.name).folder == run.folder
+    assert journal.find(project, "abcd").name == later.name
+    with pytest.raises(ProjectError, match=r"there is no such run, got '9999-01-01/00-00-00-abce'; did you mean"):
+        journal.find(project, "9999-01-01/00-00-00-abce")
+
+
+def test_a_run_is_free_after_it_ended(run: Run) -> None:
+    with run.running():
+        assert (run.folder / journal.LOCK_FILE).exists()
+    run.refuse_if_running()
+    assert not (run.folder / journal.LOCK_FILE).exists()
+
+
+def identity(pid: int, **changed: object) -> dict[str, object]:
+    own = journal._identity()
+    return {**own, "pid": pid, "started": journal._started(pid), **changed}
+
+
+def test_a_live_process_keeps_its_run(run: Run) -> None:
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        lock = identity(other.pid)
+        files.write_json(run.folder / journal.LOCK_FILE, lock)
+        with pytest.raises(ProjectError, match=rf"another process is running it \(pid {other.pid} on "):
+            run.refuse_if_running()
+        files.write_json(run.folder / journal.LOCK_FILE, {**lock, "started": "1"})
+        run.refuse_if_running()
+        files.write_json(run.folder / journal.LOCK_FILE, {**lock, "boot": "another start of the machine"})
+        run.refuse_if_running()
+    finally:
+        other.communicate(b"\n")
+    files.write_json(run.folder / journal.LOCK_FILE, lock)
+    run.refuse_if_running()
+
+
+def test_a_process_of_another_machine_is_taken_as_alive(run: Run) -> None:
+    files.write_json(run.folder / journal.LOCK_FILE, identity(os.getpid(), host=f"not-{platform.node()}"))
+    with pytest.raises(ProjectError, match="another process is running it"):
+        run.refuse_if_running()
+
+
+def test_what_is_noted_after_a_torn_line_is_kept(run: Run) -> None:
+    run.note("one", "done")
+    with (run.folder / journal.JOURNAL_FILE).open("a") as handle:
+        handle.write('{"step": "two", "event": "do')
+    run.note("two", "done", seconds=2)
+    assert run.done() == {"one", "two"}
+    assert [line["event"] for line in run.events()] == ["done", "done"]
+    run.note("one", "failed", error="a\nb")
+    assert run.events()[-1]["error"] == "a\nb"
+
+
+HOLDS = """
+import sys, time
+from pathlib import Path
+from mlpipe.runs.journal import Run
+with Run("2020-01-01/r", Path(sys.argv[1])).running():
+    print("holding", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_process_holds_no_run_even_before_its_parent_noticed(run: Run) -> None:
+    top = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", HOLDS, str(run.folder)]
+    environment = {**os.environ, "PYTHONPATH": top}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as other:
+        assert other.stdout is not None and other.stdout.readline() == "holding\n"
+        with pytest.raises(
+            ProjectError, match=rf"continue={run.name}: another process is running it \(pid {other.pid}"
+        ):
+            run.refuse_if_running()
+        with pytest.raises(ProjectError, match="wait for it or stop it first"), run.running():
+            pass
+        other.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while journal._started(other.pid) is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.refuse_if_running()
+    assert (run.folder / journal.LOCK_FILE).exists()
+    with run.running():
+        assert files.read_json(run.folder / journal.LOCK_FILE)["pid"] == os.getpid()
+
+
+def test_a_lock_is_let_go_after_an_error_and_a_torn_one_is_none(run: Run) -> None:
+    with pytest.raises(ValueError, match="stop"), run.running():
+        raise ValueError("stop")
+    assert not (run.folder / journal.LOCK_FILE).exists()
+    (run.folder / journal.LOCK_FILE).write_text("{")
+    run.refuse_if_running()
+
+
+def test_sentences_list_the_runs(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    with pytest.raises(ProjectError, match="project p has no runs, got 'latest'; start one"):
+        journal.find(project, "latest")
+    names = [f"2020-01-0{day}/10-00-00-{day}{day}ff" for day in (1, 2, 3)]
+    for name in names:
+        Run(name, project.run_dir(name)).write_plan([], "", {})
+    project.run_dir("2020-01-09/without-plan").mkdir(parents=True)
+    assert [run.name for run in journal.all_runs(project)] == names
+    with pytest.raises(ProjectError) as caught:
+        journal.find(project, "zzzz")
+    assert f"runs: {', '.join(names[::-1])}" in str(caught.value)
+    with pytest.raises(ProjectError, match="continue: 3 runs fit, got 'ff'"):
+        journal.find(project, "ff")
+
+
+def test_new_runs_have_new_names(tmp_path: Path) -> None:
+    assert len({journal.create(Project(tmp_path / "p")).name for _ in range(20)}) == 20
+
+
+def test_a_plan_of_another_format_or_damaged_is_refused(run: Run) -> None:
+    files.write_json(run.folder / journal.PLAN_FILE, {**run.plan(), "format": 99})
+    with pytest.raises(ProjectError, match=r"plan\.json: has another format, got 99"):
+        run.plan()
+    (run.folder / journal.PLAN_FILE).write_text("{")
+    with pytest.raises(ProjectError, match="cannot be read as a plan"):
+        run.is_finished()

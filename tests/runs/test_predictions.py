@@ -1,0 +1,133 @@
+"""Predictions on disk: round trip, unique rows, never half a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mlpipe.errors import ProjectError
+from mlpipe.runs import predictions
+
+LOGITS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+
+
+def write(path: Path, split: str = "val", names: str = "abcdefg", task: str = "t") -> None:
+    with predictions.writer(path, {(task, split)}) as sink:
+        for start in range(0, 7, 3):
+            rows = slice(start, start + 3)
+            sink.add(task, split, 1, list(names[rows]), np.array([0, 1, 2, 0, 1, 2, -1])[rows], LOGITS[rows])
+
+
+def test_round_trip_in_the_order_of_ids(tmp_path: Path) -> None:
+    write(tmp_path / "p.parquet", names="gfedcba")
+    rows = predictions.load(tmp_path / "p.parquet", "t", "val")
+    assert rows.sample_ids == list("abcdefg")
+    assert rows.targets.tolist() == [-1, 2, 1, 0, 2, 1, 0]
+    assert (rows.logits == LOGITS[::-1]).all()
+    assert rows.calibrated is None
+
+
+def test_columns(tmp_path: Path) -> None:
+    write(tmp_path / "p.parquet")
+    table = pq.ParquetFile(tmp_path / "p.parquet").read()
+    assert table.column_names == ["task", "sample_id", "split", "fold", "target", "logits", "calibrated"]
+    assert table["target"].null_count == 1
+
+
+def test_writing_again_replaces_and_keeps_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path)
+    write(path, split="test")
+    write(path, split="val", names="hijklmn")
+    assert predictions.contents(path) == {("t", "test"): 7, ("t", "val"): 7}
+    assert predictions.load(path, "t", "val").sample_ids == list("hijklmn")
+    assert predictions.load(path, "t", "test").sample_ids == list("abcdefg")
+    assert len(predictions.load(path, "other", "test")) == 0
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path)
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), predictions.writer(path) as sink:
+        sink.add("t", "test", 0, ["x"], np.array([0]), LOGITS[:1])
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["p.parquet"]
+
+
+def test_rows_leave_memory_in_groups(tmp_path: Path) -> None:
+    sink = predictions.PredictionsWriter(tmp_path / "p.parquet", row_group=10)
+    for number in range(9):
+        sink.add("t", "val", 0, [f"{number}{row}" for row in range(4)], np.zeros(4, np.int64), LOGITS[:4])
+        assert sum(table.num_rows for table in sink._held) < 10
+    sink.close()
+    assert pq.ParquetFile(tmp_path / "p.parquet").num_row_groups == 3
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(ProjectError, match=r"p\.parquet: cannot be read as predictions"):
+        predictions.load(tmp_path / "p.parquet", "t", "val")
+
+
+def test_a_sample_has_one_row_in_a_task_and_split_after_replacing(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    for _ in range(3):
+        for task in ("t", "t+nested?1"):
+            write(path, task=task)
+    table = pq.ParquetFile(path).read().to_pylist()
+    keys = [(row["task"], row["split"], row["sample_id"]) for row in table]
+    assert len(keys) == len(set(keys)) == 14
+
+
+def test_old_rows_are_copied_a_group_at_a_time_and_stay_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    sink = predictions.PredictionsWriter(path, row_group=50)
+    logits = np.random.default_rng(1).normal(size=(500, 3)).astype(np.float32)
+    ids = [f"{row:04d}" for row in range(500)]
+    for start in range(0, 500, 25):
+        rows = slice(start, start + 25)
+        sink.add("t", "val", 0, ids[rows], np.arange(500)[rows] % 3, logits[rows])
+    sink.close()
+    again = predictions.PredictionsWriter(tmp_path / "q.parquet", row_group=50)
+    again.copy(path, ())
+    again.close()
+    stored = pq.ParquetFile(tmp_path / "q.parquet")
+    assert max(stored.metadata.row_group(group).num_rows for group in range(stored.num_row_groups)) <= 50
+    rows = predictions.load(tmp_path / "q.parquet", "t", "val")
+    assert rows.sample_ids == ids and (rows.logits == logits).all()
+
+
+def test_calibrated_is_there_when_every_row_has_it(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path, names="gfedcba")
+    table = pq.ParquetFile(path).read()
+    values = pa.array((2 * LOGITS).tolist(), pa.list_(pa.float32()))
+    pq.write_table(table.set_column(6, "calibrated", values), path)
+    calibrated = predictions.load(path, "t", "val").calibrated
+    assert calibrated is not None and (calibrated == 2 * LOGITS[::-1]).all()
+    partly = pa.array([*(2 * LOGITS).tolist()[:-1], None], pa.list_(pa.float32()))
+    pq.write_table(table.set_column(6, "calibrated", partly), path)
+    assert predictions.load(path, "t", "val").calibrated is None
+
+
+def test_tasks_with_other_numbers_of_classes_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path)
+    with predictions.writer(path) as sink:
+        sink.add("other", "val", 0, ["x"], np.array([1]), np.array([[1, 2, 3, 4, 5]], np.float32))
+    assert predictions.load(path, "other", "val").logits.tolist() == [[1, 2, 3, 4, 5]]
+    assert predictions.load(path, "t", "val").logits.shape == (7, 3)
+
+
+def test_a_damaged_file_is_named_before_it_would_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    path.write_bytes(b"PAR1 but no more")
+    with pytest.raises(ProjectError, match=r"p\.parquet: cannot be read as predictions .*; remove it"):
+        write(path)
+    assert path.read_bytes() == b"PAR1 but no more"

@@ -1,0 +1,146 @@
+"""Records: numbered in order, written last, read back whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlpipe import files
+from mlpipe.errors import ProjectError
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+
+def made(name: str, **given: Any) -> ModelRecord:
+    values: dict[str, Any] = {
+        "id": name, "number": 0, "run": "r", "created": "now", "task": "t", "pivot": "t", "fold": 0, "nested": False,
+        "recipe": "abc", "arch": "net", "classes": ["a", "b"], "parameters": 5, "counts": {"train": 3},
+        "scores": {"val": {"accuracy": 0.5}}, "best_epoch": 1, "epochs": 2, "monitor": "val/loss (min)",
+        "val_used_for": [], "timings": {"seconds": 1.0}, "environment": {}, "weights": None,
+    }  # fmt: skip
+    return ModelRecord(**{**values, **given})
+
+
+def test_round_trip_and_numbers(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    saved = [records.save(project, made(name)) for name in ("one", "two", "three")]
+    assert [record.number for record in saved] == [1, 2, 3]
+    assert records.load_all(project) == saved
+    assert records.load_all(project, "other") == []
+
+
+def test_numbers_are_unique_side_by_side(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    with ThreadPoolExecutor(4) as pool:
+        saved = list(pool.map(lambda number: records.save(project, made(f"m{number}")), range(12)))
+    assert sorted(record.number for record in saved) == list(range(1, 13))
+
+
+def test_scores_are_added_to_the_record(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    saved = records.save(project, made("one"))
+    updated = records.with_scores(project, saved, {"test": {"accuracy": 0.25, "auroc": float("nan")}})
+    (loaded,) = records.load_all(project)
+    assert loaded.scores == {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25, "auroc": None}}
+    assert updated.number == loaded.number == 1
+
+
+def test_another_format_and_damage_are_refused(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    records.save(project, made("one"))
+    path = project.model_dir("t", "one") / "record.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, "format": 99}))
+    with pytest.raises(ProjectError, match="has another format, got 99"):
+        records.load_all(project)
+    path.write_text("{")
+    with pytest.raises(ProjectError, match="cannot be read as a record"):
+        records.load_all(project)
+
+
+def test_the_latest_cross_validation_is_the_newest_record_of_each_fold() -> None:
+    found = [
+        made("a0", number=1, fold=0), made("a1", number=2, fold=1), made("b0", number=3, recipe="other"),
+        made("a0 again", number=4, fold=0),
+    ]  # fmt: skip
+    assert [record.id for record in records.latest_cross_validation(found)] == ["a0 again", "a1"]
+    assert records.latest_cross_validation([]) == []
+
+
+def test_a_moved_project_is_the_same(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    saved = records.save(project, made("one"))
+    (tmp_path / "p").rename(tmp_path / "q")
+    assert records.load_all(Project(tmp_path / "q")) == [saved]
+    assert dataclasses.asdict(saved)["format"] == 1
+
+
+SAVES = """
+import sys
+from pathlib import Path
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+from tests.runs.test_records import made
+for index in range(12):
+    print(records.save(Project(Path(sys.argv[1])), made(f"{sys.argv[2]}{index}")).number)
+"""
+
+
+def test_numbers_are_unique_for_two_processes(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", SAVES, str(tmp_path / "p"), name], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for name in "ab"
+    ]
+    numbers = [int(line) for process in both for line in process.communicate()[0].split()]
+    assert sorted(numbers) == list(range(1, 25))
+    assert [record.number for record in records.load_all(Project(tmp_path / "p"))] == list(range(1, 25))
+
+
+def test_without_its_record_a_folder_is_no_model(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    folder = project.model_dir("t", "half")
+    folder.mkdir(parents=True)
+    (folder / records.WEIGHTS_FILE).write_bytes(b"weights")
+    assert records.load_all(project) == []
+    assert records.save(project, made("half")).number == 1
+    assert {path.name for path in folder.iterdir()} == {"weights.safetensors", "record.json"}
+
+
+def test_an_interrupted_save_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path / "p")
+    saved = records.save(project, made("one"))
+
+    def fail(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        records.with_scores(project, saved, {"test": {"accuracy": 1.0}})
+    with pytest.raises(KeyboardInterrupt):
+        records.save(project, made("two"))
+    monkeypatch.undo()
+    assert records.load_all(project) == [saved]
+    assert [path.name for path in project.model_dir("t", "one").iterdir()] == ["record.json"]
+
+
+def test_unknown_and_missing_entries_are_refused(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    path = project.model_dir("t", "one") / records.RECORD_FILE
+    records.save(project, made("one"))
+    stored = files.read_json(path)
+    for wrong in ({**stored, "more": 1}, {key: value for key, value in stored.items() if key != "fold"}):
+        files.write_json(path, wrong)
+        with pytest.raises(ProjectError, match="cannot be read as a record"):
+            records.load(path.parent)

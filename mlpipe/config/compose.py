@@ -172,13 +172,17 @@ def _resolved(
     """The configuration as plain data, with folders and what the mode decides filled in."""
     OmegaConf.set_struct(composed, False)
     for key, folder in (("out_dir", facts.out_dir), ("data_dir", facts.data_dir)):
-        composed[key] = os.path.abspath(os.path.expanduser(str(composed[key] or folder)))  # noqa: PTH100, PTH111
+        composed[key] = _absolute(composed[key] or folder)
     try:
         tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
         raise ConfigError([*found, problem("configuration", _first_line(error))]) from error
     assert isinstance(tree, dict)
     plain: dict[str, Any] = {"mode_name": mode, **{str(key): value for key, value in tree.items()}}
+    for section, key in (("task", "root"), ("arch", "weights")):
+        value = plain[section].get(key) if isinstance(plain[section], dict) else None
+        if isinstance(value, str) and value != "???":
+            plain[section][key] = _absolute(value)
     if mode == "create" and "folds" in plain["split"]:
         given = {change.key for change in changes}
         _same(plain, given, "n_folds", "folds")
@@ -207,6 +211,11 @@ def _same(tree: dict[str, Any], given: set[str], mode_key: str, split_key: str) 
         tree["mode"][mode_key] = tree["split"][split_key]
     else:
         tree["split"][split_key] = tree["mode"][mode_key]
+
+
+def _absolute(path: Any) -> str:
+    """A path that still means the same when a run is continued from another folder."""
+    return os.path.abspath(os.path.expanduser(str(path)))  # noqa: PTH100, PTH111
 
 
 def _first_line(error: Exception) -> str:

@@ -171,3 +171,9 @@ def test_the_recipe_hash_ignores_folds_and_folders_only() -> None:
         composed(text).recipe_hash("t") for text in ("seed=1", "optimizer.lr=1", "mode.nested=false", "sys.threads=7")
     ]
     assert len({base, *others, composed().recipe_hash("u")}) == 6
+
+
+def test_paths_mean_the_same_from_another_folder(tmp_path: Path) -> None:
+    config = composed("task=folder", "task.root=pictures", "arch.weights=w.safetensors")
+    assert config.task.params["root"] == str(tmp_path / "pictures")
+    assert config.recipe.arch.params["weights"] == str(tmp_path / "w.safetensors")

@@ -87,7 +87,8 @@ class Keeper(Checkpoint):
         if self._keep_best:
             self._compare(trainer, pl_module)
         started = time.perf_counter()
-        last = trainer.current_epoch + 1 == trainer.max_epochs
+        # A state saved after the last epoch would be continued by one epoch more when an early stop chose that epoch.
+        last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not last and started - self._saved_at >= _SAVING_SHARE * self._cost:
             trainer.save_checkpoint(self._folder)
             self._saved_at = time.perf_counter()

@@ -44,9 +44,14 @@ class PlainCheckpointIO(CheckpointIO):
             ProjectError: When it is damaged.
         """
         folder = Path(path)
-        stored = files.read_json(folder / STATE_FILE)
-        if files.digest_file(folder / stored["tensors"]) != stored["hash"]:
-            raise ProjectError(problem(str(folder), "the checkpoint is damaged", fix="start the run again"))
+        damaged = problem(str(folder), "the checkpoint is damaged", fix="start the run again")
+        try:
+            stored = files.read_json(folder / STATE_FILE)
+            is_whole = files.digest_file(folder / stored["tensors"]) == stored["hash"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ProjectError(damaged) from error
+        if not is_whole:
+            raise ProjectError(damaged)
         restored = _restored(stored["state"], load_file(folder / stored["tensors"]))
         assert isinstance(restored, dict)
         return restored

@@ -120,10 +120,7 @@ class _Focal(nn.Module):
         self._gamma, self._smoothing = gamma, label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        each = F.cross_entropy(logits, target, reduction="none", label_smoothing=self._smoothing)
+        each = F.cross_entropy(logits, target, self.weight, reduction="none", label_smoothing=self._smoothing)
         probability = logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
         each = each * (1 - probability) ** self._gamma
-        if self.weight is None:
-            return each.mean()
-        own = self.weight[target]
-        return (each * own).sum() / own.sum()
+        return each.mean() if self.weight is None else each.sum() / self.weight[target].sum()

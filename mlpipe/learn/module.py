@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.data.augmentations import mix
 from mlpipe.post import metrics
@@ -53,7 +54,7 @@ class FoldModule(pl.LightningModule):
         self.val_logits: npt.NDArray[np.float32] = np.empty((0, 0), np.float32)
         self.val_targets: npt.NDArray[np.int64] = np.empty(0, np.int64)
         self._seen: list[tuple[Tensor, Tensor]] = []
-        self._loss_sum, self._count = torch.zeros(()), 0
+        self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, as Lightning wants them."""
@@ -63,6 +64,7 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
+        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         self._keep_frozen_in_eval()
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -100,12 +102,20 @@ class FoldModule(pl.LightningModule):
         return logits.float()
 
     def on_train_epoch_end(self) -> None:
-        """Add the epoch to the history."""
+        """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
         row = {"epoch": float(self.current_epoch), "train/loss": float(self._loss_sum / self._count)}
         logged = self.trainer.callback_metrics
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
-        row["lr"] = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        row["lr"] = self._rate
         self.history.append(row)
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, ReduceLROnPlateau):
+                config.scheduler.step(logged[str(config.monitor)])
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Lightning would move a plateau schedule only after the state is saved, and never again for that epoch."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the history with the state."""

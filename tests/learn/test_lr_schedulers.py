@@ -9,7 +9,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn import lr_schedulers, optimizers
+from mlpipe.learn import lr_schedulers
 from mlpipe.learn.lr_schedulers import Clock
 
 CLOCK = Clock(steps_per_epoch=5, epochs=8)
@@ -66,12 +66,33 @@ def test_a_warm_up_longer_than_the_training_is_refused() -> None:
         lr_schedulers.cosine(fresh(), CLOCK, warmup_epochs=9)
 
 
-def test_norms_and_biases_have_no_weight_decay_and_frozen_ones_are_absent() -> None:
-    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Linear(2, 2))
-    network[2].weight.requires_grad_(False)
-    decayed, plain = optimizers.parameter_groups(network)
-    assert [tuple(p.shape) for p in decayed["params"]] == [(2, 1, 3, 3)]
-    assert plain["weight_decay"] == 0.0
-    assert len(plain["params"]) == 4
-    built = optimizers.adamw([decayed, plain], lr=0.1, weight_decay=0.3)
-    assert [group["weight_decay"] for group in built.param_groups] == [0.3, 0.0]
+def test_one_cycle_by_steps_is_torchs() -> None:
+    from torch.optim.lr_scheduler import OneCycleLR
+
+    own = rates(lr_schedulers.one_cycle(fresh(), CLOCK, pct_start=0.4, anneal="linear"), 39)
+    reference = OneCycleLR(fresh(), max_lr=0.1, total_steps=40, pct_start=0.4, anneal_strategy="linear")
+    assert own == pytest.approx(rates(reference, 39), abs=1e-15)
+
+
+def test_warm_up_by_epochs_and_a_fraction_of_one() -> None:
+    own = rates(lr_schedulers.none(fresh(), CLOCK, interval="epoch", warmup_epochs=2), 4)
+    assert own == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1])
+    own = rates(lr_schedulers.step(fresh(), CLOCK, interval="step", step_epochs=1, gamma=0.5, warmup_epochs=0.4), 11)
+    assert own == pytest.approx([0.1 / 3, 0.2 / 3, 0.1, 0.1, 0.1, *[0.05] * 5, 0.025])
+
+
+def test_a_training_of_a_single_step() -> None:
+    clock = Clock(steps_per_epoch=1, epochs=1)
+    for schedule in (lr_schedulers.cosine, lr_schedulers.one_cycle):
+        assert rates(schedule(fresh(), clock), 1)[0] > 0  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("direction", "values"), [("min", [3.0, 2.0, 1.0]), ("max", [1.0, 2.0, 3.0])])
+def test_plateau_leaves_the_rate_alone_while_it_gets_better(direction: Any, values: list[float]) -> None:
+    schedule = lr_schedulers.plateau(fresh(), Clock(5, 8, direction), patience=0, factor=0.5, min_lr=0.03)
+    for value in values:
+        schedule.step(value)
+    assert schedule.optimizer.param_groups[0]["lr"] == 0.1
+    for _ in range(3):
+        schedule.step(values[-1])
+    assert schedule.optimizer.param_groups[0]["lr"] == 0.03

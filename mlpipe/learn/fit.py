@@ -9,7 +9,8 @@ import platform
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 import mlpipe
 from mlpipe import files
 from mlpipe.arch import weights as weight_files
+from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
@@ -145,8 +147,6 @@ def build_network(recipe: Recipe, task: Task, pack: Pack, *, seed: int, pretrain
     """The recipe's network for a task; `pretrained=False` skips weights that will be replaced anyway."""
     arch = recipe.arch
     if not pretrained:
-        from mlpipe.config.components import Component
-
         arch = Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
     torch.manual_seed(seed)
     channels, size = pack.images.shape[3], pack.images.shape[1]
@@ -195,23 +195,14 @@ def prepare_torch(threads: int) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def quiet() -> Any:
+@contextmanager
+def quiet() -> Iterator[None]:
     """Keep Lightning's hints about workers and logging intervals off the terminal."""
-    context = warnings.catch_warnings()
-    context.__enter__()
-    warnings.filterwarnings("ignore", module="pytorch_lightning")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
-
-    class _Closing:
-        def __enter__(self) -> None:
-            return None
-
-        def __exit__(self, *error: object) -> None:
-            context.__exit__(None, None, None)
-
-    return _Closing()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*lr_scheduler.step.*"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def monitor_direction(recipe: Recipe) -> Direction:

@@ -20,7 +20,7 @@ def auto(
     class_counts: Tensor,
     *,
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
-    class_weights: Literal["balanced"] | list[float] | None = None,
+    class_weights: ClassWeights = None,
 ) -> nn.Module:
     """The usual loss of the task's kind: cross-entropy for classification.
 
@@ -36,7 +36,7 @@ def ce(
     class_counts: Tensor,
     *,
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
-    class_weights: Literal["balanced"] | list[float] | None = None,
+    class_weights: ClassWeights = None,
 ) -> nn.Module:
     """Cross-entropy over softmax, torch.nn.CrossEntropyLoss.
 
@@ -52,7 +52,7 @@ def bce(
     class_counts: Tensor,
     *,
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
-    class_weights: Literal["balanced"] | list[float] | None = None,
+    class_weights: ClassWeights = None,
 ) -> nn.Module:
     """Binary cross-entropy of each class against the rest, over sigmoid; the mean over images and classes.
 
@@ -69,7 +69,7 @@ def focal(
     *,
     gamma: Annotated[float, ">= 0"] = 2.0,
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
-    class_weights: Literal["balanced"] | list[float] | None = None,
+    class_weights: ClassWeights = None,
 ) -> nn.Module:
     """Focal loss over softmax (Lin et al. 2017): each image's cross-entropy times (1 - p)^gamma, p its class's probability.
 

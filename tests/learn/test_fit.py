@@ -16,6 +16,7 @@ from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.post import metrics
 from tests.learn.conftest import job
 
+
 def history(one: FoldJob) -> str:
     return (one.project.model_dir("digits", "record") / "metrics.csv").read_text()
 
@@ -123,3 +124,144 @@ def test_the_record_can_be_rewritten_as_data(tmp_path: Path) -> None:
     record = fit.fit(job(tmp_path, "trainer.max_epochs=1"), Watch())
     assert dataclasses.asdict(record)["environment"]["precision"] == "32-true"
     assert record.timings["train_images_per_s"] > 0
+
+
+def stop_after(calls: int) -> Watch:
+    """A wish to stop that comes up after so many batches, of training and of validation."""
+    asked = iter(range(1, 10**9))
+    return Watch(should_stop=lambda: next(asked) > calls)
+
+
+def calls_in_epoch(one: FoldJob) -> int:
+    """How many batches of training and validation an epoch has."""
+    data = fit.fold_data(one.recipe, one.task, one.view, one.pack, 0)
+    return len(data.train_dataloader()) + len(data.val_dataloader())
+
+
+def test_stopped_again_and_again(saves_every_epoch: None, tmp_path: Path) -> None:
+    whole, cut = job(tmp_path / "whole"), job(tmp_path / "cut")
+    expected, epoch = fit.fit(whole, Watch()), calls_in_epoch(cut)
+    # In the first epoch (nothing is saved yet), before and in the first validation, between two epochs, in the last one.
+    for stop in (3, epoch - 2, epoch - 1, epoch, epoch + 2, epoch - 1, epoch):
+        with pytest.raises(Interrupted):
+            fit.fit(cut, stop_after(stop))
+    record = fit.fit(cut, Watch())
+    assert record.weights == expected.weights
+    assert history(cut) == history(whole)
+    assert record.scores == expected.scores
+    assert "resumed: timings are of the last part" in record.notes
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["cbs=early", "cbs.early.patience=0", "cbs.early.min_delta=100", "optimizer.lr=0.003"],
+        ["lr_scheduler=plateau", "lr_scheduler.patience=0", "metrics.monitor=val/accuracy", "lr_scheduler.threshold=9"],
+    ],
+)
+def test_stopped_in_the_last_validation(overrides: list[str], saves_every_epoch: None, tmp_path: Path) -> None:
+    """The weights are chosen by then: after an early stop, no further epoch may follow."""
+    whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)
+    expected = fit.fit(whole, Watch())
+    assert expected.epochs == (2 if "cbs=early" in overrides else 3)
+    with pytest.raises(Interrupted):
+        fit.fit(cut, stop_after(expected.epochs * calls_in_epoch(cut)))
+    record = fit.fit(cut, Watch())
+    assert (record.weights, record.epochs, record.best_epoch) == (
+        expected.weights,
+        expected.epochs,
+        expected.best_epoch,
+    )
+    assert history(cut) == history(whole)
+
+
+def test_equal_seeds_give_equal_weights_and_folds_differ(tmp_path: Path) -> None:
+    short = ["trainer.max_epochs=1"]
+    first = fit.fit(job(tmp_path / "a", *short), Watch())
+    assert fit.fit(job(tmp_path / "b", *short), Watch()).weights == first.weights
+    assert fit.fit(job(tmp_path / "c", *short, fold=1), Watch()).weights != first.weights
+
+
+def test_plateau_lowers_the_rate_of_the_next_epoch(tmp_path: Path) -> None:
+    import csv
+
+    overrides = ["lr_scheduler=plateau", "lr_scheduler.patience=0", "lr_scheduler.threshold=0.99", "optimizer.lr=0.01"]
+    one = job(tmp_path, *overrides, "trainer.max_epochs=4")
+    fit.fit(one, Watch())
+    rates = [float(row["lr"]) for row in csv.DictReader(history(one).splitlines())]
+    assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["lr_scheduler=step", "lr_scheduler.step_epochs=1"], [0.01, 0.001, 0.0001]),
+        (
+            ["lr_scheduler=cosine", "lr_scheduler.interval=epoch", "lr_scheduler.warmup_epochs=0"],
+            [0.01, 0.0075, 0.0025],
+        ),
+        (["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=1"], [0.01 / 11, 0.01, 0.005]),
+        (
+            ["lr_scheduler=cosine", "lr_scheduler.warmup_epochs=0", "trainer.accumulate_grad_batches=3"],
+            [0.01, 0.0075, 0.0025],
+        ),
+    ],
+)
+def test_the_history_has_the_rate_that_each_epoch_began_with(
+    overrides: list[str], expected: list[float], tmp_path: Path
+) -> None:
+    import csv
+
+    one = job(tmp_path, *overrides, "optimizer.lr=0.01")
+    fit.fit(one, Watch())
+    rates = [float(row["lr"]) for row in csv.DictReader(history(one).splitlines())]
+    assert rates == pytest.approx(expected)
+
+
+def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    from sklearn.utils.class_weight import compute_class_weight
+
+    one = job(tmp_path, "trainer.max_epochs=1", "loss=ce", "loss.class_weights=balanced")
+    few = np.concatenate([one.view.train[one.task.samples.targets[one.view.train] != 3][:60], one.view.train[:60]])
+    one = dataclasses.replace(one, view=dataclasses.replace(one.view, train=np.unique(few)))
+    seen: list[torch.Tensor] = []
+    build = fit.FoldModule
+
+    def spy(network: torch.nn.Module, loss: torch.nn.CrossEntropyLoss, *given: object, **named: object) -> object:
+        assert loss.weight is not None
+        seen.append(loss.weight)
+        return build(network, loss, *given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fit, "FoldModule", spy)
+    fit.fit(one, Watch())
+    targets = one.task.samples.targets[one.view.train]
+    expected = compute_class_weight("balanced", classes=np.arange(10), y=targets)
+    assert seen[0].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+
+
+def test_the_training_loss_is_the_mean_over_images(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    import csv
+
+    one = job(tmp_path, "trainer.max_epochs=1", "sampling.batch_size=100")
+    losses: list[tuple[float, int]] = []
+    step = fit.FoldModule.training_step
+
+    def spy(self: fit.FoldModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        loss = step(self, batch, batch_idx)
+        losses.append((loss.item(), len(batch["target"])))
+        return loss
+
+    monkeypatch.setattr(fit.FoldModule, "training_step", spy)
+    fit.fit(one, Watch())
+    assert len({count for _, count in losses}) == 2
+    assert sum(count for _, count in losses) == len(one.view.train)
+    mean = sum(loss * count for loss, count in losses) / len(one.view.train)
+    (row,) = csv.DictReader(history(one).splitlines())
+    assert float(row["train/loss"]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_monitor_that_is_never_a_number(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setitem(metrics.METRICS, "auroc", lambda logits, targets: float("nan"))
+    one = job(tmp_path, "trainer.max_epochs=1", "metrics.monitor=val/auroc")
+    with pytest.raises(TrainingError, match="val/auroc was never a number, so there is no best epoch"):
+        fit.fit(one, Watch())

@@ -99,13 +99,21 @@ class FoldData(pl.LightningDataModule):
         super().__init__()
         self._task, self._view, self._pack = task, view, pack
         self._steps, self._sampling, self._draw, self._num_workers = steps, sampling, draw, num_workers
+        self._first_epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning saves with the state of a training: the epoch that a resumed one begins with."""
+        return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the epoch."""
+        self._first_epoch = state_dict["first_epoch"]
 
     def train_dataloader(self) -> Loader:
         """Training batches in a new order each epoch."""
         sampler = EpochBatches(self._view.train, self._sampling.batch_size, self._draw.seed, self._draw.fold)
-        if self.trainer is not None:
-            # A resumed training fetches its first batch before Lightning sets the epoch.
-            sampler.set_epoch(self.trainer.current_epoch)
+        # Loader processes ask for a resumed training's first batches before Lightning sets the epoch.
+        sampler.set_epoch(self._first_epoch)
         return self._loader(sampler, self._steps)
 
     def val_dataloader(self) -> Loader:

@@ -175,6 +175,19 @@ def test_stopped_in_the_last_validation(overrides: list[str], saves_every_epoch:
     assert history(cut) == history(whole)
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_resumed_with_loader_processes_is_bit_identical(
+    num_workers: int, saves_every_epoch: None, tmp_path: Path
+) -> None:
+    """Loader processes fetch several batches ahead, of the right epoch even before the training goes on."""
+    whole, cut = job(tmp_path / "whole"), job(tmp_path / "cut", num_workers=num_workers)
+    expected = fit.fit(whole, Watch())
+    with pytest.raises(Interrupted):
+        fit.fit(cut, stop_after(calls_in_epoch(cut) + 4))
+    assert fit.fit(cut, Watch()).weights == expected.weights
+    assert history(cut) == history(whole)
+
+
 def test_equal_seeds_give_equal_weights_and_folds_differ(tmp_path: Path) -> None:
     short = ["trainer.max_epochs=1"]
     first = fit.fit(job(tmp_path / "a", *short), Watch())

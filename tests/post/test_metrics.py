@@ -64,3 +64,63 @@ def test_directions() -> None:
     assert {name: metrics.direction(f"val/{name}") for name in ("loss", "nll", "brier", "accuracy", "auroc")} == {
         "loss": "min", "nll": "min", "brier": "min", "accuracy": "max", "auroc": "max",
     }  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(12))
+def test_against_scikit_learn_with_a_class_without_images(seed: int) -> None:
+    """The class without images may be predicted: it counts in macro F1, not in the means over classes that occur."""
+    logits, targets, classes = drawn(seed, absent=True, ties=seed % 2 == 1)
+    predicted, probabilities = logits.argmax(axis=1), np.exp(metrics.log_softmax(logits))
+    there = range(classes - 1)
+    areas = [reference.roc_auc_score(targets == k, probabilities[:, k]) for k in there if (targets != k).any()]
+    expected = {
+        "accuracy": reference.accuracy_score(targets, predicted),
+        "balanced_accuracy": reference.balanced_accuracy_score(targets, predicted),
+        "macro_f1": reference.f1_score(targets, predicted, average="macro", zero_division=0),
+        "mcc": reference.matthews_corrcoef(targets, predicted),
+        "kappa": reference.cohen_kappa_score(targets, predicted),
+        "average_precision": np.mean(
+            [reference.average_precision_score(targets == k, probabilities[:, k]) for k in there]
+        ),
+        "nll": reference.log_loss(targets, probabilities, labels=range(classes)),
+    }
+    if np.isnan(expected["kappa"]):
+        expected["kappa"] = 0.0
+    if areas:
+        expected["auroc"] = np.mean(areas)
+    assert metrics.compute(expected, logits, targets) == pytest.approx(expected, abs=1e-12)
+
+
+def test_log_probabilities_and_shifted_logits_give_the_same() -> None:
+    logits, targets, _ = drawn(3)
+    wide = logits.astype(np.float64)
+    expected = metrics.compute(metrics.METRICS, wide, targets)
+    assert metrics.compute(metrics.METRICS, metrics.log_softmax(wide), targets) == pytest.approx(expected, abs=1e-9)
+    assert metrics.compute(metrics.METRICS, wide + 700, targets) == pytest.approx(expected, abs=1e-9)
+
+
+def test_each_row_of_the_likelihood_is_clipped_by_itself() -> None:
+    logits = np.array([[0.0, 100.0], [0.0, 0.0]], np.float32)
+    assert metrics.nll(logits, np.array([0, 0])) == pytest.approx((-np.log(1e-12) + np.log(2)) / 2, abs=1e-12)
+    assert metrics.nll(logits, np.array([1, 0])) == pytest.approx(np.log(2) / 2, abs=1e-12)
+
+
+def test_rows_without_a_target_are_left_out() -> None:
+    logits, targets, _ = drawn(4)
+    more = np.concatenate([logits, logits[:5]])
+    marked = np.concatenate([targets, np.full(5, -1)])
+    assert metrics.compute(metrics.METRICS, more, marked) == metrics.compute(metrics.METRICS, logits, targets)
+
+
+def test_all_scores_tied() -> None:
+    logits, targets = np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2])
+    assert metrics.auroc(logits, targets) == 0.5
+    assert metrics.average_precision(logits, targets) == pytest.approx(1 / 3, abs=1e-12)
+    assert metrics.brier(logits, targets) == pytest.approx(2 / 3, abs=1e-12)
+
+
+def test_confusion_is_scikit_learns() -> None:
+    logits, targets, classes = drawn(5)
+    expected = reference.confusion_matrix(targets, logits.argmax(axis=1), labels=range(classes))
+    assert np.array_equal(metrics.confusion_matrix(logits, targets), expected)

@@ -1,0 +1,132 @@
+"""The leaderboard's numbers against the same numbers computed by hand from a small made-up project."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpipe.reports import tables
+from mlpipe.runs import predictions, records
+from mlpipe.runs.predictions import Predictions
+from mlpipe.runs.project import Project
+from tests.runs.test_records import made
+
+IDS = [f"s{number}" for number in range(8)]
+TARGETS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+
+
+def logits(seed: int, n: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, 3)).astype(np.float32)
+
+
+def fold(project: Project, number: int, *, nested: bool = False, recipe: str = "abc", pivot: str = "t") -> None:
+    """A record and its predictions: half of the images each held out, four test images that every fold predicts."""
+    name = f"{recipe}-{number}"
+    task = f"{pivot}+nested?{number}" if nested else pivot
+    scores = {"val": {"accuracy": 0.5 + 0.25 * number}, "test": {"accuracy": 0.25 + 0.5 * number}}
+    records.save(
+        project,
+        made(
+            name, fold=number, nested=nested, recipe=recipe, task=task, pivot=pivot, scores=scores,
+            val_used_for=["best_checkpoint"], timings={"seconds": 1.5, "train_images_per_s": 10.0 * (number + 1)},
+        ),
+    )  # fmt: skip
+    own = slice(0, 5) if number == 0 else slice(5, 8)
+    with predictions.writer(project.predictions_file(pivot, name)) as sink:
+        held_out = "test" if nested else "val"
+        sink.add(task, held_out, number, IDS[own], TARGETS[own], logits(number)[own])
+        sink.add(pivot, "test", number, ["t0", "t1", "t2", "t3"], np.array([0, 1, 2, 2]), logits(10 + number, 4))
+
+
+def softmax(values: np.ndarray) -> np.ndarray:
+    powers = np.exp(values.astype(np.float64))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_numbers_by_hand(nested: bool, tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    for number in (0, 1):
+        fold(project, number, nested=nested)
+    (row,) = tables.leaderboard(project)
+    assert (row["val"], row["fold_test"]) == (0.625, 0.5)
+    assert row["val_sd"] == pytest.approx(statistics.stdev([0.5, 0.75]))
+    assert row["fold_test_sd"] == pytest.approx(statistics.stdev([0.25, 0.75]))
+    held_out = np.concatenate([logits(0)[:5], logits(1)[5:]])
+    right = (held_out.argmax(axis=1) == TARGETS).sum()
+    assert row["out_of_fold"] == right / 8
+    assert row["out_of_fold"] != pytest.approx(
+        ((held_out.argmax(1) == TARGETS)[:5].mean() + (held_out.argmax(1) == TARGETS)[5:].mean()) / 2
+    )
+    mean = (softmax(logits(10, 4)) + softmax(logits(11, 4))) / 2
+    assert row["test"] == (mean.argmax(axis=1) == [0, 1, 2, 2]).mean()
+    assert row["test_nll"] == pytest.approx(-np.log(mean[range(4), [0, 1, 2, 2]]).mean(), rel=1e-6)
+    assert (row["test_images"], row["folds"], row["nested"]) == (4, 2, nested)
+    assert (row["seconds"], row["images_per_s"], row["parameters"]) == (3.0, 15.0, 5)
+    assert row["records"] == "abc-0 abc-1"
+    text = tables.as_text([row])
+    assert "0.6250 ± 0.1768" in text
+    assert ("val is optimistic" in text) is not nested
+
+
+def test_what_cannot_be_had_is_none(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    records.save(project, made("one", scores={"val": {"accuracy": 0.5}}))
+    (row,) = tables.leaderboard(project)
+    missing = ("val_sd", "out_of_fold", "fold_test", "fold_test_sd", "test", "test_nll", "test_images")
+    assert [row[key] for key in missing] == [None] * len(missing)
+    assert row["val"] == 0.5
+    fold(project, 1)
+    (row,) = tables.leaderboard(project)
+    assert row["folds"] == 2
+    assert (row["out_of_fold"], row["test"]) == (None, None)
+    assert tables.headline([row]) == "test accuracy 0.750"
+
+
+def test_a_fold_that_was_trained_again_counts_once(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    records.save(project, made("old", scores={"val": {"accuracy": 0.1}}))
+    records.save(project, made("new", scores={"val": {"accuracy": 0.9}}))
+    (row,) = tables.leaderboard(project)
+    assert (row["folds"], row["val"], row["records"], row["number"]) == (1, 0.9, "new", 2)
+
+
+def test_order_headline_and_files(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    assert tables.as_text(tables.leaderboard(project)) == "no records yet"
+    assert tables.headline([]) == ""
+    for recipe, pivot, score in (("low", "b", 0.3), ("high", "b", 0.8), ("other", "a", 0.1)):
+        scores = {"val": {"accuracy": score}, "test": {"accuracy": score}}
+        records.save(project, made(f"{recipe}-0", recipe=recipe, task=pivot, pivot=pivot, scores=scores))
+    board = tables.leaderboard(project)
+    assert [row["recipe"] for row in board] == ["other", "high", "low"]
+    assert tables.headline(board) == "test accuracy 0.100"
+    assert [row["recipe"] for row in tables.leaderboard(project, "b")] == ["high", "low"]
+    path = tables.write_csv(tables.leaderboard(project, "b"), project)
+    with path.open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert [row["recipe"] for row in rows] == ["high", "low", "other"]
+    assert float(rows[0]["val"]) == 0.8
+    assert tables.as_text(board).count("accuracy of") == 2
+
+
+def test_mean_of_folds_needs_the_same_images() -> None:
+    one = Predictions(["a", "b"], np.array([0, 1]), logits(0, 2))
+    other = Predictions(["a", "c"], np.array([0, 1]), logits(1, 2))
+    nothing = Predictions([], np.empty(0, np.int64), np.empty((0, 0), np.float32))
+    assert tables.mean_of_folds([one, other]) is None
+    assert tables.mean_of_folds([one, nothing]) is None
+    assert tables.mean_of_folds([]) is None
+    again = tables.mean_of_folds([one, one])
+    assert again is not None
+    np.testing.assert_allclose(softmax(again.logits), softmax(one.logits), rtol=1e-6)
+    assert tables.pooled([nothing]) is None
+
+
+def test_empty_columns_are_left_out() -> None:
+    text = tables.grid(["a", "gone", "b"], [["1", "", "long"], ["22", "", "x"]])
+    assert text.splitlines() == ["a   b", "--------", "1   long", "22  x"]

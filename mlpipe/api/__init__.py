@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from mlpipe.data.creator import TaskCreator
 from mlpipe.errors import ProjectError, problem
 from mlpipe.modes import launch
 from mlpipe.reports import tables
@@ -24,7 +25,7 @@ from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-__all__ = ["ProjectFrames", "load_project", "run"]
+__all__ = ["ProjectFrames", "TaskCreator", "load_project", "run"]
 
 
 class ProjectFrames:

@@ -9,6 +9,7 @@ import socket
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -29,39 +30,85 @@ EXTRAS = {
 _MOST_MISSING = 0.1
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a network gives for one target.
+
+    Attributes:
+        size: How many logits, or numbers.
+        mean: For numbers the mean of each in the training images; None for logits.
+        std: Their standard deviations alike.
+    """
+
+    size: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What the images are like that a network is given.
+
+    Attributes:
+        channels: How many channels they have.
+        size: Their height and width.
+        peak: The value of white: 255, 65,535 or 1.
+        normalization: `model` (mean and deviation that the network was made for) or `unit` (0 to 1).
+    """
+
+    channels: int
+    size: int
+    peak: float = 255.0
+    normalization: str = "model"
+
+
 class Classifier(nn.Module):
-    """Normalises pixels, computes features, and gives the logits of every head.
+    """Normalises pixels, computes features, and gives the logits (or numbers) of every head.
 
     Args:
         backbone: Images (n, channels, height, width) to features (n, features).
         features: How many features it gives.
-        heads: How many logits each target has.
-        mean: The mean of each channel that the backbone was made for, in 0 to 1.
+        heads: What each target gets.
+        mean: The mean of each channel that the backbone was made for, as pixels are given.
         std: The standard deviation alike.
     """
 
     def __init__(
-        self, backbone: nn.Module, features: int, heads: Mapping[str, int], mean: list[float], std: list[float]
+        self, backbone: nn.Module, features: int, heads: Mapping[str, Head], mean: list[float], std: list[float]
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.heads = nn.ModuleDict({name: nn.Linear(features, size) for name, size in heads.items()})
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1) * 255)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1) * 255)
+        self.heads = nn.ModuleDict({name: nn.Linear(features, head.size) for name, head in heads.items()})
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.mean: Tensor
         self.std: Tensor
+        self._scaled = [name for name, head in heads.items() if head.mean is not None]
+        for name in self._scaled:
+            self.register_buffer(f"{name}_mean", torch.tensor(heads[name].mean))
+            self.register_buffer(f"{name}_std", torch.tensor(heads[name].std))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images of shape (n, channels, height, width), 0 to 255, to logits (n, outputs) by target."""
-        features = self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
-        return {name: head(features) for name, head in self.heads.items()}
+        """Logits, or numbers in the target's unit, of shape (n, outputs) by target.
+
+        Args:
+            images: Shape (n, channels, height, width), 0 to the pixels' peak; or what `features` gave for them.
+        """
+        features = self.features(images) if images.ndim == 4 else images
+        outputs = {name: head(features) for name, head in self.heads.items()}
+        for name in self._scaled:
+            outputs[name] = outputs[name].float() * getattr(self, f"{name}_std") + getattr(self, f"{name}_mean")
+        return outputs
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the heads see of images, shape (n, features)."""
+        features: Tensor = self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
+        return features
 
 
 def timm(
-    heads: Mapping[str, int],
-    channels: int,
-    size: int,
-    normalization: str,
+    heads: Mapping[str, Head],
+    pixels: Pixels,
     *,
     name: str,
     pretrained: bool | str = True,
@@ -76,10 +123,8 @@ def timm(
     """Any network of timm, with new heads.
 
     Args:
-        heads: How many logits each target has; the program gives it, as the next three.
-        channels: Channels of the images.
-        size: Height and width of the images.
-        normalization: `model` or `unit`.
+        heads: What each target gets; the program gives it.
+        pixels: What the images are like; the program gives it.
         name: timm's name.
         pretrained: True: timm's weights, downloaded or from its cache; False: random; or the name of a local extra.
         weights: A file of weights that replaces `pretrained`.
@@ -94,16 +139,17 @@ def timm(
         MlpipeError: When a download fails; the sentence names the ways out.
         DataError: When a file of weights does not fit.
     """
-    options = _options(name, in_chans or channels, size, pool, drop_rate, drop_path_rate)
+    channels, size = in_chans or pixels.channels, pixels.size
+    options = _options(name, channels, size, pool, drop_rate, drop_path_rate)
     if weights is not None or pretrained is False:
         backbone = _created(name, False, options)
     elif pretrained is True:
         backbone = _downloaded(name, options, pretrained_fallback)
     else:
         backbone = _from_extra(str(pretrained), name, options)
-    mean, std = _statistics(backbone, in_chans or channels, normalization)
+    mean, std = _statistics(backbone, channels, pixels)
     if pool == "catavgmax":
-        features = _pooled_width(backbone, in_chans or channels, size)
+        features = _pooled_width(backbone, channels, size)
     else:
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)
@@ -252,14 +298,14 @@ def _load_file(network: Classifier, path: Path) -> None:
         raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))
 
 
-def _statistics(backbone: Any, channels: int, normalization: str) -> tuple[list[float], list[float]]:
-    if normalization == "unit":
-        return [0.0] * channels, [1.0] * channels
+def _statistics(backbone: Any, channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:
+    if pixels.normalization == "unit":
+        return [0.0] * channels, [pixels.peak] * channels
     settings = backbone.pretrained_cfg
     mean, std = list(settings.get("mean", (0.5,) * 3)), list(settings.get("std", (0.5,) * 3))
-    if channels == len(mean):
-        return mean, std
-    return [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
+    if channels != len(mean):
+        mean, std = [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
+    return [value * pixels.peak for value in mean], [value * pixels.peak for value in std]
 
 
 def _pooled_width(backbone: nn.Module, channels: int, size: int) -> int:

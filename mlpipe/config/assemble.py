@@ -9,10 +9,22 @@ from typing import Any, Literal
 
 from mlpipe.config import components, rules, signatures
 from mlpipe.config.components import Component
-from mlpipe.config.schema import Augmentations, Metrics, Recipe, RunConfig, Sys
+from mlpipe.config.schema import Augmentations, Clip, Metrics, Recipe, RunConfig, Sys
 from mlpipe.errors import ConfigError, problem
 
 MOST_THREADS = 8
+_CLIP_KEYS = ("clip_norm", "clip_value")
+_COMPONENTS = (
+    "task",
+    "split",
+    "arch",
+    "loss",
+    "optimizer",
+    "lr_scheduler",
+    "preprocessing",
+    "sampling",
+    "logging",
+)
 
 
 def assemble(tree: dict[str, Any]) -> RunConfig:
@@ -29,16 +41,17 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     trust = tuple(str(item) for item in tree.get("trust") or ())
 
     def component(section: str) -> Component | None:
-        part, wrong = components.check(section, section, tree.get(section), trust=trust)
+        node = _without_clip(tree.get(section)) if section == "optimizer" else tree.get(section)
+        part, wrong = components.check(section, section, node, trust=trust)
         found.extend(wrong)
         return part
 
-    parts = {
-        name: component(name)
-        for name in ("task", "split", "arch", "loss", "optimizer", "lr_scheduler", "preprocessing", "sampling")
-    }
+    parts = {name: component(name) for name in _COMPONENTS}
     scheduler = _scheduler(tree["mode"], found, trust)
-    cpu = _pipeline(tree.get("augmentations"), found, trust)
+    cpu = _pipeline(tree.get("augmentations"), "cpu", found, trust)
+    device = _pipeline(tree.get("augmentations"), "device", found, trust)
+    clip = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _CLIP_KEYS}
+    found += _section_problems("optimizer", clip, Clip)
     callbacks = _callbacks(tree.get("callbacks"), found, trust)
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
     found += _section_problems("sys", tree.get("sys"), Sys)
@@ -50,22 +63,24 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     if found or scheduler is None:
         raise ConfigError(list(dict.fromkeys(found)))
     recipe = Recipe(
-        **{key: part for key, part in parts.items() if key not in ("task", "split") and part is not None},
+        **{key: part for key, part in parts.items() if key not in ("task", "split", "logging") and part is not None},
         metrics=Metrics(**tree["metrics"]),
-        augmentations=Augmentations(normalization, tuple(cpu)),
+        augmentations=Augmentations(normalization, tuple(cpu), tuple(device)),
+        clip=Clip(**clip),
         callbacks=callbacks,
         trainer=tree["trainer"],
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
     )
-    task, split = parts["task"], parts["split"]
-    assert task is not None and split is not None
+    task, split, logging = parts["task"], parts["split"], parts["logging"]
+    assert task is not None and split is not None and logging is not None
     return RunConfig(
         mode=tree["mode_name"],
         scheduler=scheduler,
         task=task,
         split=split,
         recipe=recipe,
+        logging=logging,
         sys=Sys(**tree["sys"]),
         seed=tree["seed"],
         proj=tree["proj"],
@@ -107,15 +122,29 @@ def _scheduler(mode: Mapping[str, Any], found: list[str], trust: tuple[str, ...]
     return part
 
 
-def _pipeline(section: Any, found: list[str], trust: tuple[str, ...]) -> list[Component]:
-    cpu = (section or {}).get("cpu") or {}
-    steps = cpu.get("pipeline") if isinstance(cpu, dict) else None
+def _without_clip(section: Any) -> Any:
+    """The optimizer's section without the keys that bound gradients, which no optimizer takes."""
+    return (
+        {key: value for key, value in section.items() if key not in _CLIP_KEYS}
+        if isinstance(section, dict)
+        else section
+    )
+
+
+def _mapping(section: Any) -> Mapping[str, Any]:
+    return section if isinstance(section, dict) else {}
+
+
+def _pipeline(section: Any, where: str, found: list[str], trust: tuple[str, ...]) -> list[Component]:
+    steps = _mapping(_mapping(section).get(where)).get("pipeline")
+    key = f"augmentations.{where}.pipeline"
     if not isinstance(steps, list):
-        found.append(problem("augmentations.cpu.pipeline", "must be a list of steps", got=steps, fix="use [] for none"))
+        found.append(problem(key, "must be a list of steps", got=steps, fix="use [] for none"))
         return []
+    slot = "augmentations" if where == "cpu" else "device_augmentations"
     built = []
     for index, node in enumerate(steps):
-        part, wrong = components.check(f"augmentations.cpu.pipeline[{index}]", "augmentations", node, trust=trust)
+        part, wrong = components.check(f"{key}[{index}]", slot, node, trust=trust)
         found.extend(wrong)
         if part is not None:
             built.append(part)

@@ -26,7 +26,7 @@ class Slot:
     Attributes:
         home: The module of mlpipe whose public functions and classes fit.
         foreign: Module prefixes outside mlpipe whose classes fit.
-        kind: The full name of the class that a foreign class must be derived from.
+        kind: The full name of the class that a foreign class must be derived from; several are separated by blanks.
         late: How many of the program's positional arguments a foreign class takes.
     """
 
@@ -47,13 +47,23 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.learn.lr_schedulers", ("torch.optim.lr_scheduler",), "torch.optim.lr_scheduler.LRScheduler", 1
     ),
     "preprocessing": Slot("mlpipe.data.preprocessing"),
-    "augmentations": Slot("mlpipe.data.augmentations"),
+    "augmentations": Slot(
+        "mlpipe.data.augmentations",
+        ("torchvision.transforms.v2", "albumentations"),
+        "torch.nn.modules.module.Module albumentations.core.transforms_interface.BasicTransform",
+    ),
+    "device_augmentations": Slot(
+        "mlpipe.data.device_augmentations",
+        ("torchvision.transforms.v2", "kornia.augmentation"),
+        "torch.nn.modules.module.Module",
+    ),
     "sampling": Slot("mlpipe.data.sampling"),
     "callbacks": Slot(
         "mlpipe.learn.callbacks",
         ("pytorch_lightning.callbacks", "lightning.pytorch.callbacks"),
         "pytorch_lightning.callbacks.callback.Callback",
     ),
+    "logging": Slot("mlpipe.learn.loggers"),
 }
 
 
@@ -81,8 +91,8 @@ class Component:
         function = _load(self.target)
         if _is_foreign(self.target, slot):
             bases = [f"{base.__module__}.{base.__qualname__}" for base in getattr(function, "__mro__", ())]
-            if slot.kind not in bases:
-                wanted = f"must be a class derived from {slot.kind}"
+            if not set(slot.kind.split()) & set(bases):
+                wanted = f"must be a class derived from {slot.kind.replace(' ', ' or ')}"
                 raise ConfigError(problem(f"{self.slot}._target_", wanted, got=self.target, fix="name such a class"))
             late = late[: slot.late]
         return function(*late, **self.params)
@@ -102,6 +112,9 @@ def check(
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         return None, [problem(section, "must be a mapping with a _target_", got=node, fix="choose one of its options")]
     target = node["_target_"]
+    if target == "???":
+        fix = f"add {section}._target_=MODULE.FUNCTION"
+        return None, [problem(f"{section}._target_", "a value is needed", fix=fix)]
     params = {key: value for key, value in node.items() if key != "_target_"}
     if sentence := _refusal(section, target, SLOTS[slot_name], trust):
         return None, [sentence]

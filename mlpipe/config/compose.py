@@ -179,9 +179,10 @@ def _resolved(
         raise ConfigError([*found, problem("configuration", _first_line(error))]) from error
     assert isinstance(tree, dict)
     plain: dict[str, Any] = {"mode_name": mode, **{str(key): value for key, value in tree.items()}}
-    for section, key in (("task", "root"), ("arch", "weights")):
+    for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
         value = plain[section].get(key) if isinstance(plain[section], dict) else None
-        if isinstance(value, str) and value != "???":
+        is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
+        if is_path:
             plain[section][key] = _absolute(value)
     if mode == "create" and "folds" in plain["split"]:
         given = {change.key for change in changes}

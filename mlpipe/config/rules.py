@@ -19,7 +19,7 @@ LATER_MODES = (
     "post", "tl", "clean", "upgrade", "downgrade", "convert", "verify", "lr_find", "fit", "task", "analyze",
 )  # fmt: skip
 LATER_KEYS = (
-    "hpo", "search_space", "tta", "tune", "peft", "compile", "reuse", "remove", "logging", "slicing", "stages",
+    "hpo", "search_space", "tta", "tune", "peft", "compile", "reuse", "remove", "slicing", "stages",
     "recipe", "preset", "time_limit", "use_best_params", "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
@@ -50,6 +50,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found += _val_is_score(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
+    found += _clipping(tree)
     if tree["trainer"].get("devices") not in (1, "auto"):
         wrong = "more than one device for one fold is not available in this version of mlpipe"
         found.append(problem("trainer.devices", wrong, got=tree["trainer"].get("devices"), fix="use 1"))
@@ -113,6 +114,15 @@ def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
         found.append(problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]"))
     return found
+
+
+def _clipping(tree: Mapping[str, Any]) -> list[str]:
+    given = [f"optimizer.{key}" for key in ("clip_norm", "clip_value") if tree["optimizer"].get(key) is not None]
+    if tree["trainer"].get("gradient_clip_val") is not None:
+        given.append("trainer.gradient_clip_val")
+    if len(given) < 2:
+        return []
+    return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
 
 
 def _unknown_pipeline_keys(keys: Iterable[Any]) -> list[str]:

@@ -23,6 +23,7 @@ RECIPE_SECTIONS = (
     "callbacks",
     "trainer",
 )
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,14 @@ class Metrics:
     """What is measured, and what chooses the best epoch.
 
     Attributes:
-        train: Metrics of the validation images after every epoch.
-        final: Metrics of a finished record.
+        train: Metrics of the validation images after every epoch; `auto`: the usual ones of the task's kind.
+        final: Metrics of a finished record, alike.
         monitor: `val/loss` or `val/METRIC`.
         direction: Whether less or more of the monitor is better; `auto` knows mlpipe's own metrics.
     """
 
-    train: list[str]
-    final: list[str]
+    train: list[str] | Literal["auto"]
+    final: list[str] | Literal["auto"]
     monitor: str
     direction: Literal["auto", "min", "max"] = "auto"
 
@@ -49,10 +50,25 @@ class Augmentations:
     Attributes:
         normalization: `model` (the mean and deviation that the network was made for) or `unit` (0 to 1).
         cpu: The steps of the pipeline in their order.
+        device: Steps that follow on the device, for whole batches.
     """
 
     normalization: Literal["model", "unit"]
     cpu: tuple[Component, ...]
+    device: tuple[Component, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """How gradients are bounded before every step of the optimizer.
+
+    Attributes:
+        clip_norm: The largest norm of all gradients together; None: no bound.
+        clip_value: The largest absolute value of each; None: no bound.
+    """
+
+    clip_norm: Annotated[float, "> 0"] | None = None
+    clip_value: Annotated[float, "> 0"] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,7 @@ class Recipe:
     arch: Component
     loss: Component
     optimizer: Component
+    clip: Clip
     lr_scheduler: Component
     metrics: Metrics
     preprocessing: Component
@@ -96,6 +113,7 @@ class RunConfig:
         task: The pivot task's source.
         split: How its samples are split.
         recipe: How to learn.
+        logging: What writes a training's curves while it runs.
         sys: How the machine is used.
         proj: The project's name.
         out_dir: The folder of all projects.
@@ -110,6 +128,7 @@ class RunConfig:
     task: Component
     split: Component
     recipe: Recipe
+    logging: Component
     sys: Sys
     seed: int
     proj: str

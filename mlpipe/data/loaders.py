@@ -49,27 +49,48 @@ class PackDataset(Dataset[dict[str, torch.Tensor]]):
         task: The task, for targets and ids.
         steps: Augmentations; none for evaluation.
         draw: What random draws depend on.
+        is_training: Whether the images are to be learned.
     """
 
-    def __init__(self, pack: Pack, task: Task, steps: Sequence[augmentations.Step], draw: Draw) -> None:
-        self._pack, self._targets, self._steps, self._draw = pack, task.samples.targets, list(steps), draw
+    def __init__(
+        self, pack: Pack, task: Task, steps: Sequence[augmentations.Step], draw: Draw, *, is_training: bool = False
+    ) -> None:
+        self._is_training = is_training
+        self._pack, self._steps, self._draw = pack, list(steps), draw
+        targets = task.samples.targets
+        self._targets = targets if targets.ndim == 1 else targets.astype(np.float32)
+        self._weights = task.samples.weights
         self._seeds = sample_seeds(task.samples.ids)
 
     def __len__(self) -> int:
         return len(self._targets)
 
     def __getitem__(self, request: Request) -> dict[str, torch.Tensor]:
-        """The batch: images (n, channels, height, width) uint8, target (n,) int64, row (n,) int64."""
+        """The batch of (epoch, rows).
+
+        Returns:
+            `images` (n, channels, height, width) as a view of channels-last memory, uint8 or float32 (16-bit values too,
+            which torch cannot compute with), or features (n, features); `target` (n,) int64 or (n, outputs) float32;
+            `row` (n,) int64; and `weight` (n,) float32 where the task has weights and the images are to be learned.
+        """
         epoch, rows = request
-        images = np.asarray(self._pack.images[rows])
+        images = self._pack.take(rows)
         if self._steps:
             seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
             images = augmentations.apply(self._steps, images, seeds)
-        return {
-            "images": torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+        if isinstance(images, list):
+            images = np.stack([self._pack.preprocessing.fixed(image) for image in images])
+        if images.dtype == np.uint16:
+            images = images.astype(np.float32)
+        tensor = torch.from_numpy(np.ascontiguousarray(images))
+        batch = {
+            "images": tensor.permute(0, 3, 1, 2) if images.ndim == 4 else tensor,
             "target": torch.from_numpy(self._targets[rows]),
             "row": torch.from_numpy(rows),
         }
+        if self._weights is not None and self._is_training:
+            batch["weight"] = torch.from_numpy(self._weights[rows].astype(np.float32))
+        return batch
 
 
 class FoldData(pl.LightningDataModule):
@@ -111,10 +132,12 @@ class FoldData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Training batches in a new order each epoch."""
-        sampler = EpochBatches(self._view.train, self._sampling.batch_size, self._draw.seed, self._draw.fold)
+        rows = self._view.train
+        targets = self._task.samples.targets[rows]
+        sampler = EpochBatches(rows, targets, self._sampling, self._draw.seed, self._draw.fold)
         # Loader processes ask for a resumed training's first batches before Lightning sets the epoch.
         sampler.set_epoch(self._first_epoch)
-        return self._loader(sampler, self._steps)
+        return self._loader(sampler, self._steps, is_training=True)
 
     def val_dataloader(self) -> Loader:
         """The validation images in their order."""
@@ -124,8 +147,14 @@ class FoldData(pl.LightningDataModule):
         """Any rows in their order, without augmentation."""
         return self._loader(OrderedBatches(rows, self._sampling.eval_batch_size), ())
 
-    def _loader(self, sampler: Any, steps: Sequence[augmentations.Step]) -> Loader:
-        dataset = PackDataset(self._pack, self._task, steps, self._draw)
+    @property
+    def epoch_images(self) -> int:
+        """How many training images an epoch has."""
+        targets = self._task.samples.targets[self._view.train]
+        return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold).images
+
+    def _loader(self, sampler: Any, steps: Sequence[augmentations.Step], *, is_training: bool = False) -> Loader:
+        dataset = PackDataset(self._pack, self._task, steps, self._draw, is_training=is_training)
         workers = self._num_workers
         return DataLoader(
             dataset,

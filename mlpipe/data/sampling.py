@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlpipe.data.augmentations import Seeds, mix
+from mlpipe.errors import DataError, problem
 from mlpipe.files import digest_bytes
 
 Rows = npt.NDArray[np.int64]
 Request = tuple[int, Rows]
+# (training rows, their targets, key of the random numbers, epoch) to the epoch's rows in their order.
+Order = Callable[[Rows, "npt.NDArray[Any]", tuple[int, int], int], Rows]
+
+
+def shuffled(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
+    """All rows, in an order drawn for the epoch."""
+    return _generator(key, epoch).permutation(rows)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How many images make a batch.
+    """Which images an epoch has, and how many make a batch.
 
     Attributes:
         batch_size: Training images in one optimizer step (before accumulation).
         eval_batch_size: Images at a time when nothing is learned.
+        order: The rows of each epoch.
     """
 
     batch_size: int
     eval_batch_size: int
+    order: Order = shuffled
 
 
 def full(*, batch_size: Annotated[int, ">= 1"] = 32, eval_batch_size: Annotated[int, ">= 1"] = 256) -> Sampling:
@@ -41,36 +51,108 @@ def full(*, batch_size: Annotated[int, ">= 1"] = 32, eval_batch_size: Annotated[
     return Sampling(batch_size, eval_batch_size)
 
 
+def balanced(
+    *,
+    batch_size: Annotated[int, ">= 1"] = 32,
+    eval_batch_size: Annotated[int, ">= 1"] = 256,
+    sample_count: Annotated[int, ">= 1"] | None = None,
+) -> Sampling:
+    """Every class equally often: rare classes' images come several times in an epoch, frequent ones' take turns.
+
+    Classes differ by one image at most in an epoch, and images of a class by one appearance at most over a training.
+
+    Args:
+        batch_size: Training images in a batch.
+        eval_batch_size: Images at a time when nothing is learned.
+        sample_count: Images in an epoch; None: as many as there are training images.
+    """
+
+    def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
+        if targets.ndim != 1:
+            fix = "use sampling=full, for labels with loss.pos_weight=balanced"
+            raise DataError(problem("sampling=balanced", "is for classification tasks", fix=fix))
+        classes = np.unique(targets)
+        least, extra = divmod(sample_count or len(rows), len(classes))
+        drawn = []
+        for index, name in enumerate(classes):
+            # Which classes get one more moves on by one from epoch to epoch.
+            more = [(index - past) % len(classes) < extra for past in range(epoch % len(classes) + 1)]
+            seen = epoch * least + (epoch // len(classes)) * extra + sum(more[:-1])
+            own = (key[0], key[1] + 2**48 * (index + 1))
+            drawn.append(_turns(rows[targets == name], least + more[-1], own, seen))
+        return _generator(key, epoch).permutation(np.concatenate(drawn))
+
+    return Sampling(batch_size, eval_batch_size, order)
+
+
+def subset(
+    *,
+    sample_count: Annotated[int, ">= 1"],
+    batch_size: Annotated[int, ">= 1"] = 32,
+    eval_batch_size: Annotated[int, ">= 1"] = 256,
+) -> Sampling:
+    """A fixed number of images in an epoch; epochs take turns, so that all images come equally often in the end.
+
+    Args:
+        sample_count: Images in an epoch; more than there are means that some come again.
+        batch_size: Training images in a batch.
+        eval_batch_size: Images at a time when nothing is learned.
+    """
+
+    def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
+        return _turns(rows, sample_count, key, epoch * sample_count)
+
+    return Sampling(batch_size, eval_batch_size, order)
+
+
+def _turns(rows: Rows, count: int, key: tuple[int, int], start: int) -> Rows:
+    """`count` rows from an endless sequence in which every row comes once before any comes again."""
+    if count == 0:
+        return rows[:0]
+    first, last = start // len(rows), (start + count - 1) // len(rows)
+    sequence = np.concatenate([_generator(key, turn).permutation(rows) for turn in range(first, last + 1)])
+    begin = start - first * len(rows)
+    return sequence[begin : begin + count]
+
+
+def _generator(key: tuple[int, int], number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[key[0], key[1] + number]))
+
+
 class EpochBatches(Sized):
     """The batches of each epoch: rows in an order drawn from (seed, fold, epoch).
 
     A last batch of a single image joins the one before it, because batch normalisation cannot learn from one image.
-    Lightning calls `set_epoch` before each epoch.
+    Lightning calls `set_epoch` before each epoch. `images` is how many an epoch has.
 
     Args:
         rows: The training rows, shape (n,).
-        batch_size: Rows in a batch.
+        targets: Their targets, shape (n,) or (n, outputs).
+        sampling: What an epoch has.
         seed: The run's seed.
         fold: The fold's number.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, seed: int, fold: int) -> None:
-        self._rows, self._batch_size, self._seed, self._fold = rows, batch_size, seed, fold
-        self._epoch = 0
+    def __init__(self, rows: Rows, targets: npt.NDArray[Any], sampling: Sampling, seed: int, fold: int) -> None:
+        self._rows, self._targets, self._sampling = rows, targets, sampling
+        self._key, self._epoch = (seed, fold * 2**32), 0
+        self.images = len(self._order())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose batches come next, counted from 0."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return batches_in_epoch(len(self._rows), self._batch_size)
+        return batches_in_epoch(self.images, self._sampling.batch_size)
 
     def __iter__(self) -> Iterator[Request]:
-        key = [self._seed, self._fold * 2**32 + self._epoch]
-        order = np.random.Generator(np.random.Philox(key=key)).permutation(self._rows)
-        starts = [index * self._batch_size for index in range(len(self))] + [len(order)]
+        order = self._order()
+        starts = [index * self._sampling.batch_size for index in range(len(self))] + [len(order)]
         for start, end in itertools.pairwise(starts):
             yield self._epoch, order[start:end]
+
+    def _order(self) -> Rows:
+        return self._sampling.order(self._rows, self._targets, self._key, self._epoch)
 
 
 class OrderedBatches(Sized):

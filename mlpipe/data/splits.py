@@ -1,4 +1,4 @@
-"""Folds that one can trust: stratified, with identical images kept together, the same on every machine.
+"""Folds that one can trust: stratified, with groups and identical images kept together, the same on every machine.
 
 A split gives every sample of the pool a fold number. Nested cross-validation sets fold k aside and splits the rest anew
 into as many folds (`mlpipe.data.variants`).
@@ -6,21 +6,18 @@ into as many folds (`mlpipe.data.variants`).
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mlpipe.data.task import Samples
+from mlpipe.data.dealing import Ints, deal_rows, grouped
+from mlpipe.data.task import Kind, Samples
 from mlpipe.errors import DataError, listing, problem
 
 TEST = -1
 UNLABELLED = -2
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,8 @@ def kfold(
 ) -> Split:
     """Equal folds of all training images; a given validation part joins the pool.
 
+    A task that came with folds of its own keeps them, and `folds`, `stratify` and `seed` have no effect.
+
     Args:
         samples: The task's samples.
         folds: How many folds.
@@ -81,13 +80,13 @@ def kfold(
         DataError: When there are fewer training images than folds, or a test part is asked for twice.
     """
     fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds)
     if len(pool) < folds:
         raise DataError(
             problem("split.folds", f"there are only {len(pool)} training images", got=folds, fix="use fewer")
         )
-    fold[pool] = deal(
-        _strata(samples, pool, stratify), _names(samples, pool), folds, seed, groups=_groups(samples, pool)
-    )
+    fold[pool] = deal_rows(samples, pool, folds, seed, stratify=stratify)
     return Split(fold, folds, tuple(range(folds)), stratify, seed)
 
 
@@ -125,14 +124,17 @@ def holdout(
 
 
 def given(samples: Samples) -> Split:
-    """The validation part that came with the task is fold 0, the training part fold 1.
+    """The folds that came with the task; without them its validation part is fold 0 and its training part fold 1.
 
     Raises:
-        DataError: When the task has no validation part.
+        DataError: When the task has neither, or some training images have no fold.
     """
     fold = _outside_pool(samples)
-    fold[samples.in_part("train")] = 1
-    fold[samples.in_part("val")] = 0
+    fold[samples.in_part("train", "val") & ~samples.labelled] = UNLABELLED
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds)
+    fold[samples.in_part("train") & samples.labelled] = 1
+    fold[samples.in_part("val") & samples.labelled] = 0
     if not samples.in_part("val").any():
         raise DataError(
             problem("split=given", "the task has no validation part", fix="use split=kfold or split=holdout")
@@ -140,48 +142,51 @@ def given(samples: Samples) -> Split:
     return Split(fold, 2, (0,), True, 0)
 
 
-def deal(
-    strata: Ints, names: Sequence[str], n: int, seed: int, *, groups: Sequence[str] | None = None
-) -> npt.NDArray[np.int64]:
-    """Give every sample one of `n` folds, each stratum spread evenly and groups kept whole.
-
-    Samples are ordered by name, shuffled within their stratum by a generator that depends on the seed and the stratum
-    only, and dealt like cards, the next stratum going on where the last one ended: counts of a stratum, and sizes of
-    folds, differ by one at most. Groups of more than one sample go first, the largest first, each to the fold where
-    its strata are rarest.
+def missing_classes(fold: Ints, n_folds: int, targets: Ints, classes: Sequence[str]) -> list[str]:
+    """A sentence for every fold that groups, or folds that were given, leave without a class.
 
     Args:
-        strata: Shape (n_samples,): class numbers, or zeros for no stratification.
-        names: The samples' names, so that the order of rows does not matter.
-        n: How many folds.
-        seed: Decides the shuffle.
-        groups: Samples of the same group get the same fold; None: every sample is its own.
-
-    Returns:
-        Fold numbers, shape (n_samples,).
+        fold: The split's fold numbers, shape (n,).
+        n_folds: How many folds.
+        targets: Class numbers, shape (n,).
+        classes: The classes' names.
     """
-    order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
-    fold = np.full(len(names), -1, np.int64)
-    levels = np.unique(strata)
-    counts = np.zeros((n, len(levels)), np.int64)
-    sizes = np.array([(strata == level).sum() for level in levels])
-    for rows in _large_groups(order, groups, seed):
-        own = np.array([(strata[rows] == level).sum() for level in levels])
-        cost = (((counts + own) ** 2 - counts**2) / sizes).sum(axis=1)
-        chosen = int(np.lexsort((np.arange(n), counts.sum(axis=1), cost))[0])
-        fold[rows] = chosen
-        counts[chosen] += own
-    for column, level in enumerate(levels):
-        rows = order[(strata[order] == level) & (fold[order] < 0)]
-        rows = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
-        emptiest = [(int(counts[k, column]), int(counts[k].sum()), k) for k in range(n)]
-        heapq.heapify(emptiest)
-        for row in rows:
-            count, total, chosen = emptiest[0]
-            heapq.heapreplace(emptiest, (count + 1, total + 1, chosen))
-            fold[row] = chosen
-            counts[chosen, column] += 1
-    return fold
+    found = []
+    for number in range(n_folds):
+        there = set(targets[fold == number].tolist())
+        absent = [name for index, name in enumerate(classes) if index not in there]
+        if absent:
+            wrong = f"has no image of {listing(absent)}, because groups and given folds stay as they are"
+            found.append(problem(f"fold {number}", wrong, fix="use fewer folds (split.folds=N), or other groups"))
+    return found
+
+
+def size_problems(kind: Kind, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
+    """A sentence for everything that the folds of a split have too little of.
+
+    Args:
+        kind: The task's kind.
+        samples: The task's samples.
+        split: The split.
+        classes: The names of classes, labels or numbers.
+        nested: Whether each fold is set aside and the rest split again.
+    """
+    pool = split.fold >= 0
+    targets = samples.targets[pool]
+    if kind == "classification":
+        found = class_size_problems(targets, classes, split.n_folds, nested=nested)
+        if not found:
+            found = missing_classes(split.fold, split.n_folds, samples.targets, classes)
+        return found
+    if kind == "multilabel":
+        fix = "use fewer folds (split.folds=N), or add images"
+        return [
+            problem(f"label {name!r}", f"{count} training images {what} are too few for {split.n_folds} folds", fix=fix)
+            for column, name in enumerate(classes)
+            for value, what in ((1, "with it"), (0, "without it"))
+            if (count := int((targets[:, column] == value).sum())) < split.n_folds
+        ]
+    return []
 
 
 def class_size_problems(targets: Ints, classes: Sequence[str], n_folds: int, *, nested: bool) -> list[str]:
@@ -220,18 +225,6 @@ def overlap(samples: Samples) -> list[tuple[str, str]]:
     ]
 
 
-def _large_groups(order: Ints, groups: Sequence[str] | None, seed: int) -> list[Ints]:
-    """Row numbers of each group with more than one sample, largest first, ties in an order drawn from the seed."""
-    if groups is None:
-        return []
-    members: dict[str, list[int]] = defaultdict(list)
-    for row in order:
-        members[groups[row]].append(int(row))
-    large = [np.array(rows, np.int64) for rows in members.values() if len(rows) > 1]
-    drawn = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(large))
-    return [large[index] for index in sorted(drawn, key=lambda index: -len(large[index]))]
-
-
 def _outside_pool(samples: Samples) -> Ints:
     fold = np.zeros(len(samples), np.int64)
     fold[samples.in_part("test")] = TEST
@@ -243,6 +236,8 @@ def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int) -> 
     """Fold numbers with test and unlabelled set, and the rows of the pool."""
     fold = _outside_pool(samples)
     pool = np.flatnonzero(samples.in_part("train", "val"))
+    pool = pool[samples.labelled[pool]]
+    fold[np.flatnonzero(samples.in_part("train", "val") & ~samples.labelled)] = UNLABELLED
     if fraction > 0:
         if samples.in_part("test").any():
             fix = "leave split.test_fraction out"
@@ -254,8 +249,11 @@ def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int) -> 
 
 
 def _fraction(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
-    """The rows of a share of the pool, each stratum's share rounded, identical images kept together."""
-    strata, names = _strata(samples, pool, stratify), _names(samples, pool)
+    """The rows of a share of the pool, each stratum's share rounded, groups and identical images kept together."""
+    if samples.targets.ndim == 2:
+        return _share_of_folds(samples, pool, fraction, stratify, seed)
+    strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
+    names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
     chosen: list[int] = []
     seen: dict[str, bool] = {}
     for level in np.unique(strata):
@@ -263,24 +261,34 @@ def _fraction(samples: Samples, pool: Ints, fraction: float, stratify: bool, see
         drawn = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
         wanted = round(len(rows) * fraction)
         for index in drawn:
-            digest = samples.digests[pool[index]]
-            take = seen.setdefault(digest, wanted > 0)
+            take = seen.setdefault(groups[index], wanted > 0)
             wanted -= take
             if take:
                 chosen.append(int(pool[index]))
     return np.array(sorted(chosen), np.int64)
 
 
-def _strata(samples: Samples, pool: Ints, stratify: bool) -> Ints:
-    return samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
+def _share_of_folds(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
+    """A share of the pool as some of up to twenty evenly spread folds, whose number fits the share best."""
+    parts = min(range(2, min(20, len(pool)) + 1), key=lambda n: (abs(round(n * fraction) / n - fraction), n))
+    fold = deal_rows(samples, pool, parts, seed, stratify=stratify)
+    return np.asarray(pool[fold < round(parts * fraction)], np.int64)
 
 
-def _names(samples: Samples, pool: Ints) -> list[str]:
-    return [samples.ids[row] for row in pool]
-
-
-def _groups(samples: Samples, pool: Ints) -> list[str]:
-    return [samples.digests[row] for row in pool]
+def _given_folds(samples: Samples, fold: Ints, folds: Ints) -> Split:
+    pool = fold >= 0
+    without = [samples.ids[row] for row in np.flatnonzero(pool & (folds < 0))]
+    if without:
+        shown = listing(without, most=3)
+        wrong = f"{len(without)} training images have no fold ({shown})"
+        raise DataError(problem("split=given", wrong, fix="give every training row a fold"))
+    fold[pool] = folds[pool]
+    n = int(folds[pool].max()) + 1
+    empty = [number for number in range(n) if not (folds[pool] == number).any()]
+    if n < 2 or empty:
+        wrong = f"fold {listing(empty)} has no training image" if empty else "there is a single fold"
+        raise DataError(problem("split=given", wrong, fix="number the folds 0, 1, 2, ..."))
+    return Split(fold, n, tuple(range(n)), True, 0)
 
 
 def overlap_problem(pairs: Sequence[tuple[str, str]]) -> str:
@@ -288,3 +296,18 @@ def overlap_problem(pairs: Sequence[tuple[str, str]]) -> str:
     shown = listing([f"{one} = {other}" for one, other in pairs], most=3)
     fix = "remove them, or accept them with task.allow_overlap=true"
     return problem("task", f"{len(pairs)} validation or test images are in the training part too ({shown})", fix=fix)
+
+
+def group_overlap_problems(samples: Samples) -> list[str]:
+    """A sentence when groups of the training part have images in the validation or test part too."""
+    if not samples.groups:
+        return []
+    parts = np.array(samples.parts)
+    groups = np.array(samples.groups)
+    training = set(groups[parts == "train"].tolist()) - {""}
+    torn = sorted(training & set(groups[np.isin(parts, ("val", "test"))].tolist()))
+    if not torn:
+        return []
+    fix = "give each group one part, or accept it with task.allow_overlap=true"
+    wrong = f"{len(torn)} groups are in the training part and in another one ({listing(torn, most=3)})"
+    return [problem("task", wrong, fix=fix)]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,34 @@ import numpy.typing as npt
 from mlpipe import files
 from mlpipe.errors import DataError, listing, problem
 
-FORMAT = 1
-Kind = Literal["classification"]
+FORMAT = 2
+Kind = Literal["classification", "multilabel", "regression"]
+Dtype = Literal["uint8", "uint16", "float32"]
 Part = Literal["train", "val", "test", "unlabelled"]
 PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 NO_TARGET = -1
+
+
+class Row(NamedTuple):
+    """One sample as a source describes it.
+
+    Attributes:
+        id: Its unique name.
+        part: The part that it came with.
+        target: A class number (-1: none), or a number for each label or output (NaN: unknown).
+        digest: The hash of its source bytes or pixels.
+        group: Samples of one group never part (one patient, one site); empty: on its own.
+        weight: How much it counts in the loss.
+        fold: The fold that it came with; -1: none.
+    """
+
+    id: str
+    part: Part
+    target: int | tuple[float, ...]
+    digest: str
+    group: str = ""
+    weight: float = 1.0
+    fold: int = -1
 
 
 @dataclass(frozen=True)
@@ -28,14 +51,21 @@ class Samples:
     Attributes:
         ids: Unique names; for files the path below the task's root.
         parts: The part that each came with, one of `PARTS`.
-        targets: Class numbers, shape (n,); -1 where there is none.
+        targets: Classification: class numbers, shape (n,), int64, -1 where there is none. Multi-label: 0, 1 or NaN
+            (unknown), and regression: numbers or NaN, both of shape (n, outputs), float64.
         digests: Hashes of the source bytes or pixels.
+        groups: A name for each sample whose group must not be split; empty text: a sample of its own.
+        weights: How much each sample counts in the loss, shape (n,); None: all the same.
+        folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
     """
 
     ids: tuple[str, ...]
     parts: tuple[Part, ...]
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
     digests: tuple[str, ...]
+    groups: tuple[str, ...] = ()
+    weights: npt.NDArray[np.float64] | None = None
+    folds: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,6 +73,18 @@ class Samples:
     def in_part(self, *parts: Part) -> npt.NDArray[np.bool_]:
         """A mask of the samples that came in one of these parts, shape (n,)."""
         return np.isin(np.array(self.parts), parts)
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """A mask of the samples that have a target (at least one known label or output), shape (n,)."""
+        return has_target(self.targets)
+
+
+def has_target(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which rows of `Samples.targets` are known, shape (n,)."""
+    if targets.ndim == 1:
+        return np.asarray(targets >= 0)
+    return np.asarray(~np.isnan(targets).all(axis=1))
 
 
 @dataclass(frozen=True)
@@ -52,10 +94,11 @@ class Task:
     Attributes:
         name: Its name, also its folder's below the data folder.
         kind: What is predicted.
-        classes: The names of the classes; a target is an index into them.
-        channels: 1 for grey images, 3 for colour.
-        source: Where the images are read from, as plain data for `mlpipe.data.sources.reader`.
+        classes: The names of the classes, the labels or the numbers to predict; a class number is an index into them.
+        channels: 1 for grey images, 3 for colour, or how many the arrays have.
+        source: Where the images are read from, as plain data for `mlpipe.data.readers.reader`.
         samples: The images.
+        dtype: How a channel's value is kept: 8 or 16 bit, or float32 from 0 to 1.
         notes: What a person should know about how it was made.
     """
 
@@ -65,20 +108,24 @@ class Task:
     channels: int
     source: Mapping[str, Any]
     samples: Samples
+    dtype: Dtype = "uint8"
     notes: tuple[str, ...] = field(default=())
 
     @property
     def source_hash(self) -> str:
         """The hash of everything that was given: ids, parts, targets, classes and the bytes of the images."""
-        samples = self.samples
-        return files.digest(
-            [self.kind, self.classes, samples.ids, samples.parts, samples.targets.tolist(), samples.digests]
-        )
+        return files.digest([self.kind, self.classes, self.dtype, _as_plain(self.samples)])
 
     def class_counts(self, rows: npt.NDArray[Any] | None = None) -> npt.NDArray[np.int64]:
-        """How many of the given rows (all when None) each class has, shape (classes,)."""
+        """How many of the given rows (all when None) each class has, or for how many a label holds, shape (classes,).
+
+        For regression: how many rows have each number.
+        """
         targets = self.samples.targets if rows is None else self.samples.targets[rows]
-        return np.bincount(targets[targets >= 0], minlength=len(self.classes)).astype(np.int64)
+        if self.kind == "classification":
+            return np.bincount(targets[targets >= 0], minlength=len(self.classes)).astype(np.int64)
+        counted = targets == 1 if self.kind == "multilabel" else ~np.isnan(targets)
+        return np.asarray(counted.sum(axis=0), np.int64)
 
     def part_sizes(self) -> dict[str, int]:
         """How many samples came in each part."""
@@ -89,7 +136,6 @@ class Task:
 def save(task: Task, path: Path) -> None:
     """Durably write `task` as JSON, keeping the splits that the file already holds."""
     splits = files.read_json(path).get("splits", {}) if path.exists() else {}
-    samples = task.samples
     files.write_json(
         path,
         {
@@ -98,15 +144,11 @@ def save(task: Task, path: Path) -> None:
             "kind": task.kind,
             "classes": task.classes,
             "channels": task.channels,
+            "dtype": task.dtype,
             "source": dict(task.source),
             "source_hash": task.source_hash,
             "notes": task.notes,
-            "samples": {
-                "id": samples.ids,
-                "part": samples.parts,
-                "target": samples.targets.tolist(),
-                "digest": samples.digests,
-            },
+            "samples": _as_plain(task.samples),
             "splits": splits,
         },
     )
@@ -124,18 +166,15 @@ def load(path: Path) -> Task:
             raise DataError(
                 problem(str(path), "has another format", got=stored["format"], fix=f"this version reads {FORMAT}")
             )
-        rows = stored["samples"]
-        samples = Samples(
-            tuple(rows["id"]), tuple(rows["part"]), np.array(rows["target"], np.int64), tuple(rows["digest"])
-        )
         task = Task(
-            stored["name"],
-            stored["kind"],
-            tuple(stored["classes"]),
-            stored["channels"],
-            stored["source"],
-            samples,
-            tuple(stored["notes"]),
+            name=stored["name"],
+            kind=stored["kind"],
+            classes=tuple(stored["classes"]),
+            channels=stored["channels"],
+            source=stored["source"],
+            samples=_from_plain(stored["samples"], stored["kind"]),
+            dtype=stored["dtype"],
+            notes=tuple(stored["notes"]),
         )
         source_hash = stored["source_hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -152,26 +191,67 @@ def load(path: Path) -> Task:
 def make(
     name: str,
     classes: Sequence[str],
-    rows: Sequence[tuple[str, Part, int, str]],
+    rows: Sequence[Row],
     *,
     channels: int,
     source: Mapping[str, Any],
+    kind: Kind = "classification",
+    dtype: Dtype = "uint8",
     notes: Sequence[str] = (),
 ) -> Task:
-    """A classification task from rows of (id, part, target, digest), ordered by id.
+    """A task from its rows, ordered by id.
 
     Raises:
         DataError: When ids repeat.
     """
-    ordered = sorted(rows)
-    ids = tuple(row[0] for row in ordered)
+    ordered = sorted(rows, key=lambda row: row.id)
+    ids = tuple(row.id for row in ordered)
     if len(set(ids)) != len(ids):
         twice = [name for name, count in Counter(ids).items() if count > 1]
         raise DataError(problem(name, f"sample ids are not unique: {listing(twice, most=3)}"))
+    targets = np.array([row.target for row in ordered], np.int64 if kind == "classification" else np.float64)
+    weights = np.array([row.weight for row in ordered], np.float64)
+    folds = np.array([row.fold for row in ordered], np.int64)
     samples = Samples(
         ids,
-        tuple(row[1] for row in ordered),
-        np.array([row[2] for row in ordered], np.int64),
-        tuple(row[3] for row in ordered),
+        tuple(row.part for row in ordered),
+        targets if kind == "classification" else targets.reshape(len(ordered), len(classes)),
+        tuple(row.digest for row in ordered),
+        tuple(row.group for row in ordered) if any(row.group for row in ordered) else (),
+        weights if (weights != 1.0).any() else None,
+        folds if (folds >= 0).any() else None,
     )
-    return Task(name, "classification", tuple(classes), channels, source, samples, tuple(notes))
+    return Task(name, kind, tuple(classes), channels, source, samples, dtype, tuple(notes))
+
+
+def _as_plain(samples: Samples) -> dict[str, Any]:
+    """The samples as columns for JSON; what none of them has is left out."""
+    known = samples.targets.tolist()
+    if samples.targets.ndim == 2:
+        known = [[None if value != value else value for value in row] for row in known]
+    columns: dict[str, Any] = {
+        "id": list(samples.ids),
+        "part": list(samples.parts),
+        "target": known,
+        "digest": list(samples.digests),
+    }
+    if samples.groups:
+        columns["group"] = list(samples.groups)
+    if samples.weights is not None:
+        columns["weight"] = samples.weights.tolist()
+    if samples.folds is not None:
+        columns["fold"] = samples.folds.tolist()
+    return columns
+
+
+def _from_plain(columns: Mapping[str, Any], kind: Kind) -> Samples:
+    dtype = np.int64 if kind == "classification" else np.float64
+    return Samples(
+        tuple(columns["id"]),
+        tuple(columns["part"]),
+        np.array(columns["target"], dtype),
+        tuple(columns["digest"]),
+        tuple(columns.get("group", ())),
+        np.array(columns["weight"], np.float64) if "weight" in columns else None,
+        np.array(columns["fold"], np.int64) if "fold" in columns else None,
+    )

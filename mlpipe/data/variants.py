@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.splits import TEST, UNLABELLED, Split, deal
+from mlpipe.data.dealing import deal_rows
+from mlpipe.data.splits import TEST, UNLABELLED, Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 
@@ -73,15 +74,7 @@ def plain(task: Task, split: Split, fold: int) -> View:
 def nested(task: Task, split: Split, fold: int) -> View:
     """Set one fold aside as test data, split the others anew into as many folds, validate on the first of them."""
     outer = plain(task, split, fold)
-    samples = task.samples
-    strata = samples.targets[outer.train] if split.stratify else np.zeros(len(outer.train), np.int64)
-    inner = deal(
-        strata,
-        [samples.ids[row] for row in outer.train],
-        split.n_folds,
-        split.seed,
-        groups=[samples.digests[row] for row in outer.train],
-    )
+    inner = deal_rows(task.samples, outer.train, split.n_folds, split.seed, stratify=split.stratify)
     return View(
         f"{task.name}+nested?{fold}",
         fold,
@@ -101,7 +94,8 @@ def check(task: Task, view: View) -> None:
     counts = task.class_counts(view.train)
     empty = [name for name, count in zip(task.classes, counts, strict=True) if count == 0]
     if empty:
-        wrong = f"no readable training image is left of class {listing(empty)}"
+        what = {"classification": "of class", "multilabel": "with label", "regression": "with a value of"}[task.kind]
+        wrong = f"no readable training image is left {what} {listing(empty)}"
         raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix="add images or use fewer folds"))
     if len(view.val) == 0:
         raise DataError(problem(f"{view.task} fold {view.fold}", "no validation image is left", fix="use fewer folds"))

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
 from torch import Tensor
 
 from mlpipe.errors import Interrupted, TrainingError
+from mlpipe.learn.averaging import Averaging
 
 Direction = Literal["min", "max"]
 _SAVING_SHARE = 20
@@ -61,6 +62,38 @@ def early(
         min_delta: The least change that is an improvement.
     """
     return EarlyStopping(monitor=monitor, mode=direction, patience=patience, min_delta=min_delta, check_finite=False)
+
+
+def ema(
+    monitor: str,
+    direction: Direction,
+    *,
+    decay: Annotated[float, "> 0", "< 1"] = 0.999,
+    start: Annotated[float, ">= 0", "< 1"] = 0.0,
+) -> Averaging:
+    """An exponential moving average of the weights (Polyak & Juditsky 1992), which is what is validated and stored.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        decay: Share of the average that is kept at every step of the optimizer; smaller in the first steps.
+        start: Share of the epochs before the averaging begins.
+    """
+    return Averaging(decay, start)
+
+
+def swa(monitor: str, direction: Direction, *, start: Annotated[float, ">= 0", "< 1"] = 0.75) -> Averaging:
+    """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the end of the last epochs.
+
+    Batch statistics are averaged too, instead of being computed anew. The schedule stays the recipe's: a constant or a
+    cyclic rate in the last epochs is what the paper uses.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        start: Share of the epochs before the averaging begins.
+    """
+    return Averaging(None, start)
 
 
 class Keeper(Checkpoint):
@@ -158,7 +191,7 @@ class Guard(Callback):
             cause = "the parameters are finite, so the logits or the loss overflowed"
         return (
             f"{at} (learning rate {rate:.3g}): {cause}; lower optimizer.lr, "
-            "set trainer.gradient_clip_val=1 or use trainer.precision=32-true"
+            "set optimizer.clip_norm=1 or use trainer.precision=32-true"
         )
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import platform
 import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,25 +18,21 @@ import pytorch_lightning as pl
 import timm
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import mlpipe
 from mlpipe import files
 from mlpipe.arch import weights as weight_files
+from mlpipe.arch.classifier import Classifier
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
-from mlpipe.data.loaders import Draw, FoldData
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.errors import DataError, TrainingError, problem
-from mlpipe.learn import checkpoints
-from mlpipe.learn.callbacks import Direction, Guard, Keeper, Progress, Tick
-from mlpipe.learn.lr_schedulers import Clock
-from mlpipe.learn.module import TARGET, FoldModule, draw_seed
-from mlpipe.learn.optimizers import parameter_groups
+from mlpipe.errors import Interrupted, TrainingError
+from mlpipe.learn import checkpoints, features, setup
+from mlpipe.learn.callbacks import Guard, Keeper, Progress, Tick
+from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.module import FoldModule, Learning, draw_seed
 from mlpipe.post import metrics
 from mlpipe.runs import records
 from mlpipe.runs.journal import now
@@ -67,6 +60,8 @@ class FoldJob:
         store_parameters: Keep weights at all.
         val_used_for: What validation decided besides being a score.
         num_workers: Loader processes.
+        logging: What writes the training's curves.
+        logs: The folder that they go to.
     """
 
     recipe: Recipe
@@ -84,6 +79,8 @@ class FoldJob:
     store_parameters: bool
     val_used_for: list[str]
     num_workers: int
+    logging: Component
+    logs: Path
 
 
 @dataclass(frozen=True)
@@ -109,115 +106,64 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
         Interrupted: When asked to stop; the state of the last saved epoch stays.
     """
     started = time.perf_counter()
-    recipe, view = job.recipe, job.view
-    prepare_torch(recipe.threads)
-    network = build_network(recipe, job.task, job.pack, seed=draw_seed(recipe.seed, view.fold, -1))
-    monitor, direction = recipe.metrics.monitor, monitor_direction(recipe)
-    keeper = Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best)
-    progress = Progress(watch.report, len(view.train))
-    data = fold_data(recipe, job.task, view, job.pack, job.num_workers)
-    counts = torch.from_numpy(job.task.class_counts(view.train))
+    recipe, view, task = job.recipe, job.view, job.task
+    setup.prepare_torch(recipe.threads)
+    chosen = setup.numerics_for(recipe, job.pack)
+    seed = draw_seed(recipe.seed, view.fold, -1)
+    network = setup.build_network(recipe, task, job.pack, seed=seed, rows=view.train)
+    pack = _features(job, network, watch) if features.applies(recipe, network) else job.pack
+    data = setup.fold_data(recipe, task, view, pack, job.num_workers)
+    monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
     module = FoldModule(
-        network,
-        recipe.loss.build(counts),
-        _optimizers(recipe, len(data.train_dataloader()), direction),
-        _val_metrics(recipe),
-        seed=recipe.seed,
-        fold=view.fold,
+        network.to(memory_format=torch.channels_last) if chosen.channels_last else network,
+        setup.build_loss(recipe, task, view.train),
+        setup.build_optimizers(recipe, len(data.train_dataloader()), direction),
+        Learning(
+            task.kind,
+            setup.val_metrics(recipe, task),
+            recipe.seed,
+            view.fold,
+            device_steps=setup.device_steps(recipe, job.pack.peak),
+            channels_last=chosen.channels_last,
+            scale=setup.regression_scale(task, view.train),
+            clip_norm=recipe.clip.clip_norm,
+            clip_value=recipe.clip.clip_value,
+        ),
     )
+    keeper = Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best)
+    progress = Progress(watch.report, data.epoch_images)
     speeds: list[dict[str, float]] = []
     own = [callback.build(monitor, direction) for callback in recipe.callbacks.values()]
     guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}")
-    trainer = _trainer(recipe, [guard, progress, _Speeds(progress, speeds), *own, keeper])
+    trainer = _trainer(job, chosen.precision, [guard, progress, _Speeds(progress, speeds), *own, keeper])
     resuming = checkpoints.exists(job.checkpoint)
     if resuming:
         watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
-    with quiet():
+    with setup.quiet():
         trainer.fit(module, datamodule=data, ckpt_path=str(job.checkpoint) if resuming else None)
         state = _chosen_state(job, keeper, module, watch)
         module.load_state_dict(state)
         trainer.validate(module, datamodule=data, verbose=False)
-    scores: dict[str, float | None] = {**metrics.compute(recipe.metrics.final, module.val_logits, module.val_targets)}
-    scores["loss"] = float(trainer.callback_metrics["val/loss"])
-    seconds = time.perf_counter() - started
-    return _write(job, module, keeper, scores, _timings(speeds, seconds), str(trainer.precision), resuming)
+    names = setup.final_metrics(recipe, task)
+    scores: dict[str, float | None] = {
+        **metrics.compute(names, module.val_logits, module.val_targets, task.kind),
+        "loss": float(trainer.callback_metrics["val/loss"]),
+    }
+    timings = _timings(speeds, time.perf_counter() - started)
+    return _write(job, module, keeper, scores, timings, chosen, resuming)
 
 
-def build_network(recipe: Recipe, task: Task, pack: Pack, *, seed: int, pretrained: bool = True) -> nn.Module:
-    """The recipe's network for a task; `pretrained=False` skips weights that will be replaced anyway."""
-    arch = recipe.arch
-    if not pretrained:
-        arch = Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
-    torch.manual_seed(seed)
-    channels, size = pack.images.shape[3], pack.images.shape[1]
-    network = arch.build({TARGET: len(task.classes)}, channels, size, recipe.augmentations.normalization)
-    assert isinstance(network, nn.Module)
-    return network
+def _features(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
+    """The features of the fold's images, computed once."""
+    assert isinstance(network, Classifier)
+    rows = np.union1d(job.view.train, job.view.val)
 
+    def stop() -> None:
+        if watch.should_stop():
+            raise Interrupted("stopped as asked")
 
-def try_recipe(recipe: Recipe, task: Task, pack: Pack) -> None:
-    """Build every part once and push one image through, so that what cannot work is known before anything is written.
-
-    Raises:
-        DataError: When the network cannot take images of this size, or a part does not fit the task.
-        MlpipeError: When pretrained weights cannot be had.
-    """
-    prepare_torch(recipe.threads)
-    network = build_network(recipe, task, pack, seed=0).eval()
-    image = torch.zeros(1, pack.images.shape[3], *pack.images.shape[1:3])
-    arch, size = recipe.arch.params.get("name", recipe.arch.target), pack.images.shape[1]
-    try:
-        with torch.no_grad():
-            network(image)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:200]
-        wrong = f"{arch} cannot take images of {size} pixels ({reason})"
-        raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
-    recipe.loss.build(torch.from_numpy(task.class_counts()))
-    _optimizers(recipe, 2, "min")(network)
-    for step in recipe.augmentations.cpu:
-        step.build()
-    for callback in recipe.callbacks.values():
-        callback.build(recipe.metrics.monitor, "min")
-
-
-def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, num_workers: int) -> FoldData:
-    """The loaders of one fold."""
-    steps = [step.build() for step in recipe.augmentations.cpu]
-    draw = Draw(recipe.seed, view.fold)
-    return FoldData(task, view, pack, steps=steps, sampling=recipe.sampling.build(), draw=draw, num_workers=num_workers)
-
-
-def prepare_torch(threads: int) -> None:
-    """Set torch's threads and silence what Lightning prints for itself."""
-    torch.set_num_threads(threads)
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Lightning's hints about workers and logging intervals off the terminal."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*lr_scheduler.step.*"):
-            warnings.filterwarnings("ignore", message=message)
-        yield
-
-
-def monitor_direction(recipe: Recipe) -> Direction:
-    """Whether less or more of the monitor is better."""
-    direction = recipe.metrics.direction
-    if direction == "auto":
-        return "min" if metrics.direction(recipe.metrics.monitor) == "min" else "max"
-    return direction
-
-
-def precision_for(setting: Any) -> Any:
-    """`auto` by a table over hardware: bfloat16 autocast on a GPU that has it, else 32 bit."""
-    if setting != "auto":
-        return setting
-    return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    device = "cuda" if torch.cuda.is_available() and job.recipe.trainer.get("accelerator") != "cpu" else "cpu"
+    return features.feature_pack(network.to(device), job.pack, rows, stop)
 
 
 class _Speeds(Callback):
@@ -236,39 +182,16 @@ class _Speeds(Callback):
         )
 
 
-def _optimizers(
-    recipe: Recipe, batches: int, direction: Direction
-) -> Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]:
-    steps = -(-batches // int(recipe.trainer.get("accumulate_grad_batches") or 1))
-    clock = Clock(steps, int(recipe.trainer["max_epochs"]), direction)
-
-    def build(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
-        optimizer = recipe.optimizer.build(parameter_groups(network))
-        schedule = recipe.lr_scheduler.build(optimizer, clock)
-        described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
-        if isinstance(schedule, ReduceLROnPlateau):
-            described["monitor"] = recipe.metrics.monitor
-        return optimizer, described
-
-    return build
-
-
-def _val_metrics(recipe: Recipe) -> list[str]:
-    """The metrics of every epoch, the monitored one among them."""
-    monitored = recipe.metrics.monitor.removeprefix("val/")
-    extra = [monitored] if monitored != "loss" and monitored not in recipe.metrics.train else []
-    return [*recipe.metrics.train, *extra]
-
-
-def _trainer(recipe: Recipe, callbacks: list[Callback]) -> pl.Trainer:
-    given = {key: value for key, value in recipe.trainer.items() if key != "precision"}
-    with quiet():
+def _trainer(job: FoldJob, precision: Any, callbacks: list[Callback]) -> pl.Trainer:
+    given = {key: value for key, value in job.recipe.trainer.items() if key != "precision"}
+    with setup.quiet():
         return pl.Trainer(
             **given,
-            precision=precision_for(recipe.trainer.get("precision", "auto")),
+            precision=precision,
             callbacks=callbacks,
             plugins=[checkpoints.PlainCheckpointIO()],
-            logger=False,
+            logger=job.logging.build(job.logs) or False,
+            log_every_n_steps=int(job.logging.params.get("every_n_steps", 50)),
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -309,7 +232,7 @@ def _write(
     keeper: Keeper,
     scores: dict[str, float | None],
     timings: dict[str, float],
-    precision: str,
+    chosen: Numerics,
     resumed: bool,
 ) -> ModelRecord:
     """Write weights, metrics and configuration, then the record that names them, then drop the saved state."""
@@ -334,23 +257,25 @@ def _write(
         classes=list(job.task.classes),
         parameters=sum(parameter.numel() for parameter in module.network.parameters()),
         counts={name: len(rows) for name, rows in job.view.rows().items()},
+        kind=job.task.kind,
         scores={"val": scores},
         best_epoch=keeper.best_epoch if keeper.best_epoch is not None else len(module.history) - 1,
         epochs=len(module.history),
-        monitor=f"{job.recipe.metrics.monitor} ({monitor_direction(job.recipe)})",
+        monitor=f"{job.recipe.metrics.monitor} ({setup.monitor_direction(job.recipe)})",
         val_used_for=job.val_used_for,
         timings=timings,
-        environment=_environment(job.recipe, precision),
+        environment=_environment(job.recipe, chosen),
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + (["resumed: timings are of the last part"] if resumed else []),
+        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
     )
     record = records.save(job.project, record)
     shutil.rmtree(job.checkpoint, ignore_errors=True)
     return record
 
 
-def _environment(recipe: Recipe, precision: str) -> dict[str, Any]:
+def _environment(recipe: Recipe, chosen: Numerics) -> dict[str, Any]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     return {
         "mlpipe": mlpipe.__version__,
@@ -362,7 +287,7 @@ def _environment(recipe: Recipe, precision: str) -> dict[str, Any]:
         "system": platform.system(),
         "device": device,
         "threads": recipe.threads,
-        "precision": precision,
+        "precision": str(chosen),
     }
 
 

@@ -1,126 +1,378 @@
-"""Losses by name. A loss takes logits (n, classes) and class numbers (n,) and gives the mean over the images.
+"""Losses by name: outputs and targets to a mean, for classes, labels and numbers.
 
-The program gives each the number of training images of every class, from the training folds only.
+A loss is called with outputs (n, outputs), targets and, where the task weighs its images, weights (n,). Targets are class
+numbers (n,) or class probabilities (n, classes) for classification; 0, 1 or something between (n, labels) for labels; and
+numbers (n, outputs) for regression, standardised by the program. NaN targets are unknown and left out of the mean. With
+class weights c and weights of images w the mean is sum(w c l) / sum(w c), as in torch.nn.CrossEntropyLoss.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 ClassWeights = Literal["balanced"] | list[float] | None
+Kind = Literal["classification", "multilabel", "regression"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a loss is told of the training images of a fold.
+
+    Attributes:
+        kind: What is predicted.
+        counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression.
+        total: How many training images there are.
+    """
+
+    kind: Kind
+    counts: Tensor
+    total: int
 
 
 def auto(
-    class_counts: Tensor,
+    labels: Labels,
     *,
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """The usual loss of the task's kind: cross-entropy for classification.
+    """The usual loss of the task's kind: cross-entropy, binary cross-entropy for labels, squared error for numbers.
 
     Args:
-        class_counts: Training images of each class, shape (classes,).
+        labels: What is known of the training images.
         label_smoothing: Share of the target spread evenly over all classes.
         class_weights: As for `ce`.
+
+    Raises:
+        ConfigError: When a key is given that the kind's loss does not take.
     """
-    return ce(class_counts, label_smoothing=label_smoothing, class_weights=class_weights)
+    if labels.kind == "classification":
+        return ce(labels, label_smoothing=label_smoothing, class_weights=class_weights)
+    given = {"label_smoothing": label_smoothing, "class_weights": class_weights}
+    if wrong := [name for name, value in given.items() if value]:
+        fix = "leave it out" + (", or use loss.pos_weight with loss=bce" if labels.kind == "multilabel" else "")
+        raise ConfigError([problem(f"loss.{name}", "is for classification tasks", fix=fix) for name in wrong])
+    return bce(labels) if labels.kind == "multilabel" else mse(labels)
 
 
 def ce(
-    class_counts: Tensor,
+    labels: Labels,
     *,
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """Cross-entropy over softmax, torch.nn.CrossEntropyLoss.
+    """Cross-entropy over softmax.
 
     Args:
-        class_counts: Training images of each class, shape (classes,).
+        labels: What is known of the training images.
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
         class_weights: `balanced` (n / (classes * count), as scikit-learn), or one number for each class.
     """
-    return nn.CrossEntropyLoss(weight=weights(class_counts, class_weights), label_smoothing=label_smoothing)
+    _refuse_other_kinds("ce", labels, ("classification",))
+
+    return _CrossEntropy(_cross_entropies, weights(labels, class_weights), label_smoothing)
 
 
-def bce(
-    class_counts: Tensor,
-    *,
-    label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
-    class_weights: ClassWeights = None,
-) -> nn.Module:
-    """Binary cross-entropy of each class against the rest, over sigmoid; the mean over images and classes.
+def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
+    """Negative log-likelihood, torch.nn.NLLLoss, for a network that gives log-probabilities itself.
 
     Args:
-        class_counts: Training images of each class, shape (classes,).
-        label_smoothing: Targets become `label_smoothing / classes` and `1 - label_smoothing + label_smoothing / classes`.
+        labels: What is known of the training images.
         class_weights: As for `ce`.
     """
-    return _OneVsRest(weights(class_counts, class_weights), label_smoothing)
+    _refuse_other_kinds("nll", labels, ("classification",))
+    return _OverClasses(lambda logs, wanted: -wanted * logs, weights(labels, class_weights), 0.0)
 
 
 def focal(
-    class_counts: Tensor,
+    labels: Labels,
     *,
     gamma: Annotated[float, ">= 0"] = 2.0,
+    alpha: Annotated[float, "> 0", "< 1"] | None = None,
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """Focal loss over softmax (Lin et al. 2017): each image's cross-entropy times (1 - p)^gamma, p its class's probability.
+    """Focal loss (Lin et al. 2017): the cross-entropy times (1 - p)^gamma, p the probability of the true side.
+
+    Over softmax for classes; over the sigmoid of each label for labels.
 
     Args:
-        class_counts: Training images of each class, shape (classes,).
+        labels: What is known of the training images.
         gamma: 0 is cross-entropy.
+        alpha: For labels the weight of positives, 1 - alpha that of negatives; None weighs both with 1.
+        label_smoothing: As for `ce`; classes only.
+        class_weights: As for `ce`; classes only.
+    """
+    _refuse_other_kinds("focal", labels, ("classification", "multilabel"))
+    if labels.kind == "multilabel":
+        _refuse_for_labels(label_smoothing=label_smoothing, class_weights=class_weights)
+        return _Focal(gamma, alpha)
+    if alpha is not None:
+        fix = "use loss.class_weights for classes"
+        raise ConfigError(problem("loss.alpha", "is for multi-label tasks", got=alpha, fix=fix))
+
+    def each(logits: Tensor, wanted: Tensor) -> Tensor:
+        logs = logits.log_softmax(dim=1)
+        return -wanted * (1 - logs.exp()) ** gamma * logs
+
+    return _OverClasses(each, weights(labels, class_weights), label_smoothing)
+
+
+def poly1(
+    labels: Labels,
+    *,
+    epsilon: float = 1.0,
+    label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
+    class_weights: ClassWeights = None,
+) -> nn.Module:
+    """PolyLoss of the first order (Leng et al. 2022): cross-entropy plus epsilon (1 - p).
+
+    Args:
+        labels: What is known of the training images.
+        epsilon: 0 is cross-entropy.
         label_smoothing: As for `ce`.
         class_weights: As for `ce`.
     """
-    return _Focal(weights(class_counts, class_weights), gamma, label_smoothing)
+    _refuse_other_kinds("poly1", labels, ("classification",))
+
+    def each(logits: Tensor, wanted: Tensor) -> Tensor:
+        logs = logits.log_softmax(dim=1)
+        return wanted * (epsilon * (1 - logs.exp()) - logs)
+
+    return _OverClasses(each, weights(labels, class_weights), label_smoothing)
 
 
-def weights(class_counts: Tensor, wanted: str | list[float] | None) -> Tensor | None:
+def bce(
+    labels: Labels,
+    *,
+    label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
+    class_weights: ClassWeights = None,
+    pos_weight: ClassWeights = None,
+) -> nn.Module:
+    """Binary cross-entropy over sigmoid: of each label, or of each class against the rest; the mean over images and outputs.
+
+    Args:
+        labels: What is known of the training images.
+        label_smoothing: Targets t become t (1 - s) + s / outputs.
+        class_weights: As for `ce`, but the mean is not divided by them (torch.nn.BCEWithLogitsLoss).
+        pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images.
+    """
+    _refuse_other_kinds("bce", labels, ("classification", "multilabel"))
+    balance = (labels.total - labels.counts).clamp(min=1) / labels.counts.clamp(min=1)
+    positive = balance.float() if pos_weight == "balanced" else _listed("pos_weight", labels, pos_weight)
+    return _EachLabel(positive, weights(labels, class_weights), label_smoothing)
+
+
+def asymmetric(
+    labels: Labels,
+    *,
+    gamma_neg: Annotated[float, ">= 0"] = 4.0,
+    gamma_pos: Annotated[float, ">= 0"] = 1.0,
+    clip: Annotated[float, ">= 0", "< 1"] = 0.05,
+) -> nn.Module:
+    """Asymmetric loss for labels (Ridnik et al. 2021): easy negatives are down-weighted more than easy positives.
+
+    Args:
+        labels: What is known of the training images.
+        gamma_neg: Focusing of negatives.
+        gamma_pos: Focusing of positives.
+        clip: Probability below which a negative counts nothing.
+    """
+    _refuse_other_kinds("asymmetric", labels, ("multilabel",))
+    return _Asymmetric(gamma_neg, gamma_pos, clip)
+
+
+def mse(labels: Labels) -> nn.Module:
+    """Mean squared error of standardised numbers.
+
+    Args:
+        labels: What is known of the training images.
+    """
+    return _numbers("mse", labels, lambda error: error**2)
+
+
+def mae(labels: Labels) -> nn.Module:
+    """Mean absolute error of standardised numbers.
+
+    Args:
+        labels: What is known of the training images.
+    """
+    return _numbers("mae", labels, torch.abs)
+
+
+def huber(labels: Labels, *, delta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
+    """Huber's loss (1964), torch.nn.HuberLoss: squared for small errors, linear for large ones.
+
+    Args:
+        labels: What is known of the training images.
+        delta: Where it turns linear, in standard deviations of the target.
+    """
+    return _numbers("huber", labels, lambda error: F.huber_loss(error, error * 0, reduction="none", delta=delta))
+
+
+def smooth_l1(labels: Labels, *, beta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
+    """Smooth L1 (Girshick 2015), torch.nn.SmoothL1Loss: Huber's loss over beta.
+
+    Args:
+        labels: What is known of the training images.
+        beta: Where it turns linear, in standard deviations of the target.
+    """
+    return _numbers("smooth_l1", labels, lambda error: F.smooth_l1_loss(error, error * 0, reduction="none", beta=beta))
+
+
+def weights(labels: Labels, wanted: ClassWeights) -> Tensor | None:
     """The weight of each class, shape (classes,).
 
     Raises:
         ConfigError: When a list has another length than there are classes, or is not positive.
     """
+    if wanted == "balanced":
+        return labels.counts.sum() / (len(labels.counts) * labels.counts.clamp(min=1).float())
+    return _listed("class_weights", labels, wanted)
+
+
+def _listed(key: str, labels: Labels, wanted: ClassWeights) -> Tensor | None:
     if wanted is None:
         return None
-    if wanted == "balanced":
-        return class_counts.sum() / (len(class_counts) * class_counts.clamp(min=1).float())
-    if len(wanted) != len(class_counts) or min(float(value) for value in wanted) <= 0:
-        fix = f"give {len(class_counts)} positive numbers, or balanced"
-        raise ConfigError(problem("loss.class_weights", "does not fit the classes", got=wanted, fix=fix))
+    if isinstance(wanted, str):
+        fix = did_you_mean(wanted, ["balanced"], otherwise="use balanced, or a list")
+        raise ConfigError(problem(f"loss.{key}", "is neither balanced nor a list", got=wanted, fix=fix))
+    n = len(labels.counts)
+    if len(wanted) != n or min(float(value) for value in wanted) <= 0:
+        fix = f"give {n} positive numbers, or balanced"
+        raise ConfigError(problem(f"loss.{key}", "does not fit the classes", got=wanted, fix=fix))
     return torch.tensor([float(value) for value in wanted])
 
 
-class _OneVsRest(nn.Module):
-    def __init__(self, weight: Tensor | None, label_smoothing: float) -> None:
+def _refuse_other_kinds(name: str, labels: Labels, kinds: tuple[str, ...]) -> None:
+    if labels.kind in kinds:
+        return
+    others = {
+        "classification": "auto, ce, bce or focal",
+        "multilabel": "auto, bce, focal or asymmetric",
+        "regression": "auto, mse, mae or huber",
+    }
+    wrong = f"{name} is for {listing(kinds)} tasks, this task is {labels.kind}"
+    raise ConfigError(problem("loss", wrong, fix=f"use {others[labels.kind]}"))
+
+
+def _refuse_for_labels(**given: object) -> None:
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        fix = "leave it out, or use loss=bce"
+        raise ConfigError([problem(f"loss.{name}", "is not for multi-label tasks here", fix=fix) for name in wrong])
+
+
+def _numbers(name: str, labels: Labels, each: Callable[[Tensor], Tensor]) -> nn.Module:
+    _refuse_other_kinds(name, labels, ("regression",))
+    return _Errors(each)
+
+
+def _mean(values: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean over known entries, each row with its weight."""
+    share = known.to(values.dtype) if weight is None else known * weight.to(values.dtype)[:, None]
+    # Where nothing is known the loss is zero, and so is its gradient.
+    return (torch.where(known, values, values.new_zeros(())) * share).sum() / share.sum().clamp(min=1e-12)
+
+
+class _OverClasses(nn.Module):
+    """Losses over a distribution of classes: the sum over classes of `each`, which holds the target as a factor."""
+
+    def __init__(self, each: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None, label_smoothing: float) -> None:
         super().__init__()
         self.register_buffer("weight", weight)
+        self.weight: Tensor | None
+        self._each, self._smoothing = each, label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        classes = logits.shape[1]
+        hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target
+        wanted = hard * (1 - self._smoothing) + self._smoothing / classes
+        share = hard.new_ones(len(hard)) if weight is None else weight.to(hard.dtype)
+        values = self._each(logits, wanted)
+        if self.weight is None:
+            return (values.sum(dim=1) * share).sum() / share.sum()
+        return ((values * self.weight).sum(dim=1) * share).sum() / ((hard @ self.weight) * share).sum()
+
+
+class _CrossEntropy(_OverClasses):
+    """The same through torch's fused kernel where that can say it."""
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        if target.ndim == 1 and weight is None:
+            return F.cross_entropy(logits, target, self.weight, label_smoothing=self._smoothing)
+        return super().forward(logits, target, weight)
+
+
+def _cross_entropies(logits: Tensor, wanted: Tensor) -> Tensor:
+    return -wanted * logits.log_softmax(dim=1)
+
+
+class _EachLabel(nn.Module):
+    def __init__(self, pos_weight: Tensor | None, weight: Tensor | None, label_smoothing: float) -> None:
+        super().__init__()
+        self.register_buffer("pos_weight", pos_weight)
+        self.register_buffer("weight", weight)
+        self.pos_weight: Tensor | None
         self.weight: Tensor | None
         self._smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        classes = logits.shape[1]
-        wanted = F.one_hot(target, classes).to(logits.dtype)
-        wanted = wanted * (1 - self._smoothing) + self._smoothing / classes
-        return F.binary_cross_entropy_with_logits(logits, wanted, weight=self.weight)
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        outputs = logits.shape[1]
+        wanted = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
+        known = ~wanted.isnan()
+        wanted = wanted.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing / outputs
+        values = F.binary_cross_entropy_with_logits(
+            logits, wanted, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
+        )
+        return _mean(values, known, weight)
 
 
 class _Focal(nn.Module):
-    def __init__(self, weight: Tensor | None, gamma: float, label_smoothing: float) -> None:
+    def __init__(self, gamma: float, alpha: float | None) -> None:
         super().__init__()
-        self.register_buffer("weight", weight)
-        self.weight: Tensor | None
-        self._gamma, self._smoothing = gamma, label_smoothing
+        self._gamma, self._alpha = gamma, alpha
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        each = F.cross_entropy(logits, target, self.weight, reduction="none", label_smoothing=self._smoothing)
-        probability = logits.softmax(dim=1).gather(1, target[:, None])[:, 0]
-        each = each * (1 - probability) ** self._gamma
-        return each.mean() if self.weight is None else each.sum() / self.weight[target].sum()
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        known = ~target.isnan()
+        wanted = target.nan_to_num(0.0)
+        each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        probability = logits.sigmoid()
+        right = probability * wanted + (1 - probability) * (1 - wanted)
+        values = each * (1 - right) ** self._gamma
+        if self._alpha is not None:
+            values = values * (self._alpha * wanted + (1 - self._alpha) * (1 - wanted))
+        return _mean(values, known, weight)
+
+
+class _Asymmetric(nn.Module):
+    def __init__(self, gamma_neg: float, gamma_pos: float, clip: float) -> None:
+        super().__init__()
+        self._gamma_neg, self._gamma_pos, self._clip = gamma_neg, gamma_pos, clip
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        known = ~target.isnan()
+        wanted = target.nan_to_num(0.0)
+        positive = logits.sigmoid()
+        negative = (1 - positive + self._clip).clamp(max=1)
+        log_positive, log_negative = F.logsigmoid(logits), negative.clamp(min=1e-8).log()
+        values = -wanted * (1 - positive) ** self._gamma_pos * log_positive
+        values = values - (1 - wanted) * (1 - negative) ** self._gamma_neg * log_negative
+        return _mean(values, known, weight)
+
+
+class _Errors(nn.Module):
+    def __init__(self, each: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._each = each
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        known = ~target.isnan()
+        return _mean(self._each(outputs - target.nan_to_num(0.0)), known, weight)

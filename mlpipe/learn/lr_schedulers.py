@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -153,6 +154,243 @@ def one_cycle(
         anneal_strategy=anneal,
         div_factor=div_factor,
         final_div_factor=final_div_factor,
+    )
+
+
+def multistep(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    milestones: list[float],
+    interval: Literal["step", "epoch"] = "epoch",
+    gamma: Annotated[float, "> 0", "<= 1"] = 0.1,
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """The rate times `gamma` at each milestone, as torch's MultiStepLR, with a linear warm-up before.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        milestones: Epochs after which the rate drops; parts of epochs count with interval=step.
+        interval: Whether it moves on at every step or epoch.
+        gamma: The factor of each drop.
+        warmup_epochs: Length of the warm-up.
+    """
+    return _lambda(
+        optimizer, clock, interval, warmup_epochs, lambda epoch: gamma ** sum(epoch + 1e-9 >= at for at in milestones)
+    )
+
+
+def exponential(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "epoch",
+    gamma: Annotated[float, "> 0", "<= 1"] = 0.95,
+    decay_epochs: Annotated[float, "> 0"] = 1.0,
+    staircase: bool = False,
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """The rate times `gamma` for every `decay_epochs`: torch's ExponentialLR, Keras' ExponentialDecay.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        gamma: The factor.
+        decay_epochs: Epochs for one factor.
+        staircase: Only whole factors.
+        warmup_epochs: Length of the warm-up.
+    """
+
+    def factor(epoch: float) -> float:
+        power = epoch / decay_epochs
+        return float(gamma ** (math.floor(power + 1e-9) if staircase else power))
+
+    return _lambda(optimizer, clock, interval, warmup_epochs, factor)
+
+
+def cosine_restart(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    period_epochs: Annotated[float, "> 0"] = 10.0,
+    period_factor: Annotated[float, ">= 1"] = 1.0,
+    min_ratio: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """Half cosines one after another (SGDR, Loshchilov & Hutter 2017), torch's CosineAnnealingWarmRestarts.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        period_epochs: Length of the first half cosine, counted from the end of the warm-up.
+        period_factor: How much longer each one is than the one before.
+        min_ratio: The smallest rate as a share of the largest.
+        warmup_epochs: Length of the warm-up.
+    """
+
+    def factor(epoch: float) -> float:
+        since, period = epoch - warmup_epochs, period_epochs
+        while since >= period - 1e-9:
+            since, period = since - period, period * period_factor
+        return min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * max(since, 0.0) / period)) / 2
+
+    return _lambda(optimizer, clock, interval, warmup_epochs, factor)
+
+
+def warmup(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    warmup_epochs: Annotated[float, "> 0"] = 5.0,
+    start_ratio: Annotated[float, "> 0", "<= 1"] = 0.1,
+) -> LRScheduler:
+    """From a share of the rate up to all of it in a straight line, then constant, as torch's LinearLR.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        warmup_epochs: Length of the warm-up.
+        start_ratio: The first rate as a share of optimizer.lr.
+    """
+    return _lambda(
+        optimizer, clock, interval, 0.0, lambda epoch: start_ratio + (1 - start_ratio) * min(epoch / warmup_epochs, 1.0)
+    )
+
+
+def cyclic(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step"] = "step",
+    min_ratio: Annotated[float, ">= 0", "<= 1"] = 0.1,
+    up_epochs: Annotated[float, "> 0"] = 2.0,
+    down_epochs: Annotated[float, "> 0"] | None = None,
+    policy: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+    gamma: Annotated[float, "> 0", "<= 1"] = 1.0,
+) -> LRScheduler:
+    """Up and down between two rates again and again (Smith 2017), as torch's CyclicLR.
+
+    Args:
+        optimizer: The optimizer; its rate is the largest.
+        clock: How long the training is.
+        interval: Always step.
+        min_ratio: The smallest rate as a share of the largest.
+        up_epochs: Epochs from the smallest to the largest rate.
+        down_epochs: Epochs back; None: as many.
+        policy: `triangular` keeps the height, `triangular2` halves it with every cycle, `exp_range` multiplies it with
+            gamma at every step.
+        gamma: For `exp_range`.
+    """
+    down = down_epochs if down_epochs is not None else up_epochs
+    steps_per_epoch = clock.steps_per_epoch
+
+    def factor(epoch: float) -> float:
+        cycle, at = divmod(epoch + 1e-12, up_epochs + down)
+        height = at / up_epochs if at <= up_epochs else max(0.0, (up_epochs + down - at) / down)
+        if policy == "triangular2":
+            height /= 2.0**cycle
+        elif policy == "exp_range":
+            height *= gamma ** round(epoch * steps_per_epoch)
+        return min_ratio + (1 - min_ratio) * height
+
+    return _lambda(optimizer, clock, interval, 0.0, factor)
+
+
+def polynomial(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    power: Annotated[float, "> 0"] = 1.0,
+    end_ratio: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    decay_epochs: Annotated[float, "> 0"] | None = None,
+    cycle: bool = False,
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """Down to `end_ratio` along (1 - t)^power: torch's PolynomialLR, Keras' PolynomialDecay.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        power: 1 is a straight line.
+        end_ratio: The last rate as a share of the first.
+        decay_epochs: Length of the way down, counted from the end of the warm-up; None: to the end of the training.
+        cycle: Start again, each time over one more length, instead of staying at the end.
+        warmup_epochs: Length of the warm-up.
+    """
+    length = decay_epochs or max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
+
+    def factor(epoch: float) -> float:
+        since = max(epoch - warmup_epochs, 0.0)
+        whole = length * max(1, math.ceil(since / length - 1e-9)) if cycle else length
+        return float(end_ratio + (1 - end_ratio) * (1 - min(since / whole, 1.0)) ** power)
+
+    return _lambda(optimizer, clock, interval, warmup_epochs, factor)
+
+
+def inverse_time(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    decay_rate: Annotated[float, ">= 0"] = 1.0,
+    decay_epochs: Annotated[float, "> 0"] = 1.0,
+    staircase: bool = False,
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """The rate over 1 + decay_rate * t, t in `decay_epochs`: Keras' InverseTimeDecay.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        decay_rate: How quickly it falls.
+        decay_epochs: The unit of time.
+        staircase: Only whole units.
+        warmup_epochs: Length of the warm-up.
+    """
+
+    def factor(epoch: float) -> float:
+        time = epoch / decay_epochs
+        return 1 / (1 + decay_rate * (math.floor(time + 1e-9) if staircase else time))
+
+    return _lambda(optimizer, clock, interval, warmup_epochs, factor)
+
+
+def piecewise(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    boundaries: list[float],
+    ratios: list[float],
+    interval: Literal["step", "epoch"] = "step",
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """Rates that hold up to given epochs: Keras' PiecewiseConstantDecay.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        boundaries: Epochs up to which (inclusive) each rate holds, growing.
+        ratios: The rates as shares of optimizer.lr, one more than there are boundaries.
+        interval: Whether it moves on at every step or epoch.
+        warmup_epochs: Length of the warm-up.
+
+    Raises:
+        ConfigError: When the numbers of boundaries and ratios do not fit, or boundaries do not grow.
+    """
+    if len(ratios) != len(boundaries) + 1 or any(one >= other for one, other in itertools.pairwise(boundaries)):
+        fix = f"give growing boundaries, and {len(boundaries) + 1} ratios for {len(boundaries)} boundaries"
+        raise ConfigError(problem("lr_scheduler.ratios", "do not fit the boundaries", got=ratios, fix=fix))
+    return _lambda(
+        optimizer, clock, interval, warmup_epochs, lambda epoch: ratios[sum(epoch > at + 1e-9 for at in boundaries)]
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,42 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
+from mlpipe.data.device_augmentations import DeviceStep
+from mlpipe.data.task import Kind
 from mlpipe.post import metrics
 
 TARGET = "target"
 Optimizers = Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What a fold's module needs to know besides its network, loss and optimizer.
+
+    Attributes:
+        kind: What is predicted.
+        val_metrics: Names of the metrics of the validation images.
+        seed: What dropout and its like draw from, together with fold and epoch.
+        fold: The fold's number.
+        device_steps: Augmentations of whole batches on the device.
+        channels_last: Whether images are laid out with the channels last.
+        scale: For regression the mean and standard deviation of the training targets, shape (outputs,) each: the loss
+            is computed in these units.
+        clip_norm: The largest norm of all gradients together.
+        clip_value: The largest absolute value of a gradient.
+    """
+
+    kind: Kind
+    val_metrics: list[str]
+    seed: int
+    fold: int
+    device_steps: Sequence[DeviceStep] = ()
+    channels_last: bool = False
+    scale: tuple[Tensor, Tensor] | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
 
 class FoldModule(pl.LightningModule):
@@ -25,34 +57,24 @@ class FoldModule(pl.LightningModule):
 
     Attributes:
         history: One row for each finished epoch.
-        val_logits: Logits of the last validation, shape (n, classes).
-        val_targets: Their targets, shape (n,).
+        val_logits: Logits of the last validation, shape (n, outputs).
+        val_targets: Their targets, as `mlpipe.data.task.Samples.targets`.
 
     Args:
         network: Images to logits by target.
         loss: Logits and targets to a mean.
         optimizers: The network to its optimizer and Lightning's description of its schedule.
-        val_metrics: Names of the metrics of the validation images.
-        seed: What dropout and its like draw from, together with fold and epoch.
-        fold: The fold's number.
+        learning: What else it needs to know.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        loss: nn.Module,
-        optimizers: Optimizers,
-        val_metrics: list[str],
-        *,
-        seed: int,
-        fold: int,
-    ) -> None:
+    def __init__(self, network: nn.Module, loss: nn.Module, optimizers: Optimizers, learning: Learning) -> None:
         super().__init__()
         self.network, self.loss = network, loss
-        self._optimizers, self._val_metrics, self._draw = optimizers, val_metrics, (seed, fold)
+        self._optimizers, self._learning, self._draw = optimizers, learning, (learning.seed, learning.fold)
+        self._scale = learning.scale
         self.history: list[dict[str, float]] = []
         self.val_logits: npt.NDArray[np.float32] = np.empty((0, 0), np.float32)
-        self.val_targets: npt.NDArray[np.int64] = np.empty(0, np.int64)
+        self.val_targets: npt.NDArray[Any] = np.empty(0, np.int64)
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
 
@@ -73,10 +95,25 @@ class FoldModule(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        loss: Tensor = self.loss(self.network(batch["images"])[TARGET].float(), batch["target"])
-        self._loss_sum += loss.detach() * len(batch["target"])
-        self._count += len(batch["target"])
+        images, target = self._augmented(batch)
+        loss = self._loss(self._outputs(images), target, batch.get("weight"))
+        self._loss_sum += loss.detach() * len(target)
+        self._count += len(target)
+        if self.trainer.loggers:
+            self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
         return loss
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Bound gradients as the optimizer's section says, else as the trainer's."""
+        learning = self._learning
+        if learning.clip_norm is not None:
+            self.clip_gradients(optimizer, learning.clip_norm, "norm")
+        elif learning.clip_value is not None:
+            self.clip_gradients(optimizer, learning.clip_value, "value")
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
@@ -84,22 +121,23 @@ class FoldModule(pl.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep the logits: metrics are computed over all of them at once."""
-        self._seen.append((self.network(batch["images"])[TARGET].float(), batch["target"]))
+        self._seen.append((self._outputs(self._laid_out(batch["images"])), batch["target"]))
 
     def on_validation_epoch_end(self) -> None:
         """Loss and metrics of the whole split, not means of batches' means."""
         logits = torch.cat([logits for logits, _ in self._seen])
         targets = torch.cat([targets for _, targets in self._seen])
         self._seen = []
-        self.log("val/loss", self.loss(logits, targets))
+        self.log("val/loss", self._loss(logits, targets, None))
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
-        for name, value in metrics.compute(self._val_metrics, self.val_logits, self.val_targets).items():
+        learning = self._learning
+        values = metrics.compute(learning.val_metrics, self.val_logits, self.val_targets, learning.kind)
+        for name, value in values.items():
             self.log(f"val/{name}", value)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The logits of a batch."""
-        logits: Tensor = self.network(batch["images"])[TARGET]
-        return logits.float()
+        return self._outputs(self._laid_out(batch["images"]))
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
@@ -124,6 +162,36 @@ class FoldModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history."""
         self.history = checkpoint["history"]
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.network(images)[TARGET]
+        return outputs.float()
+
+    def _augmented(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Images and targets after the steps on the device; class numbers become probabilities before them."""
+        images, target = batch["images"], batch["target"]
+        steps = self._learning.device_steps
+        if steps:
+            if self._learning.kind == "classification":
+                classes = self.network.heads[TARGET].out_features  # type: ignore[index, union-attr]
+                target = nn.functional.one_hot(target, int(classes)).float()
+            left = (self.trainer.max_epochs or 0) - self.current_epoch
+            images, target = device_augmentations.apply(steps, images, target, left)
+        return self._laid_out(images), target
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        if images.ndim != 4:
+            return images
+        layout = torch.channels_last if self._learning.channels_last else torch.contiguous_format
+        return images.contiguous(memory_format=layout)
+
+    def _loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        if self._scale is not None:
+            mean, std = (part.to(outputs.device) for part in self._scale)
+            outputs, target = (outputs - mean) / std, (target - mean) / std
+        # Losses of torch take no weights of images; the program gives weights only where a task has them.
+        loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
+        return loss
 
     def _keep_frozen_in_eval(self) -> None:
         """A frozen backbone keeps its batch statistics and uses no dropout."""

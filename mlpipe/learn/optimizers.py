@@ -1,10 +1,17 @@
-"""Optimizers by name. The program gives parameter groups; norms and biases are in a group without weight decay."""
+"""Optimizers by name. The program gives parameter groups; norms and biases are in a group without weight decay.
+
+`optimizer.clip_norm` and `optimizer.clip_value` of the configuration bound gradients before every step; the program sees
+to them (`mlpipe.learn.module`).
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import torch
+from timm.optim.lamb import Lamb
+from timm.optim.lars import Lars
+from timm.optim.lion import Lion
 from torch import nn
 from torch.optim import Optimizer
 
@@ -80,3 +87,196 @@ def adamw(
         eps: Added to the denominator.
     """
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]), eps=eps)
+
+
+def adagrad(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    lr_decay: Annotated[float, ">= 0"] = 0.0,
+    eps: Annotated[float, "> 0"] = 1e-10,
+) -> Optimizer:
+    """Adagrad (Duchi, Hazan & Singer 2011), torch.optim.Adagrad.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: L2 penalty.
+        lr_decay: The rate is divided by 1 + step * lr_decay.
+        eps: Added to the denominator.
+    """
+    return torch.optim.Adagrad(groups, lr=lr, weight_decay=weight_decay, lr_decay=lr_decay, eps=eps)
+
+
+def adamax(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: Annotated[float, "> 0"] = 1e-8,
+) -> Optimizer:
+    """Adamax (Kingma & Ba 2015, section 7), torch.optim.Adamax.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: L2 penalty.
+        betas: Decay of the running mean and of the running largest gradient.
+        eps: Added to the denominator.
+    """
+    return torch.optim.Adamax(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]), eps=eps)
+
+
+def nadam(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: Annotated[float, "> 0"] = 1e-8,
+    momentum_decay: Annotated[float, ">= 0"] = 0.004,
+) -> Optimizer:
+    """Adam with Nesterov momentum (Dozat 2016), torch.optim.NAdam.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: L2 penalty.
+        betas: Decay of the running mean and of the running square of the gradient.
+        eps: Added to the denominator.
+        momentum_decay: Decay of the momentum's schedule.
+    """
+    pair = (betas[0], betas[1])
+    return torch.optim.NAdam(
+        groups, lr=lr, weight_decay=weight_decay, betas=pair, eps=eps, momentum_decay=momentum_decay
+    )
+
+
+def adadelta(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 1.0,
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    rho: Annotated[float, ">= 0", "< 1"] = 0.9,
+    eps: Annotated[float, "> 0"] = 1e-6,
+) -> Optimizer:
+    """Adadelta (Zeiler 2012), torch.optim.Adadelta.
+
+    Args:
+        groups: Parameter groups.
+        lr: A factor of the step that the method chooses; 1 is the paper's.
+        weight_decay: L2 penalty.
+        rho: Decay of the running squares.
+        eps: Added to them.
+    """
+    return torch.optim.Adadelta(groups, lr=lr, weight_decay=weight_decay, rho=rho, eps=eps)
+
+
+def rmsprop(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    alpha: Annotated[float, ">= 0", "< 1"] = 0.99,
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.0,
+    centered: bool = False,
+    eps: Annotated[float, "> 0"] = 1e-8,
+) -> Optimizer:
+    """RMSprop (Tieleman & Hinton 2012), torch.optim.RMSprop.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: L2 penalty.
+        alpha: Decay of the running square of the gradient.
+        momentum: Share of the last step that is kept.
+        centered: Divide by the running variance instead of the running square.
+        eps: Added to the denominator.
+    """
+    return torch.optim.RMSprop(
+        groups, lr=lr, weight_decay=weight_decay, alpha=alpha, momentum=momentum, centered=centered, eps=eps
+    )
+
+
+def lars(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 1e-4,
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.9,
+    nesterov: bool = False,
+    trust_coeff: Annotated[float, "> 0"] = 0.001,
+    always_adapt: bool = True,
+) -> Optimizer:
+    """LARS (You, Gitman & Ginsburg 2017), timm.optim.Lars: the step of each layer in proportion to its weights.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate; larger than for SGD.
+        weight_decay: L2 penalty.
+        momentum: Share of the last step that is kept.
+        nesterov: Look ahead; needs momentum.
+        trust_coeff: Length of a step as a share of the layer's norm.
+        always_adapt: Scale layers without weight decay too.
+    """
+    return Lars(
+        groups,
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        nesterov=nesterov and momentum > 0,
+        trust_coeff=trust_coeff,
+        always_adapt=always_adapt,
+    )
+
+
+def lamb(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.01,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: Annotated[float, "> 0"] = 1e-6,
+    max_grad_norm: Annotated[float, "> 0"] | None = 1.0,
+    always_adapt: bool = False,
+) -> Optimizer:
+    """LAMB (You et al. 2020), timm.optim.Lamb: Adam with LARS' scaling of layers, for large batches.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: Weight decay, added to the step before it is scaled.
+        betas: Decay of the running mean and of the running square of the gradient.
+        eps: Added to the denominator.
+        max_grad_norm: The largest norm of all gradients together; None: no bound.
+        always_adapt: Scale layers without weight decay too.
+    """
+    return Lamb(
+        groups,
+        lr=lr,
+        weight_decay=weight_decay,
+        betas=(betas[0], betas[1]),
+        eps=eps,
+        max_grad_norm=max_grad_norm,
+        always_adapt=always_adapt,
+    )
+
+
+def lion(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    betas: tuple[float, float] = (0.9, 0.99),
+) -> Optimizer:
+    """Lion (Chen et al. 2023), timm.optim.Lion: steps of the sign of the momentum.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate; a third to a tenth of AdamW's.
+        weight_decay: Weight decay apart from the gradient; three to ten times AdamW's.
+        betas: Decay for the step and for the momentum.
+    """
+    return Lion(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]))

@@ -18,9 +18,10 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ProjectError, problem
+from mlpipe.learn import setup
 from mlpipe.learn.callbacks import Guard
-from mlpipe.learn.fit import build_network, fold_data, precision_for, prepare_torch, quiet
-from mlpipe.learn.module import FoldModule
+from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.runs import predictions
 
 
@@ -70,19 +71,25 @@ def predict(
     Raises:
         ProjectError: When the weights are missing or do not fit the recipe.
     """
-    prepare_torch(recipe.threads)
+    setup.prepare_torch(recipe.threads)
     state = _state(weights)
     written = 0
-    with predictions.writer(out, {(part.name, part.split) for part in wanted}) as sink:
+    kind = wanted[0].task.kind
+    with predictions.writer(out, {(part.name, part.split) for part in wanted}, kind) as sink:
         for part in wanted:
             if len(part.rows) == 0:
                 continue
-            network = build_network(recipe, part.task, part.pack, seed=0, pretrained=False)
+            chosen = setup.numerics_for(recipe, part.pack)
+            network = setup.build_network(recipe, part.task, part.pack, seed=0, pretrained=False)
             _load(network, state, weights)
-            module = FoldModule(network, torch.nn.Identity(), _no_optimizers, [], seed=0, fold=fold)
-            loader = fold_data(recipe, part.task, _only(part), part.pack, num_workers).rows_dataloader(part.rows)
-            trainer = _trainer(recipe, [Guard(should_stop, part.name), _Sink(sink, part, fold)])
-            with quiet():
+            if chosen.channels_last:
+                network = network.to(memory_format=torch.channels_last)
+            learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last)
+            module = FoldModule(network, torch.nn.Identity(), _no_optimizers, learning)
+            data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
+            loader = data.rows_dataloader(part.rows)
+            trainer = _trainer(recipe, chosen, [Guard(should_stop, part.name), _Sink(sink, part, fold)])
+            with setup.quiet():
                 trainer.predict(module, dataloaders=loader, return_predictions=False)
             written += len(part.rows)
     return written
@@ -123,12 +130,12 @@ def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], weights: Pat
         raise ProjectError(problem(str(weights), f"does not fit its recipe: {match.sentence()}"))
 
 
-def _trainer(recipe: Recipe, callbacks: list[Callback]) -> pl.Trainer:
-    with quiet():
+def _trainer(recipe: Recipe, chosen: Numerics, callbacks: list[Callback]) -> pl.Trainer:
+    with setup.quiet():
         return pl.Trainer(
             accelerator=recipe.trainer.get("accelerator", "auto"),
             devices=1,
-            precision=precision_for(recipe.trainer.get("precision", "auto")),
+            precision=chosen.precision,
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,

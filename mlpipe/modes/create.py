@@ -53,9 +53,7 @@ class CreateScheduler(Scheduler):
     def _task(self, run: Run | None) -> None:
         of = tasks.resolve(self.run_config.task, self.run_config.data_dir)
         split = tasks.split_of(self.run_config, of)
-        for sentence in splits.class_size_problems(
-            of.samples.targets[split.fold >= 0], of.classes, split.n_folds, nested=False
-        ):
+        for sentence in splits.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         sizes = [int((split.fold == fold).sum()) for fold in range(split.n_folds)]
         self.world.facts.update(task=of.name, folds=sizes)

@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import augmentations, cache, sampling, sources
+from mlpipe.data import augmentations, cache, sampling, sources, transforms
 from mlpipe.data.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.modes import tasks
@@ -68,7 +68,8 @@ class InfoScheduler(Scheduler):
             counts = of.class_counts()
             rows = [[name, str(count)] for name, count in zip(of.classes, counts.tolist(), strict=True)]
             log.info(f"task {of.name}: {tasks.describe(of)}")
-            log.info(tables.grid(["class", "images"], rows))
+            what = {"classification": "class", "multilabel": "label", "regression": "number"}[of.kind]
+            log.info(tables.grid([what, "images"], rows))
             for note in of.notes:
                 log.info(f"note: {note}")
             described.append(
@@ -101,8 +102,8 @@ class InfoScheduler(Scheduler):
     def _samples(self, run: Run | None) -> None:
         for of in self._known_tasks():
             chosen: list[tuple[int, Pixels]] = []
-            for number in range(min(len(of.classes), _MOST_CLASSES)):
-                chosen += _examples(of, np.flatnonzero(of.samples.targets == number), _PER_CLASS)
+            for rows_of_class in _by_class(of):
+                chosen += _examples(of, rows_of_class, _PER_CLASS)
             captions = [_caption(of, row) for row, _ in chosen]
             self._draw(f"samples_{of.name}", [pixels for _, pixels in chosen], captions, columns=_PER_CLASS)
             if self._augmented:
@@ -116,12 +117,13 @@ class InfoScheduler(Scheduler):
         preprocessing = tasks.preprocessing_of(config, of)
         folder = tasks.pack_folder(config, of)
         if cache.is_complete(folder):
-            images = np.asarray(cache.load(folder).images[rows])
+            images = cache.load(folder, preprocessing).take(rows)
         else:
             read = sources.reader(of, preprocessing.channels)
-            images = np.stack([preprocessing(read(int(row))) for row in rows])
+            images = [preprocessing(read(int(row))) for row in rows]
+            images = images if preprocessing.is_ragged else np.stack(images)
         seeds = sampling.sample_seeds(tuple(of.samples.ids[row] for row in rows))
-        steps = [step.build() for step in config.recipe.augmentations.cpu]
+        steps = [transforms.adapt(step.build()) for step in config.recipe.augmentations.cpu]
         return list(augmentations.apply(steps, images, sampling.epoch_seeds(seeds, config.seed, 0, 0)))
 
     def _models(self, run: Run | None) -> None:
@@ -158,6 +160,23 @@ def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pix
     return found
 
 
+def _by_class(of: Task) -> list[sampling.Rows]:
+    """The rows of each class or label; of numbers, rows from the smallest to the largest."""
+    targets = of.samples.targets
+    if of.kind == "regression":
+        known = np.flatnonzero(of.samples.labelled)
+        ordered = known[np.argsort(targets[known, 0], kind="stable")]
+        return [ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), 4 * _PER_CLASS)).astype(int)]]
+    columns = range(min(len(of.classes), _MOST_CLASSES))
+    if of.kind == "multilabel":
+        return [np.flatnonzero(targets[:, number] == 1) for number in columns]
+    return [np.flatnonzero(targets == number) for number in columns]
+
+
 def _caption(of: Task, row: int) -> str:
-    target = int(of.samples.targets[row])
-    return of.classes[target] if target >= 0 else of.samples.ids[row]
+    target = of.samples.targets[row]
+    if of.kind == "classification":
+        return of.classes[int(target)] if target >= 0 else of.samples.ids[row]
+    if of.kind == "multilabel":
+        return ", ".join(name for name, value in zip(of.classes, target, strict=True) if value == 1) or "none"
+    return ", ".join(f"{value:.3g}" for value in target)

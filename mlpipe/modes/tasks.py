@@ -77,8 +77,11 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
 def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
     """The preprocessing for a task: the network's channels where it names them, else the task's."""
     wanted = run_config.recipe.arch.params.get("in_chans") or of.channels
-    if wanted not in (1, 3):
-        raise ConfigError(problem("arch.in_chans", "images have 1 or 3 channels", got=wanted, fix="use 1 or 3"))
+    if wanted != of.channels and of.channels != 1 and "root" not in of.source:
+        fix = f"leave it out, or use {of.channels}"
+        raise ConfigError(problem("arch.in_chans", f"the images have {of.channels} channels", got=wanted, fix=fix))
+    if wanted not in (1, 3, 4) and "root" in of.source:
+        raise ConfigError(problem("arch.in_chans", "image files have 1, 3 or 4 channels", got=wanted, fix="use one"))
     built: Preprocessing = run_config.recipe.preprocessing.build(wanted)
     return built
 
@@ -115,9 +118,8 @@ def pack_of(
     pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
     cache.check_unreadable(pack, max_unreadable)
     if is_new:
-        count, height, width, channels = pack.images.shape
-        size = pack.images.nbytes / 1e6
-        log.info(f"packed {count} images of {of.name} at {width} x {height} x {channels} ({size:.1f} MB)")
+        shape = "their own sizes" if preprocessing.is_ragged else " x ".join(map(str, pack.images.shape[1:]))
+        log.info(f"packed {len(pack)} images of {of.name} at {shape} ({pack.images.nbytes / 1e6:.1f} MB)")
     for name, reason in pack.unreadable.items():
         log.warning(f"left out {name}: {reason}")
     return pack
@@ -136,8 +138,11 @@ def created_names(data_dir: Path) -> tuple[str, ...]:
 def describe(of: Task) -> str:
     """A task in a few words: kind, classes, images in each part."""
     parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
-    colour = "grey" if of.channels == 1 else "colour"
-    return f"{of.kind}, {len(of.classes)} classes, {colour} images: {parts}"
+    colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
+    depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
+    what = {"classification": "classes", "multilabel": "labels", "regression": "numbers"}[of.kind]
+    groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
+    return f"{of.kind}, {len(of.classes)} {what}, {colour}{depth} images: {parts}{groups}"
 
 
 def refuse_results_inside(of: Task, out_dir: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.config import rules, snapshot
 from mlpipe.config.assemble import cores
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import AUTO, RunConfig
 from mlpipe.data import splits, variants
 from mlpipe.data.cache import Pack
 from mlpipe.data.splits import Split
@@ -148,19 +148,19 @@ class TrainingScheduler(Scheduler):
         from mlpipe.arch import classifier
 
         config, mode = self.run_config, self.run_config.tree["mode"]
-        pool = self._task.samples.targets[split.fold >= 0]
         if self._nested and len(split.validated) < split.n_folds:
             fix = "add mode.nested=false, or use split=kfold"
             found = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
         else:
-            found = splits.class_size_problems(pool, self._task.classes, split.n_folds, nested=self._nested)
+            task = self._task
+            found = splits.size_problems(task.kind, task.samples, split, task.classes, nested=self._nested)
         if self._folds is not None:
             found += _fold_problems(self._folds, list(split.validated))
         arch = config.recipe.arch.params
         if config.recipe.arch.target.endswith("classifier.timm"):
             keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
             found += classifier.check_local(**keys)
-        found += _metric_problems(config)
+        found += _metric_problems(config, self._task)
         has_test = self._nested or bool((split.fold == splits.TEST).any()) or bool(self._eval_on)
         if "test" in mode["subroutines"] and not has_test:
             fix = "use mode.nested=true or split.test_fraction=0.2"
@@ -175,8 +175,8 @@ class TrainingScheduler(Scheduler):
             except DataError as error:
                 wrong += [f"mode.eval_on: {sentence}" for sentence in error.problems]
                 continue
-            if other.classes != self._task.classes:
-                text = f"its classes are not those of {self._task.name}: {listing(other.classes)}"
+            if (other.kind, other.classes) != (self._task.kind, self._task.classes):
+                text = f"it is no {self._task.kind} task with the classes of {self._task.name}, it has {listing(other.classes)}"
                 wrong.append(problem(f"mode.eval_on={name}", text, fix="name a task with the same classes"))
             found.append(other)
         raise_all(wrong)
@@ -213,13 +213,14 @@ class TrainingScheduler(Scheduler):
 
     def _try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
-        from mlpipe.learn import fit
+        from mlpipe.learn import setup
 
         pack = self._preprocess(self._task)
         mask = pack.unreadable_mask(self._task)
-        for fold in self._all_folds:
-            variants.check(self._task, self._view(fold, self._nested).without(mask))
-        fit.try_recipe(self.run_config.recipe, self._task, pack)
+        views = [self._view(fold, self._nested).without(mask) for fold in self._all_folds]
+        for view in views:
+            variants.check(self._task, view)
+        setup.try_recipe(self.run_config.recipe, self._task, pack, views[0].train)
 
     def _train(self, fold: int, run: Run | None) -> None:
         from mlpipe.learn import fit
@@ -246,6 +247,8 @@ class TrainingScheduler(Scheduler):
             store_parameters=self._store_parameters,
             val_used_for=rules.val_used_for(config.tree),
             num_workers=self._num_workers(),
+            logging=config.logging,
+            logs=run.folder / "logs" / record_id,
         )
         position = self._all_folds.index(fold)
         watch = fit.Watch(self.world.stop, self._reporter(position), log.debug)
@@ -255,7 +258,8 @@ class TrainingScheduler(Scheduler):
         finally:
             self.world.display.close()
         scores = record.scores["val"]
-        parts = ", ".join(f"{name} {scores[name]:.4f}" for name in ("accuracy", "loss") if scores.get(name) is not None)
+        headline = metrics.HEADLINE[self._task.kind]
+        parts = ", ".join(f"{name} {scores[name]:.4f}" for name in (headline, "loss") if scores.get(name) is not None)
         speed = f"{record.timings.get('train_images_per_s', 0):.0f} images/s"
         log.info(
             f"fold {position + 1}/{len(self._all_folds)}: validation {parts} (best epoch {record.best_epoch + 1} of "
@@ -350,12 +354,15 @@ class TrainingScheduler(Scheduler):
         if any((name, "test") not in there for name in names):
             self._predict(record)
         config = self._stored_config(record)
-        scores = {}
+        wanted = config.recipe.metrics.final
+        final = metrics.FINAL[record.kind] if wanted == AUTO else list(wanted)
+        scores, details = {}, {}
         for name in names:
             rows = predictions.load(path, name, "test")
-            values = metrics.compute(config.recipe.metrics.final, rows.logits, rows.targets) if len(rows) else {}
-            scores["test" if name == record.task else f"test:{name}"] = values
-        records.with_scores(self.world.project, record, scores)
+            key = "test" if name == record.task else f"test:{name}"
+            scores[key] = metrics.compute(final, rows.logits, rows.targets, record.kind) if len(rows) else {}
+            details[key] = metrics.details(rows.logits, rows.targets, record.classes, record.kind) if len(rows) else {}
+        records.with_scores(self.world.project, record, scores, details)
         for name, values in scores.items():
             shown = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
             log.info(f"{record.id}: {name} {shown}")
@@ -386,18 +393,19 @@ def _ignoring_run(call: Callable[[ModelRecord], None], record: ModelRecord, run:
     call(record)
 
 
-def _metric_problems(config: RunConfig) -> list[str]:
-    recipe, known = config.recipe.metrics, list(metrics.METRICS)
+def _metric_problems(config: RunConfig, task: Task) -> list[str]:
+    recipe, known = config.recipe.metrics, list(metrics.BY_KIND[task.kind])
     found = []
     for key in ("train", "final"):
-        for name in getattr(recipe, key):
+        wanted = getattr(recipe, key)
+        for name in wanted if wanted != AUTO else ():
             if name not in known:
-                fix = did_you_mean(str(name), known, otherwise=f"known metrics: {listing(known)}")
-                found.append(problem(f"metrics.{key}", "unknown metric", got=name, fix=fix))
+                fix = did_you_mean(str(name), known, otherwise=f"metrics of {task.kind}: {listing(known)}")
+                found.append(problem(f"metrics.{key}", f"no metric of {task.kind} tasks", got=name, fix=fix))
     monitors = ["val/loss", *(f"val/{name}" for name in known)]
     if recipe.monitor not in monitors:
         fix = did_you_mean(recipe.monitor, monitors, otherwise=f"use one of {listing(monitors)}")
-        found.append(problem("metrics.monitor", "unknown metric", got=recipe.monitor, fix=fix))
+        found.append(problem("metrics.monitor", f"no metric of {task.kind} tasks", got=recipe.monitor, fix=fix))
     return found
 
 
@@ -405,7 +413,7 @@ def _foreign_rows(of: Task, pack: Pack) -> dict[str, np.ndarray[Any, np.dtype[np
     """Rows of a task that was not trained on: its test part where it has one, else all labelled images; unlabelled ones."""
     readable = ~pack.unreadable_mask(of)
     test = of.samples.in_part("test")
-    labelled = test if test.any() else of.samples.targets >= 0
+    labelled = test if test.any() else of.samples.labelled
     return {
         "test": np.flatnonzero(labelled & readable),
         "unlabelled": np.flatnonzero(of.samples.in_part("unlabelled") & readable),

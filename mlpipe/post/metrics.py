@@ -1,15 +1,20 @@
-"""Metrics of classification predictions, exact over all rows: pure functions of logits and targets in NumPy.
+"""Metrics of predictions, exact over all rows: pure functions of logits and targets in NumPy, by the kind of task.
 
-`logits` has shape (n, classes) and `targets` shape (n,), class numbers. Softmax of the logits gives probabilities, so
-log-probabilities may be passed as well.
+For classification, `logits` has shape (n, classes) and `targets` shape (n,), class numbers. Softmax of the logits gives
+probabilities, so log-probabilities may be passed as well. The metrics of labels and of numbers are in
+`mlpipe.post.label_metrics` and `mlpipe.post.number_metrics`; `compute` finds them by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from mlpipe.post import label_metrics, number_metrics
+from mlpipe.post.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.int64]
@@ -64,25 +69,15 @@ def auroc(logits: Logits, targets: Targets) -> float:
     By midranks (Mann-Whitney), so ties count one half. NaN when no class has both sides.
     """
     probabilities = np.exp(log_softmax(logits))
-    areas = []
-    for number in range(logits.shape[1]):
-        positive = targets == number
-        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-        if n_positive and n_negative:
-            ranks = _midranks(probabilities[:, number])
-            areas.append((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
-    return float(np.mean(areas)) if areas else float("nan")
+    areas = [area_under_roc(probabilities[:, number], targets == number) for number in range(logits.shape[1])]
+    return float(np.nanmean(areas)) if not np.isnan(areas).all() else float("nan")
 
 
 def average_precision(logits: Logits, targets: Targets) -> float:
     """Average precision, one class against the rest, mean over the classes that occur."""
     probabilities = np.exp(log_softmax(logits))
-    values = []
-    for number in range(logits.shape[1]):
-        positive = targets == number
-        if positive.any():
-            values.append(_average_precision(probabilities[:, number], positive))
-    return float(np.mean(values))
+    values = [average_precision_of(probabilities[:, number], targets == number) for number in range(logits.shape[1])]
+    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 
 def nll(logits: Logits, targets: Targets) -> float:
@@ -115,15 +110,37 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "nll": nll,
     "brier": brier,
 }
-LESS_IS_BETTER = frozenset({"loss", "nll", "brier"})
+BY_KIND: dict[str, dict[str, Callable[[Logits, Any], float]]] = {
+    "classification": METRICS,
+    "multilabel": label_metrics.METRICS,
+    "regression": number_metrics.METRICS,
+}
+# What `metrics.train=auto` and `metrics.final=auto` are.
+TRAIN = {"classification": ["accuracy"], "multilabel": ["macro_f1"], "regression": ["rmse"]}
+FINAL = {
+    "classification": ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"],
+    "multilabel": ["accuracy", "exact_match", "macro_f1", "auroc", "average_precision", "nll"],
+    "regression": ["rmse", "mae", "r2", "pearson", "spearman"],
+}
+# What tables are sorted by.
+HEADLINE = {"classification": "accuracy", "multilabel": "auroc", "regression": "rmse"}
+LESS_IS_BETTER = frozenset({"loss", "nll", "brier", "rmse", "mae", "mse"})
 
 
-def compute(names: Iterable[str], logits: Logits, targets: Targets) -> dict[str, float]:
-    """The named metrics; rows without a target (-1) are left out. Empty when no row has one."""
-    labelled = targets >= 0
+def compute(names: Iterable[str], logits: Logits, targets: npt.NDArray[Any], kind: str = "classification") -> dict[str, float]:
+    """The named metrics; rows without a target are left out. Empty when no row has one.
+
+    Args:
+        names: Names out of the kind's table in `BY_KIND`.
+        logits: Shape (n, outputs).
+        targets: As `mlpipe.data.task.Samples.targets`.
+        kind: The kind of the task.
+    """
+    labelled = targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1)
     if not labelled.any():
         return {}
-    return {name: METRICS[name](logits[labelled], targets[labelled]) for name in names}
+    table = BY_KIND[kind]
+    return {name: table[name](logits[labelled], targets[labelled]) for name in names}
 
 
 def direction(name: str) -> str:
@@ -131,15 +148,43 @@ def direction(name: str) -> str:
     return "min" if name.rpartition("/")[2] in LESS_IS_BETTER else "max"
 
 
-def _midranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return np.asarray((ends - (counts - 1) / 2)[inverse])
+def details(logits: Logits, targets: npt.NDArray[Any], classes: Sequence[str], kind: str) -> dict[str, Any]:
+    """The table of classes or labels, and the confusion matrix, as plain data for a record.
+
+    Args:
+        logits: Shape (n, outputs).
+        targets: As for `compute`.
+        classes: The names of the outputs.
+        kind: The kind of the task.
+
+    Returns:
+        `classes`: one row for each with counts and metrics; for classification also `confusion`, counts of
+        (true class, predicted class). Empty when no row has a target.
+    """
+    labelled = targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1)
+    if not labelled.any():
+        return {}
+    logits, targets = logits[labelled], targets[labelled]
+    if kind == "multilabel":
+        return {"classes": label_metrics.table(logits, targets, classes)}
+    if kind == "regression":
+        return {"classes": number_metrics.table(logits, targets, classes)}
+    confusion = confusion_matrix(logits, targets)
+    probabilities = np.exp(log_softmax(logits))
+    true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
+    rows = [
+        {
+            "class": name,
+            "images": int(true[number]),
+            "precision": _ratio(hits[number], predicted[number]),
+            "recall": _ratio(hits[number], true[number]),
+            "f1": _ratio(2 * hits[number], true[number] + predicted[number]),
+            "auroc": area_under_roc(probabilities[:, number], targets == number),
+        }
+        for number, name in enumerate(classes)
+    ]
+    return {"classes": rows, "confusion": confusion.tolist()}
 
 
-def _average_precision(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
-    """Sum of precision times the step in recall, tied scores taken together."""
-    levels, inverse = np.unique(-scores, return_inverse=True)
-    hits = np.bincount(inverse, weights=positive, minlength=len(levels))
-    seen = np.cumsum(np.bincount(inverse, minlength=len(levels)))
-    return float((np.cumsum(hits) / seen * hits).sum() / positive.sum())
+def _ratio(part: int, whole: int) -> float:
+    return float(part / whole) if whole else float("nan")

@@ -20,7 +20,6 @@ from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-HEADLINE = "accuracy"
 _SHORT = {
     "recipe": "recipe",
     "arch": "arch",
@@ -38,8 +37,9 @@ _SHORT = {
 
 
 def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any]]:
-    """One row for each task and recipe, the best out-of-fold accuracy first.
+    """One row for each task and recipe, the best out-of-fold score first.
 
+    The score is `metric`: accuracy, for labels the area under the ROC curve, for numbers the root mean squared error.
     `val` and `fold_test` are the mean over folds with the standard deviation between folds; `out_of_fold` pools each
     image's prediction by the fold that did not train on it; `test` averages the folds' probabilities of each test
     image. Values that cannot be had (no predictions yet) are None.
@@ -48,7 +48,7 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
     for record in records.load_all(project, task):
         groups[record.pivot, record.recipe].append(record)
     rows = [_row(project, records.newest_folds(group)) for group in groups.values()]
-    return sorted(rows, key=lambda row: (row["task"], -(_first(row, "out_of_fold", "val", "test") or 0.0)))
+    return sorted(rows, key=lambda row: (row["task"], _rank(row)))
 
 
 def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
@@ -72,7 +72,8 @@ def as_text(board: Sequence[dict[str, Any]]) -> str:
         rows = [row for row in board if row["task"] == task]
         cells = [[_cell(row, key) for key in _SHORT] for row in rows]
         blocks.append(
-            f"{task}: {HEADLINE} of {len(rows)} recipe{'s' * (len(rows) > 1)}\n" + grid(list(_SHORT.values()), cells)
+            f"{task}: {rows[0]['metric']} of {len(rows)} recipe{'s' * (len(rows) > 1)}\n"
+            + grid(list(_SHORT.values()), cells)
         )
     return "\n\n".join(blocks) if blocks else "no records yet"
 
@@ -83,7 +84,7 @@ def headline(board: Sequence[dict[str, Any]]) -> str:
     if not tested:
         return ""
     newest = max(tested, key=lambda row: row["number"])
-    return f"test {HEADLINE} {_first(newest, 'test', 'fold_test'):.3f}"
+    return f"test {newest['metric']} {_first(newest, 'test', 'fold_test'):.3f}"
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -107,37 +108,48 @@ def pooled(parts: Sequence[Predictions]) -> Predictions | None:
     )
 
 
-def mean_of_folds(parts: Sequence[Predictions]) -> Predictions | None:
-    """The mean of the folds' probabilities for the images that all of them predicted, as log-probabilities."""
+def mean_of_folds(parts: Sequence[Predictions], kind: str = "classification") -> Predictions | None:
+    """The folds' mean probabilities (or numbers) for the images that all of them predicted, as logits."""
     filled = [part for part in parts if len(part)]
     if not filled or len(filled) < len(parts):
         return None
     if any(part.sample_ids != filled[0].sample_ids for part in filled):
         return None
-    probabilities: npt.NDArray[np.float64] = np.mean(
-        [np.exp(metrics.log_softmax(part.logits)) for part in filled], axis=0
-    )
-    logs = np.log(np.maximum(probabilities, 1e-12)).astype(np.float32)
-    return Predictions(filled[0].sample_ids, filled[0].targets, logs)
+    mean = _mean_output([part.logits.astype(np.float64) for part in filled], kind)
+    return Predictions(filled[0].sample_ids, filled[0].targets, mean.astype(np.float32))
+
+
+def _mean_output(outputs: Sequence[npt.NDArray[np.float64]], kind: str) -> npt.NDArray[np.float64]:
+    """The logits of the mean probabilities; of numbers their mean."""
+    if kind == "regression":
+        return np.asarray(np.mean(outputs, axis=0))
+    if kind == "multilabel":
+        mean = np.clip(np.mean([0.5 * (1 + np.tanh(one / 2)) for one in outputs], axis=0), 1e-12, 1 - 1e-12)
+        return np.asarray(np.log(mean / (1 - mean)))
+    mean = np.mean([np.exp(metrics.log_softmax(one)) for one in outputs], axis=0)
+    return np.asarray(np.log(np.maximum(mean, 1e-12)))
 
 
 def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
     newest = max(folds, key=lambda record: record.number)
     held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
-    together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in folds])
-    test = metrics.compute([HEADLINE, "nll"], together.logits, together.targets) if together else {}
+    kind, name = newest.kind, metrics.HEADLINE[newest.kind]
+    together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in folds], kind)
+    wanted = [name, "nll"] if "nll" in metrics.BY_KIND[kind] else [name]
+    test = metrics.compute(wanted, together.logits, together.targets, kind) if together else {}
     out_of_fold = pooled(held_out) if all(len(part) for part in held_out) else None
     return {
+        "metric": name,
         "task": newest.pivot,
         "recipe": newest.recipe,
         "number": newest.number,
         "arch": newest.arch,
         "folds": len(folds),
         "nested": newest.nested,
-        **_spread("val", folds, "val"),
-        "out_of_fold": metrics.accuracy(out_of_fold.logits, out_of_fold.targets) if out_of_fold else None,
-        **_spread("fold_test", folds, "test"),
-        "test": test.get(HEADLINE),
+        **_spread("val", folds, "val", name),
+        "out_of_fold": _score(out_of_fold, name, kind) if out_of_fold else None,
+        **_spread("fold_test", folds, "test", name),
+        "test": test.get(name),
         "test_nll": test.get("nll"),
         "test_images": len(together) if together else None,
         "parameters": newest.parameters,
@@ -148,8 +160,19 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
     }
 
 
-def _spread(name: str, folds: list[ModelRecord], split: str) -> dict[str, float | None]:
-    values = [value for record in folds if (value := record.scores.get(split, {}).get(HEADLINE)) is not None]
+def _rank(row: dict[str, Any]) -> float:
+    value = _first(row, "out_of_fold", "val", "test")
+    if value is None:
+        return float("inf")
+    return value if metrics.direction(row["metric"]) == "min" else -value
+
+
+def _score(of: Predictions, name: str, kind: str) -> float | None:
+    return metrics.compute([name], of.logits, of.targets, kind).get(name)
+
+
+def _spread(name: str, folds: list[ModelRecord], split: str, metric: str) -> dict[str, float | None]:
+    values = [value for record in folds if (value := record.scores.get(split, {}).get(metric)) is not None]
     return {
         name: statistics.fmean(values) if values else None,
         f"{name}_sd": statistics.stdev(values) if len(values) > 1 else None,

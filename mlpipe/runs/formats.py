@@ -8,7 +8,7 @@ from typing import Any
 
 from mlpipe.errors import ProjectError, problem
 
-RECORD = 1
+RECORD = 2
 RUN = 1
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +17,22 @@ import pyarrow.parquet as pq
 from mlpipe import files
 from mlpipe.errors import ProjectError, problem
 
-SCHEMA = pa.schema(
-    [
-        ("task", pa.string()),
-        ("sample_id", pa.string()),
-        ("split", pa.string()),
-        ("fold", pa.int32()),
-        ("target", pa.int64()),
-        ("logits", pa.list_(pa.float32())),
-        ("calibrated", pa.list_(pa.float32())),
-    ]
-)
+_TARGET = {"classification": pa.int64(), "multilabel": pa.list_(pa.float32()), "regression": pa.list_(pa.float32())}
+
+
+def schema(kind: str) -> pa.Schema:
+    """The columns of a file of predictions: a class number as target, or a list with a number for each output."""
+    return pa.schema(
+        [
+            ("task", pa.string()),
+            ("sample_id", pa.string()),
+            ("split", pa.string()),
+            ("fold", pa.int32()),
+            ("target", _TARGET[kind]),
+            ("logits", pa.list_(pa.float32())),
+            ("calibrated", pa.list_(pa.float32())),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,14 @@ class Predictions:
 
     Attributes:
         sample_ids: Names, n of them.
-        targets: Shape (n,); -1 where there is none.
-        logits: Shape (n, classes), float32.
+        targets: Class numbers of shape (n,), -1 where there is none; of labels and numbers to predict shape (n, outputs),
+            NaN where there is none.
+        logits: Shape (n, outputs), float32; for regression the predicted numbers.
         calibrated: Log-probabilities of shape (n, classes), None before `post`.
     """
 
     sample_ids: list[str]
-    targets: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
     logits: npt.NDArray[np.float32]
     calibrated: npt.NDArray[np.float32] | None = None
 
@@ -52,8 +59,9 @@ class Predictions:
 class PredictionsWriter:
     """Adds batches of rows to a Parquet file; at most `row_group` rows are held in memory."""
 
-    def __init__(self, path: Path, row_group: int = 4096) -> None:
-        self._writer = pq.ParquetWriter(path, SCHEMA)
+    def __init__(self, path: Path, kind: str = "classification", row_group: int = 4096) -> None:
+        self._schema = schema(kind)
+        self._writer = pq.ParquetWriter(path, self._schema)
         self._held: list[pa.Table] = []
         self._row_group = row_group
 
@@ -63,22 +71,21 @@ class PredictionsWriter:
         split: str,
         fold: int,
         sample_ids: Sequence[str],
-        targets: npt.NDArray[np.int64],
+        targets: npt.NDArray[Any],
         logits: npt.NDArray[np.float32],
     ) -> None:
-        """Add rows: `targets` of shape (n,), -1 for none, and `logits` of shape (n, classes)."""
-        n, classes = logits.shape
-        offsets = np.arange(0, (n + 1) * classes, classes, dtype=np.int32)
+        """Add rows: `targets` as in `Predictions`, and `logits` of shape (n, outputs)."""
+        n = len(logits)
         columns = [
             pa.array([task] * n, pa.string()),
             pa.array(list(sample_ids), pa.string()),
             pa.array([split] * n, pa.string()),
             pa.array(np.full(n, fold, np.int32)),
-            pa.array(targets, pa.int64(), mask=targets < 0),
-            pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(logits, np.float32).ravel())),
+            pa.array(targets, pa.int64(), mask=targets < 0) if targets.ndim == 1 else _lists(targets),
+            _lists(logits),
             pa.nulls(n, pa.list_(pa.float32())),
         ]
-        self._held.append(pa.Table.from_arrays(columns, schema=SCHEMA))
+        self._held.append(pa.Table.from_arrays(columns, schema=self._schema))
         if sum(table.num_rows for table in self._held) >= self._row_group:
             self.flush()
 
@@ -102,18 +109,21 @@ class PredictionsWriter:
 
 
 @contextmanager
-def writer(path: Path, replacing: Collection[tuple[str, str]] = ()) -> Iterator[PredictionsWriter]:
+def writer(
+    path: Path, replacing: Collection[tuple[str, str]] = (), kind: str = "classification"
+) -> Iterator[PredictionsWriter]:
     """A writer whose file appears under its name only when everything was written.
 
     Args:
         path: The file. Rows that it already has stay.
         replacing: Pairs of (task, split) whose old rows go.
+        kind: The kind of the tasks.
 
     Raises:
         ProjectError: When the file is there and damaged.
     """
     with files.durable(path) as temporary:
-        open_writer = PredictionsWriter(temporary)
+        open_writer = PredictionsWriter(temporary, kind)
         try:
             if path.exists():
                 _copy(open_writer, path, replacing)
@@ -143,8 +153,7 @@ def load(path: Path, task: str, split: str) -> Predictions:
             problem(str(path), f"cannot be read as predictions ({error})", fix="run mml predict")
         ) from error
     table = table.sort_by("sample_id")
-    targets = np.array([-1 if target is None else target for target in table["target"].to_pylist()], np.int64)
-    return Predictions(table["sample_id"].to_pylist(), targets, _matrix(table, "logits"), _calibrated(table))
+    return Predictions(table["sample_id"].to_pylist(), _targets(table), _matrix(table, "logits"), _calibrated(table))
 
 
 def contents(path: Path) -> dict[tuple[str, str], int]:
@@ -162,7 +171,8 @@ def _read(path: Path, task: str, split: str) -> pa.Table:
             table = stored.read_row_group(group)
             pairs = zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
             kept += [table.slice(start, length) for start, length in _runs([pair == (task, split) for pair in pairs])]
-    return pa.concat_tables(kept) if kept else SCHEMA.empty_table()
+        columns = stored.schema_arrow
+    return pa.concat_tables(kept) if kept else columns.empty_table()
 
 
 def _runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
@@ -182,6 +192,19 @@ def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
     flat = values.flatten()
     numbers = np.frombuffer(flat.buffers()[1], np.float32, count=len(flat), offset=4 * flat.offset)
     return numbers.reshape(len(values), -1)
+
+
+def _targets(table: pa.Table) -> npt.NDArray[Any]:
+    if pa.types.is_list(table.schema.field("target").type):
+        return _matrix(table, "target")
+    return np.array([-1 if target is None else target for target in table["target"].to_pylist()], np.int64)
+
+
+def _lists(values: npt.NDArray[Any]) -> pa.Array:
+    """A matrix as a column of lists."""
+    n, width = values.shape
+    offsets = np.arange(0, (n + 1) * width, width, dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values, np.float32).ravel()))
 
 
 def _calibrated(table: pa.Table) -> npt.NDArray[np.float32] | None:

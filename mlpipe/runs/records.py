@@ -37,6 +37,7 @@ class ModelRecord:
         classes: The names of the classes, in the order of the logits.
         parameters: How many numbers the network learns.
         counts: Images in each split.
+        kind: What is predicted.
         scores: For `val` and, once tested, `test` (and tasks of mode.eval_on): the final metrics.
         best_epoch: The epoch whose weights were kept, counted from 0.
         epochs: How many epochs ran.
@@ -46,6 +47,8 @@ class ModelRecord:
         environment: Versions and hardware.
         weights: The hash of the weights file; None when none was kept.
         notes: What a person should know.
+        details: For the same names as `scores`: `classes`, a row for each class, label or number, and `confusion`, counts
+            of (true class, predicted class).
         format: The file's format number.
     """
 
@@ -62,6 +65,7 @@ class ModelRecord:
     classes: list[str]
     parameters: int
     counts: dict[str, int]
+    kind: str
     scores: dict[str, dict[str, float | None]]
     best_epoch: int
     epochs: int
@@ -71,6 +75,7 @@ class ModelRecord:
     environment: dict[str, Any]
     weights: str | None
     notes: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
     format: int = formats.RECORD
 
 
@@ -89,10 +94,15 @@ def save(project: Project, record: ModelRecord) -> ModelRecord:
     return record
 
 
-def with_scores(project: Project, record: ModelRecord, scores: Mapping[str, Mapping[str, float | None]]) -> ModelRecord:
-    """Add scores to a stored record."""
+def with_scores(
+    project: Project,
+    record: ModelRecord,
+    scores: Mapping[str, Mapping[str, float | None]],
+    details: Mapping[str, Any],
+) -> ModelRecord:
+    """Add scores, and tables of classes, to a stored record."""
     merged = {**record.scores, **{name: dict(values) for name, values in scores.items()}}
-    return save(project, dataclasses.replace(record, scores=merged))
+    return save(project, dataclasses.replace(record, scores=merged, details={**record.details, **details}))
 
 
 def load(folder: Path) -> ModelRecord:

@@ -10,7 +10,7 @@ import timm as timm_library
 import torch
 
 from mlpipe.arch import classifier, weights
-from mlpipe.arch.classifier import Classifier
+from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.errors import DataError, MlpipeError
 
 SMALL = "mobilenetv3_small_050"
@@ -18,7 +18,11 @@ LITE0 = "tf_efficientnet_lite0"
 
 
 def build(channels: int = 3, size: int = 32, *, normalization: str = "model", **given: Any) -> Classifier:
-    return classifier.timm({"label": 4}, channels, size, normalization, **{"name": SMALL, "pretrained": False, **given})
+    return classifier.timm(
+        {"label": Head(4)},
+        Pixels(channels, size, 255.0, normalization),
+        **{"name": SMALL, "pretrained": False, **given},
+    )
 
 
 def pixels(channels: int = 3, size: int = 32, n: int = 2) -> torch.Tensor:
@@ -36,7 +40,7 @@ def test_grey_and_colour_give_logits(channels: int) -> None:
 
 
 def test_every_target_has_a_head() -> None:
-    network = classifier.timm({"kind": 5, "age": 1}, 3, 32, "model", name=SMALL, pretrained=False).eval()
+    network = classifier.timm({"kind": Head(5), "age": Head(1)}, Pixels(3, 32), name=SMALL, pretrained=False).eval()
     assert {name: out.shape for name, out in network(pixels()).items()} == {"kind": (2, 5), "age": (2, 1)}
 
 

@@ -29,7 +29,13 @@ def problems(*overrides: str, mode: str = "train") -> list[str]:
     ("group", "option"), [(group, option) for group in catalog.groups() for option in catalog.options(group)]
 )
 def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, option: str) -> None:
-    needed = {"folder": ["task.root=/tmp"], "created": ["task.name=x"]}.get(option, [])
+    needed = {
+        "folder": ["task.root=/tmp"],
+        "created": ["task.name=x"],
+        "csv": ["task.file=/tmp/x.csv"],
+        "arrays": ["task.file=/tmp/x.npz"],
+        "import": ["task._target_=mlpipe.data.sources.digits"],
+    }.get(option if group == "task" else "", [])
     if group == "mode":
         composed(mode=option)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlpipe.data import task
-from mlpipe.data.task import Part, Samples, Task
+from mlpipe.data.task import Part, Row, Samples, Task
 
 
 def make_samples(
@@ -28,5 +28,5 @@ def make_task(samples: Samples, name: str = "made") -> Task:
 
 
 def small_task(n: int = 12) -> Task:
-    rows = [(f"{index:03d}.png", "train", index % 3, f"digest{index}") for index in range(n)]
-    return task.make("small", ["a", "b", "c"], rows, channels=1, source={"type": "none"})  # type: ignore[arg-type]
+    rows = [Row(f"{index:03d}.png", "train", index % 3, f"digest{index}") for index in range(n)]
+    return task.make("small", ["a", "b", "c"], rows, channels=1, source={"type": "none"})

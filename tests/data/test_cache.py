@@ -18,7 +18,7 @@ from PIL import Image
 from mlpipe import files
 from mlpipe.data import cache, preprocessing, sources, task
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.task import Task
+from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError
 
 TOP = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_unreadable_images_are_listed_and_zero(picture_folder: Path, tmp_path: P
     assert [made.samples.ids[row] for row in mask.nonzero()[0]] == ["dark/000.jpg", "light/003.png"]
     assert not pack.images[mask].any()
     assert (pack.images[~mask].reshape(34, -1).max(axis=1) > 0).all()
-    assert cache.load(tmp_path / "pack").unreadable == pack.unreadable
+    assert cache.load(tmp_path / "pack", SMALL).unreadable == pack.unreadable
 
 
 def test_a_file_that_vanished_is_unreadable(pictures: Task, picture_folder: Path, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_an_index_without_images_is_never_there(
     cache.build(pictures, SMALL, tmp_path / "pack", workers=1)
     assert written == ["images.npy", "index.json"]
     index = files.read_json(tmp_path / "pack" / "index.json")
-    assert index["shape"] == [36, 8, 8, 3] and index["preprocessing"] == SMALL.key()
+    assert index["images"] == 36 and index["preprocessing"] == SMALL.key()
 
 
 def test_two_that_build_at_once_decode_once(pictures: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,5 +240,5 @@ def test_two_processes_at_once_agree(pictures: Task, picture_folder: Path, tmp_p
 
 
 def test_preprocessing_alone_names_the_folder_safely() -> None:
-    made = task.make("t", ["a", "b"], [("x", "train", 0, "1")], channels=1, source={})
+    made = task.make("t", ["a", "b"], [Row("x", "train", 0, "1")], channels=1, source={})
     assert cache.pack_id(made, Preprocessing("../we ird", 1, 4, "squash")).startswith("we_ird-")

@@ -183,7 +183,7 @@ def test_damaged_bytes_give_pixels_or_a_reason(kind: str, colour: np.ndarray, mo
 def test_what_pillow_raises_by_accident_is_a_reason_too(monkeypatch: pytest.MonkeyPatch) -> None:
     content = encoded(Image.new("L", (2, 2)))
     for error in (KeyError("x"), TypeError("x"), Image.DecompressionBombError("x")):
-        monkeypatch.setattr(images.ImageOps, "exif_transpose", lambda image, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(images, "_eight_bit", lambda image, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(UnreadableImageError, match="x"):
             images.decode(content, 1)
 

@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpipe.data import sampling
-from mlpipe.data.sampling import EpochBatches, OrderedBatches
+from mlpipe.data.sampling import EpochBatches, OrderedBatches, Sampling
+from mlpipe.errors import DataError
 
 ROWS = np.arange(100, 150)
+TARGETS = np.array([0] * 40 + [1] * 8 + [2] * 2)
 
 
 def order(seed: int = 0, fold: int = 0, epoch: int = 0) -> list[int]:
-    batches = EpochBatches(ROWS, 8, seed, fold)
+    batches = EpochBatches(ROWS, TARGETS, Sampling(8, 8), seed, fold)
     batches.set_epoch(epoch)
     found = list(batches)
     assert {number for number, _ in found} == {epoch}
@@ -31,11 +33,11 @@ def test_another_epoch_fold_or_seed_is_another_order_and_the_same_is_the_same() 
 
 
 def test_an_order_needs_no_epochs_before_it() -> None:
-    batches = EpochBatches(ROWS, 8, 3, 1)
+    batches = EpochBatches(ROWS, TARGETS, Sampling(8, 8), 3, 1)
     for epoch in range(4):
         batches.set_epoch(epoch)
         last = [rows.tolist() for _, rows in batches]
-    fresh = EpochBatches(ROWS, 8, 3, 1)
+    fresh = EpochBatches(ROWS, TARGETS, Sampling(8, 8), 3, 1)
     fresh.set_epoch(3)
     assert [rows.tolist() for _, rows in fresh] == last
 
@@ -44,7 +46,7 @@ def test_an_order_needs_no_epochs_before_it() -> None:
 @given(st.integers(1, 70), st.integers(1, 20))
 def test_every_row_once_and_never_a_last_batch_of_one(n: int, batch_size: int) -> None:
     rows = np.arange(n) * 3
-    batches = EpochBatches(rows, batch_size, 0, 0)
+    batches = EpochBatches(rows, rows, Sampling(batch_size, 8), 0, 0)
     found = [request[1] for request in batches]
     assert sorted(np.concatenate(found).tolist()) == rows.tolist()
     assert len(found) == len(batches) == sampling.batches_in_epoch(n, batch_size)
@@ -59,7 +61,7 @@ def test_every_row_once_and_never_a_last_batch_of_one(n: int, batch_size: int) -
     ("n", "batch_size", "wanted"), [(33, 32, [33]), (65, 32, [32, 33]), (1, 32, [1]), (3, 1, [1, 1, 1]), (5, 2, [2, 3])]
 )
 def test_the_lone_last_image_joins_the_batch_before(n: int, batch_size: int, wanted: list[int]) -> None:
-    assert [len(rows) for _, rows in EpochBatches(np.arange(n), batch_size, 0, 0)] == wanted
+    assert [len(rows) for _, rows in EpochBatches(np.arange(n), np.zeros(n), Sampling(batch_size, 8), 0, 0)] == wanted
 
 
 def test_the_order_is_a_fair_shuffle() -> None:
@@ -87,3 +89,42 @@ def test_seeds_of_samples_depend_on_their_names_and_every_other_number() -> None
 def test_full() -> None:
     made = sampling.full(batch_size=7, eval_batch_size=9)
     assert (made.batch_size, made.eval_batch_size) == (7, 9)
+
+
+def drawn(made: Sampling, epoch: int, seed: int = 0) -> np.ndarray:
+    batches = EpochBatches(ROWS, TARGETS, made, seed, 0)
+    batches.set_epoch(epoch)
+    return np.concatenate([rows for _, rows in batches])
+
+
+@pytest.mark.parametrize("count", [None, 7, 50, 200])
+def test_balanced_epochs_have_every_class_equally_often(count: int | None) -> None:
+    made = sampling.balanced(batch_size=8, sample_count=count)
+    seen = np.zeros(150, int)
+    for epoch in range(30):
+        rows = drawn(made, epoch)
+        assert len(rows) == (count or 50)
+        per_class = np.bincount(TARGETS[rows - 100], minlength=3)
+        assert per_class.max() - per_class.min() <= 1
+        np.add.at(seen, rows, 1)
+    for name in range(3):
+        appearances = seen[ROWS[name == TARGETS]]
+        assert appearances.max() - appearances.min() <= 1
+
+
+def test_balanced_is_for_classes_only() -> None:
+    made = sampling.balanced(batch_size=8)
+    with pytest.raises(DataError, match="sampling=balanced: is for classification tasks"):
+        EpochBatches(ROWS, np.zeros((50, 2)), made, 0, 0)
+
+
+@pytest.mark.parametrize("count", [1, 7, 50, 120])
+def test_subset_epochs_are_exact_and_take_turns(count: int) -> None:
+    made = sampling.subset(sample_count=count, batch_size=8)
+    seen = np.zeros(50, int)
+    for epoch in range(50):
+        rows = drawn(made, epoch)
+        assert len(rows) == count == EpochBatches(ROWS, TARGETS, made, 0, 0).images
+        np.add.at(seen, rows - 100, 1)
+    assert seen.min() == seen.max() == count
+    assert drawn(made, 3, seed=1).tolist() != drawn(made, 3).tolist() or count == 1

@@ -11,6 +11,7 @@ import pytest
 
 from mlpipe import files
 from mlpipe.data import task
+from mlpipe.data.task import Row
 from mlpipe.errors import DataError
 from tests.data.samples import small_task
 
@@ -87,7 +88,7 @@ def test_a_missing_entry_is_one_sentence(saved: Path, key: str) -> None:
         task.load(saved)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({"format": 1})])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", json.dumps({"format": task.FORMAT})])
 def test_a_damaged_file_is_one_sentence(saved: Path, content: str) -> None:
     saved.write_text(content)
     with pytest.raises(DataError, match="cannot be read as a task"):
@@ -96,7 +97,7 @@ def test_a_damaged_file_is_one_sentence(saved: Path, content: str) -> None:
 
 def test_another_format_is_refused(saved: Path) -> None:
     files.write_json(saved, {**files.read_json(saved), "format": 99})
-    with pytest.raises(DataError, match="has another format, got 99; this version reads 1"):
+    with pytest.raises(DataError, match="has another format, got 99; this version reads 2"):
         task.load(saved)
 
 
@@ -106,22 +107,27 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_samples_are_ordered_by_id_and_unique() -> None:
-    made = task.make("t", ["a", "b"], [("z", "train", 0, "1"), ("y", "val", 1, "2")], channels=1, source={})
+    made = task.make("t", ["a", "b"], [Row("z", "train", 0, "1"), Row("y", "val", 1, "2")], channels=1, source={})
     assert made.samples.ids == ("y", "z") and made.samples.targets.tolist() == [1, 0]
     with pytest.raises(DataError, match="not unique: z"):
-        task.make("t", ["a", "b"], [("z", "train", 0, "1"), ("z", "val", 1, "2")], channels=1, source={})
+        task.make("t", ["a", "b"], [Row("z", "train", 0, "1"), Row("z", "val", 1, "2")], channels=1, source={})
 
 
 def test_the_hash_depends_on_everything_given_but_not_on_the_name() -> None:
-    rows = [("a", "train", 0, "1"), ("b", "train", 1, "2")]
+    rows = [Row("a", "train", 0, "1"), Row("b", "train", 1, "2")]
     base = task.make("t", ["x", "y"], rows, channels=1, source={}).source_hash
     assert task.make("other", ["x", "y"], rows[::-1], channels=1, source={}).source_hash == base
     assert task.make("t", ["x", "z"], rows, channels=1, source={}).source_hash != base
-    assert task.make("t", ["x", "y"], [rows[0], ("b", "train", 1, "3")], channels=1, source={}).source_hash != base
+    assert task.make("t", ["x", "y"], [rows[0], Row("b", "train", 1, "3")], channels=1, source={}).source_hash != base
 
 
 def test_counts() -> None:
-    rows = [("a", "train", 0, "1"), ("b", "train", 2, "2"), ("c", "test", 2, "3"), ("d", "unlabelled", -1, "4")]
+    rows = [
+        Row("a", "train", 0, "1"),
+        Row("b", "train", 2, "2"),
+        Row("c", "test", 2, "3"),
+        Row("d", "unlabelled", -1, "4"),
+    ]
     made = task.make("t", ["x", "y", "z"], rows, channels=1, source={})
     assert made.class_counts().tolist() == [1, 0, 2]
     assert made.class_counts(made.samples.in_part("train").nonzero()[0]).tolist() == [1, 0, 1]

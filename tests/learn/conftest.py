@@ -39,6 +39,8 @@ def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, stor
         store_parameters=True,
         val_used_for=[],
         num_workers=num_workers,
+        logging=config.logging,
+        logs=folder / "logs",
     )
 
 

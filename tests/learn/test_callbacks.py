@@ -117,7 +117,7 @@ def test_the_guard_names_what_broke(loss: float) -> None:
     text = str(finite.value)
     assert f"digits fold 3: the loss is {loss} in epoch 2, batch 4 (learning rate 0.125)" in text
     assert "the parameters are finite, so the logits or the loss overflowed" in text
-    assert "lower optimizer.lr" in text and "trainer.gradient_clip_val=1" in text
+    assert "lower optimizer.lr" in text and "optimizer.clip_norm=1" in text
     broken = nn.Linear(2, 2)
     with torch.no_grad():
         broken.bias[0] = math.nan

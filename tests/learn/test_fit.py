@@ -11,7 +11,7 @@ import torch
 from pytest import MonkeyPatch
 
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import callbacks, fit
+from mlpipe.learn import callbacks, fit, setup
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.post import metrics
 from tests.learn.conftest import job
@@ -37,7 +37,7 @@ def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypa
     whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)
     expected = fit.fit(whole, Watch())
     asked = 0
-    per_epoch = len(fit.fold_data(cut.recipe, cut.task, cut.view, cut.pack, 0).train_dataloader()) + 1
+    per_epoch = len(setup.fold_data(cut.recipe, cut.task, cut.view, cut.pack, 0).train_dataloader()) + 1
 
     def after_some_batches() -> bool:
         nonlocal asked
@@ -63,7 +63,7 @@ def test_workers_do_not_change_the_weights_and_seeds_do(tmp_path: Path) -> None:
 def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
     one = job(tmp_path, "trainer.max_epochs=1", "sampling.eval_batch_size=7", "loss=ce", "loss.class_weights=balanced")
     record = fit.fit(one, Watch())
-    network = fit.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
+    network = setup.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
     from mlpipe.arch import weights
 
     weights.load(network, weights.read(one.project.model_dir("digits", "record") / "weights.safetensors"))
@@ -71,7 +71,7 @@ def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
     targets = torch.from_numpy(one.task.samples.targets[one.view.val])
     with torch.no_grad():
         logits = network(images)["target"]
-    loss = one.recipe.loss.build(torch.from_numpy(one.task.class_counts(one.view.train)))(logits, targets)
+    loss = setup.build_loss(one.recipe, one.task, one.view.train)(logits, targets)
     assert record.scores["val"]["loss"] == pytest.approx(loss.item(), abs=1e-5)
     accuracy = metrics.accuracy(logits.numpy(), targets.numpy())
     assert record.scores["val"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
@@ -97,7 +97,7 @@ def test_the_last_epoch_when_asked(tmp_path: Path) -> None:
 
 def test_a_frozen_backbone_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
     one = job(tmp_path, "arch.freeze=true", "trainer.max_epochs=1")
-    before = fit.build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    before = setup.build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
     fit.fit(one, Watch())
     from mlpipe.arch import weights
 
@@ -134,7 +134,7 @@ def stop_after(calls: int) -> Watch:
 
 def calls_in_epoch(one: FoldJob) -> int:
     """How many batches of training and validation an epoch has."""
-    data = fit.fold_data(one.recipe, one.task, one.view, one.pack, 0)
+    data = setup.fold_data(one.recipe, one.task, one.view, one.pack, 0)
     return len(data.train_dataloader()) + len(data.val_dataloader())
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    ExponentialLR,
+    LinearLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
+)
 
 from mlpipe.errors import ConfigError
 from mlpipe.learn import lr_schedulers
@@ -96,3 +105,96 @@ def test_plateau_leaves_the_rate_alone_while_it_gets_better(direction: Any, valu
     for _ in range(3):
         schedule.step(values[-1])
     assert schedule.optimizer.param_groups[0]["lr"] == 0.03
+
+
+@pytest.mark.parametrize(
+    ("own", "torchs", "ticks"),
+    [
+        (
+            lambda: lr_schedulers.multistep(fresh(), CLOCK, milestones=[2, 5], gamma=0.3),
+            lambda o: MultiStepLR(o, milestones=[2, 5], gamma=0.3),
+            8,
+        ),
+        (lambda: lr_schedulers.exponential(fresh(), CLOCK, gamma=0.8), lambda o: ExponentialLR(o, gamma=0.8), 8),
+        (
+            lambda: lr_schedulers.cosine_restart(fresh(), CLOCK, interval="epoch", period_epochs=2, period_factor=2.0),
+            lambda o: CosineAnnealingWarmRestarts(o, T_0=2, T_mult=2),
+            16,
+        ),
+        (
+            lambda: lr_schedulers.cosine_restart(fresh(), CLOCK, period_epochs=2, min_ratio=0.1),
+            lambda o: CosineAnnealingWarmRestarts(o, T_0=10, eta_min=0.01),
+            40,
+        ),
+        (
+            lambda: lr_schedulers.warmup(fresh(), CLOCK, interval="epoch", warmup_epochs=4.0, start_ratio=0.2),
+            lambda o: LinearLR(o, start_factor=0.2, total_iters=4),
+            8,
+        ),
+        (
+            lambda: lr_schedulers.cyclic(fresh(), CLOCK, min_ratio=0.1, up_epochs=1.0, down_epochs=2.0),
+            lambda o: CyclicLR(o, 0.01, 0.1, step_size_up=5, step_size_down=10, cycle_momentum=False),
+            40,
+        ),
+        (
+            lambda: lr_schedulers.cyclic(fresh(), CLOCK, min_ratio=0.1, up_epochs=1.0, policy="triangular2"),
+            lambda o: CyclicLR(o, 0.01, 0.1, step_size_up=5, mode="triangular2", cycle_momentum=False),
+            40,
+        ),
+        (
+            lambda: lr_schedulers.cyclic(fresh(), CLOCK, up_epochs=1.0, policy="exp_range", gamma=0.97),
+            lambda o: CyclicLR(o, 0.01, 0.1, step_size_up=5, mode="exp_range", gamma=0.97, cycle_momentum=False),
+            40,
+        ),
+        (
+            lambda: lr_schedulers.polynomial(fresh(), CLOCK, interval="epoch", power=2.0),
+            lambda o: PolynomialLR(o, total_iters=8, power=2.0),
+            8,
+        ),
+    ],
+)
+def test_torchs_own_schedules(own: Any, torchs: Any, ticks: int) -> None:
+    assert rates(own(), ticks) == pytest.approx(rates(torchs(fresh()), ticks), abs=1e-12)
+
+
+STEPS = range(40)
+
+
+def test_keras_exponential_and_inverse_time_decay() -> None:
+    for staircase in (False, True):
+        own = rates(
+            lr_schedulers.exponential(
+                fresh(), CLOCK, interval="step", gamma=0.5, decay_epochs=1.4, staircase=staircase
+            ),
+            40,
+        )
+        power = [step // 7 if staircase else step / 7 for step in STEPS]
+        assert own == pytest.approx([0.1 * 0.5**value for value in power])
+        own = rates(
+            lr_schedulers.inverse_time(fresh(), CLOCK, decay_rate=0.7, decay_epochs=1.4, staircase=staircase), 40
+        )
+        assert own == pytest.approx([0.1 / (1 + 0.7 * value) for value in power])
+
+
+def test_keras_polynomial_decay() -> None:
+    own = rates(lr_schedulers.polynomial(fresh(), CLOCK, power=0.5, end_ratio=0.2, decay_epochs=2), 40)
+    assert own == pytest.approx([(0.1 - 0.02) * (1 - min(step, 10) / 10) ** 0.5 + 0.02 for step in STEPS])
+    own = rates(lr_schedulers.polynomial(fresh(), CLOCK, power=0.5, end_ratio=0.2, decay_epochs=2, cycle=True), 40)
+    length = [10 * max(1, -(-step // 10)) for step in STEPS]
+    assert own == pytest.approx(
+        [0.08 * (1 - step / whole) ** 0.5 + 0.02 for step, whole in zip(STEPS, length, strict=True)]
+    )
+
+
+def test_keras_piecewise_constant_decay() -> None:
+    own = rates(lr_schedulers.piecewise(fresh(), CLOCK, boundaries=[0.6, 4.0], ratios=[1.0, 0.5, 0.1]), 40)
+    # Keras keeps the first value up to the boundary itself.
+    assert own == pytest.approx([0.1 if step <= 3 else 0.05 if step <= 20 else 0.01 for step in STEPS])
+    for boundaries, ratios in (([1.0], [1.0]), ([2.0, 1.0], [1.0, 0.5, 0.1])):
+        with pytest.raises(ConfigError, match=r"lr_scheduler\.ratios: do not fit the boundaries"):
+            lr_schedulers.piecewise(fresh(), CLOCK, boundaries=boundaries, ratios=ratios)
+
+
+def test_a_restart_begins_after_the_warm_up() -> None:
+    own = rates(lr_schedulers.cosine_restart(fresh(), CLOCK, period_epochs=2, warmup_epochs=1.0), 40)
+    assert [own[step] for step in (5, 15, 25)] == pytest.approx([0.1] * 3) and min(own[14], own[24]) < 0.01

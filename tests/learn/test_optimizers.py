@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.optim import Lamb, Lars, Lion
 from torch import nn
 
 from mlpipe.learn import optimizers
@@ -51,6 +52,14 @@ def test_a_group_without_parameters_is_left_out() -> None:
         ("sgd", {"momentum": 0.0}, torch.optim.SGD, {"nesterov": False}),
         ("adam", {"betas": (0.8, 0.9), "weight_decay": 0.1}, torch.optim.Adam, {}),
         ("adamw", {"weight_decay": 0.1, "eps": 1e-6}, torch.optim.AdamW, {}),
+        ("adagrad", {"lr_decay": 0.1, "weight_decay": 0.1}, torch.optim.Adagrad, {}),
+        ("adamax", {"betas": (0.8, 0.9)}, torch.optim.Adamax, {}),
+        ("nadam", {"momentum_decay": 0.01}, torch.optim.NAdam, {}),
+        ("adadelta", {"rho": 0.8}, torch.optim.Adadelta, {}),
+        ("rmsprop", {"alpha": 0.9, "momentum": 0.5, "centered": True}, torch.optim.RMSprop, {}),
+        ("lars", {"weight_decay": 0.1, "trust_coeff": 0.01}, Lars, {"momentum": 0.9, "always_adapt": True}),
+        ("lamb", {"max_grad_norm": None, "always_adapt": True}, Lamb, {}),
+        ("lion", {"weight_decay": 0.1}, Lion, {}),
     ],
 )
 def test_steps_are_torchs(name: str, options: dict[str, Any], reference: Any, torchs: dict[str, Any]) -> None:

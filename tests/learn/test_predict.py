@@ -12,7 +12,7 @@ import torch
 
 from mlpipe.arch import weights
 from mlpipe.errors import Interrupted, ProjectError
-from mlpipe.learn import fit, predict
+from mlpipe.learn import fit, predict, setup
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.predict import Wanted
 from mlpipe.runs import predictions
@@ -31,7 +31,7 @@ def wanted(one: FoldJob, split: str, rows: np.ndarray, name: str = "digits") -> 
 
 def forward(one: FoldJob, rows: np.ndarray) -> np.ndarray:
     """The logits of a network built and run by hand, one image at a time."""
-    network = fit.build_network(one.recipe, one.task, one.pack, seed=123, pretrained=False).eval()
+    network = setup.build_network(one.recipe, one.task, one.pack, seed=123, pretrained=False).eval()
     weights.load(network, weights.read(weights_of(one)))
     images = torch.from_numpy(np.ascontiguousarray(one.pack.images[rows].transpose(0, 3, 1, 2)))
     with torch.no_grad():

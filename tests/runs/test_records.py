@@ -24,7 +24,7 @@ def made(name: str, **given: Any) -> ModelRecord:
     values: dict[str, Any] = {
         "id": name, "number": 0, "run": "r", "created": "now", "task": "t", "pivot": "t", "fold": 0, "nested": False,
         "recipe": "abc", "arch": "net", "classes": ["a", "b"], "parameters": 5, "counts": {"train": 3},
-        "scores": {"val": {"accuracy": 0.5}}, "best_epoch": 1, "epochs": 2, "monitor": "val/loss (min)",
+        "kind": "classification", "scores": {"val": {"accuracy": 0.5}}, "best_epoch": 1, "epochs": 2, "monitor": "val/loss (min)",
         "val_used_for": [], "timings": {"seconds": 1.0}, "environment": {}, "weights": None,
     }  # fmt: skip
     return ModelRecord(**{**values, **given})
@@ -48,7 +48,7 @@ def test_numbers_are_unique_side_by_side(tmp_path: Path) -> None:
 def test_scores_are_added_to_the_record(tmp_path: Path) -> None:
     project = Project(tmp_path / "p")
     saved = records.save(project, made("one"))
-    updated = records.with_scores(project, saved, {"test": {"accuracy": 0.25, "auroc": float("nan")}})
+    updated = records.with_scores(project, saved, {"test": {"accuracy": 0.25, "auroc": float("nan")}}, {})
     (loaded,) = records.load_all(project)
     assert loaded.scores == {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25, "auroc": None}}
     assert updated.number == loaded.number == 1
@@ -81,7 +81,7 @@ def test_a_moved_project_is_the_same(tmp_path: Path) -> None:
     saved = records.save(project, made("one"))
     (tmp_path / "p").rename(tmp_path / "q")
     assert records.load_all(Project(tmp_path / "q")) == [saved]
-    assert dataclasses.asdict(saved)["format"] == 1
+    assert dataclasses.asdict(saved)["format"] == 2
 
 
 SAVES = """
@@ -127,7 +127,7 @@ def test_an_interrupted_save_leaves_the_old_record(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(KeyboardInterrupt):
-        records.with_scores(project, saved, {"test": {"accuracy": 1.0}})
+        records.with_scores(project, saved, {"test": {"accuracy": 1.0}}, {})
     with pytest.raises(KeyboardInterrupt):
         records.save(project, made("two"))
     monkeypatch.undo()

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from mlpipe.data import sources, task
+from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.sources import folders
 from mlpipe.errors import DataError
 from tests.conftest import make_pictures
 
@@ -135,16 +137,16 @@ def test_the_embedded_sets_are_balanced_and_read_as_they_are() -> None:
     assert fashion.class_counts(fashion.samples.in_part("train").nonzero()[0]).tolist() == [100] * 10
     assert (fashion.channels, digits.channels) == (1, 1)
     row = fashion.samples.ids.index("test/00007")
-    stored = np.load(Path(sources.__file__).parent / "embedded" / "fashion_mini.npz")
+    stored = np.load(Path(sources.__file__).parents[1] / "embedded" / "fashion_mini.npz")
     assert (sources.reader(fashion, 1)(row)[:, :, 0] == stored["x_test"][7]).all()
     assert fashion.samples.targets[row] == stored["y_test"][7]
     read = sources.reader(digits, 1)
     assert max(int(read(row).max()) for row in range(20)) == 255
 
 
-@pytest.mark.parametrize("alias", sorted(sources.PART_FOLDERS))
+@pytest.mark.parametrize("alias", sorted(folders.PART_FOLDERS))
 def test_every_name_of_a_part(tmp_path: Path, alias: str) -> None:
-    part = sources.PART_FOLDERS[alias]
+    part = folders.PART_FOLDERS[alias]
     if part != "train":
         make_pictures(tmp_path / "parted" / "train", {"a": 2, "b": 2}, seed=1)
     make_pictures(tmp_path / "parted" / alias.upper(), {"a": 3, "b": 2}, seed=2)
@@ -204,7 +206,7 @@ def test_unreadable_files_are_left_to_decoding(picture_folder: Path) -> None:
     (picture_folder / "dark" / "bad.png").write_bytes(b"no image")
     made = sources.folder(root=str(picture_folder))
     row = made.samples.ids.index("dark/bad.png")
-    with pytest.raises(sources.UnreadableImageError, match="not an image in a known format"):
+    with pytest.raises(UnreadableImageError, match="not an image in a known format"):
         sources.reader(made, 3)(row)
 
 

@@ -1,0 +1,204 @@
+"""Unpack zip and tar archives without trusting them: no member leaves the folder, links nothing, hides nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol
+
+from mlpipe import files
+from mlpipe.errors import DataError, problem
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_CHUNK = 1 << 20
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive.
+
+    Attributes:
+        name: Its name as written.
+        size: Its size in bytes, as the archive says.
+        is_folder: Whether it is a folder.
+        refusal: Why it cannot be unpacked; empty when it can.
+        handle: What the archive's own library calls it.
+    """
+
+    name: str
+    size: int
+    is_folder: bool
+    refusal: str
+    handle: Any
+
+
+class _Opened(Protocol):
+    def members(self) -> list[Member]: ...
+
+    def open(self, member: Member) -> IO[bytes]: ...
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file's name is that of an archive that `unpack` reads."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def stem(path: Path) -> str:
+    """An archive's name without the endings."""
+    ending = next(end for end in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(end))
+    return path.name[: -len(ending)]
+
+
+def unpacked(path: Path, below: Path) -> Path:
+    """The folder with an archive's content, made below a folder the first time.
+
+    Its name holds the hash of the archive, so that another content never takes its place.
+
+    Raises:
+        DataError: As `unpack`.
+    """
+    folder = below / f"{files.safe_name(stem(path))}-{files.digest_file(path)[:12]}"
+    if not folder.is_dir():
+        temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+        try:
+            unpack(path, temporary)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                # Another process was first: its content is the same.
+                if not folder.is_dir():
+                    raise
+            files.sync_folder(below)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def unpack(path: Path, to: Path) -> None:
+    """Unpack a zip or tar archive into a new folder; nothing is written when any member is unsafe.
+
+    Refused are absolute names, names with `..` or backslashes, links, devices, encrypted members, two members of one
+    name (upper and lower case taken as the same), and more bytes than the disk has free. Only plain files and folders
+    are made, with the process's own permissions.
+
+    Raises:
+        DataError: With a sentence for every unsafe member, or when the archive is damaged.
+    """
+    try:
+        with _opened(path) as archive:
+            members = archive.members()
+            if wrong := _problems(path, members, files.nearest_existing(to)):
+                raise DataError(wrong)
+            to.mkdir(parents=True)
+            for member in members:
+                _write(archive, member, to / member.name.rstrip("/"), path)
+    except _DAMAGED as error:
+        fix = "download or pack it again"
+        raise DataError(problem(str(path), f"cannot be unpacked ({error})", fix=fix)) from error
+
+
+def _write(archive: _Opened, member: Member, target: Path, path: Path) -> None:
+    if member.is_folder:
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with archive.open(member) as source, target.open("xb") as sink:
+        while piece := source.read(_CHUNK):
+            written += len(piece)
+            if written > member.size:
+                wrong = f"{member.name} is larger than the archive says"
+                raise DataError(problem(str(path), wrong, fix="do not trust this archive"))
+            sink.write(piece)
+
+
+def _problems(path: Path, members: list[Member], disk: Path) -> list[str]:
+    found = [problem(f"{path.name}: {member.name}", member.refusal) for member in members if member.refusal]
+    seen: dict[str, str] = {}
+    for member in members:
+        if not member.is_folder:
+            other = seen.setdefault(member.name.casefold(), member.name)
+            if other is not member.name:
+                found.append(problem(f"{path.name}: {member.name}", f"comes twice (also as {other})"))
+    needed, free = sum(member.size for member in members), shutil.disk_usage(disk).free
+    if needed > free:
+        found.append(problem(str(path), f"unpacks to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"))
+    if len(found) > 10:
+        found = [*found[:10], problem(str(path), f"{len(found) - 10} further members are unsafe")]
+    if found:
+        found.append(problem(str(path), "was not unpacked", fix="unpack it yourself, and name the folder"))
+    return found
+
+
+def _unsafe_name(name: str) -> str:
+    parts = PurePosixPath(name).parts
+    if not name.strip("/") or "\0" in name:
+        return "has no usable name"
+    if name.startswith("/") or "\\" in name or (len(name) > 1 and name[1] == ":"):
+        return "has an absolute path or a backslash in its name"
+    return "has a path out of the folder" if ".." in parts else ""
+
+
+class _Zip:
+    def __init__(self, opened: zipfile.ZipFile) -> None:
+        self._opened = opened
+
+    def members(self) -> list[Member]:
+        return [
+            Member(info.filename, info.file_size, info.is_dir(), self._refusal(info), info)
+            for info in self._opened.infolist()
+        ]
+
+    def open(self, member: Member) -> IO[bytes]:
+        return self._opened.open(member.handle)
+
+    @staticmethod
+    def _refusal(info: zipfile.ZipInfo) -> str:
+        # The upper 16 bits hold the Unix mode; 0o12 is a symbolic link, 0o10 a file, 0o04 a folder, 0 not stated.
+        if (info.external_attr >> 28) not in (0o00, 0o04, 0o10):
+            return "is a link or a device"
+        if info.flag_bits & 0x1:
+            return "is encrypted; unpack it yourself and name the folder"
+        return _unsafe_name(info.orig_filename)
+
+
+class _Tar:
+    def __init__(self, opened: tarfile.TarFile) -> None:
+        self._opened = opened
+
+    def members(self) -> list[Member]:
+        return [
+            Member(info.name, info.size if info.isreg() else 0, info.isdir(), self._refusal(info), info)
+            for info in self._opened.getmembers()
+            if info.name.strip("./")
+        ]
+
+    def open(self, member: Member) -> IO[bytes]:
+        stream = self._opened.extractfile(member.handle)
+        assert stream is not None
+        return stream
+
+    @staticmethod
+    def _refusal(info: tarfile.TarInfo) -> str:
+        if not (info.isreg() or info.isdir()):
+            return "is a link or a device"
+        return _unsafe_name(info.name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Opened]:
+    if path.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(path) as zipped:
+            yield _Zip(zipped)
+    else:
+        with tarfile.open(path, "r:*") as tarred:
+            yield _Tar(tarred)

@@ -1,0 +1,125 @@
+"""Describe a task in Python, for those whose data no source reads: add samples, choose folds, return the task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from mlpipe.data import task
+from mlpipe.data.sources import looking
+from mlpipe.data.sources.folders import dtype_of, finished
+from mlpipe.data.task import NO_TARGET, Kind, Part, Row, Task
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+
+class TaskCreator:
+    """Collects the samples of a task.
+
+    A function that returns `TaskCreator(...).task()` is a source: `mml train task=import task._target_=my_tasks.birds`,
+    where `my_tasks.py` lies in the current folder.
+
+    Args:
+        name: The task's name before the hash.
+        root: The folder that the images lie in.
+        classes: The names of the classes, of the labels, or of the numbers to predict.
+        kind: What is predicted.
+        channels: 1 grey, 3 colour, 4 with transparency; None: grey when every image is, else colour.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: str | Path,
+        classes: Sequence[str],
+        *,
+        kind: Kind = "classification",
+        channels: Literal[1, 3, 4] | None = None,
+    ) -> None:
+        self._name, self._root, self._classes = name, Path(root).expanduser().absolute(), list(classes)
+        self._kind, self._channels = kind, channels
+        self._rows: list[Row] = []
+        self._existing = False
+
+    def add(
+        self,
+        path: str,
+        target: str | Sequence[float] | None,
+        *,
+        part: Part = "train",
+        group: str = "",
+        weight: float = 1.0,
+        fold: int = -1,
+    ) -> None:
+        """Add an image.
+
+        Args:
+            path: Below the root.
+            target: The name of its class; a number for each label or output; or None when unknown.
+            part: `train`, `val`, `test` or `unlabelled`.
+            group: Images of one group never part (a patient, a site).
+            weight: How much it counts in the loss.
+            fold: Its fold, counted from 0, for `use_existing_folds`.
+
+        Raises:
+            DataError: When the file is not there, or the target does not fit the task.
+        """
+        if not (self._root / path).is_file():
+            raise DataError(problem(path, "there is no such file", got=str(self._root / path)))
+        known = part if target is not None else "unlabelled"
+        self._rows.append(Row(path, known, self._number(path, target), "", group, weight, fold))
+
+    def split_folds(self) -> None:
+        """Let the configuration split the training images, which is what happens unless told otherwise.
+
+        `split.folds` and `split.stratify` decide; `mml create` takes them from `mode.n_folds` and
+        `mode.ensure_balancing`.
+        """
+        self._existing = False
+
+    def use_existing_folds(self) -> None:
+        """Use the folds that were given to `add`; `mode.n_folds` and `mode.ensure_balancing` have no effect then."""
+        self._existing = True
+
+    def task(self) -> Task:
+        """The task, under a name that ends in a hash of everything in it.
+
+        Raises:
+            DataError: When there are no samples, or existing folds were asked for and an image has none.
+        """
+        if not self._rows:
+            raise DataError(problem(self._name, "has no samples", fix="add them with TaskCreator.add"))
+        without = [row.id for row in self._rows if row.part in ("train", "val") and row.fold < 0]
+        if self._existing and without:
+            wrong = f"{len(without)} training images have no fold ({listing(without, most=3)})"
+            raise DataError(problem(self._name, wrong, fix="give add(..., fold=N), or call split_folds()"))
+        looks = looking.look([self._root / row.id for row in self._rows])
+        rows = [
+            row._replace(digest=seen.digest, fold=row.fold if self._existing else -1)
+            for row, seen in zip(self._rows, looks, strict=True)
+        ]
+        made = task.make(
+            self._name,
+            self._classes,
+            rows,
+            kind=self._kind,
+            channels=self._channels or looking.channels_of(looks),
+            dtype=dtype_of(looking.bits_of(looks)),
+            source={"type": "import", "root": str(self._root)},
+        )
+        return finished(made, allow_overlap=False)
+
+    def _number(self, path: str, target: str | Sequence[float] | None) -> int | tuple[float, ...]:
+        width = len(self._classes)
+        if self._kind == "classification":
+            if target is None:
+                return NO_TARGET
+            if not isinstance(target, str) or target not in self._classes:
+                fix = did_you_mean(str(target), self._classes, otherwise=f"the classes are {listing(self._classes)}")
+                raise DataError(problem(path, "unknown class", got=target, fix=fix))
+            return self._classes.index(target)
+        if target is None:
+            return (float("nan"),) * width
+        if isinstance(target, str) or len(target) != width:
+            raise DataError(problem(path, f"needs {width} numbers as target", got=target))
+        return tuple(float(value) for value in target)

@@ -1,0 +1,172 @@
+"""Deal samples to folds: every class and label spread evenly, groups kept whole, the same whatever the order of rows."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.task import Samples
+
+Ints = npt.NDArray[np.int64]
+
+
+def deal_rows(samples: Samples, rows: Ints, n: int, seed: int, *, stratify: bool) -> Ints:
+    """Give some rows of a task one of `n` folds, groups and identical images kept whole.
+
+    Classes are spread by `deal`, labels by `deal_labels`; of numbers to predict, equally large bins of the first one
+    are spread like classes.
+
+    Returns:
+        Fold numbers, shape (rows,).
+    """
+    names = [samples.ids[row] for row in rows]
+    groups = grouped(samples, rows)
+    targets = samples.targets[rows]
+    if not stratify:
+        return deal(np.zeros(len(rows), np.int64), names, n, seed, groups=groups)
+    if targets.ndim == 1:
+        return deal(targets, names, n, seed, groups=groups)
+    if np.isin(targets[~np.isnan(targets)], (0, 1)).all():
+        return deal_labels(targets == 1, names, n, seed, groups=groups)
+    return deal(_bins(targets[:, 0], names, n), names, n, seed, groups=groups)
+
+
+def grouped(samples: Samples, rows: Ints) -> list[str]:
+    """The name of what must stay together with each row: its group joined with all that share an image with it."""
+    if not samples.groups:
+        return [samples.digests[row] for row in rows]
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    keys = []
+    for row in rows:
+        own = f"group {samples.groups[row]}" if samples.groups[row] else f"image {samples.digests[row]}"
+        keys.append(own)
+        one, other = find(own), find(f"image {samples.digests[row]}")
+        parent[max(one, other)] = min(one, other)
+    return [find(key) for key in keys]
+
+
+def deal_labels(
+    labels: npt.NDArray[np.bool_], names: Sequence[str], n: int, seed: int, *, groups: Sequence[str] | None = None
+) -> Ints:
+    """Give every sample one of `n` folds so that each label is spread evenly (Sechidis, Tsoumakas & Vlahavas 2011).
+
+    The label with the fewest samples left goes first: each of its samples goes to the fold that wants that label most,
+    then to the one that wants most samples, then to the first in an order drawn from the seed. Groups go as one.
+
+    Args:
+        labels: Shape (samples, labels): whether a label holds.
+        names: The samples' names, so that the order of rows does not matter.
+        n: How many folds.
+        seed: Decides ties and the order of samples.
+        groups: Samples of the same group get the same fold; None: every sample is its own.
+
+    Returns:
+        Fold numbers, shape (samples,).
+    """
+    units = _units(names, groups, seed)
+    counts = np.array([labels[unit].sum(axis=0) for unit in units], np.float64).reshape(len(units), labels.shape[1])
+    sizes = np.array([len(unit) for unit in units], np.float64)
+    wanted, room = np.tile(counts.sum(axis=0) / n, (n, 1)), np.full(n, sizes.sum() / n)
+    drawn = np.random.Generator(np.random.Philox(key=[seed, 1])).permutation(n)
+    fold, left = np.full(len(names), -1, np.int64), np.ones(len(units), bool)
+
+    def give(index: int, label: int | None) -> None:
+        urgency = wanted[:, label] if label is not None else room
+        chosen = int(np.lexsort((drawn, -room.round(9), -urgency.round(9)))[0])
+        fold[units[index]] = chosen
+        wanted[chosen] -= counts[index]
+        room[chosen] -= sizes[index]
+        left[index] = False
+
+    while left.any():
+        remaining = counts[left].sum(axis=0)
+        label = int(np.where(remaining > 0, remaining, np.inf).argmin()) if remaining.any() else None
+        having = left & (counts[:, label] > 0) if label is not None else left
+        for index in sorted(np.flatnonzero(having).tolist(), key=lambda index: -sizes[index]):
+            give(index, label)
+    return fold
+
+
+def deal(
+    strata: Ints, names: Sequence[str], n: int, seed: int, *, groups: Sequence[str] | None = None
+) -> npt.NDArray[np.int64]:
+    """Give every sample one of `n` folds, each stratum spread evenly and groups kept whole.
+
+    Samples are ordered by name, shuffled within their stratum by a generator that depends on the seed and the stratum
+    only, and dealt like cards, the next stratum going on where the last one ended: counts of a stratum, and sizes of
+    folds, differ by one at most. Groups of more than one sample go first, the largest first, each to the fold where
+    its strata are rarest.
+
+    Args:
+        strata: Shape (n_samples,): class numbers, or zeros for no stratification.
+        names: The samples' names, so that the order of rows does not matter.
+        n: How many folds.
+        seed: Decides the shuffle.
+        groups: Samples of the same group get the same fold; None: every sample is its own.
+
+    Returns:
+        Fold numbers, shape (n_samples,).
+    """
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
+    fold = np.full(len(names), -1, np.int64)
+    levels = np.unique(strata)
+    counts = np.zeros((n, len(levels)), np.int64)
+    sizes = np.array([(strata == level).sum() for level in levels])
+    for rows in _large_groups(order, groups, seed):
+        own = np.array([(strata[rows] == level).sum() for level in levels])
+        cost = (((counts + own) ** 2 - counts**2) / sizes).sum(axis=1)
+        chosen = int(np.lexsort((np.arange(n), counts.sum(axis=1), cost))[0])
+        fold[rows] = chosen
+        counts[chosen] += own
+    for column, level in enumerate(levels):
+        rows = order[(strata[order] == level) & (fold[order] < 0)]
+        rows = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
+        emptiest = [(int(counts[k, column]), int(counts[k].sum()), k) for k in range(n)]
+        heapq.heapify(emptiest)
+        for row in rows:
+            count, total, chosen = emptiest[0]
+            heapq.heapreplace(emptiest, (count + 1, total + 1, chosen))
+            fold[row] = chosen
+            counts[chosen, column] += 1
+    return fold
+
+
+def _large_groups(order: Ints, groups: Sequence[str] | None, seed: int) -> list[Ints]:
+    """Row numbers of each group with more than one sample, largest first, ties in an order drawn from the seed."""
+    if groups is None:
+        return []
+    members: dict[str, list[int]] = defaultdict(list)
+    for row in order:
+        members[groups[row]].append(int(row))
+    large = [np.array(rows, np.int64) for rows in members.values() if len(rows) > 1]
+    drawn = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(large))
+    return [large[index] for index in sorted(drawn, key=lambda index: -len(large[index]))]
+
+
+def _units(names: Sequence[str], groups: Sequence[str] | None, seed: int) -> list[Ints]:
+    """The rows of each group, in an order drawn from the seed that does not depend on the order of rows."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for row in sorted(range(len(names)), key=names.__getitem__):
+        members[groups[row] if groups is not None else names[row]].append(row)
+    units = [np.array(rows, np.int64) for rows in members.values()]
+    drawn = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(units))
+    return [units[index] for index in drawn]
+
+
+def _bins(values: npt.NDArray[np.float64], names: Sequence[str], n: int) -> Ints:
+    """Numbers as strata: up to ten bins of equally many samples, each with at least one for every fold."""
+    order = np.lexsort((np.array(names), values))
+    bins = max(1, min(10, len(values) // n))
+    strata = np.empty(len(values), np.int64)
+    strata[order] = np.arange(len(values)) * bins // len(values)
+    return strata

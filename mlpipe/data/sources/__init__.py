@@ -1,0 +1,16 @@
+"""Where images come from: embedded sets, folders, tables, arrays; each becomes a task, and can be read again.
+
+A source is a function that looks at what is there and returns a `Task`; `reader` opens what a stored task names.
+"""
+
+from __future__ import annotations
+
+from mlpipe.data.sources.array_files import arrays
+from mlpipe.data.sources.cells import elpv
+from mlpipe.data.sources.embedded import digits, fashion_mini
+from mlpipe.data.sources.folders import folder
+from mlpipe.data.sources.reading import Read, reader, root
+from mlpipe.data.sources.stored import created
+from mlpipe.data.sources.tables import csv
+
+__all__ = ["Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "reader", "root"]

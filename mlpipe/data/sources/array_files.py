@@ -1,0 +1,317 @@
+"""Images and targets in NumPy files: one .npz, or .npy files side by side (those are read through a memory map)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import task
+from mlpipe.data.sources.folders import finished
+from mlpipe.data.task import NO_TARGET, Dtype, Kind, Part, Row, Task
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+Array = np.ndarray[Any, Any]
+IMAGES = ("images", "x", "data", "arr_0")
+TARGETS = ("targets", "labels", "target", "label", "y", "arr_1")
+_PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
+_MOST_CHANNELS = 16
+_MOST_CLASSES = 10_000
+_DAMAGED = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
+
+
+def arrays(
+    *,
+    file: str,
+    images: str | None = None,
+    targets: str | None = None,
+    kind: Literal["classification", "multilabel", "regression"] | None = None,
+    classes: list[str] | None = None,
+    groups: str | None = None,
+    layout: Literal["hwc", "chw"] | None = None,
+    value_range: tuple[float, float] | None = None,
+    name: str | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+) -> Task:
+    """Images as arrays of shape (n, height, width), (n, height, width, channels) or (n, channels, height, width).
+
+    An .npz holds `images` and `targets` (or `x` and `y`, or `x_train`, `y_train`, `x_val`, `x_test`, ...); of an .npy
+    the targets lie in another .npy. 8 and 16 bit are kept; floating-point values must lie in 0 to 1, or in `value_range`.
+
+    Args:
+        file: The .npz, or the .npy of images.
+        images: The name of the images in the .npz; None: images, x, data, or x_train and so on.
+        targets: The name of the targets in the .npz, or the .npy file of the targets.
+        kind: What is predicted; None: whole numbers of shape (n,) are classes, 0 and 1 of shape (n, labels) are labels.
+        classes: The names of the classes; None: `classes` in the .npz, else the numbers themselves.
+        groups: The name of an array of shape (n,) in the .npz: samples of one group are never split.
+        layout: Where the channels are; None: the last axis when it is the only one of 16 or less, else the second.
+        value_range: What becomes 0 and 1 for floating-point images.
+        name: The task's name before the hash; None takes the file's.
+        max_unreadable: As for `folder`; arrays are always readable.
+        allow_overlap: As for `folder`.
+
+    Raises:
+        DataError: When arrays are missing, of a wrong shape or type, or rows do not match.
+    """
+    path = Path(file).expanduser().absolute()
+    stored = _opened(path)
+    keys = _keys(path, stored, images, targets)
+    source: dict[str, Any] = {"type": "arrays", "file": str(path), "images": {}, "layout": None, "range": value_range}
+    parts: dict[Part, tuple[Array, Array | None]] = {}
+    for part, (images_key, targets_key) in keys.items():
+        pixels = _images(path, images_key, stored[images_key])
+        wanted = _targets(path, stored, targets_key)
+        if wanted is not None and len(wanted) != len(pixels):
+            wrong = f"{images_key} has {len(pixels)} rows, {targets_key} has {len(wanted)}"
+            raise DataError(problem(path.name, wrong, fix="give every image one target"))
+        source["images"][part] = images_key
+        parts[part] = (pixels, wanted)
+    source["layout"] = layout or _layout(path, [pixels for pixels, _ in parts.values()])
+    dtype = _dtype(path, parts, value_range)
+    decided = kind or _kind(path, [wanted for _, wanted in parts.values() if wanted is not None])
+    names = _names(path, parts, decided, classes, stored)
+    group = _groups(path, stored, groups, parts)
+    rows = [row for part, content in parts.items() for row in _rows(part, *content, decided, names, path, group)]
+    shape = _oriented(next(iter(parts.values()))[0][:1], source["layout"]).shape
+    made = task.make(name or path.stem, names, rows, kind=decided, channels=shape[3], dtype=dtype, source=source)
+    return finished(made, allow_overlap)
+
+
+def rows(source: Mapping[str, Any]) -> Callable[[str], Array]:
+    """A function from sample id to pixels of shape (height, width, channels) for a stored `arrays` source."""
+    stored = _opened(Path(source["file"]))
+    opened = {part: stored[key] for part, key in source["images"].items()}
+    low, high = source["range"] or (0.0, 1.0)
+
+    def read(name: str) -> Array:
+        part, _, index = name.partition("/")
+        pixels = _oriented(opened[part][int(index)][np.newaxis], source["layout"])[0]
+        if np.issubdtype(pixels.dtype, np.floating):
+            return np.asarray((pixels.astype(np.float32) - low) / (high - low), np.float32)
+        return np.ascontiguousarray(pixels)
+
+    return read
+
+
+class _Arrays(Mapping[str, Array]):
+    """The arrays of an .npz, each read once, or of one .npy as a memory map under its stem."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, dict[str, Array]()
+        if path.suffix.lower() == ".npy":
+            self._read[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
+            self._names = [path.stem]
+        else:
+            with np.load(path, allow_pickle=False) as stored:
+                self._names = list(stored.files)
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._read:
+            try:
+                with np.load(self._path, allow_pickle=False) as stored:
+                    self._read[name] = stored[name]
+            except _DAMAGED as error:
+                raise DataError(_damaged(self._path, error)) from error
+        return self._read[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _opened(path: Path) -> _Arrays:
+    if path.suffix.lower() not in (".npz", ".npy"):
+        raise DataError(problem("task.file", "must be an .npz or .npy file", got=str(path), fix="save it with NumPy"))
+    if not path.is_file():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        fix = did_you_mean(path.name, siblings, otherwise="name an existing file")
+        raise DataError(problem("task.file", "there is no such file", got=str(path), fix=fix))
+    state = path.stat()
+    try:
+        return _remembered(path, state.st_mtime_ns, state.st_size)
+    except _DAMAGED as error:
+        raise DataError(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    fix = "save plain arrays again (objects and pickles are not read)"
+    return problem(str(path), f"cannot be read ({error})", fix=fix)
+
+
+@lru_cache(maxsize=4)
+def _remembered(path: Path, changed: int, size: int) -> _Arrays:
+    return _Arrays(path)
+
+
+def _keys(path: Path, stored: _Arrays, images: str | None, targets: str | None) -> dict[Part, tuple[str, str | None]]:
+    """The names of images and targets of each part."""
+    if images is None and path.suffix.lower() == ".npz":
+        by_part: dict[Part, tuple[str, str | None]] = {}
+        for part in _PARTS:
+            key = next((name for stem in IMAGES if (name := f"{stem}_{part}") in stored), None)
+            if key is not None:
+                known = next((name for stem in TARGETS if (name := f"{stem}_{part}") in stored), None)
+                by_part[part] = (key, known)
+        if "train" in by_part:
+            return by_part
+    found = images or next((name for name in (*IMAGES, path.stem) if name in stored), None)
+    if found is None or found not in stored:
+        fix = did_you_mean(str(images), list(stored), otherwise=f"the file has {listing(list(stored))}")
+        raise DataError(problem("task.images", f"{path.name} has no such array", got=images, fix=fix))
+    return {"train": (found, targets or next((name for name in TARGETS if name in stored), None))}
+
+
+def _images(path: Path, key: str, pixels: Array) -> Array:
+    if pixels.ndim not in (3, 4) or 0 in pixels.shape:
+        fix = "images have the shape (n, height, width) or (n, height, width, channels)"
+        raise DataError(problem(f"{path.name}: {key}", "is no array of images", got=list(pixels.shape), fix=fix))
+    return pixels
+
+
+def _targets(path: Path, stored: _Arrays, key: str | None) -> Array | None:
+    if key is None:
+        return None
+    if key in stored:
+        return stored[key]
+    other = Path(key).expanduser()
+    if key.endswith(".npy"):
+        return _opened(other.absolute())[other.stem]
+    fix = did_you_mean(key, list(stored), otherwise=f"the file has {listing(list(stored))}; or name an .npy file")
+    raise DataError(problem("task.targets", f"{path.name} has no such array", got=key, fix=fix))
+
+
+def _layout(path: Path, parts: list[Array]) -> str:
+    """Where the channels are.
+
+    Raises:
+        DataError: When both axes could hold them, or neither.
+    """
+    if all(pixels.ndim == 3 for pixels in parts):
+        return "hwc"
+    last, second = (all(pixels.shape[axis] <= _MOST_CHANNELS for pixels in parts) for axis in (-1, 1))
+    if last == second:
+        shapes = listing([str(list(pixels.shape)) for pixels in parts])
+        raise DataError(
+            problem(path.name, f"the channels could be on either axis of {shapes}", fix="add task.layout=hwc or chw")
+        )
+    return "hwc" if last else "chw"
+
+
+def _oriented(pixels: Array, layout: str) -> Array:
+    """Images of shape (n, height, width, channels)."""
+    if pixels.ndim == 3:
+        return pixels[..., np.newaxis]
+    return pixels if layout == "hwc" else pixels.transpose(0, 2, 3, 1)
+
+
+def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tuple[float, float] | None) -> Dtype:
+    kinds = {pixels.dtype for pixels, _ in parts.values()}
+    if kinds == {np.dtype(np.uint8)}:
+        return "uint8"
+    if kinds == {np.dtype(np.uint16)}:
+        return "uint16"
+    if not all(np.issubdtype(kind, np.floating) for kind in kinds):
+        fix = "save uint8, uint16 or floating-point images"
+        raise DataError(problem(path.name, "has images of another type", got=listing(map(str, kinds)), fix=fix))
+    low, high = value_range or (0.0, 1.0)
+    if not low < high:
+        raise DataError(problem("task.value_range", "must grow", got=value_range, fix="for example [0.0,255.0]"))
+    for part, (pixels, _) in parts.items():
+        least, most = float(pixels.min()), float(pixels.max())
+        if not (low <= least and most <= high):
+            fix = f"add task.value_range=[{least:g},{most:g}]" if least == least else "replace the values that are NaN"
+            wrong = f"the {part} images have values from {least:g} to {most:g}, outside {low:g} to {high:g}"
+            raise DataError(problem(path.name, wrong, fix=fix))
+    return "float32"
+
+
+def _kind(path: Path, targets: list[Array]) -> Kind:
+    if not targets:
+        fix = "add targets, or task.targets=NAME"
+        raise DataError(problem(path.name, "has no targets", fix=fix))
+    if all(wanted.ndim == 1 and wanted.dtype.kind in "iubUS" for wanted in targets):
+        return "classification"
+    if all(wanted.ndim == 2 and np.isin(wanted, (0, 1)).all() for wanted in targets):
+        return "multilabel"
+    shapes = listing([f"{list(wanted.shape)} of {wanted.dtype}" for wanted in targets])
+    raise DataError(problem("task.kind", f"targets of shape {shapes} need it", fix="add task.kind=regression"))
+
+
+def _names(
+    path: Path,
+    parts: Mapping[Part, tuple[Array, Array | None]],
+    kind: Kind,
+    classes: list[str] | None,
+    stored: _Arrays,
+) -> list[str]:
+    """The names of classes, labels or numbers; class numbers count from 0."""
+    given = classes or ([str(name) for name in stored["classes"]] if "classes" in stored else None)
+    training = parts["train"][1]
+    assert training is not None
+    if kind != "classification":
+        width = 1 if training.ndim == 1 else training.shape[1]
+        names = given or [f"output{index}" if kind == "regression" else f"label{index}" for index in range(width)]
+        if len(names) != width:
+            raise DataError(problem("task.classes", f"there are {width} columns of targets", got=names))
+        return names
+    if training.dtype.kind in "US":
+        return given or sorted({str(value) for value in training})
+    most = max(int(wanted.max()) for _, wanted in parts.values() if wanted is not None and len(wanted))
+    if most >= _MOST_CLASSES:
+        raise DataError(problem(path.name, f"has class number {most}", fix="number the classes from 0"))
+    names = given or [str(index) for index in range(most + 1)]
+    if most >= len(names):
+        fix = f"class numbers are 0 to {len(names) - 1}"
+        raise DataError(problem("task.classes", f"a target is class number {most}", got=names, fix=fix))
+    return names
+
+
+def _groups(
+    path: Path, stored: _Arrays, key: str | None, parts: Mapping[Part, tuple[Array, Array | None]]
+) -> Array | None:
+    if key is None:
+        return None
+    if key not in stored:
+        fix = did_you_mean(key, list(stored), otherwise=f"the file has {listing(list(stored))}")
+        raise DataError(problem("task.groups", f"{path.name} has no such array", got=key, fix=fix))
+    if stored[key].shape != (len(parts["train"][0]),):
+        wrong = f"has the shape {list(stored[key].shape)}, there are {len(parts['train'][0])} training images"
+        raise DataError(problem(f"{path.name}: {key}", wrong, fix="give every training image its group"))
+    return stored[key]
+
+
+def _rows(
+    part: Part, pixels: Array, targets: Array | None, kind: Kind, names: list[str], path: Path, groups: Array | None
+) -> list[Row]:
+    numbers = {name: index for index, name in enumerate(names)}
+    found: list[Row] = []
+    for index in range(len(pixels)):
+        digest = files.digest_bytes(np.ascontiguousarray(pixels[index]).tobytes())
+        group = str(groups[index]) if groups is not None and part == "train" else ""
+        target: int | tuple[float, ...]
+        if targets is None:
+            target = NO_TARGET if kind == "classification" else (float("nan"),) * len(names)
+        elif kind != "classification":
+            target = tuple(float(value) for value in np.atleast_1d(targets[index]))
+        elif targets.dtype.kind in "US":
+            target = numbers.get(str(targets[index]), NO_TARGET)
+            if target == NO_TARGET:
+                fix = did_you_mean(str(targets[index]), names, otherwise=f"the classes are {listing(names)}")
+                where = f"{path.name}, row {index} of {part}"
+                raise DataError(problem(where, "no training row has this class", got=str(targets[index]), fix=fix))
+        else:
+            target = int(targets[index])
+        found.append(Row(f"{part}/{index:07d}", part, target, digest, group))
+    return found

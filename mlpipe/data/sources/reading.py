@@ -1,0 +1,67 @@
+"""Read the pixels of a stored task's samples, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import images
+from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.sources import array_files, embedded
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, problem
+
+Pixels = np.ndarray[Any, Any]
+Read = Callable[[int], Pixels]
+
+
+def reader(of: Task, channels: int) -> Read:
+    """A function from row number to pixels of shape (height, width, channels) and the task's dtype.
+
+    Grey images are repeated where more channels are asked for. The function raises `UnreadableImageError` for an image
+    that cannot be used, and `DataError` for one that is not the file that the task was created from.
+    """
+    kind, ids = of.source["type"], of.samples.ids
+    if kind == "fashion_mini":
+        return lambda row: in_channels(embedded.fashion_mini_image(ids[row]), channels)
+    if kind == "digits":
+        return lambda row: in_channels(embedded.digits_image(ids[row]), channels)
+    if kind == "arrays":
+        read = array_files.rows(of.source)
+        return lambda row: in_channels(read(ids[row]), channels)
+    base = Path(of.source["root"])
+    return lambda row: _file_image(base, of, row, channels)
+
+
+def root(of: Task) -> Path | None:
+    """The folder that a task's files lie in, None when it has no files."""
+    return Path(of.source["root"]) if "root" in of.source else None
+
+
+def in_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Pixels of shape (height, width, channels); a single channel is repeated.
+
+    Raises:
+        UnreadableImageError: When the image has another number of channels.
+    """
+    if pixels.shape[2] == channels:
+        return pixels
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, channels, axis=2)
+    raise UnreadableImageError(f"has {pixels.shape[2]} channels, {channels} are wanted")
+
+
+def _file_image(base: Path, of: Task, row: int, channels: int) -> Pixels:
+    name = of.samples.ids[row]
+    try:
+        content = (base / name).read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
+    if files.digest_bytes(content) != of.samples.digests[row]:
+        fix = "run the command that created the task again, which makes a new task of what is there now"
+        raise DataError(problem(str(base / name), f"has changed since the task {of.name} was created", fix=fix))
+    return images.decode(content, channels, bits=16 if of.dtype == "uint16" else 8)

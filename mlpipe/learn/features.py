@@ -1,0 +1,83 @@
+"""Features of a frozen backbone, computed once for all images, folds and epochs, and kept beside the cache."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlpipe import files
+from mlpipe.arch.classifier import Classifier
+from mlpipe.config.schema import Recipe
+from mlpipe.data.cache import Pack
+
+log = logging.getLogger("mlpipe")
+
+_BATCH = 64
+
+
+def applies(recipe: Recipe, network: nn.Module) -> bool:
+    """Whether features are the same in every epoch: nothing but heads learns, and no image is changed at random."""
+    if recipe.augmentations.cpu or recipe.augmentations.device or not isinstance(network, Classifier):
+        return False
+    return not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
+def feature_pack(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> Pack:
+    """The features of some images as a pack whose `images` have the shape (samples, features), float32.
+
+    Rows that were not asked for are zero. The file lies beside the images' and is named after the backbone's weights,
+    so that other folds and runs find it.
+
+    Args:
+        network: The network; its backbone is used as in evaluation.
+        pack: The cached images.
+        rows: The rows that are needed; a file that lacks one is made anew with the rows of both.
+        should_stop: Called after every batch; raises to stop.
+    """
+    path = pack.folder / f"features-{_fingerprint(network)}.npz"
+    known = np.zeros(len(pack), bool)
+    values = np.empty((len(pack), 0), np.float32)
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            known, values = stored["known"], stored["features"]
+    missing = np.setdiff1d(rows, np.flatnonzero(known))
+    if len(missing):
+        values = _computed(network, pack, missing, values, should_stop)
+        known[missing] = True
+        with files.durable(path) as temporary, temporary.open("wb") as handle:
+            np.savez(handle, known=known, features=values)
+        log.debug(f"computed the features of {len(missing)} images: {path.name}")
+    return pack.with_images(values)
+
+
+def _computed(
+    network: Classifier, pack: Pack, rows: np.ndarray, values: np.ndarray, should_stop: Callable[[], None]
+) -> np.ndarray:
+    device = network.mean.device
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        for start in range(0, len(rows), _BATCH):
+            chosen = rows[start : start + _BATCH]
+            stacked = pack.take_fixed(chosen)
+            if stacked.dtype == np.uint16:
+                stacked = stacked.astype(np.float32)
+            tensor = torch.from_numpy(np.ascontiguousarray(stacked)).permute(0, 3, 1, 2).contiguous().to(device)
+            features = network.features(tensor).float().cpu().numpy()
+            if values.shape[1] != features.shape[1]:
+                values = np.zeros((len(pack), features.shape[1]), np.float32)
+            values[chosen] = features
+            should_stop()
+    network.train(was_training)
+    return values
+
+
+def _fingerprint(network: Classifier) -> str:
+    """A hash of everything that decides the features: the backbone's kind and weights, and the normalisation."""
+    state = {**network.backbone.state_dict(), "pixel mean": network.mean, "pixel std": network.std}
+    parts = [[name, files.digest_bytes(tensor.detach().cpu().numpy().tobytes())] for name, tensor in state.items()]
+    return files.digest([type(network.backbone).__name__, torch.__version__, parts])[:16]

@@ -1,0 +1,45 @@
+"""What writes a training's curves while it runs: Lightning's own loggers, each fold's in a folder of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from mlpipe.errors import ConfigError, problem
+
+
+def none(folder: Path) -> list[Logger]:
+    """Nothing; each record has its `metrics.csv` anyway.
+
+    Args:
+        folder: Where the fold's files would go.
+    """
+    return []
+
+
+def csv(folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10) -> list[Logger]:
+    """A line of CSV every few steps.
+
+    Args:
+        folder: Where the fold's files go.
+        every_n_steps: Steps between two lines.
+    """
+    return [CSVLogger(folder, name="", version="", flush_logs_every_n_steps=every_n_steps)]
+
+
+def tensorboard(folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10) -> list[Logger]:
+    """Curves for TensorBoard.
+
+    Args:
+        folder: Where the fold's files go.
+        every_n_steps: Steps between two points.
+
+    Raises:
+        ConfigError: When the package tensorboard is not installed.
+    """
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(problem("logging=tensorboard", "the package is not installed", fix="pip install tensorboard"))
+    return [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]

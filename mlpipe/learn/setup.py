@@ -1,0 +1,215 @@
+"""What a recipe's sections become for a task: network, loss, optimizer, schedule, loaders; each built in one place."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.config.components import Component
+from mlpipe.config.schema import AUTO, Recipe
+from mlpipe.data import device_augmentations, transforms
+from mlpipe.data.cache import Pack
+from mlpipe.data.loaders import Draw, FoldData
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
+from mlpipe.data.variants import View
+from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.learn.callbacks import Direction
+from mlpipe.learn.hardware import Numerics, numerics
+from mlpipe.learn.losses import Labels
+from mlpipe.learn.lr_schedulers import Clock
+from mlpipe.learn.module import TARGET
+from mlpipe.learn.optimizers import parameter_groups
+from mlpipe.post import metrics
+
+
+def build_network(
+    recipe: Recipe, task: Task, pack: Pack, *, seed: int, rows: Rows | None = None, pretrained: bool = True
+) -> nn.Module:
+    """The recipe's network for a task.
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        pack: Its cached images.
+        seed: What new weights are drawn from.
+        rows: For regression the training rows, whose mean and deviation the network's numbers are scaled by; None when
+            weights are loaded that hold them.
+        pretrained: False skips weights that will be replaced anyway.
+    """
+    arch = recipe.arch
+    if not pretrained:
+        arch = Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
+    torch.manual_seed(seed)
+    pixels = Pixels(pack.channels, pack.shape[0], pack.peak, recipe.augmentations.normalization)
+    network = arch.build({TARGET: _head(task, rows)}, pixels)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
+    return network
+
+
+def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
+    """The recipe's loss for some training rows of a task.
+
+    Raises:
+        ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
+    """
+    counts = torch.from_numpy(task.class_counts(rows))
+    loss = recipe.loss.build(Labels(task.kind, counts if task.kind != "regression" else counts * 0, len(rows)))
+    if not isinstance(loss, nn.Module):
+        raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
+    if task.samples.weights is not None and "weight" not in inspect.signature(loss.forward).parameters:
+        fix = "use a loss of mlpipe, or leave the column of weights out"
+        raise ConfigError(
+            problem("loss", f"{recipe.loss.target} takes no weights of images, the task has them", fix=fix)
+        )
+    return loss
+
+
+def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation of the training targets, shape (outputs,) each; None for other kinds."""
+    if task.kind != "regression":
+        return None
+    targets = task.samples.targets[rows]
+    std = np.nanstd(targets, axis=0)
+    scale = np.where(std > 0, std, 1.0)
+    return torch.tensor(np.nanmean(targets, axis=0)).float(), torch.tensor(scale).float()
+
+
+def build_optimizers(
+    recipe: Recipe, batches: int, direction: Direction
+) -> Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]:
+    """A function from the network to its optimizer and Lightning's description of the schedule.
+
+    Args:
+        recipe: How to learn.
+        batches: Batches in an epoch.
+        direction: Whether less or more of the monitor is better.
+    """
+    steps = -(-batches // int(recipe.trainer.get("accumulate_grad_batches") or 1))
+    clock = Clock(steps, int(recipe.trainer["max_epochs"]), direction)
+
+    def build(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
+        optimizer = recipe.optimizer.build(parameter_groups(network))
+        schedule = recipe.lr_scheduler.build(optimizer, clock)
+        described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
+        if isinstance(schedule, ReduceLROnPlateau):
+            described["monitor"] = recipe.metrics.monitor
+        return optimizer, described
+
+    return build
+
+
+def device_steps(recipe: Recipe, peak: float) -> list[device_augmentations.DeviceStep]:
+    """The augmentations of whole batches on the device, for images whose white is `peak`."""
+    return [device_augmentations.adapt(step.build(), peak) for step in recipe.augmentations.device]
+
+
+def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, num_workers: int) -> FoldData:
+    """The loaders of one fold."""
+    steps = [transforms.adapt(step.build()) for step in recipe.augmentations.cpu]
+    draw = Draw(recipe.seed, view.fold)
+    return FoldData(task, view, pack, steps=steps, sampling=recipe.sampling.build(), draw=draw, num_workers=num_workers)
+
+
+def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
+    """Precision and memory layout for the recipe's images on this machine."""
+    accelerator = str(recipe.trainer.get("accelerator", AUTO))
+    return numerics(recipe.trainer.get("precision", AUTO), pack.shape[0], accelerator)
+
+
+def val_metrics(recipe: Recipe, task: Task) -> list[str]:
+    """The metrics of every epoch, the monitored one among them."""
+    wanted = metrics.TRAIN[task.kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
+    monitored = recipe.metrics.monitor.removeprefix("val/")
+    return wanted if monitored in ("loss", *wanted) else [*wanted, monitored]
+
+
+def final_metrics(recipe: Recipe, task: Task) -> list[str]:
+    """The metrics of a finished record."""
+    return metrics.FINAL[task.kind] if recipe.metrics.final == AUTO else list(recipe.metrics.final)
+
+
+def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
+    """Build every part once and push one batch through, so that what cannot work is known before anything is written.
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        pack: Its cached images.
+        rows: The training rows of a fold.
+
+    Raises:
+        DataError: When the network cannot take images of this size, or a part does not fit the task.
+        MlpipeError: When pretrained weights cannot be had.
+    """
+    prepare_torch(recipe.threads)
+    network = build_network(recipe, task, pack, seed=0, rows=rows).eval()
+    arch = recipe.arch.params.get("name", recipe.arch.target)
+    try:
+        with torch.no_grad():
+            outputs = network(torch.zeros(1, pack.channels, *pack.shape))[TARGET]
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:200]
+        wrong = f"{arch} cannot take images of {pack.shape[0]} pixels ({reason})"
+        raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
+    if outputs.shape != (1, len(task.classes)):
+        wrong = f"gives {list(outputs.shape[1:])} outputs, the task has {len(task.classes)}"
+        raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
+    build_loss(recipe, task, rows)
+    build_optimizers(recipe, 2, "min")(network)
+    view = View(task.name, 0, rows, rows[:1], rows[:0], rows[:0])
+    data = fold_data(recipe, task, view, pack, 0)
+    batch = next(iter(data.train_dataloader()))
+    target = batch["target"]
+    if steps := device_steps(recipe, pack.peak):
+        if task.kind == "classification":
+            target = nn.functional.one_hot(target, len(task.classes)).float()
+        device_augmentations.apply(steps, batch["images"], target, 1)
+    for callback in recipe.callbacks.values():
+        callback.build(recipe.metrics.monitor, "min")
+
+
+def prepare_torch(threads: int) -> None:
+    """Set torch's threads and silence what Lightning prints for itself."""
+    torch.set_num_threads(threads)
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's hints about workers and logging intervals off the terminal."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*lr_scheduler.step.*"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def monitor_direction(recipe: Recipe) -> Direction:
+    """Whether less or more of the monitor is better."""
+    direction = recipe.metrics.direction
+    if direction == "auto":
+        return "min" if metrics.direction(recipe.metrics.monitor) == "min" else "max"
+    return direction
+
+
+def _head(task: Task, rows: Rows | None) -> Head:
+    if task.kind != "regression":
+        return Head(len(task.classes))
+    scale = regression_scale(task, rows) if rows is not None else None
+    if scale is None:
+        return Head(len(task.classes), (0.0,) * len(task.classes), (1.0,) * len(task.classes))
+    return Head(len(task.classes), tuple(scale[0].tolist()), tuple(scale[1].tolist()))

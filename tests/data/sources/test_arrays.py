@@ -1,0 +1,117 @@
+"""Arrays as a task: parts, kinds, layouts and depths; and what does not fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlpipe.data import sources
+from mlpipe.errors import DataError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 9, 7), np.uint8)
+
+
+def saved(folder: Path, **given: Any) -> str:
+    np.savez(folder / "a.npz", **given)
+    return str(folder / "a.npz")
+
+
+def test_grey_images_and_class_numbers(tmp_path: Path) -> None:
+    made = sources.arrays(file=saved(tmp_path, images=GREY, labels=np.array([0, 2, 1, 0, 2, 1])))
+    assert (made.kind, made.classes, made.channels, made.dtype) == ("classification", ("0", "1", "2"), 1, "uint8")
+    assert made.samples.targets.tolist() == [0, 2, 1, 0, 2, 1]
+    assert (sources.reader(made, 1)(3)[:, :, 0] == GREY[3]).all()
+    assert sources.reader(made, 3)(3).shape == (9, 7, 3)
+
+
+def test_parts_and_names_of_classes(tmp_path: Path) -> None:
+    file = saved(
+        tmp_path, x_train=GREY[:4], y_train=["b", "a", "b", "a"], x_test=GREY[4:5], y_test=["b"], x_unlabelled=GREY[5:]
+    )
+    made = sources.arrays(file=file)
+    assert made.classes == ("a", "b") and made.part_sizes() == {"train": 4, "test": 1, "unlabelled": 1}
+    by_id = dict(zip(made.samples.ids, made.samples.targets.tolist(), strict=True))
+    assert by_id["test/0000000"] == 1 and by_id["unlabelled/0000000"] == -1 and by_id["train/0000001"] == 0
+
+
+@pytest.mark.parametrize("layout", ["hwc", "chw"])
+def test_many_channels_on_either_axis(tmp_path: Path, layout: str) -> None:
+    pixels = RNG.integers(0, 65536, (4, 20, 18, 5)).astype(np.uint16)
+    stored = pixels if layout == "hwc" else pixels.transpose(0, 3, 1, 2)
+    made = sources.arrays(file=saved(tmp_path, x=stored, y=np.array([0, 1, 0, 1])))
+    assert (made.channels, made.dtype, made.source["layout"]) == (5, "uint16", layout)
+    read = sources.reader(made, 5)(2)
+    assert read.dtype == np.uint16 and (read == pixels[2]).all()
+
+
+def test_floating_point_images_lie_in_a_range(tmp_path: Path) -> None:
+    pixels = RNG.uniform(-2, 3, (4, 20, 20)).astype(np.float64)
+    pixels[0, 0, 0], pixels[0, 0, 1] = -2, 3
+    file = saved(tmp_path, x=pixels, y=np.array([0, 1, 0, 1]))
+    with pytest.raises(DataError, match=r"values from -2 to 3, outside 0 to 1; add task.value_range=\[-2,3\]"):
+        sources.arrays(file=file)
+    made = sources.arrays(file=file, value_range=(-2.0, 3.0))
+    read = sources.reader(made, 1)(0)
+    assert made.dtype == "float32" and read.dtype == np.float32
+    np.testing.assert_allclose(read[:, :, 0], (pixels[0] + 2) / 5, atol=1e-6)
+
+
+def test_labels_and_numbers(tmp_path: Path) -> None:
+    labels = np.array([[0, 1], [1, 1], [0, 0], [1, 0], [1, 1], [0, 1]])
+    made = sources.arrays(file=saved(tmp_path, images=GREY, targets=labels))
+    assert made.kind == "multilabel" and made.samples.targets.tolist() == labels.tolist()
+    file = saved(tmp_path, images=GREY, targets=np.linspace(0, 1, 6))
+    with pytest.raises(DataError, match="task.kind"):
+        sources.arrays(file=file)
+    made = sources.arrays(file=file, kind="regression")
+    assert made.classes == ("output0",) and made.samples.targets.shape == (6, 1)
+
+
+def test_memory_mapped_npy_with_targets_beside_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", GREY)
+    np.save(tmp_path / "classes.npy", np.array([0, 1, 0, 1, 0, 1]))
+    made = sources.arrays(file=str(tmp_path / "images.npy"), targets=str(tmp_path / "classes.npy"))
+    assert (sources.reader(made, 1)(5)[:, :, 0] == GREY[5]).all() and made.class_counts().tolist() == [3, 3]
+
+
+def test_groups(tmp_path: Path) -> None:
+    file = saved(tmp_path, images=GREY, targets=np.array([0, 1] * 3), patient=np.array([1, 1, 2, 2, 3, 3]))
+    assert sources.arrays(file=file, groups="patient").samples.groups == ("1", "1", "2", "2", "3", "3")
+    with pytest.raises(DataError, match="did you mean 'patient'"):
+        sources.arrays(file=file, groups="patients")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"images": GREY, "targets": np.array([0, 1])},
+            "images has 6 rows, targets has 2; give every image one target",
+        ),
+        ({"images": GREY}, "has no targets; add targets"),
+        ({"pictures": GREY, "targets": np.array([0, 1] * 3)}, "has no such array"),
+        ({"images": GREY[0], "targets": np.array([0, 1])}, "is no array of images"),
+        ({"images": GREY.astype(np.int32), "targets": np.array([0, 1] * 3)}, "has images of another type"),
+        ({"images": GREY[:, :4, :5, None].repeat(4, 3), "targets": np.array([0, 1] * 3)}, "could be on either axis"),
+        ({"images": GREY / np.float64("nan"), "targets": np.array([0, 1] * 3)}, "replace the values that are NaN"),
+        ({"images": GREY, "targets": np.array([0, 1, 2] * 2), "classes": np.array(["a", "b"])}, "is class number 2"),
+        ({"x_train": GREY[:4], "y_train": list("abab"), "x_test": GREY[4:], "y_test": list("ac")}, "row 1 of test"),
+    ],
+)
+def test_what_does_not_fit(tmp_path: Path, given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(DataError) as refused:
+        sources.arrays(file=saved(tmp_path, **given))
+    assert any(sentence in text for text in refused.value.problems), refused.value.problems
+
+
+def test_objects_are_not_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.array([{"a": 1}, None], dtype=object), targets=np.array([0, 1]))
+    with pytest.raises(DataError, match="cannot be read"):
+        sources.arrays(file=str(tmp_path / "a.npz"))
+    (tmp_path / "b.npz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match="cannot be read"):
+        sources.arrays(file=str(tmp_path / "b.npz"))

@@ -1,0 +1,190 @@
+"""Tables of images: what a cell says becomes a target; what it does not say is named by file, line and column."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mlpipe.data import sources, splits
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(8):
+        Image.fromarray(np.full((6, 5), index * 30, np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+def table(folder: Path, *lines: str, name: str = "t.csv") -> str:
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return str(path)
+
+
+def problems(call: Callable[[], Task]) -> list[str]:
+    with pytest.raises(DataError) as refused:
+        call()
+    return list(refused.value.problems)
+
+
+def test_one_column_is_a_class_and_numbers_are_in_order(pictures: Path) -> None:
+    made = sources.csv(file=table(pictures, "path,label", "0.png,10", "1.png,9", "2.png,10", "3.png,9"))
+    assert (made.kind, made.classes, made.channels) == ("classification", ("9", "10"), 1)
+    assert made.samples.targets.tolist() == [1, 0, 1, 0]
+    assert sources.reader(made, 3)(3).tolist() == np.full((6, 5, 3), 90).tolist()
+
+
+def test_optional_columns_are_used_when_they_are_there(pictures: Path) -> None:
+    lines = [
+        "path;target;split;group;weight",
+        "0.png;a;train;p1;2",
+        "1.png;b;;p1;",
+        "2.png;a;test;p2;1",
+        "3.png;;;p3;1",
+    ]
+    made = sources.csv(file=table(pictures, *lines))
+    assert made.samples.parts == ("train", "train", "test", "unlabelled")
+    assert made.samples.targets.tolist() == [0, 1, 0, -1]
+    assert made.samples.groups == ("p1", "p1", "p2", "p3")
+    assert made.samples.weights is not None and made.samples.weights.tolist() == [2, 1, 1, 1]
+    assert "split, group, weight" in made.notes[0]
+
+
+def test_folds_that_came_with_the_table(pictures: Path) -> None:
+    lines = ["path,target,fold", *(f"{index}.png,{'ab'[index % 2]},{index // 2}" for index in range(8))]
+    split = splits.given(sources.csv(file=table(pictures, *lines)).samples)
+    assert split.fold.tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and split.validated == (0, 1, 2, 3)
+    lines[3] = "2.png,a,"
+    with pytest.raises(DataError, match=r"1 training images have no fold \(2.png\)"):
+        splits.given(sources.csv(file=table(pictures, *lines)).samples)
+
+
+def test_columns_of_zeros_and_ones_are_labels(pictures: Path) -> None:
+    made = sources.csv(
+        file=table(pictures, "path,cat,dog", "0.png,1,0", "1.png,,1", "2.png,0,0"), target=["cat", "dog"]
+    )
+    assert (made.kind, made.classes) == ("multilabel", ("cat", "dog"))
+    assert np.array_equal(made.samples.targets, [[1, 0], [math.nan, 1], [0, 0]], equal_nan=True)
+    assert made.class_counts().tolist() == [1, 1]
+
+
+def test_labels_in_one_column(pictures: Path) -> None:
+    made = sources.csv(
+        file=table(pictures, "image_id,labels", "0,cat dog", "1,dog", "2,"), separator=" ", suffix=".png"
+    )
+    assert (made.kind, made.classes) == ("multilabel", ("cat", "dog"))
+    assert made.samples.targets.tolist() == [[1, 1], [0, 1], [0, 0]]
+
+
+def test_numbers_to_predict(pictures: Path) -> None:
+    file = table(pictures, "path,age", "0.png,1.5", "1.png,", "2.png,-3e2")
+    made = sources.csv(file=file, target="age", kind="regression")
+    assert made.kind == "regression" and made.samples.parts == ("train", "unlabelled", "train")
+    assert made.samples.targets[[0, 2], 0].tolist() == [1.5, -300]
+    assert problems(lambda: sources.csv(file=file, target="age")) == [
+        "task.kind: column age holds 2 different numbers; add task.kind=regression, or task.kind=classification if "
+        "each is a class of its own"
+    ]
+
+
+def test_parquet_and_paths_from_elsewhere(pictures: Path, tmp_path: Path) -> None:
+    columns = {"file": ["0.png", "1.png"], "target": ["a", "b"], "weight": [1.0, None]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    made = sources.csv(file=str(tmp_path / "t.parquet"), root=str(pictures))
+    assert made.samples.ids == ("0.png", "1.png") and made.samples.weights is None
+    assert (
+        "row 2, column file"
+        in problems(lambda: sources.csv(file=str(_missing_second(tmp_path)), root=str(pictures)))[0]
+    )
+
+
+def _missing_second(folder: Path) -> Path:
+    pq.write_table(pa.table({"file": ["0.png", "x.png"], "target": ["a", "b"]}), folder / "m.parquet")
+    return folder / "m.parquet"
+
+
+def test_images_in_an_archive(pictures: Path, tmp_path: Path) -> None:
+    archive = shutil.make_archive(str(tmp_path / "images"), "zip", tmp_path, "pictures")
+    file = table(tmp_path, "path,target", "pictures/0.png,a", "pictures/1.png,b")
+    made = sources.csv(file=file, root=archive, data_dir=str(tmp_path / "data"))
+    assert made.samples.ids == ("pictures/0.png", "pictures/1.png")
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentences"),
+    [
+        (["path,label", "0.png,a", "9.png,b", "1.png,a"], ["t.csv line 3, column path: there is no such file"]),
+        (["path,label", "0.png,a", "1.png,b", "0.png,a"], ["t.csv line 4, column path: repeats t.csv line 2"]),
+        (["name,label", "0.png,a"], ["has no column of paths"]),
+        (
+            ["path,name", "0.png,a"],
+            ["has no column of targets; name the column with task.target=COLUMN; there are path"],
+        ),
+        (["path,label", "0.png,a", "1.png,a"], ["t.csv, column label: has the classes a; a classification task needs"]),
+        (
+            ["path,label,split", "0.png,cat,", "1.png,dog,", "2.png,catt,test", "3.png,dog,tset"],
+            ["t.csv line 5, column split: unknown part, got 'tset'; use train, val, test or unlabelled"],
+        ),
+        (
+            ["path,label,split", "0.png,cat,", "1.png,dog,", "2.png,catt,test", "3.png,,test"],
+            [
+                "t.csv line 4, column label: no training row has this class, got 'catt'; did you mean 'cat'?",
+                "t.csv line 5, column label: is empty in a test row; fill it, or make the row unlabelled",
+            ],
+        ),
+        (["path,label,weight", "0.png,a,x", "1.png,b,-1"], ["line 2, column weight: must be a number >= 0, got 'x'"]),
+        (["path,label,fold", "0.png,a,0.5", "1.png,b,0"], ["line 2, column fold: must be a whole number >= 0"]),
+        (["path,label", "0.png,a,b"], ["t.csv line 2: has 3 cells, the header has 2; quote cells"]),
+        (["path,path", "0.png,a"], ["has several columns of one name: path"]),
+        (["path,label"], ["has no rows"]),
+        (
+            ["path,label,split,group", "0.png,a,train,p1", "1.png,b,train,p2", "2.png,a,test,p1"],
+            ["task: 1 groups are in the training part and in another one (p1)"],
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_by_line_and_column(pictures: Path, lines: list[str], sentences: list[str]) -> None:
+    found = problems(lambda: sources.csv(file=table(pictures, *lines)))
+    for sentence in sentences:
+        assert any(sentence in text for text in found), found
+    assert len(found) >= len(sentences)
+
+
+def test_columns_that_are_named_must_be_there(pictures: Path) -> None:
+    file = table(pictures, "path,label,patient", "0.png,a,1", "1.png,b,2")
+    assert sources.csv(file=file, group="patient").samples.groups == ("1", "2")
+    (sentence,) = problems(lambda: sources.csv(file=file, group="patiet"))
+    assert sentence.startswith("task.group: t.csv has no such column, got 'patiet'; did you mean 'patient'")
+    (sentence,) = problems(lambda: sources.csv(file=file, target="lable"))
+    assert "did you mean 'label'" in sentence
+
+
+def test_many_wrong_rows_are_counted(pictures: Path) -> None:
+    found = problems(lambda: sources.csv(file=table(pictures, "path,label", *(f"no{i}.png,{i % 2}" for i in range(25)))))
+    assert len(found) == 11 and found[-1] == "and 15 more such cells"
+
+
+def test_text_that_is_not_utf8(pictures: Path) -> None:
+    path = pictures / "t.csv"
+    path.write_bytes("path,label\n0.png,Müller\n".encode("latin-1"))
+    assert "is not UTF-8 text" in problems(lambda: sources.csv(file=str(path)))[0]
+
+
+def test_a_changed_image_makes_another_task(pictures: Path, tmp_path: Path) -> None:
+    file, data_dir = table(pictures, "path,label", "0.png,a", "1.png,b"), str(tmp_path / "data")
+    before = sources.csv(file=file, data_dir=data_dir)
+    assert sources.csv(file=file, data_dir=data_dir).name == before.name
+    Image.fromarray(np.zeros((6, 5), np.uint8)).save(pictures / "1.png")
+    assert sources.csv(file=file, data_dir=data_dir).name != before.name

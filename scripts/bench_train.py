@@ -1,31 +1,40 @@
 """Compare images/s of a whole `mml train` with a bare PyTorch loop over tensors in memory, side by side in one run.
 
-Same network, batch size, threads and precision; the two take turns, and the ratio of their medians is printed.
+Same network, batch size, threads, precision and memory format; the two take turns, and the ratio of their medians is printed.
+With `--table` the bare loop is run in every precision and layout instead, to check what `trainer.precision=auto` chooses.
 
-    python scripts/bench_train.py [--arch resnet18] [--size 64] [--batch 32] [--images 512] [--rounds 3]
+    python scripts/bench_train.py [--arch resnet18] [--sizes 64 224] [--batch 32] [--images 256] [--rounds 3] [--table]
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def bare_loop(arch: str, size: int, batch: int, images: int, epochs: int) -> float:
+def bare_loop(
+    arch: str, size: int, batch: int, images: int, epochs: int, *, bf16: bool, channels_last: bool, threads: int
+) -> float:
     """Images/s of the steady epochs of a plain loop over uint8 tensors in memory."""
     import timm
     import torch
     from torch.nn.functional import cross_entropy
 
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    network = timm.create_model(arch, num_classes=10, in_chans=1).train()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = timm.create_model(arch, num_classes=10, in_chans=1).train().to(device, memory_format=layout)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
     pixels = torch.randint(0, 256, (images, 1, size, size), dtype=torch.uint8)
     targets = torch.randint(0, 10, (images,))
@@ -34,57 +43,104 @@ def bare_loop(arch: str, size: int, batch: int, images: int, epochs: int) -> flo
         order = torch.randperm(images)
         started = time.perf_counter()
         for rows in order.split(batch):
-            inputs = pixels[rows].float().sub_(127.0).div_(64.0)
+            inputs = pixels[rows].to(device).float().sub_(127.0).div_(64.0).contiguous(memory_format=layout)
             optimizer.zero_grad()
-            cross_entropy(network(inputs), targets[rows]).backward()
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                outputs = network(inputs)
+            cross_entropy(outputs.float(), targets[rows].to(device)).backward()
             optimizer.step()
+        if device == "cuda":
+            torch.cuda.synchronize()
         speeds.append(images / (time.perf_counter() - started))
     return statistics.median(speeds[1:] or speeds)
 
 
-def whole_program(arch: str, size: int, batch: int, images: int, epochs: int, folder: Path) -> float:
+def whole_program(arch: str, size: int, batch: int, images: int, epochs: int, folder: Path, threads: int) -> float:
     """The `train_images_per_s` that `mml train` records, on the embedded images at this size."""
     from mlpipe.api import load_project, run
 
-    fraction = round(1 - images / 1000, 3)
-    run(
-        "train",
-        "task=fashion_mini",
-        f"arch={arch}",
-        "split=holdout",
-        f"split.val_fraction={fraction}",
-        "mode.nested=false",
-        f"preprocessing.size={size}",
-        f"sampling.batch_size={batch}",
-        f"trainer.max_epochs={epochs}",
-        f"out_dir={folder / 'results'}",
-        f"data_dir={folder / 'data'}",
-    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        run(
+            "train",
+            "task=fashion_mini",
+            f"arch={arch}",
+            "split=holdout",
+            f"split.val_fraction={round(1 - images / 1000, 3)}",
+            "mode.nested=false",
+            "augmentations=none",
+            f"preprocessing.size={size}",
+            f"sampling.batch_size={batch}",
+            f"trainer.max_epochs={epochs}",
+            f"sys.threads={threads}",
+            f"out_dir={folder / 'results'}",
+            f"data_dir={folder / 'data'}",
+        )
     records = load_project(out_dir=folder / "results").records()
     return float(records["train_images_per_s"].iloc[-1])
+
+
+def compare(given: argparse.Namespace, size: int, folder: Path) -> dict[str, Any]:
+    """The program against the loop in the precision and layout that `auto` chooses."""
+    from mlpipe.learn.hardware import numerics
+
+    chosen = numerics("auto", size)
+    shape = (given.arch, size, given.batch, given.images, given.epochs)
+    options = {"bf16": "bf16" in str(chosen.precision), "channels_last": chosen.channels_last, "threads": given.threads}
+    bare, whole = [], []
+    for _ in range(given.rounds):
+        whole.append(whole_program(*shape, folder, given.threads))
+        bare.append(bare_loop(*shape, **options))
+    ratio = statistics.median(whole) / statistics.median(bare)
+    return {"size": size, "numerics": str(chosen), "bare": bare, "whole": whole, "ratio": ratio}
+
+
+def table(given: argparse.Namespace, size: int) -> dict[str, Any]:
+    """The bare loop in every precision and layout, as a ratio to 32 bit, and what `auto` chooses."""
+    from mlpipe.learn.hardware import numerics
+
+    cells = {
+        "32-true": (False, False),
+        "32-true, channels last": (False, True),
+        "bf16-mixed": (True, False),
+        "bf16-mixed, channels last": (True, True),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in cells}
+    for _ in range(given.rounds):
+        for name, (bf16, channels_last) in cells.items():
+            options = {"bf16": bf16, "channels_last": channels_last, "threads": given.threads}
+            speeds[name].append(bare_loop(given.arch, size, given.batch, given.images, 2, **options))
+    base = statistics.median(speeds["32-true"])
+    ratios = {name: statistics.median(found) / base for name, found in speeds.items()}
+    return {"size": size, "auto": str(numerics("auto", size)), "fastest": max(ratios, key=ratios.__getitem__), **ratios}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="resnet18")
-    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
-    shape = (given.arch, given.size, given.batch, given.images, given.epochs)
-    bare, whole = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(given.rounds):
-            whole.append(whole_program(*shape, Path(folder)))
-            bare.append(bare_loop(*shape))
-    ratio = statistics.median(whole) / statistics.median(bare)
-    print(f"{given.arch} at {given.size} px, batch {given.batch}, {given.rounds} rounds taking turns")
-    print(f"  bare PyTorch loop  {statistics.median(bare):8.1f} images/s")
-    print(f"  mml train          {statistics.median(whole):8.1f} images/s")
-    print(f"  ratio              {ratio:8.3f}")
-    print(json.dumps({**vars(given), "bare": bare, "whole": whole, "ratio": ratio}))
+        rows = [table(given, size) if given.table else compare(given, size, Path(folder)) for size in given.sizes]
+    print(f"{given.arch}, batch {given.batch}, {given.threads} threads, {given.rounds} rounds taking turns")
+    for row in rows:
+        if given.table:
+            cells = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if isinstance(value, float))
+            print(
+                f"  {row['size']:4d} px  images/s over 32-true: {cells}; auto: {row['auto']}; fastest: {row['fastest']}"
+            )
+        else:
+            bare, whole = statistics.median(row["bare"]), statistics.median(row["whole"])
+            print(
+                f"  {row['size']:4d} px  bare loop {bare:8.1f}  mml train {whole:8.1f} images/s  "
+                f"ratio {row['ratio']:.3f}  ({row['numerics']})"
+            )
+    print(json.dumps({**vars(given), "rows": rows}))
 
 
 if __name__ == "__main__":

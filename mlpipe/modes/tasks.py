@@ -155,7 +155,8 @@ def refuse_results_inside(of: Task, out_dir: Path) -> None:
 
 
 def _refuse_folder_inside_source(of: Task, folder: Path, key: str) -> None:
-    base = sources.root(of)
+    # Only a folder is searched for images, and would find the program's own.
+    base = sources.root(of) if of.source["type"] == "folder" else None
     if base is not None and folder.resolve().is_relative_to(base.resolve()):
         fix = f"choose a folder outside the images with {key}=DIR"
         raise DataError(problem(key, "lies inside the folder of images", got=str(folder), fix=fix))

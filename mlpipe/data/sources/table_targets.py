@@ -47,7 +47,7 @@ def find_targets(
         table: The table.
         target: The column, or columns, or None for the usual names.
         kind: What is predicted, or None for the rule of `csv`.
-        separator: What separates labels in one column.
+        separator: What separates labels in one column; empty or blank: any blanks.
         classes: The classes or labels in their order, or None.
         parts: Each row's part, None where it is open; labels must occur in a training row.
 
@@ -144,7 +144,7 @@ def _separated(
     table: Table, column: str, separator: str, classes: Sequence[str] | None, parts: Sequence[Part | None]
 ) -> Targets:
     """Labels in one column; an empty cell of a row with a part means that no label holds."""
-    cells = [[word.strip() for word in cell.split(separator) if word.strip()] for cell in table.column(column)]
+    cells = [[word.strip() for word in cell.split(separator.strip() or None) if word.strip()] for cell in table.column(column)]
     training = {word for words, part in zip(cells, parts, strict=True) if part in (None, "train") for word in words}
     names = list(classes) if classes is not None else sorted(training, key=_in_order)
     if not names:

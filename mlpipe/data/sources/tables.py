@@ -47,7 +47,7 @@ def csv(
         kind: What is predicted; None: several columns of 0 and 1, or a `separator`, are labels, one column is a class.
         path: The column of paths; None: the first of path, file, filename, image, image_id, ... that is there.
         target: The column of the target, or the columns of several labels or numbers; None: target, label or class.
-        separator: What separates labels in one column, such as a blank.
+        separator: What separates labels in one column; empty or blank: any blanks.
         classes: The classes or labels in their order; None: those of the training rows, sorted.
         suffix: Added to every path, such as `.jpg`.
         split: The column of train, val, test or unlabelled; without it every row is train. None, here and in the next

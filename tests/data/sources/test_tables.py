@@ -172,7 +172,9 @@ def test_columns_that_are_named_must_be_there(pictures: Path) -> None:
 
 
 def test_many_wrong_rows_are_counted(pictures: Path) -> None:
-    found = problems(lambda: sources.csv(file=table(pictures, "path,label", *(f"no{i}.png,{i % 2}" for i in range(25)))))
+    found = problems(
+        lambda: sources.csv(file=table(pictures, "path,label", *(f"no{i}.png,{i % 2}" for i in range(25))))
+    )
     assert len(found) == 11 and found[-1] == "and 15 more such cells"
 
 

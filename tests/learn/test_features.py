@@ -1,0 +1,55 @@
+"""Features of a frozen backbone: computed once, the same training as without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlpipe.learn import features, fit, setup
+from mlpipe.learn.fit import Watch
+
+from .conftest import job
+
+FROZEN = ["arch.freeze=true", "augmentations=none", "arch.drop_rate=0.0"]
+
+
+def test_they_are_what_the_backbone_gives(tmp_path: Path) -> None:
+    one = job(tmp_path, *FROZEN)
+    network = setup.build_network(one.recipe, one.task, one.pack, seed=0)
+    assert features.applies(one.recipe, network)
+    rows = np.union1d(one.view.train, one.view.val)
+    pack = features.feature_pack(network, one.pack, rows, lambda: None)  # type: ignore[arg-type]
+    images = torch.from_numpy(one.pack.take_fixed(rows[:5])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = network.eval().features(images)  # type: ignore[operator]
+    assert np.allclose(pack.take(rows[:5]), expected.numpy(), atol=1e-5)
+    assert network.heads["target"](torch.from_numpy(pack.take(rows[:5]))).shape == (5, 10)  # type: ignore[index, operator]
+
+
+def test_training_on_them_is_training_on_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = fit.fit(job(tmp_path / "a", *FROZEN), Watch())
+    monkeypatch.setattr(features, "applies", lambda recipe, network: False)
+    slow = fit.fit(job(tmp_path / "b", *FROZEN), Watch())
+    assert quick.scores["val"] == pytest.approx(slow.scores["val"], abs=1e-4)
+
+
+def test_a_second_fold_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job(tmp_path, *FROZEN)
+    network = setup.build_network(one.recipe, one.task, one.pack, seed=0)
+    rows = np.arange(40)
+    first = features.feature_pack(network, one.pack, rows, lambda: None)  # type: ignore[arg-type]
+    calls: list[int] = []
+    monkeypatch.setattr(network, "features", lambda images: calls.append(len(images)) or torch.ones(len(images), 256))
+    again = features.feature_pack(network, one.pack, rows[10:], lambda: None)  # type: ignore[arg-type]
+    assert calls == [] and (again.take(rows) == first.take(rows)).all()
+    features.feature_pack(network, one.pack, np.arange(30, 50), lambda: None)  # type: ignore[arg-type]
+    assert calls == [10]
+
+
+@pytest.mark.parametrize("overrides", [["arch.freeze=false"], ["augmentations=flips"], ["augmentations=kornia"]])
+def test_nothing_of_this_when_features_change(tmp_path: Path, overrides: list[str]) -> None:
+    one = job(tmp_path, *FROZEN, *overrides)
+    assert not features.applies(one.recipe, setup.build_network(one.recipe, one.task, one.pack, seed=0))

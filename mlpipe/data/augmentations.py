@@ -13,6 +13,11 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.errors import ConfigError, DataError, problem
+
+_PIPELINE = "augmentations.cpu.pipeline"
+# How often a window of random shape is drawn anew when it does not fit, as in torchvision.
+_TRIES = 10
 Batch = npt.NDArray[Any]
 # A batch of one size, or images of sizes of their own.
 Images = Batch | list[Batch]
@@ -47,32 +52,33 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (0.75, 4 / 3),
 ) -> Step:
-    """Cut out a window of random area and shape and resize it (Szegedy et al. 2015), as torchvision's RandomResizedCrop.
+    """Cut out a window of random area and shape and resize it (Szegedy et al. 2015), drawn as torchvision draws it.
 
-    With `preprocessing=original` the window is cut from the image at its full size.
+    Pixels are averaged where a window shrinks and interpolated linearly where it grows. Images may have sizes of their
+    own: with `preprocessing=original` the window is cut from the image at its full size.
 
     Args:
         size: Height and width of the result in pixels.
         scale: Smallest and largest share of the image's area.
         ratio: Smallest and largest width over height; drawn evenly on a logarithmic scale.
+
+    Raises:
+        ConfigError: For a scale or ratio that is no range.
     """
-    import cv2
+    check_ranges("random_resized_crop", _PIPELINE, scale, ratio)
 
     def crop(images: Images, seeds: Seeds) -> Batch:
-        area, shape = uniform(seeds, 0), uniform(seeds, 1)
-        across, along = uniform(seeds, 2), uniform(seeds, 3)
-        first = images[0]
-        cut = np.empty((len(images), size, size, first.shape[2]), first.dtype)
-        for index, image in enumerate(images):
-            height, width = image.shape[:2]
-            wanted = height * width * (scale[0] + area[index] * (scale[1] - scale[0]))
-            aspect = ratio[0] * (ratio[1] / ratio[0]) ** shape[index]
-            w = min(max(round((wanted * aspect) ** 0.5), 1), width)
-            h = min(max(round((wanted / aspect) ** 0.5), 1), height)
-            top, left = int(across[index] * (height - h + 1)), int(along[index] * (width - w + 1))
-            window = np.ascontiguousarray(image[top : top + h, left : left + w])
-            kind = cv2.INTER_AREA if max(h, w) > size else cv2.INTER_LINEAR
-            cut[index] = cv2.resize(window, (size, size), interpolation=kind).reshape(size, size, -1)
+        sides = np.array([image.shape[:2] for image in images])
+        fits, height, width = _shapes(seeds, sides, scale, ratio)
+        # The largest window of an allowed shape in the middle, for images so narrow that none of the tries fits.
+        aspect = np.clip(sides[:, 1] / sides[:, 0], *ratio)
+        height = np.where(fits, height, np.minimum(sides[:, 0], np.rint(sides[:, 1] / aspect)))
+        width = np.where(fits, width, np.minimum(sides[:, 1], np.rint(sides[:, 0] * aspect)))
+        down, across = (np.where(fits, uniform(seeds, number), 0.5) for number in (0, 1))
+        corners = _corners(down, across, sides, height, width)
+        cut = np.empty((len(images), size, size, images[0].shape[2]), images[0].dtype)
+        for index, (top, left, h, w) in enumerate(corners.tolist()):
+            cut[index] = _resized(images[index][top : top + h, left : left + w], size)
         return cut
 
     return crop
@@ -100,6 +106,10 @@ def rotate90() -> Step:
     """Turn by 0, 90, 180 or 270 degrees, each as often; images must be square."""
 
     def turn(images: Batch, seeds: Seeds) -> Batch:
+        height, width = images.shape[1:3]
+        if height != width:
+            fix = "put it after random_resized_crop, or use preprocessing.resize=squash"
+            raise DataError(problem(_PIPELINE, f"rotate90 takes square images, not {width} x {height} pixels", fix=fix))
         turns = (uniform(seeds, 0) * 4).astype(int)
         turned = images.copy()
         for number in (1, 2, 3):
@@ -112,7 +122,9 @@ def rotate90() -> Step:
 def brightness_contrast(
     *, brightness: Annotated[float, ">= 0", "<= 1"] = 0.2, contrast: Annotated[float, ">= 0", "<= 1"] = 0.2
 ) -> Step:
-    """Multiply the distance to the image's mean, then add: 8 and 16 bit are clipped, floating point to 0 to 1.
+    """Multiply each pixel's distance to the image's mean, then add; whole numbers are rounded.
+
+    Values stay in their range: that of the type for whole numbers, 0 to 1 for floating point.
 
     Args:
         brightness: Largest change up or down, as a share of the range of values.
@@ -120,14 +132,16 @@ def brightness_contrast(
     """
 
     def change(images: Batch, seeds: Seeds) -> Batch:
-        peak = float(np.iinfo(images.dtype).max) if images.dtype.kind == "u" else 1.0
-        shift = ((2 * uniform(seeds, 0) - 1) * brightness * peak).astype(np.float32)
-        factor = (1 + (2 * uniform(seeds, 1) - 1) * contrast).astype(np.float32)
-        values = images.astype(np.float32)
-        mean = values.mean(axis=(1, 2, 3), keepdims=True)
-        values = (values - mean) * factor[:, None, None, None] + mean + shift[:, None, None, None]
-        values = np.clip(values, 0, peak)
-        return np.asarray(np.rint(values) if images.dtype.kind == "u" else values).astype(images.dtype)
+        is_whole = images.dtype.kind in "ui"
+        low, high = (np.iinfo(images.dtype).min, np.iinfo(images.dtype).max) if is_whole else (0, 1)
+        shift = (2 * uniform(seeds, 0) - 1) * brightness * (float(high) - float(low))
+        factor = 1 + (2 * uniform(seeds, 1) - 1) * contrast
+        mean = images.mean(axis=(1, 2, 3), dtype=np.float64)
+        offset = mean * (1 - factor) + shift
+        values = images * factor.astype(np.float32)[:, None, None, None]
+        values += offset.astype(np.float32)[:, None, None, None]
+        np.clip(values, low, high, out=values)
+        return np.asarray(np.rint(values, out=values) if is_whole else values).astype(images.dtype)
 
     return change
 
@@ -138,29 +152,54 @@ def random_erasing(
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> Step:
-    """Paint a random rectangle with the image's mean colour (Zhong et al. 2020).
+    """Paint a random rectangle (Zhong et al. 2020), here with the image's mean colour.
 
     Args:
         p: How often.
         scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height.
+        ratio: Smallest and largest width over height; drawn evenly on a logarithmic scale.
+
+    Raises:
+        ConfigError: For a scale or ratio that is no range.
     """
+    check_ranges("random_erasing", _PIPELINE, scale, ratio)
 
     def erase(images: Batch, seeds: Seeds) -> Batch:
-        height, width = images.shape[1:3]
-        draws = [uniform(seeds, number) for number in range(5)]
-        areas = height * width * (scale[0] + draws[1] * (scale[1] - scale[0]))
-        aspects = ratio[0] * (ratio[1] / ratio[0]) ** draws[2]
+        sides = np.repeat([images.shape[1:3]], len(images), axis=0)
+        fits, height, width = _shapes(seeds, sides, scale, ratio)
+        corners = _corners(uniform(seeds, 0), uniform(seeds, 1), sides, height, width)
         erased = images.copy()
-        for index in np.flatnonzero(draws[0] < p).tolist():
-            w = min(max(round(float(areas[index] * aspects[index]) ** 0.5), 1), width)
-            h = min(max(round(float(areas[index] / aspects[index]) ** 0.5), 1), height)
-            top, left = int(draws[3][index] * (height - h + 1)), int(draws[4][index] * (width - w + 1))
-            colour = images[index].mean(axis=(0, 1))
-            erased[index, top : top + h, left : left + w] = colour.astype(images.dtype)
+        for index in np.flatnonzero(fits & (uniform(seeds, 2) < p)).tolist():
+            top, left, h, w = corners[index].tolist()
+            colour = images[index].mean(axis=(0, 1), dtype=np.float64)
+            whole = np.rint(colour) if images.dtype.kind in "ui" else colour
+            erased[index, top : top + h, left : left + w] = whole.astype(images.dtype)
         return erased
 
     return erase
+
+
+def check_ranges(name: str, pipeline: str, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
+    """Refuse areas and shapes of windows that cannot be drawn.
+
+    Args:
+        name: The step's name, for the sentence.
+        pipeline: The configuration's key of the pipeline that it stands in.
+        scale: Smallest and largest share of the image's area.
+        ratio: Smallest and largest width over height.
+
+    Raises:
+        ConfigError: With a sentence for each that is wrong.
+    """
+    wrong = []
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+        what = f"scale of {name} must be two shares of the area, the smaller one first"
+        wrong.append(problem(pipeline, what, got=scale, fix="use for example [0.2, 1.0]"))
+    if len(ratio) != 2 or not 0 < ratio[0] <= ratio[1]:
+        what = f"ratio of {name} must be two positive numbers, the smaller one first"
+        wrong.append(problem(pipeline, what, got=ratio, fix="use for example [0.75, 1.333]"))
+    if wrong:
+        raise ConfigError(wrong)
 
 
 def apply(steps: Sequence[Step], images: Images, seeds: Seeds) -> Images:
@@ -186,6 +225,47 @@ def mix(seeds: Seeds, number: int) -> Seeds:
 def uniform(seeds: Seeds, number: int) -> npt.NDArray[np.float64]:
     """The seeds' draw of this number, uniform in [0, 1), shape (n,)."""
     return (mix(seeds, number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _shapes(
+    seeds: Seeds, sides: npt.NDArray[Any], scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Whether one of the tries fits into images of these sides (n, 2), and its height and width, shape (n,) each."""
+    heights, widths = sides.T
+    fits = np.zeros(len(seeds), bool)
+    height, width = np.zeros(len(seeds)), np.zeros(len(seeds))
+    for number in range(16, 16 + 2 * _TRIES, 2):
+        area = heights * widths * (scale[0] + uniform(seeds, number) * (scale[1] - scale[0]))
+        aspect = ratio[0] * (ratio[1] / ratio[0]) ** uniform(seeds, number + 1)
+        h, w = (np.maximum(np.rint(np.sqrt(part)), 1) for part in (area / aspect, area * aspect))
+        first = ~fits & (h <= heights) & (w <= widths)
+        height, width = np.where(first, h, height), np.where(first, w, width)
+        fits |= first
+        if fits.all():
+            break
+    return fits, height, width
+
+
+def _corners(
+    down: npt.NDArray[Any],
+    across: npt.NDArray[Any],
+    sides: npt.NDArray[Any],
+    height: npt.NDArray[Any],
+    width: npt.NDArray[Any],
+) -> npt.NDArray[np.int64]:
+    """Top, left, height and width of each window, shape (n, 4), at these shares of the room that it has."""
+    top, left = down * (sides[:, 0] - height + 1), across * (sides[:, 1] - width + 1)
+    return np.stack([top, left, height, width], axis=1).astype(np.int64)
+
+
+def _resized(window: Batch, size: int) -> Batch:
+    import cv2
+
+    kind = cv2.INTER_AREA if max(window.shape[:2]) > size else cv2.INTER_LINEAR
+    # OpenCV averages areas of at most four channels at a time.
+    groups = [np.ascontiguousarray(window[:, :, first : first + 4]) for first in range(0, window.shape[2], 4)]
+    resized = [cv2.resize(group, (size, size), interpolation=kind).reshape(size, size, -1) for group in groups]
+    return resized[0] if len(resized) == 1 else np.concatenate(resized, axis=2)
 
 
 def _one_by_one(step: Step, images: list[Batch], seeds: Seeds) -> Images:

@@ -13,9 +13,17 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from mlpipe.data.augmentations import check_ranges
+from mlpipe.data.transforms import UNFIT, origins, refuse_normalising, unfit
 from mlpipe.errors import DataError, problem
 
 DeviceStep = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+_PIPELINE = "augmentations.device.pipeline"
+# How often a window of random shape is drawn anew when it does not fit, as in torchvision.
+_TRIES = 10
+# Transforms of other libraries that mix images, and ours instead, which mix the targets too.
+_MIXING = {"MixUp": "mixup", "CutMix": "cutmix", "RandomMixUpV2": "mixup", "RandomCutMixV2": "cutmix"}
 
 
 def mixup(
@@ -146,29 +154,34 @@ def random_erasing(
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> DeviceStep:
-    """Paint a random rectangle of each image with the image's mean colour (Zhong et al. 2020).
+    """Paint a random rectangle of each image (Zhong et al. 2020), here with the image's mean colour.
 
     Args:
         p: How often.
         scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height.
+        ratio: Smallest and largest width over height; drawn evenly on a logarithmic scale.
+
+    Raises:
+        ConfigError: For a scale or ratio that is no range.
     """
+    check_ranges("random_erasing", _PIPELINE, scale, ratio)
 
     def erase(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
         n, _, height, width = images.shape
-        chosen, size, shape, down, across = torch.rand(5, n, device=images.device)
+        chosen, down, across = torch.rand(3, n, device=images.device)
+        size, shape = torch.rand(2, _TRIES, n, device=images.device)
         area = height * width * (scale[0] + size * (scale[1] - scale[0]))
         aspect = ratio[0] * (ratio[1] / ratio[0]) ** shape
-        h = (area / aspect).sqrt().round().clamp(1, height)
-        w = (area * aspect).sqrt().round().clamp(1, width)
+        h, w = (part.sqrt().round().clamp(min=1) for part in (area / aspect, area * aspect))
+        fits = (h <= height) & (w <= width)
+        first = fits.byte().argmax(0, keepdim=True)
+        h, w = h.gather(0, first)[0], w.gather(0, first)[0]
         top, left = (down * (height - h + 1)).floor(), (across * (width - w + 1)).floor()
-        row = torch.arange(height, device=images.device)[None, :, None]
-        column = torch.arange(width, device=images.device)[None, None, :]
-        inside = (row >= top[:, None, None]) & (row < (top + h)[:, None, None])
-        inside = inside & (column >= left[:, None, None]) & (column < (left + w)[:, None, None])
-        inside = (inside & (chosen < p)[:, None, None])[:, None]
-        colour = images.float().mean(dim=(2, 3), keepdim=True).to(images.dtype)
-        return torch.where(inside, colour, images), target
+        inside = _between(top, top + h, height)[:, None, :, None] & _between(left, left + w, width)[:, None, None, :]
+        inside = inside & ((chosen < p) & fits.any(0))[:, None, None, None]
+        colour = images.float().mean(dim=(2, 3), keepdim=True)
+        colour = colour if images.is_floating_point() else colour.round()
+        return torch.where(inside, colour.to(images.dtype), images), target
 
     return erase
 
@@ -176,30 +189,38 @@ def random_erasing(
 def adapt(transform: Any, peak: float = 255.0) -> DeviceStep:
     """A step from a kornia module, a torchvision v2 transform, or a step of ours (returned as it is).
 
-    kornia gets images from 0 to 1 and draws for each image; torchvision draws once for what it is given, so images go
-    through it one by one.
+    kornia gets images from 0 to 1 and draws for each image. torchvision, and any other torch module, draws once for
+    what it is given, so images go through it one by one: 8-bit images as they are, others from 0 to 1.
 
     Args:
         transform: What the configuration named.
         peak: The value of white.
 
     Raises:
-        DataError: For transforms that mix targets, of which there are our own.
+        DataError: For transforms that mix images, of which there are our own, or normalise or convert, which mlpipe
+            does itself; and by the step, for images that the transform cannot take or of which it does not give images
+            of the same channels and type.
     """
-    library, name = type(transform).__module__.partition(".")[0], type(transform).__name__
-    if library == "kornia":
-        return _kornia(transform, peak)
-    if library not in ("torchvision", "torch"):
+    libraries = origins(transform)
+    if not libraries & {"kornia", "torch"}:
         step: DeviceStep = transform
         return step
-    if name in ("MixUp", "CutMix"):
-        fix = f"use mlpipe.data.device_augmentations.{name.lower()}"
-        raise DataError(problem("augmentations.device.pipeline", f"{name} of torchvision needs class numbers", fix=fix))
+    refuse_normalising(transform, _PIPELINE)
+    _refuse_mixing(transform)
+    whole_batch = "kornia" in libraries
+    name = type(transform).__name__
 
     def change(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
-        whole = images if images.dtype == torch.uint8 else images / peak
-        changed = _checked(name, images, torch.stack([transform(image) for image in whole]))
-        return changed if changed.dtype == torch.uint8 else changed * peak, target
+        as_bytes = images.dtype == torch.uint8 and not whole_batch
+        given = images if as_bytes else images.float() / peak
+        try:
+            changed = transform(given) if whole_batch else torch.stack([transform(image) for image in given])
+        except torch.OutOfMemoryError:
+            raise
+        except UNFIT as error:
+            raise unfit(name, _PIPELINE, given, error) from error
+        changed = _checked(name, given, changed)
+        return (changed if as_bytes else changed.clamp(0, 1) * peak), target
 
     return change
 
@@ -218,19 +239,28 @@ def apply(steps: Sequence[DeviceStep], images: Tensor, target: Tensor, epochs_le
     return images, target
 
 
-def _kornia(transform: Any, peak: float) -> DeviceStep:
-    def change(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
-        changed = transform(images.float() / peak)
-        return _checked(type(transform).__name__, images, changed).clamp(0, 1) * peak, target
-
-    return change
+def _refuse_mixing(transform: Any) -> None:
+    """Refuse transforms that mix images and know nothing of our targets; a jigsaw mixes within an image only."""
+    name = type(transform).__name__
+    bases = {base.__name__ for base in type(transform).__mro__}
+    if name in _MIXING or ("MixAugmentationBaseV2" in bases and name != "RandomJigsaw"):
+        fix = f"use mlpipe.data.device_augmentations.{_MIXING.get(name, 'mixup_or_cutmix')}"
+        raise DataError(problem(_PIPELINE, f"{name} mixes images but not the targets of this program", fix=fix))
 
 
 def _checked(name: str, before: Tensor, after: Any) -> Tensor:
-    if isinstance(after, Tensor) and after.shape[:2] == before.shape[:2] and after.ndim == 4:
+    fits = isinstance(after, Tensor) and after.ndim == 4 and after.shape[:2] == before.shape[:2]
+    if isinstance(after, Tensor) and fits and after.dtype == before.dtype:
         return after
-    wrong = f"{name} does not give a batch of {before.shape[1]} channels"
-    raise DataError(problem("augmentations.device.pipeline", wrong, fix="leave it out"))
+    given = f"{after.dtype} of shape {tuple(after.shape)}" if isinstance(after, Tensor) else f"a {type(after).__name__}"
+    wrong = f"{name} gives {given} for {before.dtype} of shape {tuple(before.shape)}"
+    raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
+
+
+def _between(start: Tensor, stop: Tensor, length: int) -> Tensor:
+    """Which of the places 0 to `length` lie between, shape (n, length)."""
+    place = torch.arange(length, device=start.device)
+    return (place >= start[:, None]) & (place < stop[:, None])
 
 
 def _flip(axis: int, p: float) -> DeviceStep:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,67 +12,157 @@ import numpy as np
 from mlpipe.data.augmentations import Batch, Images, Seeds, Step
 from mlpipe.errors import DataError, problem
 
+_PIPELINE = "augmentations.cpu.pipeline"
+_OURS = "leave it out: mlpipe normalises and converts images itself"
+# They would change the range of values without changing the type, or the type on purpose.
+_NORMALISING = frozenset(
+    (
+        *("Normalize", "Denormalize", "ToFloat", "FromFloat", "ToDtype", "ConvertDtype", "ConvertImageDtype"),
+        *("ToTensor", "ToTensorV2", "PILToTensor", "ToImage", "ToPILImage", "ToPureTensor"),
+    )
+)
+# What torch's and NumPy's functions raise for images that they cannot take.
+UNFIT = (TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, IndexError, AssertionError)
+
 
 def adapt(transform: Any) -> Step:
     """A step from an albumentations transform, a torchvision v2 transform, or a step of ours (returned as it is).
 
-    Each image is changed under its own seed, so that it does not depend on the batch or the loader process; torch's
-    generator is left as it was.
+    Each image is changed under its own seed, so that it does not depend on the batch or the loader process. Any other
+    torch module is taken as torchvision's are: it gets an image (channels, height, width) of the cache's type. The global
+    generators of torch, NumPy and Python are left as they were.
+
+    Args:
+        transform: What the configuration named.
+
+    Raises:
+        DataError: For transforms that normalise or convert, which mlpipe does itself; and by the step, for images that
+            the transform cannot take or of which it does not give images of the same channels and type.
     """
-    library = type(transform).__module__.partition(".")[0]
-    if library == "albumentations":
-        return _per_image(transform, _albumentations(transform))
-    if library in ("torchvision", "torch"):
-        return _per_image(transform, _torchvision(transform))
-    step: Step = transform
-    return step
+    libraries, name = origins(transform), type(transform).__name__
+    if not libraries & {"albumentations", "torch"}:
+        step: Step = transform
+        return step
+    refuse_normalising(transform, _PIPELINE)
+    if "albumentations" in libraries:
+        import cv2
+
+        return _per_image(name, _albumentations(transform), nullcontext, (*UNFIT, cv2.error))
+    return _per_image(name, _torchvision(transform), _global_draws_kept, UNFIT)
 
 
-def _per_image(transform: Any, change: Callable[[Any, int], Any]) -> Step:
+def origins(transform: Any) -> set[str]:
+    """The top packages that the object's class and its bases come from; nothing is imported to find out."""
+    return {base.__module__.partition(".")[0] for base in type(transform).__mro__}
+
+
+def refuse_normalising(transform: Any, pipeline: str) -> None:
+    """Refuse transforms after which pixels would not be pixels any more, those inside a Compose among them.
+
+    Args:
+        transform: A transform of another library.
+        pipeline: The configuration's key of the pipeline that it stands in.
+
+    Raises:
+        DataError: When there is one.
+    """
     name = type(transform).__name__
+    if name in _NORMALISING:
+        raise DataError(problem(pipeline, f"{name} does not belong here", fix=_OURS))
+    inner = getattr(transform, "transforms", None)
+    for part in inner if isinstance(inner, list | tuple) else ():
+        refuse_normalising(part, pipeline)
+
+
+def unfit(name: str, pipeline: str, images: Any, error: Exception) -> DataError:
+    """The error for images that a transform of another library cannot take.
+
+    Args:
+        name: The transform's class.
+        pipeline: The configuration's key of the pipeline that it stands in.
+        images: An array or tensor, one image or several.
+        error: What the transform raised.
+    """
+    reason = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
+    wrong = f"{name} cannot take images of shape {tuple(images.shape)} and type {images.dtype} ({reason})"
+    return DataError(problem(pipeline, wrong, fix="leave it out or use another one"))
+
+
+def _per_image(
+    name: str,
+    change: Callable[[Batch, int], Any],
+    guard: Callable[[], AbstractContextManager[None]],
+    errors: tuple[type[Exception], ...],
+) -> Step:
+    def one(image: Batch, seed: int) -> Batch:
+        try:
+            # A copy of its own: some transforms write into what they are given, and the cache is shared.
+            return _checked(name, image, change(np.array(image, order="C"), seed))
+        except errors as error:
+            raise unfit(name, _PIPELINE, image, error) from error
 
     def step(images: Images, seeds: Seeds) -> Images:
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            changed = [
-                _checked(name, image, change(image, int(seed))) for image, seed in zip(images, seeds, strict=True)
-            ]
+        with guard():
+            changed = [one(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
         if isinstance(images, list):
             return changed
         if len({image.shape for image in changed}) > 1:
             fix = "choose a transform with a fixed output size"
-            raise DataError(problem("augmentations.cpu.pipeline", f"{name} gives images of several sizes", fix=fix))
+            raise DataError(problem(_PIPELINE, f"{name} gives images of several sizes", fix=fix))
         return np.stack(changed)
 
     return step
 
 
-def _checked(name: str, before: Batch, after: Any) -> Batch:
-    if not isinstance(after, np.ndarray) or after.ndim != 3 or after.shape[2] != before.shape[2]:
-        wrong = f"{name} does not give an image of {before.shape[2]} channels"
-    elif after.dtype != before.dtype:
-        wrong = f"{name} turns {before.dtype} pixels into {after.dtype}"
-    else:
-        return after
-    fix = "leave it out: mlpipe normalises and converts images itself"
-    raise DataError(problem("augmentations.cpu.pipeline", wrong, fix=fix))
+def _checked(name: str, image: Batch, after: Any) -> Batch:
+    if not isinstance(after, np.ndarray) or after.ndim != 3 or after.shape[2] != image.shape[2]:
+        given = f"an array of shape {after.shape}" if isinstance(after, np.ndarray) else f"a {type(after).__name__}"
+        wrong = f"{name} gives {given} for an image of shape {image.shape}"
+        raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
+    if after.dtype != image.dtype:
+        raise DataError(problem(_PIPELINE, f"{name} turns {image.dtype} pixels into {after.dtype}", fix=_OURS))
+    return after
 
 
-def _albumentations(transform: Any) -> Callable[[Any, int], Any]:
-    def change(image: Any, seed: int) -> Any:
-        transform.set_random_seed(seed % 2**32)
-        return transform(image=np.ascontiguousarray(image))["image"]
+def _albumentations(transform: Any) -> Callable[[Batch, int], Any]:
+    # The library's own set_random_seed makes two new generators for each image, and gives all the parts of a Compose
+    # the same seed, so that a horizontal and a vertical flip would always happen together. Here all parts share two
+    # generators, which are set anew for each image.
+    bits, python = np.random.Philox(key=0), random.Random(0)
+    transform.set_random_state(np.random.Generator(bits), python)
+    start = bits.state
+
+    def change(image: Batch, seed: int) -> Any:
+        start["state"]["key"][0] = seed
+        bits.state = start
+        python.seed(seed)
+        return transform(image=image)["image"]
 
     return change
 
 
-def _torchvision(transform: Any) -> Callable[[Any, int], Any]:
+def _torchvision(transform: Any) -> Callable[[Batch, int], Any]:
     import torch
 
-    def change(image: Any, seed: int) -> Any:
+    def change(image: Batch, seed: int) -> Any:
         torch.default_generator.manual_seed(seed % 2**63)
-        changed = transform(torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        changed = transform(torch.from_numpy(image).permute(2, 0, 1))
         return changed.permute(1, 2, 0).numpy() if isinstance(changed, torch.Tensor) and changed.ndim == 3 else changed
 
     return change
+
+
+@contextmanager
+def _global_draws_kept() -> Iterator[None]:
+    """Put the global generators of torch, NumPy and Python back to where they were."""
+    import torch
+
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

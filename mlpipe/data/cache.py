@@ -1,19 +1,14 @@
 """Every image decoded and resized once, into one memory-mapped file that all folds and runs share.
 
-A pack is a folder: `index.json`, written last, and `images.npy` (all images of one size) or `images.bin` and
-`places.npy` (each of its own). While it is filled, `images.part` grows and `filling.jsonl` says how far it can be trusted, so
-that a fill that was stopped at any point goes on there.
+A pack is a folder: `index.json`, written last, and `images.npy` (all images of one size) or `images.bin` and `places.npy`
+(each of its own). `mlpipe.data.filling` makes the images' file, and goes on where an earlier attempt was stopped.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +17,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from mlpipe import files
-from mlpipe.data import sources
+from mlpipe.data import filling, sources
 from mlpipe.data.images import Pixels, UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
@@ -30,11 +25,9 @@ from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 
 FORMAT = 2
-PART_FILE, JOURNAL_FILE, INDEX_FILE = "images.part", "filling.jsonl", "index.json"
-# Images in the hands of each thread: memory stays flat whatever the number of images.
-_CHUNK = 32
-# How often what was written is made durable; what was not is decoded again after a crash.
-_SYNC_SECONDS = 2.0
+INDEX_FILE, FIXED_FILE, RAGGED_FILE, PLACES_FILE = "index.json", "images.npy", "images.bin", "places.npy"
+# Images that are looked at to estimate how large a pack of several sizes will be.
+_PROBED = 16
 
 
 @dataclass(frozen=True)
@@ -62,6 +55,11 @@ class Pack:
         return len(self.images if self.places is None else self.places)
 
     @property
+    def ragged(self) -> bool:
+        """Whether each image has a size of its own."""
+        return self.places is not None
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Height and width of what a network sees; (0, 0) for features."""
         if self.places is not None:
@@ -79,7 +77,10 @@ class Pack:
         return float(np.iinfo(self.dtype).max) if self.dtype.kind == "u" else 1.0
 
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:
-        """Some images: an array of shape (n, height, width, channels), or a list of images of several sizes."""
+        """Some images: an array of shape (n, height, width, channels), or a list of images of several sizes.
+
+        Images of several sizes are read-only views of the file, unreadable ones of them a single black pixel.
+        """
         if self.places is None:
             return np.asarray(self.images[rows])
         taken = []
@@ -119,10 +120,10 @@ def load(folder: Path, preprocessing: Preprocessing) -> Pack:
     index = files.read_json(folder / INDEX_FILE)
     dtype = np.dtype(index["dtype"])
     if not preprocessing.is_ragged:
-        stored = np.load(folder / "images.npy", mmap_mode="r")
+        stored = np.load(folder / FIXED_FILE, mmap_mode="r")
         return Pack(stored, index["unreadable"], folder, preprocessing, dtype)
-    values = np.memmap(folder / "images.bin", np.uint8, "r")
-    return Pack(values, index["unreadable"], folder, preprocessing, dtype, np.load(folder / "places.npy"))
+    values = np.memmap(folder / RAGGED_FILE, np.uint8, "r")
+    return Pack(values, index["unreadable"], folder, preprocessing, dtype, np.load(folder / PLACES_FILE))
 
 
 def build(
@@ -168,196 +169,79 @@ def check_unreadable(pack: Pack, most: int) -> None:
     raise DataError([*named, counted])
 
 
-@dataclass
-class _Filling:
-    """How far a fill has come: what `images.part` holds for sure.
-
-    Attributes:
-        done: Images.
-        size: Bytes.
-        unreadable: Reasons by sample id.
-        places: Start, height and width of each image.
-        seconds: Time spent.
-    """
-
-    done: int = 0
-    size: int = 0
-    unreadable: dict[str, str] = field(default_factory=dict)
-    places: list[tuple[int, int, int]] = field(default_factory=list)
-    seconds: float = 0.0
-
-
 def _fill(
     task: Task, preprocessing: Preprocessing, folder: Path, workers: int, progress: Callable[[int, int], None]
 ) -> None:
-    state = _resumed(folder)
-    shape = None if preprocessing.is_ragged else _image_shape(task, preprocessing)
-    if shape is not None:
-        _check_space(folder, len(task.samples) * int(np.prod(shape)) * np.dtype(task.dtype).itemsize - state.size)
+    final = folder / (RAGGED_FILE if preprocessing.is_ragged else FIXED_FILE)
+    state = filling.resumed(folder, final)
     try:
-        _append(task, preprocessing, folder, shape, state, workers, progress)
+        shape = None if preprocessing.is_ragged else _image_shape(task, preprocessing)
+        _check_space(folder, _still_needed(task, preprocessing, shape, state))
+        filling.append(task, preprocessing, folder, shape, state, workers, progress)
+        _finish(task, preprocessing, final, state)
     except DataError:
         # What is wrong with the images stays wrong: nothing of it is kept.
-        (folder / PART_FILE).unlink(missing_ok=True)
-        (folder / JOURNAL_FILE).unlink(missing_ok=True)
+        filling.discard(folder)
         raise
-    _finish(task, preprocessing, folder, state)
 
 
-def _append(
-    task: Task,
-    preprocessing: Preprocessing,
-    folder: Path,
-    shape: tuple[int, int, int] | None,
-    state: _Filling,
-    workers: int,
-    progress: Callable[[int, int], None],
-) -> None:
-    """Decode what is missing, in order, and write it after what is there."""
-    total, dtype = len(task.samples), np.dtype(task.dtype)
-    started = synced = time.perf_counter()
-    saved = replace(state, unreadable=dict(state.unreadable), places=list(state.places))
-    with (folder / PART_FILE).open("r+b" if state.done else "wb") as part:
-        if not state.done and shape is not None:
-            header = {"descr": dtype.str, "fortran_order": False, "shape": (total, *shape)}
-            np.lib.format.write_array_header_1_0(part, header)
-            state.size = part.tell()
-        part.seek(state.size)
-        part.truncate()
-        try:
-            for row, result in _decoded(task, preprocessing, workers, state.done):
-                _write(part, task, row, result, shape, dtype, state)
-                state.seconds = saved.seconds + time.perf_counter() - started
-                if time.perf_counter() - synced > _SYNC_SECONDS:
-                    saved = _sync(part, folder, state, saved)
-                    synced = time.perf_counter()
-                progress(state.done, total)
-        finally:
-            _sync(part, folder, state, saved)
-
-
-def _write(
-    part: Any,
-    task: Task,
-    row: int,
-    result: Pixels | str,
-    shape: tuple[int, int, int] | None,
-    dtype: np.dtype[Any],
-    state: _Filling,
-) -> None:
-    if isinstance(result, str):
-        state.unreadable[task.samples.ids[row]] = result
-        result = np.zeros(shape or (0, 1, 1), dtype)
-    elif result.dtype != dtype:
-        raise DataError(problem(task.samples.ids[row], f"has {result.dtype} values, the task says {dtype}"))
-    elif shape is not None and result.shape != shape:
-        raise DataError(_size_problem(task, row, result, shape))
-    content = np.ascontiguousarray(result).tobytes()
-    part.write(content)
-    if shape is None:
-        state.places.append((state.size, result.shape[0], result.shape[1]))
-    state.size += len(content)
-    state.done += 1
-
-
-def _sync(part: Any, folder: Path, state: _Filling, saved: _Filling) -> _Filling:
-    """Make what was written durable, then say so in the journal."""
-    part.flush()
-    os.fsync(part.fileno())
-    fresh = {name: reason for name, reason in state.unreadable.items() if name not in saved.unreadable}
-    line = {
-        "done": state.done,
-        "size": state.size,
-        "seconds": round(state.seconds, 3),
-        "unreadable": fresh,
-        "places": state.places[len(saved.places) :],
-    }
-    files.append_line(folder / JOURNAL_FILE, json.dumps(line, separators=(",", ":")))
-    return replace(state, unreadable=dict(state.unreadable), places=list(state.places))
-
-
-def _resumed(folder: Path) -> _Filling:
-    """The state of a fill that was stopped; an empty one when there is none, or it cannot be trusted."""
-    part, journal = folder / PART_FILE, folder / JOURNAL_FILE
-    state = _Filling()
-    try:
-        lines = journal.read_text("utf-8").splitlines() if part.is_file() and journal.is_file() else []
-        for line in lines:
-            # A crash can only have torn the last line; what came before it holds.
-            if not line.endswith("}"):
-                break
-            entry = json.loads(line)
-            state.done, state.size, state.seconds = entry["done"], entry["size"], entry["seconds"]
-            state.unreadable.update(entry["unreadable"])
-            state.places.extend((start, height, width) for start, height, width in entry["places"])
-        is_whole = not state.done or part.stat().st_size >= state.size
-    except (OSError, ValueError, KeyError, TypeError):
-        is_whole = False
-    if is_whole and state.done:
-        return state
-    part.unlink(missing_ok=True)
-    journal.unlink(missing_ok=True)
-    return _Filling()
-
-
-def _finish(task: Task, preprocessing: Preprocessing, folder: Path, state: _Filling) -> None:
-    if len(state.unreadable) == len(task.samples):
-        reason = next(iter(state.unreadable.items()))
-        (folder / PART_FILE).unlink()
-        (folder / JOURNAL_FILE).unlink()
-        wrong = f"none of its {len(task.samples)} images can be read ({reason[0]}: {reason[1]})"
-        raise DataError(problem("task", wrong))
+def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: filling.Filling) -> None:
+    """Give the complete file its name, then write the index that makes it a pack."""
+    folder, total = final.parent, len(task.samples)
+    if len(state.unreadable) == total:
+        name, reason = next(iter(state.unreadable.items()))
+        raise DataError(problem("task", f"none of its {total} images can be read ({name}: {reason})"))
     if preprocessing.is_ragged:
-        with files.durable(folder / "places.npy") as temporary, temporary.open("wb") as handle:
+        with files.durable(folder / PLACES_FILE) as temporary, temporary.open("wb") as handle:
             np.save(handle, np.array(state.places, np.int64).reshape(-1, 3))
-    (folder / PART_FILE).replace(folder / ("images.bin" if preprocessing.is_ragged else "images.npy"))
+    (folder / filling.PART_FILE).replace(final)
     files.sync_folder(folder)
     index = {
         "format": FORMAT,
         "task": task.name,
-        "images": len(task.samples),
+        "images": total,
         "dtype": task.dtype,
         "preprocessing": preprocessing.key(),
         "unreadable": state.unreadable,
         "seconds": round(state.seconds, 3),
     }
     files.write_json(folder / INDEX_FILE, index)
-    (folder / JOURNAL_FILE).unlink(missing_ok=True)
-
-
-def _decoded(task: Task, preprocessing: Preprocessing, workers: int, first: int) -> Iterator[tuple[int, Pixels | str]]:
-    """(row, pixels or the reason why there are none) from a row on, in order, a few chunks in memory at most."""
-    read = sources.reader(task, preprocessing.channels)
-
-    def one(row: int) -> Pixels | str:
-        try:
-            return preprocessing(read(row))
-        except UnreadableImageError as error:
-            return str(error)
-
-    rows = range(first, len(task.samples))
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        for start in range(0, len(rows), _CHUNK * workers):
-            chunk = rows[start : start + _CHUNK * workers]
-            yield from zip(chunk, pool.map(one, chunk), strict=True)
+    (folder / filling.JOURNAL_FILE).unlink(missing_ok=True)
 
 
 def _image_shape(task: Task, preprocessing: Preprocessing) -> tuple[int, int, int]:
+    """The shape of all images: the wanted one, or that of the first that can be read."""
     if preprocessing.size is not None:
         return preprocessing.size, preprocessing.size, preprocessing.channels
-    read = sources.reader(task, preprocessing.channels)
-    for row in range(len(task.samples)):
+    shape = next(_shapes(task, preprocessing, range(len(task.samples))), None)
+    if shape is None:
+        raise DataError(problem("task", f"none of its {len(task.samples)} images can be read"))
+    return shape
+
+
+def _still_needed(
+    task: Task, preprocessing: Preprocessing, shape: tuple[int, int, int] | None, state: filling.Filling
+) -> int:
+    """The bytes that the file will still grow by; for images of several sizes an estimate from those that are known."""
+    total, itemsize = len(task.samples), np.dtype(task.dtype).itemsize
+    if shape is not None:
+        return total * int(np.prod(shape)) * itemsize - state.size
+    if state.done:
+        return (total - state.done) * state.size // state.done
+    probed = np.linspace(0, total - 1, min(total, _PROBED)).astype(int).tolist()
+    values = [int(np.prod(found)) for found in _shapes(task, preprocessing, probed)]
+    return int(total * itemsize * np.mean(values)) if values else 0
+
+
+def _shapes(task: Task, preprocessing: Preprocessing, rows: Iterable[int]) -> Iterator[tuple[int, int, int]]:
+    """The shapes of the images of some rows that can be read."""
+    read = sources.reader(task, preprocessing.channels, preprocessing.least)
+    for row in rows:
         try:
-            height, width, channels = read(row).shape
+            height, width, channels = preprocessing(read(row)).shape
         except UnreadableImageError:
             continue
-        return height, width, channels
-    raise DataError(problem("task", f"none of its {len(task.samples)} images can be read"))
-
-
-def _size_problem(task: Task, row: int, pixels: Pixels, shape: tuple[int, ...]) -> str:
-    sizes = f"is {pixels.shape[1]} x {pixels.shape[0]} pixels, others are {shape[1]} x {shape[0]}"
-    return problem(task.samples.ids[row], sizes, fix="choose a size, for example preprocessing.size=224")
+        yield height, width, channels
 
 
 def _check_space(folder: Path, needed: int) -> None:

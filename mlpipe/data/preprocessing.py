@@ -10,8 +10,14 @@ from PIL import Image
 
 from mlpipe.data import images
 from mlpipe.data.images import Pixels
+from mlpipe.errors import ConfigError, problem
 
 Resize = Literal["squash", "short_side", "pad"]
+Interpolation = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+
+
+# How many times larger than the result an image is at least before it is resized, as in Pillow's `Image.thumbnail`.
+_OVERSAMPLED = 2
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Preprocessing:
         keep: `fixed` caches the result; `original` caches the image as it is, and it is resized when it is loaded, after
             augmentations that want the whole of it.
         max_side: With `original`, larger images are reduced so that their longer side has this length; None: never.
+        interpolation: How new pixels are weighed from old ones.
     """
 
     id: str
@@ -34,11 +41,19 @@ class Preprocessing:
     resize: Resize
     keep: Literal["fixed", "original"] = "fixed"
     max_side: int | None = None
+    interpolation: Interpolation = "bilinear"
 
     @property
     def is_ragged(self) -> bool:
         """Whether cached images have sizes of their own."""
         return self.keep == "original"
+
+    @property
+    def least(self) -> int | None:
+        """The shortest side that a JPEG must keep when it is decoded at a reduced size; None: it must not be reduced."""
+        length = self.max_side if self.is_ragged else self.size
+        # `nearest` keeps values that are there, and a reduced picture has others.
+        return None if length is None or self.interpolation == "nearest" else _OVERSAMPLED * length
 
     def __call__(self, pixels: Pixels) -> Pixels:
         """What is cached of an image of shape (height, width, channels)."""
@@ -46,7 +61,7 @@ class Preprocessing:
             return self.fixed(pixels)
         height, width = pixels.shape[:2]
         share = (self.max_side or max(height, width)) / max(height, width)
-        return pixels if share >= 1 else _resized(pixels, max(round(height * share), 1), max(round(width * share), 1))
+        return pixels if share >= 1 else self._scaled(pixels, share)
 
     def fixed(self, pixels: Pixels) -> Pixels:
         """An image of shape (height, width, channels) as one of (size, size, channels)."""
@@ -55,9 +70,8 @@ class Preprocessing:
         if size is None or (height, width) == (size, size):
             return pixels
         if self.resize == "squash":
-            return _resized(pixels, size, size)
-        share = size / (min if self.resize == "short_side" else max)(height, width)
-        changed = _resized(pixels, max(round(height * share), 1), max(round(width * share), 1))
+            return resized(pixels, size, size, self.interpolation)
+        changed = self._scaled(pixels, size / (min if self.resize == "short_side" else max)(height, width))
         height, width = changed.shape[:2]
         if self.resize == "short_side":
             top, left = (height - size) // 2, (width - size) // 2
@@ -68,16 +82,25 @@ class Preprocessing:
         return padded
 
     def key(self) -> dict[str, Any]:
-        """What decides the result, for the cache's hash."""
+        """What decides the cached pixels, for the cache's hash: parameters that change nothing are not in it."""
+        max_side = self.max_side if self.is_ragged else None
+        size = None if self.is_ragged else self.size
         return {
             "target": "standard",
             "channels": self.channels,
-            "size": None if self.is_ragged else self.size,
-            "resize": None if self.is_ragged else self.resize,
+            "size": size,
+            "resize": self.resize if size else None,
             "keep": self.keep,
-            "max_side": self.max_side,
+            "max_side": max_side,
+            "interpolation": self.interpolation if size or max_side else None,
+            "least": self.least,
+            "rules": images.RULES,
             "libraries": images.decoders(),
         }
+
+    def _scaled(self, pixels: Pixels, share: float) -> Pixels:
+        height, width = (max(round(side * share), 1) for side in pixels.shape[:2])
+        return resized(pixels, height, width, self.interpolation)
 
 
 def standard(
@@ -88,8 +111,9 @@ def standard(
     resize: Literal["squash", "short_side", "pad"] = "squash",
     keep: Literal["fixed", "original"] = "fixed",
     max_side: Annotated[int, ">= 1"] | None = None,
+    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear",
 ) -> Preprocessing:
-    """Resize to a square by bilinear interpolation with antialiasing (Pillow).
+    """Resize to a square with antialiasing (Pillow), the same way for any number of channels, 8 or 16 bit or floats.
 
     Args:
         channels: How many channels the images have; the program gives it.
@@ -99,18 +123,41 @@ def standard(
             resizes the longer side and fills up with zeros.
         keep: `fixed` caches the resized image; `original` caches it as it is, for augmentations that want the whole.
         max_side: With `original`: the longest side that is kept; larger images are reduced.
+        interpolation: The filter of the resize. All but `nearest` weigh every old pixel when they shrink; `nearest` keeps
+            values as they are, `bicubic` and `lanczos` are sharper and may overshoot.
+
+    Raises:
+        ConfigError: When originals are kept and there is no size to make of them for the network.
     """
-    return Preprocessing(id, channels, size, resize, keep, max_side)
+    if keep == "original" and size is None:
+        fix = "give a size, or use preprocessing=none for images that all have one size"
+        raise ConfigError(problem("preprocessing.size", "is needed to make batches of originals", fix=fix))
+    return Preprocessing(id, channels, size, resize, keep, max_side, interpolation)
 
 
-def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
+def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolation = "bilinear") -> Pixels:
+    """Resize with one of Pillow's filters, whose support grows with the reduction, so that shrinking does not alias.
+
+    Args:
+        pixels: Shape (height, width, channels), uint8, uint16 or float32.
+        height: The new height.
+        width: The new width.
+        interpolation: The filter.
+
+    Returns:
+        Shape (height, width, channels), of the same type.
+    """
+    method = Image.Resampling[interpolation.upper()]
     if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)).reshape(height, width, -1)
+        return np.asarray(image.resize((width, height), method)).reshape(height, width, -1)
     # Pillow knows no other kinds with several channels, and would weigh colours by a fourth one.
     planes = [
-        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+        np.asarray(Image.fromarray(plane).resize((width, height), method))
         for plane in np.moveaxis(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32), 2, 0)
     ]
     changed = np.stack(planes, axis=2)
-    return changed if pixels.dtype.kind == "f" else np.rint(changed).astype(pixels.dtype)
+    if pixels.dtype != np.uint16:
+        return changed
+    # Sharp filters overshoot, and what is above white would come out black.
+    return np.asarray(np.clip(np.rint(changed), 0, 65535), np.uint16)

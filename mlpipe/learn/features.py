@@ -38,7 +38,7 @@ def feature_pack(network: Classifier, pack: Pack, rows: np.ndarray, should_stop:
         rows: The rows that are needed; a file that lacks one is made anew with the rows of both.
         should_stop: Called after every batch; raises to stop.
     """
-    path = pack.folder / f"features-{_fingerprint(network)}.npz"
+    path = pack.folder / f"features-{_fingerprint(network, pack)}.npz"
     known = np.zeros(len(pack), bool)
     values = np.empty((len(pack), 0), np.float32)
     if path.is_file():
@@ -76,8 +76,8 @@ def _computed(
     return values
 
 
-def _fingerprint(network: Classifier) -> str:
-    """A hash of everything that decides the features: the backbone's kind and weights, and the normalisation."""
+def _fingerprint(network: Classifier, pack: Pack) -> str:
+    """A hash of what decides the features: the backbone's kind and weights, the normalisation, the size of images."""
     state = {**network.backbone.state_dict(), "pixel mean": network.mean, "pixel std": network.std}
     parts = [[name, files.digest_bytes(tensor.detach().cpu().numpy().tobytes())] for name, tensor in state.items()]
-    return files.digest([type(network.backbone).__name__, torch.__version__, parts])[:16]
+    return files.digest([type(network.backbone).__name__, torch.__version__, repr(pack.preprocessing), parts])[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -16,7 +18,8 @@ import pytest
 from PIL import Image
 
 from mlpipe import files
-from mlpipe.data import cache, preprocessing, sources, task
+from mlpipe.data import cache, filling, images, preprocessing, sampling, sources, splits, task, variants
+from mlpipe.data.loaders import Draw, FoldData
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError
@@ -200,10 +203,10 @@ def test_an_index_without_images_is_never_there(
 def test_two_that_build_at_once_decode_once(pictures: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader, opened = sources.reader, []
 
-    def slow(of: Task, channels: int) -> sources.Read:
+    def slow(of: Task, channels: int, least: int | None = None) -> sources.Read:
         opened.append(of.name)
         time.sleep(0.2)
-        return reader(of, channels)
+        return reader(of, channels, least)
 
     monkeypatch.setattr(sources, "reader", slow)
     packs: list[cache.Pack] = []
@@ -242,3 +245,157 @@ def test_two_processes_at_once_agree(pictures: Task, picture_folder: Path, tmp_p
 def test_preprocessing_alone_names_the_folder_safely() -> None:
     made = task.make("t", ["a", "b"], [Row("x", "train", 0, "1")], channels=1, source={})
     assert cache.pack_id(made, Preprocessing("../we ird", 1, 4, "squash")).startswith("we_ird-")
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from mlpipe.data import cache, filling, preprocessing, sources
+filling._SYNC_SECONDS = 0.0
+made = sources.folder(root=sys.argv[1])
+def progress(done, total):
+    if done == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+steps = preprocessing.standard(3, id="x", size=8, keep=sys.argv[3])
+cache.build(made, steps, Path(sys.argv[2]), workers=1, progress=progress)
+"""
+
+
+@pytest.mark.parametrize("keep", ["fixed", "original"])
+def test_a_killed_fill_goes_on_where_it_was(
+    pictures: Task, picture_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    folder = tmp_path / "pack"
+    command = [sys.executable, "-c", INTERRUPTED, str(picture_folder), str(folder), keep]
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": str(TOP)}, check=False).returncode == -9
+    steps = preprocessing.standard(3, id="x", size=8, keep=keep)  # type: ignore[arg-type]
+    whole = cache.build(pictures, steps, tmp_path / "whole", workers=2)
+    reader, read_rows = sources.reader, list[int]()
+
+    def counted(of: Task, channels: int, least: int | None = None) -> sources.Read:
+        read = reader(of, channels, least)
+        return lambda row: read_rows.append(row) or read(row)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(sources, "reader", counted)
+    pack = cache.build(pictures, steps, folder, workers=2)
+    assert min(read_rows) >= 19 and len(set(read_rows)) <= 17
+    name = "images.npy" if keep == "fixed" else "images.bin"
+    assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert all(
+        (one == other).all() for one, other in zip(pack.take(np.arange(36)), whole.take(np.arange(36)), strict=True)
+    )
+    assert sorted(entry.name for entry in folder.iterdir() if entry.name != ".lock") == sorted(
+        entry.name for entry in (tmp_path / "whole").iterdir() if entry.name != ".lock"
+    )
+
+
+def test_a_torn_journal_is_believed_up_to_the_tear(
+    pictures: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "_SYNC_SECONDS", 0.0)
+    folder = tmp_path / "pack"
+
+    def stop(done: int, total: int) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.build(pictures, SMALL, folder, workers=1, progress=stop)
+    journal = folder / filling.JOURNAL_FILE
+    journal.write_text(journal.read_text().rstrip("\n") + '\n{"done": 33, "si')
+    with (folder / filling.PART_FILE).open("ab") as part:
+        part.write(b"torn")
+    pack = cache.build(pictures, SMALL, folder, workers=1)
+    assert (pack.images == cache.build(pictures, SMALL, tmp_path / "other", workers=1).images).all()
+
+
+def test_originals_of_several_sizes(picture_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (50, 40), (1, 2, 3)).save(picture_folder / "light" / "000.jpg", quality=100)
+    (picture_folder / "light" / "001.png").write_bytes(b"no image")
+    made = sources.folder(root=str(picture_folder))
+    steps = preprocessing.standard(3, id="x", size=8, keep="original", max_side=30, resize="pad")
+    pack = cache.build(made, steps, tmp_path / "pack", workers=2)
+    row = made.samples.ids.index("light/000.jpg")
+    big, small = pack.take(np.array([row, 0]))
+    assert big.shape == (24, 30, 3) and small.shape == (24, 20, 3) and pack.shape == (8, 8) and len(pack) == 36
+    read = sources.reader(made, 3)
+    assert (small == read(0)).all()
+    fixed = pack.take_fixed(np.array([0, row]))
+    assert fixed.shape == (2, 8, 8, 3) and (fixed[0] == steps.fixed(read(0))).all()
+    assert list(pack.unreadable) == ["light/001.png"]
+
+
+def test_sixteen_bit_and_floating_point_keep_their_values(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (5, 9, 9)).astype(np.uint16)
+    for stored in (values, (values / 65535).astype(np.float32)):
+        np.savez(tmp_path / "a.npz", images=stored, targets=np.array([0, 1, 0, 1, 0]))
+        made = sources.arrays(file=str(tmp_path / "a.npz"))
+        pack = cache.build(made, preprocessing.standard(1, id="x", size=None), tmp_path / made.name, workers=1)
+        assert pack.images.dtype == stored.dtype and (pack.images[..., 0] == stored).all()
+        assert pack.peak == (65535 if stored.dtype == np.uint16 else 1.0)
+        halved = cache.build(made, preprocessing.standard(1, id="y", size=3), tmp_path / "half", workers=1)
+        assert abs(float(halved.images.mean()) - float(stored.mean())) < 0.1 * pack.peak
+        (tmp_path / "half" / "index.json").unlink()
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("a decoder was touched")
+
+
+@pytest.mark.parametrize("keep", ["fixed", "original"])
+def test_after_packing_an_epoch_touches_no_decoder(
+    pictures: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    steps = preprocessing.standard(3, id="x", size=8, keep=keep)  # type: ignore[arg-type]
+    cache.build(pictures, steps, tmp_path / "pack", workers=1)
+    for name in ("decode", "look"):
+        monkeypatch.setattr(images, name, refuse)
+    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(sources, "reader", refuse)
+    pack = cache.build(pictures, steps, tmp_path / "pack", workers=1)
+    data = FoldData(
+        pictures,
+        variants.plain(pictures, splits.kfold(pictures.samples, folds=3), 0),
+        pack,
+        steps=(),
+        sampling=sampling.full(batch_size=5, eval_batch_size=7),
+        draw=Draw(0, 0),
+        num_workers=0,
+    )
+    seen = [batch["images"] for loader in (data.train_dataloader(), data.val_dataloader()) for batch in loader]
+    assert sum(map(len, seen)) == 36 and all(batch.shape[1:] == (3, 8, 8) for batch in seen)
+
+
+def test_space_for_originals_is_estimated_from_a_few(
+    pictures: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = preprocessing.standard(3, id="x", size=8, keep="original")
+    usage = type("Usage", (), {"free": 36 * 24 * 20 * 3 - 1})
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(DataError, match="the cache needs"):
+        cache.build(pictures, steps, tmp_path / "pack", workers=1)
+    usage.free += 1
+    pack = cache.build(pictures, steps, tmp_path / "pack", workers=1)
+    assert pack.ragged and pack.images.nbytes == 36 * 24 * 20 * 3
+
+
+def test_the_name_changes_with_everything_that_changes_pixels(pictures: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    def name(of: Task = pictures, **given: Any) -> str:
+        return cache.pack_id(of, preprocessing.standard(3, id="x", **{"size": 8, **given}))
+
+    names = [
+        name(),
+        name(size=9),
+        name(resize="pad"),
+        name(resize="short_side"),
+        name(interpolation="bicubic"),
+        name(keep="original"),
+        name(keep="original", max_side=100),
+        name(keep="original", max_side=101),
+        name(dataclasses.replace(pictures, dtype="uint16")),
+    ]
+    monkeypatch.setattr(images, "RULES", -1)
+    names.append(name())
+    monkeypatch.setattr(images, "version", lambda library: "0.0")
+    names.append(name())
+    assert len(set(names)) == len(names)

@@ -1,13 +1,18 @@
-"""Preprocessing: a square of the wanted size, the same as Pillow's bilinear resize."""
+"""Preprocessing: a square of the wanted size, the same as Pillow's resize, for every type and number of channels."""
 
 from __future__ import annotations
 
+import io
+from typing import Any
+
+import cv2
 import numpy as np
 import PIL
 import pytest
 from PIL import Image
 
-from mlpipe.data import preprocessing
+from mlpipe.data import images, preprocessing
+from mlpipe.errors import ConfigError
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -34,10 +39,130 @@ def test_the_right_size_and_no_size_change_nothing() -> None:
     assert preprocessing.standard(1, id="x", size=None)(wide) is wide
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "bicubic", "lanczos"])
+def test_every_filter_is_pillows(interpolation: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    steps = preprocessing.standard(3, id="x", size=8, interpolation=interpolation)  # type: ignore[arg-type]
+    alone = Image.fromarray(pixels).resize((8, 8), Image.Resampling[interpolation.upper()])
+    assert (steps(pixels) == np.asarray(alone)).all()
+
+
+@pytest.mark.parametrize(("height", "width", "box"), [(20, 40, (10, 0, 30, 20)), (41, 20, (0, 10.5, 20, 30.5))])
+def test_short_side_keeps_the_shape_and_the_middle(
+    height: int, width: int, box: tuple[float, float, float, float]
+) -> None:
+    down, across = np.mgrid[0:height, 0:width]
+    ramp = np.stack([5 * down, 5 * across, 0 * down], axis=2).astype(np.uint8)
+    result = preprocessing.standard(3, id="x", size=10, resize="short_side")(ramp)
+    wanted = np.asarray(Image.fromarray(ramp).resize((10, 10), Image.Resampling.BILINEAR, box=box))
+    assert result.shape == (10, 10, 3)
+    assert np.abs(result.astype(int) - wanted).max() <= 5
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 40), (40, 20), (33, 34), (1, 60)])
+def test_pad_holds_all_of_it_in_the_middle(height: int, width: int) -> None:
+    pixels = np.random.default_rng(0).integers(1, 256, (height, width, 3), dtype=np.uint8)
+    result = preprocessing.standard(3, id="x", size=12, resize="pad")(pixels)
+    filled = result.any(axis=2)
+    rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))
+    inner = result[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    sides = (max(round(12 * height / max(height, width)), 1), max(round(12 * width / max(height, width)), 1))
+    assert inner.shape[:2] == sides
+    assert abs(rows[0] - (11 - rows[-1])) <= 1 and abs(columns[0] - (11 - columns[-1])) <= 1
+    wanted = Image.fromarray(pixels).resize((sides[1], sides[0]), Image.Resampling.BILINEAR)
+    assert (inner == np.asarray(wanted)).all()
+
+
+@pytest.mark.parametrize("resize", ["squash", "short_side", "pad"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (64, 64), (63, 65), (3, 2)])
+def test_any_shape_becomes_the_square(resize: str, shape: tuple[int, int]) -> None:
+    for dtype in (np.uint8, np.uint16, np.float32):
+        for channels in (1, 3, 4, 7):
+            steps = preprocessing.standard(channels, id="x", size=32, resize=resize)  # type: ignore[arg-type]
+            result = steps(np.ones((*shape, channels), dtype))
+            assert result.shape == (32, 32, channels) and result.dtype == dtype and result.max() == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize("size", [5, 40])
+def test_other_types_and_channels_agree_with_8_bit(channels: int, size: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, channels), dtype=np.uint8)
+    steps = preprocessing.standard(channels, id="x", size=size)
+    narrow = steps(pixels).astype(float)
+    alone = [preprocessing.standard(1, id="x", size=size)(pixels[:, :, [band]]) for band in range(channels)]
+    assert (narrow == np.concatenate(alone, axis=2)).all()
+    # Pillow rounds 8 bit after each of the two directions.
+    wide = steps(pixels.astype(np.uint16) * 257)
+    assert wide.dtype == np.uint16 and np.abs(wide / 257 - narrow).max() <= 1.01
+    floating = steps(pixels.astype(np.float32) / 255)
+    assert floating.dtype == np.float32 and np.abs(floating * 255 - narrow).max() <= 1.01
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "lanczos"])
+def test_16_bit_does_not_wrap_around_where_a_filter_overshoots(interpolation: str) -> None:
+    edge = np.zeros((16, 16, 1), np.uint16)
+    edge[:, 8:] = 65535
+    steps = preprocessing.standard(1, id="x", size=40, interpolation=interpolation)  # type: ignore[arg-type]
+    row = steps(edge)[20, :, 0].astype(int)
+    assert (np.diff(row) >= -8000).all() and row[:15].max() < 8000 and row[25:].min() > 57000
+
+
+def test_originals_are_kept_and_resized_afterwards() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    fixed = preprocessing.standard(3, id="x", size=16, resize="short_side")
+    kept = preprocessing.standard(3, id="x", size=16, resize="short_side", keep="original")
+    assert kept(pixels) is pixels and (kept.fixed(kept(pixels)) == fixed(pixels)).all()
+    bounded = preprocessing.standard(3, id="x", size=16, keep="original", max_side=40)
+    assert bounded(pixels).shape == (24, 40, 3) and bounded(pixels[:20, :40]).shape == (20, 40, 3)
+    assert bounded.fixed(bounded(pixels)).shape == (16, 16, 3)
+    assert preprocessing.standard(3, id="x", size=4, keep="original", max_side=5)(pixels[:1]).shape == (1, 5, 3)
+
+
+def test_originals_need_a_size_for_batches() -> None:
+    with pytest.raises(ConfigError, match=r"preprocessing\.size: is needed"):
+        preprocessing.standard(3, id="x", size=None, keep="original")
+
+
+def test_the_key_of_originals_does_not_hold_what_happens_after_the_cache() -> None:
+    def key(**given: Any) -> dict[str, Any]:
+        return preprocessing.standard(3, id="x", **{"size": 16, "keep": "original", **given}).key()
+
+    assert key() == key(size=32) == key(resize="pad") == key(interpolation="box")
+    assert len({str(key(max_side=side, interpolation=way)) for side in (None, 8, 9) for way in ("box", "lanczos")}) == 5
+    assert key() != key(keep="fixed")
+
+
 def test_the_key_holds_what_decides_the_result_and_not_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     key = preprocessing.standard(1, id="x", size=7).key()
     assert preprocessing.standard(1, id="y", size=7).key() == key
     assert preprocessing.standard(3, id="x", size=7).key() != key
     assert preprocessing.standard(1, id="x", size=8).key() != key
-    monkeypatch.setattr(PIL, "__version__", "0.0")
+    assert preprocessing.standard(1, id="x", size=7, resize="pad").key() != key
+    assert preprocessing.standard(1, id="x", size=7, interpolation="lanczos").key() != key
+    for module, name in ((PIL, "__version__"), (cv2, "__version__"), (images, "RULES")):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, "0.0")
+            assert preprocessing.standard(1, id="x", size=7).key() != key
+    monkeypatch.setattr(images, "version", lambda name: "0.0")
     assert preprocessing.standard(1, id="x", size=7).key() != key
+
+
+@pytest.mark.parametrize(("resize", "size"), [("squash", 20), ("short_side", 20), ("pad", 20), ("squash", 33)])
+def test_a_jpeg_may_be_decoded_at_a_reduced_size_before(resize: str, size: int) -> None:
+    down, across = np.mgrid[0:320, 0:480]
+    waves = [128 + 60 * np.sin(across / 19), 128 + 60 * np.cos(down / 17), 128 + 50 * np.sin((down + across) / 23)]
+    stream = io.BytesIO()
+    Image.fromarray(np.stack(waves, axis=2).astype(np.uint8)).save(stream, "JPEG", quality=90)
+    steps = preprocessing.standard(3, id="x", size=size, resize=resize)  # type: ignore[arg-type]
+    reduced = images.decode(stream.getvalue(), 3, least=steps.least)
+    assert reduced.shape == ((40, 60, 3) if size == 20 else (80, 120, 3))
+    difference = np.abs(steps(reduced).astype(int) - steps(images.decode(stream.getvalue(), 3)))
+    assert difference.max() <= 4 and difference.mean() < 1
+
+
+def test_what_a_jpeg_must_keep() -> None:
+    assert preprocessing.standard(3, id="x", size=224).least == 448
+    assert preprocessing.standard(3, id="x", size=None).least is None
+    assert preprocessing.standard(3, id="x", size=224, interpolation="nearest").least is None
+    assert preprocessing.standard(3, id="x", size=224, keep="original").least is None
+    assert preprocessing.standard(3, id="x", size=224, keep="original", max_side=500).least == 1000

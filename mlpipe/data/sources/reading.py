@@ -19,9 +19,10 @@ Pixels = np.ndarray[Any, Any]
 Read = Callable[[int], Pixels]
 
 
-def reader(of: Task, channels: int) -> Read:
+def reader(of: Task, channels: int, least: int | None = None) -> Read:
     """A function from row number to pixels of shape (height, width, channels) and the task's dtype.
 
+    Large JPEG files may come reduced, their shorter side still `least` pixels or more (`images.reduction`).
     Grey images are repeated where more channels are asked for. The function raises `UnreadableImageError` for an image
     that cannot be used, and `DataError` for one that is not the file that the task was created from.
     """
@@ -34,7 +35,7 @@ def reader(of: Task, channels: int) -> Read:
         read = array_files.rows(of.source)
         return lambda row: in_channels(read(ids[row]), channels)
     base = Path(of.source["root"])
-    return lambda row: _file_image(base, of, row, channels)
+    return lambda row: _file_image(base, of, row, channels, least)
 
 
 def root(of: Task) -> Path | None:
@@ -55,7 +56,7 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
     raise UnreadableImageError(f"has {pixels.shape[2]} channels, {channels} are wanted")
 
 
-def _file_image(base: Path, of: Task, row: int, channels: int) -> Pixels:
+def _file_image(base: Path, of: Task, row: int, channels: int, least: int | None) -> Pixels:
     name = of.samples.ids[row]
     try:
         content = (base / name).read_bytes()
@@ -64,4 +65,4 @@ def _file_image(base: Path, of: Task, row: int, channels: int) -> Pixels:
     if files.digest_bytes(content) != of.samples.digests[row]:
         fix = "run the command that created the task again, which makes a new task of what is there now"
         raise DataError(problem(str(base / name), f"has changed since the task {of.name} was created", fix=fix))
-    return images.decode(content, channels, bits=16 if of.dtype == "uint16" else 8)
+    return images.decode(content, channels, bits=16 if of.dtype == "uint16" else 8, least=least)

@@ -184,6 +184,10 @@ def _resolved(
         is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
         if is_path:
             plain[section][key] = _absolute(value)
+    keys = {change.key for change in changes}
+    # The share only means something when test images choose.
+    if mode == "post" and "mode.eval_frac" in keys and "mode.select_on" not in keys:
+        plain["mode"]["select_on"] = "test"
     if mode == "create" and "folds" in plain["split"]:
         given = {change.key for change in changes}
         _same(plain, given, "n_folds", "folds")

@@ -13,10 +13,11 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "test": ("train", "predict", "test"),
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
+    "post": ("calibrate", "ensemble"),
     "info": ("tasks", "hpo", "samples", "sample_grid", "models"),
 }
 LATER_MODES = (
-    "post", "tl", "clean", "upgrade", "downgrade", "convert", "verify", "lr_find", "fit", "task", "analyze",
+    "tl", "clean", "upgrade", "downgrade", "convert", "verify", "lr_find", "fit", "task", "analyze",
 )  # fmt: skip
 LATER_KEYS = (
     "hpo", "search_space", "tta", "tune", "peft", "compile", "reuse", "remove", "slicing", "stages",

@@ -17,7 +17,7 @@ from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
-_OF_LATEST_TASK = ("predict", "test", "info")
+_OF_LATEST_TASK = ("predict", "test", "info", "post")
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers")
 
 

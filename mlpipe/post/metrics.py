@@ -127,7 +127,9 @@ HEADLINE = {"classification": "accuracy", "multilabel": "auroc", "regression": "
 LESS_IS_BETTER = frozenset({"loss", "nll", "brier", "rmse", "mae", "mse"})
 
 
-def compute(names: Iterable[str], logits: Logits, targets: npt.NDArray[Any], kind: str = "classification") -> dict[str, float]:
+def compute(
+    names: Iterable[str], logits: Logits, targets: npt.NDArray[Any], kind: str = "classification"
+) -> dict[str, float]:
     """The named metrics; rows without a target are left out. Empty when no row has one.
 
     Args:

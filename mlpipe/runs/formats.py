@@ -10,6 +10,7 @@ from mlpipe.errors import ProjectError, problem
 
 RECORD = 2
 RUN = 1
+ENSEMBLE = 1
 
 
 def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,17 +74,18 @@ class PredictionsWriter:
         sample_ids: Sequence[str],
         targets: npt.NDArray[Any],
         logits: npt.NDArray[np.float32],
+        calibrated: npt.NDArray[Any] | None = None,
     ) -> None:
-        """Add rows: `targets` as in `Predictions`, and `logits` of shape (n, outputs)."""
+        """Add rows: `targets` as in `Predictions`, `logits` and, where there are any, `calibrated` of shape (n, outputs)."""
         n = len(logits)
         columns = [
             pa.array([task] * n, pa.string()),
             pa.array(list(sample_ids), pa.string()),
             pa.array([split] * n, pa.string()),
-            pa.array(np.full(n, fold, np.int32)),
-            pa.array(targets, pa.int64(), mask=targets < 0) if targets.ndim == 1 else _lists(targets),
+            _plain(np.full(n, fold, np.int32), pa.int32()),
+            _numbers_or_null(targets) if targets.ndim == 1 else _lists(targets),
             _lists(logits),
-            pa.nulls(n, pa.list_(pa.float32())),
+            pa.nulls(n, pa.list_(pa.float32())) if calibrated is None else _lists(calibrated),
         ]
         self._held.append(pa.Table.from_arrays(columns, schema=self._schema))
         if sum(table.num_rows for table in self._held) >= self._row_group:
@@ -156,6 +158,47 @@ def load(path: Path, task: str, split: str) -> Predictions:
     return Predictions(table["sample_id"].to_pylist(), _targets(table), _matrix(table, "logits"), _calibrated(table))
 
 
+def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArray[Any]]) -> None:
+    """Durably fill the column `calibrated` of a file; rows that are not named keep what they have.
+
+    Args:
+        path: The file.
+        calibrated: For each (task, split) the values, shape (n, outputs), in the order of `load`.
+
+    Raises:
+        ProjectError: When the file cannot be read, or has another number of rows.
+    """
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        fix = "remove it and run mml predict"
+        raise ProjectError(problem(str(path), f"cannot be read as predictions ({error})", fix=fix)) from error
+    logits, pairs = _matrix(table, "logits"), zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
+    rows_of: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for index, pair in enumerate(pairs):
+        rows_of[pair].append(index)
+    there = np.array([value is not None for value in table["calibrated"].to_pylist()], bool)
+    values = np.zeros_like(logits)
+    if there.any():
+        values[there] = _matrix(table.take(pa.array(np.flatnonzero(there).tolist(), pa.int64())), "calibrated")
+    ids = table["sample_id"].to_pylist()
+    for pair, given in calibrated.items():
+        rows = sorted(rows_of[pair], key=ids.__getitem__)
+        if len(rows) != len(given):
+            raise ProjectError(problem(str(path), f"has {len(rows)} rows of {pair}, not {len(given)}"))
+        values[rows], there[rows] = given, True
+    # Missing rows are empty lists that are masked.
+    offsets = np.concatenate([[0], np.cumsum(there * values.shape[1])]).astype(np.int32)
+    column = pa.ListArray.from_arrays(
+        _plain(offsets, pa.int32()),
+        _plain(np.ascontiguousarray(values[there], np.float32).ravel(), pa.float32()),
+        mask=pa.array((~there).tolist(), pa.bool_()),
+    )
+    filled = table.set_column(table.schema.get_field_index("calibrated"), "calibrated", column)
+    with files.durable(path) as temporary:
+        pq.write_table(filled, temporary, row_group_size=4096)
+
+
 def contents(path: Path) -> dict[tuple[str, str], int]:
     """How many rows each (task, split) of a file has."""
     table = pq.ParquetFile(path).read(["task", "split"])
@@ -203,8 +246,19 @@ def _targets(table: pa.Table) -> npt.NDArray[Any]:
 def _lists(values: npt.NDArray[Any]) -> pa.Array:
     """A matrix as a column of lists."""
     n, width = values.shape
-    offsets = np.arange(0, (n + 1) * width, width, dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values, np.float32).ravel()))
+    offsets = np.arange(0, (n + 1) * width, max(width, 1), dtype=np.int32)[: n + 1]
+    flat = _plain(np.ascontiguousarray(values, np.float32).ravel(), pa.float32())
+    return pa.ListArray.from_arrays(_plain(offsets, pa.int32()), flat)
+
+
+def _numbers_or_null(targets: npt.NDArray[np.int64]) -> pa.Array:
+    """Class numbers, null where they are negative."""
+    return pa.array([None if target < 0 else target for target in targets.tolist()], pa.int64())
+
+
+def _plain(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """An array without nulls from NumPy's memory; `pa.array` would import pandas to look at it."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
 def _calibrated(table: pa.Table) -> npt.NDArray[np.float32] | None:

@@ -45,6 +45,14 @@ class Project:
         """The predictions of one record."""
         return self.tasks_dir() / task / "predictions" / f"{record_id}.parquet"
 
+    def calibration_file(self, task: str, record_id: str) -> Path:
+        """What was learned from one record's validation predictions."""
+        return self.tasks_dir() / task / "calibrations" / f"{record_id}.json"
+
+    def ensembles_dir(self, task: str) -> Path:
+        """The folder of a task's ensembles: ID.json with ID.parquet."""
+        return self.tasks_dir() / task / "ensembles"
+
     def reports_dir(self) -> Path:
         """The folder of what people look at."""
         return self.root / "reports"

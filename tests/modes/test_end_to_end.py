@@ -152,7 +152,10 @@ def test_no_weights_are_kept_when_asked(tmp_path: Path) -> None:
 
 def test_eval_on_needs_the_same_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *DIGITS, "mode.subroutines=[train,predict]", "mode.eval_on=fashion_mini"]) == 2
-    assert "mode.eval_on=fashion_mini: it is no classification task with the classes of digits, it has" in capsys.readouterr().err
+    assert (
+        "mode.eval_on=fashion_mini: it is no classification task with the classes of digits, it has"
+        in capsys.readouterr().err
+    )
     one = make_pictures(tmp_path / "one", {"a": 6, "b": 6})
     other = make_pictures(tmp_path / "other", {"a": 4, "b": 4}, seed=9)
     assert main(["create", "task=folder", f"task.root={other}"]) == 0

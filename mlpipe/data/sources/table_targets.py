@@ -144,7 +144,10 @@ def _separated(
     table: Table, column: str, separator: str, classes: Sequence[str] | None, parts: Sequence[Part | None]
 ) -> Targets:
     """Labels in one column; an empty cell of a row with a part means that no label holds."""
-    cells = [[word.strip() for word in cell.split(separator.strip() or None) if word.strip()] for cell in table.column(column)]
+    cells = [
+        [word.strip() for word in cell.split(separator.strip() or None) if word.strip()]
+        for cell in table.column(column)
+    ]
     training = {word for words, part in zip(cells, parts, strict=True) if part in (None, "train") for word in words}
     names = list(classes) if classes is not None else sorted(training, key=_in_order)
     if not names:

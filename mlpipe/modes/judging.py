@@ -1,0 +1,285 @@
+"""What an ensemble is worth: its final probabilities, scores with intervals, comparisons, thresholds and prediction sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mlpipe.errors import DataError
+from mlpipe.modes.members import Array, Member, Rows
+from mlpipe.post import calibration_error, compare, conformal, intervals, metrics, prior, threshold
+from mlpipe.post.calibrate import calibrate
+from mlpipe.post.ensemble import Ensemble
+from mlpipe.post.label_calibrate import calibrate_labels
+from mlpipe.post.mixing import LOSSES, combine
+from mlpipe.post.rows import stratified_folds
+
+_FOLDS = 5
+_STAGES = ("before", "both", "after")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person wants to decide by.
+
+    Attributes:
+        alpha: The chance of a miss of prediction sets.
+        set_score: Their score.
+        threshold: What thresholds are chosen by; None: none.
+        deploy_prior: Another prevalence; None: none.
+    """
+
+    alpha: float
+    set_score: str
+    threshold: str | None
+    deploy_prior: list[float] | None
+
+
+@dataclass(frozen=True)
+class Final:
+    """An ensemble's own rows: `raw` is the mixture, `calibrated` what is handed on.
+
+    Attributes:
+        chooses: The rows that chose it (each calibrated by a fit that did not see it).
+        test: Test rows; None without any.
+        unlabelled: Rows without a target; None without any.
+        stage: Where calibration happens.
+        calibration: The mixture's own as plain data; None where the stage has none.
+        losses: The cross-validated loss of each stage that was tried.
+        notes: What a person should know.
+    """
+
+    chooses: Rows
+    test: Rows | None
+    unlabelled: Rows | None
+    stage: str
+    calibration: dict[str, Any] | None
+    losses: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def finished(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str, method: str, seed: int) -> Final:
+    """The mixture's rows, calibrated before, after or both.
+
+    Args:
+        chosen: Members and weights.
+        candidates: All members.
+        kind: The kind of the task.
+        stage: `before`, `after`, `both`, or `auto`: the least cross-validated loss, `before` within one standard error.
+        method: The calibrator.
+        seed: Of the folds.
+    """
+    plain = _mixed(chosen, candidates, kind, calibrated=True)
+    if kind == "regression" or method == "none":
+        return replace(plain, stage="before")
+    options = {"before": plain}
+    notes = []
+    for name in _STAGES[1:]:
+        if stage in ("auto", name):
+            source = plain if name == "both" else _mixed(chosen, candidates, kind, calibrated=False)
+            try:
+                options[name] = _recalibrated(source, name, kind, method, seed)
+            except DataError as error:
+                notes.append(f"the mixture is not calibrated itself: {error.problems[0]}")
+    losses = {name: _loss(one, kind) for name, one in options.items()}
+    best = stage if stage in options else _simplest(options, kind)
+    return replace(options[best], losses=losses, notes=tuple(notes))
+
+
+def scores(
+    final: Final, estimate: Rows | None, kind: str, groups: Mapping[str, str] | None, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Each metric with its interval, on the rows that chose (optimistic) and on test rows.
+
+    Args:
+        final: The ensemble's rows.
+        estimate: Rows that had no part in it; None without any.
+        kind: The kind of the task.
+        groups: The group of each sample; None: every row by itself.
+        seed: Of the bootstrap.
+    """
+    found = {}
+    for name, rows in (("chosen on", final.chooses), ("test", estimate)):
+        if rows is None or not len(rows):
+            continue
+        units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
+        values = intervals.metric_intervals(
+            metrics.FINAL[kind], rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed
+        )
+        found[name] = {key: value.as_plain() for key, value in values.items()}
+    return found
+
+
+def comparisons(
+    final: Final, estimate: Rows | None, candidates: Sequence[Member], chosen: Ensemble, kind: str, seed: int
+) -> list[str]:
+    """Sentences that compare the ensemble with its best single member, on the rows of the estimate.
+
+    Args:
+        final: The ensemble's rows.
+        estimate: Rows that had no part in it; None: those that chose.
+        candidates: All members.
+        chosen: Members and weights.
+        kind: The kind of the task.
+        seed: Of the bootstrap.
+    """
+    rows = estimate if estimate is not None else final.chooses
+    best = candidates[int(np.nanargmin(chosen.single_losses))]
+    other = best.test if estimate is not None else best.chooses
+    if other is None or len(chosen.members) < 2 or set(rows.ids) - set(other.ids):
+        return []
+    single = other.only(rows.ids)
+    found = [f"First is the ensemble, second its best member {best.name}, on {len(rows)} rows."]
+    names = [metrics.HEADLINE[kind], *(["nll"] if kind != "regression" else [])]
+    for name in dict.fromkeys(names):
+        compared = compare.paired_bootstrap(
+            name, rows.calibrated, single.calibrated, rows.targets, kind=kind, seed=seed
+        )
+        found.append(compared.sentence)
+    if kind == "classification":
+        known = rows.targets >= 0
+        right = [one.calibrated.argmax(axis=1)[known] == rows.targets[known] for one in (rows, single)]
+        found.append(compare.mcnemar(*right).sentence)
+    return found
+
+
+def decisions(
+    final: Final, estimate: Rows | None, kind: str, wishes: Wishes, classes: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """Calibration errors, prediction sets or intervals, thresholds, and performance at another prevalence, as plain data.
+
+    Args:
+        final: The ensemble's rows; those that chose set cut-offs and thresholds.
+        estimate: Rows on which coverage is observed; None without any.
+        kind: The kind of the task.
+        wishes: What is wanted.
+        classes: The names of the outputs.
+        seed: Of draws.
+    """
+    rows, plain = final.chooses, dict[str, Any]()
+    if kind == "regression":
+        half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=wishes.alpha)
+        plain["halfwidths"] = {"alpha": wishes.alpha, **dict(zip(classes, half.tolist(), strict=True))}
+        return plain
+    if wishes.threshold is not None:
+        choose = threshold.class_thresholds if kind == "classification" else threshold.label_thresholds
+        cuts = choose(rows.calibrated, rows.targets, criterion=wishes.threshold)
+        named = {name: None if cut is None else cut.cut for name, cut in zip(classes, cuts, strict=True)}
+        plain["thresholds"] = {"criterion": wishes.threshold, "cuts": named}
+    if kind != "classification":
+        return plain
+    shown = estimate if estimate is not None else rows
+    known = shown.targets >= 0
+    if known.any():
+        raw, calibrated, targets = shown.raw[known], shown.calibrated[known], shown.targets[known]
+        error = calibration_error.expected_calibration_error
+        plain["calibration_error"] = {"before": error(raw, targets), "after": error(calibrated, targets)}
+    sets = conformal.conformal(rows.calibrated, rows.targets, alpha=wishes.alpha, score=wishes.set_score, seed=seed)
+    plain["sets"] = sets.as_plain()
+    if known.any():
+        inside = sets.sets(shown.calibrated[known], seed=seed)
+        hits = inside[np.arange(int(known.sum())), shown.targets[known]]
+        plain["sets"] |= {"observed_coverage": float(hits.mean()), "mean_size": float(inside.sum(axis=1).mean())}
+    if wishes.deploy_prior is not None:
+        expected = prior.expected_performance(rows.calibrated, rows.targets, wishes.deploy_prior)
+        plain["at_deploy_prior"] = {"prior": wishes.deploy_prior, **expected}
+    return plain
+
+
+def sentences(decided: Mapping[str, Any]) -> list[str]:
+    """What `decisions` found, in words."""
+    found = []
+    if error := decided.get("calibration_error"):
+        found.append(f"expected calibration error {error['before']:.4f}, after calibration {error['after']:.4f}")
+    if sets := decided.get("sets"):
+        told = f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}): cut-offs from the rows that chose"
+        if "observed_coverage" in sets:
+            told += f"; the true class is in {100 * sets['observed_coverage']:.1f} % of them"
+            told += f", {sets['mean_size']:.2f} classes on average"
+        found.append(told)
+    if halves := decided.get("halfwidths"):
+        told = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
+        found.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {told}")
+    if cuts := decided.get("thresholds"):
+        told = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in cuts["cuts"].items())
+        found.append(f"thresholds by {cuts['criterion']}: {told}")
+    if there := decided.get("at_deploy_prior"):
+        found.append(
+            f"at the prevalence {there['prior']}: expect accuracy {there['accuracy']:.4f}, nll {there['nll']:.4f}"
+        )
+    return found
+
+
+def _mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, *, calibrated: bool) -> Final:
+    def mix(pick: Callable[[Member], Rows | None]) -> Rows | None:
+        parts = [pick(candidates[place]) for place in chosen.members]
+        filled = [part for part in parts if part is not None]
+        if len(filled) < len(parts):
+            return None
+        raw = combine([part.raw for part in filled], chosen.weights, kind, chosen.mixing)
+        values = (
+            combine([part.calibrated for part in filled], chosen.weights, kind, chosen.mixing) if calibrated else raw
+        )
+        return Rows(filled[0].ids, filled[0].targets, raw, values)
+
+    own = mix(lambda member: member.chooses)
+    assert own is not None
+    return Final(own, mix(lambda member: member.test), mix(lambda member: member.unlabelled), "before", None)
+
+
+def _recalibrated(final: Final, stage: str, kind: str, method: str, seed: int) -> Final:
+    """The same rows through a calibration of the mixture; rows that chose through one that did not see them."""
+
+    def learn(rows: Rows, chosen: Array) -> tuple[Callable[[Array], Array], dict[str, Any]]:
+        values, targets = rows.calibrated[chosen], rows.targets[chosen]
+        if kind == "multilabel":
+            of_labels = calibrate_labels(values, targets, method=method, seed=seed)
+            return of_labels.apply, of_labels.as_plain()
+        of_classes = calibrate(values, targets, method=method, seed=seed)
+        return of_classes.apply, of_classes.as_plain()
+
+    rows = final.chooses
+    everything = np.ones(len(rows), bool)
+    apply, plain = learn(rows, everything)
+    strata = rows.targets if rows.targets.ndim == 1 else np.zeros(len(rows), np.int64)
+    fold = stratified_folds(strata, _FOLDS, seed)
+    crossed = np.empty_like(rows.calibrated)
+    for number in range(_FOLDS):
+        held = fold == number
+        crossed[held] = learn(rows, ~held)[0](rows.calibrated[held])
+
+    def through(part: Rows | None) -> Rows | None:
+        return None if part is None else replace(part, calibrated=apply(part.calibrated))
+
+    return Final(replace(rows, calibrated=crossed), through(final.test), through(final.unlabelled), stage, plain)
+
+
+def _loss(final: Final, kind: str) -> float:
+    rows = final.chooses
+    there = rows.targets >= 0 if rows.targets.ndim == 1 else ~np.isnan(rows.targets).all(axis=1)
+    return LOSSES[kind](rows.calibrated[there], rows.targets[there])
+
+
+def _simplest(options: Mapping[str, Final], kind: str) -> str:
+    """The first stage whose loss is within one standard error (of the difference, over rows) of the best one's."""
+    best = min(options, key=lambda name: _loss(options[name], kind))
+    for name, one in options.items():
+        difference = _each(one, kind) - _each(options[best], kind)
+        if difference.mean() <= difference.std(ddof=1) / np.sqrt(len(difference)):
+            return name
+    return best
+
+
+def _each(final: Final, kind: str) -> Array:
+    """Every row's loss."""
+    rows = final.chooses
+    if kind == "multilabel":
+        known = ~np.isnan(rows.targets)
+        each = np.logaddexp(0, rows.calibrated) - rows.calibrated * np.where(known, rows.targets, 0)
+        return np.asarray(each[known])
+    there = rows.targets >= 0
+    logs = metrics.log_softmax(rows.calibrated[there])
+    return np.asarray(-logs[np.arange(len(logs)), rows.targets[there]])

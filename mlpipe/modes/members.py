@@ -1,0 +1,180 @@
+"""What stored predictions offer to an ensemble: recipes by their out-of-fold rows, or single records by their test rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ProjectError, listing, problem
+from mlpipe.post.mixing import combine
+from mlpipe.runs import predictions, records
+from mlpipe.runs.predictions import Predictions
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Predictions of the same rows by one member, ordered by sample id.
+
+    Attributes:
+        ids: Names, n of them.
+        targets: As `mlpipe.data.task.Samples.targets`.
+        raw: Logits or numbers as the networks gave them, shape (n, outputs).
+        calibrated: Calibrated ones alike.
+    """
+
+    ids: list[str]
+    targets: Array
+    raw: Array
+    calibrated: Array
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def only(self, ids: Sequence[str]) -> Rows:
+        """Some of the rows, in a given order."""
+        place = {name: row for row, name in enumerate(self.ids)}
+        chosen = np.array([place[name] for name in ids], np.int64)
+        return Rows(list(ids), self.targets[chosen], self.raw[chosen], self.calibrated[chosen])
+
+
+@dataclass(frozen=True)
+class Member:
+    """One candidate.
+
+    Attributes:
+        name: The recipe's hash with its network, or the record's id.
+        records: The records whose mean it is.
+        chooses: Rows that may choose: out-of-fold rows, or a record's test rows.
+        test: Test rows; None without a test part.
+        unlabelled: Rows without a target; None without any.
+    """
+
+    name: str
+    records: list[ModelRecord]
+    chooses: Rows
+    test: Rows | None
+    unlabelled: Rows | None
+
+
+def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
+    """Each recipe as a member: out-of-fold rows choose, other rows are the mean over its folds.
+
+    Args:
+        project: The project.
+        found: The task's records, calibrated.
+
+    Returns:
+        The members, and a sentence for each recipe that cannot be one.
+
+    Raises:
+        ProjectError: When there is none.
+    """
+    groups: dict[str, list[ModelRecord]] = defaultdict(list)
+    for record in found:
+        groups[record.recipe].append(record)
+    members, notes = [], []
+    for recipe, group in groups.items():
+        folds = records.newest_folds(group)
+        held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
+        filled = [rows for rows in held_out if rows is not None]
+        if len(filled) < len(folds):
+            notes.append(f"recipe {recipe} is left out: not all of its folds have predictions of held-out rows")
+            continue
+        pivot = folds[0].pivot
+        test = _mean([_rows(project, record, pivot, "test") for record in folds], folds[0].kind)
+        unlabelled = _mean([_rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
+        members.append(Member(f"{recipe} {folds[0].arch}", folds, _joined(filled), test, unlabelled))
+    return _aligned(members, notes)
+
+
+def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
+    """Each record as a member, by its test rows (the reference's way).
+
+    Args:
+        project: The project.
+        found: The task's records, calibrated.
+
+    Raises:
+        ProjectError: When no record has predictions of labelled test rows.
+    """
+    members, notes = [], []
+    for record in found:
+        test = _rows(project, record, record.pivot, "test")
+        if test is None or not _labelled(test.targets).any():
+            notes.append(f"{record.id} is left out: it has no predictions of labelled test rows")
+            continue
+        members.append(Member(record.id, [record], test, test, _rows(project, record, record.pivot, "unlabelled")))
+    return _aligned(members, notes)
+
+
+def _aligned(members: list[Member], notes: list[str]) -> tuple[list[Member], list[str]]:
+    """Members that have the rows of the newest one, in its order."""
+    if not members:
+        fix = "train with mode.subroutines=[train,predict,test], or run mml predict"
+        raise ProjectError([*notes, problem("mode.subroutines", "there is nothing to ensemble", fix=fix)])
+    newest = max(members, key=lambda member: max(record.number for record in member.records))
+    kept = []
+    for member in members:
+        if set(newest.chooses.ids) - set(member.chooses.ids):
+            notes.append(f"{member.name} is left out: it lacks rows that {newest.name} has")
+            continue
+        test = _same(member.test, newest.test)
+        unlabelled = _same(member.unlabelled, newest.unlabelled)
+        kept.append(Member(member.name, member.records, member.chooses.only(newest.chooses.ids), test, unlabelled))
+    return kept, notes
+
+
+def _same(rows: Rows | None, wanted: Rows | None) -> Rows | None:
+    if rows is None or wanted is None or set(wanted.ids) - set(rows.ids):
+        return None
+    return rows.only(wanted.ids)
+
+
+def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
+    path = project.predictions_file(record.pivot, record.id)
+    if not path.is_file():
+        return None
+    stored: Predictions = predictions.load(path, task, split)
+    if not len(stored):
+        return None
+    raw = stored.logits.astype(np.float64)
+    calibrated = raw if stored.calibrated is None else stored.calibrated.astype(np.float64)
+    return Rows(stored.sample_ids, stored.targets, raw, calibrated)
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    ids = [name for part in parts for name in part.ids]
+    if len(set(ids)) != len(ids):
+        twice = listing([name for name in dict.fromkeys(ids) if ids.count(name) > 1], most=3)
+        raise ProjectError(problem("mode.select_on", f"folds share held-out rows ({twice})", fix="use select_on=test"))
+    joined = Rows(
+        ids,
+        np.concatenate([part.targets for part in parts]),
+        np.concatenate([part.raw for part in parts]),
+        np.concatenate([part.calibrated for part in parts]),
+    )
+    return joined.only(sorted(ids))
+
+
+def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
+    """The mean over folds of rows that all of them predicted."""
+    filled = [part for part in parts if part is not None]
+    if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
+        return None
+    weights, mixing = [1 / len(filled)] * len(filled), "logits" if kind == "regression" else "probabilities"
+    raw = combine([part.raw for part in filled], weights, kind, mixing)
+    calibrated = combine([part.calibrated for part in filled], weights, kind, mixing)
+    return Rows(filled[0].ids, filled[0].targets, raw, calibrated)
+
+
+def _labelled(targets: Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1))

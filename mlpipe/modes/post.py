@@ -1,0 +1,321 @@
+"""`mml post`: calibrated probabilities and the best ensemble, from stored predictions alone; imports no torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import DataError, ProjectError, listing, problem
+from mlpipe.modes import judging, members, tasks
+from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.modes.judging import Final
+from mlpipe.modes.members import Array, Member, Rows
+from mlpipe.post import ensemble, metrics, prior
+from mlpipe.post.calibrate import calibrate
+from mlpipe.post.label_calibrate import calibrate_labels
+from mlpipe.post.prior import Prior
+from mlpipe.post.rows import stratified_folds
+from mlpipe.reports import tables
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.journal import Run, now
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+Apply = Callable[[Array], Array]
+_FOLDS = 5
+
+
+class PostprocessScheduler(Scheduler):
+    """Calibrates every record of a task, ensembles them, and says what the result is worth.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: Any of calibrate, ensemble.
+        prior: The prevalence that probabilities are meant for: val, test, quantify, or one number for each class.
+        calibrator: The method, see `mlpipe.post.calibrate.calibrate`.
+        rates_from: For prior=quantify, the rows that error rates are measured on.
+        select_on: `oof`: members are recipes and out-of-fold rows choose; `test`: members are records and test rows do.
+        search: How members and weights are found.
+        eval_frac: With select_on=test, the share of the test rows that choose; the others give the estimate.
+        budget: Ensembles that the search tries.
+        weights_budget: Weights that are tried for each; 0: equal ones.
+        max_ensemble_size: The most members.
+        temperature: Share of random ensembles in the search, 0 to 1.
+        weights_temperature: Spread of the weights, 0 to 1.
+        stage: Whether members are calibrated (`before`), the mixture (`after`), or `both`; auto: by cross-validated loss.
+        alpha: The chance of a miss of prediction sets.
+        set_score: The score of prediction sets.
+        threshold: What thresholds of classes or labels are chosen by; null: none.
+        deploy_prior: Another prevalence, to say what performance to expect there.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        subroutines: list[str],
+        prior: Literal["val", "test", "quantify"] | list[float],
+        calibrator: Literal["none", "temperature", "bias", "affine", "vector", "matrix", "beta", "isotonic", "auto"],
+        rates_from: Literal["val", "test"],
+        select_on: Literal["oof", "test"],
+        search: Literal["search", "greedy", "certified", "auto"],
+        eval_frac: Annotated[float, "> 0", "< 1"],
+        budget: Annotated[int, ">= 1"],
+        weights_budget: Annotated[int, ">= 0"],
+        max_ensemble_size: Annotated[int, ">= 1"],
+        temperature: Annotated[float, ">= 0", "<= 1"],
+        weights_temperature: Annotated[float, ">= 0", "<= 1"],
+        stage: Literal["auto", "before", "after", "both"],
+        alpha: Annotated[float, "> 0", "< 1"],
+        set_score: Literal["lac", "aps", "raps"],
+        threshold: Literal["f1", "balanced_accuracy", "youden"] | None,
+        deploy_prior: list[float] | None,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._subroutines, self._prior, self._calibrator = subroutines, prior, calibrator
+        self._rates_from, self._select_on, self._eval_frac = rates_from, select_on, eval_frac
+        self._search = {
+            "way": search,
+            "budget": budget,
+            "weights_budget": weights_budget,
+            "max_ensemble_size": max_ensemble_size,
+            "temperature": temperature,
+            "weights_temperature": weights_temperature,
+        }
+        self._stage, self._wishes = stage, judging.Wishes(alpha, set_score, threshold, deploy_prior)
+
+    def plan(self) -> list[Step]:
+        """One step for each record's calibration, one for the ensemble."""
+        config = self.run_config
+        # The products are skinny: several threads of the linear algebra only wait for each other.
+        threadpool_limits(limits=1)
+        raise_all(require_writable(config.out_dir, "out_dir"))
+        self._task = tasks.resolve(config.task, config.data_dir)
+        self._records = self._with_predictions()
+        raise_all(self._problems())
+        steps = []
+        if "calibrate" in self._subroutines:
+            steps += [Step(f"calibrate {record.id}", partial(self._calibrate, record)) for record in self._records]
+        if "ensemble" in self._subroutines:
+            steps.append(Step("ensemble", self._ensemble))
+        return steps
+
+    def _with_predictions(self) -> list[ModelRecord]:
+        project, name = self.world.project, self._task.name
+        stored = records.load_all(project, name)
+        found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
+        if not found:
+            what = "no predictions" if stored else "no trained record"
+            fix = f"mml {'predict' if stored else 'train'} task={name}"
+            raise ProjectError(problem(f"task {name}", f"project {project.name} has {what} of it", fix=fix))
+        if missing := [record.id for record in stored if record not in found]:
+            log.info(f"without predictions, left out: {listing(missing)}")
+        return found
+
+    def _problems(self) -> list[str]:
+        kind, wrong = self._task.kind, []
+        if kind == "regression" and self._prior != "val":
+            wrong.append(problem("mode.prior", "numbers have no prevalence", got=self._prior, fix="leave it out"))
+        if kind == "multilabel" and self._prior in ("test", "quantify"):
+            fix = "use mode.prior=val, or the share of yes of each label as a list"
+            wrong.append(problem("mode.prior", "is for classes, not for labels", got=self._prior, fix=fix))
+        if kind != "classification" and self._wishes.deploy_prior is not None:
+            wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {kind}", fix="leave it out"))
+        if isinstance(self._prior, list) and len(self._prior) != len(self._task.classes):
+            fix = f"give one number for each of {listing(self._task.classes)}"
+            wrong.append(problem("mode.prior", "has another length than there are classes", got=self._prior, fix=fix))
+        return wrong
+
+    def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
+        """Learn from a record's validation rows, and fill the column `calibrated` of all its rows."""
+        project = self.world.project
+        path = project.predictions_file(record.pivot, record.id)
+        val = predictions.load(path, record.task, "val")
+        if record.kind == "regression":
+            log.debug(f"{record.id}: numbers are not calibrated; the ensemble gets prediction intervals")
+            return
+        if not len(val):
+            log.warning(f"{record.id}: left as it is, because it has no predictions of its validation rows")
+            return
+        wanted, others = self._prior_of(record, val), {}
+        try:
+            apply, plain = self._learned(record, val.logits, val.targets, wanted)
+        except DataError as error:
+            log.warning(f"{record.id}: left as it is, because {error.problems[0]}")
+            return
+        for task, split in predictions.contents(path):
+            rows = predictions.load(path, task, split)
+            if (task, split) == (record.task, "val"):
+                others[task, split] = self._cross_fitted(record, val.logits, val.targets, wanted, apply)
+            else:
+                others[task, split] = apply(rows.logits)
+        predictions.write_calibrated(path, others)
+        content = {"record": record.id, "created": now(), "prior": wanted.as_plain(), "calibration": plain}
+        files.write_json(project.calibration_file(record.pivot, record.id), content)
+        before, after = (
+            metrics.compute(["nll"], values, val.targets, record.kind)["nll"]
+            for values in (val.logits, others[record.task, "val"])
+        )
+        log.info(f"{record.id}: validation nll {before:.4f}, calibrated {after:.4f} (cross-fitted)")
+        self.world.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
+
+    def _prior_of(self, record: ModelRecord, val: predictions.Predictions) -> Prior:
+        if record.kind == "multilabel":
+            return Prior("list" if isinstance(self._prior, list) else "val", tuple(self._listed() or ()))
+        path = self.world.project.predictions_file(record.pivot, record.id)
+        test = predictions.load(path, record.pivot, "test")
+        own_test = test if len(test) or not record.nested else predictions.load(path, record.task, "test")
+        rates = val if self._rates_from == "val" else own_test
+        unlabelled = predictions.load(path, record.pivot, "unlabelled")
+        return prior.prior(
+            self._prior,
+            len(record.classes),
+            val_targets=val.targets,
+            test_targets=own_test.targets if len(own_test) else None,
+            rates_logits=rates.logits if len(rates) else None,
+            rates_targets=rates.targets if len(rates) else None,
+            unlabelled_logits=unlabelled.logits if len(unlabelled) else None,
+            seed=self.run_config.seed,
+        )
+
+    def _listed(self) -> list[float] | None:
+        return list(self._prior) if isinstance(self._prior, list) else None
+
+    def _learned(
+        self, record: ModelRecord, logits: Array, targets: Array, wanted: Prior
+    ) -> tuple[Apply, dict[str, Any]]:
+        """The function that calibrates, and what it learned as plain data."""
+        options: dict[str, Any] = {"method": self._calibrator, "seed": self.run_config.seed}
+        if record.kind == "multilabel":
+            of_labels = calibrate_labels(logits, targets, self._listed(), names=record.classes, **options)
+            return of_labels.apply, of_labels.as_plain()
+        of_classes = calibrate(logits, targets, wanted.given, **options)
+        return of_classes.apply, of_classes.as_plain()
+
+    def _cross_fitted(self, record: ModelRecord, logits: Array, targets: Array, wanted: Prior, apply: Apply) -> Array:
+        """Each row calibrated by a fit that did not see it, so that validation rows stay honest."""
+        strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
+        fold = stratified_folds(strata, _FOLDS, self.run_config.seed)
+        calibrated = np.asarray(apply(logits))
+        try:
+            for number in range(_FOLDS):
+                held = fold == number
+                part, _ = self._learned(record, logits[~held], targets[~held], wanted)
+                calibrated[held] = part(logits[held])
+        except DataError as error:
+            log.warning(
+                f"{record.id}: too few validation rows to cross-fit, their own fit is used ({error.problems[0]})"
+            )
+            return np.asarray(apply(logits))
+        return calibrated
+
+    def _ensemble(self, run: Run | None) -> None:
+        """Choose members and weights, calibrate the mixture where that helps, judge and store it."""
+        assert run is not None
+        gather = members.recipes if self._select_on == "oof" else members.singles
+        candidates, notes = gather(self.world.project, self._records)
+        kind, seed = self._task.kind, self.run_config.seed
+        rows = candidates[0].chooses
+        share = self._eval_frac if self._select_on == "test" else None
+        chosen = ensemble.select(
+            [member.chooses.calibrated for member in candidates],
+            rows.targets,
+            kind=kind,
+            eval_frac=share,
+            seed=seed,
+            **self._search,  # type: ignore[arg-type]
+        )
+        others: list[str] | None = None
+        if share is not None:
+            chose, others = _halves(rows, share, seed)
+            candidates = [replace(member, chooses=member.chooses.only(chose)) for member in candidates]
+        final = judging.finished(chosen, candidates, kind, self._stage, self._calibrator, seed)
+        used = [candidates[place] for place in chosen.members]
+        shown = ", ".join(f"{weight:.3f} {member.name}" for weight, member in zip(chosen.weights, used, strict=True))
+        log.info(f"ensemble ({chosen.way}, {len(used)} of {len(candidates)} members): {shown}")
+        # Test rows that chose members are no estimate: with select_on=test only the others are.
+        estimate = final.test if others is None or final.test is None else final.test.only(others)
+        scores = judging.scores(final, estimate, kind, self._groups(), seed)
+        record = EnsembleRecord(
+            id=f"ens-{files.digest([run.name, [member.name for member in used], list(chosen.weights)])[:8]}",
+            created=now(),
+            run=run.name,
+            task=self._task.name,
+            kind=kind,
+            classes=list(self._task.classes),
+            members=[
+                {"name": member.name, "weight": weight, "records": [one.id for one in member.records]}
+                for member, weight in zip(used, chosen.weights, strict=True)
+            ],
+            mixing=chosen.mixing,
+            way=chosen.way,
+            select_on=self._select_on,
+            stage=final.stage,
+            calibration=final.calibration,
+            prior={"kind": "list" if isinstance(self._prior, list) else self._prior, "values": self._listed()},
+            losses=_losses(chosen, candidates, final),
+            scores=scores,
+            decide=judging.decisions(final, estimate, kind, self._wishes, self._task.classes, seed),
+            comparisons=judging.comparisons(final, estimate, candidates, chosen, kind, seed),
+            notes=[*notes, *chosen.notes, *final.notes],
+        )
+        self._store(record, final)
+
+    def _store(self, record: EnsembleRecord, final: Final) -> None:
+        project = self.world.project
+        path = project.ensembles_dir(record.task) / f"{record.id}.parquet"
+        splits = {"val": final.chooses, "test": final.test, "unlabelled": final.unlabelled}
+        if record.select_on == "test":
+            splits.pop("val")
+        with predictions.writer(path, kind=record.kind) as sink:
+            for split, rows in splits.items():
+                if rows is not None:
+                    sink.add(record.task, split, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)
+        written = ensembles.save(project, record)
+        self.world.facts.update(task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores)
+        for split, values in record.scores.items():
+            cells = [
+                [name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}"] for name, one in values.items()
+            ]
+            log.info(f"\n{split}:\n" + tables.grid(["metric", "value", "95 % interval"], cells))
+        for sentence in [*record.comparisons, *judging.sentences(record.decide), *record.notes]:
+            log.info(sentence)
+        log.info(f"ensemble {record.id}: {written}")
+
+    def _groups(self) -> dict[str, str] | None:
+        samples = self._task.samples
+        if not samples.groups:
+            return None
+        return {name: group or name for name, group in zip(samples.ids, samples.groups, strict=True)}
+
+
+def _halves(rows: Rows, share: float, seed: int) -> tuple[list[str], list[str]]:
+    """The ids of the test rows that chose and of the others: the draw of `ensemble.select`."""
+    there = np.flatnonzero(rows.targets >= 0 if rows.targets.ndim == 1 else ~np.isnan(rows.targets).all(axis=1))
+    chosen = np.random.default_rng(seed).choice(len(there), int(share * len(there)), replace=False)
+    others = np.setdiff1d(np.arange(len(there)), chosen)
+    return [rows.ids[row] for row in there[np.sort(chosen)]], [rows.ids[row] for row in there[others]]
+
+
+def _losses(chosen: ensemble.Ensemble, candidates: Sequence[Member], final: Final) -> dict[str, Any]:
+    names = [member.name for member in candidates]
+    return {
+        "ensemble": chosen.loss,
+        "members": dict(zip(names, chosen.single_losses, strict=True)),
+        "held_out": chosen.held_out_loss,
+        "gap": chosen.gap,
+        "tried": chosen.tried,
+        "stages": final.losses,
+    }

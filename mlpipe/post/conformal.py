@@ -1,0 +1,246 @@
+"""Sets of classes, or ranges of numbers, that hold the truth as often as promised, whatever the model.
+
+Split-conformal prediction: the promise holds for rows exchangeable with the calibration rows, which must have fitted
+neither the model, nor its calibration, nor ensemble weights. Scores: `lac` (Sadinle, Lei and Wasserman 2019), `aps`
+(Romano, Sesia and Candes 2020), `raps` (Angelopoulos et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled, shares
+
+Score = Literal["lac", "aps", "raps"]
+Sets = npt.NDArray[np.bool_]
+
+# (n + 1) * (1 - alpha) is a whole number more often than its rounded product.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class ConformalSets:
+    """Cut-offs learned from calibration rows: a class is in the set where its score is at most `cuts[class]`.
+
+    An infinite cut-off means that there are too few rows to leave the class out at all.
+    """
+
+    score: str
+    alpha: float
+    cuts: tuple[float, ...]
+    penalty: float
+    free_rank: int
+    guarantee: str
+    rows: int
+
+    def sets(self, logits: npt.ArrayLike, *, noise: npt.ArrayLike | None = None, seed: int = 0) -> Sets:
+        """Which classes are in each row's set, shape (n, classes).
+
+        Args:
+            logits: Shape (n, classes).
+            noise: For `aps` and `raps`, uniform numbers of the rows, shape (n,); None: drawn.
+            seed: Of that draw.
+        """
+        values = finite(logits)
+        return np.asarray(_scores(values, self.score, _noise(noise, len(values), seed), self) <= np.array(self.cuts))
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as numbers, lists and dicts, ready for JSON; an infinite cut-off is None."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**plain, "cuts": [cut if np.isfinite(cut) else None for cut in self.cuts]}
+
+
+@dataclass(frozen=True)
+class _Shape:
+    penalty: float
+    free_rank: int
+
+
+def conformal(
+    logits: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    alpha: float = 0.1,
+    score: str = "lac",
+    class_conditional: bool = False,
+    prior: npt.ArrayLike | None = None,
+    penalty: float = 0.01,
+    free_rank: int = 5,
+    noise: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> ConformalSets:
+    """Learn cut-offs such that sets hold the true class with a chance of at least 1 - alpha.
+
+    Args:
+        logits: Calibration rows, shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        alpha: The chance of a miss, inside (0, 1).
+        score: `lac` (the smallest sets on average), `aps` (fair to hard rows), `raps` (the same without long tails).
+        class_conditional: Whether the promise is made for each class by itself.
+        prior: The prevalence where the sets are used, when it differs, shape (classes,): calibration rows are weighted
+            to it (Podkopaev and Ramdas 2021).
+        penalty: For `raps`, what each rank above `free_rank` adds to the score.
+        free_rank: For `raps`, how many ranks are free.
+        noise: For `aps` and `raps`, uniform numbers of the labelled rows; None: drawn.
+        seed: Of that draw.
+
+    Raises:
+        ConfigError: The score is unknown, alpha is out of range, or both a prior and classes by themselves are asked for.
+        DataError: No row has a target, or a class of the prior has none.
+    """
+    _check(score, alpha, class_conditional, prior)
+    values, numbers = labelled(logits, targets)
+    n, classes = values.shape
+    shape = _Shape(penalty if score == "raps" else 0.0, free_rank)
+    all_scores = _scores(values, score, _noise(noise, n, seed), shape)
+    own = all_scores[np.arange(n), numbers]
+    counts = counts_of(numbers, classes)
+    if class_conditional:
+        cuts = [upper_quantile(own[numbers == number], alpha) for number in range(classes)]
+        guarantee = f"each class is in its rows' sets with a chance of at least {1 - alpha:.4g}"
+    elif prior is not None:
+        cuts = _weighted_cuts(own, numbers, _ratios(prior, counts), alpha)
+        guarantee = f"the true class is in the set with a chance of at least {1 - alpha:.4g} at the given prior"
+    else:
+        cuts = [upper_quantile(own, alpha)] * classes
+        guarantee = f"the true class is in the set with a chance of at least {1 - alpha:.4g}"
+    return ConformalSets(score, alpha, tuple(cuts), shape.penalty, free_rank, guarantee, n)
+
+
+def upper_quantile(scores: Floats, alpha: float) -> float:
+    """The k-th smallest score, k = ceil((n + 1)(1 - alpha)), not interpolated; infinite when k is above n.
+
+    Args:
+        scores: Shape (n,).
+        alpha: The chance of a miss.
+    """
+    k = max(1, ceil((len(scores) + 1) * (1 - alpha) - _ROUNDING))
+    return float(np.partition(scores, k - 1)[k - 1]) if k <= len(scores) else float("inf")
+
+
+def cross_conformal_sets(
+    fold_scores: Sequence[npt.ArrayLike], new_scores: Sequence[npt.ArrayLike], *, alpha: float = 0.1
+) -> Sets:
+    """CV+ sets of new rows from fold models, each with the rows it did not train on, shape (m, classes).
+
+    For fold models there are no rows that none of them trained on. The promise is 1 - 2 alpha (and about 1 - alpha in
+    practice). Romano, Sesia and Candes 2020.
+
+    Args:
+        fold_scores: For each fold, the scores of the true class of its held-out rows, shape (n_fold,).
+        new_scores: For each fold, its model's scores of the new rows, shape (m, classes).
+        alpha: Half the chance of a miss that is promised.
+    """
+    below = np.zeros(np.shape(new_scores[0]), np.int64)
+    total = 0
+    for own, new in zip(fold_scores, new_scores, strict=True):
+        ordered = np.sort(np.asarray(own, np.float64))
+        below += np.searchsorted(ordered, np.asarray(new, np.float64), side="left")
+        total += len(ordered)
+    return np.asarray(below < (1 - alpha) * (total + 1) - _ROUNDING)
+
+
+def class_scores(
+    logits: npt.ArrayLike,
+    *,
+    score: str = "lac",
+    penalty: float = 0.01,
+    free_rank: int = 5,
+    noise: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> Floats:
+    """The score of every class of every row, shape (n, classes): the less, the better it conforms.
+
+    Args:
+        logits: Shape (n, classes).
+        score: As for `conformal`.
+        penalty: As for `conformal`.
+        free_rank: As for `conformal`.
+        noise: As for `conformal`.
+        seed: As for `conformal`.
+    """
+    values = finite(logits)
+    shape = _Shape(penalty if score == "raps" else 0.0, free_rank)
+    return _scores(values, score, _noise(noise, len(values), seed), shape)
+
+
+def residual_halfwidths(predicted: npt.ArrayLike, targets: npt.ArrayLike, *, alpha: float = 0.1) -> Floats:
+    """Half the width of an interval around each predicted number that holds the truth, shape (outputs,).
+
+    The split-conformal quantile of absolute residuals (Lei et al. 2018): predicted - half to predicted + half covers a
+    new row with a chance of at least 1 - alpha. Infinite with too few rows.
+
+    Args:
+        predicted: Shape (n, outputs).
+        targets: NaN where unknown, shape (n, outputs).
+        alpha: The chance of a miss, inside (0, 1).
+
+    Raises:
+        ConfigError: alpha is out of range.
+        DataError: The shapes differ, or predictions are not finite.
+    """
+    _check("lac", alpha, False, None)
+    values, truth = finite(predicted), np.asarray(targets, np.float64)
+    if values.shape != truth.shape:
+        fix = "give one target for each prediction, NaN for unknown"
+        raise DataError(problem("predictions", f"targets of the shape {values.shape}", got=truth.shape, fix=fix))
+    residuals = np.abs(values - truth)
+    return np.array([upper_quantile(column[~np.isnan(column)], alpha) for column in residuals.T])
+
+
+def _scores(logits: Floats, score: str, noise: Floats, shape: _Shape | ConformalSets) -> Floats:
+    probabilities: Floats = np.exp(log_softmax(logits))
+    if score == "lac":
+        return 1 - probabilities
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    falling = np.take_along_axis(probabilities, order, axis=1)
+    ranks = np.arange(1, logits.shape[1] + 1)
+    summed = falling.cumsum(axis=1) - noise[:, None] * falling
+    summed += shape.penalty * np.maximum(ranks - shape.free_rank, 0)
+    out = np.empty_like(summed)
+    np.put_along_axis(out, order, summed, axis=1)
+    return out
+
+
+def _weighted_cuts(own: Floats, numbers: Integers, ratios: Floats, alpha: float) -> list[float]:
+    """For each class that a new row may have, the quantile with that row's own weight at infinity."""
+    order = np.argsort(own, kind="stable")
+    mass = ratios[numbers[order]].cumsum()
+    wanted = (1 - alpha) * (mass[-1] + ratios) * (1 - _ROUNDING)
+    places = np.searchsorted(mass, wanted, side="left")
+    return [float(own[order[place]]) if place < len(own) else float("inf") for place in places]
+
+
+def _ratios(prior: npt.ArrayLike, counts: Integers) -> Floats:
+    wanted = shares(prior, len(counts))
+    if (counts == 0).any():
+        missing = np.flatnonzero(counts == 0)
+        wrong = f"class numbers {listing(missing)} have no calibration row to be weighted"
+        raise DataError(problem("prior", wrong, fix="add rows, or leave the prior out"))
+    return np.asarray(wanted / (counts / counts.sum()))
+
+
+def _noise(noise: npt.ArrayLike | None, n: int, seed: int) -> Floats:
+    return np.random.default_rng(seed).random(n) if noise is None else np.asarray(noise, np.float64)
+
+
+def _check(score: str, alpha: float, class_conditional: bool, prior: npt.ArrayLike | None) -> None:
+    wrong = []
+    if score not in get_args(Score):
+        fix = did_you_mean(score, get_args(Score), otherwise=f"scores: {listing(get_args(Score))}")
+        wrong.append(problem("mode.conformal.score", "unknown score", got=score, fix=fix))
+    if not 0 < alpha < 1:
+        wrong.append(problem("mode.conformal.alpha", "must be inside 0 and 1", got=alpha, fix="change it"))
+    if class_conditional and prior is not None:
+        fix = "leave the prior out: sets for each class by itself do not depend on it"
+        wrong.append(problem("mode.conformal", "a prior and classes by themselves do not go together", fix=fix))
+    if wrong:
+        raise ConfigError(wrong)

@@ -1,0 +1,116 @@
+"""Calibration curves of one class against the rest: beta and isotonic, before the classes are made to sum to one."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+from scipy.special import logsumexp
+
+from mlpipe.post.rows import Floats
+
+
+def log_odds_parts(log_probabilities: Floats, number: int) -> tuple[Floats, Floats]:
+    """log p and log(1 - p) of one class, exact also where p is near 1, shape (n,) each.
+
+    Args:
+        log_probabilities: Shape (n, classes), two classes or more.
+        number: The class.
+    """
+    rest = logsumexp(np.delete(log_probabilities, number, axis=1), axis=1)
+    return log_probabilities[:, number], np.asarray(rest)
+
+
+def fit_beta(log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats) -> Floats:
+    """a, c and d of logit q = a log p - c log(1 - p) + d with a, c >= 0, shape (3,).
+
+    The likelihood is concave; Newton's method finds its maximum. Kull, Silva Filho and Flach 2017.
+
+    Args:
+        log_p: Log-probability of the class, shape (n,).
+        log_rest: Log-probability of the rest, shape (n,).
+        hits: 1 where the class is true, may be a share, shape (n,).
+        weights: Weights that sum to one, shape (n,).
+    """
+    features = np.column_stack([log_p, -log_rest, np.ones_like(log_p)])
+    # With convex losses the best of the feasible minima, each with some slopes held at 0, is the minimum.
+    candidates = []
+    for free in ([0, 1, 2], [0, 2], [1, 2], [2]):
+        parameters = np.zeros(3)
+        parameters[free], loss = _logistic(features[:, free], hits, weights, np.array([1.0, 1.0, 0.0])[free])
+        if parameters[:2].min() >= 0:
+            candidates.append((loss, parameters))
+            if len(free) == 3:
+                break
+    return min(candidates, key=lambda one: one[0])[1]
+
+
+def _logistic(features: Floats, hits: Floats, weights: Floats, start: Floats) -> tuple[Floats, float]:
+    """The coefficients with the least weighted log-loss, by damped Newton steps, and that loss."""
+    # A ridge as weak as that of the scale, for classes that separate.
+    ridge = 1e-6 / len(hits)
+
+    def terms(coefficients: Floats) -> tuple[float, Floats, Floats]:
+        odds, away = features @ coefficients, coefficients - start
+        chance = 0.5 * (1 + np.tanh(odds / 2))
+        value = float(weights @ (np.logaddexp(0, odds) - hits * odds)) + ridge * float(away @ away)
+        gradient = features.T @ (weights * (chance - hits)) + 2 * ridge * away
+        return value, gradient, weights * chance * (1 - chance)
+
+    place, (value, gradient, curvature) = start, terms(start)
+    for _ in range(100):
+        hessian = (features.T * curvature) @ features + 2 * ridge * np.eye(len(start))
+        step = -np.linalg.solve(hessian, gradient)
+        slope, length = float(gradient @ step), 1.0
+        while length > 1e-10:
+            tried = terms(place + length * step)
+            if -slope < 1e-14 or tried[0] <= value + 1e-4 * length * slope:
+                break
+            length /= 2
+        else:
+            break
+        place, (value, gradient, curvature) = place + length * step, tried
+        if -slope < 1e-14:
+            break
+    return place, value
+
+
+def apply_beta(parameters: Floats, log_p: Floats, log_rest: Floats) -> Floats:
+    """log q of the class, shape (n,).
+
+    Args:
+        parameters: a, c and d, shape (3,).
+        log_p: Log-probability of the class, shape (n,).
+        log_rest: Log-probability of the rest, shape (n,).
+    """
+    odds = parameters[0] * log_p - parameters[1] * log_rest + parameters[2]
+    return np.asarray(-np.logaddexp(0, -odds))
+
+
+def fit_isotonic(scores: Floats, hits: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """The knots of the least-squares non-decreasing curve: scores and values, the same length.
+
+    Pool adjacent violators after equal scores are made one; runs of one value keep their two ends.
+
+    Args:
+        scores: Shape (n,).
+        hits: 1 where the class is true, shape (n,).
+        weights: Positive, shape (n,).
+    """
+    levels, place = np.unique(scores, return_inverse=True)
+    mass = np.bincount(place, weights=weights)
+    means = np.bincount(place, weights=weights * hits) / mass
+    values = isotonic_regression(means, weights=mass).x
+    keep = np.ones(len(levels), bool)
+    keep[1:-1] = (values[1:-1] != values[:-2]) | (values[1:-1] != values[2:])
+    return levels[keep], np.asarray(values[keep])
+
+
+def apply_isotonic(knots: Floats, values: Floats, scores: Floats) -> Floats:
+    """The curve at new scores, linear between knots and constant outside them, shape (n,).
+
+    Args:
+        knots: Ascending, shape (k,).
+        values: The curve's values there, shape (k,).
+        scores: Shape (n,).
+    """
+    return np.asarray(np.interp(scores, knots, values))

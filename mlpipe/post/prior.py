@@ -1,0 +1,182 @@
+"""Which prevalence probabilities are meant for, moving them to another one, and what to expect there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.quantify import quantify
+from mlpipe.post.rows import Floats, counts_of, labelled, shares
+
+_KINDS = ("val", "test", "quantify")
+_LEAST_SHARE = 1e-8
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A prevalence of the classes and where it comes from.
+
+    `given` is what `calibrate` takes: None for `val`, whose rows keep their own weights. `low` and `high` are the ends
+    of the interval of an estimate.
+    """
+
+    kind: str
+    values: tuple[float, ...]
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> tuple[float, ...] | None:
+        """The prior for a fit, or None where the fit's own rows are it."""
+        return None if self.kind == "val" else self.values
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as numbers, lists and dicts, ready for JSON."""
+        ends = {"low": self.low and list(self.low), "high": self.high and list(self.high)}
+        return {"kind": self.kind, "values": list(self.values), **ends, "notes": list(self.notes)}
+
+
+def prior(
+    kind: str | Sequence[float],
+    classes: int,
+    *,
+    val_targets: npt.ArrayLike,
+    test_targets: npt.ArrayLike | None = None,
+    rates_logits: npt.ArrayLike | None = None,
+    rates_targets: npt.ArrayLike | None = None,
+    unlabelled_logits: npt.ArrayLike | None = None,
+    draws: int = 500,
+    seed: int = 0,
+) -> Prior:
+    """The prevalence that `mode.prior` asks for.
+
+    Args:
+        kind: `val`, `test`, `quantify` (corrected counts of predictions of the unlabelled rows), or one positive number
+            for each class.
+        classes: The number of classes.
+        val_targets: Class numbers of the rows that fit the calibration, shape (n,); -1 for none.
+        test_targets: Class numbers of the test rows; None when there is no test split.
+        rates_logits: For `quantify`, predictions of the labelled rows that the error rates are measured on.
+        rates_targets: For `quantify`, their class numbers.
+        unlabelled_logits: For `quantify`, predictions of the unlabelled rows; None when there is no such split.
+        draws: For `quantify`, bootstrap draws of the interval.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: The kind is unknown, or needs a split that is not there.
+        DataError: A list has the wrong length or an entry that is not positive, or no row of a split has a target.
+    """
+    if not isinstance(kind, str):
+        return Prior("list", tuple(shares(kind, classes).tolist()))
+    if kind == "val":
+        return Prior("val", _observed(val_targets, classes, 0.0, "validation"))
+    if kind == "test":
+        if test_targets is None:
+            raise _needs("test", "test labels", "use mode.prior=val, or a task with a test split")
+        return Prior("test", _observed(test_targets, classes, _LEAST_SHARE, "test"))
+    if kind != "quantify":
+        fix = f"use {listing(_KINDS)} or a list of {classes} numbers"
+        raise ConfigError(problem("mode.prior", "unknown prior", got=kind, fix=fix))
+    if unlabelled_logits is None or not len(np.asarray(unlabelled_logits)):
+        raise _needs(
+            "quantify", "predictions of an unlabelled split", "use mode.prior=val, or give the task such a split"
+        )
+    if rates_logits is None or rates_targets is None:
+        raise _needs("quantify", "predictions of labelled rows", "predict the validation or test split first")
+    found = quantify(rates_logits, rates_targets, unlabelled_logits, draws=draws, seed=seed)
+    # A share of exactly zero would leave the calibration's loss without a minimum.
+    least = 1 / (2 * len(np.asarray(unlabelled_logits)))
+    values = np.maximum(found.values, least)
+    low, high = (None if end is None else tuple(end.tolist()) for end in (found.low, found.high))
+    return Prior("quantify", tuple((values / values.sum()).tolist()), low, high, found.notes)
+
+
+def move_prior(log_probabilities: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
+    """Log-probabilities for another prevalence by Bayes' rule, shape (n, classes).
+
+    Args:
+        log_probabilities: Calibrated for `old`, shape (n, classes).
+        old: Positive shares, shape (classes,).
+        new: Positive shares, shape (classes,).
+
+    Raises:
+        DataError: Wrong number of entries, or one that is not positive.
+    """
+    values = np.asarray(log_probabilities, np.float64)
+    before, after = shares(old, values.shape[1]), shares(new, values.shape[1])
+    return log_softmax(values + np.log(after) - np.log(before))
+
+
+def expected_performance(
+    logits: npt.ArrayLike, targets: npt.ArrayLike, prevalence: npt.ArrayLike
+) -> dict[str, float | list[float]]:
+    """The metrics to expect where the classes have another prevalence, without labels from there.
+
+    Exact in expectation as long as rows of one class look the same in both places: each class's error rates and mean
+    losses are those of the labelled rows, mixed by the new prevalence.
+
+    Args:
+        logits: Predictions of labelled rows, shape (n, classes).
+        targets: Their class numbers, shape (n,); -1 for none.
+        prevalence: The shares of the classes there, not negative, shape (classes,).
+
+    Returns:
+        `accuracy`, `balanced_accuracy`, `macro_f1` (over classes that occur or are predicted), `nll`, `brier`, and
+        for each class `precision` (NaN when never predicted) and `recall` (NaN without labelled rows).
+
+    Raises:
+        DataError: A class with a positive share has no labelled row, or the entries are not shares.
+    """
+    values, numbers = labelled(logits, targets)
+    classes = values.shape[1]
+    mixed = _mixing(prevalence, counts_of(numbers, classes))
+    log_probabilities = log_softmax(values)
+    weights = mixed[numbers] / np.maximum(counts_of(numbers, classes), 1)[numbers]
+    cells = np.bincount(numbers * classes + values.argmax(axis=1), weights=weights, minlength=classes**2)
+    confusion = cells.reshape(classes, classes)
+    hits, predicted, true = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    own = log_probabilities[np.arange(len(numbers)), numbers]
+    errors = np.exp(log_probabilities)
+    errors[np.arange(len(numbers)), numbers] -= 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        recall, precision, f1 = hits / true, hits / predicted, 2 * hits / (true + predicted)
+    return {
+        "accuracy": float(hits.sum()),
+        "balanced_accuracy": float(np.nanmean(recall)),
+        "macro_f1": float(np.nanmean(f1)),
+        "nll": float(-(weights @ own)),
+        "brier": float(weights @ (errors**2).sum(axis=1)),
+        "precision": precision.tolist(),
+        "recall": recall.tolist(),
+    }
+
+
+def _mixing(prevalence: npt.ArrayLike, counts: npt.NDArray[np.int64]) -> Floats:
+    given = np.asarray(prevalence, np.float64)
+    if given.shape != counts.shape or not np.isfinite(given).all() or (given < 0).any() or not given.sum():
+        fix = f"give {len(counts)} shares, none negative"
+        raise DataError(problem("prevalence", "not a prevalence of the classes", got=given.tolist(), fix=fix))
+    if ((given > 0) & (counts == 0)).any():
+        which = np.flatnonzero((given > 0) & (counts == 0))
+        wrong = f"class numbers {listing(which)} have a share but no labelled row"
+        raise DataError(problem("prevalence", wrong, fix="add labelled rows of them, or set their share to 0"))
+    return np.asarray(given / given.sum())
+
+
+def _observed(targets: npt.ArrayLike, classes: int, least: float, split: str) -> tuple[float, ...]:
+    counts = counts_of(np.asarray(targets, np.int64), classes)
+    if not counts.sum():
+        raise DataError(problem("mode.prior", f"no {split} row has a target", fix="give mode.prior as a list"))
+    values = np.maximum(counts / counts.sum(), least)
+    return tuple((values / values.sum()).tolist())
+
+
+def _needs(kind: str, what: str, fix: str) -> ConfigError:
+    return ConfigError(problem("mode.prior", f"{kind} needs {what}, which are not there", got=kind, fix=fix))

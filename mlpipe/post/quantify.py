@@ -1,0 +1,249 @@
+"""How common each class is among unlabelled rows, from their predictions, with intervals.
+
+Counting predictions is biased by the classifier's errors; the other estimators undo them with error rates measured on
+labelled rows. All assume that only the prevalence of the classes differs between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled
+from mlpipe.post.simplex import Mixture, least_quadratic, most_likely
+
+Quantifier = Literal["cc", "acc", "pacc", "bbse", "bbse_soft", "em"]
+
+_NEARLY_SINGULAR = 1e3
+
+
+@dataclass(frozen=True)
+class Prevalence:
+    """Estimated shares of the classes, and the ends of their bootstrap intervals where they were asked for."""
+
+    method: str
+    values: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+    condition: float | None = None
+    gap: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def predicted_shares(logits: npt.ArrayLike) -> Floats:
+    """Classify and count: the share of rows predicted as each class, shape (classes,).
+
+    Args:
+        logits: Shape (n, classes).
+    """
+    values = finite(logits, key="unlabelled predictions")
+    return counts_of(values.argmax(axis=1), values.shape[1]) / len(values)
+
+
+def error_rates(logits: npt.ArrayLike, targets: npt.ArrayLike, *, soft: bool = False) -> Floats:
+    """M[i, j], the chance that a row of class j is predicted as i, shape (classes, classes).
+
+    The column of a class without labelled rows is that of a classifier without errors.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        soft: Whether rows count with their probabilities (as PACC does) and not with their prediction.
+    """
+    values, numbers = labelled(logits, targets)
+    return _rates(_votes(values, soft), numbers)
+
+
+def correct_counts(rates: Floats, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
+    """The shares p nearest to M p = q, all in [0, 1], and what a report should say.
+
+    With two classes the closed form (q1 - fpr) / (tpr - fpr), cut off at 0 and 1, and q itself where the classifier
+    cannot tell the classes apart; otherwise the least-squares minimum over all shares. Forman 2008; Bunse 2022.
+
+    Args:
+        rates: M of `error_rates`, shape (classes, classes).
+        observed: q, the shares of the predictions (or the mean probabilities), shape (classes,).
+    """
+    notes: tuple[str, ...] = ()
+    condition = float(np.linalg.cond(rates))
+    if condition > _NEARLY_SINGULAR:
+        notes = (f"the error rates hardly tell the classes apart (condition number {condition:.3g})",)
+    if len(observed) == 2:
+        spread = rates[1, 1] - rates[1, 0]
+        if abs(spread) < 1e-12:
+            return observed, (*notes, "predictions do not depend on the class: their plain shares are used")
+        second = float(np.clip((observed[1] - rates[1, 0]) / spread, 0, 1))
+        return np.array([1 - second, second]), notes
+    return least_quadratic(rates.T @ rates, rates.T @ observed), notes
+
+
+def importance_shares(joint: Floats, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
+    """Black-box shift estimation: w solves C w = q, and the share of class j is w_j times its labelled share.
+
+    Negative w are set to zero. Lipton, Wang and Smola 2018.
+
+    Args:
+        joint: C[i, j], the share of labelled rows predicted as i and of class j, shape (classes, classes).
+        observed: q, shape (classes,).
+    """
+    present = joint.sum(axis=0) > 0
+    condition = float(np.linalg.cond(joint[np.ix_(present, present)]))
+    notes: tuple[str, ...] = ()
+    if condition > _NEARLY_SINGULAR * 10:
+        notes = (f"the joint shares are nearly singular (condition number {condition:.3g})",)
+    ratios = np.zeros(len(observed))
+    ratios[present] = np.linalg.lstsq(joint[:, present], observed)[0]
+    values = np.maximum(ratios, 0) * joint.sum(axis=0)
+    if not values.sum():
+        return observed, (*notes, "no class has a positive weight: the plain shares of the predictions are used")
+    return values / values.sum(), notes
+
+
+def saerens(log_probabilities: npt.ArrayLike, base: Floats, row_weights: Floats | None = None) -> Mixture:
+    """The most likely prevalence of rows with calibrated probabilities: the fixed point of Saerens et al. 2002.
+
+    The likelihood is concave in the shares, so its maximum is global; `gap` certifies it.
+
+    Args:
+        log_probabilities: Calibrated, shape (n, classes).
+        base: The prevalence that they are calibrated for, shape (classes,).
+        row_weights: Weights of the rows, shape (n,); None: all the same.
+    """
+    return most_likely(_likelihoods(np.asarray(log_probabilities), base), row_weights, start=base)
+
+
+def _likelihoods(log_probabilities: Floats, base: Floats) -> Floats:
+    """Of each row under each class, the largest of a row set to 1, shape (n, classes)."""
+    ratios = log_softmax(log_probabilities) - np.log(base)
+    return np.asarray(np.exp(ratios - ratios.max(axis=1, keepdims=True)))
+
+
+def quantify(
+    logits: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    unlabelled: npt.ArrayLike,
+    *,
+    method: str = "acc",
+    base: npt.ArrayLike | None = None,
+    draws: int = 0,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Prevalence:
+    """The prevalence of the classes among unlabelled rows.
+
+    Args:
+        logits: Predictions of labelled rows that did not train the model, shape (n, classes).
+        targets: Their class numbers, shape (n,); -1 for none.
+        unlabelled: Predictions of the rows in question, shape (m, classes).
+        method: `cc` counts predictions, `acc` corrects them (the reference's way), `pacc` the same with probabilities,
+            `bbse` and `bbse_soft` by importance weights, `em` by maximum likelihood of calibrated probabilities.
+        base: For `em`, the prevalence that the probabilities are calibrated for; None: that of the labelled rows.
+        draws: How many bootstrap draws (of labelled rows within their class, and of unlabelled rows) make the interval.
+        level: Of the interval.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: The method is unknown.
+        DataError: No labelled row, or values that are not finite.
+    """
+    if method not in get_args(Quantifier):
+        fix = did_you_mean(method, get_args(Quantifier), otherwise=f"methods: {listing(get_args(Quantifier))}")
+        raise ConfigError(problem("mode.quantifier", "unknown method", got=method, fix=fix))
+    values, numbers = labelled(logits, targets)
+    others = finite(unlabelled, key="unlabelled predictions")
+    rng = np.random.default_rng(seed)
+    if method == "em":
+        return _by_likelihood(others, _base(base, numbers, others.shape[1]), draws, level, rng)
+    soft = method in ("pacc", "bbse_soft")
+    labelled_votes, votes = _votes(values, soft), _votes(others, soft)
+    estimate = _ESTIMATORS[method]
+    point, notes = estimate(_rates(labelled_votes, numbers), numbers, votes.mean(axis=0))
+    missing = np.flatnonzero(counts_of(numbers, values.shape[1]) == 0)
+    if len(missing) and method != "cc":
+        notes = (*notes, f"no labelled rows of class numbers {listing(missing)}: taken as predicted without errors")
+    columns = {int(number): _resampler(labelled_votes[numbers == number], soft) for number in np.unique(numbers)}
+    observed, drawn = _resampler(votes, soft), np.empty((draws, len(point)))
+    for row in range(draws):
+        rates = np.eye(len(point))
+        for number, column in columns.items():
+            rates[:, number] = column(rng)
+        drawn[row] = estimate(rates, numbers, observed(rng))[0]
+    low, high = _ends(drawn, level)
+    condition = float(np.linalg.cond(_rates(labelled_votes, numbers)))
+    return Prevalence(method, point, low, high, condition, None, notes)
+
+
+def _by_likelihood(unlabelled: Floats, base: Floats, draws: int, level: float, rng: np.random.Generator) -> Prevalence:
+    likelihoods, n = _likelihoods(unlabelled, base), len(unlabelled)
+    found = most_likely(likelihoods, start=base)
+    drawn = np.empty((draws, len(base)))
+    for row in range(draws):
+        weights = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
+        drawn[row] = most_likely(likelihoods, weights, start=found.weights, gap=1e-9).weights
+    low, high = _ends(drawn, level)
+    return Prevalence("em", found.weights, low, high, None, found.gap)
+
+
+def _base(base: npt.ArrayLike | None, targets: Integers, classes: int) -> Floats:
+    """The prevalence given, or that of the labelled rows with one row of each class added, so that none is zero."""
+    if base is not None:
+        given = np.asarray(base, np.float64)
+        return np.asarray(given / given.sum())
+    counts = counts_of(targets, classes).astype(np.float64)
+    counts[counts == 0] = len(targets) / (len(targets) + classes)
+    return np.asarray(counts / counts.sum())
+
+
+def _votes(logits: Floats, soft: bool) -> Floats:
+    """What each row counts for each class, shape (n, classes): its probabilities, or 1 for its prediction."""
+    return np.exp(log_softmax(logits)) if soft else np.eye(logits.shape[1])[logits.argmax(axis=1)]
+
+
+def _rates(votes: Floats, targets: Integers) -> Floats:
+    classes = votes.shape[1]
+    rates = np.eye(classes)
+    for number in np.unique(targets):
+        rates[:, number] = votes[targets == number].mean(axis=0)
+    return rates
+
+
+def _resampler(votes: Floats, soft: bool) -> Callable[[np.random.Generator], Floats]:
+    """Draws the mean of a bootstrap sample of rows; of predictions it is enough to draw their counts."""
+    n, chances = len(votes), votes.mean(axis=0)
+    if soft:
+        return lambda rng: np.asarray(np.bincount(rng.integers(0, n, n), minlength=n) @ votes / n)
+    return lambda rng: rng.multinomial(n, chances / chances.sum()) / n
+
+
+def _ends(drawn: Floats, level: float) -> tuple[Floats, Floats] | tuple[None, None]:
+    if not len(drawn):
+        return None, None
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def _count(rates: Floats, targets: Integers, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
+    return observed, ()
+
+
+def _correct(rates: Floats, targets: Integers, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
+    return correct_counts(rates, observed)
+
+
+def _weigh(rates: Floats, targets: Integers, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
+    return importance_shares(rates * (counts_of(targets, len(observed)) / len(targets)), observed)
+
+
+_ESTIMATORS: dict[str, Callable[[Floats, Integers, Floats], tuple[Floats, tuple[str, ...]]]] = {
+    "cc": _count,
+    "acc": _correct,
+    "pacc": _correct,
+    "bbse": _weigh,
+    "bbse_soft": _weigh,
+}

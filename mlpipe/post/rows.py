@@ -1,0 +1,113 @@
+"""Checked arrays: the rows with a target, in float64, or a sentence that says which rows cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import DataError, listing, problem
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+def finite(logits: npt.ArrayLike, *, key: str = "predictions", ids: Sequence[str] | None = None) -> Floats:
+    """The same values in float64, shape (n, classes).
+
+    Args:
+        logits: Shape (n, classes).
+        key: What the sentence calls these rows.
+        ids: The rows' sample ids, shape (n,); row numbers are named without them.
+
+    Raises:
+        DataError: The array is not a table, or some values are not finite numbers; the rows are named.
+    """
+    values = np.asarray(logits, np.float64)
+    if values.ndim != 2:
+        fix = "give one row for each sample and one column for each class"
+        raise DataError(problem(key, "logits must have the shape (rows, classes)", got=values.shape, fix=fix))
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        named = listing(bad.tolist() if ids is None else [ids[row] for row in bad.tolist()])
+        wrong = f"{len(bad)} of {len(values)} rows hold values that are not finite ({named})"
+        raise DataError(problem(key, wrong, fix="predict again, or leave out the model that made them"))
+    return values
+
+
+def labelled(
+    logits: npt.ArrayLike, targets: npt.ArrayLike, *, key: str = "predictions", ids: Sequence[str] | None = None
+) -> tuple[Floats, Integers]:
+    """The rows that have a target, as logits in float64 and class numbers.
+
+    Args:
+        logits: Shape (n, classes), finite where there is a target.
+        targets: Class numbers, shape (n,); -1 where there is none.
+        key: What the sentence calls these rows.
+        ids: The rows' sample ids, shape (n,).
+
+    Raises:
+        DataError: No row has a target, a target is no class, the lengths differ, or values are not finite.
+    """
+    numbers, values = np.asarray(targets), np.asarray(logits)
+    if numbers.shape != values.shape[:1]:
+        fix = "give one target for each row, -1 for none"
+        raise DataError(problem(key, f"{len(values)} rows need as many targets", got=numbers.shape, fix=fix))
+    numbers = numbers.astype(np.int64)
+    there = numbers >= 0
+    if not there.any():
+        raise DataError(problem(key, "no row has a target", fix="use a split with labels"))
+    chosen = [ids[row] for row in np.flatnonzero(there).tolist()] if ids is not None else None
+    values = finite(values[there], key=key, ids=chosen)
+    numbers = numbers[there]
+    if numbers.max() >= values.shape[1]:
+        fix = "check the order of the classes"
+        raise DataError(problem(key, f"targets must be below {values.shape[1]}", got=int(numbers.max()), fix=fix))
+    return values, numbers
+
+
+def shares(values: npt.ArrayLike, classes: int, *, key: str = "mode.prior") -> Floats:
+    """A prevalence that sums to one, shape (classes,).
+
+    Args:
+        values: Positive numbers, one for each class, in any unit.
+        classes: How many there must be.
+        key: The configuration key that gave them.
+
+    Raises:
+        DataError: The number of entries differs from the number of classes, or one is not a positive number.
+    """
+    given = np.asarray(values, np.float64)
+    if given.shape != (classes,):
+        fix = f"give {classes} numbers, one for each class in the task's order"
+        raise DataError(problem(key, "wrong number of entries", got=given.tolist(), fix=fix))
+    if not (np.isfinite(given).all() and (given > 0).all()):
+        fix = "a class that cannot occur gets a small share, such as 1e-6"
+        raise DataError(problem(key, "every share must be positive", got=given.tolist(), fix=fix))
+    return np.asarray(given / given.sum())
+
+
+def counts_of(targets: Integers, classes: int) -> Integers:
+    """How many rows each class has, shape (classes,), classes without rows included.
+
+    Args:
+        targets: Class numbers, shape (n,); negative ones are left out.
+        classes: The number of classes.
+    """
+    return np.bincount(targets[targets >= 0], minlength=classes)
+
+
+def stratified_folds(targets: Integers, folds: int, seed: int) -> Integers:
+    """A fold number for each row, every class dealt out evenly, shape (n,).
+
+    Args:
+        targets: Class numbers, shape (n,).
+        folds: How many folds.
+        seed: Of the order in which a class's rows are dealt.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(targets))
+    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
+    fold = np.empty(len(targets), np.int64)
+    fold[by_class] = np.arange(len(targets)) % folds
+    return fold

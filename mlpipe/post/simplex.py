@@ -1,0 +1,131 @@
+"""Exact minima over shares that sum to one: a quadratic, and the likelihood of a mixture, with a proof of how near."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlpipe.post.rows import Floats
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares that maximise a likelihood: no others are better by more than `gap` nats for each row."""
+
+    weights: Floats
+    loss: float
+    gap: float
+    steps: int
+
+
+def least_quadratic(gram: Floats, linear: Floats) -> Floats:
+    """The shares p that minimise p'Gp - 2h'p, shape (k,): a primal active-set method, ended by the optimality conditions.
+
+    Args:
+        gram: G, positive semidefinite, shape (k, k).
+        linear: h, shape (k,).
+    """
+    size = len(linear)
+    tolerance = 1e-14 * max(1.0, float(np.abs(gram).max()), float(np.abs(linear).max()))
+    first = int(np.argmin(np.diag(gram) - 2 * linear))
+    shares, active = np.zeros(size), [first]
+    shares[first] = 1.0
+    for _ in range(50 * size):
+        target = np.zeros(size)
+        target[active] = _on_face(gram, linear, active)
+        if target[active].min() >= 0:
+            shares = target
+            slope = gram @ shares - linear
+            slope -= slope[active].mean()
+            slope[active] = 0.0
+            entering = int(slope.argmin())
+            if slope[entering] >= -tolerance:
+                break
+            active.append(entering)
+            continue
+        falling = [place for place in active if target[place] < 0]
+        length = min(shares[place] / (shares[place] - target[place]) for place in falling)
+        shares = shares + length * (target - shares)
+        leaving = min(falling, key=lambda place: shares[place])
+        shares[leaving] = 0.0
+        active = [place for place in active if place != leaving and (shares[place] > 0 or target[place] > 0)]
+    shares = np.maximum(shares, 0.0)
+    return np.asarray(shares / shares.sum())
+
+
+def _on_face(gram: Floats, linear: Floats, active: list[int]) -> Floats:
+    """The minimum where only the active shares may differ from zero and may be negative."""
+    size = len(active)
+    system = np.ones((size + 1, size + 1))
+    system[:size, :size] = gram[np.ix_(active, active)]
+    system[size, size] = 0.0
+    right = np.append(linear[active], 1.0)
+    try:
+        solved = np.linalg.solve(system, right)
+    except np.linalg.LinAlgError:  # Two columns are the same: any division between them is as good.
+        solved = np.linalg.lstsq(system, right)[0]
+    return np.asarray(solved[:size])
+
+
+def expected_shares(likelihoods: Floats, weights: Floats, row_weights: Floats) -> Floats:
+    """One step of expectation-maximisation: it never lowers the likelihood, shape (k,).
+
+    Args:
+        likelihoods: Of each row under each component, shape (n, k).
+        weights: Shares of the components, shape (k,).
+        row_weights: Weights of the rows that sum to one, shape (n,).
+    """
+    return np.asarray(weights * (likelihoods.T @ (row_weights / (likelihoods @ weights))))
+
+
+def most_likely(
+    likelihoods: Floats, row_weights: Floats | None = None, *, start: Floats | None = None, gap: float = 1e-12
+) -> Mixture:
+    """The shares that maximise the mean log of the mixed likelihoods, with the gap that certifies them.
+
+    Expectation-maximisation, then steps to the minimum over the simplex of the second-order model (Kim, Carbonetto,
+    Stephens and Anitescu 2020). The certificate is log max_k mean_i(l_ik / sum_j l_ij w_j), an upper bound of what any
+    other shares could gain.
+
+    Args:
+        likelihoods: Not negative, shape (n, k); at least one positive in each row; a row's scale is arbitrary.
+        row_weights: Weights of the rows, shape (n,); None: all the same.
+        start: Where to begin, all positive, shape (k,).
+        gap: Stop when the certificate is at most this.
+    """
+    n, size = likelihoods.shape
+    masses = np.full(n, 1 / n) if row_weights is None else row_weights / row_weights.sum()
+    used = masses > 0
+    likelihoods, masses = likelihoods[used], masses[used]
+    weights = np.full(size, 1 / size) if start is None else start / start.sum()
+    for _ in range(3):
+        weights = expected_shares(likelihoods, weights, masses)
+    steps = stalled = 0
+    while True:
+        mixed = likelihoods @ weights
+        loss = -float(masses @ np.log(mixed))
+        ratios = likelihoods.T @ (masses / mixed)
+        bound = max(0.0, float(np.log(ratios.max())))
+        if bound <= gap or stalled >= 5 or steps >= 1000:
+            return Mixture(weights, loss, bound, steps)
+        scaled = likelihoods * (np.sqrt(masses) / mixed)[:, None]
+        curvature = scaled.T @ scaled
+        goal = least_quadratic(curvature, curvature @ weights + ratios)
+        better = _along(likelihoods, masses, weights, goal, loss, float(ratios @ (goal - weights)))
+        weights = expected_shares(likelihoods, weights, masses) if better is None else better
+        steps, stalled = steps + 1, stalled + (better is None)
+
+
+def _along(
+    likelihoods: Floats, masses: Floats, weights: Floats, goal: Floats, loss: float, gain: float
+) -> Floats | None:
+    """The farthest halving towards the goal that lowers the loss enough; None when rounding hides every gain."""
+    length = 1.0
+    while length > 1e-6:
+        tried = weights + length * (goal - weights)
+        mixed = likelihoods @ tried
+        if mixed.min() > 0 and -float(masses @ np.log(mixed)) <= loss - 1e-4 * length * gain + 1e-16:
+            return np.asarray(tried)
+        length /= 2
+    return None

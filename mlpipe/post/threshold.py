@@ -1,0 +1,226 @@
+"""Decisions: where to cut a probability, which of several decisions costs least, and what the decisions cost.
+
+Cut points are searched exactly: between any two neighbouring scores, so no grid can miss the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.rows import Floats, counts_of, labelled, shares
+
+Criterion = Literal["f1", "balanced_accuracy", "youden", "cost"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Yes where the score is above `cut`; `value` is the criterion there, on the rows that chose it."""
+
+    cut: float
+    value: float
+    criterion: str
+    rows: int
+
+
+def best_threshold(
+    scores: npt.ArrayLike,
+    positive: npt.ArrayLike,
+    *,
+    criterion: str = "f1",
+    false_positive: float = 1.0,
+    false_negative: float = 1.0,
+) -> Threshold:
+    """The best of all cut points of one score, the one nearest to one half among equals.
+
+    Args:
+        scores: Probabilities of yes, shape (n,).
+        positive: 1 for yes, 0 for no, NaN for unknown (left out), shape (n,).
+        criterion: `f1`, `balanced_accuracy`, `youden` (sensitivity + specificity - 1), or `cost` (the mean cost of a row,
+            less is better).
+        false_positive: For `cost`, what a yes costs that should be a no.
+        false_negative: For `cost`, what a no costs that should be a yes.
+
+    Raises:
+        ConfigError: The criterion is unknown or a cost is negative.
+        DataError: There is no row with yes or none with no.
+    """
+    if criterion not in get_args(Criterion):
+        fix = did_you_mean(criterion, get_args(Criterion), otherwise=f"criteria: {listing(get_args(Criterion))}")
+        raise ConfigError(problem("mode.threshold", "unknown criterion", got=criterion, fix=fix))
+    if min(false_positive, false_negative) < 0:
+        given = [false_positive, false_negative]
+        raise ConfigError(problem("mode.threshold", "costs must not be negative", got=given, fix="change them"))
+    truth = np.asarray(positive, np.float64)
+    known = ~np.isnan(truth)
+    values, yes = np.asarray(scores, np.float64)[known], truth[known] == 1
+    if not np.isfinite(values).all():
+        raise DataError(problem("threshold", "scores must be finite", fix="predict again"))
+    if not yes.any() or yes.all():
+        fix = "choose thresholds on rows that hold both"
+        raise DataError(problem("threshold", "rows with yes and with no are needed", got=int(yes.sum()), fix=fix))
+    cuts, hits, alarms = _all_cuts(values, yes)
+    n_yes, n_no = int(yes.sum()), int((~yes).sum())
+    with np.errstate(invalid="ignore"):
+        measured = _CRITERIA[criterion](hits, alarms, n_yes, n_no)
+    if criterion == "cost":
+        measured = -(alarms * false_positive + (n_yes - hits) * false_negative) / len(yes)
+    best = np.flatnonzero(measured >= measured.max() - 1e-15)
+    place = best[np.argmin(np.abs(cuts[best] - 0.5))]
+    value = float(measured[place])
+    return Threshold(float(cuts[place]), -value if criterion == "cost" else value, criterion, len(yes))
+
+
+def _all_cuts(values: Floats, yes: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """Cuts from the highest to the lowest, and how many true and false yes are above each."""
+    levels, place = np.unique(values, return_inverse=True)
+    hits = np.bincount(place, weights=yes, minlength=len(levels))[::-1].cumsum()
+    alarms = np.bincount(place, weights=~yes, minlength=len(levels))[::-1].cumsum()
+    falling = levels[::-1]
+    middles = falling[1:] + (falling[:-1] - falling[1:]) / 2
+    # Two neighbouring floats have no number between them: the lower one separates them just as well.
+    middles = np.where(middles >= falling[:-1], falling[1:], middles)
+    above, below = max(1.0, float(falling[0])), min(0.0, np.nextafter(falling[-1], -np.inf))
+    cuts = np.concatenate([[above], middles, [below]])
+    return cuts, np.concatenate([[0.0], hits]), np.concatenate([[0.0], alarms])
+
+
+def _f1(hits: Floats, alarms: Floats, n_yes: int, n_no: int) -> Floats:
+    return 2 * hits / (hits + alarms + n_yes)
+
+
+def _balanced(hits: Floats, alarms: Floats, n_yes: int, n_no: int) -> Floats:
+    return (hits / n_yes + 1 - alarms / n_no) / 2
+
+
+def _youden(hits: Floats, alarms: Floats, n_yes: int, n_no: int) -> Floats:
+    return hits / n_yes - alarms / n_no
+
+
+_CRITERIA: dict[str, Callable[[Floats, Floats, int, int], Floats]] = {
+    "f1": _f1,
+    "balanced_accuracy": _balanced,
+    "youden": _youden,
+    "cost": _youden,
+}
+
+
+def class_thresholds(
+    logits: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    criterion: str = "f1",
+    false_positive: float = 1.0,
+    false_negative: float = 1.0,
+) -> list[Threshold | None]:
+    """For each class, the best cut of its probability against the rest; None for a class without rows on both sides.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        criterion: As for `best_threshold`.
+        false_positive: As for `best_threshold`.
+        false_negative: As for `best_threshold`.
+    """
+    values, numbers = labelled(logits, targets)
+    truth = (numbers[:, None] == np.arange(values.shape[1])).astype(np.float64)
+    return _each(np.exp(log_softmax(values)), truth, criterion, false_positive, false_negative)
+
+
+def label_thresholds(
+    logits: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    criterion: str = "f1",
+    false_positive: float = 1.0,
+    false_negative: float = 1.0,
+) -> list[Threshold | None]:
+    """For each label, the best cut of its probability; None for a label with one answer only.
+
+    Args:
+        logits: Log-odds, shape (n, labels).
+        targets: 0, 1 or NaN (unknown), shape (n, labels).
+        criterion: As for `best_threshold`.
+        false_positive: As for `best_threshold`.
+        false_negative: As for `best_threshold`.
+    """
+    probabilities = 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
+    return _each(probabilities, np.asarray(targets, np.float64), criterion, false_positive, false_negative)
+
+
+def _each(
+    probabilities: Floats, truth: Floats, criterion: str, false_positive: float, false_negative: float
+) -> list[Threshold | None]:
+    costs = {"false_positive": false_positive, "false_negative": false_negative}
+    both = ((truth == 1).any(axis=0)) & ((truth == 0).any(axis=0))
+    columns = enumerate(zip(probabilities.T, truth.T, strict=True))
+    return [best_threshold(*pair, criterion=criterion, **costs) if both[number] else None for number, pair in columns]
+
+
+def decide(log_probabilities: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """The decision with the least expected cost for each row, the first among equals, shape (n,).
+
+    Args:
+        log_probabilities: Calibrated for the place of use, shape (n, classes).
+        costs: What each decision costs when each class is true, shape (classes, decisions).
+
+    Raises:
+        ConfigError: The costs have another number of classes or are not finite.
+    """
+    probabilities = np.exp(log_softmax(np.asarray(log_probabilities)))
+    return np.asarray((probabilities @ _costs(costs, probabilities.shape[1])).argmin(axis=1))
+
+
+def expected_cost(
+    log_probabilities: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    costs: npt.ArrayLike | None = None,
+    *,
+    prior: npt.ArrayLike | None = None,
+    normalised: bool = True,
+) -> float:
+    """The mean cost of a row under `decide`, as a multiple of the best constant decision's.
+
+    Below 1 the predictions are worth having. Ferrer 2022 (arXiv:2209.05355), EC.
+
+    Args:
+        log_probabilities: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        costs: Shape (classes, decisions); None: 1 for every error.
+        prior: The prevalence at the place of use, shape (classes,); None: that of the rows. Classes without rows must
+            have a negligible share.
+        normalised: False: the cost itself.
+
+    Raises:
+        ConfigError: The costs do not fit, or no constant decision costs anything.
+        DataError: No row has a target, or the prior is none.
+    """
+    values, numbers = labelled(log_probabilities, targets)
+    classes = values.shape[1]
+    table = _costs(1 - np.eye(classes) if costs is None else costs, classes)
+    counts = counts_of(numbers, classes)
+    weights = counts / len(numbers) if prior is None else shares(prior, classes)
+    own = table[numbers, decide(values, table)]
+    by_class = np.bincount(numbers, weights=own, minlength=classes) / np.maximum(counts, 1)
+    cost = float(weights @ by_class)
+    if not normalised:
+        return cost
+    constant = float((weights @ table).min())
+    if constant <= 0:
+        fix = "ask for the cost itself, without normalising"
+        raise ConfigError(problem("costs", "the best constant decision costs nothing", got=constant, fix=fix))
+    return cost / constant
+
+
+def _costs(costs: npt.ArrayLike, classes: int) -> Floats:
+    table = np.asarray(costs, np.float64)
+    if table.ndim != 2 or len(table) != classes or not np.isfinite(table).all():
+        fix = f"give {classes} rows (true classes) of finite numbers, one for each decision"
+        raise ConfigError(problem("costs", "not a table of costs", got=np.shape(costs), fix=fix))
+    return table

@@ -1,0 +1,88 @@
+"""Calibrations and ensembles on disk: what was learned from stored predictions, as JSON; read without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, problem
+from mlpipe.runs import formats
+from mlpipe.runs.project import Project
+
+
+@dataclass(frozen=True)
+class EnsembleRecord:
+    """An ensemble of records, or a single one, with its calibration and what it is worth.
+
+    Attributes:
+        id: Its name, unique in the project.
+        created: When, in UTC (ISO 8601).
+        run: The run that made it.
+        task: The task.
+        kind: What is predicted.
+        classes: The names of the outputs.
+        members: For each member its `name`, its `weight` and the ids of its `records`.
+        mixing: `logits` or `probabilities`: what is mixed.
+        way: How it was found.
+        select_on: `oof` (members are recipes, out-of-fold rows chose) or `test` (members are records).
+        stage: `before` (members are calibrated), `after` (the mixture is) or `both`.
+        calibration: The mixture's own calibration as plain data; None where the stage has none.
+        prior: The prevalence that probabilities are meant for, with where it comes from.
+        losses: Losses of the selection: of the ensemble, of single members, of rows that did not choose, the gap to the
+            best weights where it is known.
+        scores: By split, each metric with its interval as plain data.
+        decide: Thresholds, prediction sets and the performance to expect at another prevalence, as plain data.
+        comparisons: Sentences that compare the ensemble with its best member.
+        notes: What a person should know.
+        format: The file's format number.
+    """
+
+    id: str
+    created: str
+    run: str
+    task: str
+    kind: str
+    classes: list[str]
+    members: list[dict[str, Any]]
+    mixing: str
+    way: str
+    select_on: str
+    stage: str
+    calibration: dict[str, Any] | None
+    prior: dict[str, Any]
+    losses: dict[str, Any]
+    scores: dict[str, dict[str, Any]]
+    decide: dict[str, Any] = field(default_factory=dict)
+    comparisons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    format: int = formats.ENSEMBLE
+
+
+def save(project: Project, record: EnsembleRecord) -> Path:
+    """Durably write an ensemble's record; its predictions must be there already."""
+    path = project.ensembles_dir(record.task) / f"{record.id}.json"
+    files.write_json(path, dataclasses.asdict(record))
+    return path
+
+
+def load(path: Path) -> EnsembleRecord:
+    """An ensemble's record.
+
+    Raises:
+        ProjectError: When it is damaged or of another format.
+    """
+    try:
+        stored = files.read_json(path)
+        formats.check(stored, formats.ENSEMBLE, path)
+        return EnsembleRecord(**stored)
+    except (OSError, ValueError, TypeError) as error:
+        raise ProjectError(problem(str(path), f"cannot be read as an ensemble ({error})")) from error
+
+
+def load_all(project: Project, task: str) -> list[EnsembleRecord]:
+    """All ensembles of a task, the oldest first."""
+    found = [load(path) for path in project.ensembles_dir(task).glob("*.json")]
+    return sorted(found, key=lambda record: (record.created, record.id))

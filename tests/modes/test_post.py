@@ -1,0 +1,241 @@
+"""`mml post` on projects of made-up predictions: what is learned from which rows, what is stored, what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlpipe.cli import main
+from mlpipe.data import task, variants
+from mlpipe.data.splits import kfold
+from mlpipe.data.task import Row, Task
+from mlpipe.modes import tasks
+from mlpipe.post import metrics
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+RNG = np.random.default_rng
+
+
+def make_task(
+    data_dir: Path, kind: str = "classification", n: int = 600, shares: tuple[float, ...] = (0.6, 0.4)
+) -> Task:
+    """A task without images: training, test and unlabelled rows, the last two with another prevalence."""
+    rng, rows = RNG(0), list[Row]()
+    for part, count, prevalence in (
+        ("train", n, shares),
+        ("test", n // 2, shares[::-1]),
+        ("unlabelled", n // 2, shares[::-1]),
+    ):
+        for index in range(count):
+            target: Any = int(rng.choice(len(shares), p=prevalence))
+            if kind == "multilabel":
+                target = tuple((rng.random(2) < 0.4).astype(float).tolist())
+            elif kind == "regression":
+                target = (float(rng.normal(50, 10)),)
+            if part == "unlabelled":
+                target = -1 if kind == "classification" else (float("nan"),) * len(target)
+            rows.append(Row(f"{part}/{index:04d}", part, target, f"{part}{index}"))  # type: ignore[arg-type]
+    names = ["a", "b", "c"][: len(shares)] if kind == "classification" else ["u", "v"][: len(rows[0].target)]  # type: ignore[arg-type]
+    made = task.make("made", names, rows, channels=1, source={"type": "digits"}, kind=kind)  # type: ignore[arg-type]
+    task.save(made, tasks.task_file(data_dir, "made"))
+    return made
+
+
+def outputs(of: Task, rows: np.ndarray, seed: int, sharpness: float, truth: np.ndarray) -> np.ndarray:
+    """Logits with the right direction, made too sure by `sharpness`."""
+    rng, targets = RNG(seed), truth[rows]
+    if of.kind == "regression":
+        return targets + rng.normal(0, 4, targets.shape)
+    if of.kind == "multilabel":
+        return sharpness * (2 * targets - 1 + rng.normal(0, 1.2, targets.shape))
+    scores = rng.normal(0, 1.2, (len(rows), len(of.classes))) + RNG(9).normal(0, 1.2, (9000, 2))[rows]
+    scores[np.arange(len(rows)), targets] += 1.5
+    return sharpness * scores
+
+
+def make_project(folder: Path, of: Task, recipes: dict[str, float], *, nested: bool = False, folds: int = 3) -> Project:
+    """One record for each recipe and fold, with predictions of its validation, test and unlabelled rows."""
+    project, split, hidden = Project(folder / "default"), kfold(of.samples, folds=folds), of.samples.targets.copy()
+    unknown = of.samples.in_part("unlabelled")
+    hidden[unknown] = RNG(1).integers(0, 2, hidden[unknown].shape) if of.kind != "regression" else 50
+    if of.kind == "classification":
+        test = of.samples.targets[of.samples.in_part("test")]
+        hidden[unknown] = RNG(1).choice(len(of.classes), int(unknown.sum()), p=np.bincount(test) / len(test))
+    for number, (recipe, sharpness) in enumerate(recipes.items()):
+        for fold in range(folds):
+            view = (variants.nested if nested else variants.plain)(of, split, fold)
+            record = ModelRecord(
+                id=f"{recipe}-{fold}", number=0, run="r", created="now", task=view.task, pivot=of.name, fold=fold, nested=nested,
+                recipe=recipe, arch="net", classes=list(of.classes), parameters=1, counts={}, kind=of.kind, scores={"val": {}},
+                best_epoch=0, epochs=1, monitor="val/loss (min)", val_used_for=[], timings={}, environment={}, weights=None,
+            )  # fmt: skip
+            records.save(project, record)
+            plain = variants.plain(of, split, fold)
+            wanted = [(view.task, name, view.rows()[name]) for name in ("val", "test", "unlabelled")]
+            if nested:
+                wanted += [(of.name, name, plain.rows()[name]) for name in ("test", "unlabelled")]
+            with predictions.writer(project.predictions_file(of.name, record.id), kind=of.kind) as sink:
+                for name, part, rows in wanted:
+                    if len(rows):
+                        seed = 1000 * number + 10 * fold + len(part)
+                        logits = outputs(of, rows, seed, sharpness, hidden).astype(np.float32)
+                        ids = [of.samples.ids[row] for row in rows]
+                        sink.add(name, part, fold, ids, of.samples.targets[rows], logits)
+    return project
+
+
+def post(folder: Path, *arguments: str) -> int:
+    return main(["post", "task=made", f"out_dir={folder}", f"data_dir={folder / 'data'}", *arguments])
+
+
+def only_ensemble(project: Project) -> ensembles.EnsembleRecord:
+    (record,) = ensembles.load_all(project, "made")
+    return record
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_calibrated_and_ensembled(tmp_path: Path, nested: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    of = make_task(tmp_path / "data")
+    project = make_project(tmp_path, of, {"one": 4.0, "two": 3.0, "three": 0.3}, nested=nested)
+    assert post(tmp_path) == 0
+    record = only_ensemble(project)
+    stored = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "test")
+    assert stored.calibrated is not None and len(stored) == 300
+    single = predictions.load(project.predictions_file("made", "one-0"), "made", "test")
+    assert single.calibrated is not None
+    nll = [metrics.nll(values, stored.targets) for values in (single.logits, single.calibrated, stored.calibrated)]
+    assert nll[0] > nll[1] > nll[2]
+    assert sum(member["weight"] for member in record.members) == pytest.approx(1)
+    assert record.scores["test"]["nll"]["value"] == pytest.approx(nll[2], abs=1e-6)
+    low, high = record.scores["test"]["accuracy"]["low"], record.scores["test"]["accuracy"]["high"]
+    assert low < record.scores["test"]["accuracy"]["value"] < high
+    # Every row of every split is there, not one row for each split.
+    contents = predictions.contents(project.ensembles_dir("made") / f"{record.id}.parquet")
+    assert contents == {("made", "val"): 600, ("made", "test"): 300, ("made", "unlabelled"): 300}
+    assert "ensemble (search" in capsys.readouterr().out
+
+
+def test_test_labels_are_not_used(tmp_path: Path) -> None:
+    results = []
+    for name, flip in (("a", False), ("b", True)):
+        of = make_task(tmp_path / name / "data")
+        project = make_project(tmp_path / name, of, {"one": 4.0, "two": 3.0})
+        if flip:
+            for path in project.tasks_dir().rglob("predictions/*.parquet"):
+                flipped = predictions.load(path, "made", "test")
+                with predictions.writer(path, {("made", "test")}) as sink:
+                    sink.add("made", "test", 0, flipped.sample_ids, 1 - flipped.targets, flipped.logits)
+        assert post(tmp_path / name) == 0
+        record = only_ensemble(project)
+        stored = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "test")
+        results.append((record.members, record.calibration, stored.calibrated))
+    assert results[0][:2] == results[1][:2] and np.array_equal(results[0][2], results[1][2])  # type: ignore[arg-type]
+
+
+def test_priors(tmp_path: Path) -> None:
+    of = make_task(tmp_path / "data", n=2000)
+    project = make_project(tmp_path, of, {"one": 1.0})
+    nll = {}
+    for wanted in ("val", "test", "quantify", "[0.4,0.6]"):
+        assert post(tmp_path, f"mode.prior={wanted}", "mode.subroutines=[calibrate]") == 0
+        rows = predictions.load(project.predictions_file("made", "one-0"), "made", "test")
+        assert rows.calibrated is not None
+        nll[wanted] = metrics.nll(rows.calibrated, rows.targets)
+        stored = json.loads(project.calibration_file("made", "one-0").read_text())
+        if wanted == "quantify":
+            assert stored["prior"]["low"][0] < 0.4 < stored["prior"]["high"][0]
+    # The test rows have another prevalence: probabilities that are meant for it are better there.
+    assert max(nll["test"], nll["quantify"], nll["[0.4,0.6]"]) < nll["val"]
+
+
+def test_select_on_test_keeps_the_estimate_apart(tmp_path: Path) -> None:
+    of = make_task(tmp_path / "data")
+    project = make_project(tmp_path, of, {"one": 4.0, "two": 3.0})
+    assert post(tmp_path, "mode.eval_frac=0.3", "mode.weights_budget=0", "mode.threshold=f1") == 0
+    record = only_ensemble(project)
+    assert record.select_on == "test" and {len(member["records"]) for member in record.members} == {1}
+    weights = [member["weight"] for member in record.members]
+    assert weights == pytest.approx([1 / len(weights)] * len(weights))
+    assert record.decide["sets"]["rows"] == 90
+    assert record.losses["held_out"] is not None
+
+
+def test_one_model_is_the_ensemble_and_a_broken_one_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = make_task(tmp_path / "data")
+    project = make_project(tmp_path, of, {"one": 2.0})
+    assert post(tmp_path) == 0
+    assert [member["weight"] for member in only_ensemble(project).members] == [1.0]
+    make_project(tmp_path, of, {"nan": float("nan")})
+    capsys.readouterr()
+    assert post(tmp_path) == 0
+    captured = capsys.readouterr()
+    assert "nan-0: left as it is" in captured.err + captured.out
+    newest = ensembles.load_all(project, "made")[-1]
+    assert [member["name"] for member in newest.members] == ["one net"]
+    assert any("not finite" in note for note in newest.notes)
+
+
+def test_labels_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("multilabel", "regression"):
+        folder = tmp_path / kind
+        of = make_task(folder / "data", kind)
+        project = make_project(folder, of, {"one": 4.0, "two": 0.5})
+        assert post(folder, "mode.threshold=f1" if kind == "multilabel" else "mode.alpha=0.2") == 0
+        record = only_ensemble(project)
+        assert record.kind == kind and record.scores["test"]
+        if kind == "regression":
+            half = record.decide["halfwidths"]["u"]
+            stored = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "test")
+            assert (np.abs(stored.logits - stored.targets) <= half).mean() > 0.78
+        else:
+            assert set(record.decide["thresholds"]["cuts"]) == {"u", "v"}
+        capsys.readouterr()
+        assert post(folder, "mode.prior=quantify") == 2
+        assert "mode.prior: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["mode.prior=[0.5,0.3,0.2]"], "mode.prior: has another length than there are classes"),
+        (["mode.prior=tset"], "mode.prior: must be one of"),
+        (["mode.budget=0"], "mode.budget: must be a whole number >= 1"),
+        (["mode.temperature=2"], "mode.temperature: must be a number >= 0 and <= 1"),
+        (["mode.calibrator=platt"], "mode.calibrator: must be one of"),
+        (["mode.subroutines=[calibrate,ensembel]"], "did you mean 'ensemble'?"),
+    ],
+)
+def test_wrong_wishes_are_refused(
+    tmp_path: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = make_task(tmp_path / "data")
+    make_project(tmp_path, of, {"one": 2.0}, folds=2)
+    assert post(tmp_path, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_without_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_task(tmp_path / "data")
+    assert post(tmp_path) == 2
+    assert "project default has no trained record of it; mml train task=made" in capsys.readouterr().err
+
+
+def test_no_torch(tmp_path: Path) -> None:
+    of = make_task(tmp_path / "data")
+    make_project(tmp_path, of, {"one": 2.0, "two": 1.0}, folds=2)
+    code = (
+        "import sys; from mlpipe.cli import main; "
+        f"code = main(['post', 'task=made', 'out_dir={tmp_path}', 'data_dir={tmp_path / 'data'}']); "
+        "heavy = {'torch', 'sklearn', 'pytorch_lightning'} & set(sys.modules); assert not heavy, heavy; sys.exit(code)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as reference
+
+from mlpipe.errors import DataError
+from mlpipe.post.areas import delong
+from mlpipe.post.compare import corrected_t, mcnemar, paired_bootstrap, paired_delong
+from mlpipe.post.metrics import log_softmax, nll
+from tests.post.drawing import drawn
+
+
+def pair(seed: int = 0, n: int = 300, noise: float = 1.5):
+    logits, targets = drawn(seed, n, 3)
+    worse = logits + np.random.default_rng(seed).normal(size=logits.shape) * noise * 2.2
+    return logits, worse, targets
+
+
+@pytest.mark.parametrize("name", ["accuracy", "nll", "auroc"])
+def test_the_better_model_is_named(name: str) -> None:
+    better, worse, targets = pair()
+    found = paired_bootstrap(name, better, worse, targets, resamples=400)
+    assert found.low < found.difference < found.high
+    assert found.sentence.startswith("The first is better by")
+    assert paired_bootstrap(name, worse, better, targets, resamples=400).sentence.startswith("The second is better by")
+    same = paired_bootstrap(name, better, better, targets, resamples=50)
+    assert (same.difference, same.low, same.high) == (0, 0, 0)
+    assert same.sentence.startswith("The rows do not tell the two apart")
+
+
+def test_the_interval_of_a_mean_difference_is_that_of_scipy() -> None:
+    better, worse, targets = pair(1, 200)
+    rows = np.arange(200)
+    off = -log_softmax(better)[rows, targets] + log_softmax(worse)[rows, targets]
+    theirs = stats.bootstrap((off,), np.mean, n_resamples=4000, method="BCa", rng=np.random.default_rng(0))
+    found = paired_bootstrap("nll", better, worse, targets, resamples=4000)
+    assert found.difference == pytest.approx(nll(better, targets) - nll(worse, targets))
+    ends = theirs.confidence_interval
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), rel=0.05)
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (3, 9), (9, 3), (12, 12), (40, 20)])
+def test_mcnemar_is_that_of_statsmodels(b: int, c: int) -> None:
+    first = np.concatenate([np.ones(20 + b), np.zeros(c + 5)]).astype(bool)
+    second = np.concatenate([np.ones(20), np.zeros(b), np.ones(c), np.zeros(5)]).astype(bool)
+    found = mcnemar(first, second)
+    expected = reference([[20, b], [c, 5]], exact=True).pvalue if b + c else 1.0
+    assert found.p == pytest.approx(expected)
+    assert f"first is right on {b} rows, only the second on {c}" in found.sentence
+    with pytest.raises(DataError, match="the same rows are needed"):
+        mcnemar([True], [True, False])
+
+
+def test_the_corrected_t_is_its_formula() -> None:
+    first, second = np.array([0.80, 0.83, 0.79, 0.85, 0.81]), np.array([0.78, 0.80, 0.80, 0.80, 0.79])
+    found = corrected_t(first, second, n_train=80, n_test=20, name="accuracy")
+    off = first - second
+    spread = np.sqrt(off.var(ddof=1) * (1 / 5 + 20 / 80))
+    assert found.p == pytest.approx(2 * stats.t.sf(off.mean() / spread, 4))
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 4, off.mean(), spread))
+    # Without the overlap of training sets it is the paired t-test.
+    plain = corrected_t(first, second, n_train=1e18, n_test=1)
+    assert plain.p == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    assert corrected_t(first, first, n_train=80, n_test=20).p == 1
+    with pytest.raises(DataError, match="finite scores of the same two or more folds"):
+        corrected_t([0.5], [0.4], n_train=1, n_test=1)
+
+
+def test_paired_delong_uses_the_covariance() -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random(200) < 0.4
+    scores = positive + rng.normal(size=(2, 200))
+    logits = [np.column_stack([np.zeros(200), one]) for one in scores]
+    areas, covariance = delong(scores, positive)
+    found = paired_delong(*logits, positive.astype(int))
+    spread = np.sqrt(np.array([1, -1]) @ covariance @ np.array([1, -1]))
+    assert found.difference == pytest.approx(areas[0] - areas[1])
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(areas[0] - areas[1]) / spread))
+    assert (found.high - found.low) / 2 == pytest.approx(stats.norm.ppf(0.975) * spread)
+    with pytest.raises(DataError, match="no class has rows on both sides"):
+        paired_delong(*logits, np.zeros(200, int))
+    with pytest.raises(DataError, match="predictions of one shape"):
+        paired_delong(logits[0], logits[1][:5], positive.astype(int))
+
+
+def test_a_test_of_equal_models_seldom_finds_a_difference() -> None:
+    found = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        targets = rng.integers(0, 2, 120)
+        shared = rng.normal(size=120)
+        logits = [np.column_stack([np.zeros(120), targets + shared + rng.normal(size=120)]) for _ in range(2)]
+        found.append(paired_delong(*logits, targets).p < 0.05)
+    assert np.mean(found) < 0.1

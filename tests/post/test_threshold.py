@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from mlpipe.errors import ConfigError, DataError
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.threshold import best_threshold, class_thresholds, decide, expected_cost, label_thresholds
+from tests.post.drawing import drawn
+
+
+def measured(criterion, yes, guess):
+    if criterion == "f1":
+        return f1_score(yes, guess, zero_division=0)
+    if criterion == "cost":
+        return -(2 * (guess & ~yes).mean() + 5 * (~guess & yes).mean())
+    balanced = balanced_accuracy_score(yes, guess)
+    return balanced if criterion == "balanced_accuracy" else 2 * balanced - 1
+
+
+@pytest.mark.parametrize("criterion", ["f1", "balanced_accuracy", "youden", "cost"])
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.booleans())
+def test_no_cut_is_better(criterion: str, seed: int, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    yes = rng.random(40) < 0.3
+    yes[:2] = [True, False]
+    scores = np.clip(0.4 * yes + rng.random(40) * 0.6, 0, 1)
+    scores = scores.round(1) if ties else scores
+    found = best_threshold(scores, yes, criterion=criterion, false_positive=2, false_negative=5)
+    own = measured(criterion, yes, scores > found.cut)
+    assert own == pytest.approx(-found.value if criterion == "cost" else found.value)
+    for cut in [-1, *np.unique(scores), 2]:
+        assert measured(criterion, yes, scores > cut) <= own + 1e-12
+
+
+def test_equal_cuts_take_the_one_nearest_one_half() -> None:
+    found = best_threshold([0.1, 0.2, 0.9, 0.95], [0, 0, 1, 1])
+    assert (found.cut, found.value, found.rows) == (pytest.approx(0.55), 1.0, 4)
+    # One error at 0.15 and one at 0.75.
+    assert best_threshold([0.1, 0.2, 0.6, 0.9], [0, 1, 0, 1], criterion="cost").cut == pytest.approx(0.75)
+
+
+def test_all_yes_and_all_no_are_candidates() -> None:
+    everything = best_threshold([0.0, 0.5, 1.0], [1, 1, 0], criterion="cost", false_positive=0, false_negative=1)
+    assert everything.value == 0 and everything.cut < 0.5
+    nothing = best_threshold([0.0, 0.5, 1.0], [1, 1, 0], criterion="cost", false_positive=9, false_negative=1)
+    assert nothing.cut == 1 and nothing.value == pytest.approx(2 / 3)
+
+
+def test_classes_and_labels_have_a_cut_each() -> None:
+    logits, targets = drawn(0, 200, 3)
+    targets = np.where(targets == 2, 0, targets)
+    found = class_thresholds(logits, targets)
+    assert found[2] is None
+    probabilities = np.exp(log_softmax(logits))
+    assert found[0] == best_threshold(probabilities[:, 0], targets == 0)
+    labels = np.column_stack([targets == 0, np.full(200, np.nan), targets == 1]).astype(float)
+    labels[5, 0] = np.nan
+    cuts = label_thresholds(logits, labels, criterion="youden")
+    assert cuts[1] is None and cuts[0].rows == 199 and cuts[2].rows == 200
+    assert cuts[2].cut == best_threshold(1 / (1 + np.exp(-logits[:, 2])), targets == 1, criterion="youden").cut
+
+
+def test_decisions_cost_least_in_expectation() -> None:
+    logits, targets = drawn(1, 100, 3)
+    costs = np.random.default_rng(0).uniform(0, 5, (3, 4))
+    probabilities = np.exp(log_softmax(logits))
+    expected = [min(range(4), key=lambda d: sum(p[k] * costs[k, d] for k in range(3))) for p in probabilities]
+    chosen = decide(logits, costs)
+    assert chosen.tolist() == expected
+    shares = np.bincount(targets) / 100
+    constant = min((shares @ costs).tolist())
+    assert expected_cost(logits, targets, costs, normalised=False) == pytest.approx(costs[targets, chosen].mean())
+    assert expected_cost(logits, targets, costs) == pytest.approx(costs[targets, chosen].mean() / constant)
+    wrong = (logits.argmax(axis=1) != targets).mean()
+    assert expected_cost(logits, targets) == pytest.approx(wrong / (1 - shares.max()))
+    prior = np.array([0.7, 0.2, 0.1])
+    by_class = [(logits[targets == k].argmax(axis=1) != k).mean() for k in range(3)]
+    assert expected_cost(logits, targets, prior=prior) == pytest.approx(prior @ by_class / 0.3)
+
+
+def test_what_cannot_be_cut() -> None:
+    with pytest.raises(DataError, match="rows with yes and with no are needed"):
+        best_threshold([0.1, 0.2], [1, 1])
+    with pytest.raises(ConfigError, match="did you mean 'youden'"):
+        best_threshold([0.1, 0.2], [1, 0], criterion="yuden")
+    with pytest.raises(ConfigError, match="costs must not be negative"):
+        best_threshold([0.1, 0.2], [1, 0], criterion="cost", false_positive=-1)
+    with pytest.raises(ConfigError, match="costs: not a table of costs"):
+        decide(np.zeros((2, 3)), np.eye(2))
+
+
+@pytest.mark.slow
+def test_expected_cost_against_psrcal() -> None:
+    import torch
+    from psrcal.losses import CostFunction
+
+    logits, targets = drawn(2, 500, 4)
+    theirs = CostFunction(torch.tensor(log_softmax(logits)), torch.tensor(targets))
+    assert expected_cost(logits, targets) == pytest.approx(float(theirs), abs=1e-9)

@@ -73,9 +73,9 @@ def test_refused_with_one_sentence_and_nothing_written(
     assert not (tmp_path / "results").exists()
 
 
-def test_modes_that_are_to_come_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_post_before_any_training_names_the_command_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["post"]) == 2
-    assert "mml post: not available in this version" in capsys.readouterr().err
+    assert "has no trained record of it; mml train task=fashion_mini" in capsys.readouterr().err
 
 
 def test_a_results_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,13 @@ from mlpipe.post.calibrate import calibrate
 from mlpipe.post.ensemble import Ensemble
 from mlpipe.post.label_calibrate import calibrate_labels
 from mlpipe.post.mixing import LOSSES, combine
+from mlpipe.post.prior import move_prior
+from mlpipe.post.quantify import quantify
 from mlpipe.post.rows import stratified_folds
 
 _FOLDS = 5
+_LEAST_SHARE = 1e-8
+_DRAWS = 200
 _STAGES = ("before", "both", "after")
 
 
@@ -48,6 +52,7 @@ class Final:
         unlabelled: Rows without a target; None without any.
         stage: Where calibration happens.
         calibration: The mixture's own as plain data; None where the stage has none.
+        prior: The prevalence that `calibrated` is meant for, shape (classes,); None: that of the rows that chose.
         losses: The cross-validated loss of each stage that was tried.
         notes: What a person should know.
     """
@@ -57,6 +62,7 @@ class Final:
     unlabelled: Rows | None
     stage: str
     calibration: dict[str, Any] | None
+    prior: Array | None = None
     losses: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -102,7 +108,7 @@ def scores(
         seed: Of the bootstrap.
     """
     found = {}
-    for name, rows in (("chosen on", final.chooses), ("test", estimate)):
+    for name, rows in (("chosen on", at_own_prevalence(final.chooses, final.prior)), ("test", estimate)):
         if rows is None or not len(rows):
             continue
         units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
@@ -126,9 +132,10 @@ def comparisons(
         kind: The kind of the task.
         seed: Of the bootstrap.
     """
-    rows = estimate if estimate is not None else final.chooses
     best = candidates[int(np.nanargmin(chosen.single_losses))]
-    other = best.test if estimate is not None else best.chooses
+    rows, other = estimate, best.test
+    if rows is None:
+        rows, other = at_own_prevalence(final.chooses, final.prior), at_own_prevalence(best.chooses, best.prior)
     if other is None or len(chosen.members) < 2 or set(rows.ids) - set(other.ids):
         return []
     single = other.only(rows.ids)
@@ -171,22 +178,56 @@ def decisions(
         plain["thresholds"] = {"criterion": wishes.threshold, "cuts": named}
     if kind != "classification":
         return plain
-    shown = estimate if estimate is not None else rows
+    own = at_own_prevalence(rows, final.prior)
+    shown = estimate if estimate is not None else own
     known = shown.targets >= 0
     if known.any():
         raw, calibrated, targets = shown.raw[known], shown.calibrated[known], shown.targets[known]
         error = calibration_error.expected_calibration_error
         plain["calibration_error"] = {"before": error(raw, targets), "after": error(calibrated, targets)}
-    sets = conformal.conformal(rows.calibrated, rows.targets, alpha=wishes.alpha, score=wishes.set_score, seed=seed)
+    options: dict[str, Any] = {"alpha": wishes.alpha, "score": wishes.set_score, "prior": final.prior, "seed": seed}
+    sets = conformal.conformal(rows.calibrated, rows.targets, **options)
     plain["sets"] = sets.as_plain()
     if known.any():
         inside = sets.sets(shown.calibrated[known], seed=seed)
         hits = inside[np.arange(int(known.sum())), shown.targets[known]]
         plain["sets"] |= {"observed_coverage": float(hits.mean()), "mean_size": float(inside.sum(axis=1).mean())}
     if wishes.deploy_prior is not None:
-        expected = prior.expected_performance(rows.calibrated, rows.targets, wishes.deploy_prior)
+        there = np.maximum(wishes.deploy_prior, _LEAST_SHARE)
+        moved = move_prior(own.calibrated, own_shares(own.targets, len(classes)), there)
+        expected = prior.expected_performance(moved, own.targets, wishes.deploy_prior)
         plain["at_deploy_prior"] = {"prior": wishes.deploy_prior, **expected}
     return plain
+
+
+def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Sequence[str], seed: int) -> dict[str, Any]:
+    """The share of each class among the rows that chose, the test rows, and (estimated) the unlabelled ones.
+
+    Each model's error rates on its own validation rows correct its own predictions of the unlabelled rows (PACC), and
+    maximum likelihood of its calibrated probabilities is a second opinion; the mean over models is given. A mixture of
+    folds has no validation rows that none of them saw, so that its own error rates would be wrong.
+
+    Args:
+        final: The ensemble's rows.
+        models: For each record its validation rows and its unlabelled rows.
+        classes: The names of the classes.
+        seed: Of the bootstrap.
+    """
+    found: dict[str, Any] = {"chosen on": own_shares(final.chooses.targets, len(classes)).tolist()}
+    if final.test is not None and (final.test.targets >= 0).any():
+        found["test"] = own_shares(final.test.targets, len(classes)).tolist()
+    counted, likely, gaps = [], [], []
+    for val, unlabelled in models:
+        options: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
+        counted.append(quantify(val.raw, val.targets, unlabelled.raw, **options))
+        learned = calibrate(val.raw, val.targets)
+        likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
+        gaps.append(likely[-1].gap or 0.0)
+    if counted:
+        low, high = (np.mean([getattr(one, end) for one in counted], axis=0).tolist() for end in ("low", "high"))
+        values, second = (np.mean([one.values for one in several], axis=0).tolist() for several in (counted, likely))
+        found["unlabelled"] = {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": max(gaps)}
+    return found
 
 
 def sentences(decided: Mapping[str, Any]) -> list[str]:
@@ -207,9 +248,12 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
         told = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in cuts["cuts"].items())
         found.append(f"thresholds by {cuts['criterion']}: {told}")
     if there := decided.get("at_deploy_prior"):
-        found.append(
-            f"at the prevalence {there['prior']}: expect accuracy {there['accuracy']:.4f}, nll {there['nll']:.4f}"
-        )
+        what = f"accuracy {there['accuracy']:.4f}, nll {there['nll']:.4f}"
+        found.append(f"at the prevalence {there['prior']}, with probabilities moved to it: expect {what}")
+    if among := decided.get("prevalence", {}).get("unlabelled"):
+        ends = zip(among["values"], among["low"], among["high"], strict=True)
+        told = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
+        found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}")
     return found
 
 
@@ -227,7 +271,12 @@ def _mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, *, calibra
 
     own = mix(lambda member: member.chooses)
     assert own is not None
-    return Final(own, mix(lambda member: member.test), mix(lambda member: member.unlabelled), "before", None)
+    given = [one for one in (candidates[place].prior for place in chosen.members) if one is not None]
+    prior = None
+    if len(given) == len(chosen.members):
+        prior = np.asarray(np.average(given, axis=0, weights=chosen.weights))
+    test, unlabelled = mix(lambda member: member.test), mix(lambda member: member.unlabelled)
+    return Final(own, test, unlabelled, "before", None, prior)
 
 
 def _recalibrated(final: Final, stage: str, kind: str, method: str, seed: int) -> Final:
@@ -238,10 +287,10 @@ def _recalibrated(final: Final, stage: str, kind: str, method: str, seed: int) -
         if kind == "multilabel":
             of_labels = calibrate_labels(values, targets, method=method, seed=seed)
             return of_labels.apply, of_labels.as_plain()
-        of_classes = calibrate(values, targets, method=method, seed=seed)
+        of_classes = calibrate(values, targets, given, method=method, seed=seed)
         return of_classes.apply, of_classes.as_plain()
 
-    rows = final.chooses
+    rows, given = final.chooses, final.prior
     everything = np.ones(len(rows), bool)
     apply, plain = learn(rows, everything)
     strata = rows.targets if rows.targets.ndim == 1 else np.zeros(len(rows), np.int64)
@@ -254,11 +303,44 @@ def _recalibrated(final: Final, stage: str, kind: str, method: str, seed: int) -
     def through(part: Rows | None) -> Rows | None:
         return None if part is None else replace(part, calibrated=apply(part.calibrated))
 
-    return Final(replace(rows, calibrated=crossed), through(final.test), through(final.unlabelled), stage, plain)
+    return replace(
+        final,
+        chooses=replace(rows, calibrated=crossed),
+        test=through(final.test),
+        unlabelled=through(final.unlabelled),
+        stage=stage,
+        calibration=plain,
+    )
+
+
+def at_own_prevalence(rows: Rows, prior: Array | None) -> Rows:
+    """Rows whose probabilities, meant for a prior, are moved to the prevalence of the rows themselves.
+
+    Only so does a loss on them say how good the probabilities are, and not how far the prior is away.
+
+    Args:
+        rows: Labelled rows.
+        prior: Shape (classes,); None: nothing is moved.
+    """
+    if prior is None:
+        return rows
+    own = own_shares(rows.targets, len(prior))
+    return replace(rows, calibrated=move_prior(rows.calibrated, prior, own))
+
+
+def own_shares(targets: Array, classes: int) -> Array:
+    """The share of each class among rows with a target, none exactly zero, shape (classes,).
+
+    Args:
+        targets: Class numbers, -1 for none, shape (n,).
+        classes: How many there are.
+    """
+    counts = np.bincount(targets[targets >= 0], minlength=classes)
+    return np.asarray(np.maximum(counts / counts.sum(), _LEAST_SHARE))
 
 
 def _loss(final: Final, kind: str) -> float:
-    rows = final.chooses
+    rows = at_own_prevalence(final.chooses, final.prior)
     there = rows.targets >= 0 if rows.targets.ndim == 1 else ~np.isnan(rows.targets).all(axis=1)
     return LOSSES[kind](rows.calibrated[there], rows.targets[there])
 
@@ -275,7 +357,7 @@ def _simplest(options: Mapping[str, Final], kind: str) -> str:
 
 def _each(final: Final, kind: str) -> Array:
     """Every row's loss."""
-    rows = final.chooses
+    rows = at_own_prevalence(final.chooses, final.prior)
     if kind == "multilabel":
         known = ~np.isnan(rows.targets)
         each = np.logaddexp(0, rows.calibrated) - rows.calibrated * np.where(known, rows.targets, 0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import files
 from mlpipe.errors import ProjectError, listing, problem
 from mlpipe.post.mixing import combine
 from mlpipe.runs import predictions, records
@@ -56,6 +57,8 @@ class Member:
         chooses: Rows that may choose: out-of-fold rows, or a record's test rows.
         test: Test rows; None without a test part.
         unlabelled: Rows without a target; None without any.
+        prior: The prevalence that the calibrated rows are meant for, shape (classes,); None: that of the rows that fitted
+            the calibration.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Member:
     chooses: Rows
     test: Rows | None
     unlabelled: Rows | None
+    prior: Array | None = None
 
 
 def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
@@ -92,7 +96,8 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
         pivot = folds[0].pivot
         test = _mean([_rows(project, record, pivot, "test") for record in folds], folds[0].kind)
         unlabelled = _mean([_rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
-        members.append(Member(f"{recipe} {folds[0].arch}", folds, _joined(filled), test, unlabelled))
+        prior = _prior(project, folds)
+        members.append(Member(f"{recipe} {folds[0].arch}", folds, _joined(filled), test, unlabelled, prior))
     return _aligned(members, notes)
 
 
@@ -112,7 +117,8 @@ def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
         if test is None or not _labelled(test.targets).any():
             notes.append(f"{record.id} is left out: it has no predictions of labelled test rows")
             continue
-        members.append(Member(record.id, [record], test, test, _rows(project, record, record.pivot, "unlabelled")))
+        unlabelled = _rows(project, record, record.pivot, "unlabelled")
+        members.append(Member(record.id, [record], test, test, unlabelled, _prior(project, [record])))
     return _aligned(members, notes)
 
 
@@ -129,7 +135,8 @@ def _aligned(members: list[Member], notes: list[str]) -> tuple[list[Member], lis
             continue
         test = _same(member.test, newest.test)
         unlabelled = _same(member.unlabelled, newest.unlabelled)
-        kept.append(Member(member.name, member.records, member.chooses.only(newest.chooses.ids), test, unlabelled))
+        chooses = member.chooses.only(newest.chooses.ids)
+        kept.append(replace(member, chooses=chooses, test=test, unlabelled=unlabelled))
     return kept, notes
 
 
@@ -137,6 +144,29 @@ def _same(rows: Rows | None, wanted: Rows | None) -> Rows | None:
     if rows is None or wanted is None or set(wanted.ids) - set(rows.ids):
         return None
     return rows.only(wanted.ids)
+
+
+def _prior(project: Project, found: Sequence[ModelRecord]) -> Array | None:
+    """The mean of the priors that some records were calibrated for; None where they are their validation rows' own."""
+    values: list[list[float]] = []
+    for record in found:
+        path = project.calibration_file(record.pivot, record.id)
+        stored: dict[str, Any] = files.read_json(path)["prior"] if path.is_file() else {"kind": "val"}
+        if stored["kind"] == "val" or record.kind != "classification":
+            return None
+        values.append(stored["values"])
+    return np.asarray(np.mean(np.array(values), axis=0))
+
+
+def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows, Rows] | None:
+    """A record's own validation rows and the pivot's unlabelled rows; None where it has not predicted both.
+
+    Args:
+        project: The project.
+        record: The record.
+    """
+    val, unlabelled = _rows(project, record, record.task, "val"), _rows(project, record, record.pivot, "unlabelled")
+    return None if val is None or unlabelled is None else (val, unlabelled)
 
 
 def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:

@@ -45,6 +45,7 @@ class PostprocessScheduler(Scheduler):
         prior: The prevalence that probabilities are meant for: val, test, quantify, or one number for each class.
         calibrator: The method, see `mlpipe.post.calibrate.calibrate`.
         rates_from: For prior=quantify, the rows that error rates are measured on.
+        quantifier: For prior=quantify, the method, see `mlpipe.post.quantify.quantify`.
         select_on: `oof`: members are recipes and out-of-fold rows choose; `test`: members are records and test rows do.
         search: How members and weights are found.
         eval_frac: With select_on=test, the share of the test rows that choose; the others give the estimate.
@@ -69,6 +70,7 @@ class PostprocessScheduler(Scheduler):
         prior: Literal["val", "test", "quantify"] | list[float],
         calibrator: Literal["none", "temperature", "bias", "affine", "vector", "matrix", "beta", "isotonic", "auto"],
         rates_from: Literal["val", "test"],
+        quantifier: Literal["acc", "pacc", "bbse", "bbse_soft", "em", "cc"],
         select_on: Literal["oof", "test"],
         search: Literal["search", "greedy", "certified", "auto"],
         eval_frac: Annotated[float, "> 0", "< 1"],
@@ -85,7 +87,8 @@ class PostprocessScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, world)
         self._subroutines, self._prior, self._calibrator = subroutines, prior, calibrator
-        self._rates_from, self._select_on, self._eval_frac = rates_from, select_on, eval_frac
+        self._rates_from, self._quantifier = rates_from, quantifier
+        self._select_on, self._eval_frac = select_on, eval_frac
         self._search = {
             "way": search,
             "budget": budget,
@@ -187,6 +190,7 @@ class PostprocessScheduler(Scheduler):
             rates_logits=rates.logits if len(rates) else None,
             rates_targets=rates.targets if len(rates) else None,
             unlabelled_logits=unlabelled.logits if len(unlabelled) else None,
+            method=self._quantifier,
             seed=self.run_config.seed,
         )
 
@@ -229,8 +233,13 @@ class PostprocessScheduler(Scheduler):
         kind, seed = self._task.kind, self.run_config.seed
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
+        # Out-of-fold rows have their own prevalence, whatever the probabilities are meant for.
+        choosing = [
+            judging.at_own_prevalence(member.chooses, member.prior if self._select_on == "oof" else None).calibrated
+            for member in candidates
+        ]
         chosen = ensemble.select(
-            [member.chooses.calibrated for member in candidates],
+            choosing,
             rows.targets,
             kind=kind,
             eval_frac=share,
@@ -248,6 +257,13 @@ class PostprocessScheduler(Scheduler):
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
         scores = judging.scores(final, estimate, kind, self._groups(), seed)
+        decide = judging.decisions(final, estimate, kind, self._wishes, self._task.classes, seed)
+        if kind == "classification":
+            pairs = [
+                members.held_out_and_unlabelled(self.world.project, one) for member in used for one in member.records
+            ]
+            known = [pair for pair in pairs if pair is not None]
+            decide["prevalence"] = judging.prevalence(final, known, self._task.classes, seed)
         record = EnsembleRecord(
             id=f"ens-{files.digest([run.name, [member.name for member in used], list(chosen.weights)])[:8]}",
             created=now(),
@@ -264,10 +280,11 @@ class PostprocessScheduler(Scheduler):
             select_on=self._select_on,
             stage=final.stage,
             calibration=final.calibration,
-            prior={"kind": "list" if isinstance(self._prior, list) else self._prior, "values": self._listed()},
+            prior=self._prior_facts(final),
+            calibrations=self._calibrations(used, final),
             losses=_losses(chosen, candidates, final),
             scores=scores,
-            decide=judging.decisions(final, estimate, kind, self._wishes, self._task.classes, seed),
+            decide=decide,
             comparisons=judging.comparisons(final, estimate, candidates, chosen, kind, seed),
             notes=[*notes, *chosen.notes, *final.notes],
         )
@@ -293,6 +310,24 @@ class PostprocessScheduler(Scheduler):
         for sentence in [*record.comparisons, *judging.sentences(record.decide), *record.notes]:
             log.info(sentence)
         log.info(f"ensemble {record.id}: {written}")
+
+    def _prior_facts(self, final: Final) -> dict[str, Any]:
+        """What the final probabilities are meant for, with the numbers."""
+        kind = "list" if isinstance(self._prior, list) else self._prior
+        if final.prior is not None:
+            return {"kind": kind, "values": final.prior.tolist()}
+        if self._task.kind != "classification":
+            return {"kind": kind, "values": self._listed()}
+        return {"kind": "val", "values": judging.own_shares(final.chooses.targets, len(self._task.classes)).tolist()}
+
+    def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
+        """What was learned from each record's validation rows, where the ensemble rests on it."""
+        project, found = self.world.project, {}
+        for record in (record for member in used for record in member.records):
+            path = project.calibration_file(record.pivot, record.id)
+            if final.stage != "after" and path.is_file():
+                found[record.id] = files.read_json(path)["calibration"]
+        return found
 
     def _groups(self) -> dict[str, str] | None:
         samples = self._task.samples

@@ -142,7 +142,7 @@ def calibrate(
     """
     if method not in get_args(Method):
         fix = did_you_mean(method, get_args(Method), otherwise=f"methods: {listing(get_args(Method))}")
-        raise ConfigError(problem("mode.calibration", "unknown method", got=method, fix=fix))
+        raise ConfigError(problem("mode.calibrator", "unknown method", got=method, fix=fix))
     logits, targets = labelled(fit_logits, fit_targets, ids=ids)
     given = None if prior is None else shares(prior, logits.shape[1])
     scores = log_softmax(logits)

@@ -162,7 +162,7 @@ def _find(
 ) -> _Choice:
     if way not in get_args(Way) or (way == "certified" and kind == "regression"):
         fix = did_you_mean(way, get_args(Way), otherwise=f"ways: {listing(get_args(Way))}")
-        raise ConfigError(problem("mode.ensemble", f"no such way for {kind}", got=way, fix=fix))
+        raise ConfigError(problem("mode.search", f"no such way for {kind}", got=way, fix=fix))
     choices = []
     if way in ("search", "auto"):
         columns = [np.ascontiguousarray(one.T) for one in parts] if kind == "classification" else parts

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.post.calibrate import calibrate
 from mlpipe.post.metrics import log_softmax
 from mlpipe.post.quantify import quantify
 from mlpipe.post.rows import Floats, counts_of, labelled, shares
@@ -52,6 +53,7 @@ def prior(
     rates_logits: npt.ArrayLike | None = None,
     rates_targets: npt.ArrayLike | None = None,
     unlabelled_logits: npt.ArrayLike | None = None,
+    method: str = "acc",
     draws: int = 500,
     seed: int = 0,
 ) -> Prior:
@@ -66,6 +68,8 @@ def prior(
         rates_logits: For `quantify`, predictions of the labelled rows that the error rates are measured on.
         rates_targets: For `quantify`, their class numbers.
         unlabelled_logits: For `quantify`, predictions of the unlabelled rows; None when there is no such split.
+        method: For `quantify`, the quantifier, see `mlpipe.post.quantify.quantify`; `em` calibrates both by the labelled
+            rows first, because it needs probabilities that are meant for their prevalence.
         draws: For `quantify`, bootstrap draws of the interval.
         seed: Of the draws.
 
@@ -90,7 +94,11 @@ def prior(
         )
     if rates_logits is None or rates_targets is None:
         raise _needs("quantify", "predictions of labelled rows", "predict the validation or test split first")
-    found = quantify(rates_logits, rates_targets, unlabelled_logits, draws=draws, seed=seed)
+    labelled_rows, others = rates_logits, unlabelled_logits
+    if method == "em":
+        learned = calibrate(rates_logits, rates_targets)
+        labelled_rows, others = learned.apply(rates_logits), learned.apply(unlabelled_logits)
+    found = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed)
     # A share of exactly zero would leave the calibration's loss without a minimum.
     least = 1 / (2 * len(np.asarray(unlabelled_logits)))
     values = np.maximum(found.values, least)

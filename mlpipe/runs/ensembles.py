@@ -31,6 +31,8 @@ class EnsembleRecord:
         stage: `before` (members are calibrated), `after` (the mixture is) or `both`.
         calibration: The mixture's own calibration as plain data; None where the stage has none.
         prior: The prevalence that probabilities are meant for, with where it comes from.
+        calibrations: What was learned from each record's validation rows, by the record's id; none where the stage is
+            `after` or nothing was.
         losses: Losses of the selection: of the ensemble, of single members, of rows that did not choose, the gap to the
             best weights where it is known.
         scores: By split, each metric with its interval as plain data.
@@ -57,6 +59,7 @@ class EnsembleRecord:
     scores: dict[str, dict[str, Any]]
     decide: dict[str, Any] = field(default_factory=dict)
     comparisons: list[str] = field(default_factory=list)
+    calibrations: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     format: int = formats.ENSEMBLE
 

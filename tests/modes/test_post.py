@@ -140,6 +140,44 @@ def test_test_labels_are_not_used(tmp_path: Path) -> None:
     assert results[0][:2] == results[1][:2] and np.array_equal(results[0][2], results[1][2])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("stage", ["before", "both", "after"])
+@pytest.mark.parametrize("wanted", ["[0.4,0.6]", "quantify", "test"])
+def test_a_prior_reaches_the_final_probabilities_at_every_stage(tmp_path: Path, stage: str, wanted: str) -> None:
+    """The test part has shares of .4 and .6, the training part .6 and .4."""
+    of = make_task(tmp_path / "data", n=3000)
+    project = make_project(tmp_path, of, {"one": 4.0, "two": 0.5})
+    assert post(tmp_path, "proj=default", f"mode.stage={stage}") == 0
+    assert post(tmp_path, f"mode.prior={wanted}", f"mode.stage={stage}") == 0
+    plain, moved = ensembles.load_all(project, "made")
+    assert plain.prior["values"][0] == pytest.approx(0.6, abs=0.04)
+    assert moved.prior["values"][0] == pytest.approx(0.4, abs=0.12)
+    assert moved.scores["test"]["nll"]["value"] < plain.scores["test"]["nll"]["value"]
+    means = []
+    for record in (plain, moved):
+        stored = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "test")
+        assert stored.calibrated is not None
+        means.append(float(np.exp(stored.calibrated[:, 0]).mean()))
+    assert means[1] < means[0] and means[1] == pytest.approx(0.4, abs=0.12)
+    # Out-of-fold rows keep their own prevalence: both losses are those of the same question.
+    losses = [record.scores["chosen on"]["nll"]["value"] for record in (plain, moved)]
+    assert losses[1] == pytest.approx(losses[0], abs=0.02)
+    found = moved.decide["prevalence"]["unlabelled"]
+    assert found["low"][0] < 0.4 < found["high"][0] and found["gap"] < 1e-8
+    assert abs(found["by_likelihood"][0] - found["values"][0]) < 0.1
+    assert moved.decide["sets"]["observed_coverage"] > 0.85
+
+
+@pytest.mark.parametrize("quantifier", ["pacc", "bbse", "em", "cc"])
+def test_quantifiers(tmp_path: Path, quantifier: str) -> None:
+    of = make_task(tmp_path / "data")
+    project = make_project(tmp_path, of, {"one": 4.0})
+    assert post(tmp_path, "mode.prior=quantify", f"mode.quantifier={quantifier}", "mode.subroutines=[calibrate]") == 0
+    stored = json.loads(project.calibration_file("made", "one-0").read_text())["prior"]
+    if quantifier != "cc":
+        assert stored["low"][0] - 0.02 < 0.4 < stored["high"][0] + 0.02
+    assert stored["values"][0] < 0.55
+
+
 def test_priors(tmp_path: Path) -> None:
     of = make_task(tmp_path / "data", n=2000)
     project = make_project(tmp_path, of, {"one": 1.0})

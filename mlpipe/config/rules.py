@@ -48,6 +48,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     found = _subroutines(name, mode)
     if name in ("train", "predict", "test"):
         found += _train_rules(mode)
+        found += _new_image_rules(name, mode)
         found += _val_is_score(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
@@ -115,6 +116,18 @@ def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
         found.append(problem("mode.folds", "must name each fold once", got=folds, fix="for example mode.folds=[0,2]"))
     return found
+
+
+def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
+    given = [key for key in ("source", "ensemble", "deploy_prior") if mode.get(key) is not None]
+    if name != "predict":
+        return [problem(f"mode.{key}", "is a key of mml predict", fix=f"mml predict mode.{key}=...") for key in given]
+    if given and "source" not in given:
+        fix = "add mode.source=DIR; the task's own images are predicted by mml predict and mixed by mml post"
+        return [problem(f"mode.{key}", "is for new images", fix=fix) for key in given]
+    if given and mode["eval_on"] is not None:
+        return [problem("mode.source", "cannot go with mode.eval_on", fix="leave one of the two out")]
+    return []
 
 
 def _clipping(tree: Mapping[str, Any]) -> list[str]:

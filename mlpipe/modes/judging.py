@@ -216,18 +216,30 @@ def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Seque
     found: dict[str, Any] = {"chosen on": own_shares(final.chooses.targets, len(classes)).tolist()}
     if final.test is not None and (final.test.targets >= 0).any():
         found["test"] = own_shares(final.test.targets, len(classes)).tolist()
-    counted, likely, gaps = [], [], []
-    for val, unlabelled in models:
-        options: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
-        counted.append(quantify(val.raw, val.targets, unlabelled.raw, **options))
-        learned = calibrate(val.raw, val.targets)
-        likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
-        gaps.append(likely[-1].gap or 0.0)
-    if counted:
-        low, high = (np.mean([getattr(one, end) for one in counted], axis=0).tolist() for end in ("low", "high"))
-        values, second = (np.mean([one.values for one in several], axis=0).tolist() for several in (counted, likely))
-        found["unlabelled"] = {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": max(gaps)}
+    if models:
+        values, low, high = (one.tolist() for one in estimated_prevalence(models, seed))
+        likely = []
+        for val, unlabelled in models:
+            learned = calibrate(val.raw, val.targets)
+            likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
+        second, gap = np.mean([one.values for one in likely], axis=0).tolist(), max(one.gap or 0.0 for one in likely)
+        found["unlabelled"] = {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap}
     return found
+
+
+def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> tuple[Array, Array, Array]:
+    """The shares of the classes among unlabelled rows with the ends of 95 % intervals, shape (classes,) each.
+
+    The mean over models of PACC and of its bootstrap intervals.
+
+    Args:
+        models: For each record its validation rows and its unlabelled rows, one pair at least.
+        seed: Of the bootstrap.
+    """
+    options: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
+    found = [quantify(val.raw, val.targets, rows.raw, **options) for val, rows in models]
+    values, low, high = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("values", "low", "high"))
+    return values, low, high
 
 
 def sentences(decided: Mapping[str, Any]) -> list[str]:

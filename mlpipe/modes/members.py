@@ -88,15 +88,15 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
     members, notes = [], []
     for recipe, group in groups.items():
         folds = records.newest_folds(group)
-        held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
+        held_out = [rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
         filled = [rows for rows in held_out if rows is not None]
         if len(filled) < len(folds):
             notes.append(f"recipe {recipe} is left out: not all of its folds have predictions of held-out rows")
             continue
         pivot = folds[0].pivot
-        test = _mean([_rows(project, record, pivot, "test") for record in folds], folds[0].kind)
-        unlabelled = _mean([_rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
-        prior = _prior(project, folds)
+        test = mean([rows(project, record, pivot, "test") for record in folds], folds[0].kind)
+        unlabelled = mean([rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
+        prior = prior_of(project, folds)
         members.append(Member(f"{recipe} {folds[0].arch}", folds, _joined(filled), test, unlabelled, prior))
     return _aligned(members, notes)
 
@@ -113,12 +113,12 @@ def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
     """
     members, notes = [], []
     for record in found:
-        test = _rows(project, record, record.pivot, "test")
+        test = rows(project, record, record.pivot, "test")
         if test is None or not _labelled(test.targets).any():
             notes.append(f"{record.id} is left out: it has no predictions of labelled test rows")
             continue
-        unlabelled = _rows(project, record, record.pivot, "unlabelled")
-        members.append(Member(record.id, [record], test, test, unlabelled, _prior(project, [record])))
+        unlabelled = rows(project, record, record.pivot, "unlabelled")
+        members.append(Member(record.id, [record], test, test, unlabelled, prior_of(project, [record])))
     return _aligned(members, notes)
 
 
@@ -146,8 +146,13 @@ def _same(rows: Rows | None, wanted: Rows | None) -> Rows | None:
     return rows.only(wanted.ids)
 
 
-def _prior(project: Project, found: Sequence[ModelRecord]) -> Array | None:
-    """The mean of the priors that some records were calibrated for; None where they are their validation rows' own."""
+def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
+    """The mean of the priors that records were calibrated for, shape (classes,); None where it is their own rows'.
+
+    Args:
+        project: The project.
+        found: The records.
+    """
     values: list[list[float]] = []
     for record in found:
         path = project.calibration_file(record.pivot, record.id)
@@ -165,11 +170,19 @@ def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows
         project: The project.
         record: The record.
     """
-    val, unlabelled = _rows(project, record, record.task, "val"), _rows(project, record, record.pivot, "unlabelled")
+    val, unlabelled = rows(project, record, record.task, "val"), rows(project, record, record.pivot, "unlabelled")
     return None if val is None or unlabelled is None else (val, unlabelled)
 
 
-def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
+def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
+    """A record's predictions of one task and split; None where there are none.
+
+    Args:
+        project: The project.
+        record: The record.
+        task: The task's name, `name+nested?k` for a nested one.
+        split: `val`, `test` or `unlabelled`.
+    """
     path = project.predictions_file(record.pivot, record.id)
     if not path.is_file():
         return None
@@ -195,8 +208,13 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     return joined.only(sorted(ids))
 
 
-def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
-    """The mean over folds of rows that all of them predicted."""
+def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
+    """The mean over folds of rows that all of them predicted; None where they differ.
+
+    Args:
+        parts: Each fold's rows, None where it has none.
+        kind: The kind of the task.
+    """
     filled = [part for part in parts if part is not None]
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
         return None

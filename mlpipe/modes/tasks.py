@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
+from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import cache, sources, task
@@ -16,6 +17,9 @@ from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
 
@@ -123,6 +127,18 @@ def pack_of(
     for name, reason in pack.unreadable.items():
         log.warning(f"left out {name}: {reason}")
     return pack
+
+
+def config_of(run_config: RunConfig, record: ModelRecord) -> RunConfig:
+    """The configuration that a record was trained with, in today's folders and on today's machine.
+
+    Raises:
+        ProjectError: When it is missing or damaged.
+    """
+    project = Project(run_config.project_dir)
+    path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
+    folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
+    return snapshot.load(path, **folders, proj=run_config.proj)
 
 
 def task_file(data_dir: Path, name: str) -> Path:

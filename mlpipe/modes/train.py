@@ -19,8 +19,9 @@ from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import tasks
+from mlpipe.modes import new_images, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.modes.new_images import NewImages
 from mlpipe.post import metrics
 from mlpipe.reports import tables
 from mlpipe.runs import predictions, records
@@ -49,6 +50,9 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
+        source: `mml predict` only: new images to predict, see `mlpipe.modes.new_images`.
+        ensemble: With `source`, the ensemble to predict them with.
+        deploy_prior: With `source`, the prevalence where they are from.
     """
 
     def __init__(
@@ -69,6 +73,9 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: list[str],
         folds: list[int] | None,
         strict_validation: bool,
+        source: str | None = None,
+        ensemble: str | None = None,
+        deploy_prior: Literal["estimate"] | list[float] | None = None,
     ) -> None:
         super().__init__(run_config, world)
         self._subroutines = [name for name in ("train", "predict", "test") if name in subroutines]
@@ -76,6 +83,7 @@ class TrainingScheduler(Scheduler):
         self._store_parameters, self._store_best = store_parameters, store_best
         self._eval_on = [eval_on] if isinstance(eval_on, str) else eval_on
         self._pipeline_keys = pipeline_keys
+        self._asked = new_images.Asked(source, ensemble, deploy_prior) if source is not None else None
         self._recipe_hash = ""
         self._packs: dict[str, Pack] = {}
         self._decoding_config: RunConfig | None = None
@@ -90,6 +98,9 @@ class TrainingScheduler(Scheduler):
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         self._task = tasks.resolve(config.task, config.data_dir)
         tasks.refuse_results_inside(self._task, config.project_dir)
+        if self._asked is not None:
+            asked, workers = self._asked, self._num_workers()
+            return NewImages(config, self.world, self._task, asked, self._folds, workers).plan()
         self._other_tasks = self._evaluated_tasks()
         if "train" in self._subroutines:
             return self._plan_training()
@@ -300,10 +311,7 @@ class TrainingScheduler(Scheduler):
         return step
 
     def _stored_config(self, record: ModelRecord) -> RunConfig:
-        """The configuration that a record was trained with, in today's folders and on today's machine."""
-        path = self.world.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
-        config = self.run_config
-        return snapshot.load(path, out_dir=str(config.out_dir), data_dir=str(config.data_dir), proj=config.proj)
+        return tasks.config_of(self.run_config, record)
 
     def _predict(self, record: ModelRecord) -> None:
         from mlpipe.learn import predict

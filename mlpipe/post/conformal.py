@@ -7,7 +7,7 @@ neither the model, nor its calibration, nor ensemble weights. Scores: `lac` (Sad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal, get_args
@@ -56,6 +56,16 @@ class ConformalSets:
         """The same as numbers, lists and dicts, ready for JSON; an infinite cut-off is None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**plain, "cuts": [cut if np.isfinite(cut) else None for cut in self.cuts]}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> ConformalSets:
+        """The cut-offs that `as_plain` wrote, exactly; other keys are passed over.
+
+        Args:
+            plain: What `as_plain` returned, possibly by way of JSON.
+        """
+        given = {name: plain[name] for name in cls.__dataclass_fields__}
+        return cls(**{**given, "cuts": tuple(float("inf") if cut is None else cut for cut in plain["cuts"])})
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from mlpipe.data.sources.array_files import arrays
 from mlpipe.data.sources.cells import elpv
 from mlpipe.data.sources.embedded import digits, fashion_mini
 from mlpipe.data.sources.folders import folder
+from mlpipe.data.sources.pictures import pictures
 from mlpipe.data.sources.reading import Read, reader, root
 from mlpipe.data.sources.stored import created
 from mlpipe.data.sources.tables import csv
 
-__all__ = ["Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "reader", "root"]
+__all__ = ["Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "pictures", "reader", "root"]

@@ -142,18 +142,20 @@ def _labelled_files(base: Path) -> list[tuple[Part, str, Path]]:
         raise DataError(problem("task.root", "has no class folders", got=str(base), fix=fix))
     parts = {entry: PART_FOLDERS.get(entry.name.lower()) for entry in subfolders}
     if not all(parts.values()) or "train" not in parts.values():
-        return [("train", entry.name, file) for entry in subfolders for file in _images(entry)]
+        return [("train", entry.name, file) for entry in subfolders for file in images_below(entry)]
     found: list[tuple[Part, str, Path]] = []
     for entry, part in parts.items():
         if part == "unlabelled":
-            found += [("unlabelled", "", file) for file in _images(entry)]
+            found += [("unlabelled", "", file) for file in images_below(entry)]
         elif part is not None:
-            found += [(part, label.name, file) for label in _subfolders(entry) for file in _images(label)]
+            found += [(part, label.name, file) for label in _subfolders(entry) for file in images_below(label)]
     return found
 
 
 def _class_problems(base: Path, found: list[tuple[Part, str, Path]], classes: list[str]) -> list[str]:
-    empty = [str(entry.relative_to(base)) for entry in _class_folders(base) if not any(True for _ in _images(entry))]
+    empty = [
+        str(entry.relative_to(base)) for entry in _class_folders(base) if not any(True for _ in images_below(entry))
+    ]
     wrong = [problem(str(base / name), "has no images", fix="add images or remove the folder") for name in empty]
     if not wrong and len(classes) < 2:
         fix = "a classification task needs at least two class folders"
@@ -211,7 +213,8 @@ def _subfolders(base: Path) -> list[Path]:
     return sorted(entry for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
 
 
-def _images(base: Path) -> list[Path]:
+def images_below(base: Path) -> list[Path]:
+    """Every image file below a folder, hidden ones left out, in a fixed order."""
     return sorted(
         file
         for file in base.rglob("*")

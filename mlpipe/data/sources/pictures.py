@@ -1,0 +1,56 @@
+"""Images that no task knows yet, to be predicted: a folder, an archive or a single file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlpipe.data import images, task
+from mlpipe.data.sources import folders, looking
+from mlpipe.data.task import NO_TARGET, Row, Task
+from mlpipe.errors import DataError, problem
+
+
+def pictures(*, root: str, like: Task, data_dir: str | None = None) -> Task:
+    """A task of unlabelled images with the classes of another one.
+
+    Every image file below the folder counts, whatever the names of sub-folders. The task is named after the folder and
+    a hash of everything in it.
+
+    Args:
+        root: The folder, a zip or tar archive of it, or one image file.
+        like: The task that the images are predicted for.
+        data_dir: Where archives are unpacked and what was seen of files is remembered; None: neither.
+
+    Raises:
+        DataError: When there is no image, or the other task is not one of image files.
+    """
+    if like.dtype == "float32":
+        fix = "describe the new arrays as a task, and predict it with mode.eval_on"
+        raise DataError(problem("mode.source", f"{like.name} is made of arrays, not of image files", got=root, fix=fix))
+    path = Path(root).expanduser().absolute()
+    if path.is_file() and path.suffix.lower() in images.EXTENSIONS:
+        base, found = path.parent, [path]
+    else:
+        base = folders.opened(root, data_dir, "mode.source")
+        found = folders.images_below(base)
+    if not found:
+        kinds = ", ".join(sorted(images.EXTENSIONS))
+        raise DataError(problem("mode.source", "holds no image", got=root, fix=f"images end in {kinds}"))
+    looks = looking.look(found, looking.memory_file(data_dir, base))
+    target: int | tuple[float, ...] = NO_TARGET
+    if like.kind != "classification":
+        target = (float("nan"),) * len(like.classes)
+    rows = [
+        Row(file.relative_to(base).as_posix(), "unlabelled", target, seen.digest)
+        for file, seen in zip(found, looks, strict=True)
+    ]
+    made = task.make(
+        f"new-{path.stem if path.is_file() else path.name}",
+        like.classes,
+        rows,
+        channels=like.channels,
+        kind=like.kind,
+        dtype=like.dtype,
+        source={"type": "folder", "root": str(base)},
+    )
+    return folders.finished(made, allow_overlap=True)

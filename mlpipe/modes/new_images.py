@@ -1,0 +1,382 @@
+"""`mml predict mode.source=DIR`: probabilities of images that no task knows, in a table a person can open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.config.assemble import cores
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources, task
+from mlpipe.data.cache import Pack
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, listing, problem
+from mlpipe.modes import judging, members, tasks
+from mlpipe.modes.base import Step, World, raise_all
+from mlpipe.modes.members import Array, Rows
+from mlpipe.post import conformal
+from mlpipe.post.calibrate import Calibration
+from mlpipe.post.label_calibrate import LabelCalibration
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.mixing import combine
+from mlpipe.post.prior import move_prior
+from mlpipe.post.rows import shares
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.journal import Run
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+SPLIT = "unlabelled"
+_DECIDED_AT = 0.5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `mml predict` was asked for.
+
+    Attributes:
+        source: A folder, an archive or an image file.
+        ensemble: `latest`, the name of an ensemble, or None: the mean over the folds of the latest cross-validation.
+        deploy_prior: The prevalence where the images are from, one number for each class; `estimate`: by the images
+            themselves; None: probabilities stay as they were calibrated.
+    """
+
+    source: str
+    ensemble: str | None
+    deploy_prior: str | list[float] | None
+
+
+@dataclass
+class NewImages:
+    """The plan of one such command.
+
+    Attributes:
+        config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        pivot: The task that the models were trained on.
+        asked: What was asked for.
+        folds: Only these folds, where no ensemble was asked for; None: all.
+        num_workers: Loader processes.
+    """
+
+    config: RunConfig
+    world: World
+    pivot: Task
+    asked: Asked
+    folds: Sequence[int] | None
+    num_workers: int
+    _packs: dict[Path, Pack] = field(default_factory=dict)
+
+    def plan(self) -> list[Step]:
+        """Decode the images, predict them with every record, mix and write."""
+        self._ensemble = self._found_ensemble()
+        self._members = self._found_members()
+        weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
+        fix = "train with mode.store_parameters=true"
+        raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])
+        self._new = self._described()
+        steps = [
+            Step(f"preprocess for {record.id}", partial(self._preprocess, record), in_project=False)
+            for record in self._one_for_each_pack()
+        ]
+        used = {record.id: record for _, found, _ in self._members for record in found}
+        steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
+        return [*steps, Step("probabilities", self._combine)]
+
+    def _found_ensemble(self) -> EnsembleRecord | None:
+        if self.asked.ensemble is None:
+            return None
+        found = ensembles.load_all(self.world.project, self.pivot.name)
+        if not found:
+            wrong = f"project {self.world.project.name} has no ensemble of {self.pivot.name}"
+            raise ProjectError(problem("mode.ensemble", wrong, fix=f"mml post task={self.pivot.name}"))
+        if self.asked.ensemble == "latest":
+            return found[-1]
+        names = {record.id: record for record in found}
+        if self.asked.ensemble not in names:
+            fix = did_you_mean(self.asked.ensemble, list(names), otherwise=f"there are {listing(list(names))}")
+            raise ProjectError(problem("mode.ensemble", "there is none", got=self.asked.ensemble, fix=fix))
+        return names[self.asked.ensemble]
+
+    def _found_members(self) -> list[tuple[str, list[ModelRecord], float]]:
+        """(name, records, weight) of each member."""
+        stored = records.load_all(self.world.project, self.pivot.name)
+        if self._ensemble is None:
+            latest = records.latest_cross_validation(stored)
+            chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
+            if not chosen:
+                wrong = f"project {self.world.project.name} has no trained record of it"
+                raise ProjectError(problem(f"task {self.pivot.name}", wrong, fix=f"mml train task={self.pivot.name}"))
+            return [(chosen[0].recipe, chosen, 1.0)]
+        by_id = {record.id: record for record in stored}
+        wanted = [(member["name"], member["records"], float(member["weight"])) for member in self._ensemble.members]
+        missing = [name for _, names, _ in wanted for name in names if name not in by_id]
+        if missing:
+            fix = "run mml post again"
+            raise ProjectError(problem(self._ensemble.id, f"needs records that are gone: {listing(missing)}", fix=fix))
+        return [(name, [by_id[one] for one in names], weight) for name, names, weight in wanted]
+
+    def _described(self) -> Task:
+        data_dir = str(self.config.data_dir)
+        made = sources.pictures(root=self.asked.source, like=self.pivot, data_dir=data_dir)
+        path = tasks.task_file(self.config.data_dir, made.name)
+        if not path.is_file():
+            task.save(made, path)
+            log.info(f"{len(made.samples)} new images as {made.name}")
+        return made
+
+    def _one_for_each_pack(self) -> list[ModelRecord]:
+        found = {self._pack_folder(record): record for _, several, _ in self._members for record in several}
+        return list(found.values())
+
+    def _pack_folder(self, record: ModelRecord) -> Path:
+        return tasks.pack_folder(tasks.config_of(self.config, record), self._new)
+
+    def _preprocess(self, record: ModelRecord, run: Run | None) -> None:
+        self._pack(record)
+
+    def _pack(self, record: ModelRecord) -> Pack:
+        folder = self._pack_folder(record)
+        if folder not in self._packs:
+            display, stop = self.world.display, self.world.stop
+            display.start(f"preprocessing {self._new.name}", len(self._new.samples))
+
+            def progress(done: int, total: int) -> None:
+                stop.check()
+                display.update(done)
+
+            try:
+                config = tasks.config_of(self.config, record)
+                # Unreadable files are named in the table; the others are predicted all the same.
+                most = len(self._new.samples) - 1
+                self._packs[folder] = tasks.pack_of(config, self._new, cores(), progress, max_unreadable=most)
+            finally:
+                display.close()
+        return self._packs[folder]
+
+    def _predict(self, record: ModelRecord, run: Run | None) -> None:
+        from mlpipe.learn import predict
+
+        pack, project = self._pack(record), self.world.project
+        rows = np.flatnonzero(~pack.unreadable_mask(self._new))
+        self.world.display.start(f"predicting with {record.id}", 1)
+        try:
+            predict.predict(
+                tasks.config_of(self.config, record).recipe,
+                project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
+                record.fold,
+                [predict.Wanted(self._new.name, SPLIT, self._new, pack, rows)],
+                project.predictions_file(record.pivot, record.id),
+                num_workers=self.num_workers,
+                should_stop=self.world.stop,
+            )
+        finally:
+            self.world.display.close()
+
+    def _combine(self, run: Run | None) -> None:
+        """Calibrate, mix, move to the prevalence asked for, and write the table."""
+        mixed = self._mixed()
+        found: dict[str, Any] = {"source": self.asked.source, "images": len(mixed), "task": self._new.name}
+        moved_to = None
+        if self.pivot.kind == "classification" and self.asked.deploy_prior is not None:
+            mixed, moved_to = self._moved(mixed, found)
+        elif self.asked.deploy_prior is not None:
+            fix = "leave it out"
+            raise ConfigError(problem("mode.deploy_prior", f"is for classes, not for {self.pivot.kind}", fix=fix))
+        if self._ensemble is not None:
+            path = self.world.project.ensembles_dir(self.pivot.name) / f"{self._ensemble.id}.parquet"
+            with predictions.writer(path, {(self._new.name, SPLIT)}, self.pivot.kind) as sink:
+                sink.add(self._new.name, SPLIT, -1, mixed.ids, mixed.targets, mixed.raw, mixed.calibrated)
+        unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
+        table = _table(self.pivot, mixed, self._decide(moved_to), unreadable)
+        out = self.world.project.reports_dir() / "predictions" / f"{self._new.name}.csv"
+        files.write_text(out, _as_csv(table))
+        found |= {"csv": str(out), "unreadable": unreadable, "models": sum(len(one) for _, one, _ in self._members)}
+        self.world.facts.update(found)
+        log.info(_summary(self.pivot, table, found["models"]))
+        log.info(f"look at: {out}")
+
+    def _mixed(self) -> Rows:
+        """The rows of the mixture, in the order of their names."""
+        parts = []
+        for _, several, _ in self._members:
+            rows = [self._rows(record) for record in several]
+            mean = members.mean(rows, self.pivot.kind)
+            if mean is None:
+                raise ProjectError(problem(self._new.name, "the models predicted different images", fix="run it again"))
+            parts.append(mean)
+        weights = [weight for _, _, weight in self._members]
+        mixing = self._ensemble.mixing if self._ensemble else "probabilities"
+        if self.pivot.kind == "regression":
+            mixing = "logits"
+        raw = combine([part.raw for part in parts], weights, self.pivot.kind, mixing)
+        calibrated = combine([part.calibrated for part in parts], weights, self.pivot.kind, mixing)
+        if self._ensemble is not None and self._ensemble.calibration is not None:
+            source = raw if self._ensemble.stage == "after" else calibrated
+            calibrated = self._learned(self._ensemble.calibration)(source)
+        return Rows(parts[0].ids, parts[0].targets, raw, calibrated)
+
+    def _rows(self, record: ModelRecord) -> Rows:
+        path = self.world.project.predictions_file(record.pivot, record.id)
+        stored = predictions.load(path, self._new.name, SPLIT)
+        raw = stored.logits.astype(np.float64)
+        plain = self._calibration(record)
+        return Rows(stored.sample_ids, stored.targets, raw, raw if plain is None else self._learned(plain)(raw))
+
+    def _calibration(self, record: ModelRecord) -> Mapping[str, Any] | None:
+        """What was learned from a record's validation rows; an ensemble remembers what it was made with."""
+        if self._ensemble is not None:
+            found: Mapping[str, Any] | None = self._ensemble.calibrations.get(record.id)
+            return found
+        path = self.world.project.calibration_file(record.pivot, record.id)
+        if not path.is_file():
+            log.warning(f"{record.id}: its probabilities are not calibrated; mml post calibrates them")
+            return None
+        stored: Mapping[str, Any] = files.read_json(path)["calibration"]
+        return stored
+
+    def _learned(self, plain: Mapping[str, Any]) -> Callable[[Array], Array]:
+        kind = LabelCalibration if self.pivot.kind == "multilabel" else Calibration
+        return kind.from_plain(plain).apply
+
+    def _moved(self, mixed: Rows, found: dict[str, Any]) -> tuple[Rows, Array]:
+        """Probabilities for the prevalence that was asked for, and that prevalence."""
+        base, asked = self._base(), self.asked.deploy_prior
+        if isinstance(asked, list):
+            there = shares(asked, len(self.pivot.classes), key="mode.deploy_prior")
+        else:
+            there = self._estimated(found)
+        found["deploy_prior"] = there.tolist()
+        told = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.pivot.classes, there, strict=True))
+        log.info(f"probabilities are moved to the prevalence {told}")
+        moved = Rows(mixed.ids, mixed.targets, mixed.raw, move_prior(mixed.calibrated, base, there))
+        return moved, there
+
+    def _estimated(self, found: dict[str, Any]) -> Array:
+        project, pairs = self.world.project, []
+        for record in (one for _, several, _ in self._members for one in several):
+            val = members.rows(project, record, record.task, "val")
+            if val is not None:
+                pairs.append((val, self._rows(record)))
+        if not pairs:
+            fix = "run mml predict first, or give the prevalence as a list"
+            raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
+        estimate = judging.estimated_prevalence(pairs, self.config.seed)
+        found["prevalence"] = {name: one.tolist() for name, one in zip(("value", "low", "high"), estimate, strict=True)}
+        ends = zip(self.pivot.classes, *estimate, strict=True)
+        told = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
+        log.info(f"prevalence among the new images (95 % intervals): {told}")
+        # A share of zero would rule a class out for ever.
+        floored = np.maximum(estimate[0], 1 / (2 * max(1, len(self._new.samples))))
+        return np.asarray(floored / floored.sum())
+
+    def _base(self) -> Array:
+        """The prevalence that the mixture's probabilities are meant for."""
+        if self._ensemble is not None:
+            return np.asarray(self._ensemble.prior["values"])
+        several = [record for _, found, _ in self._members for record in found]
+        given = members.prior_of(self.world.project, several)
+        if given is not None:
+            return given
+        counts = [members.rows(self.world.project, record, record.task, "val") for record in several]
+        known = np.concatenate([rows.targets for rows in counts if rows is not None] or [np.zeros(0, np.int64)])
+        if not len(known):
+            fix = "run mml predict first"
+            raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
+        return judging.own_shares(known, len(self.pivot.classes))
+
+    def _decide(self, moved_to: Array | None) -> dict[str, Any]:
+        """Cut-offs of prediction sets for these probabilities, thresholds, half-widths of intervals."""
+        if self._ensemble is None:
+            return {}
+        decided = dict(self._ensemble.decide)
+        if moved_to is None or "sets" not in decided:
+            return decided
+        path = self.world.project.ensembles_dir(self.pivot.name) / f"{self._ensemble.id}.parquet"
+        val = predictions.load(path, self.pivot.name, "val")
+        if not len(val) or val.calibrated is None:
+            return {}
+        moved = move_prior(val.calibrated, self._base(), moved_to)
+        plain = decided["sets"]
+        options = {"alpha": plain["alpha"], "score": plain["score"], "prior": moved_to, "seed": self.config.seed}
+        return {"sets": conformal.conformal(moved, val.targets, **options).as_plain()}
+
+
+def _table(
+    pivot: Task, rows: Rows, decided: Mapping[str, Any], unreadable: Mapping[str, str]
+) -> list[dict[str, str | float]]:
+    """One row for each image, unreadable ones with the reason."""
+    make = {"classification": _of_classes, "multilabel": _of_labels, "regression": _of_numbers}[pivot.kind]
+    table = [{"image": name, **cells} for name, cells in zip(rows.ids, make(pivot, rows, decided), strict=True)]
+    columns = list(table[0])
+    table += [{"image": name, **dict.fromkeys(columns[1:], ""), "problem": why} for name, why in unreadable.items()]
+    return [{**row, "problem": row.get("problem", "")} for row in sorted(table, key=lambda row: str(row["image"]))]
+
+
+def _of_classes(pivot: Task, rows: Rows, decided: Mapping[str, Any]) -> list[dict[str, Any]]:
+    chances, table = np.exp(log_softmax(rows.calibrated)), []
+    inside = conformal.ConformalSets.from_plain(decided["sets"]).sets(rows.calibrated) if "sets" in decided else None
+    for number, chance in enumerate(chances):
+        best = int(chance.argmax())
+        cells: dict[str, Any] = {"prediction": pivot.classes[best], "probability": round(float(chance[best]), 6)}
+        if inside is not None:
+            named = [name for name, is_in in zip(pivot.classes, inside[number], strict=True) if is_in]
+            cells["set"] = " | ".join(named)
+        shown = zip(pivot.classes, chance.tolist(), strict=True)
+        table.append(cells | {f"p({name})": round(value, 6) for name, value in shown})
+    return table
+
+
+def _of_labels(pivot: Task, rows: Rows, decided: Mapping[str, Any]) -> list[dict[str, Any]]:
+    chances = 1 / (1 + np.exp(-rows.calibrated))
+    cuts = decided.get("thresholds", {}).get("cuts", {})
+    least = [_DECIDED_AT if cuts.get(name) is None else cuts[name] for name in pivot.classes]
+    table = []
+    for chance in chances:
+        holds = [name for name, value, cut in zip(pivot.classes, chance, least, strict=True) if value >= cut]
+        shown = zip(pivot.classes, chance.tolist(), strict=True)
+        table.append({"labels": " | ".join(holds), **{f"p({name})": round(value, 6) for name, value in shown}})
+    return table
+
+
+def _of_numbers(pivot: Task, rows: Rows, decided: Mapping[str, Any]) -> list[dict[str, Any]]:
+    halves, table = decided.get("halfwidths", {}), []
+    for values in rows.calibrated.tolist():
+        cells: dict[str, Any] = {}
+        for name, value in zip(pivot.classes, values, strict=True):
+            cells[name] = round(value, 6)
+            if halves.get(name) is not None:
+                cells |= {f"{name} low": round(value - halves[name], 6), f"{name} high": round(value + halves[name], 6)}
+        table.append(cells)
+    return table
+
+
+def _summary(pivot: Task, table: Sequence[Mapping[str, Any]], models: int) -> str:
+    there = [row for row in table if not row["problem"]]
+    told = f"{len(there)} images predicted by {models} model{'s' * (models > 1)}"
+    if pivot.kind == "classification":
+        counted = Counter(str(row["prediction"]) for row in there)
+        told += ": " + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
+    if len(there) < len(table):
+        told += f"; {len(table) - len(there)} unreadable"
+    return told
+
+
+def _as_csv(table: Sequence[Mapping[str, Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue()

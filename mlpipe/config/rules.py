@@ -53,6 +53,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
     found += _clipping(tree)
+    found += _exact_head(tree) if name in ("train", "tl") else []
     if tree["trainer"].get("devices") not in (1, "auto"):
         wrong = "more than one device for one fold is not available in this version of mlpipe"
         found.append(problem("trainer.devices", wrong, got=tree["trainer"].get("devices"), fix="use 1"))
@@ -69,6 +70,8 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
 
 def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     """What the validation images decide besides being a score: the choice of epoch, the stop, the learning rate."""
+    if _is_exact(tree):
+        return []
     used = ["best_checkpoint"] if tree["mode"].get("store_best") else []
     targets = [str(node.get("_target_", "")) for node in tree["callbacks"].values() if isinstance(node, dict)]
     if any("early" in target.rpartition(".")[2].lower() for target in targets):
@@ -128,6 +131,28 @@ def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
     if given and mode["eval_on"] is not None:
         return [problem("mode.source", "cannot go with mode.eval_on", fix="leave one of the two out")]
     return []
+
+
+def _is_exact(tree: Mapping[str, Any]) -> bool:
+    return str(tree["optimizer"].get("_target_", "")).endswith("optimizers.linear")
+
+
+def _exact_head(tree: Mapping[str, Any]) -> list[str]:
+    """optimizer=linear fits one kind of head, to features that are the same in every epoch."""
+    if not _is_exact(tree):
+        return []
+    found, key = [], "optimizer=linear"
+    if tree["arch"].get("freeze") not in (True, "backbone"):
+        found.append(problem(key, "fits the head of a frozen backbone", fix="add arch.freeze=true"))
+    augmentations = tree["augmentations"] if isinstance(tree["augmentations"], dict) else {}
+    if any((augmentations.get(place) or {}).get("pipeline") for place in ("cpu", "device")):
+        found.append(problem(key, "needs features that are the same in every epoch", fix="add augmentations=none"))
+    loss = str(tree["loss"].get("_target_", "")).rpartition(".")[2]
+    if loss not in ("auto", "ce", "bce", "mse") or tree["loss"].get("label_smoothing"):
+        found.append(problem(key, "minimises the plain loss of the task's kind", got=loss, fix="use loss=auto"))
+    if tree["loss"].get("class_weights") not in (None, "balanced"):
+        found.append(problem("loss.class_weights", f"{key} knows null and balanced", fix="use one of them"))
+    return found
 
 
 def _clipping(tree: Mapping[str, Any]) -> list[str]:

@@ -29,10 +29,10 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import checkpoints, features, setup
+from mlpipe.learn import checkpoints, features, linear_head, setup
 from mlpipe.learn.callbacks import Guard, Keeper, Progress, Tick
 from mlpipe.learn.hardware import Numerics
-from mlpipe.learn.module import FoldModule, Learning, draw_seed
+from mlpipe.learn.module import TARGET, FoldModule, Learning, draw_seed
 from mlpipe.post import metrics
 from mlpipe.runs import records
 from mlpipe.runs.journal import now
@@ -140,9 +140,12 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     if resuming:
         watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
     with setup.quiet():
-        trainer.fit(module, datamodule=data, ckpt_path=str(job.checkpoint) if resuming else None)
-        state = _chosen_state(job, keeper, module, watch)
-        module.load_state_dict(state)
+        if linear_head.applies(recipe):
+            found = linear_head.learn(recipe, network, task, view.train, pack, TARGET)
+            module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(found.loss)), "lr": 0.0}]
+        else:
+            trainer.fit(module, datamodule=data, ckpt_path=str(job.checkpoint) if resuming else None)
+            module.load_state_dict(_chosen_state(job, keeper, module, watch))
         trainer.validate(module, datamodule=data, verbose=False)
     names = setup.final_metrics(recipe, task)
     scores: dict[str, float | None] = {

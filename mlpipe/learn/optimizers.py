@@ -6,6 +6,7 @@ to them (`mlpipe.learn.module`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -280,3 +281,36 @@ def lion(
         betas: Decay for the step and for the momentum.
     """
     return Lion(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]))
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """How a head is fitted.
+
+    Attributes:
+        strengths: How many strengths of the penalty are tried, from 10^-4 to 10 in even steps of the logarithm.
+        inner_folds: Folds of the training images that choose among them.
+        max_iter: The most iterations of one fit.
+    """
+
+    strengths: int
+    inner_folds: int
+    max_iter: int
+
+
+def linear(
+    groups: Groups,
+    *,
+    strengths: Annotated[int, ">= 1"] = 8,
+    inner_folds: Annotated[int, ">= 2"] = 5,
+    max_iter: Annotated[int, ">= 1"] = 300,
+) -> LinearHead:
+    """Fit the head exactly in place of an optimizer's steps; the recipe's epochs and schedule are not used.
+
+    Args:
+        groups: Parameter groups (not used: the features and targets decide).
+        strengths: How many strengths of the penalty are tried.
+        inner_folds: Folds of the training images that choose among them.
+        max_iter: The most iterations of one fit.
+    """
+    return LinearHead(strengths, inner_folds, max_iter)

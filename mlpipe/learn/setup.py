@@ -25,6 +25,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.learn import linear_head
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
@@ -168,7 +169,8 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
         wrong = f"gives {list(outputs.shape[1:])} outputs, the task has {len(task.classes)}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
     build_loss(recipe, task, rows)
-    build_optimizers(recipe, 2, "min")(network)
+    if not linear_head.applies(recipe):
+        build_optimizers(recipe, 2, "min")(network)
     view = View(task.name, 0, rows, rows[:1], rows[:0], rows[:0])
     data = fold_data(recipe, task, view, pack, 0)
     batch = next(iter(data.train_dataloader()))

@@ -271,11 +271,11 @@ class TrainingScheduler(Scheduler):
         scores = record.scores["val"]
         headline = metrics.HEADLINE[self._task.kind]
         parts = ", ".join(f"{name} {scores[name]:.4f}" for name in (headline, "loss") if scores.get(name) is not None)
-        speed = f"{record.timings.get('train_images_per_s', 0):.0f} images/s"
-        log.info(
-            f"fold {position + 1}/{len(self._all_folds)}: validation {parts} (best epoch {record.best_epoch + 1} of "
-            f"{record.epochs}, {speed}, {record.timings['seconds']:.0f} s)"
-        )
+        how = f"{record.timings['seconds']:.0f} s"
+        if "train_images_per_s" in record.timings:
+            speed = f"{record.timings['train_images_per_s']:.0f} images/s"
+            how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
+        log.info(f"fold {position + 1}/{len(self._all_folds)}: validation {parts} ({how})")
 
     def _reporter(self, position: int) -> Callable[[Any], None]:
         folds, display = len(self._all_folds), self.world.display

@@ -1,0 +1,121 @@
+"""The exact head against scikit-learn's own cross-validated estimators, and through the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, RidgeCV
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.preprocessing import StandardScaler
+
+from mlpipe.cli import main
+from mlpipe.learn.linear_head import solve
+from mlpipe.learn.optimizers import LinearHead
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+
+HEAD = LinearHead(4, 3, 400)
+X, Y = load_digits(return_X_y=True)
+X, Y = X[:300], Y[:300]
+ALONE = [str(number) for number in range(len(X))]
+
+
+def probabilities(found: object, x: np.ndarray) -> np.ndarray:
+    logits = x @ found.weight.T + found.bias  # type: ignore[attr-defined]
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def test_classes_against_scikit_learn() -> None:
+    found = solve(HEAD, X, Y, "classification", 10, ALONE, None, False, 0)
+    scaled = StandardScaler().fit_transform(X)
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    model = LogisticRegressionCV(
+        Cs=np.logspace(-4, 1, 4),
+        cv=folds,
+        scoring="neg_log_loss",
+        max_iter=400,
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
+    ).fit(scaled, Y)
+    assert found.strength == [pytest.approx(float(np.ravel(model.C_)[0]))]
+    single = LogisticRegression(C=found.strength[0], max_iter=400).fit(scaled, Y)
+    np.testing.assert_allclose(probabilities(found, X), single.predict_proba(scaled), atol=1e-6)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_two_classes_are_one_log_odds(balanced: bool) -> None:
+    targets = (Y > 7).astype(np.int64)
+    found = solve(HEAD, X, targets, "classification", 2, ALONE, None, balanced, 0)
+    kind = "balanced" if balanced else None
+    scaled = StandardScaler().fit_transform(X)
+    model = LogisticRegression(C=found.strength[0], max_iter=400, class_weight=kind).fit(scaled, targets)
+    np.testing.assert_allclose(probabilities(found, X), model.predict_proba(scaled), atol=1e-6)
+
+
+def test_numbers_against_ridge() -> None:
+    targets = (X @ np.linspace(-1, 1, 64) * 3 + 100 + Y)[:, None]
+    found = solve(HEAD, X, targets, "regression", 1, ALONE, None, False, 0)
+    scaled = StandardScaler().fit_transform(X)
+    goal = (targets[:, 0] - targets.mean()) / targets.std()
+    folds = KFold(3, shuffle=True, random_state=0)
+    model = RidgeCV(alphas=1 / np.logspace(-4, 1, 4), cv=folds, scoring="neg_mean_squared_error").fit(scaled, goal)
+    assert found.strength == [pytest.approx(1 / model.alpha_)]
+    np.testing.assert_allclose(X @ found.weight.T + found.bias, model.predict(scaled)[:, None], atol=1e-8)
+
+
+def test_labels_know_nothing_of_unknown_ones() -> None:
+    labels = np.stack([Y % 2, Y > 4], axis=1).astype(float)
+    whole = solve(HEAD, X, labels, "multilabel", 2, ALONE, None, False, 0)
+    holes = labels.copy()
+    holes[:50, 0] = np.nan
+    part = solve(HEAD, X, holes, "multilabel", 2, ALONE, None, False, 0)
+    only = solve(HEAD, X[50:], labels[50:, :1], "multilabel", 1, ALONE[50:], None, False, 0)
+    np.testing.assert_allclose(part.weight[1], whole.weight[1], atol=1e-3)
+    assert not np.allclose(part.weight[0], whole.weight[0], atol=1e-3)
+    assert part.strength[0] == only.strength[0]
+
+
+def test_an_absent_class_is_never_predicted_and_weights_count() -> None:
+    found = solve(HEAD, X, np.where(Y == 3, 4, Y), "classification", 10, ALONE, None, False, 0)
+    assert probabilities(found, X)[:, 3].max() < 1e-9
+    twice = solve(LinearHead(1, 2, 400), X, Y, "classification", 10, ALONE, np.where(Y == 1, 50.0, 1.0), False, 0)
+    once = solve(LinearHead(1, 2, 400), X, Y, "classification", 10, ALONE, None, False, 0)
+    assert probabilities(twice, X)[:, 1].mean() > probabilities(once, X)[:, 1].mean()
+
+
+def test_copies_of_an_image_stay_in_one_inner_fold() -> None:
+    rng = np.random.default_rng(0)
+    noise, targets = rng.normal(size=(60, 200)), rng.integers(0, 2, 60)
+    copies, goals = np.repeat(noise, 4, axis=0), np.repeat(targets, 4)
+    names = [str(number // 4) for number in range(240)]
+    kept = solve(LinearHead(3, 4, 300), copies, goals, "classification", 2, names, None, False, 0)
+    split = solve(LinearHead(3, 4, 300), copies, goals, "classification", 2, [*map(str, range(240))], None, False, 0)
+    # Noise cannot be learned; only copies that leak say otherwise.
+    assert kept.strength[0] < split.strength[0] and kept.loss[0] > 0.6 > split.loss[0]
+
+
+LINEAR = [
+    "train", "task=digits", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1", "preprocessing.size=16",
+    "split.folds=3", "mode.nested=false", "optimizer=linear",
+]  # fmt: skip
+
+
+def test_through_the_command_line(tmp_path: Path) -> None:
+    frozen = ["arch.freeze=true", "augmentations=none", "mode.subroutines=[train,predict,test]", "mode.folds=[0,2]"]
+    assert main([*LINEAR, *frozen, "split.test_fraction=0.2"]) == 0
+    found = records.load_all(Project(tmp_path / "results" / "default"), "digits")
+    assert len(found) == 2 and all(record.val_used_for == [] and record.epochs == 1 for record in found)
+    # Random features of a tiny network, yet far from chance.
+    assert all(record.scores["test"]["accuracy"] > 0.5 for record in found)  # type: ignore[operator]
+    assert (tmp_path / "results/default/tasks/digits/models" / found[0].id / "metrics.csv").read_text().count("\n") == 2
+
+
+def test_what_it_cannot_go_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*LINEAR, "loss=focal", "loss.label_smoothing=0.1"]) == 2
+    told = capsys.readouterr().err
+    assert "optimizer=linear: fits the head of a frozen backbone" in told and "arch.freeze=true" in told
+    assert "augmentations=none" in told and "loss" in told

@@ -21,7 +21,7 @@ LATER_MODES = (
 )  # fmt: skip
 LATER_KEYS = (
     "hpo", "search_space", "tta", "tune", "peft", "compile", "reuse", "remove", "slicing", "stages",
-    "recipe", "preset", "time_limit", "use_best_params", "hydra",
+    "recipe", "use_best_params", "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",

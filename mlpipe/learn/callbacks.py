@@ -233,3 +233,50 @@ class Progress(Callback):
         epochs = trainer.max_epochs or 0
         tick = Tick(trainer.current_epoch, epochs, batch_idx + 1, batches, self._loss, self.images_per_s, self.wait)
         self._report(tick)
+
+
+class TimeLimit(Callback):
+    """Ends a training when another epoch would take it beyond its time; a resumed one counts what it took before.
+
+    Args:
+        seconds: The time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._before, self._epochs = seconds, 0.0, 0
+        self._started = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop where the mean epoch so far does not fit any more."""
+        self._epochs += 1
+        taken = self._taken()
+        if taken + taken / self._epochs > self._seconds and self._epochs < (trainer.max_epochs or 0):
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning saves: seconds and epochs so far."""
+        return {"taken": self._taken(), "epochs": self._epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them up."""
+        self._before, self._epochs = state_dict["taken"], state_dict["epochs"]
+
+    def _taken(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+
+def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:
+    """End a fold's training when another epoch would take it beyond so many seconds.
+
+    The epoch at hand is finished, and the schedule of the learning rate is not shortened.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        seconds: Of one fold, start-up not counted.
+    """
+    return TimeLimit(seconds)

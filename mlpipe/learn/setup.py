@@ -49,15 +49,22 @@ def build_network(
             weights are loaded that hold them.
         pretrained: False skips weights that will be replaced anyway.
     """
-    arch = recipe.arch
-    if not pretrained:
-        arch = Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
+    arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
     pixels = Pixels(pack.channels, pack.shape[0], pack.peak, recipe.augmentations.normalization)
     network = arch.build({TARGET: _head(task, rows)}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
     return network
+
+
+def without_weights(arch: Component) -> Component:
+    """The same network with random weights, for weights that follow or are not needed.
+
+    Args:
+        arch: The recipe's section.
+    """
+    return Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
 
 
 def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpipe.arch.names import timm_names
 from mlpipe.config import snapshot
@@ -16,6 +16,9 @@ from mlpipe.modes import tasks
 from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
+
+if TYPE_CHECKING:
+    from mlpipe.config.compose import Facts
 
 _OF_LATEST_TASK = ("predict", "test", "info", "post")
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers")
@@ -62,7 +65,41 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
     facts = Facts(timm_names, tasks.created_names(data_dir), out_dir, data_dir, tuple(extra_dirs))
-    return Prepared(compose(mode, texts, facts), notes=tuple(notes))
+    config = compose(mode, texts, facts)
+    if config.tree["preset"]["recipes"]:
+        config = _with_preset(config, mode, texts, facts)
+    elif config.tree["time_limit"] is not None:
+        fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
+        raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
+    return Prepared(config, notes=tuple(notes))
+
+
+def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
+    """The configuration with those of a preset's recipes and of post-processing in its tree.
+
+    Raises:
+        ConfigError: With a sentence for every problem of any of them.
+    """
+    from mlpipe.config.assemble import assemble
+    from mlpipe.config.compose import compose
+    from mlpipe.modes import presets
+
+    preset = config.tree["preset"]
+    if mode != "train":
+        raise ConfigError(problem("preset", f"is for mml train, not for mml {mode}", fix="leave it out"))
+    presets.seconds_of(config.tree["time_limit"])
+    given = [text for text in texts if text.lstrip("+").partition("=")[0] not in ("preset", "time_limit")]
+    trees, found = dict[str, Any](), list[str]()
+    for name in preset["recipes"]:
+        try:
+            trees[name] = compose(mode, presets.recipe_overrides(preset, name, given), facts).tree
+        except ConfigError as error:
+            found += error.problems
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
+    trees["post"] = compose("post", of_post, facts).tree
+    return presets.adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
 
 
 def execute(prepared: Prepared, *, display: Any = None) -> dict[str, Any]:
@@ -114,6 +151,10 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
     config = snapshot.load(
         run.folder / journal.CONFIG_FILE, out_dir=str(project.root.parent), data_dir=str(data_dir), proj=project.name
     )
+    if (config.tree.get("preset") or {}).get("trees"):
+        from mlpipe.modes import presets
+
+        config = presets.adopted(config)
     if config.mode != mode:
         fix = f"mml {config.mode} continue={run.name}"
         raise ConfigError(problem("continue", f"run {run.name} is one of mml {config.mode}", got=mode, fix=fix))

@@ -1,0 +1,314 @@
+"""`mml train preset=fast time_limit=5m`: several recipes of one task within a time limit, then the best mixture of them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from mlpipe import files
+from mlpipe.config.assemble import assemble, cores
+from mlpipe.config.components import Component
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, problem
+from mlpipe.modes import tasks
+from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.modes.post import PostprocessScheduler
+from mlpipe.modes.train import TrainingScheduler
+from mlpipe.reports import tables
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+TARGET = "mlpipe.modes.presets.PresetScheduler"
+_DECIDED_FILE = "preset.json"
+# Kept for calibration, ensembling and writing: a share of the limit, and seconds for each thousand images.
+_RESERVE, _RESERVE_PER_THOUSAND = 0.06, 1.0
+# Training costs more than the bare step that was measured: loading, augmentation, validation, saving.
+_OVERHEAD = 1.15
+_TEST_FRACTION = 0.2
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(text: Any) -> float | None:
+    """Seconds of a time such as `90`, `45s`, `30m` or `1h30m`; None of None.
+
+    Raises:
+        ConfigError: When it is none.
+    """
+    if text is None:
+        return None
+    if isinstance(text, int | float) and not isinstance(text, bool) and text > 0:
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", str(text).replace(" ", ""))
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != str(text).replace(" ", ""):
+        fix = "write a number of seconds, or for example 45s, 30m, 1h30m"
+        raise ConfigError(problem("time_limit", "is no time", got=text, fix=fix))
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total <= 0:
+        raise ConfigError(problem("time_limit", "must be longer than nothing", got=text))
+    return total
+
+
+def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
+    """The overrides of one recipe of a preset, the command line's last and in place of the preset's own.
+
+    Where the recipe chooses an option that the command line does not, such as its optimizer, the command line's keys of
+    that group are meant for the other recipes. Where the command line chooses, the recipe's keys of the group are left
+    out, but for those of `arch`, which every network has.
+
+    Args:
+        preset: The preset's section.
+        name: The recipe.
+        given: What the command line says, without `preset` and `time_limit`.
+    """
+    said = {_key(text) for text in given}
+    own = [str(text) for text in (*preset["common"], *preset["recipes"][name])]
+    own = [text for text in own if _key(text) not in said]
+    chosen = {_key(text) for text in own if "." not in _key(text)}
+    kept = [text for text in own if _key(text).split(".")[0] not in said - {"arch"}]
+    return kept + [text for text in given if "." not in _key(text) or _key(text).split(".")[0] not in chosen]
+
+
+def adopted(config: RunConfig) -> RunConfig:
+    """The configuration with the scheduler of presets, where its tree holds recipes of one."""
+    if not (config.tree.get("preset") or {}).get("trees"):
+        return config
+    return replace(config, scheduler=Component("mode", TARGET, {}))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the data and the machine are like.
+
+    Attributes:
+        train: Images that learn or validate.
+        test: Images of the test part.
+        folds: Folds that are trained.
+        train_second: Seconds of one image in training.
+        evaluate_second: Seconds of one image in evaluation.
+    """
+
+    train: int
+    test: int
+    folds: int
+    train_second: float
+    evaluate_second: float
+
+    def epoch(self) -> float:
+        """Seconds of one epoch of one fold with its validation."""
+        share = 0.8 if self.folds == 1 else (self.folds - 1) / self.folds
+        learning = self.train * share * self.train_second * _OVERHEAD
+        return learning + self.train * (1 - share) * self.evaluate_second
+
+    def predicting(self) -> float:
+        """Seconds of all folds' predictions."""
+        return self.folds * (self.test + self.train / max(self.folds, 2)) * self.evaluate_second
+
+
+def epochs_within(seconds: float, shape: Shape, most: int) -> int:
+    """How many epochs of all folds, with their predictions, fit into a time; 0: not even one.
+
+    Args:
+        seconds: The time.
+        shape: What the data and the machine are like.
+        most: The epochs that the recipe asks for.
+    """
+    left = seconds - shape.predicting()
+    return max(0, min(most, int(left / (shape.folds * shape.epoch()))))
+
+
+class PresetScheduler(Scheduler):
+    """Runs a preset's recipes one after the other, each in its share of the time, then post-processing.
+
+    Args:
+        run_config: The checked configuration; its tree holds the composed trees of the recipes.
+        world: The project, the display, the wish to stop.
+    """
+
+    def __init__(self, run_config: RunConfig, world: World) -> None:
+        super().__init__(run_config, world)
+        self._started = time.monotonic()
+        self._limit = seconds_of(run_config.tree.get("time_limit"))
+        self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
+        self._children: dict[str, TrainingScheduler] = {}
+
+    def plan(self) -> list[Step]:
+        """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
+        self._task = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        self._changes = self._for_task(self._task)
+        steps: list[Step] = []
+        for name in self._names():
+            child = self._child(name, {})
+            for step in child.plan():
+                if step.name == "leaderboard":
+                    continue
+                call = step.call if not step.in_project else partial(self._in_turn, name, step.name)
+                steps.append(Step(f"{name}: {step.name}", call, step.in_project))
+            self._folds = len([step for step in steps if step.name.startswith(f"{name}: train fold")])
+        self._shape = self._measured()
+        self._say_what_it_is_like()
+        return [*steps, Step("post", self._post), Step("leaderboard", self._leaderboard)]
+
+    def _names(self) -> list[str]:
+        return [name for name in self._trees if name != "post"]
+
+    def _for_task(self, task: Task) -> dict[str, Any]:
+        """What the task asks of every recipe: test images of its own where it came with none."""
+        given = self._trees[self._names()[0]]["split"].get("test_fraction")
+        if given or "test" in task.samples.parts or "test_fraction" not in self._trees[self._names()[0]]["split"]:
+            return {}
+        return {"split.test_fraction": _TEST_FRACTION}
+
+    def _child(self, name: str, changes: Mapping[str, Any]) -> TrainingScheduler:
+        """The scheduler of one recipe, its configuration changed in some keys."""
+        tree = deepcopy(dict(self._trees[name]))
+        for key, value in {**self._changes, **changes}.items():
+            node, (*path, last) = tree, key.split(".")
+            for part in path:
+                node = node.setdefault(part, {})
+            node[last] = value
+        config = assemble(tree)
+        child: TrainingScheduler = config.scheduler.build(config, self.world)
+        return child
+
+    def _measured(self) -> Shape:
+        from mlpipe.learn import measure
+
+        config = self._child(self._names()[-1], {}).run_config
+        channels = tasks.preprocessing_of(config, self._task).channels
+        batch = min(int(config.recipe.sampling.params["batch_size"]), 32)
+        size = int(config.recipe.preprocessing.params["size"])
+        found = measure.speed(config.recipe, channels, size, len(self._task.classes), batch)
+        split = tasks.split_of(config, self._task)
+        test = int((split.fold == -1).sum()) if hasattr(split, "fold") else 0
+        labelled = int(self._task.samples.labelled.sum()) - test
+        self._speed = found
+        self._bytes = len(self._task.samples) * size * size * channels + 8 * found.parameters * self._folds
+        return Shape(labelled, test, self._folds, found.train, found.evaluate)
+
+    def _say_what_it_is_like(self) -> None:
+        import torch
+
+        task, shape = self._task, self._shape
+        counts = task.class_counts()
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores, no GPU"
+        told = f"{tasks.describe(task)}; {device}"
+        if task.kind == "classification":
+            told += f"; the rarest class has {100 * counts.min() / max(1, counts.sum()):.1f} % of the labels"
+        log.info(told)
+        log.info(
+            f"measured: {1 / shape.train_second:.0f} images/s in training, {1 / shape.evaluate_second:.0f} in evaluation; "
+            f"an epoch of one fold takes about {shape.epoch():.1f} s"
+        )
+        epochs = self._most_epochs(self._names()[-1])
+        tuned = [name for name in self._names() if not self._is_exact(name)]
+        whole = len(tuned) * (shape.folds * epochs * shape.epoch() + shape.predicting())
+        whole += (shape.train + shape.test) * shape.evaluate_second
+        limit = "no time limit" if self._limit is None else f"time limit {_clock(self._limit)}"
+        log.info(
+            f"plan: {', '.join(self._names())}, {shape.folds} fold{'s' * (shape.folds > 1)} each, then post; all epochs would "
+            f"take about {_clock(whole)}, {limit}; about {self._bytes / 1e6:.0f} MB on the disk"
+        )
+
+    def _most_epochs(self, name: str) -> int:
+        return int(self._trees[name]["trainer"]["max_epochs"])
+
+    def _is_exact(self, name: str) -> bool:
+        return str(self._trees[name]["optimizer"].get("_target_", "")).endswith("optimizers.linear")
+
+    def _in_turn(self, name: str, step: str, run: Run | None) -> None:
+        """Do a step of a recipe, whose length is decided before its first one."""
+        assert run is not None
+        decided = self._decided(name, run)
+        if decided["epochs"] == 0:
+            return
+        if name not in self._children:
+            changes: dict[str, Any] = {}
+            if not self._is_exact(name):
+                changes["trainer.max_epochs"] = decided["epochs"]
+                if decided["seconds"] is not None:
+                    stop = {"_target_": "mlpipe.learn.callbacks.time_limit", "seconds": decided["seconds"]}
+                    changes["callbacks.time_limit"] = stop
+            child = self._child(name, changes)
+            self._calls = {one.name: one.call for one in child.plan()}
+            self._children = {name: child}
+        self._calls[step](run)
+
+    def _decided(self, name: str, run: Run) -> dict[str, Any]:
+        """Epochs of a recipe and seconds of each of its folds; decided once, so that a continued run does the same."""
+        path = run.folder / _DECIDED_FILE
+        stored: dict[str, Any] = files.read_json(path) if path.is_file() else {}
+        if name not in stored:
+            stored[name] = self._decide(name, list(stored))
+            files.write_json(path, stored)
+        found: dict[str, Any] = stored[name]
+        return found
+
+    def _decide(self, name: str, before: Sequence[str]) -> dict[str, Any]:
+        most = self._most_epochs(name)
+        if self._is_exact(name) or self._limit is None:
+            if self._is_exact(name):
+                log.info(f"{name}: a linear head on frozen features, which cost one pass over the images")
+            else:
+                log.info(f"{name}: {most} epochs of each fold")
+            return {"epochs": most, "seconds": None}
+        left = self._left()
+        later = [one for one in self._names() if one not in before and not self._is_exact(one)]
+        share = left / len(later)
+        epochs = epochs_within(share, self._shape, most)
+        if epochs == 0:
+            log.info(
+                f"{name}: left out, {_clock(max(left, 0))} are left and one epoch of {self._shape.folds} "
+                f"fold{'s' * (self._shape.folds > 1)} takes about {_clock(self._shape.folds * self._shape.epoch())}"
+            )
+            return {"epochs": 0, "seconds": 0.0}
+        seconds = (share - self._shape.predicting()) / self._shape.folds
+        log.info(
+            f"{name}: {epochs} of {most} epochs of each fold, in at most {_clock(share)} of the {_clock(left)} left"
+        )
+        return {"epochs": epochs, "seconds": round(seconds, 1)}
+
+    def _left(self) -> float:
+        """Seconds that are left for training."""
+        assert self._limit is not None
+        reserve = _RESERVE * self._limit + _RESERVE_PER_THOUSAND * len(self._task.samples) / 1000
+        return self._limit - reserve - (time.monotonic() - self._started)
+
+    def _post(self, run: Run | None) -> None:
+        config = assemble(deepcopy(dict(self._trees["post"])))
+        scheduler = config.scheduler.build(config, self.world)
+        assert isinstance(scheduler, PostprocessScheduler)
+        for step in scheduler.plan():
+            self.world.stop.check()
+            step.call(run)
+
+    def _leaderboard(self, run: Run | None) -> None:
+        board = tables.leaderboard(self.world.project, self._task.name)
+        path = tables.write_csv(board, self.world.project)
+        taken = time.monotonic() - self._started
+        self.world.facts.update(
+            task=self._task.name, leaderboard=board, leaderboard_file=str(path), seconds=round(taken, 1)
+        )
+        log.info("\n" + tables.as_text(board))
+        limit = "" if self._limit is None else f" of {_clock(self._limit)}"
+        log.info(f"took {_clock(taken)}{limit}; results: {self.world.project.root}")
+
+
+def _key(text: str) -> str:
+    name = text.lstrip("+~").partition("=")[0]
+    return "callbacks" + name[3:] if name == "cbs" or name.startswith("cbs.") else name
+
+
+def _clock(seconds: float) -> str:
+    """A time for people: 45 s, 12 min, 1 h 30 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

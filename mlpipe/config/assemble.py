@@ -89,6 +89,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         task_list=tuple(tree["task_list"] or ()),
         resume=tree.get("resume"),
         tree=tree,
+        tags=str(tree.get("tags") or ""),
     )
 
 

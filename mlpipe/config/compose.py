@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlpipe.config import catalog, rules, signatures
 from mlpipe.config.assemble import assemble
-from mlpipe.config.overrides import Change, parse
+from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
@@ -35,6 +35,7 @@ class Facts:
         out_dir: The results folder where the configuration names none.
         data_dir: The data folder where the configuration names none.
         extra_dirs: Further folders of configuration files.
+        tag_problems: What is wrong with the tags of a task's name.
     """
 
     architectures: Callable[[], Sequence[str]]
@@ -42,6 +43,7 @@ class Facts:
     out_dir: Path = Path("results")
     data_dir: Path = Path("mlpipe_data")
     extra_dirs: tuple[Path, ...] = ()
+    tag_problems: Callable[[str], Sequence[str]] = lambda tags: ()
 
 
 def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
@@ -73,7 +75,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
         search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in facts.extra_dirs)}]"]
         choices = (search if facts.extra_dirs else []) + choices + [change.text for change in targets]
         composed, wrong = _with_values(choices, values)
-    found += wrong
+    found += wrong + list(facts.tag_problems(composed.tags or ""))
     tree = _resolved(composed, mode, changes, facts, found)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
     try:
@@ -89,6 +91,8 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     """The Hydra overrides that a group's choice means, and what is wrong with it."""
     group = change.key
     known = catalog.options(group, facts.extra_dirs)
+    if group == "task" and "+" in str(change.value) and not change.deletes:
+        return _tagged_choice(change, [*known, *facts.tasks], facts)
     if group == "mode":
         return [], [problem("mode", "is the first word of the command", fix=f"write mml {change.value} ...")]
     names = change.value if isinstance(change.value, list) else [change.value]
@@ -107,6 +111,19 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     options = [*known, *(facts.tasks if group == "task" else ())]
     fix = did_you_mean(name, options, otherwise=f"options: {listing(options, most=20)}")
     return [], [problem(group, "unknown option", got=name, fix=fix)]
+
+
+def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list[str], list[str]]:
+    """The choice of a task whose name may have tags."""
+    base, tags = tagged(str(change.value), known)
+    if base not in known:
+        fix = did_you_mean(base, known, otherwise=f"options: {listing(known, most=20)}")
+        return [], [problem("task", "unknown option", got=change.value, fix=fix)]
+    if not tags:
+        return ["task=created", f"task.name='{base}'"], []
+    texts, wrong = _choice(Change("task", base, f"task={base}"), facts)
+    quoted = tags.replace("\\", "\\\\").replace("'", "\\'")
+    return [*texts, f"tags='{quoted}'"], wrong
 
 
 def _with_values(choices: list[str], values: list[Change]) -> tuple[DictConfig, list[str]]:

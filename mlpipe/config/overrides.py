@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,21 @@ class Change:
     value: Any
     text: str
     deletes: bool = False
+
+
+def tagged(name: str, known: Collection[str]) -> tuple[str, str]:
+    """A task's name apart from its tags: `digits+subset?0.1` is `digits` and `subset?0.1`.
+
+    Args:
+        name: The name; a task's own name may contain `+` too.
+        known: The names of tasks.
+    """
+    cuts = [place for place, letter in enumerate(name) if letter == "+"]
+    longest = next((place for place in reversed(cuts) if name[:place] in known), None)
+    if name in known or not cuts:
+        return name, ""
+    place = cuts[0] if longest is None else longest
+    return name[:place], name[place + 1 :]
 
 
 def parse(texts: Sequence[str]) -> tuple[list[Change], list[str]]:

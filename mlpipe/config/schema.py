@@ -119,6 +119,7 @@ class RunConfig:
         out_dir: The folder of all projects.
         data_dir: The folder of task descriptions and caches.
         task_list: Further tasks' names.
+        tags: What makes a variant of the pivot task, such as `subset?0.1+noise?0.2`; empty for the task itself.
         resume: The run to continue (`latest` or its name), None for a new one.
         tree: The whole resolved configuration as plain data, as snapshots and records store it.
     """
@@ -137,6 +138,7 @@ class RunConfig:
     task_list: tuple[str, ...]
     resume: str | None
     tree: Mapping[str, Any] = field(repr=False)
+    tags: str = ""
 
     @property
     def project_dir(self) -> Path:

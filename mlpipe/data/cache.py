@@ -76,6 +76,11 @@ class Pack:
         """The value of white."""
         return float(np.iinfo(self.dtype).max) if self.dtype.kind == "u" else 1.0
 
+    @property
+    def rows_key(self) -> str:
+        """What tells the rows from others of the same folder; empty where they are all of its images."""
+        return ""
+
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:
         """Some images: an array of shape (n, height, width, channels), or a list of images of several sizes.
 

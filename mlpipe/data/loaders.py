@@ -57,7 +57,7 @@ class PackDataset(Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         self._is_training = is_training
         self._pack, self._steps, self._draw = pack, list(steps), draw
-        targets = task.samples.targets
+        targets = task.samples.learned if is_training else task.samples.targets
         self._targets = targets if targets.ndim == 1 else targets.astype(np.float32)
         self._weights = task.samples.weights
         self._seeds = sample_seeds(task.samples.ids)
@@ -133,7 +133,7 @@ class FoldData(pl.LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Training batches in a new order each epoch."""
         rows = self._view.train
-        targets = self._task.samples.targets[rows]
+        targets = self._task.samples.learned[rows]
         sampler = EpochBatches(rows, targets, self._sampling, self._draw.seed, self._draw.fold)
         # Loader processes ask for a resumed training's first batches before Lightning sets the epoch.
         sampler.set_epoch(self._first_epoch)
@@ -150,7 +150,7 @@ class FoldData(pl.LightningDataModule):
     @property
     def epoch_images(self) -> int:
         """How many training images an epoch has."""
-        targets = self._task.samples.targets[self._view.train]
+        targets = self._task.samples.learned[self._view.train]
         return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold).images
 
     def _loader(self, sampler: Any, steps: Sequence[augmentations.Step], *, is_training: bool = False) -> Loader:

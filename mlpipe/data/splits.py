@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from mlpipe.data import mml_split
 from mlpipe.data.dealing import Ints, deal_rows, grouped
 from mlpipe.data.task import Kind, Samples
 from mlpipe.errors import DataError, listing, problem
@@ -30,6 +31,7 @@ class Split:
         validated: The folds that serve as validation data, one model each.
         stratify: Whether classes were spread evenly.
         seed: What the split was drawn with, used again for nested folds.
+        dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.dealing`) or `mml`.
     """
 
     fold: Ints
@@ -37,6 +39,7 @@ class Split:
     validated: tuple[int, ...]
     stratify: bool
     seed: int
+    dealing: Literal["even", "mml"] = "even"
 
     def as_plain(self) -> dict[str, Any]:
         """The split as plain data for JSON."""
@@ -46,13 +49,15 @@ class Split:
             "validated": list(self.validated),
             "stratify": self.stratify,
             "seed": self.seed,
+            "dealing": self.dealing,
         }
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> Split:
         """The split that `as_plain` described."""
         fold = np.array(plain["fold"], np.int64)
-        return Split(fold, plain["n_folds"], tuple(plain["validated"]), plain["stratify"], plain["seed"])
+        dealing = plain.get("dealing", "even")
+        return Split(fold, plain["n_folds"], tuple(plain["validated"]), plain["stratify"], plain["seed"], dealing)
 
 
 def kfold(
@@ -82,10 +87,7 @@ def kfold(
     fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds)
-    if len(pool) < folds:
-        raise DataError(
-            problem("split.folds", f"there are only {len(pool)} training images", got=folds, fix="use fewer")
-        )
+    _check_enough(pool, folds)
     fold[pool] = deal_rows(samples, pool, folds, seed, stratify=stratify)
     return Split(fold, folds, tuple(range(folds)), stratify, seed)
 
@@ -121,6 +123,54 @@ def holdout(
             problem("split.val_fraction", f"leaves a part of the {len(pool)} images empty", got=val_fraction)
         )
     return Split(fold, 2, (0,), stratify, seed)
+
+
+def mml(
+    samples: Samples,
+    *,
+    folds: Annotated[int, ">= 2"] = 5,
+    stratify: bool = True,
+    test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
+    seed: Annotated[int, ">= 1"] = 42,
+    test_seed: Annotated[int, ">= 0"] = 42,
+) -> Split:
+    """The folds of mml-core 1.0, number for number, for samples in the order of their ids.
+
+    Identical images may come in several folds, as they do there. Only classes are stratified.
+
+    Args:
+        samples: The task's samples.
+        folds: How many folds.
+        stratify: Split each class by itself (mml-core's `ensure_balancing`).
+        test_fraction: As for `kfold`.
+        seed: Decides the folds; 42 in mml-core.
+        test_seed: As for `kfold`.
+
+    Raises:
+        DataError: When the task has groups, which these folds would tear, or there are fewer images than folds.
+    """
+    if samples.groups:
+        fix = "use split=kfold, or leave the groups out (task.group=null)"
+        raise DataError(problem("split=mml", "tears groups, and the task has some", fix=fix))
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds)
+    _check_enough(pool, folds)
+    fold[pool] = mml_split.fold_numbers(samples.targets[pool], folds, seed, stratify=stratify)
+    return Split(fold, folds, tuple(range(folds)), stratify, seed, "mml")
+
+
+def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
+    """The nested folds of the pool when one fold is set aside, shape (n,): -1 outside the pool and in that fold."""
+    pool = np.flatnonzero(split.fold >= 0)
+    inner = np.full(len(samples), -1, np.int64)
+    if split.dealing == "mml":
+        targets = samples.targets[pool]
+        inner[pool] = mml_split.nested_fold_numbers(targets, split.n_folds, split.seed, fold, stratify=split.stratify)
+        return inner
+    others = pool[split.fold[pool] != fold]
+    inner[others] = deal_rows(samples, others, split.n_folds, split.seed, stratify=split.stratify)
+    return inner
 
 
 def given(samples: Samples) -> Split:
@@ -223,6 +273,12 @@ def overlap(samples: Samples) -> list[tuple[str, str]]:
         for digest, name, part in zip(samples.digests, samples.ids, samples.parts, strict=True)
         if part in ("val", "test") and digest in training
     ]
+
+
+def _check_enough(pool: Ints, folds: int) -> None:
+    if len(pool) < folds:
+        wrong = f"there are only {len(pool)} training images"
+        raise DataError(problem("split.folds", wrong, got=folds, fix="use fewer"))
 
 
 def _outside_pool(samples: Samples) -> Ints:

@@ -57,6 +57,7 @@ class Samples:
         groups: A name for each sample whose group must not be split; empty text: a sample of its own.
         weights: How much each sample counts in the loss, shape (n,); None: all the same.
         folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
+        noisy: Targets as training sees them where labels were made noisy on purpose; None: the true ones.
     """
 
     ids: tuple[str, ...]
@@ -66,9 +67,28 @@ class Samples:
     groups: tuple[str, ...] = ()
     weights: npt.NDArray[np.float64] | None = None
     folds: npt.NDArray[np.int64] | None = None
+    noisy: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def learned(self) -> npt.NDArray[Any]:
+        """The targets that training sees; validation, test and predictions have the true ones."""
+        return self.targets if self.noisy is None else self.noisy
+
+    def only(self, rows: npt.NDArray[np.int64]) -> Samples:
+        """Some of the samples, in the order of `rows`."""
+        return Samples(
+            tuple(self.ids[row] for row in rows),
+            tuple(self.parts[row] for row in rows),
+            self.targets[rows],
+            tuple(self.digests[row] for row in rows),
+            tuple(self.groups[row] for row in rows) if self.groups else (),
+            None if self.weights is None else self.weights[rows],
+            None if self.folds is None else self.folds[rows],
+            None if self.noisy is None else self.noisy[rows],
+        )
 
     def in_part(self, *parts: Part) -> npt.NDArray[np.bool_]:
         """A mask of the samples that came in one of these parts, shape (n,)."""
@@ -100,6 +120,8 @@ class Task:
         samples: The images.
         dtype: How a channel's value is kept: 8 or 16 bit, or float32 from 0 to 1.
         notes: What a person should know about how it was made.
+        bases: For a variant the tasks that its images are of, the pivot first; see `mlpipe.data.tags`.
+        bootstraps: For each number the training rows of a fold are drawn anew with replacement.
     """
 
     name: str
@@ -110,18 +132,21 @@ class Task:
     samples: Samples
     dtype: Dtype = "uint8"
     notes: tuple[str, ...] = field(default=())
+    bases: tuple[Task, ...] = ()
+    bootstraps: tuple[int, ...] = ()
 
     @property
     def source_hash(self) -> str:
         """The hash of everything that was given: ids, parts, targets, classes and the bytes of the images."""
         return files.digest([self.kind, self.classes, self.dtype, _as_plain(self.samples)])
 
-    def class_counts(self, rows: npt.NDArray[Any] | None = None) -> npt.NDArray[np.int64]:
+    def class_counts(self, rows: npt.NDArray[Any] | None = None, *, learned: bool = False) -> npt.NDArray[np.int64]:
         """How many of the given rows (all when None) each class has, or for how many a label holds, shape (classes,).
 
-        For regression: how many rows have each number.
+        For regression: how many rows have each number. `learned` counts targets as training sees them.
         """
-        targets = self.samples.targets if rows is None else self.samples.targets[rows]
+        known = self.samples.learned if learned else self.samples.targets
+        targets = known if rows is None else known[rows]
         if self.kind == "classification":
             return np.bincount(targets[targets >= 0], minlength=len(self.classes)).astype(np.int64)
         counted = targets == 1 if self.kind == "multilabel" else ~np.isnan(targets)
@@ -131,6 +156,19 @@ class Task:
         """How many samples came in each part."""
         counted = Counter(self.samples.parts)
         return {part: counted[part] for part in PARTS if counted[part]}
+
+
+def origins(of: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where a variant's samples come from: for each the number of its task in `bases`, and its row there, shape (n,).
+
+    Samples of the first are named as there; those of others are named `TASK:ID`.
+    """
+    places: dict[str, tuple[int, int]] = {}
+    for number, base in enumerate(of.bases):
+        prefix = f"{base.name}:" if number else ""
+        places |= {prefix + name: (number, row) for row, name in enumerate(base.samples.ids)}
+    found = np.array([places[name] for name in of.samples.ids], np.int64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
 
 
 def save(task: Task, path: Path) -> None:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.dealing import deal_rows
-from mlpipe.data.splits import TEST, UNLABELLED, Split
+from mlpipe.data.splits import TEST, UNLABELLED, Split, inner_folds
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 
@@ -64,7 +63,7 @@ def plain(task: Task, split: Split, fold: int) -> View:
     return View(
         task.name,
         fold,
-        train=pool[split.fold[pool] != fold],
+        train=_resampled(task, pool[split.fold[pool] != fold], fold),
         val=pool[split.fold[pool] == fold],
         test=np.flatnonzero(split.fold == TEST),
         unlabelled=np.flatnonzero(split.fold == UNLABELLED),
@@ -73,14 +72,13 @@ def plain(task: Task, split: Split, fold: int) -> View:
 
 def nested(task: Task, split: Split, fold: int) -> View:
     """Set one fold aside as test data, split the others anew into as many folds, validate on the first of them."""
-    outer = plain(task, split, fold)
-    inner = deal_rows(task.samples, outer.train, split.n_folds, split.seed, stratify=split.stratify)
+    inner = inner_folds(task.samples, split, fold)
     return View(
         f"{task.name}+nested?{fold}",
         fold,
-        train=outer.train[inner != 0],
-        val=outer.train[inner == 0],
-        test=outer.val,
+        train=_resampled(task, np.flatnonzero(inner > 0), fold),
+        val=np.flatnonzero(inner == 0),
+        test=np.flatnonzero(split.fold == fold),
         unlabelled=np.empty(0, np.int64),
     )
 
@@ -99,3 +97,11 @@ def check(task: Task, view: View) -> None:
         raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix="add images or use fewer folds"))
     if len(view.val) == 0:
         raise DataError(problem(f"{view.task} fold {view.fold}", "no validation image is left", fix="use fewer folds"))
+
+
+def _resampled(task: Task, train: Rows, fold: int) -> Rows:
+    """As many training rows, drawn with replacement when a tag says so (Efron 1979); validation rows stay as they are."""
+    for seed in task.bootstraps:
+        generator = np.random.Generator(np.random.Philox(key=[seed, fold]))
+        train = np.sort(generator.choice(train, len(train)))
+    return train

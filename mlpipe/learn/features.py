@@ -80,4 +80,6 @@ def _fingerprint(network: Classifier, pack: Pack) -> str:
     """A hash of what decides the features: the backbone's kind and weights, the normalisation, the size of images."""
     state = {**network.backbone.state_dict(), "pixel mean": network.mean, "pixel std": network.std}
     parts = [[name, files.digest_bytes(tensor.detach().cpu().numpy().tobytes())] for name, tensor in state.items()]
-    return files.digest([type(network.backbone).__name__, torch.__version__, repr(pack.preprocessing), parts])[:16]
+    variant = [pack.rows_key] if pack.rows_key else []
+    key = [type(network.backbone).__name__, torch.__version__, repr(pack.preprocessing), parts, *variant]
+    return files.digest(key)[:16]

@@ -73,7 +73,7 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
     Raises:
         ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
     """
-    counts = torch.from_numpy(task.class_counts(rows))
+    counts = torch.from_numpy(task.class_counts(rows, learned=True))
     loss = recipe.loss.build(Labels(task.kind, counts if task.kind != "regression" else counts * 0, len(rows)))
     if not isinstance(loss, nn.Module):
         raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
@@ -89,7 +89,7 @@ def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the training targets, shape (outputs,) each; None for other kinds."""
     if task.kind != "regression":
         return None
-    targets = task.samples.targets[rows]
+    targets = task.samples.learned[rows]
     std = np.nanstd(targets, axis=0)
     scale = np.where(std > 0, std, 1.0)
     return torch.tensor(np.nanmean(targets, axis=0)).float(), torch.tensor(scale).float()

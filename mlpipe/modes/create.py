@@ -45,17 +45,17 @@ class CreateScheduler(Scheduler):
         return [Step(name, calls[name], in_project=False) for name in names]
 
     def _dataset(self, run: Run | None) -> None:
-        of = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        of = tasks.pivot(self.run_config)
         self.world.facts["task"] = of.name
         log.info(f"task {of.name}: {tasks.describe(of)}")
         log.info(f"use it with task={of.name}")
 
     def _task(self, run: Run | None) -> None:
-        of = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        of = tasks.pivot(self.run_config)
         split = tasks.split_of(self.run_config, of)
         for sentence in splits.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         sizes = [int((split.fold == fold).sum()) for fold in range(split.n_folds)]
         self.world.facts.update(task=of.name, folds=sizes)
         log.info(f"folds of {of.name}: {', '.join(map(str, sizes))} images")
-        log.info(f"described in {tasks.task_file(self.run_config.data_dir, of.name)}")
+        log.info(f"described in {tasks.described_in(self.run_config.data_dir, of)}")

@@ -57,8 +57,8 @@ class InfoScheduler(Scheduler):
 
     def _known_tasks(self) -> list[Task]:
         config = self.run_config
-        pivot = tasks.resolve(config.task, config.data_dir)
-        others = [tasks.named(name, config.data_dir) for name in config.task_list]
+        pivot = tasks.pivot(config)
+        others = [tasks.another(config, name) for name in config.task_list]
         return [pivot, *others]
 
     def _tasks(self, run: Run | None) -> None:
@@ -79,7 +79,7 @@ class InfoScheduler(Scheduler):
                     "parts": of.part_sizes(),
                     "classes": dict(zip(of.classes, counts.tolist(), strict=True)),
                     "notes": list(of.notes),
-                    "file": str(tasks.task_file(self.run_config.data_dir, of.name)),
+                    "file": str(tasks.described_in(self.run_config.data_dir, of)),
                 }
             )
             firsts += [(pixels, of.name) for _, pixels in _examples(of, np.arange(len(of.samples)), 1)]
@@ -135,7 +135,7 @@ class InfoScheduler(Scheduler):
             return
         path = tables.write_csv(board, project)
         log.info(f"look at: {path} and {project.plots_dir()}")
-        pivot = tasks.resolve(self.run_config.task, self.run_config.data_dir).name
+        pivot = tasks.pivot(self.run_config).name
         own = [row for row in board if row["task"] == pivot] or board
         self.world.facts["headline"] = tables.headline(own)
         if tables.headline(own):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlpipe.arch.names import timm_names
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import tags
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes import tasks
 from mlpipe.runs import journal, records
@@ -61,10 +62,10 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     texts, notes = list(overrides), []
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
         latest = max(records.load_all(project), key=lambda record: record.number, default=None)
-        if latest is not None and tasks.task_file(data_dir, latest.pivot).is_file():
+        if latest is not None and tasks.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
-    facts = Facts(timm_names, tasks.created_names(data_dir), out_dir, data_dir, tuple(extra_dirs))
+    facts = Facts(timm_names, tasks.created_names(data_dir), out_dir, data_dir, tuple(extra_dirs), tags.problems)
     config = compose(mode, texts, facts)
     if config.tree["preset"]["recipes"]:
         config = _with_preset(config, mode, texts, facts)

@@ -105,7 +105,7 @@ class PostprocessScheduler(Scheduler):
         # The products are skinny: several threads of the linear algebra only wait for each other.
         threadpool_limits(limits=1)
         raise_all(require_writable(config.out_dir, "out_dir"))
-        self._task = tasks.resolve(config.task, config.data_dir)
+        self._task = tasks.recorded_pivot(config, self.world.project)
         self._records = self._with_predictions()
         raise_all(self._problems())
         steps = []

@@ -31,7 +31,7 @@ class PreprocessScheduler(Scheduler):
         return [Step("preprocess", self._preprocess, in_project=False)]
 
     def _preprocess(self, run: Run | None) -> None:
-        of = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        of = tasks.pivot(self.run_config)
         display, stop = self.world.display, self.world.stop
         display.start(f"preprocessing {of.name}", len(of.samples))
 

@@ -141,7 +141,7 @@ class PresetScheduler(Scheduler):
 
     def plan(self) -> list[Step]:
         """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
-        self._task = tasks.resolve(self.run_config.task, self.run_config.data_dir)
+        self._task = tasks.pivot(self.run_config)
         self._changes = self._for_task(self._task)
         steps: list[Step] = []
         for name in self._names():

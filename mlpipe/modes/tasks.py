@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
+from mlpipe.config.overrides import tagged
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import cache, sources, task
+from mlpipe.data import cache, joined, sources, tags, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.splits import Split
@@ -25,6 +27,7 @@ log = logging.getLogger("mlpipe")
 
 Progress = Callable[[int, int], None]
 _DECODERS = 8
+_EMBEDDED = ("fashion_mini", "digits")
 
 
 def resolve(source: Component, data_dir: Path) -> Task:
@@ -49,13 +52,61 @@ def resolve(source: Component, data_dir: Path) -> Task:
     return stored if source.target.endswith(".created") else seen
 
 
+def pivot(run_config: RunConfig) -> Task:
+    """The task that a configuration is about, described in the data folder when it is not there yet; with its tags.
+
+    Raises:
+        DataError: When the source is wrong, or the tags do not fit it.
+    """
+    return _variant(run_config, resolve(run_config.task, run_config.data_dir), run_config.tags)
+
+
+def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
+    """The pivot as a project's records have it: a variant follows from the split that its newest record was made with."""
+    if not run_config.tags:
+        return pivot(run_config)
+    base = resolve(run_config.task, run_config.data_dir)
+    found = records.load_all(project, f"{base.name}+{tags.canonical(run_config.tags)}")
+    if not found:
+        return pivot(run_config)
+    file = project.model_dir(found[-1].pivot, found[-1].id) / records.CONFIG_FILE
+    folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
+    return pivot(snapshot.load(file, **folders))
+
+
+def another(run_config: RunConfig, name: str) -> Task:
+    """A task of `task_list` or `mode.eval_on`: created earlier, or embedded, with tags as the pivot may have them.
+
+    Raises:
+        DataError: When there is no such task, or the tags do not fit it.
+    """
+    base, text = tagged(name, (*_EMBEDDED, *created_names(run_config.data_dir)))
+    return _variant(run_config, named(base, run_config.data_dir), text)
+
+
+def is_known(data_dir: Path, name: str) -> bool:
+    """Whether a task, or the one that it is a variant of, was described in the data folder."""
+    return task_file(data_dir, tagged(name, created_names(data_dir))[0]).is_file()
+
+
+def _variant(run_config: RunConfig, base: Task, text: str) -> Task:
+    if not text:
+        return base
+
+    def split(one: Task) -> Split:
+        return split_of(run_config, one) if one.bases or one is base else split_of_other(run_config, one)
+
+    world = tags.World(split, partial(named, data_dir=run_config.data_dir))
+    return tags.derive(base, tags.parse(text), world)
+
+
 def named(name: str, data_dir: Path) -> Task:
     """A task that was created earlier, or an embedded one, by its name.
 
     Raises:
         DataError: When there is no such task.
     """
-    if name in ("fashion_mini", "digits"):
+    if name in _EMBEDDED:
         return resolve(Component("task", f"mlpipe.data.sources.{name}", {}), data_dir)
     return sources.created(name=name, data_dir=str(data_dir))
 
@@ -66,6 +117,8 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     Raises:
         DataError: When the task cannot be split so.
     """
+    if of.bases:
+        return _split_without_test(run_config, of)
     key = files.digest([run_config.split.target, dict(run_config.split.params)])[:12]
     path = task_file(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
@@ -75,6 +128,25 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     parameters = {"target": run_config.split.target, **run_config.split.params}
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
+    return drawn
+
+
+def split_of_other(run_config: RunConfig, of: Task) -> Split:
+    """The split of a task beside the pivot: as the pivot's, but a test part that it came with is its own.
+
+    Raises:
+        DataError: When the task cannot be split so.
+    """
+    if of.bases or not of.samples.in_part("test").any():
+        return split_of(run_config, of)
+    return _split_without_test(run_config, of)
+
+
+def _split_without_test(run_config: RunConfig, of: Task) -> Split:
+    """The folds of a task whose test part is fixed already; drawn again each time."""
+    split = run_config.split
+    fixed = {"test_fraction": 0.0} if "test_fraction" in split.params else {}
+    drawn: Split = Component(split.slot, split.target, {**split.params, **fixed}).build(of.samples)
     return drawn
 
 
@@ -91,7 +163,8 @@ def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
 
 
 def pack_folder(run_config: RunConfig, of: Task) -> Path:
-    """Where a task's cached images lie."""
+    """Where a task's cached images lie; a variant's are the pivot's."""
+    of = of.bases[0] if of.bases else of
     name = cache.pack_id(of, preprocessing_of(run_config, of))
     return run_config.data_dir / of.name / "cache" / name
 
@@ -116,9 +189,18 @@ def pack_of(
     Raises:
         DataError: When more images are unreadable than `task.max_unreadable` allows.
     """
-    folder = pack_folder(run_config, of)
-    is_new = not cache.is_complete(folder)
     preprocessing = preprocessing_of(run_config, of)
+    if not of.bases:
+        return _packed(run_config, of, preprocessing, workers, progress, max_unreadable)
+    packs = [_packed(run_config, one, preprocessing, workers, progress, max_unreadable) for one in of.bases]
+    return joined.joined(of, packs)
+
+
+def _packed(
+    run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress, max_unreadable: int
+) -> Pack:
+    folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of, preprocessing)
+    is_new = not cache.is_complete(folder)
     pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
     cache.check_unreadable(pack, max_unreadable)
     if is_new:
@@ -144,6 +226,11 @@ def config_of(run_config: RunConfig, record: ModelRecord) -> RunConfig:
 def task_file(data_dir: Path, name: str) -> Path:
     """The file that describes a task."""
     return data_dir / name / "task.json"
+
+
+def described_in(data_dir: Path, of: Task) -> Path:
+    """The file that describes a task, or the one that it is a variant of."""
+    return task_file(data_dir, (of.bases or (of,))[0].name)
 
 
 def created_names(data_dir: Path) -> tuple[str, ...]:

@@ -96,13 +96,16 @@ class TrainingScheduler(Scheduler):
         """The cache and the network first; then every fold's training, predictions and test."""
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
-        self._task = tasks.resolve(config.task, config.data_dir)
+        training = "train" in self._subroutines
+        self._task = tasks.pivot(config) if training else tasks.recorded_pivot(config, self.world.project)
         tasks.refuse_results_inside(self._task, config.project_dir)
+        if self._task.bases:
+            log.info(f"task {self._task.name}: {tasks.describe(self._task)}")
         if self._asked is not None:
             asked, workers = self._asked, self._num_workers()
             return NewImages(config, self.world, self._task, asked, self._folds, workers).plan()
         self._other_tasks = self._evaluated_tasks()
-        if "train" in self._subroutines:
+        if training:
             return self._plan_training()
         return self._plan_stored()
 
@@ -182,7 +185,7 @@ class TrainingScheduler(Scheduler):
         found, wrong = [], []
         for name in self._eval_on or ():
             try:
-                other = tasks.named(name, self.run_config.data_dir)
+                other = tasks.another(self.run_config, name)
             except DataError as error:
                 wrong += [f"mode.eval_on: {sentence}" for sentence in error.problems]
                 continue

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from filelock import FileLock
 
@@ -39,19 +40,19 @@ class Project:
 
     def model_dir(self, task: str, record_id: str) -> Path:
         """The folder of one record: record.json, weights.safetensors, metrics.csv, config.yaml."""
-        return self.tasks_dir() / task / "models" / record_id
+        return self._task_dir(task) / "models" / record_id
 
     def predictions_file(self, task: str, record_id: str) -> Path:
         """The predictions of one record."""
-        return self.tasks_dir() / task / "predictions" / f"{record_id}.parquet"
+        return self._task_dir(task) / "predictions" / f"{record_id}.parquet"
 
     def calibration_file(self, task: str, record_id: str) -> Path:
         """What was learned from one record's validation predictions."""
-        return self.tasks_dir() / task / "calibrations" / f"{record_id}.json"
+        return self._task_dir(task) / "calibrations" / f"{record_id}.json"
 
     def ensembles_dir(self, task: str) -> Path:
         """The folder of a task's ensembles: ID.json with ID.parquet."""
-        return self.tasks_dir() / task / "ensembles"
+        return self._task_dir(task) / "ensembles"
 
     def reports_dir(self) -> Path:
         """The folder of what people look at."""
@@ -60,6 +61,11 @@ class Project:
     def plots_dir(self) -> Path:
         """The folder of pictures."""
         return self.reports_dir() / "plots"
+
+    def _task_dir(self, task: str) -> Path:
+        """A task's folder; of a variant `digits+subset?0.1` it is `digits+subset=0.1`, which every file system takes."""
+        plain = quote(task, safe="+ ,()[]!@#").replace("%3F", "=").replace("%3A", "~") if "?" in task else task
+        return self.tasks_dir() / plain
 
     @contextmanager
     def locked(self) -> Iterator[None]:

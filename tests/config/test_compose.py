@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from mlpipe.config import catalog, snapshot
 from mlpipe.config.compose import Facts, compose
-from mlpipe.config.overrides import expand, parse
+from mlpipe.config.overrides import expand, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError
 
@@ -43,6 +44,40 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
             needed = ["arch.freeze=true", "augmentations=none"]
         composed(f"{group}={option}", *needed)
     assert "mml " in catalog.purpose(group, option)
+
+
+def test_a_task_with_tags_is_the_task_and_its_tags() -> None:
+    config = composed("task=digits+subset?0.1+remove?7")
+    assert (config.task.target, config.tags) == ("mlpipe.data.sources.digits", "subset?0.1+remove?7")
+    stored = composed("task=pets-0a1b2c3d+remove?what's a, b")
+    assert (stored.task.params["name"], stored.tags) == ("pets-0a1b2c3d", "remove?what's a, b")
+    assert composed("task=folder", "task.root=/tmp", "tags=subset?0.1").tags == "subset?0.1"
+    assert composed().tags == ""
+
+
+def test_wrong_tags_are_listed_with_the_rest() -> None:
+    facts = dataclasses.replace(FACTS, tag_problems=lambda tags: [f"task: wrong {tags}"] if tags else [])
+    with pytest.raises(ConfigError) as caught:
+        compose("train", ["task=digits+x?1", "optimizer.lr=-1"], facts)
+    assert [one.partition(",")[0] for one in caught.value.problems] == [
+        "task: wrong x?1",
+        "optimizer.lr: must be a number > 0",
+    ]
+    assert problems("task=digts+subset?0.1") == ["task: unknown option, got 'digts+subset?0.1'; did you mean 'digits'?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("digits", ("digits", "")),
+        ("digits+subset?0.1", ("digits", "subset?0.1")),
+        ("a+b-12", ("a+b-12", "")),
+        ("a+b-12+subset?1+noise?0.1", ("a+b-12", "subset?1+noise?0.1")),
+        ("unknown+subset?1+noise?2", ("unknown", "subset?1+noise?2")),
+    ],
+)
+def test_a_name_apart_from_its_tags(name: str, expected: tuple[str, str]) -> None:
+    assert tagged(name, ("digits", "a+b-12")) == expected
 
 
 def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:

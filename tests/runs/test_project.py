@@ -12,6 +12,15 @@ from mlpipe.runs.project import Project
 TOP = Path(__file__).parents[2]
 
 
+def test_the_folder_of_a_variant_is_one_that_every_file_system_takes(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    names = ["digits", "digits+subset?0.1", "digits+bring?a:b", "digits+bring?a=b", "digits+remove?a/b c", "x+y-1"]
+    folders = [project.model_dir(name, "r").parent.parent.name for name in names]
+    assert folders == [
+        'digits', 'digits+subset=0.1', 'digits+bring=a~b', 'digits+bring=a%3Db', 'digits+remove=a%2Fb c', 'x+y-1',
+    ]  # fmt: skip
+
+
 def test_every_path_lies_in_the_project(tmp_path: Path) -> None:
     project = Project(tmp_path / "proj")
     assert project.name == "proj"

@@ -12,7 +12,7 @@ from mlpipe import files
 from mlpipe.data import images
 from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources import array_files, embedded
-from mlpipe.data.task import Task
+from mlpipe.data.task import Task, origins
 from mlpipe.errors import DataError, problem
 
 Pixels = np.ndarray[Any, Any]
@@ -26,6 +26,8 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
     Grey images are repeated where more channels are asked for. The function raises `UnreadableImageError` for an image
     that cannot be used, and `DataError` for one that is not the file that the task was created from.
     """
+    if of.bases:
+        return _variant_reader(of, channels, least)
     kind, ids = of.source["type"], of.samples.ids
     if kind == "fashion_mini":
         return lambda row: in_channels(embedded.fashion_mini_image(ids[row]), channels)
@@ -36,6 +38,12 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
         return lambda row: in_channels(read(ids[row]), channels)
     base = Path(of.source["root"])
     return lambda row: _file_image(base, of, row, channels, least)
+
+
+def _variant_reader(of: Task, channels: int, least: int | None) -> Read:
+    readers = [reader(base, channels, least) for base in of.bases]
+    part, row = origins(of)
+    return lambda place: readers[part[place]](int(row[place]))
 
 
 def root(of: Task) -> Path | None:

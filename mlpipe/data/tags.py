@@ -1,0 +1,311 @@
+"""Variants of a task by tags in its name: `digits+subset?0.1+noise?0.2` is a tenth of digits with a fifth of labels wrong.
+
+A tag is `+NAME?ARGUMENT`, a second argument follows after another `?` (a seed, where the tag draws). Tags are applied from
+left to right. They change which images of the pivot train, or what training is told of them; images are never copied.
+First of all the pivot's own test part is fixed, so that every variant is tested on the images that the pivot is tested on;
+only `nested`, `remove` and `bring` change that, as they say. Draws depend on the tag's seed and the samples' ids alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import unquote
+
+import numpy as np
+
+from mlpipe.data import noise
+from mlpipe.data.splits import TEST, UNLABELLED, Split, inner_folds
+from mlpipe.data.task import Part, Samples, Task
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.files import digest_bytes
+
+_ALIASES = {"confuse": "noise"}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One tag of a name.
+
+    Attributes:
+        name: What it does, a key of `KNOWN`.
+        argument: Its first argument as it was given.
+        seed: Its second one; 0 when it was left out.
+    """
+
+    name: str
+    argument: str
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name}?{self.argument}" + (f"?{self.seed}" if self.seed else "")
+
+
+@dataclass(frozen=True)
+class World:
+    """What tags may ask for.
+
+    Attributes:
+        split: The split of a task, as the configuration says; of a variant without another test part.
+        task: Another task, by its name.
+    """
+
+    split: Callable[[Task], Split]
+    task: Callable[[str], Task]
+
+
+def problems(text: str) -> list[str]:
+    """What is wrong with tags, a sentence for each, as far as can be seen without the task."""
+    try:
+        parse(text)
+    except DataError as error:
+        return list(error.problems)
+    return []
+
+
+def parse(text: str) -> list[Tag]:
+    """The tags that a text such as `subset?0.1+noise?0.2` names.
+
+    Raises:
+        DataError: With a sentence for each tag that is unknown, or has an argument that does not fit.
+    """
+    found: list[Tag] = []
+    wrong: list[str] = []
+    for part in text.split("+") if text else ():
+        name, *arguments = part.split("?")
+        name = _ALIASES.get(name, name)
+        if name not in KNOWN:
+            fix = did_you_mean(name, [*KNOWN, *_ALIASES], otherwise=f"tags: {listing(KNOWN)}")
+            wrong.append(problem("task", "there is no such tag", got=f"+{part}", fix=fix))
+            continue
+        known = KNOWN[name]
+        if not arguments or not re.fullmatch(known.pattern, arguments[0]):
+            wrong.append(
+                problem("task", f"tag {name} needs {known.what}", got=f"+{part}", fix=f"write {known.example}")
+            )
+        elif len(arguments) > 1 + known.draws or not all(re.fullmatch(r"\d{1,9}", one) for one in arguments[1:]):
+            fix = "a seed may follow after '?'" if known.draws else "leave the rest out"
+            wrong.append(problem("task", f"tag {name} has an argument too many", got=f"+{part}", fix=fix))
+        else:
+            plain = f"{float(arguments[0]):g}" if "." in arguments[0] and known.pattern == _SHARE else arguments[0]
+            found.append(Tag(name, plain, int(arguments[1]) if len(arguments) > 1 else 0))
+    if wrong:
+        raise DataError(wrong)
+    return found
+
+
+def canonical(text: str) -> str:
+    """The same tags as records name them: aliases replaced, numbers in one form."""
+    return "+".join(map(str, parse(text)))
+
+
+def derive(base: Task, tags: Sequence[Tag], world: World) -> Task:
+    """The variant of a task that tags describe; its samples are some of the task's, its `bases` say which.
+
+    Args:
+        base: The pivot.
+        tags: Applied from left to right.
+        world: The split, and other tasks.
+
+    Raises:
+        DataError: When an argument does not fit the task, or a class is left without a training image.
+    """
+    variant = replace(_with_fixed_test(base, world.split(base)), bases=(base,))
+    for tag in tags:
+        changed = KNOWN[tag.name].apply(variant, tag, world)
+        variant = replace(changed, name=f"{variant.name}+{tag}")
+        _check(variant)
+    return variant
+
+
+def _with_fixed_test(task: Task, split: Split) -> Task:
+    """The task with the parts that the split gives, so that later splits have the same test images."""
+    there: dict[int, Part] = {TEST: "test", UNLABELLED: "unlabelled"}
+    parts = tuple(there.get(int(fold), part) for fold, part in zip(split.fold, task.samples.parts, strict=True))
+    return replace(task, samples=replace(task.samples, parts=parts))
+
+
+def _pool(samples: Samples) -> noise.Rows:
+    return np.flatnonzero(samples.in_part("train", "val") & samples.labelled)
+
+
+def _check(variant: Task) -> None:
+    pool = _pool(variant.samples)
+    if variant.kind == "classification":
+        counts = variant.class_counts(pool).tolist()
+        empty = [name for name, count in zip(variant.classes, counts, strict=True) if not count]
+        if empty:
+            wrong = f"no training image is left of {listing(empty)}"
+            raise DataError(problem(f"task {variant.name}", wrong, fix="keep more images, or remove the class"))
+    if not len(pool):
+        raise DataError(problem(f"task {variant.name}", "no training image is left", fix="keep more images"))
+
+
+def _subset(task: Task, tag: Tag, world: World) -> Task:
+    share = float(tag.argument)
+    if not 0 < share <= 1:
+        raise DataError(problem("task", "the share must lie in 0 to 1", got=f"+{tag}", fix="write +subset?0.1"))
+    return _kept(task, round(share * len(_pool(task.samples))), tag)
+
+
+def _shrink(task: Task, tag: Tag, world: World) -> Task:
+    wanted, there = int(tag.argument), len(_pool(task.samples))
+    if wanted > there:
+        raise DataError(problem("task", f"there are only {there} training images", got=f"+{tag}", fix="use fewer"))
+    return _kept(task, wanted, tag)
+
+
+def _kept(task: Task, wanted: int, tag: Tag) -> Task:
+    """The task with fewer training images: each class loses the same share, and a smaller subset lies in a larger one."""
+    samples, pool = task.samples, _pool(task.samples)
+    order = noise.draws("subset", tag.seed, [samples.ids[row] for row in pool])
+    strata = samples.targets[pool] if task.kind == "classification" else np.zeros(len(pool), np.int64)
+    urgency = np.empty(len(pool))
+    for level in np.unique(strata):
+        members = np.flatnonzero(strata == level)
+        ranked = members[np.argsort(order[members], kind="stable")]
+        urgency[ranked] = (np.arange(len(members)) + 0.5) / len(members)
+    kept = pool[np.lexsort((order, urgency))[:wanted]]
+    gone = np.setdiff1d(np.flatnonzero(samples.in_part("train", "val")), kept)
+    return replace(task, samples=samples.only(np.setdiff1d(np.arange(len(samples)), gone)))
+
+
+def _noise(task: Task, tag: Tag, world: World) -> Task:
+    share = float(tag.argument)
+    if not 0 <= share <= 1:
+        raise DataError(problem("task", "the share must lie in 0 to 1", got=f"+{tag}", fix="write +noise?0.2"))
+    if task.kind == "classification" and len(task.classes) < 2:
+        raise DataError(problem("task", "there is a single class", got=f"+{tag}", fix="leave the tag out"))
+    samples = task.samples
+    noisy = noise.noisy(samples, _pool(samples), share, tag.seed, len(task.classes))
+    return replace(task, samples=replace(samples, noisy=noisy))
+
+
+def _bootstrap(task: Task, tag: Tag, world: World) -> Task:
+    text = "".join(task.samples.ids[row] + "\n" for row in _pool(task.samples))
+    # The key depends on the samples too, so that two tasks of a size are not drawn alike.
+    key = int(digest_bytes(f"{tag.argument}\n{text}".encode())[:12], 16)
+    return replace(task, bootstraps=(*task.bootstraps, key))
+
+
+def _nested(task: Task, tag: Tag, world: World) -> Task:
+    split, fold = world.split(task), int(tag.argument)
+    if len(split.validated) < split.n_folds:
+        raise DataError(problem("task", "nested needs folds that all validate", got=f"+{tag}", fix="use split=kfold"))
+    if fold >= split.n_folds:
+        fix = f"the folds are 0 to {split.n_folds - 1}"
+        raise DataError(problem("task", "there is no such fold", got=f"+{tag}", fix=fix))
+    inner = inner_folds(task.samples, split, fold)
+    rows = np.flatnonzero((inner >= 0) | (split.fold == fold))
+    samples = task.samples.only(rows)
+    parts: tuple[Part, ...] = tuple("test" if held else "train" for held in split.fold[rows] == fold)
+    return replace(task, samples=replace(samples, parts=parts, folds=inner[rows]))
+
+
+def _remove(task: Task, tag: Tag, world: World) -> Task:
+    if task.kind == "regression" and len(task.classes) == 1:
+        raise DataError(problem("task", "there is a single number to predict", got=f"+{tag}", fix="leave the tag out"))
+    name, samples = unquote(tag.argument), task.samples
+    number = _class_number(task, name, tag)
+    classes = tuple(one for one in task.classes if one != name)
+    if task.kind == "classification":
+        if len(classes) < 2:
+            raise DataError(problem("task", "a single class would be left", got=f"+{tag}", fix="leave the tag out"))
+        kept = samples.only(np.flatnonzero(samples.targets != number))
+        noisy = kept.noisy
+        if noisy is not None:
+            # A label that is gone cannot be the wrong one: the true one comes back.
+            noisy = _without(np.where(noisy == number, kept.targets, noisy), number)
+        return replace(
+            task, classes=classes, samples=replace(kept, targets=_without(kept.targets, number), noisy=noisy)
+        )
+    noisy = None if samples.noisy is None else np.delete(samples.noisy, number, axis=1)
+    kept = replace(samples, targets=np.delete(samples.targets, number, axis=1), noisy=noisy)
+    return replace(task, classes=classes, samples=kept)
+
+
+def _without(targets: noise.Rows, number: int) -> noise.Rows:
+    """Class numbers when one class is gone."""
+    return np.where(targets > number, targets - 1, targets)
+
+
+def _class_number(task: Task, name: str, tag: Tag) -> int:
+    if name not in task.classes:
+        fix = did_you_mean(name, task.classes, otherwise=f"{task.name} has {listing(task.classes)}")
+        raise DataError(problem("task", f"{task.name} has no {name!r}", got=f"+{tag}", fix=fix))
+    return task.classes.index(name)
+
+
+def _bring(task: Task, tag: Tag, world: World) -> Task:
+    source, _, text = tag.argument.partition(":")
+    name, other = unquote(text), world.task(source)
+    for one in (task, other):
+        if one.kind != "classification":
+            fix = "leave the tag out"
+            raise DataError(problem("task", f"{one.name} has no classes to bring", got=f"+{tag}", fix=fix))
+    if other.name == task.bases[0].name:
+        raise DataError(problem("task", "the class is of the task itself", got=f"+{tag}", fix="leave the tag out"))
+    if other.dtype != task.dtype or (other.channels != task.channels and 1 not in (other.channels, task.channels)):
+        wrong = (
+            f"{other.name} has {other.channels} channels of {other.dtype}, {task.name} {task.channels} of {task.dtype}"
+        )
+        raise DataError(problem("task", wrong, got=f"+{tag}", fix="bring a class of images alike"))
+    number = _class_number(other, name, tag)
+    fixed = _with_fixed_test(other, world.split(other)).samples
+    classes = task.classes if name in task.classes else (*task.classes, name)
+    rows = np.flatnonzero(fixed.targets == number)
+    samples = _joined(task.samples, fixed.only(rows), other.name, classes.index(name))
+    known = {base.name for base in task.bases}
+    bases = task.bases if other.name in known else (*task.bases, other)
+    return replace(task, classes=classes, samples=samples, channels=max(task.channels, other.channels), bases=bases)
+
+
+def _joined(own: Samples, brought: Samples, source: str, number: int) -> Samples:
+    """The samples of both in the order of their ids, the brought ones under the name of their task."""
+    n, targets = len(brought), np.full(len(brought), number, np.int64)
+    groups: tuple[str, ...] = ()
+    if own.groups or brought.groups:
+        others = [f"{source}:{group}" if group else "" for group in brought.groups or ("",) * n]
+        groups = (*(own.groups or ("",) * len(own)), *others)
+    weights = None
+    if own.weights is not None or brought.weights is not None:
+        weights = np.concatenate([np.ones(len(one)) if one.weights is None else one.weights for one in (own, brought)])
+    both = Samples(
+        (*own.ids, *(f"{source}:{name}" for name in brought.ids)),
+        own.parts + brought.parts,
+        np.concatenate([own.targets, targets]),
+        own.digests + brought.digests,
+        groups,
+        weights,
+        None,
+        None if own.noisy is None else np.concatenate([own.noisy, targets]),
+    )
+    if len(set(both.ids)) != len(both.ids):
+        wrong = "ids of the two tasks are the same, or the class was brought before"
+        raise DataError(problem("task", wrong, got=source, fix="bring it once"))
+    order = np.array(sorted(range(len(both)), key=both.ids.__getitem__), np.int64)
+    return both.only(order)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A tag: what it does, what its argument looks like, and whether a seed may follow."""
+
+    apply: Callable[[Task, Tag, World], Task]
+    pattern: str
+    what: str
+    example: str
+    draws: bool = False
+
+
+_SHARE, _NUMBER, _TEXT = r"\d+(\.\d+)?|\.\d+", r"\d{1,9}", r".+"
+KNOWN = {
+    "nested": _Known(_nested, _NUMBER, "a fold's number", "+nested?0"),
+    "subset": _Known(_subset, _SHARE, "a share of the training images", "+subset?0.1", draws=True),
+    "shrink": _Known(_shrink, _NUMBER, "a number of training images", "+shrink?100", draws=True),
+    "noise": _Known(_noise, _SHARE, "a share of the training labels", "+noise?0.2", draws=True),
+    "remove": _Known(_remove, _TEXT, "a class", "+remove?CLASS"),
+    "bring": _Known(_bring, r"[^:]+:.+", "a task and a class", "+bring?TASK:CLASS"),
+    "bootstrap": _Known(_bootstrap, _NUMBER, "a seed", "+bootstrap?1"),
+}

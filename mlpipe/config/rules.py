@@ -47,7 +47,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     mode, name = tree["mode"], tree["mode_name"]
     found = _subroutines(name, mode)
     if name in ("train", "predict", "test"):
-        found += _train_rules(mode)
+        found += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
         found += _new_image_rules(name, mode)
         found += _val_is_score(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
@@ -106,12 +106,7 @@ def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     if mode["store_parameters"] is False and needing:
         wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
-    for key, default in (
-        ("multitask", False),
-        ("co_tasks", "random"),
-        ("task_weights", None),
-        ("use_blueprint", False),
-    ):
+    for key, default in (("use_blueprint", False),):
         if mode[key] != default:
             found.append(later(f"mode.{key}"))
     found += _unknown_pipeline_keys(mode["pipeline_keys"])
@@ -152,6 +147,32 @@ def _exact_head(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem(key, "minimises the plain loss of the task's kind", got=loss, fix="use loss=auto"))
     if tree["loss"].get("class_weights") not in (None, "balanced"):
         found.append(problem("loss.class_weights", f"{key} knows null and balanced", fix="use one of them"))
+    if tree["mode"].get("multitask"):
+        found.append(problem(key, "fits one head", got="mode.multitask", fix="leave one of the two out"))
+    return found
+
+
+def _multitask_rules(mode: Mapping[str, Any], there: list[str]) -> list[str]:
+    count, names, weights = mode["multitask"], mode["co_tasks"], mode["task_weights"]
+    if count is False:
+        given = [key for key, default in (("co_tasks", "random"), ("task_weights", None)) if mode[key] != default]
+        return [problem(f"mode.{key}", "is for several tasks", fix="add mode.multitask=2") for key in given]
+    found = []
+    if names == "random" and len(there) < count - 1:
+        fix = f"name {count - 1} tasks or more, for example task_list=[digits]"
+        found.append(problem("task_list", f"mode.multitask={count} draws {count - 1} of it", got=there, fix=fix))
+    elif names != "random":
+        found += [
+            problem("mode.co_tasks", "is not in task_list", got=name, fix=did_you_mean(str(name), there) or "add it")
+            for name in names
+            if name not in there
+        ]
+        if len(names) != count - 1 or len(set(names)) != len(names):
+            fix = f"the pivot is one of the {count}: name {count - 1} others"
+            found.append(problem("mode.co_tasks", f"does not fit mode.multitask={count}", got=names, fix=fix))
+    if isinstance(weights, list) and (len(weights) != count or min(weights) < 0 or max(weights) == 0):
+        fix = f"give {count} numbers >= 0, the pivot's first"
+        found.append(problem("mode.task_weights", f"does not fit mode.multitask={count}", got=weights, fix=fix))
     return found
 
 

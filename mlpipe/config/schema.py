@@ -149,5 +149,7 @@ class RunConfig:
         """The hash that groups the folds of one cross-validation: the recipe, the task and what the mode decides."""
         decided = {key: self.tree[key] for key in RECIPE_SECTIONS}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
+        if self.tree["mode"].get("multitask"):
+            mode |= {key: self.tree["mode"].get(key) for key in ("multitask", "task_weights")}
         sys = {"threads": self.recipe.threads}
         return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]

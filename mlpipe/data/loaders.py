@@ -132,12 +132,19 @@ class FoldData(pl.LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Training batches in a new order each epoch."""
-        rows = self._view.train
-        targets = self._task.samples.learned[rows]
-        sampler = EpochBatches(rows, targets, self._sampling, self._draw.seed, self._draw.fold)
+        sampler = self.train_sampler()
         # Loader processes ask for a resumed training's first batches before Lightning sets the epoch.
         sampler.set_epoch(self._first_epoch)
-        return self._loader(sampler, self._steps, is_training=True)
+        return batch_loader(sampler, self.train_dataset(), self._num_workers)
+
+    def train_sampler(self) -> EpochBatches:
+        """Which training rows make the batches of each epoch."""
+        targets = self._task.samples.learned[self._view.train]
+        return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold)
+
+    def train_dataset(self) -> PackDataset:
+        """The task's images with their augmentations."""
+        return PackDataset(self._pack, self._task, self._steps, self._draw, is_training=True)
 
     def val_dataloader(self) -> Loader:
         """The validation images in their order."""
@@ -145,22 +152,28 @@ class FoldData(pl.LightningDataModule):
 
     def rows_dataloader(self, rows: Rows) -> Loader:
         """Any rows in their order, without augmentation."""
-        return self._loader(OrderedBatches(rows, self._sampling.eval_batch_size), ())
+        dataset = PackDataset(self._pack, self._task, (), self._draw)
+        return batch_loader(OrderedBatches(rows, self._sampling.eval_batch_size), dataset, self._num_workers)
 
     @property
     def epoch_images(self) -> int:
         """How many training images an epoch has."""
-        targets = self._task.samples.learned[self._view.train]
-        return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold).images
+        return self.train_sampler().images
 
-    def _loader(self, sampler: Any, steps: Sequence[augmentations.Step], *, is_training: bool = False) -> Loader:
-        dataset = PackDataset(self._pack, self._task, steps, self._draw, is_training=is_training)
-        workers = self._num_workers
-        return DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+
+def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -> Loader:
+    """A loader of whole batches: the sampler gives what the dataset is asked for.
+
+    Args:
+        sampler: The requests.
+        dataset: Answers each with a batch.
+        workers: Loader processes.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -223,7 +223,7 @@ class Progress(Callback):
     ) -> None:
         """Report."""
         self._mark = time.perf_counter()
-        self._seen += len(batch["target"])
+        self._seen += len(batch["target"]) + sum(len(other["target"]) for other in batch.get("co", ()))
         self.epoch_seconds = self._mark - self._started
         self.images_per_s = self._seen / self.epoch_seconds
         self.wait = self._waited / self.epoch_seconds

@@ -26,13 +26,16 @@ from mlpipe.arch.classifier import Classifier
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
+from mlpipe.data.loaders import FoldData
 from mlpipe.data.task import Task
+from mlpipe.data.together import JointData
 from mlpipe.data.variants import View
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import checkpoints, features, linear_head, setup
+from mlpipe.learn import checkpoints, features, linear_head, multitask, setup
 from mlpipe.learn.callbacks import Guard, Keeper, Progress, Tick
 from mlpipe.learn.hardware import Numerics
-from mlpipe.learn.module import TARGET, FoldModule, Learning, draw_seed
+from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
+from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
 from mlpipe.runs import records
 from mlpipe.runs.journal import now
@@ -62,6 +65,7 @@ class FoldJob:
         num_workers: Loader processes.
         logging: What writes the training's curves.
         logs: The folder that they go to.
+        joint: Other tasks that are learned with it; None: it is learned alone.
     """
 
     recipe: Recipe
@@ -81,6 +85,7 @@ class FoldJob:
     num_workers: int
     logging: Component
     logs: Path
+    joint: Joint | None = None
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,13 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     setup.prepare_torch(recipe.threads)
     chosen = setup.numerics_for(recipe, job.pack)
     seed = draw_seed(recipe.seed, view.fold, -1)
-    network = setup.build_network(recipe, task, job.pack, seed=seed, rows=view.train)
-    pack = _features(job, network, watch) if features.applies(recipe, network) else job.pack
-    data = setup.fold_data(recipe, task, view, pack, job.num_workers)
+    network = _network(job, seed)
+    pack = _features(job, network, watch) if job.joint is None and features.applies(recipe, network) else job.pack
+    data = _data(job, pack)
     monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
-    module = FoldModule(
+    module = _module(
+        job,
         network.to(memory_format=torch.channels_last) if chosen.channels_last else network,
-        setup.build_loss(recipe, task, view.train),
         setup.build_optimizers(recipe, len(data.train_dataloader()), direction),
         Learning(
             task.kind,
@@ -152,8 +157,35 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
         **metrics.compute(names, module.val_logits, module.val_targets, task.kind),
         "loss": float(trainer.callback_metrics["val/loss"]),
     }
+    co_tasks = _co_tasks(job, module, trainer)
     timings = _timings(speeds, time.perf_counter() - started)
-    return _write(job, module, keeper, scores, timings, chosen, resuming)
+    return _write(job, module, keeper, scores, timings, chosen, resuming, co_tasks)
+
+
+def _network(job: FoldJob, seed: int) -> torch.nn.Module:
+    if job.joint is None:
+        return setup.build_network(job.recipe, job.task, job.pack, seed=seed, rows=job.view.train)
+    return multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
+
+
+def _data(job: FoldJob, pack: Pack) -> FoldData | JointData:
+    if job.joint is None:
+        return setup.fold_data(job.recipe, job.task, job.view, pack, job.num_workers)
+    return multitask.fold_data(job.recipe, job.task, job.view, pack, job.joint, job.num_workers)
+
+
+def _module(job: FoldJob, network: torch.nn.Module, optimizers: Optimizers, learning: Learning) -> FoldModule:
+    if job.joint is None:
+        return FoldModule(network, setup.build_loss(job.recipe, job.task, job.view.train), optimizers, learning)
+    return multitask.build_module(job.recipe, job.task, job.view, job.pack, job.joint, network, optimizers, learning)
+
+
+def _co_tasks(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> list[dict[str, Any]]:
+    if job.joint is None:
+        return []
+    assert isinstance(module, multitask.JointModule)
+    with setup.quiet():
+        return multitask.described(job.recipe, job.joint, module, trainer, job.num_workers)
 
 
 def _features(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
@@ -237,6 +269,7 @@ def _write(
     timings: dict[str, float],
     chosen: Numerics,
     resumed: bool,
+    co_tasks: list[dict[str, Any]],
 ) -> ModelRecord:
     """Write weights, metrics and configuration, then the record that names them, then drop the saved state."""
     folder = job.project.model_dir(job.task.name, job.record_id)
@@ -272,6 +305,7 @@ def _write(
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + (["resumed: timings are of the last part"] if resumed else []),
         details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
+        co_tasks=co_tasks,
     )
     record = records.save(job.project, record)
     shutil.rmtree(job.checkpoint, ignore_errors=True)

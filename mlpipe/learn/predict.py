@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ProjectError, problem
-from mlpipe.learn import setup
+from mlpipe.learn import multitask, setup
 from mlpipe.learn.callbacks import Guard
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.module import FoldModule, Learning
@@ -53,6 +53,7 @@ def predict(
     *,
     num_workers: int,
     should_stop: Callable[[], bool] = lambda: False,
+    co_tasks: Sequence[Mapping[str, Any]] = (),
 ) -> int:
     """Write the logits of all wanted rows to one Parquet file; never more than a few thousand rows in memory.
 
@@ -64,6 +65,7 @@ def predict(
         out: The file to write.
         num_workers: Loader processes.
         should_stop: Asked after every batch.
+        co_tasks: What the record says of tasks that were learned with it.
 
     Returns:
         How many rows were written.
@@ -80,7 +82,7 @@ def predict(
             if len(part.rows) == 0:
                 continue
             chosen = setup.numerics_for(recipe, part.pack)
-            network = setup.build_network(recipe, part.task, part.pack, seed=0, pretrained=False)
+            network = multitask.stored_network(recipe, part.task, part.pack, co_tasks)
             _load(network, state, weights)
             if chosen.channels_last:
                 network = network.to(memory_format=torch.channels_last)

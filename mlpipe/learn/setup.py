@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,14 @@ from mlpipe.post import metrics
 
 
 def build_network(
-    recipe: Recipe, task: Task, pack: Pack, *, seed: int, rows: Rows | None = None, pretrained: bool = True
+    recipe: Recipe,
+    task: Task,
+    pack: Pack,
+    *,
+    seed: int,
+    rows: Rows | None = None,
+    pretrained: bool = True,
+    others: Mapping[str, Head] | None = None,
 ) -> nn.Module:
     """The recipe's network for a task.
 
@@ -48,11 +56,12 @@ def build_network(
         rows: For regression the training rows, whose mean and deviation the network's numbers are scaled by; None when
             weights are loaded that hold them.
         pretrained: False skips weights that will be replaced anyway.
+        others: Further heads by name, for tasks that are learned together with this one.
     """
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
     pixels = Pixels(pack.channels, pack.shape[0], pack.peak, recipe.augmentations.normalization)
-    network = arch.build({TARGET: _head(task, rows)}, pixels)
+    network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
     return network
@@ -83,6 +92,11 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
             problem("loss", f"{recipe.loss.target} takes no weights of images, the task has them", fix=fix)
         )
     return loss
+
+
+def with_loss(recipe: Recipe, loss: Component) -> Recipe:
+    """The same recipe with another loss."""
+    return replace(recipe, loss=loss)
 
 
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
@@ -124,10 +138,10 @@ def device_steps(recipe: Recipe, peak: float) -> list[device_augmentations.Devic
     return [device_augmentations.adapt(step.build(), peak) for step in recipe.augmentations.device]
 
 
-def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, num_workers: int) -> FoldData:
-    """The loaders of one fold."""
+def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, num_workers: int, number: int = 0) -> FoldData:
+    """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
     steps = [transforms.adapt(step.build()) for step in recipe.augmentations.cpu]
-    draw = Draw(recipe.seed, view.fold)
+    draw = Draw(recipe.seed, view.fold + 1000 * number)
     return FoldData(task, view, pack, steps=steps, sampling=recipe.sampling.build(), draw=draw, num_workers=num_workers)
 
 
@@ -215,7 +229,8 @@ def monitor_direction(recipe: Recipe) -> Direction:
     return direction
 
 
-def _head(task: Task, rows: Rows | None) -> Head:
+def head(task: Task, rows: Rows | None) -> Head:
+    """What a network gives for a task; numbers in the unit of the training rows' targets, when these are given."""
     if task.kind != "regression":
         return Head(len(task.classes))
     scale = regression_scale(task, rows) if rows is not None else None

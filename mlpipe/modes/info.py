@@ -6,6 +6,7 @@ import logging
 
 import numpy as np
 
+from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import augmentations, cache, sampling, sources, transforms
 from mlpipe.data.images import Pixels, UnreadableImageError
@@ -142,7 +143,9 @@ class InfoScheduler(Scheduler):
             log.info(tables.headline(own))
 
     def _draw(self, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
-        path = gallery.grid(pixels, captions, self.world.project.plots_dir() / f"{name}.png", columns=columns)
+        path = gallery.grid(
+            pixels, captions, self.world.project.plots_dir() / f"{files.safe_name(name)}.png", columns=columns
+        )
         self.world.facts.setdefault("pictures", []).append(str(path))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import new_images, tasks
+from mlpipe.modes import cotasks, new_images, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.new_images import NewImages
 from mlpipe.post import metrics
@@ -27,6 +27,9 @@ from mlpipe.reports import tables
 from mlpipe.runs import predictions, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
+
+if TYPE_CHECKING:
+    from mlpipe.learn.multitask import Joint
 
 log = logging.getLogger("mlpipe")
 
@@ -42,9 +45,9 @@ class TrainingScheduler(Scheduler):
         nested: Set each fold aside as test data and split the rest anew.
         store_parameters: Keep weights.
         store_best: Keep the best epoch's weights.
-        multitask: Not available yet.
-        co_tasks: Not available yet.
-        task_weights: Not available yet.
+        multitask: How many tasks are learned together, the pivot included; False: the pivot alone.
+        co_tasks: The other tasks, of `task_list`; or drawn from it.
+        task_weights: The weight of each task's loss, the pivot's first; `uncertainty` learns them; None: all the same.
         eval_on: Tasks to predict and test instead of the pivot.
         use_blueprint: Not available yet.
         pipeline_keys: Sections stored as the record's pipeline.
@@ -67,7 +70,7 @@ class TrainingScheduler(Scheduler):
         store_best: bool,
         multitask: Literal[False] | Annotated[int, ">= 2"],
         co_tasks: Literal["random"] | list[str],
-        task_weights: list[float] | None,
+        task_weights: Literal["uncertainty"] | list[float] | None,
         eval_on: str | list[str] | None,
         use_blueprint: bool,
         pipeline_keys: list[str],
@@ -84,6 +87,8 @@ class TrainingScheduler(Scheduler):
         self._eval_on = [eval_on] if isinstance(eval_on, str) else eval_on
         self._pipeline_keys = pipeline_keys
         self._asked = new_images.Asked(source, ensemble, deploy_prior) if source is not None else None
+        self._wish = cotasks.Wish(multitask, co_tasks, task_weights)
+        self._co_tasks: list[Task] = []
         self._recipe_hash = ""
         self._packs: dict[str, Pack] = {}
         self._decoding_config: RunConfig | None = None
@@ -110,15 +115,17 @@ class TrainingScheduler(Scheduler):
         return self._plan_stored()
 
     def _plan_training(self) -> list[Step]:
-        config, task = self.run_config, self._task
+        task = self._task
+        self._co_tasks = cotasks.chosen(self.run_config, task, self._wish)
+        config = self.run_config = cotasks.with_channels(self.run_config, [task, *self._co_tasks])
         self._split = tasks.split_of(config, task)
         raise_all(self._problems(self._split))
-        self._recipe_hash = config.recipe_hash(task.name)
+        self._recipe_hash = config.recipe_hash("&".join(one.name for one in (task, *self._co_tasks)))
         folds = self._chosen_folds(self._split)
         self._all_folds = folds
         steps = [
             Step(f"preprocess {one.name}", partial(self._preprocess_step, one), in_project=False)
-            for one in (task, *self._other_tasks)
+            for one in (task, *self._co_tasks, *self._other_tasks)
         ]
         steps.append(Step("build the network", self._try_network, in_project=False))
         steps += [Step(f"train fold {fold}", partial(self._train, fold)) for fold in folds]
@@ -174,7 +181,7 @@ class TrainingScheduler(Scheduler):
         if config.recipe.arch.target.endswith("classifier.timm"):
             keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
             found += classifier.check_local(**keys)
-        found += _metric_problems(config, self._task)
+        found += _metric_problems(config, self._task) + cotasks.size_problems(config, self._co_tasks)
         has_test = self._nested or bool((split.fold == splits.TEST).any()) or bool(self._eval_on)
         if "test" in mode["subroutines"] and not has_test:
             fix = "use mode.nested=true or split.test_fraction=0.2"
@@ -227,7 +234,7 @@ class TrainingScheduler(Scheduler):
 
     def _try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
-        from mlpipe.learn import setup
+        from mlpipe.learn import multitask, setup
 
         pack = self._preprocess(self._task)
         mask = pack.unreadable_mask(self._task)
@@ -235,6 +242,11 @@ class TrainingScheduler(Scheduler):
         for view in views:
             variants.check(self._task, view)
         setup.try_recipe(self.run_config.recipe, self._task, pack, views[0].train)
+        for view in views if self._co_tasks else ():
+            multitask.try_joint(self.run_config.recipe, self._task, pack, view.train, self._joint(view))
+
+    def _joint(self, view: View) -> Joint:
+        return cotasks.joint(self.run_config, self._task, view, self._co_tasks, self._preprocess, self._wish)
 
     def _train(self, fold: int, run: Run | None) -> None:
         from mlpipe.learn import fit
@@ -263,6 +275,7 @@ class TrainingScheduler(Scheduler):
             num_workers=self._num_workers(),
             logging=config.logging,
             logs=run.folder / "logs" / record_id,
+            joint=self._joint(view) if self._co_tasks else None,
         )
         position = self._all_folds.index(fold)
         watch = fit.Watch(self.world.stop, self._reporter(position), log.debug)
@@ -279,6 +292,9 @@ class TrainingScheduler(Scheduler):
             speed = f"{record.timings['train_images_per_s']:.0f} images/s"
             how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
         log.info(f"fold {position + 1}/{len(self._all_folds)}: validation {parts} ({how})")
+        for one in record.co_tasks:
+            name = metrics.HEADLINE[one["kind"]]
+            log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")
 
     def _reporter(self, position: int) -> Callable[[Any], None]:
         folds, display = len(self._all_folds), self.world.display
@@ -332,6 +348,7 @@ class TrainingScheduler(Scheduler):
                 project.predictions_file(record.pivot, record.id),
                 num_workers=self._num_workers(),
                 should_stop=self.world.stop,
+                co_tasks=record.co_tasks,
             )
         finally:
             self.world.display.close()

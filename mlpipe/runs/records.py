@@ -49,6 +49,8 @@ class ModelRecord:
         notes: What a person should know.
         details: For the same names as `scores`: `classes`, a row for each class, label or number, and `confusion`, counts
             of (true class, predicted class).
+        co_tasks: The tasks that were learned with it: name, kind, classes, head, loss, weight (or `uncertainty` with the
+            log variance), and the score of their own validation rows.
         format: The file's format number.
     """
 
@@ -76,6 +78,7 @@ class ModelRecord:
     weights: str | None
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    co_tasks: list[dict[str, Any]] = field(default_factory=list)
     format: int = formats.RECORD
 
 

@@ -110,7 +110,12 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ("mode.pipeline_keys=[lss]", "mode.pipeline_keys: unknown section, got 'lss'; did you mean 'loss'?"),
         ("reuse.models=PROJ#3", "reuse.models: not available in this version of mlpipe; leave it out"),
         ("tta=flips", "tta: not available in this version of mlpipe; leave it out"),
-        ("mode.multitask=2", "mode.multitask: not available in this version of mlpipe; leave it out"),
+        (
+            "mode.multitask=2",
+            "task_list: mode.multitask=2 draws 1 of it, got []; name 1 tasks or more, for example task_list=[digits]",
+        ),
+        ("mode.co_tasks=[digits]", "mode.co_tasks: is for several tasks; add mode.multitask=2"),
+        ("mode.task_weights=uncertainty", "mode.task_weights: is for several tasks; add mode.multitask=2"),
         ("mode.use_blueprint=true", "mode.use_blueprint: not available in this version of mlpipe; leave it out"),
         ("task=folder", "task.root: a value is needed; add task.root=VALUE"),
         ("mode=predict", "mode: is the first word of the command; write mml predict ..."),

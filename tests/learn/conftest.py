@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mlpipe.config import snapshot
-from mlpipe.data import variants
+from mlpipe.data import sources, task, variants
+from mlpipe.data.task import Row
+from mlpipe.data.variants import View
 from mlpipe.learn import callbacks
 from mlpipe.learn.fit import FoldJob
+from mlpipe.learn.multitask import Joint, Partner
 from mlpipe.modes import launch, tasks
 from mlpipe.runs.project import Project
 
+NONE = np.empty(0, np.int64)
 BASE = [
     "task=digits", "arch=test_resnet", "arch.drop_rate=0.2", "sys.threads=1", "preprocessing.size=16", "split.folds=8",
     "mode.nested=false", "trainer.max_epochs=3", "split.test_fraction=0.8",
 ]  # fmt: skip
 
 
+def joint_job(folder: Path, *overrides: str, num_workers: int = 0, weights: tuple[float, ...] | None = None) -> FoldJob:
+    """A fold of the digits that is learned together with a few pictures of clothes and numbers to predict.
+
+    The three tasks have batches of their own numbers; without `weights` these are learned.
+    """
+    base = job(folder, *overrides, num_workers=num_workers)
+    clothes = sources.fashion_mini()
+    rng = np.random.default_rng(0)
+    rows = [Row(f"{index:03d}", "train", (float(index % 7), 3.0 * (index % 3)), f"n{index}") for index in range(390)]
+    numbers = task.make("numbers", ["x", "y"], rows, channels=1, source={"type": "none"}, kind="regression")
+    made = [(clothes, 200, 1300), (numbers, 350, 390)]
+    partners = []
+    for of, n_train, n in made:
+        pixels = rng.integers(0, 256, (n, *base.pack.images.shape[1:]), np.uint8)
+        view = View(of.name, 0, np.arange(n_train), np.arange(n_train, n_train + 30), NONE, NONE)
+        partners.append(Partner(of, view, base.pack.with_images(pixels)))
+    return dataclasses.replace(base, joint=Joint(tuple(partners), weights or "uncertainty"))
+
+
 def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, store_best: bool = True) -> FoldJob:
     config = launch.prepare("train", [*BASE, *overrides, f"out_dir={folder}"]).run_config
-    task = tasks.resolve(config.task, config.data_dir)
-    split = tasks.split_of(config, task)
+    digits = tasks.resolve(config.task, config.data_dir)
+    split = tasks.split_of(config, digits)
     return FoldJob(
         recipe=config.recipe,
-        task=task,
-        view=variants.plain(task, split, fold),
-        pack=tasks.pack_of(config, task, 1),
+        task=digits,
+        view=variants.plain(digits, split, fold),
+        pack=tasks.pack_of(config, digits, 1),
         project=Project(config.project_dir),
         record_id="record",
         run="run",

@@ -17,7 +17,7 @@ def test_the_folder_of_a_variant_is_one_that_every_file_system_takes(tmp_path: P
     names = ["digits", "digits+subset?0.1", "digits+bring?a:b", "digits+bring?a=b", "digits+remove?a/b c", "x+y-1"]
     folders = [project.model_dir(name, "r").parent.parent.name for name in names]
     assert folders == [
-        'digits', 'digits+subset=0.1', 'digits+bring=a~b', 'digits+bring=a%3Db', 'digits+remove=a%2Fb c', 'x+y-1',
+        "digits", "digits+subset=0.1", "digits+bring=a~b", "digits+bring=a%3Db", "digits+remove=a%2Fb c", "x+y-1",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mlpipe.config import components, rules, signatures
 from mlpipe.config.components import Component
-from mlpipe.config.schema import Augmentations, Clip, Metrics, Recipe, RunConfig, Sys
+from mlpipe.config.schema import Augmentations, Clip, Metrics, Recipe, Remove, Reuse, RunConfig, Sys
 from mlpipe.errors import ConfigError, problem
 
 MOST_THREADS = 8
@@ -55,6 +55,9 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     callbacks = _callbacks(tree.get("callbacks"), found, trust)
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
     found += _section_problems("sys", tree.get("sys"), Sys)
+    # Snapshots of runs that reused nothing may lack these two.
+    reuse, remove = tree.get("reuse", {}), tree.get("remove", {})
+    found += _section_problems("reuse", reuse, Reuse) + _section_problems("remove", remove, Remove)
     found += _trainer_problems(tree.get("trainer"))
     normalization = _normalization(tree.get("augmentations"), found)
     plain_sections = all(isinstance(tree.get(name), dict) for name in ("mode", "trainer", "callbacks", "lr_scheduler"))
@@ -90,6 +93,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         resume=tree.get("resume"),
         tree=tree,
         tags=str(tree.get("tags") or ""),
+        reuse=Reuse(**reuse),
+        remove=Remove(**remove),
     )
 
 

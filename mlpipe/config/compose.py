@@ -201,7 +201,12 @@ def _resolved(
         is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
         if is_path:
             plain[section][key] = _absolute(value)
+    _absolute_reuse(plain["reuse"])
     keys = {change.key for change in changes}
+    if mode == "tl" and plain["mode"].get("freeze") is True and isinstance(plain["arch"], dict):
+        plain["arch"]["freeze"] = True
+    if mode == "clean" and plain["mode"].get("pivot") is None:
+        plain["mode"]["pivot"] = any(key.partition(".")[0] == "task" for key in keys)
     # The share only means something when test images choose.
     if mode == "post" and "mode.eval_frac" in keys and "mode.select_on" not in keys:
         plain["mode"]["select_on"] = "test"
@@ -238,6 +243,22 @@ def _same(tree: dict[str, Any], given: set[str], mode_key: str, split_key: str) 
 def _absolute(path: Any) -> str:
     """A path that still means the same when a run is continued from another folder."""
     return os.path.abspath(os.path.expanduser(str(path)))  # noqa: PTH100, PTH111
+
+
+def _absolute_reuse(reuse: Any) -> None:
+    """Make the paths among references absolute; names of projects stay."""
+    for key in ("models", "parameters", "predictions", "blueprint") if isinstance(reuse, dict) else ():
+        value = reuse.get(key)
+        if isinstance(value, str):
+            reuse[key] = _absolute_reference(value)
+        elif isinstance(value, list):
+            reuse[key] = [_absolute_reference(item) if isinstance(item, str) else item for item in value]
+
+
+def _absolute_reference(text: str) -> str:
+    path, number_sign, record = text.partition("#")
+    is_path = "/" in path or path.startswith("~") or path.endswith((".safetensors", ".pt", ".pth", ".yaml", ".yml"))
+    return f"{_absolute(path)}{number_sign}{record}" if is_path else text
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ from hydra.errors import HydraException
 
 from mlpipe.config.catalog import ALIASES
 from mlpipe.errors import ConfigError, problem
+
+# Items of a list that name a record of a project, such as PROJ#3, and are not quoted yet.
+_REFERENCE = re.compile(r"(?<=[\[,])\s*([^\[\]{},:'\"]*#[^\[\]{},:'\"]*)(?=[\],])")
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override | str:
+    text = _REFERENCE.sub(r"'\1'", text)
     key, equals, value = text.partition("=")
     if not equals and not text.startswith("~"):
         return problem(text, "is not an override", fix="write key=value")

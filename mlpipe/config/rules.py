@@ -11,22 +11,33 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "train": ("train", "predict", "test"),
     "predict": ("train", "predict", "test"),
     "test": ("train", "predict", "test"),
+    "tl": ("train", "predict", "test"),
+    "clean": ("temp", "download", "cache", "parameters"),
+    "upgrade": ("upgrade", "downgrade"),
+    "downgrade": ("upgrade", "downgrade"),
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
     "info": ("tasks", "hpo", "samples", "sample_grid", "models"),
 }
 LATER_MODES = (
-    "tl", "clean", "upgrade", "downgrade", "convert", "verify", "lr_find", "fit", "task", "analyze",
+    "convert", "verify", "lr_find", "fit", "task", "analyze",
 )  # fmt: skip
 LATER_KEYS = (
-    "hpo", "search_space", "tta", "tune", "peft", "compile", "reuse", "remove", "slicing", "stages",
+    "hpo", "search_space", "tta", "tune", "peft", "compile", "slicing", "stages",
     "recipe", "use_best_params", "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",
     "sampling", "trainer", "tta", "tune", "peft", "split", "metrics",
 )  # fmt: skip
+# Which modes read a key of `reuse`.
+REUSED_BY = {
+    "models": ("predict", "test", "tl"),
+    "parameters": ("train", "tl"),
+    "predictions": ("post",),
+    "blueprint": ("train", "tl"),
+}
 SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "use_distributed_sampler", "num_sanity_val_steps", "enable_model_summary", "barebones", "fast_dev_run",
@@ -46,7 +57,8 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     """A sentence for every rule between sections that a resolved configuration breaks."""
     mode, name = tree["mode"], tree["mode_name"]
     found = _subroutines(name, mode)
-    if name in ("train", "predict", "test"):
+    found += _reuse_rules(tree) if name in SUBROUTINES else []
+    if name in ("train", "predict", "test", "tl"):
         found += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
         found += _new_image_rules(name, mode)
         found += _val_is_score(tree) if "train" in mode["subroutines"] else []
@@ -106,9 +118,6 @@ def _train_rules(mode: Mapping[str, Any]) -> list[str]:
     if mode["store_parameters"] is False and needing:
         wrong = f"keeps no weights, but mode.subroutines asks for {' and '.join(needing)}"
         found.append(problem("mode.store_parameters=false", wrong, fix="leave one of the two out"))
-    for key, default in (("use_blueprint", False),):
-        if mode[key] != default:
-            found.append(later(f"mode.{key}"))
     found += _unknown_pipeline_keys(mode["pipeline_keys"])
     folds = mode["folds"]
     if isinstance(folds, list) and (not folds or len(set(map(str, folds))) != len(folds)):
@@ -173,6 +182,31 @@ def _multitask_rules(mode: Mapping[str, Any], there: list[str]) -> list[str]:
     if isinstance(weights, list) and (len(weights) != count or min(weights) < 0 or max(weights) == 0):
         fix = f"give {count} numbers >= 0, the pivot's first"
         found.append(problem("mode.task_weights", f"does not fit mode.multitask={count}", got=weights, fix=fix))
+    return found
+
+
+def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
+    """What of `reuse` the mode does not read, and what of it needs or excludes something else."""
+    reuse, name, mode = tree.get("reuse", {}), tree["mode_name"], tree["mode"]
+    given = [key for key in REUSED_BY if reuse.get(key) is not None]
+    found = [
+        problem(f"reuse.{key}", f"mml {name} does not use it", fix=f"it is for {listing(REUSED_BY[key])}; leave it out")
+        for key in given
+        if name not in REUSED_BY[key]
+    ]
+    trains = "train" in (mode.get("subroutines") or ())
+    if name == "tl" and not trains:
+        found.append(problem("mode.subroutines", "mml tl trains", fix="keep train, or use mml predict or mml test"))
+    if name in ("predict", "test") and "models" in given and trains:
+        fix = "use reuse.parameters=PROJ#3 for weights to start from"
+        found.append(problem("reuse.models", "a training makes its own models", fix=fix))
+    if mode.get("use_blueprint") is True and "blueprint" not in given:
+        fix = "add reuse.blueprint=PROJ#3 or reuse.blueprint=FILE.yaml"
+        found.append(problem("mode.use_blueprint", "there is no blueprint to use", fix=fix))
+    if "blueprint" in given and mode.get("use_blueprint") is False:
+        found.append(problem("reuse.blueprint", "is not used by itself", fix="add mode.use_blueprint=true"))
+    if "parameters" in given and isinstance(tree["arch"], dict) and tree["arch"].get("weights") is not None:
+        found.append(problem("reuse.parameters", "arch.weights names weights too", fix="leave one of them out"))
     return found
 
 

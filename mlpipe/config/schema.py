@@ -85,6 +85,36 @@ class Sys:
 
 
 @dataclass(frozen=True)
+class Reuse:
+    """What a run takes from other runs: `PROJ` is a folder under out_dir or a path, `PROJ#3` one record of it.
+
+    Attributes:
+        models: Projects or records: `tl` chooses its start among them, `predict` and `test` use them.
+        parameters: `PROJ#3` or a file of weights that training starts from.
+        predictions: Projects whose predictions `post` takes as well.
+        blueprint: `PROJ#3` or a YAML file whose sections replace this run's, with mode.use_blueprint=true.
+        allow_missing: Accept start weights that lack more than a tenth of the network's body.
+    """
+
+    models: str | list[str] | None = None
+    parameters: str | None = None
+    predictions: str | list[str] | None = None
+    blueprint: str | None = None
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Remove:
+    """What a run deletes once it has ended well.
+
+    Attributes:
+        parameters: The weights of its records.
+    """
+
+    parameters: bool = False
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How to learn: everything that decides the weights, given a task and its fold."""
 
@@ -122,6 +152,8 @@ class RunConfig:
         tags: What makes a variant of the pivot task, such as `subset?0.1+noise?0.2`; empty for the task itself.
         resume: The run to continue (`latest` or its name), None for a new one.
         tree: The whole resolved configuration as plain data, as snapshots and records store it.
+        reuse: What it takes from other runs.
+        remove: What it deletes once it has ended well.
     """
 
     mode: str
@@ -139,6 +171,8 @@ class RunConfig:
     resume: str | None
     tree: Mapping[str, Any] = field(repr=False)
     tags: str = ""
+    reuse: Reuse = Reuse()
+    remove: Remove = Remove()
 
     @property
     def project_dir(self) -> Path:

@@ -214,7 +214,8 @@ def _function_signature(target: str, node: ast.FunctionDef, module: ast.Module) 
 def _class_signature(target: str, node: ast.ClassDef, module: ast.Module) -> Signature:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            return _function_signature(target, item, module)
+            own = _function_signature(target, item, module)
+            return _with_base(own, node) if own.is_open and target.startswith("mlpipe.") else own
     fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
     found = {
         item.target.id: Parameter(item.target.id, item.annotation, item.value is None)
@@ -222,6 +223,19 @@ def _class_signature(target: str, node: ast.ClassDef, module: ast.Module) -> Sig
         if isinstance(item.target, ast.Name)
     }
     return Signature(target, found, not fields, module)
+
+
+def _with_base(own: Signature, node: ast.ClassDef) -> Signature:
+    """What a class of mlpipe takes by `**` is what its base class takes, so it is checked like that.
+
+    A base's annotations are read in the module of the class: names of types that it uses there must mean the same.
+    """
+    if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name):
+        return own
+    base = read(f"{own.target.rpartition('.')[0]}.{node.bases[0].id}")
+    if base is None:
+        return own
+    return Signature(own.target, {**base.parameters, **own.parameters}, base.is_open, own.module)
 
 
 def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module] | None:

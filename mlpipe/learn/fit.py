@@ -21,8 +21,10 @@ from pytorch_lightning.callbacks import Callback
 
 import mlpipe
 from mlpipe import files
+from mlpipe.arch import starting
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Classifier
+from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
@@ -66,6 +68,7 @@ class FoldJob:
         logging: What writes the training's curves.
         logs: The folder that they go to.
         joint: Other tasks that are learned with it; None: it is learned alone.
+        start: Weights that training starts from; None: as the recipe's arch says.
     """
 
     recipe: Recipe
@@ -86,6 +89,7 @@ class FoldJob:
     logging: Component
     logs: Path
     joint: Joint | None = None
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     setup.prepare_torch(recipe.threads)
     chosen = setup.numerics_for(recipe, job.pack)
     seed = draw_seed(recipe.seed, view.fold, -1)
-    network = _network(job, seed)
+    network, begun = _network(job, seed)
     pack = _features(job, network, watch) if job.joint is None and features.applies(recipe, network) else job.pack
     data = _data(job, pack)
     monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
@@ -159,13 +163,16 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     }
     co_tasks = _co_tasks(job, module, trainer)
     timings = _timings(speeds, time.perf_counter() - started)
-    return _write(job, module, keeper, scores, timings, chosen, resuming, co_tasks)
+    notes = [begun] * bool(begun) + ["resumed: timings are of the last part"] * resuming
+    return _write(job, module, keeper, scores, timings, chosen, notes, co_tasks)
 
 
-def _network(job: FoldJob, seed: int) -> torch.nn.Module:
+def _network(job: FoldJob, seed: int) -> tuple[torch.nn.Module, str]:
+    """The network, and a report of the weights that it starts from."""
     if job.joint is None:
-        return setup.build_network(job.recipe, job.task, job.pack, seed=seed, rows=job.view.train)
-    return multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
+        return setup.started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
+    network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
+    return network, starting.load(network, job.start) if job.start is not None else ""
 
 
 def _data(job: FoldJob, pack: Pack) -> FoldData | JointData:
@@ -268,7 +275,7 @@ def _write(
     scores: dict[str, float | None],
     timings: dict[str, float],
     chosen: Numerics,
-    resumed: bool,
+    notes: list[str],
     co_tasks: list[dict[str, Any]],
 ) -> ModelRecord:
     """Write weights, metrics and configuration, then the record that names them, then drop the saved state."""
@@ -303,7 +310,7 @@ def _write(
         environment=_environment(job.recipe, chosen),
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
-        + (["resumed: timings are of the last part"] if resumed else []),
+        + notes,
         details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
         co_tasks=co_tasks,
     )

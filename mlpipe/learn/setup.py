@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from mlpipe.arch import starting
 from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data import device_augmentations, transforms
@@ -74,6 +76,28 @@ def without_weights(arch: Component) -> Component:
         arch: The recipe's section.
     """
     return Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
+
+
+def started_network(
+    recipe: Recipe, task: Task, pack: Pack, seed: int, rows: Rows, start: Start | None
+) -> tuple[nn.Module, str]:
+    """The network that a training begins with, and a report of the weights that it starts from (empty without any).
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        pack: Its cached images.
+        seed: What new weights are drawn from.
+        rows: The training rows.
+        start: Weights to start from; None: as the recipe's arch says.
+
+    Raises:
+        DataError: When the weights do not fit.
+    """
+    # Pretrained weights matter beside a start that may lack some.
+    pretrained = start is None or start.allow_missing
+    network = build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=pretrained)
+    return network, starting.load(network, start) if start is not None else ""
 
 
 def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
@@ -163,7 +187,7 @@ def final_metrics(recipe: Recipe, task: Task) -> list[str]:
     return metrics.FINAL[task.kind] if recipe.metrics.final == AUTO else list(recipe.metrics.final)
 
 
-def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
+def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start | None = None) -> None:
     """Build every part once and push one batch through, so that what cannot work is known before anything is written.
 
     Args:
@@ -171,13 +195,15 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
         task: The task.
         pack: Its cached images.
         rows: The training rows of a fold.
+        start: Weights that training starts from.
 
     Raises:
         DataError: When the network cannot take images of this size, or a part does not fit the task.
         MlpipeError: When pretrained weights cannot be had.
     """
     prepare_torch(recipe.threads)
-    network = build_network(recipe, task, pack, seed=0, rows=rows).eval()
+    network, _ = started_network(recipe, task, pack, 0, rows, start)
+    network.eval()
     arch = recipe.arch.params.get("name", recipe.arch.target)
     try:
         with torch.no_grad():

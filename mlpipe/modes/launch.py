@@ -13,7 +13,7 @@ from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes import tasks
+from mlpipe.modes import reuse, tasks
 from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -66,13 +66,14 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
     facts = Facts(timm_names, tasks.created_names(data_dir), out_dir, data_dir, tuple(extra_dirs), tags.problems)
-    config = compose(mode, texts, facts)
+    keys = {text.lstrip("+~").partition("=")[0] for text in overrides}
+    config, more = reuse.applied(compose(mode, texts, facts), keys)
     if config.tree["preset"]["recipes"]:
         config = _with_preset(config, mode, texts, facts)
     elif config.tree["time_limit"] is not None:
         fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
         raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
-    return Prepared(config, notes=tuple(notes))
+    return Prepared(config, notes=(*notes, *more))
 
 
 def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:

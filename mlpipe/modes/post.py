@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import judging, members, tasks
+from mlpipe.modes import judging, members, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.judging import Final
 from mlpipe.modes.members import Array, Member, Rows
@@ -25,9 +25,11 @@ from mlpipe.post.prior import Prior
 from mlpipe.post.rows import stratified_folds
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.adoption import adopt
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now
 from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.references import Located
 
 log = logging.getLogger("mlpipe")
 
@@ -108,7 +110,7 @@ class PostprocessScheduler(Scheduler):
         self._task = tasks.recorded_pivot(config, self.world.project)
         self._records = self._with_predictions()
         raise_all(self._problems())
-        steps = []
+        steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
         if "calibrate" in self._subroutines:
             steps += [Step(f"calibrate {record.id}", partial(self._calibrate, record)) for record in self._records]
         if "ensemble" in self._subroutines:
@@ -119,6 +121,8 @@ class PostprocessScheduler(Scheduler):
         project, name = self.world.project, self._task.name
         stored = records.load_all(project, name)
         found = [record for record in stored if project.predictions_file(record.pivot, record.id).is_file()]
+        self._taken = self._from_elsewhere({record.id for record in stored})
+        found += [one.record for one in self._taken]
         if not found:
             what = "no predictions" if stored else "no trained record"
             fix = f"mml {'predict' if stored else 'train'} task={name}"
@@ -126,6 +130,23 @@ class PostprocessScheduler(Scheduler):
         if missing := [record.id for record in stored if record not in found]:
             log.info(f"without predictions, left out: {listing(missing)}")
         return found
+
+    def _from_elsewhere(self, known: set[str]) -> list[Located]:
+        """Records of other projects, with predictions, that this one does not have yet."""
+        texts = self.run_config.reuse.predictions
+        named = reuse.elsewhere(texts, "reuse.predictions", self.run_config, self._task.name)
+        fitting = [one for one in named if one.project.predictions_file(one.record.pivot, one.record.id).is_file()]
+        if texts is not None and not fitting:
+            wrong = f"no other project has predictions of {self._task.name}"
+            raise ProjectError(problem("reuse.predictions", wrong, got=texts, fix="mml predict proj=PROJ makes them"))
+        others = {classes for one in fitting if (classes := tuple(one.record.classes)) != tuple(self._task.classes)}
+        if others:
+            wrong = f"they are of other classes: {listing(next(iter(others)))}"
+            raise ProjectError(problem("reuse.predictions", wrong, got=texts, fix="name records of the same classes"))
+        return [one for one in fitting if one.record.id not in known]
+
+    def _adopt(self, one: Located, run: Run | None) -> None:
+        adopt(one, self.world.project, weights=False, predictions=True)
 
     def _problems(self) -> list[str]:
         kind, wrong = self._task.kind, []

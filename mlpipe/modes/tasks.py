@@ -211,13 +211,18 @@ def _packed(
     return pack
 
 
-def config_of(run_config: RunConfig, record: ModelRecord) -> RunConfig:
+def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None = None) -> RunConfig:
     """The configuration that a record was trained with, in today's folders and on today's machine.
+
+    Args:
+        run_config: Gives today's folders.
+        record: The record.
+        home: The project that it lies in; None: the run's own.
 
     Raises:
         ProjectError: When it is missing or damaged.
     """
-    project = Project(run_config.project_dir)
+    project = home or Project(run_config.project_dir)
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
     return snapshot.load(path, **folders, proj=run_config.proj)

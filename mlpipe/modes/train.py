@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,14 +19,17 @@ from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import cotasks, new_images, tasks
+from mlpipe.modes import cotasks, new_images, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.new_images import NewImages
 from mlpipe.post import metrics
 from mlpipe.reports import tables
-from mlpipe.runs import predictions, records
+from mlpipe.runs import predictions, records, references
+from mlpipe.runs.adoption import adopt
 from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.references import Located
 
 if TYPE_CHECKING:
     from mlpipe.learn.multitask import Joint
@@ -49,7 +52,7 @@ class TrainingScheduler(Scheduler):
         co_tasks: The other tasks, of `task_list`; or drawn from it.
         task_weights: The weight of each task's loss, the pivot's first; `uncertainty` learns them; None: all the same.
         eval_on: Tasks to predict and test instead of the pivot.
-        use_blueprint: Not available yet.
+        use_blueprint: Sections of `reuse.blueprint` have replaced those of the configuration (`modes.reuse` did it).
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
@@ -92,6 +95,8 @@ class TrainingScheduler(Scheduler):
         self._recipe_hash = ""
         self._packs: dict[str, Pack] = {}
         self._decoding_config: RunConfig | None = None
+        self._start_facts = ""
+        self._homes: dict[str, Project] = {}
 
     def recipe_hash(self) -> str:
         """What groups the folds of this cross-validation."""
@@ -120,7 +125,9 @@ class TrainingScheduler(Scheduler):
         config = self.run_config = cotasks.with_channels(self.run_config, [task, *self._co_tasks])
         self._split = tasks.split_of(config, task)
         raise_all(self._problems(self._split))
-        self._recipe_hash = config.recipe_hash("&".join(one.name for one in (task, *self._co_tasks)))
+        self._begun = reuse.start(config, task, self._start_facts)
+        names = "&".join(one.name for one in (task, *self._co_tasks))
+        self._recipe_hash = reuse.recipe_hash(config, names, self._begun)
         folds = self._chosen_folds(self._split)
         self._all_folds = folds
         steps = [
@@ -131,11 +138,24 @@ class TrainingScheduler(Scheduler):
         steps += [Step(f"train fold {fold}", partial(self._train, fold)) for fold in folds]
         for name, call in self._after_training():
             steps += [Step(f"{name} fold {fold}", self._with_trained(call, fold)) for fold in folds]
-        return [*steps, Step("leaderboard", self._leaderboard)]
+        removals = [(str(fold), self._with_trained(self._remove_weights, fold)) for fold in folds]
+        return [*steps, *self._last_steps(removals)]
+
+    def _last_steps(self, removals: Sequence[tuple[str, Callable[[Run | None], None]]]) -> list[Step]:
+        """The leaderboard, and after everything else what `remove.parameters` deletes."""
+        wanted = removals if self.run_config.remove.parameters else []
+        removing = [Step(f"remove the weights of {name}", call) for name, call in wanted]
+        return [Step("leaderboard", self._leaderboard), *removing]
+
+    def _remove_weights(self, record: ModelRecord) -> None:
+        records.without_weights(self.world.project, record, "removed after the run (remove.parameters)")
 
     def _plan_stored(self) -> list[Step]:
         """Predict and test with the records of the task's latest cross-validation."""
-        found = records.latest_cross_validation(records.load_all(self.world.project, self._task.name))
+        taken = reuse.elsewhere(self.run_config.reuse.models, "reuse.models", self.run_config, self._task.name)
+        self._homes = {one.record.id: one.project for one in taken}
+        offered = [one.record for one in taken] or records.load_all(self.world.project, self._task.name)
+        found = records.latest_cross_validation(offered)
         if not found:
             wrong = f"project {self.world.project.name} has no trained record of it"
             raise ProjectError(problem(f"task {self._task.name}", wrong, fix=f"mml train task={self._task.name}"))
@@ -156,9 +176,20 @@ class TrainingScheduler(Scheduler):
             Step(f"preprocess {one.name}", partial(self._preprocess_step, one), in_project=False)
             for one in (self._other_tasks if self._eval_on else [self._task])
         ]
+        names = [record.id for record in chosen]
+        steps += [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in taken if one.record.id in names]
         for name, call in self._after_training():
-            steps += [Step(f"{name} {record.id}", partial(_ignoring_run, call, record)) for record in chosen]
-        return [*steps, Step("leaderboard", self._leaderboard)]
+            steps += [Step(f"{name} {record.id}", partial(self._with_own, call, record)) for record in chosen]
+        removals = [(record.id, partial(self._with_own, self._remove_weights, record)) for record in chosen]
+        return [*steps, *self._last_steps(removals)]
+
+    def _adopt(self, one: Located, run: Run | None) -> None:
+        references.check_weights(one, "reuse.models", self.run_config.out_dir)
+        adopt(one, self.world.project, weights=True, predictions=False)
+
+    def _with_own(self, call: Callable[[ModelRecord], None], record: ModelRecord, run: Run | None) -> None:
+        """Call with the record as it is in this project now, a taken one's copy included."""
+        call(records.load(self.world.project.model_dir(record.pivot, record.id)))
 
     def _after_training(self) -> list[tuple[str, Callable[[ModelRecord], None]]]:
         calls = {"predict": self._predict, "test": self._test}
@@ -241,7 +272,7 @@ class TrainingScheduler(Scheduler):
         views = [self._view(fold, self._nested).without(mask) for fold in self._all_folds]
         for view in views:
             variants.check(self._task, view)
-        setup.try_recipe(self.run_config.recipe, self._task, pack, views[0].train)
+        setup.try_recipe(self.run_config.recipe, self._task, pack, views[0].train, self._begun)
         for view in views if self._co_tasks else ():
             multitask.try_joint(self.run_config.recipe, self._task, pack, view.train, self._joint(view))
 
@@ -276,6 +307,7 @@ class TrainingScheduler(Scheduler):
             logging=config.logging,
             logs=run.folder / "logs" / record_id,
             joint=self._joint(view) if self._co_tasks else None,
+            start=self._begun,
         )
         position = self._all_folds.index(fold)
         watch = fit.Watch(self.world.stop, self._reporter(position), log.debug)
@@ -330,7 +362,7 @@ class TrainingScheduler(Scheduler):
         return step
 
     def _stored_config(self, record: ModelRecord) -> RunConfig:
-        return tasks.config_of(self.run_config, record)
+        return tasks.config_of(self.run_config, record, self._homes.get(record.id))
 
     def _predict(self, record: ModelRecord) -> None:
         from mlpipe.learn import predict
@@ -415,10 +447,6 @@ def _fold_problems(wanted: list[int], there: list[int]) -> list[str]:
     strange = [fold for fold in wanted if fold not in there]
     fix = f"the folds are {listing(there)}"
     return [problem("mode.folds", "there is no such fold", got=fold, fix=fix) for fold in strange]
-
-
-def _ignoring_run(call: Callable[[ModelRecord], None], record: ModelRecord, run: Run | None) -> None:
-    call(record)
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:

@@ -108,6 +108,23 @@ def with_scores(
     return save(project, dataclasses.replace(record, scores=merged, details={**record.details, **details}))
 
 
+def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRecord:
+    """Delete a record's weights; the record says so first, so that it never names what is gone.
+
+    Args:
+        project: The project.
+        record: The record.
+        why: Ends the sentence that is added to its notes.
+    """
+    path = project.model_dir(record.pivot, record.id) / WEIGHTS_FILE
+    if record.weights is not None:
+        record = save(
+            project, dataclasses.replace(record, weights=None, notes=[*record.notes, f"its weights were {why}"])
+        )
+    path.unlink(missing_ok=True)
+    return record
+
+
 def load(folder: Path) -> ModelRecord:
     """The record in one model folder.
 

@@ -36,9 +36,12 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
         "csv": ["task.file=/tmp/x.csv"],
         "arrays": ["task.file=/tmp/x.npz"],
         "import": ["task._target_=mlpipe.data.sources.digits"],
-    }.get(option if group == "task" else "", [])
+        "tl": ["mode.pretrain_task=x"],
+        "upgrade": ["mode.version=0.1.0"],
+        "downgrade": ["mode.version=0.1.0"],
+    }.get(option if group in ("task", "mode") else "", [])
     if group == "mode":
-        composed(mode=option)
+        composed(*needed, mode=option)
     else:
         if (group, option) == ("optimizer", "linear"):
             needed = ["arch.freeze=true", "augmentations=none"]
@@ -108,7 +111,7 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ("proj=a/b", "proj: must be a plain folder name, got 'a/b'; for example proj=default"),
         ("mode.subroutines=[train,tset]", "mode.subroutines: unknown subroutine, got 'tset'; did you mean 'test'?"),
         ("mode.pipeline_keys=[lss]", "mode.pipeline_keys: unknown section, got 'lss'; did you mean 'loss'?"),
-        ("reuse.models=PROJ#3", "reuse.models: not available in this version of mlpipe; leave it out"),
+        ("reuse.models=PROJ#3", "reuse.models: mml train does not use it; it is for predict, test, tl; leave it out"),
         ("tta=flips", "tta: not available in this version of mlpipe; leave it out"),
         (
             "mode.multitask=2",

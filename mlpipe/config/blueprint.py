@@ -1,0 +1,90 @@
+"""Blueprints: sections of one configuration that replace another's, whole, with a list of what changed.
+
+The keys are those of the modes reference's `pipeline_keys`. A section is replaced, never merged. Of `mode` only what
+decides the weights is taken: the rest of it says what this run does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpipe.config.catalog import ALIASES
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+# Keys of `mode` that decide how a model is learned.
+LEARNING_KEYS = ("cv", "nested", "store_parameters", "store_best", "multitask", "co_tasks", "task_weights", "freeze")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The sections of a blueprint's file, or of a record's stored configuration; `cbs` is `callbacks`.
+
+    Raises:
+        ConfigError: When it cannot be read or is not a mapping of sections.
+    """
+    try:
+        stored = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(problem("reuse.blueprint", f"cannot be read ({reason})", got=str(path))) from error
+    if not isinstance(stored, dict) or not stored:
+        fix = "write sections such as arch: and optimizer:"
+        raise ConfigError(problem("reuse.blueprint", "holds no sections", got=str(path), fix=fix))
+    return {ALIASES.get(str(key), str(key)): value for key, value in stored.items()}
+
+
+def applied(
+    tree: Mapping[str, Any], sections: Mapping[str, Any], keys: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """A copy of a configuration with the sections of a blueprint, and a line for everything that is different now.
+
+    Args:
+        tree: The configuration; it stays as it is.
+        sections: What `read` gave.
+        keys: The sections that may be replaced.
+
+    Raises:
+        ConfigError: When the blueprint has a section that no configuration has.
+    """
+    new = copy.deepcopy(dict(tree))
+    if unknown := [key for key in sections if key not in tree and key != "mode_name"]:
+        raise ConfigError(
+            [
+                problem("reuse.blueprint", f"unknown section {key!r}", fix=did_you_mean(key, tree) or "remove it")
+                for key in unknown
+            ]
+        )
+    wanted = [key for key in dict.fromkeys(ALIASES.get(key, key) for key in keys) if key in tree]
+    for key in wanted:
+        if key not in sections:
+            continue
+        if key == "mode":
+            theirs = sections[key] if isinstance(sections[key], Mapping) else {}
+            new[key] |= {name: theirs[name] for name in LEARNING_KEYS if name in theirs and name in new[key]}
+        else:
+            new[key] = copy.deepcopy(sections[key])
+    notes = [
+        f"blueprint: {changed}: {_shown(old)} -> {_shown(value)}"
+        for key in wanted
+        for changed, old, value in differences(tree[key], new[key], key)
+    ]
+    if absent := [key for key in wanted if key not in sections]:
+        notes.append(f"blueprint: it has no {listing(absent)}, which stay as they are")
+    return new, notes or ["blueprint: everything is as it was"]
+
+
+def differences(old: Any, new: Any, key: str) -> list[tuple[str, Any, Any]]:
+    """Every key below `key` whose value differs, with both values; None where there is none."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        names = dict.fromkeys([*old, *new])
+        return [item for name in names for item in differences(old.get(name), new.get(name), f"{key}.{name}")]
+    return [] if old == new else [(key, old, new)]
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,191 @@
+"""What a run takes from other runs: blueprints, models to transfer from, weights to start from, predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.config import blueprint
+from mlpipe.config.assemble import assemble
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
+from mlpipe.runs import references
+from mlpipe.runs.project import Project
+from mlpipe.runs.references import Located
+
+if TYPE_CHECKING:
+    from mlpipe.arch.starting import Start
+
+
+def applied(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[str]]:
+    """The configuration with its blueprint and, for `tl`, with the model that it starts from; checked again.
+
+    Args:
+        config: A checked configuration; it stays as it is.
+        given: The keys of the command line: an `arch` named there is kept.
+
+    Returns:
+        The new configuration, and what a person should know.
+
+    Raises:
+        ConfigError: When a blueprint's sections do not pass the checks.
+        ProjectError: When a project, a record or a model is not there.
+    """
+    tree: dict[str, Any] = dict(config.tree)
+    notes: list[str] = []
+    mode = tree["mode"]
+    own_arch = {key for key in given if key.partition(".")[0] == "arch"}
+    if mode.get("use_blueprint") is True:
+        sections = blueprint.read(_blueprint_file(str(config.reuse.blueprint), config.out_dir))
+        tree, notes = blueprint.applied(tree, sections, mode["pipeline_keys"])
+        if "arch" in mode["pipeline_keys"] and "arch" in sections:
+            own_arch = {"arch"}
+    if config.mode == "tl":
+        chosen, how = _transferred_from(config)
+        tree = _with_model(tree, chosen, own_arch, config.out_dir)
+        notes.append(f"starts from {chosen.name(config.out_dir)} ({chosen.record.id}): {how}")
+    return (config, notes) if tree == config.tree else (assemble(tree), notes)
+
+
+def start(config: RunConfig, task: Task, how: str = "") -> Start | None:
+    """The weights that a training of a task starts from; heads are kept where kind and classes are the same.
+
+    Raises:
+        ProjectError: When the record is not there, or its weights are gone or changed.
+        DataError: When there is no such file.
+    """
+    from mlpipe.arch.starting import Start
+
+    text = config.reuse.parameters
+    if text is None:
+        return None
+    allow = config.reuse.allow_missing
+    if "#" not in text:
+        file = Path(text)
+        if not file.is_file():
+            fix = "name an existing file, or a record such as PROJ#3"
+            raise DataError(problem("reuse.parameters", "there is no such file", got=text, fix=fix))
+        return Start(file, files.digest_file(file), file.name, keep_heads=True, allow_missing=allow)
+    one = references.record(text, "reuse.parameters", config.out_dir)
+    references.check_weights(one, "reuse.parameters", config.out_dir)
+    record = one.record
+    same = (record.kind, record.classes) == (task.kind, list(task.classes))
+    facts = ", ".join([record.id, f"task {record.task}", *([how] if how else [])])
+    name = f"{one.name(config.out_dir)} ({facts})"
+    return Start(one.weights, str(record.weights), name, keep_heads=same, allow_missing=allow)
+
+
+def recipe_hash(config: RunConfig, names: str, begun: Start | None) -> str:
+    """The hash of the recipe, of the names of the tasks, and of the weights that it starts from."""
+    own = config.recipe_hash(names)
+    return own if begun is None else files.digest([own, begun.digest, begun.keep_heads])[:8]
+
+
+def elsewhere(texts: str | Sequence[str] | None, key: str, config: RunConfig, task: str) -> list[Located]:
+    """The records of a task that references name and that lie in other projects.
+
+    Raises:
+        ProjectError: When a reference means nothing.
+    """
+    found = references.located(texts, key, config.out_dir) if texts is not None else []
+    here = config.project_dir.resolve()
+    return [one for one in found if one.record.pivot == task and one.project.root.resolve() != here]
+
+
+def choose(candidates: Sequence[Located], how: str, seed: int) -> Located:
+    """One of some models.
+
+    Args:
+        candidates: At least one.
+        how: `performance`: the least finite validation loss, of equal ones the later; `created`: the latest; `random`:
+            drawn from the seed.
+        seed: The run's seed.
+
+    Raises:
+        ProjectError: When `performance` finds no finite loss.
+    """
+    in_order = sorted(candidates, key=lambda one: (one.record.created, one.record.number, str(one.folder)))
+    if how == "created":
+        return in_order[-1]
+    if how == "random":
+        return in_order[int(np.random.default_rng(seed).integers(len(in_order)))]
+    scored = [(loss, one) for one in in_order if (loss := _loss(one)) is not None]
+    if not scored:
+        fix = "use mode.model_selection=created"
+        raise ProjectError(problem("mode.model_selection", "no model has a finite validation loss", fix=fix))
+    least = min(loss for loss, _ in scored)
+    return [one for loss, one in scored if loss == least][-1]
+
+
+def _loss(one: Located) -> float | None:
+    value = one.record.scores.get("val", {}).get("loss")
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _transferred_from(config: RunConfig) -> tuple[Located, str]:
+    """The model that `tl` starts from, and how it was chosen; a named one is not chosen among others."""
+    mode, text = config.tree["mode"], config.reuse.parameters
+    wanted = mode["pretrain_task"]
+    if text is not None:
+        if "#" not in text:
+            fix = "name a record such as PROJ#3, or use mml train for a file of weights"
+            raise ProjectError(problem("reuse.parameters", "mml tl starts from a record", got=text, fix=fix))
+        named = references.record(text, "reuse.parameters", config.out_dir)
+        if named.record.pivot != wanted:
+            wrong = f"{text} was trained on {named.record.pivot}"
+            raise ProjectError(problem("mode.pretrain_task", wrong, got=wanted, fix="name one of the two only"))
+        return named, "named by reuse.parameters"
+    candidates = _candidates(config, wanted)
+    how = mode["model_selection"]
+    chosen = choose(candidates, how, config.seed)
+    return chosen, f"{how} of {len(candidates)} model{'s' if len(candidates) > 1 else ''} of {wanted}"
+
+
+def _candidates(config: RunConfig, wanted: str) -> list[Located]:
+    texts = config.reuse.models
+    if texts is None:
+        if not Project(config.project_dir).tasks_dir().is_dir():
+            fix = "say where they are with reuse.models=PROJ, or train them first"
+            raise ProjectError(problem("reuse.models", f"project {config.proj} has no models yet", fix=fix))
+        texts = config.proj
+    found = references.located(texts, "reuse.models", config.out_dir)
+    of_task = [one for one in found if one.record.pivot == wanted]
+    kept = [one for one in of_task if one.record.weights is not None and one.weights.is_file()]
+    if kept:
+        return kept
+    shown = texts if isinstance(texts, str) else listing(texts)
+    if of_task:
+        fix = "train them again with mode.store_parameters=true, or use another project with reuse.models=PROJ"
+        raise ProjectError(problem("reuse.models", f"no model of {wanted} in {shown} keeps its weights", fix=fix))
+    tasks = sorted({one.record.pivot for one in found})
+    near = did_you_mean(wanted, tasks) or f"there are models of {listing(tasks) or 'no task'}"
+    fix = f"{near}; say where others are with reuse.models=PROJ"
+    raise ProjectError(problem("mode.pretrain_task", f"no model of it in {shown}", got=wanted, fix=fix))
+
+
+def _with_model(tree: dict[str, Any], chosen: Located, own_arch: Collection[str], out_dir: Path) -> dict[str, Any]:
+    """The configuration with the chosen model as its start, and with its network unless one was named."""
+    new = {**tree, "reuse": {**tree["reuse"], "parameters": chosen.name(out_dir)}}
+    arch = dict(tree["arch"])
+    if "arch" not in own_arch and (stored := blueprint.read(chosen.config).get("arch")):
+        kept = {key: arch[key] for key in arch if f"arch.{key}" in own_arch}
+        arch = {**stored, **kept}
+    # Whether the body is frozen is this run's matter, whatever the model was trained with.
+    decided = {"pretrained": False, "weights": None, "freeze": tree["mode"]["freeze"] or tree["arch"].get("freeze")}
+    arch |= {key: value for key, value in decided.items() if key in arch}
+    return {**new, "arch": arch}
+
+
+def _blueprint_file(text: str, out_dir: Path) -> Path:
+    if "#" in text:
+        return references.record(text, "reuse.blueprint", out_dir).config
+    if text.endswith((".yaml", ".yml")):
+        return Path(text)
+    fix = f"name one of its records, {text}#3 for example, or a file that ends in .yaml"
+    raise ProjectError(problem("reuse.blueprint", "a blueprint is one record's or a file's", got=text, fix=fix))

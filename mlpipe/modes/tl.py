@@ -1,0 +1,50 @@
+"""`mml tl`: train a task from the body of a model that was trained on another one, or only new heads on top of it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, problem
+from mlpipe.modes.base import Step, World
+from mlpipe.modes.train import TrainingScheduler
+
+
+class TransferScheduler(TrainingScheduler):
+    """Trains like `mml train`, every fold from the weights of one stored model.
+
+    `modes.launch` chooses the model before anything runs and writes it to `reuse.parameters`, so that a continued run
+    starts from the same one.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        pretrain_task: The task that the model was trained on.
+        model_selection: How it was chosen among those that `reuse.models` offers.
+        freeze: Learn the heads only; batch statistics stay and dropout is off in the body.
+        training: The keys of `mml train`.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        pretrain_task: str,
+        model_selection: Literal["performance", "created", "random"],
+        freeze: bool,
+        **training: Any,
+    ) -> None:
+        super().__init__(run_config, world, **training)
+        self._start_facts = f"{model_selection} of mode.pretrain_task={pretrain_task}{', body frozen' * freeze}"
+
+    def plan(self) -> list[Step]:
+        """The plan of `mml train`.
+
+        Raises:
+            ConfigError: When no model was chosen.
+        """
+        if self.run_config.reuse.parameters is None:
+            fix = "let mlpipe.modes.launch.prepare choose one"
+            raise ConfigError(problem("reuse.parameters", "names no model to start from", fix=fix))
+        return super().plan()

@@ -119,7 +119,10 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ),
         ("mode.co_tasks=[digits]", "mode.co_tasks: is for several tasks; add mode.multitask=2"),
         ("mode.task_weights=uncertainty", "mode.task_weights: is for several tasks; add mode.multitask=2"),
-        ("mode.use_blueprint=true", "mode.use_blueprint: not available in this version of mlpipe; leave it out"),
+        (
+            "mode.use_blueprint=true",
+            "mode.use_blueprint: there is no blueprint to use; add reuse.blueprint=PROJ#3 or reuse.blueprint=FILE.yaml",
+        ),
         ("task=folder", "task.root: a value is needed; add task.root=VALUE"),
         ("mode=predict", "mode: is the first word of the command; write mml predict ..."),
     ],

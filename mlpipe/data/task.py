@@ -202,7 +202,12 @@ def load(path: Path) -> Task:
         stored = files.read_json(path)
         if stored["format"] != FORMAT:
             raise DataError(
-                problem(str(path), "has another format", got=stored["format"], fix=f"this version reads {FORMAT}")
+                problem(
+                    str(path),
+                    "has another format",
+                    got=stored["format"],
+                    fix=f"this version reads {FORMAT}; mml upgrade brings older ones to it",
+                )
             )
         task = Task(
             name=stored["name"],

@@ -1,16 +1,40 @@
-"""Format numbers of what a project holds; the only place that will know older ones."""
+"""Format numbers of what a project and a data folder hold, and the way from one to the next; nothing else knows old ones.
+
+Versions of mlpipe and their formats stand in `VERSIONS`. A migration is a pair of pure functions on plain data; `planned` finds
+what is to be done and converts everything once, so that nothing is written where one file cannot be converted; `convert`
+keeps a copy of the old file and replaces it at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mlpipe.errors import ProjectError, problem
+import yaml
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, listing, problem
 
 RECORD = 2
 RUN = 1
 ENSEMBLE = 1
+# `mlpipe.data.task.FORMAT`; a test compares them.
+TASK = 2
+# Configurations hold no number: `_config_format` tells it by their sections.
+CONFIG = 2
+
+Kind = Literal["record", "config", "task", "run", "ensemble"]
+Plain = dict[str, Any]
+CURRENT: Mapping[Kind, int] = {"record": RECORD, "config": CONFIG, "task": TASK, "run": RUN, "ensemble": ENSEMBLE}
+VERSIONS: Mapping[str, Mapping[Kind, int]] = {
+    "0.1.0.dev1": {"record": 1, "config": 1, "task": 1, "run": 1, "ensemble": 1},
+    "0.1.0": CURRENT,
+}
+BACKUPS = "backups"
 
 
 def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
@@ -19,6 +43,216 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
     Raises:
         ProjectError: When its `format` is not `wanted`.
     """
-    if stored.get("format") != wanted:
-        fix = f"this version of mlpipe reads format {wanted}"
-        raise ProjectError(problem(str(path), "has another format", got=stored.get("format"), fix=fix))
+    found = stored.get("format")
+    if found != wanted:
+        is_older = isinstance(found, int) and found < wanted
+        way = (
+            f"bring it here with mml upgrade mode.version={next(iter(VERSIONS))}" if is_older else "use a newer mlpipe"
+        )
+        fix = f"this version of mlpipe reads format {wanted}; {way}"
+        raise ProjectError(problem(str(path), "has another format", got=found, fix=fix))
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """One file that is to be converted.
+
+    Attributes:
+        path: The file.
+        kind: What it holds.
+        old: Its format.
+        new: The format that it gets.
+        text: Its new content.
+    """
+
+    path: Path
+    kind: Kind
+    old: int
+    new: int
+    text: str
+
+
+def planned(project: Path, data_dir: Path, version: str) -> list[Conversion]:
+    """What must be converted so that everything has the formats of a version, older or newer.
+
+    Args:
+        project: The project's folder.
+        data_dir: The folder of tasks.
+        version: A key of `VERSIONS`.
+
+    Raises:
+        ProjectError: With a sentence for every file that is damaged, of a newer format than is known, or cannot be said
+            in the wanted format.
+    """
+    found: list[Conversion] = []
+    wrong: list[str] = []
+    for path, kind in [*_of_project(project), *((path, "task") for path in sorted(data_dir.glob("*/task.json")))]:
+        try:
+            conversion = _conversion(path, kind, VERSIONS[version][kind])
+        except ProjectError as error:
+            wrong += error.problems
+            continue
+        found += [conversion] if conversion is not None else []
+    if wrong:
+        raise ProjectError(wrong)
+    return found
+
+
+def convert(one: Conversion, root: Path, backup: str) -> Path:
+    """Copy a file to `root/backups/BACKUP/` and put its new content in its place.
+
+    Returns:
+        The copy.
+    """
+    kept = root / BACKUPS / backup / one.path.relative_to(root)
+    with files.durable(kept) as temporary:
+        shutil.copyfile(one.path, temporary)
+    files.write_text(one.path, one.text)
+    return kept
+
+
+def _of_project(project: Path) -> Iterator[tuple[Path, Kind]]:
+    patterns: list[tuple[str, Kind]] = [
+        # Configurations first: a record is read with its configuration.
+        ("tasks/*/models/*/config.yaml", "config"),
+        ("runs/*/*/config.yaml", "config"),
+        ("tasks/*/models/*/record.json", "record"),
+        ("tasks/*/ensembles/*.json", "ensemble"),
+        ("runs/*/*/plan.json", "run"),
+    ]
+    for pattern, kind in patterns:
+        for path in sorted(project.glob(pattern)):
+            yield path, kind
+
+
+def _conversion(path: Path, kind: Kind, wanted: int) -> Conversion | None:
+    """How one file gets the wanted format; None when it has it."""
+    stored = _read(path, kind)
+    old = _config_format(stored) if kind == "config" else stored.get("format")
+    if not isinstance(old, int) or not 1 <= old <= CURRENT[kind]:
+        fix = f"this version of mlpipe knows {kind} formats up to {CURRENT[kind]}; use a newer mlpipe"
+        raise ProjectError(problem(str(path), "has a format that is not known here", got=old, fix=fix))
+    if old == wanted:
+        return None
+    new, step = copy.deepcopy(stored), 1 if wanted > old else -1
+    for number in range(old, wanted, step):
+        # The way from n to n + 1 is kept under n + 1.
+        up, down = MIGRATIONS[kind][max(number, number + step)]
+        try:
+            new = (up if step > 0 else down)(new)
+        except _CannotSayError as error:
+            fix = "remove that record, or keep this version"
+            raise ProjectError(problem(str(path), f"format {number + step} cannot say {error}", fix=fix)) from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ProjectError(problem(str(path), f"is damaged ({error!r})", fix="remove it or mend it")) from error
+    return Conversion(path, kind, old, wanted, _text(new, kind))
+
+
+def _read(path: Path, kind: Kind) -> Plain:
+    try:
+        stored = yaml.safe_load(path.read_text("utf-8")) if kind == "config" else files.read_json(path)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise ProjectError(problem(str(path), f"cannot be read ({reason})", fix="remove it or mend it")) from error
+    if not isinstance(stored, dict):
+        raise ProjectError(problem(str(path), "is damaged", fix="remove it or mend it"))
+    return stored
+
+
+def _text(content: Plain, kind: Kind) -> str:
+    if kind == "config":
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return files.json_text(content)
+
+
+class _CannotSayError(Exception):
+    """An older format has no words for what a file says."""
+
+
+def _config_format(tree: Plain) -> int:
+    return 2 if "logging" in tree else 1
+
+
+# Format 2 of configurations: curves of loggers, steps on the device, bounds of gradients in the optimizer's section.
+_ADDED: Mapping[str, Mapping[str, Any]] = {
+    "optimizer": {"clip_norm": None, "clip_value": None},
+    "preprocessing": {"interpolation": "bilinear", "keep": "fixed", "max_side": None},
+    "augmentations": {"device": {"pipeline": []}},
+}
+_FORMAT_1_METRICS = {
+    "train": ["accuracy"],
+    "final": ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"],
+}
+_STANDARD_PREPROCESSING = "mlpipe.data.preprocessing.standard"
+
+
+def _config_up(tree: Plain) -> Plain:
+    for section, added in _ADDED.items():
+        if section != "preprocessing" or tree[section]["_target_"] == _STANDARD_PREPROCESSING:
+            tree[section] = {**added, **tree[section]}
+    return {**tree, "logging": {"_target_": "mlpipe.learn.loggers.none"}}
+
+
+def _config_down(tree: Plain) -> Plain:
+    for section, added in _ADDED.items():
+        for key, value in added.items():
+            if tree[section].pop(key, value) != value:
+                raise _CannotSayError(f"{section}.{key}")
+    for key, names in _FORMAT_1_METRICS.items():
+        if tree["metrics"][key] == "auto":
+            tree["metrics"][key] = list(names)
+    for section in ("logging", "reuse", "remove"):
+        tree.pop(section, None)
+    return tree
+
+
+def _record_up(stored: Plain) -> Plain:
+    """Format 2 has kinds of tasks besides classification, and tables of classes."""
+    return {**stored, "kind": "classification", "details": {}, "format": 2}
+
+
+def _record_down(stored: Plain) -> Plain:
+    if stored["kind"] != "classification":
+        raise _CannotSayError(f"a {stored['kind']} task")
+    return {**{key: value for key, value in stored.items() if key not in ("kind", "details")}, "format": 1}
+
+
+def _task_up(stored: Plain) -> Plain:
+    """Format 2 has a dtype, and a hash of all columns of the samples."""
+    samples = stored["samples"]
+    before = [stored["kind"], stored["classes"], samples["id"], samples["part"], samples["target"], samples["digest"]]
+    _require_hash(stored, before)
+    after = [stored["kind"], stored["classes"], "uint8", samples]
+    return {**stored, "dtype": "uint8", "source_hash": files.digest(after), "format": 2}
+
+
+def _task_down(stored: Plain) -> Plain:
+    samples, kind = stored["samples"], stored["kind"]
+    _require_hash(stored, [kind, stored["classes"], stored["dtype"], samples])
+    if kind != "classification":
+        raise _CannotSayError(f"a {kind} task")
+    if stored["dtype"] != "uint8":
+        raise _CannotSayError(f"{stored['dtype']} images")
+    if more := [key for key in samples if key not in ("id", "part", "target", "digest")]:
+        raise _CannotSayError(f"samples with {listing(more)}")
+    if stored["source"].get("type") not in ("fashion_mini", "digits", "folder"):
+        raise _CannotSayError(f"images from {stored['source'].get('type')}")
+    before = [kind, stored["classes"], samples["id"], samples["part"], samples["target"], samples["digest"]]
+    kept = {key: value for key, value in stored.items() if key != "dtype"}
+    return {**kept, "source_hash": files.digest(before), "format": 1}
+
+
+def _require_hash(stored: Plain, of: list[Any]) -> None:
+    if files.digest(of) != stored["source_hash"]:
+        raise KeyError("its hash does not fit")
+
+
+Migration = tuple[Callable[[Plain], Plain], Callable[[Plain], Plain]]
+# By kind and by the newer of two formats: the way up to it, and the way down from it.
+MIGRATIONS: Mapping[Kind, Mapping[int, Migration]] = {
+    "record": {2: (_record_up, _record_down)},
+    "config": {2: (_config_up, _config_down)},
+    "task": {2: (_task_up, _task_down)},
+    "run": {},
+    "ensemble": {},
+}

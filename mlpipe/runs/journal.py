@@ -103,7 +103,7 @@ class Run:
         path = self.folder / LOCK_FILE
         with FileLock(self.folder / ".lock"):
             self.refuse_if_running()
-            files.write_json(path, _identity())
+            files.write_json(path, identity())
         try:
             yield
         finally:
@@ -115,7 +115,7 @@ class Run:
         Raises:
             ProjectError: When one does.
         """
-        if owner := _live_owner(self.folder / LOCK_FILE):
+        if owner := live_owner(self.folder / LOCK_FILE):
             wrong = f"another process is running it (pid {owner['pid']} on {owner['host']})"
             raise ProjectError(problem(f"continue={self.name}", wrong, fix="wait for it or stop it first"))
 
@@ -158,17 +158,24 @@ def all_runs(project: Project) -> list[Run]:
     return [Run(f"{path.parent.parent.name}/{path.parent.name}", path.parent) for path in found]
 
 
+def all_run_folders(project: Project) -> list[Run]:
+    """All runs, those too that were stopped before they had a plan, oldest first."""
+    found = sorted(project.runs_dir().glob("*/*/")) if project.runs_dir().is_dir() else []
+    return [Run(f"{path.parent.name}/{path.name}", path) for path in found]
+
+
 def now() -> str:
     """The time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _identity() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
+    """Who this process is, so that others can tell whether it still runs."""
     pid = os.getpid()
     return {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _started(pid), "at": now()}
 
 
-def _live_owner(path: Path) -> dict[str, Any] | None:
+def live_owner(path: Path) -> dict[str, Any] | None:
     """Who holds a lock, unless it is this process or one that is known to have ended."""
     try:
         owner: dict[str, Any] = files.read_json(path)

@@ -61,7 +61,7 @@ def test_a_run_is_free_after_it_ended(run: Run) -> None:
 
 
 def identity(pid: int, **changed: object) -> dict[str, object]:
-    own = journal._identity()
+    own = journal.identity()
     return {**own, "pid": pid, "started": journal._started(pid), **changed}
 
 

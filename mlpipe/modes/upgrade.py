@@ -1,0 +1,81 @@
+"""`mml upgrade`, `mml downgrade`: bring a project and the tasks from one version's formats to another's, with a backup."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.runs import formats, journal
+from mlpipe.runs.formats import Conversion
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class UpgradeScheduler(Scheduler):
+    """Converts files one by one, each at once and after a copy of it was made; what is converted is left alone.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: `upgrade` or `downgrade`.
+        version: The version that files come from (upgrade) or go back to (downgrade).
+    """
+
+    def __init__(self, run_config: RunConfig, world: World, *, subroutines: list[str], version: str | float) -> None:
+        super().__init__(run_config, world)
+        self._subroutines, self._version = subroutines, str(version)
+        self._backup = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+
+    def plan(self) -> list[Step]:
+        """One step for each file; everything is converted once in memory before anything is written.
+
+        Raises:
+            ConfigError: When the version is unknown, or both directions are asked for.
+            ProjectError: When a file cannot be converted, or a run of the project is going on.
+        """
+        config = self.run_config
+        target = self._target()
+        found = formats.planned(config.project_dir, config.data_dir, target)
+        self.world.facts.update(converted=[], backup=None)
+        if not found:
+            log.info(f"nothing to do: project {config.proj} and the tasks have the formats of version {target}")
+            return []
+        raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
+        for run in journal.all_run_folders(self.world.project):
+            run.refuse_if_running()
+        kinds = listing(sorted({one.kind for one in found}))
+        log.info(f"{len(found)} files ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}")
+        return [Step(self._words(one), partial(self._convert, one), in_project=False) for one in found]
+
+    def _target(self) -> str:
+        known = list(formats.VERSIONS)
+        if len(self._subroutines) != 1:
+            fix = "use mml upgrade or mml downgrade"
+            raise ConfigError(
+                problem("mode.subroutines", "only one direction at a time", got=self._subroutines, fix=fix)
+            )
+        if self._version not in known:
+            wrong = "is no version of mlpipe whose formats are known"
+            raise ConfigError(problem("mode.version", wrong, got=self._version, fix=f"versions: {listing(known)}"))
+        if self._subroutines == ["downgrade"]:
+            return self._version
+        return known[-1]
+
+    def _root(self, one: Conversion) -> Path:
+        return self.run_config.data_dir if one.kind == "task" else self.run_config.project_dir
+
+    def _words(self, one: Conversion) -> str:
+        return f"{one.path.relative_to(self._root(one))}: {one.kind} format {one.old} -> {one.new}"
+
+    def _convert(self, one: Conversion, run: Run | None) -> None:
+        kept = formats.convert(one, self._root(one), self._backup)
+        self.world.facts["converted"].append(str(one.path))
+        self.world.facts["backup"] = str(kept)
+        log.info(self._words(one))
+        log.debug(f"the old one: {kept}")

@@ -57,11 +57,10 @@ def seconds_of(text: Any) -> float | None:
 
 
 def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
-    """The overrides of one recipe of a preset, the command line's last and in place of the preset's own.
+    """The overrides of one recipe: what is common to a preset, then the command line, then what makes this recipe.
 
-    Where the recipe chooses an option that the command line does not, such as its optimizer, the command line's keys of
-    that group are meant for the other recipes. Where the command line chooses, the recipe's keys of the group are left
-    out, but for those of `arch`, which every network has.
+    The command line's choices and keys of a group whose option the recipe chooses, such as its optimizer, are meant for
+    the other recipes.
 
     Args:
         preset: The preset's section.
@@ -69,11 +68,11 @@ def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str])
         given: What the command line says, without `preset` and `time_limit`.
     """
     said = {_key(text) for text in given}
-    own = [str(text) for text in (*preset["common"], *preset["recipes"][name])]
-    own = [text for text in own if _key(text) not in said]
-    chosen = {_key(text) for text in own if "." not in _key(text)}
-    kept = [text for text in own if _key(text).split(".")[0] not in said - {"arch"}]
-    return kept + [text for text in given if "." not in _key(text) or _key(text).split(".")[0] not in chosen]
+    own = [str(text) for text in preset["recipes"][name]]
+    keys = {_key(text) for text in own}
+    common = [str(text) for text in preset["common"] if _key(text) not in said]
+    others = [text for text in given if _key(text) not in keys and _key(text).split(".")[0] not in keys]
+    return [*common, *others, *own]
 
 
 def adopted(config: RunConfig) -> RunConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,8 +38,8 @@ def test_what_is_no_time(text: object) -> None:
         presets.seconds_of(text)
 
 
-def test_the_command_line_wins_over_the_preset() -> None:
-    preset = {
+def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe() -> None:
+    preset: dict[str, Any] = {
         "common": ["split=holdout", "mode.nested=false"],
         "recipes": {
             "a": ["callbacks=ema", "optimizer=linear", "arch.freeze=true", "loss.label_smoothing=0.1"],
@@ -48,7 +49,7 @@ def test_the_command_line_wins_over_the_preset() -> None:
     given = ["arch=resnet50", "cbs=early", "loss=focal", "optimizer.lr=1e-3", "seed=3"]
     own = ["split=holdout", "mode.nested=false"]
     assert presets.recipe_overrides(preset, "a", given) == [
-        *own, "optimizer=linear", "arch.freeze=true", "arch=resnet50", "cbs=early", "loss=focal", "seed=3",
+        *own, "arch=resnet50", "loss=focal", "seed=3", *preset["recipes"]["a"],
     ]  # fmt: skip
     assert presets.recipe_overrides(preset, "b", given) == [*own, *given]
     assert presets.recipe_overrides(preset, "b", ["split=kfold"]) == ["mode.nested=false", "split=kfold"]

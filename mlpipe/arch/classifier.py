@@ -18,6 +18,7 @@ import timm as timm_library
 import torch
 from torch import Tensor, nn
 
+from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.errors import DataError, MlpipeError, listing, problem
 
@@ -117,7 +118,7 @@ def timm(
     pool: Literal["avg", "max", "avgmax", "catavgmax"] | None = None,
     drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
     drop_path_rate: Annotated[float, ">= 0", "< 1"] | None = None,
-    freeze: bool = False,
+    freeze: bool | Literal["backbone"] | Annotated[int, ">= 1"] = False,
     pretrained_fallback: Literal["random"] | None = None,
 ) -> Classifier:
     """Any network of timm, with new heads.
@@ -132,12 +133,14 @@ def timm(
         pool: Pooling before the head; None: the network's own.
         drop_rate: Dropout before the head.
         drop_path_rate: Stochastic depth.
-        freeze: Learn the heads only; batch statistics stay too.
+        freeze: True or `backbone`: learn the heads only; a number: learn the heads and so many last stages (blocks of a
+            transformer). Batch statistics of what is frozen stay too.
         pretrained_fallback: `random` goes on with random weights when a download fails.
 
     Raises:
         MlpipeError: When a download fails; the sentence names the ways out.
         DataError: When a file of weights does not fit.
+        ConfigError: When there are not so many stages to freeze.
     """
     channels, size = in_chans or pixels.channels, pixels.size
     options = _options(name, channels, size, pool, drop_rate, drop_path_rate)
@@ -155,9 +158,7 @@ def timm(
     network = Classifier(backbone, features, heads, mean, std)
     if weights is not None:
         _load_file(network, Path(weights).expanduser())
-    if freeze:
-        for parameter in network.backbone.parameters():
-            parameter.requires_grad_(False)
+    adapt.freeze(network, freeze)
     return network
 
 

@@ -9,11 +9,23 @@ from typing import Any, Literal
 
 from mlpipe.config import components, rules, signatures
 from mlpipe.config.components import Component
-from mlpipe.config.schema import Augmentations, Clip, Metrics, Recipe, Remove, Reuse, RunConfig, Sys
+from mlpipe.config.schema import (
+    OPTIONAL_SECTIONS,
+    Augmentations,
+    Clip,
+    LayerRates,
+    Metrics,
+    Recipe,
+    Remove,
+    Reuse,
+    RunConfig,
+    Sys,
+)
 from mlpipe.errors import ConfigError, problem
 
 MOST_THREADS = 8
 _CLIP_KEYS = ("clip_norm", "clip_value")
+_LAYER_KEYS = ("layer_decay",)
 _COMPONENTS = (
     "task",
     "split",
@@ -24,6 +36,7 @@ _COMPONENTS = (
     "preprocessing",
     "sampling",
     "logging",
+    *OPTIONAL_SECTIONS,
 )
 
 
@@ -37,11 +50,14 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         ConfigError: With a sentence for every problem.
     """
     tree["sys"] = _resolved_sys(tree.get("sys"))
+    for section in OPTIONAL_SECTIONS:
+        # Runs of earlier versions were stored without them.
+        tree.setdefault(section, {"_target_": f"{components.SLOTS[section].home}.none"})
     found: list[str] = []
     trust = tuple(str(item) for item in tree.get("trust") or ())
 
     def component(section: str) -> Component | None:
-        node = _without_clip(tree.get(section)) if section == "optimizer" else tree.get(section)
+        node = _for_optimizer(tree.get(section)) if section == "optimizer" else tree.get(section)
         part, wrong = components.check(section, section, node, trust=trust)
         found.extend(wrong)
         return part
@@ -52,6 +68,10 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     device = _pipeline(tree.get("augmentations"), "device", found, trust)
     clip = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _CLIP_KEYS}
     found += _section_problems("optimizer", clip, Clip)
+    rates = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _LAYER_KEYS}
+    found += _section_problems("optimizer", rates, LayerRates)
+    if parts["tta"] is not None:
+        parts["tta"] = _views(parts["tta"], found, trust)
     callbacks = _callbacks(tree.get("callbacks"), found, trust)
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
     found += _section_problems("sys", tree.get("sys"), Sys)
@@ -72,6 +92,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         clip=Clip(**clip),
         callbacks=callbacks,
         trainer=tree["trainer"],
+        layer_decay=LayerRates(**rates).layer_decay,
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
     )
@@ -128,10 +149,10 @@ def _scheduler(mode: Mapping[str, Any], found: list[str], trust: tuple[str, ...]
     return part
 
 
-def _without_clip(section: Any) -> Any:
-    """The optimizer's section without the keys that bound gradients, which no optimizer takes."""
+def _for_optimizer(section: Any) -> Any:
+    """The optimizer's section without the keys that the program sees to, which no optimizer takes."""
     return (
-        {key: value for key, value in section.items() if key not in _CLIP_KEYS}
+        {key: value for key, value in section.items() if key not in (*_CLIP_KEYS, *_LAYER_KEYS)}
         if isinstance(section, dict)
         else section
     )
@@ -155,6 +176,20 @@ def _pipeline(section: Any, where: str, found: list[str], trust: tuple[str, ...]
         if part is not None:
             built.append(part)
     return built
+
+
+def _views(tta: Component, found: list[str], trust: tuple[str, ...]) -> Component:
+    """The component of `tta` with its own views checked: those with a `_target_` become components."""
+    given = tta.params.get("views")
+    views = []
+    for index, node in enumerate(given if isinstance(given, list) else []):
+        if isinstance(node, dict):
+            view, wrong = components.check(f"tta.views[{index}]", "device_augmentations", node, trust=trust)
+            found.extend(wrong)
+            views.append(view)
+        else:
+            views.append(node)
+    return Component(tta.slot, tta.target, {**tta.params, "views": views}) if views else tta
 
 
 def _callbacks(section: Any, found: list[str], trust: tuple[str, ...]) -> dict[str, Component]:

@@ -64,6 +64,10 @@ SLOTS: dict[str, Slot] = {
         "pytorch_lightning.callbacks.callback.Callback",
     ),
     "logging": Slot("mlpipe.learn.loggers"),
+    "tta": Slot("mlpipe.learn.tta"),
+    "tune": Slot("mlpipe.learn.tune"),
+    "peft": Slot("mlpipe.arch.adapt"),
+    "compile": Slot("mlpipe.learn.compiling"),
 }
 
 
@@ -80,6 +84,11 @@ class Component:
     slot: str
     target: str
     params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it is its group's `none`."""
+        return self.target == f"{SLOTS[self.slot].home}.none"
 
     def build(self, *late: Any) -> Any:
         """Import the target and call it with the program's positional and the configuration's keyword arguments.

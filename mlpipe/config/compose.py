@@ -210,6 +210,10 @@ def _resolved(
     # The share only means something when test images choose.
     if mode == "post" and "mode.eval_frac" in keys and "mode.select_on" not in keys:
         plain["mode"]["select_on"] = "test"
+    subroutines = plain["mode"].get("subroutines")
+    predicts = isinstance(subroutines, list) and {"predict", "test"} & set(map(str, subroutines))
+    if predicts and "train" not in subroutines and not any(key.split(".")[0] == "tta" for key in keys):
+        plain["tta"] = {"_target_": "mlpipe.learn.tta.stored"}
     if mode == "create" and "folds" in plain["split"]:
         given = {change.key for change in changes}
         _same(plain, given, "n_folds", "folds")

@@ -21,15 +21,15 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "info": ("tasks", "hpo", "samples", "sample_grid", "models"),
 }
 LATER_MODES = (
-    "convert", "verify", "lr_find", "fit", "task", "analyze",
+    "convert", "verify", "fit", "task", "analyze",
 )  # fmt: skip
 LATER_KEYS = (
-    "hpo", "search_space", "tta", "tune", "peft", "compile", "slicing", "stages",
+    "hpo", "search_space", "slicing", "stages",
     "recipe", "use_best_params", "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",
-    "sampling", "trainer", "tta", "tune", "peft", "split", "metrics",
+    "sampling", "trainer", "tta", "tune", "peft", "compile", "split", "metrics",
 )  # fmt: skip
 # Which modes read a key of `reuse`.
 REUSED_BY = {

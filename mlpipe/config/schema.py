@@ -23,6 +23,8 @@ RECIPE_SECTIONS = (
     "callbacks",
     "trainer",
 )
+# Parts of a recipe that may be missing; a recipe without one is the recipe whose option is `none`.
+OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile")
 AUTO = "auto"
 
 
@@ -72,6 +74,17 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class LayerRates:
+    """How learning rates differ between the layers of a network.
+
+    Attributes:
+        layer_decay: The rate of each layer as a share of the next one's, towards the pixels; None: one rate for all.
+    """
+
+    layer_decay: Annotated[float, "> 0", "<= 1"] | None = None
+
+
+@dataclass(frozen=True)
 class Sys:
     """How the machine is used.
 
@@ -116,7 +129,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to learn: everything that decides the weights, given a task and its fold."""
+    """How to learn: everything that decides the weights and predictions, given a task and its fold."""
 
     arch: Component
     loss: Component
@@ -129,6 +142,11 @@ class Recipe:
     sampling: Component
     callbacks: Mapping[str, Component]
     trainer: Mapping[str, Any]
+    tta: Component
+    tune: Component
+    peft: Component
+    compile: Component
+    layer_decay: float | None
     seed: int
     threads: int
 
@@ -182,6 +200,8 @@ class RunConfig:
     def recipe_hash(self, task_name: str) -> str:
         """The hash that groups the folds of one cross-validation: the recipe, the task and what the mode decides."""
         decided = {key: self.tree[key] for key in RECIPE_SECTIONS}
+        # What is not used leaves the hash as it was before the section existed.
+        decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):
             mode |= {key: self.tree["mode"].get(key) for key in ("multitask", "task_weights")}

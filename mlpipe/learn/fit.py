@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import Callback
 
 import mlpipe
 from mlpipe import files
-from mlpipe.arch import starting
+from mlpipe.arch import adapt, starting
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Classifier
 from mlpipe.arch.starting import Start
@@ -33,7 +33,7 @@ from mlpipe.data.task import Task
 from mlpipe.data.together import JointData
 from mlpipe.data.variants import View
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import checkpoints, features, linear_head, multitask, setup
+from mlpipe.learn import checkpoints, compiling, features, linear_head, multitask, setup
 from mlpipe.learn.callbacks import Guard, Keeper, Progress, Tick
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
@@ -69,6 +69,7 @@ class FoldJob:
         logs: The folder that they go to.
         joint: Other tasks that are learned with it; None: it is learned alone.
         start: Weights that training starts from; None: as the recipe's arch says.
+        tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
     """
 
     recipe: Recipe
@@ -90,6 +91,7 @@ class FoldJob:
     logs: Path
     joint: Joint | None = None
     start: Start | None = None
+    tuned: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,29 +118,8 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     """
     started = time.perf_counter()
     recipe, view, task = job.recipe, job.view, job.task
-    setup.prepare_torch(recipe.threads)
-    chosen = setup.numerics_for(recipe, job.pack)
-    seed = draw_seed(recipe.seed, view.fold, -1)
-    network, begun = _network(job, seed)
-    pack = _features(job, network, watch) if job.joint is None and features.applies(recipe, network) else job.pack
-    data = _data(job, pack)
+    module, data, chosen, begun = parts(job, watch)
     monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
-    module = _module(
-        job,
-        network.to(memory_format=torch.channels_last) if chosen.channels_last else network,
-        setup.build_optimizers(recipe, len(data.train_dataloader()), direction),
-        Learning(
-            task.kind,
-            setup.val_metrics(recipe, task),
-            recipe.seed,
-            view.fold,
-            device_steps=setup.device_steps(recipe, job.pack.peak),
-            channels_last=chosen.channels_last,
-            scale=setup.regression_scale(task, view.train),
-            clip_norm=recipe.clip.clip_norm,
-            clip_value=recipe.clip.clip_value,
-        ),
-    )
     keeper = Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best)
     progress = Progress(watch.report, data.epoch_images)
     speeds: list[dict[str, float]] = []
@@ -148,9 +129,11 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     resuming = checkpoints.exists(job.checkpoint)
     if resuming:
         watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
-    with setup.quiet():
+    recipe.compile.build(module.network)
+    with setup.quiet(), compiling.explained():
         if linear_head.applies(recipe):
-            found = linear_head.learn(recipe, network, task, view.train, pack, TARGET)
+            pack = pack_of(job, module.network, watch)
+            found = linear_head.learn(recipe, module.network, task, view.train, pack, TARGET)
             module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(found.loss)), "lr": 0.0}]
         else:
             trainer.fit(module, datamodule=data, ckpt_path=str(job.checkpoint) if resuming else None)
@@ -195,8 +178,46 @@ def _co_tasks(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> list[dic
         return multitask.described(job.recipe, job.joint, module, trainer, job.num_workers)
 
 
-def _features(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
-    """The features of the fold's images, computed once."""
+def parts(
+    job: FoldJob, watch: Watch, optimizers: Optimizers | None = None
+) -> tuple[FoldModule, FoldData | JointData, Numerics, str]:
+    """What a fold is trained with: the module with its first weights, the loaders, precision and layout, and a report of
+    the weights that it starts from.
+
+    Args:
+        job: The fold.
+        watch: Asked while features are computed.
+        optimizers: In place of the recipe's.
+    """
+    recipe, view, task = job.recipe, job.view, job.task
+    setup.prepare_torch(recipe.threads)
+    chosen = setup.numerics_for(recipe, job.pack)
+    seed = draw_seed(recipe.seed, view.fold, -1)
+    network, begun = _network(job, seed)
+    data = _data(job, pack_of(job, network, watch))
+    module = _module(
+        job,
+        network.to(memory_format=torch.channels_last) if chosen.channels_last else network,
+        optimizers or setup.build_optimizers(recipe, len(data.train_dataloader()), setup.monitor_direction(recipe)),
+        Learning(
+            task.kind,
+            setup.val_metrics(recipe, task),
+            recipe.seed,
+            view.fold,
+            device_steps=setup.device_steps(recipe, job.pack.peak),
+            channels_last=chosen.channels_last,
+            scale=setup.regression_scale(task, view.train),
+            clip_norm=recipe.clip.clip_norm,
+            clip_value=recipe.clip.clip_value,
+        ),
+    )
+    return module, data, chosen, begun
+
+
+def pack_of(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
+    """What the fold learns from: its cached images, or their features where nothing below the heads can change."""
+    if job.joint is not None or not features.applies(job.recipe, network):
+        return job.pack
     assert isinstance(network, Classifier)
     rows = np.union1d(job.view.train, job.view.val)
 
@@ -282,7 +303,7 @@ def _write(
     folder = job.project.model_dir(job.task.name, job.record_id)
     digest = None
     if job.store_parameters:
-        digest = weight_files.save(module.network.state_dict(), folder / records.WEIGHTS_FILE)
+        digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
     files.write_text(folder / records.METRICS_FILE, _as_csv(module.history))
     files.write_text(folder / records.CONFIG_FILE, job.pipeline)
     optimistic = bool(job.val_used_for) and not job.nested
@@ -298,7 +319,7 @@ def _write(
         recipe=job.recipe_hash,
         arch=str(job.recipe.arch.params.get("name", job.recipe.arch.target)),
         classes=list(job.task.classes),
-        parameters=sum(parameter.numel() for parameter in module.network.parameters()),
+        parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
         counts={name: len(rows) for name, rows in job.view.rows().items()},
         kind=job.task.kind,
         scores={"val": scores},
@@ -307,7 +328,7 @@ def _write(
         monitor=f"{job.recipe.metrics.monitor} ({setup.monitor_direction(job.recipe)})",
         val_used_for=job.val_used_for,
         timings=timings,
-        environment=_environment(job.recipe, chosen),
+        environment=_environment(job.recipe, chosen) | _used(job, module),
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + notes,
@@ -333,6 +354,18 @@ def _environment(recipe: Recipe, chosen: Numerics) -> dict[str, Any]:
         "threads": recipe.threads,
         "precision": str(chosen),
     }
+
+
+def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
+    """What the training used beyond the usual; empty for most."""
+    recipe = job.recipe
+    used: dict[str, Any] = dict(job.tuned)
+    if not recipe.compile.is_none:
+        used["compile"] = str(recipe.compile.params.get("mode", recipe.compile.target))
+    if additions := adapt.additions(module.network):
+        learned = sum(parameter.numel() for parameter in module.network.parameters() if parameter.requires_grad)
+        used["lora"] = {"rank": additions[0].rank, "layers": len(additions), "learned_parameters": learned}
+    return used
 
 
 def _as_csv(history: list[dict[str, float]]) -> str:

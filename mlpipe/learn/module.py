@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from mlpipe.arch import adapt
 from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
 from mlpipe.data.device_augmentations import DeviceStep
 from mlpipe.data.task import Kind
+from mlpipe.learn.tta import Views
 from mlpipe.post import metrics
 
 TARGET = "target"
@@ -39,6 +41,7 @@ class Learning:
             is computed in these units.
         clip_norm: The largest norm of all gradients together.
         clip_value: The largest absolute value of a gradient.
+        views: What images are predicted from, besides themselves.
     """
 
     kind: Kind
@@ -50,6 +53,7 @@ class Learning:
     scale: tuple[Tensor, Tensor] | None = None
     clip_norm: float | None = None
     clip_value: float | None = None
+    views: Views | None = None
 
 
 class FoldModule(pl.LightningModule):
@@ -87,7 +91,7 @@ class FoldModule(pl.LightningModule):
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
         self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self._keep_frozen_in_eval()
+        adapt.keep_frozen_in_eval(self.network)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Draw from seed, fold, epoch and batch alone, so that a batch learned again after a resume is the same."""
@@ -137,7 +141,10 @@ class FoldModule(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The logits of a batch."""
-        return self._outputs(self._laid_out(batch["images"]))
+        views = self._learning.views
+        if views is None:
+            return self._outputs(self._laid_out(batch["images"]))
+        return views.predict(lambda images: self._outputs(self._laid_out(images)), batch["images"], self._learning.kind)
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
@@ -192,12 +199,6 @@ class FoldModule(pl.LightningModule):
         # Losses of torch take no weights of images; the program gives weights only where a task has them.
         loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
         return loss
-
-    def _keep_frozen_in_eval(self) -> None:
-        """A frozen backbone keeps its batch statistics and uses no dropout."""
-        backbone = getattr(self.network, "backbone", None)
-        if backbone is not None and not any(parameter.requires_grad for parameter in backbone.parameters()):
-            backbone.eval()
 
 
 def draw_seed(seed: int, fold: int, epoch: int, batch: int = 0) -> int:

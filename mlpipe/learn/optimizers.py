@@ -16,16 +16,54 @@ from timm.optim.lion import Lion
 from torch import nn
 from torch.optim import Optimizer
 
+from mlpipe.arch import adapt
+from mlpipe.errors import ConfigError, problem
+
 Groups = list[dict[str, Any]]
 
 
-def parameter_groups(network: nn.Module) -> Groups:
-    """The parameters that learn, in two groups: matrices and kernels, then norms and biases without weight decay."""
+def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> Groups:
+    """The parameters that learn, in groups: matrices and kernels, then norms and biases without weight decay.
+
+    With a layer decay there are two groups for each layer, from the heads towards the pixels, with `lr_scale`, the share
+    of the rate that the layer gets (Clark et al. 2020; Bao et al. 2022): 1 for the heads, and for every layer below
+    `layer_decay` times that of the next one. `scale_rates` applies it.
+
+    Args:
+        network: The network; with a layer decay, one with a timm network as its backbone.
+        layer_decay: Each layer's rate as a share of the next one's; None: one rate.
+
+    Raises:
+        ConfigError: When the network has no layers that timm knows.
+    """
+    if layer_decay is not None:
+        return _layered_groups(network, layer_decay)
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in learning if parameter.ndim > 1]
     plain = [parameter for parameter in learning if parameter.ndim <= 1]
     groups: Groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def scale_rates(optimizer: Optimizer) -> None:
+    """Multiply each group's rate with its `lr_scale`, once, before a schedule is made."""
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_scale", 1.0)
+
+
+def _layered_groups(network: nn.Module, layer_decay: float) -> Groups:
+    layers = adapt.layers_of(network, coarse=False)
+    if layers is None:
+        wrong = "needs a timm network whose layers are known"
+        raise ConfigError(problem("optimizer.layer_decay", wrong, fix="leave it out, or use another arch"))
+    top = max(layers.values()) + 1
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            depth, is_plain = top - layers.get(name, top), parameter.ndim <= 1
+            start = {"params": [], "lr_scale": layer_decay**depth} | ({"weight_decay": 0.0} if is_plain else {})
+            groups.setdefault((depth, is_plain), start)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
 
 
 def sgd(

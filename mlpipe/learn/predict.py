@@ -58,7 +58,7 @@ def predict(
     """Write the logits of all wanted rows to one Parquet file; never more than a few thousand rows in memory.
 
     Args:
-        recipe: The recipe that the weights were trained with.
+        recipe: The recipe that the weights were trained with; its `tta` says what each image is predicted from.
         weights: The file of weights.
         fold: The fold's number, for the rows.
         wanted: What to predict; empty row sets are skipped.
@@ -86,7 +86,8 @@ def predict(
             _load(network, state, weights)
             if chosen.channels_last:
                 network = network.to(memory_format=torch.channels_last)
-            learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last)
+            views = recipe.tta.build(part.pack.peak)
+            learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
             module = FoldModule(network, torch.nn.Identity(), _no_optimizers, learning)
             data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
             loader = data.rows_dataloader(part.rows)

@@ -34,7 +34,7 @@ from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
 from mlpipe.learn.lr_schedulers import Clock
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.optimizers import parameter_groups
+from mlpipe.learn.optimizers import parameter_groups, scale_rates
 from mlpipe.post import metrics
 
 
@@ -46,6 +46,7 @@ def build_network(
     seed: int,
     rows: Rows | None = None,
     pretrained: bool = True,
+    bare: bool = False,
     others: Mapping[str, Head] | None = None,
 ) -> nn.Module:
     """The recipe's network for a task.
@@ -57,7 +58,9 @@ def build_network(
         seed: What new weights are drawn from.
         rows: For regression the training rows, whose mean and deviation the network's numbers are scaled by; None when
             weights are loaded that hold them.
-        pretrained: False skips weights that will be replaced anyway.
+        pretrained: False for a network into which stored weights are loaded next: skips weights that will be replaced, and
+            low-rank additions, which are stored merged.
+        bare: Leave low-rank additions out all the same.
         others: Further heads by name, for tasks that are learned together with this one.
     """
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
@@ -66,6 +69,8 @@ def build_network(
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
+    if pretrained and not bare:
+        recipe.peft.build(network)
     return network
 
 
@@ -94,10 +99,13 @@ def started_network(
     Raises:
         DataError: When the weights do not fit.
     """
+    if start is None:
+        return build_network(recipe, task, pack, seed=seed, rows=rows), ""
     # Pretrained weights matter beside a start that may lack some.
-    pretrained = start is None or start.allow_missing
-    network = build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=pretrained)
-    return network, starting.load(network, start) if start is not None else ""
+    network = build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=start.allow_missing, bare=True)
+    report = starting.load(network, start)
+    recipe.peft.build(network)
+    return network, report
 
 
 def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
@@ -147,7 +155,7 @@ def build_optimizers(
     clock = Clock(steps, int(recipe.trainer["max_epochs"]), direction)
 
     def build(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
-        optimizer = recipe.optimizer.build(parameter_groups(network))
+        optimizer = build_optimizer(recipe, network)
         schedule = recipe.lr_scheduler.build(optimizer, clock)
         described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
         if isinstance(schedule, ReduceLROnPlateau):
@@ -155,6 +163,13 @@ def build_optimizers(
         return optimizer, described
 
     return build
+
+
+def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
+    """The recipe's optimizer, each layer with its rate."""
+    optimizer: Optimizer = recipe.optimizer.build(parameter_groups(network, recipe.layer_decay))
+    scale_rates(optimizer)
+    return optimizer
 
 
 def device_steps(recipe: Recipe, peak: float) -> list[device_augmentations.DeviceStep]:
@@ -215,6 +230,9 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
     if outputs.shape != (1, len(task.classes)):
         wrong = f"gives {list(outputs.shape[1:])} outputs, the task has {len(task.classes)}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
+    if (views := recipe.tta.build(pack.peak)) is not None:
+        views.predict(lambda images: network(images)[TARGET], torch.zeros(1, pack.channels, *pack.shape), task.kind)
+    recipe.tune.build()
     build_loss(recipe, task, rows)
     if not linear_head.applies(recipe):
         build_optimizers(recipe, 2, "min")(network)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.config import rules, snapshot
 from mlpipe.config.assemble import cores
-from mlpipe.config.schema import AUTO, RunConfig
+from mlpipe.config.schema import AUTO, Recipe, RunConfig
 from mlpipe.data import splits, variants
 from mlpipe.data.cache import Pack
 from mlpipe.data.splits import Split
@@ -33,6 +34,9 @@ from mlpipe.runs.references import Located
 
 if TYPE_CHECKING:
     from mlpipe.learn.multitask import Joint
+
+if TYPE_CHECKING:
+    from mlpipe.learn.fit import FoldJob
 
 log = logging.getLogger("mlpipe")
 
@@ -135,6 +139,8 @@ class TrainingScheduler(Scheduler):
             for one in (task, *self._co_tasks, *self._other_tasks)
         ]
         steps.append(Step("build the network", self._try_network, in_project=False))
+        if not config.recipe.tune.is_none:
+            steps.append(Step("tune", self._tune))
         steps += [Step(f"train fold {fold}", partial(self._train, fold)) for fold in folds]
         for name, call in self._after_training():
             steps += [Step(f"{name} fold {fold}", self._with_trained(call, fold)) for fold in folds]
@@ -169,6 +175,8 @@ class TrainingScheduler(Scheduler):
                 if record.weights is None
             ]
         )
+        if not self._views_are_stored():
+            self.run_config.recipe.tta.build(1.0)
         self._split = tasks.split_of(self._stored_config(chosen[0]), self._task)
         log.info(f"records of {self._task.name}: {listing([record.id for record in chosen])}")
         self._decoding_config = self._stored_config(chosen[0])
@@ -283,13 +291,58 @@ class TrainingScheduler(Scheduler):
         from mlpipe.learn import fit
 
         assert run is not None
+        position = self._all_folds.index(fold)
+        watch = fit.Watch(self.world.stop, self._reporter(position), log.debug)
+        job = self._job(fold, run, self._tuned(run))
+        self.world.display.start(f"fold {position + 1}/{len(self._all_folds)}", 1)
+        try:
+            record = fit.fit(job, watch)
+        finally:
+            self.world.display.close()
+        scores = record.scores["val"]
+        headline = metrics.HEADLINE[self._task.kind]
+        parts = ", ".join(f"{name} {scores[name]:.4f}" for name in (headline, "loss") if scores.get(name) is not None)
+        how = f"{record.timings['seconds']:.0f} s"
+        if "train_images_per_s" in record.timings:
+            speed = f"{record.timings['train_images_per_s']:.0f} images/s"
+            how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
+        log.info(f"fold {position + 1}/{len(self._all_folds)}: validation {parts} ({how})")
+        for one in record.co_tasks:
+            name = metrics.HEADLINE[one["kind"]]
+            log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")
+
+    def _tune(self, run: Run | None) -> None:
+        """Find on the first fold what holds for all; a continued run reads it again."""
+        from mlpipe.learn import fit, tune
+
+        assert run is not None
+        job = self._job(self._all_folds[0], run, {})
+        self.world.display.start("tuning on the first fold", 1)
+        try:
+            found = self.run_config.recipe.tune.build().find(job, fit.Watch(self.world.stop, log=log.debug))
+        finally:
+            self.world.display.close()
+        tune.write(found, run.folder)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in found.chosen.items())
+        log.info(f"{found.name} on fold {job.view.fold}: {shown}; {run.folder / found.name}.csv has what was measured")
+
+    def _tuned(self, run: Run) -> dict[str, float]:
+        from mlpipe.learn import tune
+
+        section = self.run_config.recipe.tune
+        name = section.target.rpartition(".")[2]
+        return {} if section.is_none else tune.read(run.folder, name)
+
+    def _job(self, fold: int, run: Run, tuned: dict[str, float]) -> FoldJob:
+        from mlpipe.learn import fit, tune
+
         pack = self._preprocess(self._task)
         view = self._view(fold, self._nested).without(pack.unreadable_mask(self._task))
         variants.check(self._task, view)
         config = self.run_config
         record_id = self._record_id(run, fold)
-        job = fit.FoldJob(
-            recipe=config.recipe,
+        return fit.FoldJob(
+            recipe=tune.applied(config.recipe, tuned),
             task=self._task,
             view=view,
             pack=pack,
@@ -308,25 +361,8 @@ class TrainingScheduler(Scheduler):
             logs=run.folder / "logs" / record_id,
             joint=self._joint(view) if self._co_tasks else None,
             start=self._begun,
+            tuned=tuned,
         )
-        position = self._all_folds.index(fold)
-        watch = fit.Watch(self.world.stop, self._reporter(position), log.debug)
-        self.world.display.start(f"fold {position + 1}/{len(self._all_folds)}", 1)
-        try:
-            record = fit.fit(job, watch)
-        finally:
-            self.world.display.close()
-        scores = record.scores["val"]
-        headline = metrics.HEADLINE[self._task.kind]
-        parts = ", ".join(f"{name} {scores[name]:.4f}" for name in (headline, "loss") if scores.get(name) is not None)
-        how = f"{record.timings['seconds']:.0f} s"
-        if "train_images_per_s" in record.timings:
-            speed = f"{record.timings['train_images_per_s']:.0f} images/s"
-            how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
-        log.info(f"fold {position + 1}/{len(self._all_folds)}: validation {parts} ({how})")
-        for one in record.co_tasks:
-            name = metrics.HEADLINE[one["kind"]]
-            log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")
 
     def _reporter(self, position: int) -> Callable[[Any], None]:
         folds, display = len(self._all_folds), self.world.display
@@ -365,15 +401,15 @@ class TrainingScheduler(Scheduler):
         return tasks.config_of(self.run_config, record, self._homes.get(record.id))
 
     def _predict(self, record: ModelRecord) -> None:
-        from mlpipe.learn import predict
+        from mlpipe.learn import predict, tta
 
-        config = self._stored_config(record)
+        recipe = self._predicting_recipe(record)
         wanted = self._wanted(record)
         project = self.world.project
         self.world.display.start(f"predicting {record.id}", 1)
         try:
             written = predict.predict(
-                config.recipe,
+                recipe,
                 project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
                 record.fold,
                 wanted,
@@ -384,7 +420,17 @@ class TrainingScheduler(Scheduler):
             )
         finally:
             self.world.display.close()
+        if record.environment.get("tta", "none") != tta.label(recipe.tta):
+            records.with_environment(project, record, tta=tta.label(recipe.tta))
         log.debug(f"{record.id}: {written} predictions")
+
+    def _predicting_recipe(self, record: ModelRecord) -> Recipe:
+        """The recipe of a record, with this command's views of each image where it names any."""
+        recipe = self._stored_config(record).recipe
+        return recipe if self._views_are_stored() else replace(recipe, tta=self.run_config.recipe.tta)
+
+    def _views_are_stored(self) -> bool:
+        return self.run_config.recipe.tta.target == "mlpipe.learn.tta.stored"
 
     def _wanted(self, record: ModelRecord) -> list[Any]:
         """The rows that a record predicts: its variant's validation and test, and the pivot's test and unlabelled."""
@@ -408,14 +454,20 @@ class TrainingScheduler(Scheduler):
         ]
 
     def _test(self, record: ModelRecord) -> None:
+        from mlpipe.learn import tta
+
         path = self.world.project.predictions_file(record.pivot, record.id)
         names = [other.name for other in self._other_tasks] if self._eval_on else [record.task]
         there = predictions.contents(path) if path.is_file() else {}
-        if any((name, "test") not in there for name in names):
+        record = records.load(self.world.project.model_dir(record.pivot, record.id))
+        wanted = tta.label(self.run_config.recipe.tta)
+        # Where no views are asked for, predictions are judged as they are, whatever they were made from.
+        others = not self._views_are_stored() and record.environment.get("tta", "none") != wanted
+        if others or any((name, "test") not in there for name in names):
             self._predict(record)
-        config = self._stored_config(record)
-        wanted = config.recipe.metrics.final
-        final = metrics.FINAL[record.kind] if wanted == AUTO else list(wanted)
+            record = records.load(self.world.project.model_dir(record.pivot, record.id))
+        chosen = self._stored_config(record).recipe.metrics.final
+        final = metrics.FINAL[record.kind] if chosen == AUTO else list(chosen)
         scores, details = {}, {}
         for name in names:
             rows = predictions.load(path, name, "test")

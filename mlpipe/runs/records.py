@@ -125,6 +125,12 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
     return record
 
 
+def with_environment(project: Project, record: ModelRecord, **facts: Any) -> ModelRecord:
+    """Add to what the stored record says of how it was made."""
+    record = load(project.model_dir(record.pivot, record.id))
+    return save(project, dataclasses.replace(record, environment={**record.environment, **facts}))
+
+
 def load(folder: Path) -> ModelRecord:
     """The record in one model folder.
 

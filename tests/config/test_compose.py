@@ -112,7 +112,6 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ("mode.subroutines=[train,tset]", "mode.subroutines: unknown subroutine, got 'tset'; did you mean 'test'?"),
         ("mode.pipeline_keys=[lss]", "mode.pipeline_keys: unknown section, got 'lss'; did you mean 'loss'?"),
         ("reuse.models=PROJ#3", "reuse.models: mml train does not use it; it is for predict, test, tl; leave it out"),
-        ("tta=flips", "tta: not available in this version of mlpipe; leave it out"),
         (
             "mode.multitask=2",
             "task_list: mode.multitask=2 draws 1 of it, got []; name 1 tasks or more, for example task_list=[digits]",
@@ -123,12 +122,24 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
             "mode.use_blueprint=true",
             "mode.use_blueprint: there is no blueprint to use; add reuse.blueprint=PROJ#3 or reuse.blueprint=FILE.yaml",
         ),
+        ("tta=flip", "tta: unknown option, got 'flip'; did you mean 'flips'?"),
+        ("tta=flips tta.mix=mean", "tta.mix: must be one of probabilities, logits, got 'mean'; give it such a value"),
+        ("peft=lora peft.rank=0", "peft.rank: must be a whole number >= 1, got 0; give it such a value"),
+        ("tune=lr_find tune.steps=5", "tune.steps: must be a whole number >= 20, got 5; give it such a value"),
+        (
+            "optimizer.layer_decay=2",
+            "optimizer.layer_decay: must be a number > 0 and <= 1, got 2; give it such a value",
+        ),
+        (
+            "arch.freeze=0",
+            "arch.freeze: must be true or false or one of backbone or a whole number >= 1, got 0; give it such a value",
+        ),
         ("task=folder", "task.root: a value is needed; add task.root=VALUE"),
         ("mode=predict", "mode: is the first word of the command; write mml predict ..."),
     ],
 )
 def test_one_mistake_one_sentence(override: str, sentence: str) -> None:
-    assert problems(override) == [sentence]
+    assert problems(*override.split()) == [sentence]
 
 
 def test_weights_that_are_not_kept_cannot_predict() -> None:

@@ -1,0 +1,237 @@
+"""Train a part of a network: freeze its first stages, or learn low-rank additions (LoRA) to frozen weights.
+
+Low-rank additions are stored merged into the weights that they add to, so that predicting needs nothing but the network
+itself; a training's saved state holds them apart, so that it goes on exactly.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+_BACKBONE = "backbone."
+
+
+class Added(nn.Module):
+    """A frozen layer plus a low-rank addition that learns: y = base(x) + scale * up(down(dropout(x))).
+
+    `weight` and `bias` are those of the merged layer, for networks that read them instead of calling the layer.
+
+    Args:
+        base: A linear layer, or a convolution without groups.
+        rank: Rows of the first factor; the second starts at zero, so that training starts from the base.
+        scale: What the addition is multiplied by.
+        dropout: Dropout of the addition's input.
+    """
+
+    def __init__(self, base: nn.Linear | nn.Conv2d, rank: int, scale: float, dropout: float) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.rank, self.scale = rank, scale
+        self.dropout = nn.Dropout(dropout)
+        self.down: nn.Linear | nn.Conv2d
+        self.up: nn.Linear | nn.Conv2d
+        if isinstance(base, nn.Linear):
+            self.down = nn.Linear(base.in_features, rank, bias=False)
+            self.up = nn.Linear(rank, base.out_features, bias=False)
+        else:
+            shape: dict[str, Any] = {
+                key: getattr(base, key) for key in ("kernel_size", "stride", "padding", "dilation", "padding_mode")
+            }
+            self.down = nn.Conv2d(base.in_channels, rank, bias=False, **shape)
+            self.up = nn.Conv2d(rank, base.out_channels, 1, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output with the addition."""
+        added: Tensor = self.up(self.down(self.dropout(x)))
+        plain: Tensor = self.base(x)
+        return plain + self.scale * added
+
+    @property
+    def weight(self) -> Tensor:
+        """The merged weights, of the base's shape."""
+        up, down = self.up.weight.flatten(1), self.down.weight.flatten(1)
+        return self.base.weight + self.scale * (up @ down).view_as(self.base.weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The base's bias."""
+        return self.base.bias
+
+
+def none(network: nn.Module) -> None:
+    """Leave the network as it is.
+
+    Args:
+        network: The network.
+    """
+
+
+def lora(
+    network: nn.Module,
+    *,
+    layers: list[str],
+    rank: Annotated[int, ">= 1"] = 8,
+    alpha: Annotated[float, "> 0"] = 16.0,
+    dropout: Annotated[float, ">= 0", "< 1"] = 0.0,
+) -> None:
+    """Freeze the backbone and add low-rank matrices to its layers, which learn with the heads (LoRA; Hu et al. 2022).
+
+    Linear layers and convolutions without groups can be added to; others that a pattern matches stay frozen. The first
+    factor of a convolution has its kernel, the second is a 1 x 1 convolution. The frozen backbone keeps its batch
+    statistics and uses no dropout.
+
+    Args:
+        network: The network, changed in place; the program gives it.
+        layers: Patterns of layers' names in the backbone, such as `*attn.qkv`; `*` stands for anything.
+        rank: Rank of each addition; at most the layer's smaller side is of use.
+        alpha: Additions are scaled by alpha / rank.
+        dropout: Dropout of an addition's input.
+
+    Raises:
+        ConfigError: When the network has no backbone, or a pattern matches no layer that can be added to.
+    """
+    body = getattr(network, "backbone", None)
+    if not isinstance(body, nn.Module):
+        raise ConfigError(problem("peft=lora", "the network has no backbone to add to", fix="use peft=none"))
+    names = [name for name, module in body.named_modules() if type(module) in (nn.Linear, nn.Conv2d) and _whole(module)]
+    chosen = []
+    for pattern in layers:
+        found = fnmatch.filter(names, pattern)
+        if not found:
+            fix = did_you_mean(pattern, names, otherwise=f"layers are {listing(names, most=6)}")
+            raise ConfigError(problem("peft.layers", "matches no linear layer or convolution", got=pattern, fix=fix))
+        chosen += found
+    body.requires_grad_(False)
+    for name in dict.fromkeys(chosen):
+        parent, _, last = name.rpartition(".")
+        layer = body.get_submodule(name)
+        assert isinstance(layer, nn.Linear | nn.Conv2d)
+        setattr(body.get_submodule(parent), last, Added(layer, rank, alpha / rank, dropout))
+
+
+def merged_state(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state with every addition merged into its base, under the names of a network without additions."""
+    state: Mapping[str, Tensor] = network.state_dict()
+    merged = dict(state)
+    for name, module in network.named_modules():
+        if isinstance(module, Added):
+            for key in [key for key in merged if key.startswith(f"{name}.")]:
+                del merged[key]
+            merged[f"{name}.weight"] = module.weight.detach()
+            if module.bias is not None:
+                merged[f"{name}.bias"] = module.bias.detach()
+    return {key: merged[key] for key in merged}
+
+
+def added(network: nn.Module) -> int:
+    """How many numbers the network's additions hold."""
+    return sum(
+        parameter.numel()
+        for addition in additions(network)
+        for parameter in (*addition.down.parameters(), *addition.up.parameters())
+    )
+
+
+def additions(network: nn.Module) -> list[Added]:
+    """The network's low-rank additions."""
+    return [module for module in network.modules() if isinstance(module, Added)]
+
+
+def freeze(network: nn.Module, what: bool | str | int) -> None:
+    """Let a part of the network's backbone learn no more.
+
+    Args:
+        network: A network with a `backbone`, changed in place.
+        what: False: nothing; True or `backbone`: all of it; a number: all but so many last stages, as timm counts them (the
+            stem is the first; a transformer's blocks are stages).
+
+    Raises:
+        ConfigError: When the backbone has no such stages.
+    """
+    if what is False:
+        return
+    if what is True or what == "backbone":
+        network.get_submodule("backbone").requires_grad_(False)
+        return
+    layers = layers_of(network, coarse=True)
+    if layers is None:
+        raise ConfigError(problem("arch.freeze", "the stages of this network are not known", got=what, fix="use true"))
+    stages = max(layers.values()) + 1
+    if int(what) >= stages:
+        fix = f"use 1 to {stages - 1}, true or false"
+        raise ConfigError(problem("arch.freeze", f"the network has {stages} stages", got=what, fix=fix))
+    parameters = dict(network.named_parameters())
+    for name, stage in layers.items():
+        parameters[name].requires_grad_(stage >= stages - int(what))
+
+
+def layers_of(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
+    """The number of the layer (or, coarse, of the stage) of each of the backbone's parameters, counted from the pixels.
+
+    Args:
+        network: A network with a timm network as its `backbone`.
+        coarse: Stages instead of layers.
+
+    Returns:
+        By the parameter's name in `network`; None when timm does not know the backbone's layers.
+    """
+    body = getattr(network, "backbone", None)
+    matcher = getattr(body, "group_matcher", None)
+    if not isinstance(body, nn.Module) or matcher is None:
+        return None
+    found: dict[str, int] = group_parameters(body, matcher(coarse=coarse), reverse=True)
+    return {f"{_BACKBONE}{name}": layer for name, layer in found.items()}
+
+
+def keep_frozen_in_eval(network: nn.Module) -> None:
+    """Put what does not learn in evaluation mode: frozen batch norms keep their statistics, frozen parts use no dropout.
+
+    A part without parameters, such as a dropout, belongs to what comes before it: it stays in training mode once
+    something before it in the same part learns. Of a backbone with low-rank additions only their dropouts train.
+
+    Args:
+        network: A network in training mode; only its `backbone` is looked at.
+    """
+    body = getattr(network, "backbone", None)
+    if not isinstance(body, nn.Module):
+        return
+    if any(isinstance(module, Added) for module in body.modules()):
+        body.eval()
+        for addition in additions(body):
+            addition.dropout.train()
+    elif not _learns(body):
+        body.eval()
+    elif _is_part_frozen(body):
+        _settle(body)
+
+
+def _settle(part: nn.Module) -> None:
+    """Put the frozen children of a part in evaluation mode, and those of its children of which a part learns."""
+    something_learns = False
+    for child in part.children():
+        if _learns(child):
+            something_learns = True
+            if _is_part_frozen(child):
+                _settle(child)
+        elif not something_learns or any(True for _ in child.parameters()):
+            child.eval()
+
+
+def _learns(part: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in part.parameters())
+
+
+def _is_part_frozen(part: nn.Module) -> bool:
+    return not all(parameter.requires_grad for parameter in part.parameters())
+
+
+def _whole(module: nn.Module) -> bool:
+    return not isinstance(module, nn.Conv2d) or module.groups == 1

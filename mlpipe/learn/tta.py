@@ -1,0 +1,227 @@
+"""Predict each image from several views of it: mirrored, turned, cropped, or changed by transforms of your own.
+
+The mean of probabilities is stored as its logarithm: log-probabilities of classes are valid logits, and the logit of a
+label's mean probability is one too. Numbers to predict are averaged as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.config.components import Component
+from mlpipe.data import device_augmentations
+from mlpipe.data.device_augmentations import DeviceStep
+from mlpipe.data.task import Kind
+from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+
+Mix = Literal["probabilities", "logits"]
+# Images (n, channels, height, width) to as many images of the same size.
+View = Callable[[Tensor], Tensor]
+
+_CROP = 0.875
+_TURNING = frozenset(("rot90", "rot270", "transpose", "antitranspose"))
+
+
+@dataclass(frozen=True)
+class Views:
+    """What an image is predicted from.
+
+    Attributes:
+        views: The views.
+        mix: What the mean is of.
+    """
+
+    views: tuple[View, ...]
+    mix: Mix = "probabilities"
+
+    def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: Kind) -> Tensor:
+        """The network's outputs for all views as one, shape (n, outputs), float32.
+
+        Args:
+            network: Images to logits, or to numbers, of shape (n, outputs).
+            images: Shape (n, channels, height, width).
+            kind: What is predicted.
+        """
+        return mean_of([network(view(images)) for view in self.views], kind, self.mix)
+
+
+def mean_of(outputs: Sequence[Tensor], kind: Kind, mix: Mix = "probabilities") -> Tensor:
+    """The mean of several outputs for the same images, shape (n, outputs).
+
+    Args:
+        outputs: Logits, or numbers, each of shape (n, outputs).
+        kind: `classification` (softmax over the outputs), `multilabel` (a sigmoid of each) or `regression`.
+        mix: What the mean is of; for numbers both are the same.
+    """
+    stacked = torch.stack([part.float() for part in outputs])
+    if mix == "logits" or kind == "regression":
+        return stacked.mean(0)
+    if kind == "multilabel":
+        return _log_mean(nn.functional.logsigmoid(stacked)) - _log_mean(nn.functional.logsigmoid(-stacked))
+    return _log_mean(stacked.log_softmax(-1))
+
+
+def none(peak: float) -> None:
+    """Each image as it is.
+
+    Args:
+        peak: The value of white.
+    """
+
+
+def stored(peak: float) -> Views:
+    """As each record's recipe says; the program puts that in its place.
+
+    Args:
+        peak: The value of white.
+
+    Raises:
+        ConfigError: When it did not, because nothing is stored.
+    """
+    raise ConfigError(problem("tta=stored", "is for predicting with stored records", fix="choose another option"))
+
+
+def flips(peak: float, *, vertical: bool = False, mix: Mix = "probabilities") -> Views:
+    """An image and its mirror image (Krizhevsky et al. 2012).
+
+    Args:
+        peak: The value of white.
+        vertical: Top and bottom too: all four.
+        mix: What the mean is of.
+    """
+    return _named(["identity", "horizontal", *(["vertical", "rot180"] if vertical else [])], mix)
+
+
+def rotate(peak: float, *, mix: Mix = "probabilities") -> Views:
+    """An image turned by 0, 90, 180 and 270 degrees.
+
+    Args:
+        peak: The value of white.
+        mix: What the mean is of.
+    """
+    return _named(["identity", "rot90", "rot180", "rot270"], mix)
+
+
+def d4(peak: float, *, mix: Mix = "probabilities") -> Views:
+    """All eight turns and mirror images of a square, the dihedral group D4 (Cohen & Welling 2016).
+
+    Args:
+        peak: The value of white.
+        mix: What the mean is of.
+    """
+    names = ["identity", "rot90", "rot180", "rot270", "horizontal", "vertical", "transpose", "antitranspose"]
+    return _named(names, mix)
+
+
+def crop(peak: float, *, scale: Annotated[float, "> 0", "<= 1"] = _CROP, mix: Mix = "probabilities") -> Views:
+    """The four corners and the middle of an image, resized to its size (Krizhevsky et al. 2012).
+
+    Args:
+        peak: The value of white.
+        scale: A crop's height and width as a share of the image's.
+        mix: What the mean is of.
+    """
+    return Views(tuple(partial(_cropped, place=place, scale=scale) for place in _PLACES), mix)
+
+
+def views(peak: float, *, views: list[str | dict[str, Any]], mix: Mix = "probabilities") -> Views:
+    """Views by name, or transforms of whole batches as in `augmentations.device.pipeline`.
+
+    A transform that draws at random draws the same for every image and every time, so that predictions do not depend on
+    their order: the k-th view draws from seed k.
+
+    Args:
+        peak: The value of white.
+        views: Names of `NAMED`, and components in place of mappings with a `_target_`.
+        mix: What the mean is of.
+
+    Raises:
+        ConfigError: For an unknown name, or when there is no view.
+    """
+    found: list[View] = []
+    given: list[object] = list(views)
+    for number, view in enumerate(given):
+        if isinstance(view, Component):
+            found.append(_transformed(device_augmentations.adapt(view.build(), peak), number))
+        elif isinstance(view, str) and view in NAMED:
+            found.append(_view(view))
+        else:
+            fix = did_you_mean(str(view), NAMED, otherwise=f"views: {listing(NAMED, most=20)}")
+            raise ConfigError(problem(f"tta.views[{number}]", "unknown view", got=view, fix=fix))
+    if not found:
+        raise ConfigError(problem("tta.views", "must name a view", got=views, fix="for example [identity,horizontal]"))
+    return Views(tuple(found), mix)
+
+
+def label(section: Component) -> str:
+    """The choice in a few words for a record, such as `flips (vertical=True)`; `none` for none."""
+    name = section.target.rpartition(".")[2]
+    parts = []
+    for key, value in section.params.items():
+        if isinstance(value, list):
+            value = "+".join(item.target.rpartition(".")[2] if isinstance(item, Component) else item for item in value)
+        parts.append(f"{key}={value}")
+    return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def _named(names: list[str], mix: Mix) -> Views:
+    return Views(tuple(_view(name) for name in names), mix)
+
+
+def _view(name: str) -> View:
+    return partial(_turned, name=name) if name in _TURNING else NAMED[name]
+
+
+def _log_mean(logs: Tensor) -> Tensor:
+    """The logarithm of the mean over the first axis, of what the logarithms are of."""
+    return logs.logsumexp(0) - math.log(len(logs))
+
+
+def _turned(images: Tensor, name: str) -> Tensor:
+    height, width = images.shape[2:]
+    if height != width:
+        wrong = f"{name} turns images on their side, and these are {height} x {width}"
+        raise DataError(problem("tta", wrong, fix="use tta=hv, or images of equal height and width"))
+    return NAMED[name](images)
+
+
+def _cropped(images: Tensor, place: str, scale: float = _CROP) -> Tensor:
+    height, width = images.shape[2:]
+    down, across = max(round(height * scale), 1), max(round(width * scale), 1)
+    rows = {"top": 0, "bottom": height - down}.get(place.partition("_")[0], (height - down) // 2)
+    columns = {"left": 0, "right": width - across}.get(place.partition("_")[2], (width - across) // 2)
+    part = images[:, :, rows : rows + down, columns : columns + across].float()
+    return nn.functional.interpolate(part, size=(height, width), mode="bilinear", antialias=True)
+
+
+def _transformed(step: DeviceStep, seed: int) -> View:
+    def transform(images: Tensor) -> Tensor:
+        changed = []
+        with torch.random.fork_rng(devices=[images.device] if images.is_cuda else []):
+            for image in images:
+                torch.manual_seed(seed)
+                changed.append(step(image[None], torch.zeros(1, 1, device=images.device), 1)[0])
+        return torch.cat(changed)
+
+    return transform
+
+
+_PLACES = ("top_left", "top_right", "bottom_left", "bottom_right", "middle")
+NAMED: dict[str, View] = {
+    "identity": lambda images: images,
+    "horizontal": lambda images: images.flip(3),
+    "vertical": lambda images: images.flip(2),
+    "rot90": lambda images: images.rot90(1, (2, 3)),
+    "rot180": lambda images: images.flip(2, 3),
+    "rot270": lambda images: images.rot90(3, (2, 3)),
+    "transpose": lambda images: images.transpose(2, 3),
+    "antitranspose": lambda images: images.rot90(2, (2, 3)).transpose(2, 3),
+    **{place: partial(_cropped, place=place) for place in _PLACES},
+}

@@ -1,0 +1,156 @@
+"""`mml lr_find`: suggest a learning rate by a range test, without training."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any, Literal
+
+from mlpipe.config import snapshot
+from mlpipe.config.assemble import cores
+from mlpipe.config.components import Component
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import splits, variants
+from mlpipe.data.cache import Pack
+from mlpipe.errors import listing, problem
+from mlpipe.modes import tasks
+from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class LrFindScheduler(Scheduler):
+    """Runs a range test on the training images of one fold; the run's folder gets the curve and the suggestions.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        nested: Set the fold aside as test data and split the rest anew, as `mml train` does.
+        fold: The fold.
+        start: The first rate.
+        end: The last one.
+        steps: How many.
+        smoothing: Share of the running mean of the loss that is kept at each step.
+        stop_factor: The test ends when the smoothed loss is so many times its minimum.
+        suggest: Which suggestion to print first.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        nested: bool,
+        fold: Annotated[int, ">= 0"],
+        start: Annotated[float, "> 0"],
+        end: Annotated[float, "> 0"],
+        steps: Annotated[int, ">= 20"],
+        smoothing: Annotated[float, ">= 0", "< 1"],
+        stop_factor: Annotated[float, "> 1"],
+        suggest: Literal["steepest", "valley"],
+    ) -> None:
+        super().__init__(run_config, world)
+        self._nested, self._fold = nested, fold
+        self._keys: dict[str, Any] = {
+            "start": start,
+            "end": end,
+            "steps": steps,
+            "smoothing": smoothing,
+            "stop_factor": stop_factor,
+            "suggest": suggest,
+        }
+
+    def plan(self) -> list[Step]:
+        """The cache and the network first, then the test."""
+        config = self.run_config
+        raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
+        self._task = tasks.resolve(config.task, config.data_dir)
+        tasks.refuse_results_inside(self._task, config.project_dir)
+        self._split = tasks.split_of(config, self._task)
+        raise_all(self._problems())
+        return [
+            Step(f"preprocess {self._task.name}", self._preprocess, in_project=False),
+            Step("build the network", self._try_network, in_project=False),
+            Step("lr_find", self._find),
+        ]
+
+    def _problems(self) -> list[str]:
+        task, validated = self._task, self._split.validated
+        found = []
+        if self._keys["end"] <= self._keys["start"]:
+            wrong = f"must be larger than mode.start={self._keys['start']:g}"
+            found.append(problem("mode.end", wrong, got=self._keys["end"]))
+        if self._fold not in validated:
+            fix = f"the folds are {listing(validated)}"
+            found.append(problem("mode.fold", "there is no such fold", got=self._fold, fix=fix))
+        if self._nested and len(validated) < self._split.n_folds:
+            fix = "add mode.nested=false, or use split=kfold"
+            found.append(problem("mode.nested", f"the split has {len(validated)} validation part", fix=fix))
+            return found
+        return found + splits.size_problems(task.kind, task.samples, self._split, task.classes, nested=self._nested)
+
+    def _preprocess(self, run: Run | None) -> None:
+        self._pack()
+
+    def _pack(self) -> Pack:
+        display, stop = self.world.display, self.world.stop
+        display.start(f"preprocessing {self._task.name}", len(self._task.samples))
+
+        def progress(done: int, total: int) -> None:
+            stop.check()
+            display.update(done)
+
+        most = int(self.run_config.task.params.get("max_unreadable", 0))
+        try:
+            return tasks.pack_of(self.run_config, self._task, cores(), progress, max_unreadable=most)
+        finally:
+            display.close()
+
+    def _view(self, pack: Pack) -> variants.View:
+        make = variants.nested if self._nested else variants.plain
+        view = make(self._task, self._split, self._fold).without(pack.unreadable_mask(self._task))
+        variants.check(self._task, view)
+        return view
+
+    def _try_network(self, run: Run | None) -> None:
+        from mlpipe.learn import setup
+
+        pack = self._pack()
+        setup.try_recipe(self.run_config.recipe, self._task, pack, self._view(pack).train)
+
+    def _find(self, run: Run | None) -> None:
+        from mlpipe.learn import fit, tune
+
+        assert run is not None
+        config, pack = self.run_config, self._pack()
+        job = fit.FoldJob(
+            recipe=config.recipe,
+            task=self._task,
+            view=self._view(pack),
+            pack=pack,
+            project=self.world.project,
+            record_id="lr_find",
+            run=run.name,
+            recipe_hash="",
+            checkpoint=run.checkpoints_dir / "lr_find",
+            pipeline=snapshot.text(config.tree),
+            nested=self._nested,
+            store_best=False,
+            store_parameters=False,
+            val_used_for=[],
+            num_workers=0,
+            logging=config.logging,
+            logs=run.folder / "logs",
+        )
+        test = Component("tune", "mlpipe.learn.tune.lr_find", self._keys).build()
+        self.world.display.start("range test", 1)
+        try:
+            found = test.find(job, fit.Watch(self.world.stop, log=log.debug))
+        finally:
+            self.world.display.close()
+        tune.write(found, run.folder)
+        lr = found.chosen["lr_found"]
+        self.world.facts.update({**found.facts, "lr": lr, "file": str(run.folder / "lr_find.csv")})
+        others = ", ".join(f"{name} {found.facts[name]:.3g}" for name in ("valley", "steepest"))
+        log.info(f"suggested learning rate {lr:.3g} ({others}) after {found.facts['ended_after']} steps")
+        log.info(f"use it with optimizer.lr={lr:.3g}; the curve: {run.folder / 'lr_find.csv'}")

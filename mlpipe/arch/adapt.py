@@ -10,12 +10,14 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from timm.models import group_parameters
+from timm.models import group_with_matcher
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _BACKBONE = "backbone."
+# The name of a parameter that timm counts among no layer, as it does a network's head.
+_UNMATCHED = "~"
 
 
 class Added(nn.Module):
@@ -174,7 +176,9 @@ def freeze(network: nn.Module, what: bool | str | int) -> None:
 
 
 def layers_of(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
-    """The number of the layer (or, coarse, of the stage) of each of the backbone's parameters, counted from the pixels.
+    """The number of the layer, or the stage, of each of a network's parameters, counted from the pixels.
+
+    The heads, and what timm does not count among the layers, are the last layer. Stages are the backbone's alone.
 
     Args:
         network: A network with a timm network as its `backbone`.
@@ -187,8 +191,13 @@ def layers_of(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
     matcher = getattr(body, "group_matcher", None)
     if not isinstance(body, nn.Module) or matcher is None:
         return None
-    found: dict[str, int] = group_parameters(body, matcher(coarse=coarse), reverse=True)
-    return {f"{_BACKBONE}{name}": layer for name, layer in found.items()}
+    inside = [(name, None) for name, _ in body.named_parameters()]
+    names = inside if coarse else [*inside, (_UNMATCHED, None)]
+    found: dict[str, int] = group_with_matcher(iter(names), matcher(coarse=coarse), reverse=True)
+    layers = {f"{_BACKBONE}{name}": found[name] for name, _ in inside}
+    if coarse:
+        return layers
+    return {name: layers.get(name, found[_UNMATCHED]) for name, _ in network.named_parameters()}
 
 
 def keep_frozen_in_eval(network: nn.Module) -> None:

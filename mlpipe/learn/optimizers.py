@@ -56,11 +56,11 @@ def _layered_groups(network: nn.Module, layer_decay: float) -> Groups:
     if layers is None:
         wrong = "needs a timm network whose layers are known"
         raise ConfigError(problem("optimizer.layer_decay", wrong, fix="leave it out, or use another arch"))
-    top = max(layers.values()) + 1
+    top = max(layers.values())
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            depth, is_plain = top - layers.get(name, top), parameter.ndim <= 1
+            depth, is_plain = top - layers[name], parameter.ndim <= 1
             start = {"params": [], "lr_scale": layer_decay**depth} | ({"weight_decay": 0.0} if is_plain else {})
             groups.setdefault((depth, is_plain), start)["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]

@@ -128,7 +128,7 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ("tune=lr_find tune.steps=5", "tune.steps: must be a whole number >= 20, got 5; give it such a value"),
         (
             "optimizer.layer_decay=2",
-            "optimizer.layer_decay: must be a number > 0 and <= 1, got 2; give it such a value",
+            "optimizer.layer_decay: must be a number > 0 and <= 1 or null, got 2; give it such a value",
         ),
         (
             "arch.freeze=0",

@@ -10,6 +10,9 @@ import torch
 from timm.optim import Lamb, Lars, Lion
 from torch import nn
 
+from mlpipe.arch import classifier
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.errors import ConfigError
 from mlpipe.learn import optimizers
 
 
@@ -74,3 +77,48 @@ def test_steps_are_torchs(name: str, options: dict[str, Any], reference: Any, to
             optimizer.zero_grad()
         ends.append(torch.cat([parameter.detach().flatten() for parameter in net.parameters()]))
     assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "mobilenetv3_small_050"])
+def test_layer_decay_is_timms_with_the_heads_on_top(name: str) -> None:
+    whole = timm.create_model(name, num_classes=5)
+    expected = {}
+    names = {id(parameter): key for key, parameter in whole.named_parameters()}
+    for group in timm.optim.param_groups_layer_decay(whole, weight_decay=0.05, layer_decay=0.7):
+        for parameter in group["params"]:
+            expected[names[id(parameter)]] = (group["lr_scale"], group["weight_decay"])
+    classifier_name = whole.pretrained_cfg["classifier"]
+    network = classifier.timm({"target": Head(5)}, Pixels(3, 32), name=name, pretrained=False)
+    names = {id(parameter): key for key, parameter in network.named_parameters()}
+    optimizer = optimizers.adamw(optimizers.parameter_groups(network, 0.7), lr=0.01, weight_decay=0.05)
+    optimizers.scale_rates(optimizer)
+    assert optimizer.param_groups[0]["lr"] == 0.01
+    found = {}
+    for group in optimizer.param_groups:
+        assert "lr_scale" not in group
+        for parameter in group["params"]:
+            key = names[id(parameter)].replace("heads.target", classifier_name).removeprefix("backbone.")
+            found[key] = (group["lr"] / 0.01, group["weight_decay"])
+    assert set(found) == set(expected)
+    for key, (scale, decay) in found.items():
+        assert scale == pytest.approx(expected[key][0]), key
+        assert decay == expected[key][1], key
+
+
+def test_layer_decay_keeps_its_shares_under_a_schedule_and_leaves_out_what_is_frozen() -> None:
+    network = classifier.timm({"target": Head(5)}, Pixels(3, 32), name="test_resnet", pretrained=False, freeze=2)
+    groups = optimizers.parameter_groups(network, 0.5)
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    assert sorted(id(p) for group in groups for p in group["params"]) == sorted(map(id, learning))
+    assert {group["lr_scale"] for group in groups} == {1.0, 0.5, 0.25}
+    optimizer = optimizers.sgd(groups, lr=1.0)
+    optimizers.scale_rates(optimizer)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.1**step)
+    optimizer.step()
+    schedule.step()
+    assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.05, 0.025}
+
+
+def test_layer_decay_needs_layers() -> None:
+    with pytest.raises(ConfigError, match="optimizer.layer_decay: needs a timm network whose layers are known"):
+        optimizers.parameter_groups(network(), 0.5)

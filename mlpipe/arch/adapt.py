@@ -10,7 +10,7 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from timm.models import group_with_matcher
+from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem

@@ -65,6 +65,8 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         found.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
     found += _clipping(tree)
+    if tree["mode"].get("multitask") and _tunes(tree):
+        found.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
     found += _exact_head(tree) if name in ("train", "tl") else []
     if tree["trainer"].get("devices") not in (1, "auto"):
         wrong = "more than one device for one fold is not available in this version of mlpipe"
@@ -137,6 +139,10 @@ def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def _tunes(tree: Mapping[str, Any]) -> bool:
+    return not str((tree.get("tune") or {}).get("_target_", ".none")).endswith(".none")
+
+
 def _is_exact(tree: Mapping[str, Any]) -> bool:
     return str(tree["optimizer"].get("_target_", "")).endswith("optimizers.linear")
 
@@ -156,6 +162,8 @@ def _exact_head(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem(key, "minimises the plain loss of the task's kind", got=loss, fix="use loss=auto"))
     if tree["loss"].get("class_weights") not in (None, "balanced"):
         found.append(problem("loss.class_weights", f"{key} knows null and balanced", fix="use one of them"))
+    if _tunes(tree):
+        found.append(problem("tune", f"{key} has no rate and no batches", fix="leave it out"))
     if tree["mode"].get("multitask"):
         found.append(problem(key, "fits one head", got="mode.multitask", fix="leave one of the two out"))
     return found

@@ -28,7 +28,7 @@ class InfoScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
-        subroutines: Any of tasks, hpo, samples (or sample_grid), models.
+        subroutines: Any of tasks, hpo, samples (or sample_grid), models, report.
         study_name: An Optuna study.
         info_grid: One picture with a cell for each task.
         info_individual: One sample picture for each task.
@@ -53,7 +53,13 @@ class InfoScheduler(Scheduler):
 
     def plan(self) -> list[Step]:
         """One step for each subroutine, none of which makes a run."""
-        calls = {"tasks": self._tasks, "hpo": self._hpo, "samples": self._samples, "models": self._models}
+        calls = {
+            "tasks": self._tasks,
+            "hpo": self._hpo,
+            "samples": self._samples,
+            "models": self._models,
+            "report": self._report,
+        }
         return [Step(name, calls[name], in_project=False) for name in calls if name in self._subroutines]
 
     def _known_tasks(self) -> list[Task]:
@@ -141,6 +147,14 @@ class InfoScheduler(Scheduler):
         self.world.facts["headline"] = tables.headline(own)
         if tables.headline(own):
             log.info(tables.headline(own))
+
+    def _report(self, run: Run | None) -> None:
+        # Matplotlib takes its time, which only those who want the report pay.
+        from mlpipe.reports import html
+
+        path = html.write(self.world.project, self.run_config.data_dir)
+        self.world.facts["report"] = str(path)
+        log.info(f"look at: {path}")
 
     def _draw(self, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
         path = gallery.grid(

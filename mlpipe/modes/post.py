@@ -61,6 +61,7 @@ class PostprocessScheduler(Scheduler):
         set_score: The score of prediction sets.
         threshold: What thresholds of classes or labels are chosen by; null: none.
         deploy_prior: Another prevalence, to say what performance to expect there.
+        report: Write the project's report at the end.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class PostprocessScheduler(Scheduler):
         set_score: Literal["lac", "aps", "raps"],
         threshold: Literal["f1", "balanced_accuracy", "youden"] | None,
         deploy_prior: list[float] | None,
+        report: bool,
     ) -> None:
         super().__init__(run_config, world)
+        self._wants_report = report
         self._subroutines, self._prior, self._calibrator = subroutines, prior, calibrator
         self._rates_from, self._quantifier = rates_from, quantifier
         self._select_on, self._eval_frac = select_on, eval_frac
@@ -102,7 +105,7 @@ class PostprocessScheduler(Scheduler):
         self._stage, self._wishes = stage, judging.Wishes(alpha, set_score, threshold, deploy_prior)
 
     def plan(self) -> list[Step]:
-        """One step for each record's calibration, one for the ensemble."""
+        """One step for each record's calibration, one for the ensemble, one for the report."""
         config = self.run_config
         # The products are skinny: several threads of the linear algebra only wait for each other.
         threadpool_limits(limits=1)
@@ -115,7 +118,18 @@ class PostprocessScheduler(Scheduler):
             steps += [Step(f"calibrate {record.id}", partial(self._calibrate, record)) for record in self._records]
         if "ensemble" in self._subroutines:
             steps.append(Step("ensemble", self._ensemble))
+        if self._wants_report:
+            steps.append(Step("report", self._report))
         return steps
+
+    def _report(self, run: Run | None) -> None:
+        # Matplotlib takes its time, which only those who want the report pay.
+        from mlpipe.reports import html
+
+        path = html.write(self.world.project, self.run_config.data_dir)
+        tables.write_csv(tables.leaderboard(self.world.project, self._task.name), self.world.project)
+        self.world.facts["report"] = str(path)
+        log.info(f"look at: {path}")
 
     def _with_predictions(self) -> list[ModelRecord]:
         project, name = self.world.project, self._task.name

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.post import metrics
-from mlpipe.runs import predictions, records
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -37,17 +38,20 @@ _SHORT = {
 
 
 def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any]]:
-    """One row for each task and recipe, the best out-of-fold score first.
+    """One row for each task and recipe, and for each ensemble, the best out-of-fold score first.
 
     The score is `metric`: accuracy, for labels the area under the ROC curve, for numbers the root mean squared error.
     `val` and `fold_test` are the mean over folds with the standard deviation between folds; `out_of_fold` pools each
     image's prediction by the fold that did not train on it; `test` averages the folds' probabilities of each test
-    image. Values that cannot be had (no predictions yet) are None.
+    image. Values that cannot be had (no predictions yet) are None. An ensemble's `out_of_fold` is its score on the images
+    that chose it, its `test` that of images which had no part in it, with its 95 % interval; all are stored with it.
     """
     groups: dict[tuple[str, str], list[ModelRecord]] = defaultdict(list)
     for record in records.load_all(project, task):
         groups[record.pivot, record.recipe].append(record)
     rows = [_row(project, records.newest_folds(group)) for group in groups.values()]
+    for name in dict.fromkeys(pivot for pivot, _ in groups):
+        rows += [_ensemble_row(one) for one in ensembles.load_all(project, name)]
     return sorted(rows, key=lambda row: (row["task"], _rank(row)))
 
 
@@ -71,16 +75,22 @@ def as_text(board: Sequence[dict[str, Any]]) -> str:
     for task in dict.fromkeys(row["task"] for row in board):
         rows = [row for row in board if row["task"] == task]
         cells = [[_cell(row, key) for key in _SHORT] for row in rows]
-        blocks.append(
-            f"{task}: {rows[0]['metric']} of {len(rows)} recipe{'s' * (len(rows) > 1)}\n"
-            + grid(list(_SHORT.values()), cells)
-        )
+        blocks.append(f"{task}: {rows[0]['metric']} of {_counted(rows)}\n" + grid(list(_SHORT.values()), cells))
     return "\n\n".join(blocks) if blocks else "no records yet"
+
+
+def _counted(rows: Sequence[dict[str, Any]]) -> str:
+    """How many recipes and ensembles there are, in words."""
+    together = sum(1 for row in rows if row["ensemble"])
+    alone = len(rows) - together
+    found = [f"{many} {what}{'s' * (many > 1)}" for many, what in ((alone, "recipe"), (together, "ensemble")) if many]
+    return " and ".join(found)
 
 
 def headline(board: Sequence[dict[str, Any]]) -> str:
     """`test accuracy 0.xxx` of the newest row with a test score; empty when there is none."""
-    tested = [row for row in board if _first(row, "test", "fold_test") is not None]
+    recipes = [row for row in board if not row["ensemble"]]
+    tested = [row for row in recipes if _first(row, "test", "fold_test") is not None]
     if not tested:
         return ""
     newest = max(tested, key=lambda row: row["number"])
@@ -150,6 +160,8 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "out_of_fold": _score(out_of_fold, name, kind) if out_of_fold else None,
         **_spread("fold_test", folds, "test", name),
         "test": test.get(name),
+        "test_low": None,
+        "test_high": None,
         "test_nll": test.get("nll"),
         "test_images": len(together) if together else None,
         "parameters": newest.parameters,
@@ -157,6 +169,39 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "images_per_s": round(statistics.median(record.timings.get("train_images_per_s", 0.0) for record in folds), 1),
         "val_used_for": " ".join(newest.val_used_for),
         "records": " ".join(record.id for record in folds),
+        "ensemble": "",
+    }
+
+
+def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
+    name = metrics.HEADLINE[one.kind]
+    chosen_on, test = one.scores.get("chosen on", {}), one.scores.get("test", {})
+    members = [record for member in one.members for record in member["records"]]
+    ours = one.select_on == "oof"
+    return {
+        "metric": name,
+        "task": one.task,
+        "recipe": one.id,
+        "number": 0,
+        "arch": f"ensemble of {len(one.members)}",
+        "folds": None,
+        "nested": False,
+        "val": None,
+        "val_sd": None,
+        "out_of_fold": chosen_on.get(name, {}).get("value") if ours else None,
+        "fold_test": None,
+        "fold_test_sd": None,
+        "test": test.get(name, {}).get("value"),
+        "test_low": test.get(name, {}).get("low"),
+        "test_high": test.get(name, {}).get("high"),
+        "test_nll": test.get("nll", {}).get("value"),
+        "test_images": None,
+        "parameters": None,
+        "seconds": None,
+        "images_per_s": None,
+        "val_used_for": "ensemble" if ours else "",
+        "records": " ".join(members),
+        "ensemble": one.id,
     }
 
 
@@ -188,6 +233,10 @@ def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Predi
 
 def _cell(row: dict[str, Any], key: str) -> str:
     if key == "note":
+        if row["ensemble"]:
+            return (
+                "out-of-fold is optimistic: it chose the ensemble" if row["val_used_for"] else "chosen on test images"
+            )
         optimistic = row["val_used_for"] and not row["nested"]
         return "val is optimistic" if optimistic else ("nested" if row["nested"] else "")
     value = row[key]

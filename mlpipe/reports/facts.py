@@ -1,0 +1,283 @@
+"""What a report says of a task, gathered from its records, predictions and ensembles; needs no torch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.data import task as tasks
+from mlpipe.data.task import Task, has_target
+from mlpipe.errors import DataError
+from mlpipe.post import intervals
+from mlpipe.post.mixing import combine
+from mlpipe.reports import tables
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+# Draws of the bootstrap, for metrics that need it.
+_RESAMPLES = 1000
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled predictions.
+
+    Attributes:
+        ids: Names, n of them.
+        targets: As `mlpipe.data.task.Samples.targets`, each row with some target.
+        raw: Logits or numbers as the networks gave them, shape (n, outputs).
+        calibrated: What is handed on: calibrated, or as `raw`.
+        is_calibrated: Whether `calibrated` differs from `raw`.
+    """
+
+    ids: list[str]
+    targets: Array
+    raw: Array
+    calibrated: Array
+    is_calibrated: bool
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a task's plots show: the newest ensemble, or the best recipe.
+
+    Attributes:
+        name: In words.
+        ensemble: The ensemble; None for a recipe.
+        recipe: The recipe's hash; empty for an ensemble.
+        held_out: Rows that no network trained on them predicted; None without any.
+        test: Test rows; None without any.
+    """
+
+    name: str
+    ensemble: EnsembleRecord | None
+    recipe: str
+    held_out: Rows | None
+    test: Rows | None
+
+    @property
+    def rows(self) -> Rows | None:
+        """Test rows where there are any, else the held-out ones."""
+        return self.test if self.test is not None else self.held_out
+
+    @property
+    def where(self) -> str:
+        """What these rows are, in words."""
+        return "test" if self.test is not None else "out-of-fold"
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """One task of a project.
+
+    Attributes:
+        name: The task.
+        kind: What is predicted.
+        classes: The names of the outputs.
+        recipes: The newest record of each fold, by recipe, the newest recipe first.
+        ensembles: The oldest first.
+        board: The task's rows of the leaderboard.
+        shown: What the plots show; None without predictions.
+        task: The task's description; None where it cannot be read.
+        missing: Why it cannot be read.
+        project: The project.
+        data_dir: The folder of all tasks.
+    """
+
+    name: str
+    kind: str
+    classes: list[str]
+    recipes: dict[str, list[ModelRecord]]
+    ensembles: list[EnsembleRecord]
+    board: list[dict[str, Any]]
+    shown: Shown | None
+    task: Task | None
+    missing: str
+    project: Project
+    data_dir: Path
+    calibrations: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """The group of each sample; empty where the task has none."""
+        return _groups(self.task)
+
+    @property
+    def newest(self) -> ModelRecord:
+        """The task's newest record."""
+        return max((one for folds in self.recipes.values() for one in folds), key=lambda record: record.number)
+
+
+def gather(project: Project, data_dir: Path) -> list[TaskFacts]:
+    """Every task that has records, the one trained most recently first.
+
+    Args:
+        project: The project.
+        data_dir: The folder of all tasks.
+
+    Raises:
+        ProjectError: When a record or predictions are damaged.
+    """
+    by_task: dict[str, list[ModelRecord]] = defaultdict(list)
+    for record in records.load_all(project):
+        by_task[record.pivot].append(record)
+    ordered = sorted(by_task, key=lambda name: -by_task[name][-1].number)
+    return [_facts(project, data_dir, name, by_task[name]) for name in ordered]
+
+
+def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRecord]) -> TaskFacts:
+    groups: dict[str, list[ModelRecord]] = defaultdict(list)
+    for record in reversed(found):
+        groups[record.recipe].append(record)
+    recipes = {recipe: records.newest_folds(group) for recipe, group in groups.items()}
+    stored, board = ensembles.load_all(project, name), tables.leaderboard(project, name)
+    try:
+        task, missing = tasks.load(data_dir / name / "task.json"), ""
+    except DataError as error:
+        task, missing = None, error.problems[0]
+    groups_of = _groups(task)
+    board = [_with_interval(project, row, recipes, groups_of) for row in board]
+    files_of = [project.calibration_file(name, record.id) for folds in recipes.values() for record in folds]
+    return TaskFacts(
+        name,
+        found[-1].kind,
+        found[-1].classes,
+        recipes,
+        stored,
+        board,
+        _shown(project, stored, recipes, board),
+        task,
+        missing,
+        project,
+        data_dir,
+        [files.read_json(path) for path in files_of if path.is_file()],
+    )
+
+
+def _groups(task: Task | None) -> dict[str, str]:
+    if task is None or not task.samples.groups:
+        return {}
+    return {name: group or name for name, group in zip(task.samples.ids, task.samples.groups, strict=True)}
+
+
+def _with_interval(
+    project: Project, row: dict[str, Any], recipes: dict[str, list[ModelRecord]], groups: dict[str, str]
+) -> dict[str, Any]:
+    """A recipe's row of the leaderboard with the interval of its test score."""
+    if row["ensemble"] or row["test"] is None:
+        return row
+    folds, name = recipes[row["recipe"]], row["metric"]
+    _, test = of_recipe(project, folds)
+    if test is None:
+        return row
+    units = np.array([groups.get(one, one) for one in test.ids]) if groups else None
+    found = intervals.metric_intervals(
+        [name], test.raw, test.targets, kind=folds[0].kind, groups=units, resamples=_RESAMPLES
+    )
+    return {**row, "test_low": found[name].low, "test_high": found[name].high}
+
+
+def _shown(
+    project: Project,
+    stored: Sequence[EnsembleRecord],
+    recipes: dict[str, list[ModelRecord]],
+    board: Sequence[dict[str, Any]],
+) -> Shown | None:
+    for ensemble in reversed(stored):
+        path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
+        if path.is_file():
+            many = len(ensemble.members)
+            what = "model" if ensemble.select_on == "test" else "recipe"
+            name = f"the ensemble of {many} {what}s" if many > 1 else f"the calibrated {what} {_member(ensemble)}"
+            parts = [_labelled(_read(path, ensemble.task, split)) for split in ("val", "test")]
+            if any(parts):
+                return Shown(name, ensemble, "", *parts)
+    for row in board:
+        folds = recipes.get(row["recipe"], [])
+        found = of_recipe(project, folds) if folds else (None, None)
+        if found[0] is not None or found[1] is not None:
+            what = f"{folds[0].arch} (recipe {row['recipe']})"
+            return Shown(
+                f"the mean of {len(folds)} folds of {what}" if len(folds) > 1 else what, None, row["recipe"], *found
+            )
+    return None
+
+
+def of_recipe(project: Project, folds: Sequence[ModelRecord]) -> tuple[Rows | None, Rows | None]:
+    """The held-out and the test rows of a recipe, None where not all folds have them.
+
+    Args:
+        project: The project.
+        folds: A record for each fold.
+    """
+    pivot, kind = folds[0].pivot, folds[0].kind
+
+    def read(record: ModelRecord, task: str, split: str) -> Rows | None:
+        path = project.predictions_file(pivot, record.id)
+        return _read(path, task, split) if path.is_file() else None
+
+    held_out = [read(one, one.task, "test" if one.nested else "val") for one in folds]
+    test = [read(one, pivot, "test") for one in folds]
+    return _labelled(_pooled(held_out)), _labelled(_mean(test, kind))
+
+
+def _read(path: Path, task: str, split: str) -> Rows | None:
+    stored = predictions.load(path, task, split)
+    if not len(stored):
+        return None
+    raw = stored.logits.astype(np.float64)
+    given = stored.calibrated
+    calibrated = raw if given is None else given.astype(np.float64)
+    return Rows(stored.sample_ids, stored.targets, raw, calibrated, given is not None)
+
+
+def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
+    filled = [part for part in parts if part is not None]
+    if not filled or len(filled) < len(parts):
+        return None
+    return Rows(
+        [name for part in filled for name in part.ids],
+        np.concatenate([part.targets for part in filled]),
+        np.concatenate([part.raw for part in filled]),
+        np.concatenate([part.calibrated for part in filled]),
+        all(part.is_calibrated for part in filled),
+    )
+
+
+def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
+    filled = [part for part in parts if part is not None]
+    if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
+        return None
+    mixing, weights = ("logits" if kind == "regression" else "probabilities"), [1 / len(filled)] * len(filled)
+    raw = combine([part.raw for part in filled], weights, kind, mixing)
+    calibrated = combine([part.calibrated for part in filled], weights, kind, mixing)
+    return replace(filled[0], raw=raw, calibrated=calibrated, is_calibrated=all(one.is_calibrated for one in filled))
+
+
+def _labelled(rows: Rows | None) -> Rows | None:
+    if rows is None or not (np.isfinite(rows.raw).all() and np.isfinite(rows.calibrated).all()):
+        return None
+    there = np.flatnonzero(has_target(rows.targets))
+    if not len(there):
+        return None
+    ids = [rows.ids[row] for row in there.tolist()]
+    return Rows(ids, rows.targets[there], rows.raw[there], rows.calibrated[there], rows.is_calibrated)
+
+
+def _member(ensemble: EnsembleRecord) -> str:
+    return str(ensemble.members[0]["name"])

@@ -1,0 +1,103 @@
+"""One HTML file with everything that a project found, to be read without a network, on paper or on a phone.
+
+It lies at `reports/report.html`; each of its plots also lies beside it, as `plots/TASK_NAME.png` and `.csv`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+
+import mlpipe
+from mlpipe import files
+from mlpipe.reports import facts as gathered
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.markup import Markup, bullets, element, heading, joined, paragraph
+from mlpipe.reports.plots import style
+from mlpipe.reports.sections import classes, ensemble, origin, overview, pictures, prevalence, training, trust
+from mlpipe.reports.sections.parts import Section, counted
+from mlpipe.runs.project import Project
+
+_STYLE = Path(__file__).with_name("report.css")
+_SECTIONS: tuple[Callable[[TaskFacts], Section], ...] = (
+    overview.summary,
+    overview.leaderboard,
+    training.trained,
+    training.curves,
+    classes.confused,
+    trust.of_numbers,
+    classes.tables_of_classes,
+    trust.reliability,
+    classes.ranking,
+    pictures.pictures,
+    ensemble.ensembles,
+    prevalence.prevalence,
+    trust.decisions,
+    origin.origin,
+)
+
+
+def write(project: Project, data_dir: Path) -> Path:
+    """Write the report of all tasks of a project, and its plots.
+
+    Args:
+        project: The project.
+        data_dir: The folder of all tasks, for the descriptions and images of the tasks.
+
+    Returns:
+        The page.
+
+    Raises:
+        ProjectError: When a record or predictions are damaged.
+    """
+    tasks = gathered.gather(project, data_dir)
+    made = [(task, [section for make in _SECTIONS if not (section := make(task)).is_empty]) for task in tasks]
+    for _, sections in made:
+        for section in sections:
+            for plot in section.plots:
+                style.write(plot, project.plots_dir())
+    path = project.reports_dir() / "report.html"
+    files.write_text(path, page(project.name, [(task.name, sections) for task, sections in made]))
+    return path
+
+
+def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]]) -> str:
+    """The whole page.
+
+    Args:
+        name: The project's name.
+        tasks: Each task's name and sections.
+    """
+    links = bullets(element("a", task, href=f"#task-{place}") for place, (task, _) in enumerate(tasks, 1))
+    contents = element("nav", links, aria_label="Tasks") if links is not None and len(tasks) > 1 else None
+    made = (
+        f"{counted(len(tasks), 'task')}; written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by mlpipe {mlpipe.__version__}."
+    )
+    parts = [
+        element("a", "To the results", class_="skip", href="#results"),
+        element("header", joined([heading(1, f"Project {name}"), paragraph(made, class_="muted"), contents])),
+        element(
+            "main",
+            joined([_task(place, task, sections) for place, (task, sections) in enumerate(tasks, 1)] or [_nothing()]),
+            id="results",
+        ),
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # Nothing is to be fetched or run, whatever a class or file is called.
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">\n"
+        f'<title>{escape(name)}: results</title>\n<link rel="icon" href="data:,">\n'
+        f"<style>\n{_STYLE.read_text('utf-8')}</style>\n</head>\n<body>\n{joined(parts)}\n</body>\n</html>\n"
+    )
+
+
+def _task(place: int, name: str, sections: Sequence[Section]) -> Markup:
+    bodies = [element("section", joined([heading(3, section.title), section.body()])) for section in sections]
+    return element("article", joined([heading(2, name, anchor=f"task-{place}"), *bodies]))
+
+
+def _nothing() -> Markup:
+    return paragraph("Nothing has been trained yet: mml train makes the first record.")

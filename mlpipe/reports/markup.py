@@ -1,0 +1,124 @@
+"""Pieces of a page of HTML, everything in them escaped: tables with captions, figures, folded blocks.
+
+A `Markup` is text that is HTML already; anything else that is put into a piece is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+
+@dataclass(frozen=True)
+class Markup:
+    """Text that is HTML already."""
+
+    html: str
+
+    def __str__(self) -> str:
+        return self.html
+
+
+Content = Markup | str
+
+
+def joined(parts: Iterable[Content | None]) -> Markup:
+    """Pieces one after another; None is left out."""
+    return Markup("\n".join(_html(part) for part in parts if part is not None))
+
+
+def element(tag: str, content: Content = "", **attributes: str) -> Markup:
+    """An element with attributes; an underscore in a name is a hyphen, one at its end is dropped.
+
+    Args:
+        tag: Its name.
+        content: What is inside.
+        attributes: Its attributes; empty ones are left out.
+    """
+    written = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{escape(value)}"' for name, value in attributes.items() if value
+    )
+    return Markup(f"<{tag}{written}>{_html(content)}</{tag}>")
+
+
+def paragraph(*sentences: Content, class_: str = "") -> Markup:
+    """Sentences in a paragraph."""
+    return element("p", Markup(" ".join(_html(one) for one in sentences)), class_=class_)
+
+
+def heading(level: int, text: str, *, anchor: str = "") -> Markup:
+    """A heading of a level from 1 to 6."""
+    return element(f"h{level}", text, id=anchor)
+
+
+def bullets(items: Iterable[Content]) -> Markup | None:
+    """A list; None when it is empty."""
+    found = [element("li", item) for item in items]
+    return element("ul", joined(found)) if found else None
+
+
+def table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[Content]], *, numbers_from: int = 1
+) -> Markup | None:
+    """A table that scrolls by itself where it is too wide; None without rows.
+
+    Args:
+        caption: What it shows.
+        header: The columns' names; columns that are empty in all rows are left out.
+        rows: The cells; a row's first cell is its name.
+        numbers_from: The first column that is aligned to the right.
+    """
+    filled = [list(row) for row in rows]
+    if not filled:
+        return None
+    kept = [column for column in range(len(header)) if any(_html(row[column]) for row in filled)]
+    head = joined(
+        element("th", header[column], scope="col", class_="number" if column >= numbers_from else "") for column in kept
+    )
+    body = joined(element("tr", _cells(row, kept, numbers_from)) for row in filled)
+    inside = joined([element("caption", caption), element("thead", element("tr", head)), element("tbody", body)])
+    # A region that scrolls must be reachable by keyboard.
+    return element("div", element("table", inside), class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def folded(summary: str, content: Content) -> Markup:
+    """Content behind a line that opens it."""
+    return element("details", joined([element("summary", summary), content]))
+
+
+def figure(content: Content, caption: Content) -> Markup:
+    """A figure with its caption."""
+    return element("figure", joined([content, element("figcaption", caption)]))
+
+
+def grid(figures: Iterable[Markup | None]) -> Markup | None:
+    """Figures beside each other where there is room; None when there is none."""
+    found = [one for one in figures if one is not None]
+    return element("div", joined(found), class_="figures") if found else None
+
+
+def image(source: str, alt: str, *, class_: str = "") -> Markup:
+    """A picture.
+
+    Args:
+        source: A data URI.
+        alt: What it shows.
+        class_: Its class.
+    """
+    written = f' class="{escape(class_)}"' if class_ else ""
+    return Markup(f'<img src="{escape(source)}" alt="{escape(alt)}"{written}>')
+
+
+def _cells(row: Sequence[Content], kept: Sequence[int], numbers_from: int) -> Markup:
+    cells = []
+    for column in kept:
+        if column == 0:
+            cells.append(element("th", row[0], scope="row"))
+        else:
+            cells.append(element("td", row[column], class_="number" if column >= numbers_from else ""))
+    return joined(cells)
+
+
+def _html(content: Content) -> str:
+    return content.html if isinstance(content, Markup) else escape(content)

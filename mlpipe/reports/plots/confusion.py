@@ -1,0 +1,99 @@
+"""Which classes are taken for which: the confusion matrix of few classes, the most confused pairs of many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from mlpipe.reports.plots import style
+
+# More classes than this are shown as pairs.
+MOST_CLASSES = 16
+# Cells are never so full that the number in them cannot be read.
+_FULL = 0.55
+
+
+@style.styled
+def confusion_matrix(counts: npt.NDArray[Any], classes: Sequence[str]) -> Figure:
+    """Counts, and under them the share of the row, in cells as full as that share.
+
+    Args:
+        counts: Of shape (true class, predicted class).
+        classes: Their names.
+    """
+    many = len(classes)
+    side = max(style.WIDTH, 0.34 * many + 1.1)
+    figure, panel = style.axes(side, side * 0.86)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = 9 if many <= 6 else 7 if many <= 10 else 6.5
+    for true, predicted in np.ndindex(counts.shape):
+        share = float(shares[true, predicted])
+        colour = style.SERIES[0] if true == predicted else style.SERIES[1]
+        cell = Rectangle((predicted - 0.5, true - 0.5), 1, 1, facecolor=colour, alpha=_FULL * share, edgecolor="none")
+        panel.add_patch(cell)
+        if counts[true, predicted]:
+            text = f"{int(counts[true, predicted])}" + (f"\n{100 * share:.0f} %" if many <= 10 else "")
+            panel.text(predicted, true, text, ha="center", va="center", fontsize=size, linespacing=1.1)
+    longest = 12 if many > 4 else 18
+    names = [style.shortened(name, longest) for name in classes]
+    turned = max(map(len, names)) * many > 34
+    panel.set_xticks(range(many), names, rotation=90 if turned else 0, fontsize=size)
+    panel.set_yticks(range(many), names, fontsize=size)
+    panel.set_xlim(-0.5, many - 0.5)
+    panel.set_ylim(many - 0.5, -0.5)
+    panel.set_xlabel("predicted")
+    panel.set_ylabel("true")
+    panel.grid(False)
+    panel.tick_params(length=0)
+    return figure
+
+
+@style.styled
+def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
+    """The most frequent mistakes as bars.
+
+    Args:
+        pairs: True class, predicted class, images, and their share of the true class's images; the most frequent first.
+    """
+    figure, panel = style.axes(style.WIDTH, 0.8 + 0.27 * len(pairs))
+    places = np.arange(len(pairs))
+    panel.barh(places, [count for _, _, count, _ in pairs], color=style.SERIES[1], height=0.7)
+    for place, (_, _, count, share) in enumerate(pairs):
+        panel.annotate(
+            f"{count} ({100 * share:.0f} %)",
+            (count, place),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    names = [f"{style.shortened(true)} taken for {style.shortened(taken)}" for true, taken, _, _ in pairs]
+    panel.set_yticks(places, names, fontsize=7.5)
+    panel.invert_yaxis()
+    panel.margins(x=0.25)
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel("images (share of the true class)")
+    return figure
+
+
+def most_confused(counts: npt.NDArray[Any], most: int = 15) -> list[tuple[int, int, int, float]]:
+    """The most frequent mistakes: true class, predicted class, images, share of the true class's images.
+
+    Args:
+        counts: Of shape (true class, predicted class).
+        most: How many at most.
+    """
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    found = []
+    for true, taken in zip(*np.unravel_index(order, counts.shape), strict=True):
+        if wrong[true, taken]:
+            share = float(wrong[true, taken] / counts[true].sum())
+            found.append((int(true), int(taken), int(wrong[true, taken]), share))
+    return found

@@ -1,0 +1,105 @@
+"""How predicted numbers compare with true ones: predicted against true, residuals, the coverage of intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from mlpipe.post.calibration_error import Bin
+from mlpipe.reports.plots import style
+
+Floats = npt.NDArray[np.float64]
+
+# More points than this are counted in cells.
+_MOST_POINTS = 600
+_CELLS = 40
+
+
+@style.styled
+def predicted_against_true(true: Floats, predicted: Floats, name: str) -> Figure:
+    """Predicted against true numbers with the line on which they are equal.
+
+    Args:
+        true: Shape (n,).
+        predicted: Shape (n,).
+        name: What is predicted.
+    """
+    figure, panel = style.axes(style.WIDTH, 3.7)
+    low, high = float(min(true.min(), predicted.min())), float(max(true.max(), predicted.max()))
+    panel.plot([low, high], [low, high], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    _points(panel, true, predicted)
+    panel.set_xlabel(f"true {style.shortened(name)}")
+    panel.set_ylabel("predicted")
+    return figure
+
+
+@style.styled
+def residuals(true: Floats, predicted: Floats, name: str, halfwidth: float | None) -> Figure:
+    """Predicted minus true against predicted numbers, with the prediction interval.
+
+    Args:
+        true: Shape (n,).
+        predicted: Shape (n,).
+        name: What is predicted.
+        halfwidth: Half the width of the prediction interval; None: none.
+    """
+    figure, panel = style.axes()
+    panel.axhline(0, color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    if halfwidth is not None and np.isfinite(halfwidth):
+        panel.axhspan(-halfwidth, halfwidth, color=style.SERIES[2], alpha=0.12, linewidth=0)
+    _points(panel, predicted, predicted - true)
+    panel.set_xlabel(f"predicted {style.shortened(name)}" + (" (band: interval)" if halfwidth is not None else ""))
+    panel.set_ylabel("predicted − true")
+    return figure
+
+
+@style.styled
+def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
+    """How often the truth is inside intervals of each promised level, with 95 % bands.
+
+    Args:
+        names: What is predicted.
+        levels: For each, the promised share (`confidence`) and the observed one (`hits`).
+    """
+    figure, panel = style.axes()
+    panel.plot([0.4, 1], [0.4, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    for number, (name, points) in enumerate(zip(names, levels, strict=True)):
+        colour, dashes = style.SERIES[number % len(style.SERIES)], style.DASHES[number % len(style.DASHES)]
+        for one in points:
+            panel.plot([one.confidence] * 2, [one.hits_low, one.hits_high], color=colour, linewidth=3, alpha=0.3)
+        promised, seen = [one.confidence for one in points], [one.hits for one in points]
+        panel.plot(promised, seen, "o", color=colour, markersize=4, linestyle=dashes)
+        if len(names) > 1:
+            panel.annotate(
+                style.shortened(name, 10), (promised[-1], seen[-1]), (5, 0), textcoords="offset points", va="center", fontsize=8
+            )  # fmt: skip
+    panel.set_xlabel("promised share inside the interval")
+    panel.set_ylabel("observed")
+    panel.margins(x=0.1 if len(names) > 1 else 0.05)
+    return figure
+
+
+def _points(panel: Axes, x: Floats, y: Floats) -> None:
+    """Points, or where there are many, cells as full as the number of points in them."""
+    if len(x) <= _MOST_POINTS:
+        panel.scatter(x, y, s=9, color=style.SERIES[0], alpha=0.55, linewidths=0)
+        return
+    counts, across, up = np.histogram2d(x, y, bins=_CELLS)
+    for column, row in np.argwhere(counts > 0):
+        full = 0.15 + 0.85 * float(np.log1p(counts[column, row]) / np.log1p(counts.max()))
+        panel.add_patch(
+            Rectangle(
+                (across[column], up[row]),
+                across[column + 1] - across[column],
+                up[row + 1] - up[row],
+                facecolor=style.SERIES[0],
+                alpha=round(full, 2),
+                edgecolor="none",
+            )
+        )
+    panel.autoscale_view()

@@ -1,0 +1,148 @@
+"""How far probabilities can be trusted, and how they rank: reliability diagrams, ROC and precision-recall curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlpipe.post.calibration_error import Bin
+from mlpipe.reports.plots import style
+
+Floats = npt.NDArray[np.float64]
+
+# More curves than this are drawn thin, and only the worst ones are named.
+MOST_CURVES = 5
+_MOST_THIN = 30
+# Corners of a drawn curve; a page with a million of them cannot be read by anybody.
+_CORNERS = 120
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve with its name, the area under it, and its corners."""
+
+    name: str
+    area: float
+    x: Floats
+    y: Floats
+
+
+@style.styled
+def reliability(panels: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
+    """The share of right predictions against their confidence, with 95 % bands, one panel under the other.
+
+    Args:
+        panels: A title and the bins of each.
+    """
+    figure = Figure(figsize=(style.WIDTH, 2.75 * len(panels)))
+    for panel, (title, bins) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
+        panel.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
+        sure, right = [one.confidence for one in bins], [one.hits for one in bins]
+        largest = max((one.rows for one in bins), default=1)
+        for one in bins:
+            panel.plot(
+                [one.confidence] * 2, [one.hits_low, one.hits_high], color=style.SERIES[0], linewidth=3, alpha=0.3
+            )
+        panel.plot(sure, right, color=style.SERIES[0], linewidth=1.1)
+        sizes = [12 + 50 * one.rows / largest for one in bins]
+        panel.scatter(sure, right, s=sizes, color=style.SERIES[0], zorder=3, linewidths=0)
+        panel.set_title(title)
+        panel.set_ylabel("came true")
+        panel.set_xlim(-0.02, 1.02)
+        panel.set_ylim(-0.02, 1.02)
+    panel.set_xlabel("predicted probability (dot's size: images)")
+    return figure
+
+
+@style.styled
+def curves(found: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
+    """Curves of classes or labels; of many only the ones with the least area are named.
+
+    Args:
+        found: The curves.
+        x: What runs to the right.
+        y: What runs up.
+        chance: Draw the diagonal of guessing.
+    """
+    figure, panel = style.axes(style.WIDTH, 3.7)
+    if chance:
+        panel.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    ordered = sorted(found, key=lambda one: one.area)
+    named = ordered if len(found) <= MOST_CURVES else ordered[:MOST_CURVES]
+    for one in ordered[len(named) : len(named) + _MOST_THIN]:
+        panel.plot(one.x, one.y, color=style.MUTED, linewidth=0.7, alpha=0.5)
+    for number, one in enumerate(named):
+        colour, dashes = style.SERIES[number % len(style.SERIES)], style.DASHES[number % len(style.DASHES)]
+        panel.plot(one.x, one.y, color=colour, linestyle=dashes)
+    _key(panel, named, bottom=chance)
+    panel.set_xlabel(x)
+    panel.set_ylabel(y)
+    panel.set_xlim(-0.02, 1.02)
+    panel.set_ylim(-0.02, 1.02)
+    return figure
+
+
+def _key(panel: Axes, named: Sequence[Curve], *, bottom: bool) -> None:
+    """Names with their areas in the corner that good curves leave free: curves overlap too much to be labelled."""
+    for place, one in enumerate(named):
+        height = 0.05 + 0.075 * (len(named) - 1 - place)
+        left = 0.4 if bottom else 0.06
+        colour, dashes = style.SERIES[place % len(style.SERIES)], style.DASHES[place % len(style.DASHES)]
+        panel.plot([left, left + 0.1], [height] * 2, color=colour, linestyle=dashes)
+        panel.text(left + 0.13, height, f"{style.shortened(one.name, 20)} {one.area:.3f}", va="center", fontsize=8)
+
+
+def roc(name: str, scores: Floats, positive: npt.NDArray[np.bool_], area: float) -> Curve:
+    """The true against the false positive rate over all thresholds.
+
+    Args:
+        name: Of the class or label.
+        scores: Shape (n,).
+        positive: Which rows are, shape (n,), some on either side.
+        area: Under the curve.
+    """
+    hits, misses = _counts(scores, positive)
+    return Curve(name, area, *_thinned(misses / misses[-1], hits / hits[-1]))
+
+
+def precision_recall(name: str, scores: Floats, positive: npt.NDArray[np.bool_], area: float) -> Curve:
+    """The precision at each recall, as steps.
+
+    Args:
+        name: Of the class or label.
+        scores: Shape (n,).
+        positive: Which rows are, shape (n,), at least one.
+        area: The average precision.
+    """
+    hits, misses = _counts(scores, positive)
+    precision, recall = hits[1:] / (hits[1:] + misses[1:]), hits / hits[-1]
+    x, y = np.repeat(recall, 2)[1:-1], np.repeat(precision, 2)
+    return Curve(name, area, *_thinned(x, y))
+
+
+def _counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Positives and negatives at or above each threshold, from none to all; equal scores are taken together."""
+    levels, place = np.unique(-scores, return_inverse=True)
+    hits = np.bincount(place, weights=positive, minlength=len(levels))
+    rows = np.bincount(place, minlength=len(levels))
+    zero = np.zeros(1)
+    return np.concatenate([zero, np.cumsum(hits)]), np.concatenate([zero, np.cumsum(rows - hits)])
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """The corners of a curve alone, and of many only some, evenly along its length."""
+    if len(x) > 2:
+        turns = np.ones(len(x), bool)
+        first, second = np.diff(x), np.diff(y)
+        turns[1:-1] = np.abs(first[:-1] * second[1:] - first[1:] * second[:-1]) > 1e-15
+        x, y = x[turns], y[turns]
+    if len(x) <= _CORNERS:
+        return x, y
+    length = np.concatenate([[0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
+    chosen = np.unique(np.searchsorted(length, np.linspace(0, length[-1], _CORNERS)))
+    return x[chosen], y[chosen]

@@ -1,0 +1,82 @@
+"""Values with intervals beside each other: scores of recipes and ensembles, prevalence by part, members' weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlpipe.reports.plots import style
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named value, its interval where it has one, and whether it stands out."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    stands_out: bool = False
+
+
+@style.styled
+def scores(values: Sequence[Value], metric: str) -> Figure:
+    """Scores as dots with their intervals, in the given order from the top.
+
+    Args:
+        values: One for each recipe or ensemble.
+        metric: The score's name.
+    """
+    figure, panel = style.axes(style.WIDTH, 0.85 + 0.3 * len(values))
+    for place, one in enumerate(values):
+        colour = style.SERIES[1] if one.stands_out else style.SERIES[0]
+        if one.low is not None and one.high is not None:
+            panel.plot([one.low, one.high], [place] * 2, color=colour, linewidth=2.2, alpha=0.45)
+        panel.plot([one.value], [place], "D" if one.stands_out else "o", color=colour, markersize=6)
+        panel.annotate(
+            f"{one.value:.3f}", (one.value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8
+        )
+    panel.set_yticks(range(len(values)), [style.shortened(one.name, 22) for one in values], fontsize=8)
+    panel.set_ylim(len(values) - 0.4, -0.7)
+    panel.set_xlabel(f"test {metric} with 95 % interval")
+    panel.margins(x=0.1)
+    return figure
+
+
+@style.styled
+def prevalence(parts: Sequence[tuple[str, Sequence[Value]]]) -> Figure:
+    """The share of each class in each part, parts beside each other.
+
+    Args:
+        parts: A part's name and its classes' shares.
+    """
+    classes = [one.name for one in parts[0][1]]
+    figure, panel = style.axes(style.WIDTH, 1.0 + (0.14 * len(parts) + 0.16) * len(classes))
+    step = 0.8 / len(parts)
+    for number, (_, values) in enumerate(parts):
+        colour = style.SERIES[number % len(style.SERIES)]
+        places = np.arange(len(classes)) - 0.4 + step * (number + 0.5)
+        panel.barh(places, [one.value for one in values], height=step * 0.9, color=colour, linewidth=0)
+        for place, one in zip(places, values, strict=True):
+            if one.low is not None and one.high is not None:
+                panel.plot([one.low, one.high], [place] * 2, color=style.INK, linewidth=1.2)
+    panel.set_yticks(range(len(classes)), [style.shortened(name) for name in classes], fontsize=8)
+    panel.invert_yaxis()
+    panel.grid(axis="y", visible=False)
+    panel.set_xlabel("share of images")
+    figure.legend(
+        handles=[
+            panel.barh([0], [0], color=style.SERIES[number % len(style.SERIES)], label=name)
+            for number, (name, _) in enumerate(parts)
+        ],
+        loc="outside upper left",
+        ncols=min(len(parts), 3),
+        frameon=False,
+        fontsize=8,
+        handlelength=0.9,
+        columnspacing=1.2,
+    )
+    return figure

@@ -1,0 +1,168 @@
+"""How plots look, and how a figure becomes a PNG for people and an SVG whose colours follow the page's theme."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlpipe import files
+from mlpipe.reports.markup import Markup, element, figure
+
+Parameters = ParamSpec("Parameters")
+
+# The light theme's colours, which the SVG's stand-ins are: each is replaced by the variable of the page's style.
+PAPER, INK, MUTED, LINE = "#fefefe", "#1b2026", "#5b6570", "#d3d9df"
+# Apart for people with any colour vision, in both themes; line styles tell them apart as well.
+SERIES = ("#0b62b0", "#b3470b", "#04775b", "#883b85", "#756009", "#4f5f9c")
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)), (0, (8, 2, 2, 2, 2, 2)))
+_VARIABLES = {
+    PAPER: "paper",
+    INK: "ink",
+    MUTED: "muted",
+    LINE: "line",
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, 1)},
+}
+# Matplotlib's names of settings are a type of its own that a checker takes no plain dict for.
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mlpipe",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": PAPER,
+    "figure.constrained_layout.use": True,
+    "lines.linewidth": 1.6,
+    # Names of classes are data, never mathematics.
+    "text.parse_math": False,
+}
+# Inches: about the width of a phone, so that text need not shrink there.
+WIDTH, HEIGHT = 4.1, 3.1
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with what it says and the numbers that it shows.
+
+    Attributes:
+        name: Its file's name without the ending; stable, and safe once `files.safe_name` was applied.
+        figure: The drawing.
+        caption: What it shows.
+        alt: The same for people who cannot see it, with its main numbers.
+        header: The columns of its table.
+        rows: The table.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+    alt: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]] = field(default_factory=list)
+
+
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Give a drawing function the report's style, without touching anybody else's."""
+
+    @wraps(draw)
+    def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with matplotlib.rc_context(_SETTINGS):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
+    """A figure with one panel.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    made = Figure(figsize=(width, height))
+    return made, made.add_subplot()
+
+
+def shortened(text: str, most: int = 18) -> str:
+    """A name that fits a plot."""
+    plain = " ".join(text.split())
+    return plain if len(plain) <= most else plain[: most - 1] + "…"
+
+
+def write(plot: Plot, folder: Path) -> None:
+    """Durably write a plot's picture and table, NAME.png and NAME.csv.
+
+    Args:
+        plot: The plot.
+        folder: Where to.
+    """
+    name = files.safe_name(plot.name)
+    with matplotlib.rc_context(_SETTINGS), files.durable(folder / f"{name}.png") as temporary:
+        plot.figure.savefig(temporary, format="png", dpi=150)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(plot.header)
+    writer.writerows(plot.rows)
+    files.write_text(folder / f"{name}.csv", out.getvalue())
+
+
+def inline(plot: Plot) -> Markup:
+    """A plot as a figure of the page: SVG in the theme's colours, with its caption and text for those who cannot see it.
+
+    Args:
+        plot: The plot.
+    """
+    return figure(svg(plot), plot.caption)
+
+
+def svg(plot: Plot) -> Markup:
+    """A plot's drawing alone.
+
+    Args:
+        plot: The plot.
+    """
+    out = io.StringIO()
+    with matplotlib.rc_context(_SETTINGS):
+        plot.figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    drawing = out.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r"<!--.*?-->", "", drawing, flags=re.DOTALL)
+    for colour, name in _VARIABLES.items():
+        drawing = drawing.replace(colour, f"var(--{name})")
+    # Every drawing of a page needs names of its own.
+    prefix = f"{files.safe_name(plot.name)}-{files.digest([plot.name])[:6]}-".replace(".", "_").replace("+", "_")
+    drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda found: found[1] + prefix, drawing)
+    drawing = drawing.replace("xlink:href", "href").replace("'DejaVu Sans', ", "")
+    drawing = re.sub(r">\s+<", "><", drawing)
+    head, _, body = drawing.partition(">")
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box is not None
+    width = plot.figure.get_size_inches()[0] * 96
+    title = element("title", plot.alt)
+    opened = f'<svg role="img" {box[0]} style="max-width: {width:.0f}px">'
+    return Markup(opened + title.html + body.rstrip())

@@ -1,0 +1,169 @@
+"""How good each class, label or group is: confusion, tables, ROC and precision-recall curves."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.post import intervals, metrics
+from mlpipe.post.ranks import area_under_roc, average_precision_of
+from mlpipe.reports.facts import Rows, TaskFacts
+from mlpipe.reports.markup import Content, folded, paragraph, table
+from mlpipe.reports.plots import confusion, probabilities, style
+from mlpipe.reports.sections.parts import Section, number
+
+# More rows than this are folded away.
+_MOST_ROWS = 30
+_MOST_GROUPS = 40
+
+
+def confused(facts: TaskFacts) -> Section:
+    """The confusion matrix of few classes, the most confused pairs of many.
+
+    Args:
+        facts: A task of classes.
+    """
+    rows = facts.shown.rows if facts.shown else None
+    if rows is None or facts.shown is None or facts.kind != "classification":
+        return Section("Confusion")
+    counts = metrics.confusion_matrix(rows.calibrated, rows.targets)
+    pairs = confusion.most_confused(counts)
+    named = [(facts.classes[true], facts.classes[taken], many, share) for true, taken, many, share in pairs]
+    right, where = int(np.trace(counts)), f"{len(rows)} {facts.shown.where} images"
+    plots = []
+    if len(facts.classes) <= confusion.MOST_CLASSES:
+        plots.append(
+            style.Plot(
+                f"{facts.name}_confusion",
+                confusion.confusion_matrix(counts, facts.classes),
+                f"Counts of true and predicted classes on {where}; blue is right, orange wrong, the percentage is of the row.",
+                f"Confusion matrix: {right} of {where} are right.",
+                ["true", *facts.classes],
+                [[name, *row] for name, row in zip(facts.classes, counts.tolist(), strict=True)],
+            )
+        )
+    if named and len(facts.classes) > 2:
+        worst = named[0]
+        plots.append(
+            style.Plot(
+                f"{facts.name}_confused_pairs",
+                confusion.confused_pairs(named),
+                f"The most frequent of {len(rows) - right} mistakes on {where}.",
+                f"The most frequent mistake: {worst[0]} taken for {worst[1]}, {worst[2]} images.",
+                ["true", "predicted", "images", "share_of_true"],
+                named,
+            )
+        )
+    text = f"{right} of {where} are right, {len(rows) - right} are not."
+    return Section("Confusion", [paragraph(text)], plots)
+
+
+def ranking(facts: TaskFacts) -> Section:
+    """ROC and precision-recall curves, one class against the rest or label by label.
+
+    Args:
+        facts: The task.
+    """
+    rows = facts.shown.rows if facts.shown else None
+    if rows is None or facts.kind == "regression":
+        return Section("Ranking")
+    rocs, recalls = [], []
+    for place, name in enumerate(facts.classes):
+        scores, positive = _one_against_rest(rows, place, facts.kind)
+        if positive.any() and not positive.all():
+            # The two classes of a pair have one and the same ROC curve.
+            if not (facts.kind == "classification" and len(facts.classes) == 2 and place == 0):
+                rocs.append(probabilities.roc(name, scores, positive, area_under_roc(scores, positive)))
+            area = average_precision_of(scores, positive)
+            recalls.append(probabilities.precision_recall(name, scores, positive, area))
+    plots = []
+    for what, found, x, y, long in (
+        ("roc", rocs, "false positive rate", "true positive rate", "ROC curves"),
+        ("precision_recall", recalls, "recall", "precision", "Precision-recall curves"),
+    ):
+        if found:
+            drawing = probabilities.curves(found, x, y, chance=what == "roc")
+            plots.append(_curves_plot(facts, what, found, drawing, long))
+    return Section("Ranking", [], plots)
+
+
+def tables_of_classes(facts: TaskFacts) -> Section:
+    """The table of classes, labels or numbers, and that of groups.
+
+    Args:
+        facts: The task.
+    """
+    shown = facts.shown
+    rows = shown.rows if shown else None
+    if shown is None or rows is None:
+        return Section("By class")
+    found = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
+    what = {"classification": "class", "multilabel": "label", "regression": "number"}[facts.kind]
+    header = [what, *(key for key in found[0] if key != "class")]
+    cells = [[row["class"], *(_cell(row[key]) for key in header[1:])] for row in found]
+    unseen = [row["class"] for row in found if not row["images"]]
+    made: Content | None = table(f"By {what}, on {len(rows)} {shown.where} images", header, cells)
+    if made is not None and len(cells) > _MOST_ROWS:
+        made = folded(f"All {len(cells)} rows", made)
+    absent = f"No {shown.where} image has: {', '.join(unseen)}." if unseen else None
+    title = {"classification": "By class", "multilabel": "By label", "regression": "By number"}[facts.kind]
+    return Section(title, [made, paragraph(absent) if absent else None, _groups(facts, rows)])
+
+
+def _groups(facts: TaskFacts, rows: Rows) -> Content | None:
+    groups = facts.groups
+    if not groups:
+        return None
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(rows.ids):
+        members[groups.get(name, name)].append(place)
+    if len(members) == len(rows):
+        return None
+    name = metrics.HEADLINE[facts.kind] if facts.kind != "multilabel" else "accuracy"
+    found = []
+    for group, places in members.items():
+        value = metrics.compute([name], rows.calibrated[places], rows.targets[places], facts.kind)[name]
+        ends = ("", "")
+        if facts.kind == "classification":
+            around = intervals.wilson(round(value * len(places)), len(places))
+            ends = (number(around.low), number(around.high))
+        found.append((value, group, len(places), ends))
+    found.sort(key=lambda one: (one[0] if metrics.direction(name) == "max" else -one[0], -one[2], one[1]))
+    cells = [
+        [group, str(many), number(value), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
+        for value, group, many, ends in found[:_MOST_GROUPS]
+    ]
+    most = f"the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else f"all {len(found)}"
+    return table(f"By group: {most}", ["group", "images", name, "95 % interval"], cells)
+
+
+def _one_against_rest(rows: Rows, place: int, kind: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    if kind == "multilabel":
+        known = ~np.isnan(rows.targets[:, place])
+        return rows.calibrated[known, place], rows.targets[known, place] == 1
+    return metrics.log_softmax(rows.calibrated)[:, place], rows.targets == place
+
+
+def _curves_plot(facts: TaskFacts, what: str, found: list[probabilities.Curve], drawing: Any, long: str) -> style.Plot:
+    areas = [one.area for one in found]
+    worst = min(found, key=lambda one: one.area)
+    whose = "label by label" if facts.kind == "multilabel" else "one class against the rest"
+    named = "areas are given"
+    if len(found) > probabilities.MOST_CURVES:
+        named = f"named are the {probabilities.MOST_CURVES} of {len(found)} with the least area"
+    assert facts.shown is not None
+    return style.Plot(
+        f"{facts.name}_{what}",
+        drawing,
+        f"{long}, {whose}, on {facts.shown.where} images; {named}.",
+        f"{long} of {len(found)}: mean area {np.mean(areas):.4f}, the least {worst.area:.4f} of {worst.name}.",
+        ["name", "area", "x", "y"],
+        [[one.name, one.area, x, y] for one in found for x, y in zip(one.x.tolist(), one.y.tolist(), strict=True)],
+    )
+
+
+def _cell(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,69 @@
+"""Who is in the ensemble with which weight, how it was found, and what it gains."""
+
+from __future__ import annotations
+
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.markup import bullets, paragraph, table
+from mlpipe.reports.sections.parts import Section, counted, interval, number
+
+_STAGES = {
+    "before": "its members are calibrated",
+    "after": "the mixture is calibrated",
+    "both": "members and mixture are calibrated",
+}
+
+
+def ensembles(facts: TaskFacts) -> Section:
+    """The newest ensemble: members, weights, all scores; older ones are in the leaderboard.
+
+    Args:
+        facts: The task.
+    """
+    if not facts.ensembles:
+        return Section("Ensemble")
+    newest = facts.ensembles[-1]
+    alone = newest.losses.get("members", {})
+    rows = [
+        [member["name"], number(member["weight"]), number(alone.get(member["name"])), ", ".join(member["records"])]
+        for member in sorted(newest.members, key=lambda one: -one["weight"])
+    ]
+    chosen = "out-of-fold images" if newest.select_on == "oof" else "a part of the test images"
+    stage = "" if newest.kind == "regression" else f"; {_STAGES.get(newest.stage, newest.stage)}"
+    text = (
+        f"{newest.id} has {counted(len(newest.members), 'member')} of {len(alone)}, chosen by {chosen} ({newest.way}); "
+        f"it mixes {'numbers' if newest.kind == 'regression' else newest.mixing}{stage}."
+    )
+    scores = [
+        [name, number(one["value"]), interval(one["low"], one["high"]), number_of(newest.scores, name), one["method"]]
+        for name, one in newest.scores.get("test", newest.scores.get("chosen on", {})).items()
+    ]
+    where = "test" if "test" in newest.scores else "rows that chose it (optimistic)"
+    return Section(
+        "Ensemble",
+        [
+            paragraph(text),
+            table(f"Members of {newest.id}", ["member", "weight", "its own loss", "records"], rows),
+            table(
+                f"Scores of {newest.id}: {where}",
+                [
+                    "metric",
+                    "value",
+                    "95 % interval",
+                    "on the rows that chose it (optimistic)",
+                    "method of the interval",
+                ],
+                scores,
+            ),
+            bullets(newest.notes),
+        ],
+    )
+
+
+def number_of(scores: dict[str, dict[str, dict[str, float]]], name: str) -> str:
+    """The score on the rows that chose, where there is another; empty elsewhere.
+
+    Args:
+        scores: By split.
+        name: The metric.
+    """
+    return number(scores.get("chosen on", {}).get(name, {}).get("value")) if "test" in scores else ""

@@ -1,0 +1,184 @@
+"""The result in plain sentences, and the leaderboard of recipes and ensembles with intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlpipe.post import metrics
+from mlpipe.reports.facts import Shown, TaskFacts
+from mlpipe.reports.markup import Content, bullets, paragraph, table
+from mlpipe.reports.plots import shares, style
+from mlpipe.reports.sections.parts import Section, counted, interval, number, percent
+
+_WORDS = {
+    "accuracy": "accuracy",
+    "auroc": "area under the ROC curve",
+    "rmse": "root mean squared error",
+}
+# A drawing of more rows says less than the table.
+_MOST_DRAWN = 20
+
+
+def summary(facts: TaskFacts) -> Section:
+    """What the task is, and how good the best that there is for it.
+
+    Args:
+        facts: The task.
+    """
+    said: list[Content] = [paragraph(_task_sentence(facts)), paragraph(_result_sentence(facts), class_="result")]
+    notes = []
+    if facts.shown is not None:
+        notes += _cautions(facts, facts.shown)
+        if facts.shown.ensemble is not None:
+            notes += facts.shown.ensemble.comparisons
+    if facts.task is not None:
+        notes += facts.task.notes
+    return Section("Summary", [*said, bullets(notes)])
+
+
+def leaderboard(facts: TaskFacts) -> Section:
+    """Every recipe and every ensemble, the best first.
+
+    Args:
+        facts: The task.
+    """
+    name = metrics.HEADLINE[facts.kind]
+    header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold", "test"]
+    header += ["test 95 % interval", "test nll", "remark"]
+    rows = [
+        [
+            row["recipe"],
+            row["arch"],
+            "" if row["folds"] is None else str(row["folds"]),
+            _spread(row, "val"),
+            number(row["out_of_fold"]),
+            _spread(row, "fold_test"),
+            number(row["test"]),
+            interval(row["test_low"], row["test_high"]),
+            number(row["test_nll"]),
+            _remark(row),
+        ]
+        for row in facts.board
+    ]
+    better = "less" if metrics.direction(name) == "min" else "more"
+    text = (
+        f"The score is the {_WORDS[name]} ({better} is better). Validation and test by fold are the mean over folds with "
+        "the standard deviation between them; test is that of the folds' mean prediction."
+    )
+    drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
+    plots = [_score_plot(facts, drawn, name)] if drawn else []
+    caption = f"Leaderboard of {facts.name}: {name}"
+    return Section("Leaderboard", [paragraph(text), table(caption, header, rows, numbers_from=2)], plots)
+
+
+def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> style.Plot:
+    values = [
+        shares.Value(
+            row["recipe"] if row["ensemble"] else f"{row['recipe']} {row['arch']}",
+            row["test"],
+            row["test_low"],
+            row["test_high"],
+            bool(row["ensemble"]),
+        )
+        for row in drawn
+    ]
+    best = (min if metrics.direction(name) == "min" else max)(values, key=lambda one: one.value)
+    return style.Plot(
+        f"{facts.name}_scores",
+        shares.scores(values, name),
+        f"Test {name} with 95 % intervals; diamonds are ensembles.",
+        f"Test {name} of {len(values)} recipes and ensembles; the best is {best.name} with {best.value:.4f}.",
+        ["name", name, "low", "high", "is_ensemble"],
+        [[one.name, one.value, one.low, one.high, one.stands_out] for one in values],
+    )
+
+
+def _task_sentence(facts: TaskFacts) -> str:
+    many = len(facts.classes)
+    what = {
+        "classification": f"one of {counted(many, 'class', 'classes')}",
+        "multilabel": counted(many, "label"),
+        "regression": counted(many, "number"),
+    }[facts.kind]
+    images = f" from {counted(len(facts.task.samples), 'image')}" if facts.task is not None else ""
+    trained = sum(map(len, facts.recipes.values()))
+    return (
+        f"{facts.name} predicts {what}{images}; {counted(trained, 'model')} of "
+        f"{counted(len(facts.recipes), 'recipe')} {'was' if trained == 1 else 'were'} trained for it."
+    )
+
+
+def _result_sentence(facts: TaskFacts) -> str:
+    shown = facts.shown
+    if shown is None or shown.rows is None:
+        return "There are no predictions of labelled images yet: mml predict makes them."
+    name = metrics.HEADLINE[facts.kind]
+    value, low, high, many = _headline(facts, shown, name)
+    if value is None:
+        return f"{_capital(shown.name)} has no {_WORDS[name]} yet."
+    where = f"{many} {shown.where} images" if many else f"{shown.where} images"
+    if name == "accuracy":
+        between = f" (95 % interval {percent(low)} to {percent(high)})" if low is not None and high is not None else ""
+        return f"{_capital(shown.name)} is right on {percent(value)} of {where}{between}."
+    between = f" (95 % interval {interval(low, high)})" if interval(low, high) else ""
+    return f"{_capital(shown.name)} reaches a {_WORDS[name]} of {number(value)} on {where}{between}."
+
+
+def _headline(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, float | None, float | None, int | None]:
+    """The stored score with its interval, and the number of images where all of them count."""
+    rows = shown.rows
+    assert rows is not None
+    if shown.ensemble is not None:
+        found = shown.ensemble.scores.get("test" if shown.test is not None else "chosen on", {}).get(name, {})
+        # With select_on=test only a part of the test images gives the estimate.
+        many = None if shown.ensemble.select_on == "test" else len(rows)
+        return found.get("value"), found.get("low"), found.get("high"), many
+    row = next(one for one in facts.board if one["recipe"] == shown.recipe)
+    if shown.test is not None:
+        return row["test"], row["test_low"], row["test_high"], len(rows)
+    return row["out_of_fold"], None, None, len(rows)
+
+
+def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
+    found = []
+    ensemble = shown.ensemble
+    if ensemble is not None and ensemble.select_on == "test":
+        found.append(
+            "A part of the test images chose this ensemble. The scores are those of the others; the plots and tables of "
+            "classes below show all test images, so they are optimistic."
+        )
+    elif ensemble is not None and shown.test is None:
+        found.append(
+            "There are no test images. The out-of-fold images also chose the ensemble: the score is optimistic."
+        )
+    elif shown.test is None:
+        used = facts.recipes[shown.recipe][0]
+        if used.val_used_for and not used.nested:
+            found.append(
+                "There are no test images, and the validation images also chose something "
+                f"({', '.join(used.val_used_for)}): the score is optimistic."
+            )
+    if ensemble is not None and facts.newest.created > ensemble.created:
+        found.append("Something was trained after this ensemble was made: mml post takes it in.")
+    return found
+
+
+def _remark(row: dict[str, Any]) -> str:
+    if row["ensemble"]:
+        return (
+            "out-of-fold images chose it: optimistic" if row["val_used_for"] else "chosen on a part of the test images"
+        )
+    if row["nested"]:
+        return "nested: validation chose, the fold set aside judges"
+    return "validation score is optimistic" if row["val_used_for"] else ""
+
+
+def _spread(row: dict[str, Any], key: str) -> str:
+    if row[key] is None:
+        return ""
+    deviation = row[f"{key}_sd"]
+    return number(row[key]) + (f" ± {number(deviation)}" if deviation is not None else "")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:] if text.startswith("the ") else text

@@ -1,0 +1,154 @@
+"""What was trained on what, what validation images were used for, what it cost, and the learning curves."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlpipe.post import metrics
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.markup import bullets, paragraph, table
+from mlpipe.reports.plots import learning, style
+from mlpipe.reports.sections.parts import Section, counted
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+# Curves of more recipes would bury the page; the best ones are drawn.
+_MOST_RECIPES = 6
+_SPLITS = ("train", "val", "test", "unlabelled")
+
+
+def trained(facts: TaskFacts) -> Section:
+    """Recipes with their folds, counts of images and cost.
+
+    Args:
+        facts: The task.
+    """
+    header = ["recipe", "network", "kind of folds", "folds", "training images", "validation", "test", "epochs"]
+    header += ["kept epoch", "chosen by", "parameters", "training seconds", "images/s"]
+    rows = []
+    for recipe, folds in facts.recipes.items():
+        first = folds[0]
+        rows.append(
+            [
+                recipe,
+                first.arch,
+                "nested" if first.nested else "plain",
+                ", ".join(str(one.fold) for one in folds),
+                *(_range([one.counts.get(split, 0) for one in folds]) for split in _SPLITS[:3]),
+                _range([one.epochs for one in folds]),
+                _range([one.best_epoch + 1 for one in folds]),
+                first.monitor,
+                f"{first.parameters / 1e6:.2f} M" if first.parameters >= 10_000 else str(first.parameters),
+                number_of_seconds(sum(one.timings.get("seconds", 0.0) for one in folds)),
+                f"{statistics.median(one.timings.get('train_images_per_s', 0.0) for one in folds):.0f}",
+            ]
+        )
+    caption = f"Recipes of {facts.name}, the newest first; a range is over folds, seconds are of all folds"
+    return Section("What was trained on what", [table(caption, header, rows, numbers_from=4), bullets(_notes(facts))])
+
+
+def curves(facts: TaskFacts) -> Section:
+    """The learning curves of all folds, recipe by recipe.
+
+    Args:
+        facts: The task.
+    """
+    score = metrics.HEADLINE[facts.kind]
+    ranked = [row["recipe"] for row in facts.board if row["recipe"] in facts.recipes]
+    plots, missing = [], []
+    for recipe in ranked[:_MOST_RECIPES]:
+        folds = facts.recipes[recipe]
+        histories = [found for one in folds if (found := history(facts.project, one, score)) is not None]
+        missing += [one.id for one in folds if not _file(facts.project, one).is_file()]
+        if histories:
+            plots.append(_plot(facts, recipe, histories, score))
+    said = []
+    if len(ranked) > _MOST_RECIPES:
+        said.append(f"Drawn are the {_MOST_RECIPES} best of {len(ranked)} recipes.")
+    if missing:
+        said.append(f"{counted(len(missing), 'record')} without metrics.csv: no curve.")
+    return Section("Learning curves", [paragraph(*said) if said else None], plots)
+
+
+def history(project: Project, record: ModelRecord, score: str) -> learning.History | None:
+    """A record's losses and validation scores by epoch; None where its metrics.csv is missing or empty.
+
+    Args:
+        project: The project.
+        record: The record.
+        score: The score's name.
+    """
+    path = _file(project, record)
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row.get("epoch")]
+    if not rows:
+        return None
+    epochs = [int(float(row["epoch"])) + 1 for row in rows]
+
+    def column(name: str) -> list[float]:
+        values = [row.get(name) for row in rows]
+        return [float(value or "nan") for value in values] if any(values) else []
+
+    kept = record.best_epoch + 1
+    return learning.History(record.fold, epochs, column("train/loss"), column("val/loss"), column(f"val/{score}"), kept)
+
+
+def number_of_seconds(seconds: float) -> str:
+    """Whole seconds, with a decimal where there are few."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
+
+
+def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], score: str) -> style.Plot:
+    rows = [
+        [one.fold, epoch, *(values[place] if values else "" for values in (one.train, one.val, one.score))]
+        for one in histories
+        for place, epoch in enumerate(one.epochs)
+    ]
+    kept = ", ".join(f"fold {one.fold} epoch {one.chosen}" for one in histories)
+    arch = facts.recipes[recipe][0].arch
+    return style.Plot(
+        f"{facts.name}_learning_{recipe}",
+        learning.learning_curves(histories, score),
+        f"Learning curves of recipe {recipe} ({arch}).",
+        f"Losses and validation {score} of {counted(len(histories), 'fold')} of recipe {recipe}; kept: {kept}.",
+        ["fold", "epoch", "train_loss", "val_loss", f"val_{score}"],
+        rows,
+    )
+
+
+def _notes(facts: TaskFacts) -> list[str]:
+    found = []
+    for recipe, folds in facts.recipes.items():
+        used = folds[0].val_used_for
+        if used and folds[0].nested:
+            found.append(
+                f"{recipe}: validation images chose {_words(used)}; its scores come from folds that were set aside, so "
+                "they are not affected."
+            )
+        elif used:
+            found.append(
+                f"{recipe}: validation images also chose {_words(used)}, so its validation and out-of-fold scores are "
+                "optimistic; test scores are not affected."
+            )
+        generic = {note for one in folds for note in one.notes if "val_used_for" not in note}
+        found += [f"{recipe}: {note}" for note in sorted(generic)]
+    return found
+
+
+def _words(used: Sequence[str]) -> str:
+    return " and ".join(one.replace("_", " ") for one in used)
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _file(project: Project, record: ModelRecord) -> Path:
+    return project.model_dir(record.pivot, record.id) / records.METRICS_FILE

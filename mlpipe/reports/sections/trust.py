@@ -1,0 +1,195 @@
+"""Whether probabilities and intervals keep what they promise: reliability, coverage, thresholds, prediction sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlpipe.errors import listing
+from mlpipe.post import calibration_error, conformal
+from mlpipe.post.intervals import wilson
+from mlpipe.reports.facts import Rows, TaskFacts
+from mlpipe.reports.markup import Content, bullets, paragraph, table
+from mlpipe.reports.plots import numbers, probabilities, style
+from mlpipe.reports.sections.parts import Section, number, percent
+
+_BINS = 12
+_LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_MOST_NUMBERS = 4
+
+
+def reliability(facts: TaskFacts) -> Section:
+    """Reliability diagrams before and after calibration.
+
+    Args:
+        facts: A task of classes or labels.
+    """
+    rows = facts.shown.rows if facts.shown else None
+    if rows is None or facts.shown is None or facts.kind == "regression":
+        return Section("Calibration")
+    values = {"before calibration": rows.raw, "after calibration": rows.calibrated}
+    if not rows.is_calibrated:
+        values = {"as the network gives it": rows.raw}
+    panels, errors = [], {}
+    for title, outputs in values.items():
+        sure, hits = _confidences(outputs, rows, facts.kind)
+        panels.append((title, calibration_error.reliability_bins(sure, hits, bins=_BINS)))
+        errors[title] = calibration_error.binned_error(sure, hits)
+    stored = (facts.shown.ensemble.decide if facts.shown.ensemble else {}).get("calibration_error")
+    if stored is not None and rows.is_calibrated:
+        # What was measured then, on the images of the estimate.
+        errors = {"before calibration": stored["before"], "after calibration": stored["after"]}
+    said = ", ".join(f"{value:.4f} {title}" for title, value in errors.items())
+    what = "a label" if facts.kind == "multilabel" else "the predicted class"
+    plot = style.Plot(
+        f"{facts.name}_reliability",
+        probabilities.reliability(panels),
+        f"How often {what} came true against its predicted probability, on {facts.shown.where} images, with 95 % bands.",
+        f"Reliability diagram; expected calibration error {said}.",
+        ["panel", "lower", "upper", "rows", "confidence", "hits", "hits_low", "hits_high"],
+        [[title, *one.as_plain().values()] for title, bins in panels for one in bins],
+    )
+    return Section("Calibration", [paragraph(f"Expected calibration error: {said} (0 is best).")], [plot])
+
+
+def of_numbers(facts: TaskFacts) -> Section:
+    """Predicted against true numbers, residuals, and the coverage of prediction intervals.
+
+    Args:
+        facts: A task of numbers.
+    """
+    shown = facts.shown
+    rows = shown.rows if shown else None
+    if rows is None or shown is None or facts.kind != "regression":
+        return Section("Predicted numbers")
+    halves = (shown.ensemble.decide if shown.ensemble else {}).get("halfwidths", {})
+    plots = []
+    for place, name in enumerate(facts.classes[:_MOST_NUMBERS]):
+        known = ~np.isnan(rows.targets[:, place])
+        true, predicted = rows.targets[known, place], rows.calibrated[known, place]
+        if len(true):
+            plots += _number_plots(facts, name, true.astype(np.float64), predicted, halves.get(name))
+    said: list[Content | None] = []
+    if shown.held_out is not None and shown.test is not None:
+        plot = _coverage(facts, shown.held_out, shown.test)
+        plots += [plot] if plot is not None else []
+    if halves:
+        said.append(_stored_coverage(facts, rows, halves))
+    if len(facts.classes) > _MOST_NUMBERS:
+        said.append(paragraph(f"Drawn are the first {_MOST_NUMBERS} of {len(facts.classes)} numbers."))
+    return Section("Predicted numbers", said, plots)
+
+
+def decisions(facts: TaskFacts) -> Section:
+    """Thresholds, prediction sets and the performance at another prevalence, where they are stored.
+
+    Args:
+        facts: The task.
+    """
+    ensemble = facts.shown.ensemble if facts.shown else None
+    decided = ensemble.decide if ensemble else {}
+    said = []
+    if sets := decided.get("sets"):
+        told = f"Prediction sets ({sets['score']}) are made to hold the true class of {percent(1 - sets['alpha'])} of images"
+        if "observed_coverage" in sets:
+            told += f"; they hold it for {percent(sets['observed_coverage'])}"
+            told += f", with {sets['mean_size']:.2f} classes on average"
+        said.append(f"{told}. {_sentence(sets['guarantee'])}")
+    if there := decided.get("at_deploy_prior"):
+        shares = listing([f"{value:g}" for value in there["prior"]])
+        said.append(
+            f"Where the prevalence is {shares}: expect accuracy {number(there['accuracy'])}, nll {number(there['nll'])}."
+        )
+    cuts = decided.get("thresholds")
+    made = None
+    if cuts is not None:
+        cells = [[name, "none" if cut is None else number(cut)] for name, cut in cuts["cuts"].items()]
+        made = table(
+            f"Thresholds by {cuts['criterion'].replace('_', ' ')}", ["name", "probability from which on"], cells
+        )
+    return Section("Decisions", [bullets(said), made])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
+
+
+def _confidences(outputs: Any, rows: Rows, kind: str) -> tuple[Any, Any]:
+    if kind == "classification":
+        return calibration_error.confidences(outputs, rows.targets)
+    known = ~np.isnan(rows.targets)
+    return 0.5 * (1 + np.tanh(outputs[known] / 2)), rows.targets[known].astype(np.float64)
+
+
+def _number_plots(facts: TaskFacts, name: str, true: Any, predicted: Any, halfwidth: float | None) -> list[style.Plot]:
+    error = float(np.sqrt(((predicted - true) ** 2).mean()))
+    table_of = [["true", "predicted"], np.column_stack([true, predicted]).tolist()]
+    assert facts.shown is not None
+    where = f"{len(true)} {facts.shown.where} images"
+    return [
+        style.Plot(
+            f"{facts.name}_predicted_{name}",
+            numbers.predicted_against_true(true, predicted, name),
+            f"{name}: predicted against true on {where}.",
+            f"{name}: predicted against true numbers on {where}; root mean squared error {number(error)}.",
+            *table_of,
+        ),
+        style.Plot(
+            f"{facts.name}_residuals_{name}",
+            numbers.residuals(true, predicted, name, halfwidth),
+            f"{name}: how far predictions are off.",
+            f"{name}: residuals; their mean is {number(float((predicted - true).mean()))}.",
+            ["predicted", "residual"],
+            np.column_stack([predicted, predicted - true]).tolist(),
+        ),
+    ]
+
+
+def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None:
+    """Intervals learned from held-out rows, looked at on test rows."""
+    names, levels = facts.classes[:_MOST_NUMBERS], []
+    halves = {
+        level: conformal.residual_halfwidths(held_out.calibrated, held_out.targets, alpha=1 - level)
+        for level in _LEVELS
+    }
+    for place in range(len(names)):
+        known = ~np.isnan(test.targets[:, place])
+        off = np.abs(test.calibrated[known, place] - test.targets[known, place])
+        points = []
+        for level in _LEVELS if len(off) else ():
+            band = wilson(int((off <= halves[level][place]).sum()), len(off))
+            points.append(calibration_error.Bin(level, level, len(off), level, band.value, band.low, band.high))
+        levels.append(points)
+    rows = [
+        [name, one.confidence, one.hits, one.hits_low, one.hits_high, one.rows]
+        for name, points in zip(names, levels, strict=True)
+        for one in points
+    ]
+    if not all(levels):
+        return None
+    of_most = [one for points in levels for one in points if one.confidence == 0.9]
+    told = ", ".join(f"{percent(one.confidence)} promised, {percent(one.hits)} seen" for one in of_most)
+    return style.Plot(
+        f"{facts.name}_coverage",
+        numbers.coverage(names, levels),
+        "How often test images are inside intervals of each promised level, learned from out-of-fold images.",
+        f"Coverage of prediction intervals: {told}.",
+        ["number", "promised", "observed", "low", "high", "rows"],
+        rows,
+    )
+
+
+def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Content | None:
+    cells = []
+    for place, name in enumerate(facts.classes):
+        known = ~np.isnan(rows.targets[:, place])
+        half = halves.get(name)
+        if half is None or not known.any():
+            continue
+        off = np.abs(rows.calibrated[known, place] - rows.targets[known, place])
+        seen = wilson(int((off <= half).sum()), int(known.sum()))
+        cells.append([name, f"± {number(half)}", percent(seen.value), f"{percent(seen.low)} to {percent(seen.high)}"])
+    assert facts.shown is not None
+    caption = f"Prediction intervals that promise {percent(1 - halves['alpha'])}, on {facts.shown.where} images"
+    return table(caption, ["number", "half width", "observed inside", "95 % interval"], cells)

@@ -21,6 +21,8 @@ class Markup:
 
 
 Content = Markup | str
+# All columns but the first.
+_ALL = range(1, 1000)
 
 
 def joined(parts: Iterable[Content | None]) -> Markup:
@@ -59,7 +61,7 @@ def bullets(items: Iterable[Content]) -> Markup | None:
 
 
 def table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[Content]], *, numbers_from: int = 1
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[Content]], *, numbers: range = _ALL
 ) -> Markup | None:
     """A table that scrolls by itself where it is too wide; None without rows.
 
@@ -67,17 +69,19 @@ def table(
         caption: What it shows.
         header: The columns' names; columns that are empty in all rows are left out.
         rows: The cells; a row's first cell is its name.
-        numbers_from: The first column that is aligned to the right.
+        numbers: The columns that are aligned to the right.
     """
     filled = [list(row) for row in rows]
     if not filled:
         return None
     kept = [column for column in range(len(header)) if any(_html(row[column]) for row in filled)]
     head = joined(
-        element("th", header[column], scope="col", class_="number" if column >= numbers_from else "") for column in kept
+        element("th", header[column], scope="col", class_="number" if column in numbers else "") for column in kept
     )
-    body = joined(element("tr", _cells(row, kept, numbers_from)) for row in filled)
-    inside = joined([element("caption", caption), element("thead", element("tr", head)), element("tbody", body)])
+    body = joined(element("tr", _cells(row, kept, numbers)) for row in filled)
+    inside = joined(
+        [element("caption", element("span", caption)), element("thead", element("tr", head)), element("tbody", body)]
+    )
     # A region that scrolls must be reachable by keyboard.
     return element("div", element("table", inside), class_="scroll", tabindex="0", role="region", aria_label=caption)
 
@@ -110,13 +114,13 @@ def image(source: str, alt: str, *, class_: str = "") -> Markup:
     return Markup(f'<img src="{escape(source)}" alt="{escape(alt)}"{written}>')
 
 
-def _cells(row: Sequence[Content], kept: Sequence[int], numbers_from: int) -> Markup:
+def _cells(row: Sequence[Content], kept: Sequence[int], numbers: range) -> Markup:
     cells = []
     for column in kept:
         if column == 0:
             cells.append(element("th", row[0], scope="row"))
         else:
-            cells.append(element("td", row[column], class_="number" if column >= numbers_from else ""))
+            cells.append(element("td", row[column], class_="number" if column in numbers else ""))
     return joined(cells)
 
 

@@ -44,7 +44,7 @@ def make_task(
                 target = -1 if kind == "classification" else (float("nan"),) * len(target)
             rows.append(Row(f"{part}/{index:04d}", part, target, f"{part}{index}"))  # type: ignore[arg-type]
     names = ["a", "b", "c"][: len(shares)] if kind == "classification" else ["u", "v"][: len(rows[0].target)]  # type: ignore[arg-type]
-    made = task.make("made", names, rows, channels=1, source={"type": "digits"}, kind=kind)  # type: ignore[arg-type]
+    made = task.make("made", names, rows, channels=1, source={"type": "folder", "root": "/gone"}, kind=kind)  # type: ignore[arg-type]
     task.save(made, tasks.task_file(data_dir, "made"))
     return made
 
@@ -93,7 +93,9 @@ def make_project(folder: Path, of: Task, recipes: dict[str, float], *, nested: b
 
 
 def post(folder: Path, *arguments: str) -> int:
-    return main(["post", "task=made", f"out_dir={folder}", f"data_dir={folder / 'data'}", *arguments])
+    return main(
+        ["post", "task=made", f"out_dir={folder}", f"data_dir={folder / 'data'}", "mode.report=false", *arguments]
+    )
 
 
 def only_ensemble(project: Project) -> ensembles.EnsembleRecord:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mlpipe.reports import tables
-from mlpipe.runs import predictions, records
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from tests.runs.test_records import made
@@ -130,3 +131,26 @@ def test_mean_of_folds_needs_the_same_images() -> None:
 def test_empty_columns_are_left_out() -> None:
     text = tables.grid(["a", "gone", "b"], [["1", "", "long"], ["22", "", "x"]])
     assert text.splitlines() == ["a   b", "--------", "1   long", "22  x"]
+
+
+def test_ensembles_have_a_row(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    fold(project, 0)
+    score = {"value": 0.9, "low": 0.8, "high": 0.95}
+    ensembles.save(
+        project,
+        EnsembleRecord(
+            id="ens-1", created="now", run="r", task="t", kind="classification", classes=["a"], mixing="logits", way="search",
+            members=[{"name": "abc net", "weight": 1.0, "records": ["abc-0"]}], select_on="oof", stage="before", calibration=None,
+            prior={}, losses={}, scores={"chosen on": {"accuracy": {"value": 0.99}}, "test": {"accuracy": score}},
+        ),
+    )  # fmt: skip
+    first, second = tables.leaderboard(project, "t")
+    assert (first["ensemble"], first["out_of_fold"], first["test"], first["test_low"]) == ("ens-1", 0.99, 0.9, 0.8)
+    assert second["ensemble"] == "" and list(first) == list(second)
+    shown = tables.as_text([first, second])
+    assert "accuracy of 1 recipe and 1 ensemble" in shown and "out-of-fold is optimistic" in shown
+    # The newest recipe is what was trained last, whatever was put together of it.
+    assert tables.headline([first, second]) == tables.headline([second]) != ""
+    with tables.write_csv([first, second], project).open(encoding="utf-8") as handle:
+        assert [row["ensemble"] for row in csv.DictReader(handle)] == ["ens-1", ""]

@@ -11,6 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from mlpipe.reports.plots import style
 
+# Between two names, as a share of a panel's height.
+_GAP = 0.1
+
 
 @dataclass(frozen=True)
 class History:
@@ -56,9 +59,27 @@ def learning_curves(histories: Sequence[History], score: str) -> Figure:
         panels[1].set_title(f"validation {score}")
     panels[-1].set_xlabel("epoch (dot: the one that was kept)")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    for panel in panels:
-        panel.margins(x=0.09)
+    for panel, key in zip(panels, ("val", "score"), strict=False):
+        panel.margins(x=0.06)
+        _label_ends(panel, [(f"fold {one.fold}", getattr(one, key)) for one in histories])
     return figure
+
+
+def _label_ends(panel: Axes, named: Sequence[tuple[str, Sequence[float]]]) -> None:
+    """Names right of where curves end, moved apart where they would cover each other; of many folds none."""
+    ends = [(values[-1], name, place) for place, (name, values) in enumerate(named) if values]
+    if len(ends) > len(style.SERIES):
+        return
+    low, high = panel.get_ylim()
+    heights: list[float] = []
+    for value, _, _ in sorted(ends):
+        wanted = (value - low) / (high - low)
+        heights.append(max(wanted, heights[-1] + _GAP) if heights else wanted)
+    # Pushed out at the top, they move down together.
+    above = max(0.0, heights[-1] - 1) if heights else 0.0
+    for height, (_, name, place) in zip(heights, sorted(ends), strict=True):
+        colour = style.SERIES[place]
+        panel.text(1.015, height - above, name, transform=panel.transAxes, va="center", fontsize=8, color=colour)
 
 
 def _with_choice(panel: Axes, one: History, values: Sequence[float], colour: str) -> None:
@@ -69,12 +90,3 @@ def _with_choice(panel: Axes, one: History, values: Sequence[float], colour: str
     if one.chosen in one.epochs:
         place = one.epochs.index(one.chosen)
         panel.plot([one.chosen], [values[place]], "o", color=colour, markersize=6)
-    panel.annotate(
-        f"fold {one.fold}",
-        (one.epochs[-1], values[-1]),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        annotation_clip=False,
-    )

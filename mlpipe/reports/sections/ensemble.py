@@ -42,7 +42,9 @@ def ensembles(facts: TaskFacts) -> Section:
         "Ensemble",
         [
             paragraph(text),
-            table(f"Members of {newest.id}", ["member", "weight", "its own loss", "records"], rows),
+            table(
+                f"Members of {newest.id}", ["member", "weight", "its own loss", "records"], rows, numbers=range(1, 3)
+            ),
             table(
                 f"Scores of {newest.id}: {where}",
                 [

@@ -53,7 +53,7 @@ def _runs(facts: TaskFacts) -> Content | None:
         )
         rows.append([name, element("code", command) if command else "", did, git[:12]])
     caption = "Runs, the newest first; each run's folder holds its whole configuration (config.yaml) and log"
-    return table(caption, ["run", "command", "made", "git commit"], rows, numbers_from=9)
+    return table(caption, ["run", "command", "made", "git commit"], rows, numbers=range(0))
 
 
 def _differences(configs: Mapping[str, dict[str, Any]]) -> Content | None:
@@ -65,7 +65,7 @@ def _differences(configs: Mapping[str, dict[str, Any]]) -> Content | None:
     rows: list[list[Content]] = [
         [element("code", key), *(_value(values.get(key)) for values in flat.values())] for key in differing
     ]
-    return table("What the recipes differ in", ["key", *flat], rows, numbers_from=99)
+    return table("What the recipes differ in", ["key", *flat], rows, numbers=range(0))
 
 
 def _versions(facts: TaskFacts) -> Content | None:
@@ -75,7 +75,7 @@ def _versions(facts: TaskFacts) -> Content | None:
             for key, value in record.environment.items():
                 seen.setdefault(key, set()).add(str(value))
     rows = [[key, ", ".join(sorted(values))] for key, values in seen.items()]
-    return table("Versions and hardware of the records", ["what", "value"], rows, numbers_from=9)
+    return table("Versions and hardware of the records", ["what", "value"], rows, numbers=range(0))
 
 
 def _text(facts: TaskFacts, recipe: str) -> str:

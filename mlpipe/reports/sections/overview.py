@@ -68,7 +68,7 @@ def leaderboard(facts: TaskFacts) -> Section:
     drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
     plots = [_score_plot(facts, drawn, name)] if drawn else []
     caption = f"Leaderboard of {facts.name}: {name}"
-    return Section("Leaderboard", [paragraph(text), table(caption, header, rows, numbers_from=2)], plots)
+    return Section("Leaderboard", [paragraph(text), table(caption, header, rows, numbers=range(2, 9))], plots)
 
 
 def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> style.Plot:

@@ -128,16 +128,20 @@ class Album:
             return None
         try:
             return _uri(self._pixels(self._row_of[sample]))
-        except (UnreadableImageError, DataError, OSError) as error:
+        except (UnreadableImageError, DataError, OSError, ValueError) as error:
             self.missing[sample] = f"{sample} {error}"
             return None
 
     def _pixels(self, row: int) -> npt.NDArray[Any]:
+        # Files give the better picture; what has none may cost the import of its library, which its cache does not.
+        packed = self._from_cache() if sources.root(self._task) is None else None
+        if packed is not None:
+            return np.asarray(packed[row])
         try:
             if self._read is None:
                 self._read = sources.reader(self._task, self._task.channels)
             return self._read(row)
-        except (UnreadableImageError, DataError, OSError):
+        except (UnreadableImageError, DataError, OSError, ValueError):
             packed = self._from_cache()
             if packed is None:
                 raise

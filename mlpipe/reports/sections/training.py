@@ -48,7 +48,9 @@ def trained(facts: TaskFacts) -> Section:
             ]
         )
     caption = f"Recipes of {facts.name}, the newest first; a range is over folds, seconds are of all folds"
-    return Section("What was trained on what", [table(caption, header, rows, numbers_from=4), bullets(_notes(facts))])
+    return Section(
+        "What was trained on what", [table(caption, header, rows, numbers=range(4, 13)), bullets(_notes(facts))]
+    )
 
 
 def curves(facts: TaskFacts) -> Section:

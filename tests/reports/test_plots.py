@@ -1,0 +1,156 @@
+"""Plots: what is drawn is what was given, and a figure's SVG has no colour of its own."""
+
+from __future__ import annotations
+
+import csv
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from sklearn import metrics as reference
+
+from mlpipe.post.calibration_error import reliability_bins
+from mlpipe.post.ranks import area_under_roc, average_precision_of
+from mlpipe.reports.plots import confusion, learning, numbers, probabilities, shares, style
+from mlpipe.reports.plots.shares import Value
+
+RNG = np.random.default_rng
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for panel in figure.axes for text in panel.texts]
+
+
+def binary(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = RNG(seed)
+    positive = rng.random(n) < 0.4
+    # Rounded, so that some scores are tied.
+    return np.round(rng.normal(size=n) + positive, 2), positive
+
+
+@pytest.mark.parametrize("n", [30, 3000])
+def test_curves_have_the_area_of_the_reference(n: int) -> None:
+    scores, positive = binary(n)
+    roc = probabilities.roc("a", scores, positive, area_under_roc(scores, positive))
+    assert np.trapezoid(roc.y, roc.x) == pytest.approx(reference.roc_auc_score(positive, scores), abs=2e-3)
+    assert roc.area == pytest.approx(reference.roc_auc_score(positive, scores))
+    recall = probabilities.precision_recall("a", scores, positive, average_precision_of(scores, positive))
+    assert recall.area == pytest.approx(reference.average_precision_score(positive, scores))
+    assert np.trapezoid(recall.y, recall.x) == pytest.approx(recall.area, abs=4e-3)
+    assert len(roc.x) <= 121 and len(recall.x) <= 121
+    assert (roc.x[0], roc.y[0], roc.x[-1], roc.y[-1]) == (0, 0, 1, 1)
+
+
+def test_confusion_matrix_and_pairs() -> None:
+    counts = np.array([[5, 1, 0], [0, 4, 2], [3, 0, 1]])
+    drawn = texts(confusion.confusion_matrix(counts, ["a", "b", "c"]))
+    assert drawn == ["5\n83 %", "1\n17 %", "4\n67 %", "2\n33 %", "3\n75 %", "1\n25 %"]
+    assert confusion.most_confused(counts) == [(2, 0, 3, 0.75), (1, 2, 2, 1 / 3), (0, 1, 1, 1 / 6)]
+    pairs = confusion.confused_pairs([("c", "a", 3, 0.75)])
+    assert [bar.get_width() for bar in pairs.axes[0].patches] == [3] and texts(pairs) == ["3 (75 %)"]
+
+
+def test_class_names_are_no_mathematics() -> None:
+    figure = confusion.confusion_matrix(np.eye(2, dtype=int), ["$x$ <b>", "a_b\nc" * 30])
+    drawing = style.svg(style.Plot("p", figure, "", "", []))
+    assert "$x$ &lt;b&gt;" in drawing.html
+
+
+def test_reliability_shows_every_bin() -> None:
+    sure = RNG(1).random(500)
+    bins = reliability_bins(sure, (RNG(2).random(500) < sure).astype(float), bins=10)
+    figure = probabilities.reliability([("before", bins), ("after", bins)])
+    assert len(figure.axes) == 2
+    points = figure.axes[0].collections[0].get_offsets()
+    assert np.allclose(points, [[one.confidence, one.hits] for one in bins])
+
+
+def test_only_the_worst_of_many_curves_are_named() -> None:
+    found = [
+        probabilities.Curve(f"c{place}", place / 40, np.array([0, 1.0]), np.array([0, 1.0])) for place in range(40)
+    ]
+    drawn = texts(probabilities.curves(found, "x", "y", chance=True))
+    assert drawn == [f"c{place} {place / 40:.3f}" for place in range(5)]
+
+
+def test_names_of_folds_do_not_cover_each_other() -> None:
+    histories = [learning.History(fold, [1, 2], [1.0, 0.5], [1.0, 0.5], [0.5, 0.9], 2) for fold in range(4)]
+    figure = learning.learning_curves(histories, "accuracy")
+    for panel in figure.axes:
+        heights = sorted(text.get_position()[1] for text in panel.texts)
+        assert np.diff(heights).min() > 0.09 and heights[-1] <= 1.01
+    assert "validation accuracy" in [panel.get_title(loc="left") for panel in figure.axes]
+
+
+def test_one_epoch_without_scores() -> None:
+    figure = learning.learning_curves([learning.History(0, [1], [], [0.5], [], 1)], "accuracy")
+    assert len(figure.axes) == 1
+
+
+def test_many_points_are_counted_in_cells() -> None:
+    true = RNG(0).normal(size=10_000)
+    figure = numbers.predicted_against_true(true, true + 0.1, "n")
+    assert len(figure.axes[0].collections) == 0 and 10 < len(figure.axes[0].patches) < 1600
+    few = numbers.residuals(true[:100], true[:100] + 0.1, "n", 0.5)
+    assert np.allclose(few.axes[0].collections[0].get_offsets()[:, 1], 0.1)
+
+
+def test_scores_and_prevalence() -> None:
+    values = [Value("a", 0.5, 0.4, 0.6), Value("b", 0.7, stands_out=True)]
+    assert texts(shares.scores(values, "accuracy")) == ["0.500", "0.700"]
+    bars = shares.prevalence([("training", values), ("test", values)]).axes[0].patches
+    assert [bar.get_width() for bar in bars][:4] == [0.5, 0.7, 0.5, 0.7]
+
+
+def test_drawing_leaves_matplotlib_as_it_was() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    shares.scores([Value("a", 0.5)], "accuracy")
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_svg_follows_the_theme_and_files_lie_beside(tmp_path: Path) -> None:
+    values = [Value("a", 0.5, 0.4, 0.6)]
+    plot = style.Plot(
+        "t/../x <y>", shares.scores(values, "accuracy"), "c", 'says "<so>"', ["name", "value"], [["a", 0.5]]
+    )
+    style.write(plot, tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["t_.._x_y.csv", "t_.._x_y.png"]
+    with (tmp_path / names[0]).open(encoding="utf-8", newline="") as handle:
+        assert list(csv.reader(handle)) == [["name", "value"], ["a", "0.5"]]
+    assert (tmp_path / names[1]).read_bytes()[:4] == b"\x89PNG"
+    drawing = style.svg(plot).html
+    tree = ElementTree.fromstring(drawing)
+    assert tree.find("title").text == 'says "<so>"'  # type: ignore[union-attr]
+    assert "var(--series-1)" in drawing and "http" not in drawing
+    # Clip paths and markers are found under the names that they were given.
+    names_of = {element.get("id") for element in tree.iter() if element.get("id")}
+    used = {part.split(")")[0] for part in drawing.split("url(#")[1:]} | {
+        part.split('"')[0] for part in drawing.split('href="#')[1:]
+    }
+    assert used and used <= names_of
+
+
+def test_no_fixed_colour_is_left(tmp_path: Path) -> None:
+    import re
+
+    scores, positive = binary(200)
+    curve = probabilities.roc("a", scores, positive, 0.5)
+    bins = reliability_bins(np.array([0.2, 0.8]), np.array([0.0, 1.0]))
+    figures = [
+        probabilities.curves([curve], "x", "y", chance=True),
+        probabilities.reliability([("t", bins)]),
+        confusion.confusion_matrix(np.eye(3, dtype=int), ["a", "b", "c"]),
+        confusion.confused_pairs([("a", "b", 1, 0.5)]),
+        learning.learning_curves([learning.History(0, [1, 2], [1, 1], [1, 1], [1, 1], 1)], "accuracy"),
+        numbers.residuals(scores, scores, "n", 1.0),
+        numbers.coverage(["n"], [bins]),
+        shares.prevalence([("training", [Value("a", 1.0, 0.5, 1.0)])]),
+    ]
+    for place, figure in enumerate(figures):
+        drawing = style.svg(style.Plot(f"p{place}", figure, "", "", [])).html
+        assert not re.findall(r"#[0-9a-f]{6}\b", drawing)

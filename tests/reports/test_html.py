@@ -207,7 +207,7 @@ def test_many_classes_and_rows_stay_small(tmp_path: Path) -> None:
     page = report(project, data_dir)
     assert (project.reports_dir() / "report.html").stat().st_size < 1_500_000
     assert not (project.plots_dir() / "t_confusion.png").exists()
-    assert "The most frequent of" in page.words and "All 100 rows" in page.words
+    assert "The most frequent of" in page.words and "The table of all 100 rows" in page.words
 
 
 @pytest.mark.slow

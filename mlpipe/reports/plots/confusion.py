@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from mlpipe.reports.plots import style
 
@@ -60,23 +61,30 @@ def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
     Args:
         pairs: True class, predicted class, images, and their share of the true class's images; the most frequent first.
     """
-    figure, panel = style.axes(style.WIDTH, 0.8 + 0.27 * len(pairs))
+    figure, panel = style.axes(style.WIDTH, 0.7 + 0.36 * len(pairs))
     places = np.arange(len(pairs))
-    panel.barh(places, [count for _, _, count, _ in pairs], color=style.SERIES[1], height=0.7)
-    for place, (_, _, count, share) in enumerate(pairs):
+    panel.barh(places + 0.2, [count for _, _, count, _ in pairs], color=style.SERIES[1], height=0.34)
+    for place, (true, taken, count, share) in enumerate(pairs):
+        # Above its bar a long name has the whole width.
+        panel.text(
+            0,
+            place - 0.03,
+            f" {style.shortened(true, 24)} taken for {style.shortened(taken, 24)}",
+            va="bottom",
+            fontsize=8,
+        )
         panel.annotate(
             f"{count} ({100 * share:.0f} %)",
-            (count, place),
+            (count, place + 0.2),
             (3, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
         )
-    names = [f"{style.shortened(true)} taken for {style.shortened(taken)}" for true, taken, _, _ in pairs]
-    panel.set_yticks(places, names, fontsize=7.5)
-    panel.invert_yaxis()
-    panel.margins(x=0.25)
-    panel.grid(axis="y", visible=False)
+    panel.set_yticks([])
+    panel.set_ylim(len(pairs) - 0.4, -0.6)
+    panel.set_xlim(0, 1.25 * max(count for _, _, count, _ in pairs))
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("images (share of the true class)")
     return figure
 

@@ -73,14 +73,12 @@ def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
         for one in points:
             panel.plot([one.confidence] * 2, [one.hits_low, one.hits_high], color=colour, linewidth=3, alpha=0.3)
         promised, seen = [one.confidence for one in points], [one.hits for one in points]
-        panel.plot(promised, seen, "o", color=colour, markersize=4, linestyle=dashes)
-        if len(names) > 1:
-            panel.annotate(
-                style.shortened(name, 10), (promised[-1], seen[-1]), (5, 0), textcoords="offset points", va="center", fontsize=8
-            )  # fmt: skip
+        label = style.shortened(name, 24)
+        panel.plot(promised, seen, "o", color=colour, markersize=4, linestyle=dashes, label=label)
+    if len(names) > 1:
+        style.key(figure)
     panel.set_xlabel("promised share inside the interval")
     panel.set_ylabel("observed")
-    panel.margins(x=0.1 if len(names) > 1 else 0.05)
     return figure
 
 

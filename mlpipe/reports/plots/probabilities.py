@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlpipe.post.calibration_error import Bin
@@ -69,7 +68,8 @@ def curves(found: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
         y: What runs up.
         chance: Draw the diagonal of guessing.
     """
-    figure, panel = style.axes(style.WIDTH, 3.7)
+    named_rows = -(-min(len(found), MOST_CURVES) // 2)
+    figure, panel = style.axes(style.WIDTH, 3.6 + 0.18 * named_rows)
     if chance:
         panel.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     ordered = sorted(found, key=lambda one: one.area)
@@ -78,23 +78,15 @@ def curves(found: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
         panel.plot(one.x, one.y, color=style.MUTED, linewidth=0.7, alpha=0.5)
     for number, one in enumerate(named):
         colour, dashes = style.SERIES[number % len(style.SERIES)], style.DASHES[number % len(style.DASHES)]
-        panel.plot(one.x, one.y, color=colour, linestyle=dashes)
-    _key(panel, named, bottom=chance)
+        label = f"{style.shortened(one.name, 20)} {one.area:.3f}"
+        panel.plot(one.x, one.y, color=colour, linestyle=dashes, label=label)
+    # Curves overlap too much to carry their names.
+    style.key(figure)
     panel.set_xlabel(x)
     panel.set_ylabel(y)
     panel.set_xlim(-0.02, 1.02)
     panel.set_ylim(-0.02, 1.02)
     return figure
-
-
-def _key(panel: Axes, named: Sequence[Curve], *, bottom: bool) -> None:
-    """Names with their areas in the corner that good curves leave free: curves overlap too much to be labelled."""
-    for place, one in enumerate(named):
-        height = 0.05 + 0.075 * (len(named) - 1 - place)
-        left = 0.4 if bottom else 0.06
-        colour, dashes = style.SERIES[place % len(style.SERIES)], style.DASHES[place % len(style.DASHES)]
-        panel.plot([left, left + 0.1], [height] * 2, color=colour, linestyle=dashes)
-        panel.text(left + 0.13, height, f"{style.shortened(one.name, 20)} {one.area:.3f}", va="center", fontsize=8)
 
 
 def roc(name: str, scores: Floats, positive: npt.NDArray[np.bool_], area: float) -> Curve:

@@ -107,6 +107,16 @@ def axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
     return made, made.add_subplot()
 
 
+def key(figure: Figure) -> None:
+    """Names of what was drawn with a label, under the panels.
+
+    Args:
+        figure: The figure.
+    """
+    options = {"frameon": False, "fontsize": 8, "handlelength": 2.6, "columnspacing": 1.2}
+    figure.legend(loc="outside lower left", ncols=2, **options)
+
+
 def shortened(text: str, most: int = 18) -> str:
     """A name that fits a plot."""
     plain = " ".join(text.split())

@@ -107,7 +107,7 @@ def tables_of_classes(facts: TaskFacts) -> Section:
     unseen = [row["class"] for row in found if not row["images"]]
     made: Content | None = table(f"By {what}, on {len(rows)} {shown.where} images", header, cells)
     if made is not None and len(cells) > _MOST_ROWS:
-        made = folded(f"All {len(cells)} rows", made)
+        made = folded(f"The table of all {len(cells)} rows", made)
     absent = f"No {shown.where} image has: {', '.join(unseen)}." if unseen else None
     title = {"classification": "By class", "multilabel": "By label", "regression": "By number"}[facts.kind]
     return Section(title, [made, paragraph(absent) if absent else None, _groups(facts, rows)])

@@ -26,7 +26,7 @@ def durable(path: Path) -> Iterator[Path]:
         OSError: When the folder cannot be written; the old file, if any, is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(temporary_name(path))
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -35,6 +35,11 @@ def durable(path: Path) -> Iterator[Path]:
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> str:
+    """A name beside `path` for what is not finished, which tells the process that makes it."""
+    return f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sync_folder(folder: Path) -> None:

@@ -19,7 +19,7 @@ from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.runs import records
+from mlpipe.runs import records, uses
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -200,6 +200,7 @@ def _packed(
     run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress, max_unreadable: int
 ) -> Pack:
     folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of, preprocessing)
+    uses.mark(folder)
     is_new = not cache.is_complete(folder)
     pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
     cache.check_unreadable(pack, max_unreadable)

@@ -189,6 +189,11 @@ def live_owner(path: Path) -> dict[str, Any] | None:
     return owner
 
 
+def is_alive(pid: int) -> bool:
+    """Whether this machine runs a process of that number."""
+    return _started(pid) is not None
+
+
 def _boot() -> str:
     path = Path("/proc/sys/kernel/random/boot_id")
     return path.read_text("utf-8").strip() if path.exists() else ""

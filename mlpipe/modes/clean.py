@@ -1,0 +1,174 @@
+"""`mml clean`: free disk space, after showing what goes and asking; nothing that is in use or can be continued goes."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.modes import leftovers, tasks
+from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.modes.leftovers import Leftover
+from mlpipe.reports import tables
+from mlpipe.runs import records, uses
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class CleanScheduler(Scheduler):
+    """Deletes leftovers below the data folder and in the project; links are never followed.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: Any of `temp` (unfinished files, states of finished runs), `download` (unpacked archives), `cache`
+            (packed images), `parameters` (the weights of the project's records).
+        force: Do not ask, and take too what unfinished runs need.
+        all: All tasks; False: those of `task_list`, and the task where one is named.
+        pivot: Count `task`; None: where it was named on the command line.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        subroutines: list[str],
+        force: bool,
+        all: bool,
+        pivot: bool | None,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._subroutines, self._force, self._all, self._pivot = subroutines, force, all, pivot
+        self._agreed = False
+
+    def plan(self) -> list[Step]:
+        """A step that asks, and one for everything that goes.
+
+        Raises:
+            ConfigError: When no task is named, or an unknown one.
+        """
+        found = [self._judged(one) for one in self._found()]
+        going = [one for one in found if not one.kept]
+        for one in found:
+            if one.kept:
+                log.info(f"kept: {one.path} ({_megabytes(one.size)}): {one.kept}")
+        self.world.facts.update(deleted=[], bytes=0, kept={str(one.path): one.kept for one in found if one.kept})
+        if not going:
+            log.info(f"nothing to do: no {listing(self._subroutines)} to delete")
+            return []
+        steps = [
+            Step(f"delete {one.path} ({_megabytes(one.size)})", partial(self._delete, one), False) for one in going
+        ]
+        return [Step("ask", partial(self._ask, going), in_project=False), *steps]
+
+    def _found(self) -> list[Leftover]:
+        config, project = self.run_config, self.world.project
+        data_dir, chosen = config.data_dir, self._tasks()
+        going_on = leftovers.unfinished(config.out_dir)
+        found: list[Leftover] = []
+        if "temp" in self._subroutines:
+            of_tasks = [*(data_dir / name for name in chosen), *(project.tasks_dir() / name for name in chosen)]
+            found += leftovers.temporary(_plain([data_dir, project.root] if self._all else of_tasks))
+            found += leftovers.checkpoints(project, going_on) if self._all else []
+        if "download" in self._subroutines:
+            found += leftovers.unpacked(data_dir, chosen, everything=self._all)
+        if "cache" in self._subroutines:
+            found += [one for name in chosen for one in leftovers.caches(data_dir, name, going_on)]
+        if "parameters" in self._subroutines:
+            found += leftovers.weights(project, chosen, going_on)
+        # A folder inside another that goes is gone with it.
+        folders = {one.path for one in found}
+        return [one for one in found if not folders & set(one.path.parents)]
+
+    def _tasks(self) -> list[str]:
+        """The names of the tasks that count."""
+        config, project = self.run_config, self.world.project
+        of_project = [path.name for path in project.tasks_dir().iterdir()] if project.tasks_dir().is_dir() else []
+        there = sorted({*tasks.created_names(config.data_dir), *of_project})
+        if self._all:
+            return there
+        named = [*config.task_list, *([str(config.task.build().name)] if self._pivot else [])]
+        if not named:
+            fix = "add task=NAME, task_list=[NAME,...] or mode.all=true"
+            raise ConfigError(problem("mode.all=false", "no task is named, so there is nothing to clean", fix=fix))
+        wrong = [
+            problem("task_list", "unknown task", got=name, fix=did_you_mean(name, there, otherwise=_known(there)))
+            for name in named
+            if name not in there
+        ]
+        if wrong:
+            raise ConfigError(wrong)
+        return list(dict.fromkeys(named))
+
+    def _judged(self, one: Leftover) -> Leftover:
+        return replace(one, kept="") if self._force and not one.in_use else one
+
+    def _ask(self, going: list[Leftover], run: Run | None) -> None:
+        """Show what goes and how much it is, and ask on a terminal.
+
+        Raises:
+            ConfigError: When there is no terminal and `mode.force` is not set.
+        """
+        rows = [[one.kind, _megabytes(one.size), str(one.path)] for one in going]
+        log.info(tables.grid(["what", "size", "where"], rows))
+        total = _megabytes(sum(one.size for one in going))
+        if self._force:
+            self._agreed = True
+            return
+        if not sys.stdin.isatty():
+            fix = "add mode.force=true to delete without being asked, or --dry-run to look only"
+            raise ConfigError(problem("mode.force", f"there is no terminal to ask on before {total} go", fix=fix))
+        print(f"delete these {len(going)} ({total})? [y/N] ", end="", file=sys.stderr, flush=True)
+        self._agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+        # Ctrl-C at the question is a no, too.
+        self.world.stop.check()
+        if not self._agreed:
+            log.info("nothing was deleted")
+
+    def _delete(self, one: Leftover, run: Run | None) -> None:
+        if not self._agreed:
+            return
+        self._require_inside(one.path)
+        if one.record is not None:
+            records.without_weights(self.world.project, one.record, "deleted by mml clean")
+        elif one.kind == "cache" and (uses.others(one.path) or leftovers.is_locked(one.path)):
+            log.warning(f"kept: {one.path}: a process has begun to use it")
+            return
+        elif one.path.is_dir():
+            # Renamed first: a process that looks now finds all of it or nothing.
+            moved = one.path if one.kind == "temp" else one.path.with_name(files.temporary_name(one.path))
+            if moved != one.path:
+                one.path.rename(moved)
+            shutil.rmtree(moved)
+        else:
+            one.path.unlink(missing_ok=True)
+        self.world.facts["deleted"].append(str(one.path))
+        self.world.facts["bytes"] += one.size
+        log.info(f"deleted {one.path} ({_megabytes(one.size)})")
+
+    def _require_inside(self, path: Path) -> None:
+        roots = [self.run_config.data_dir.resolve(), self.world.project.root.resolve()]
+        if path.is_symlink() or not any(path.resolve().is_relative_to(root) for root in roots):
+            raise ProjectError(
+                problem(str(path), "lies outside the data folder and the project", fix="delete it by hand")
+            )
+
+
+def _plain(folders: list[Path]) -> list[Path]:
+    return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
+
+
+def _known(names: list[str]) -> str:
+    return f"known tasks: {listing(names) or 'none'}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 50_000 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,31 @@
+"""Who uses a folder right now: a small file for each process, which goes when the process ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.runs import journal
+
+_PREFIX = ".used-by-"
+
+
+def mark(folder: Path) -> None:
+    """Say that this process uses a folder, until it ends."""
+    path = folder / f"{_PREFIX}{files.safe_name(platform.node())}-{os.getpid()}.json"
+    if path.is_file():
+        return
+    for other in folder.glob(f"{_PREFIX}*.json"):
+        if journal.live_owner(other) is None:
+            other.unlink(missing_ok=True)
+    files.write_json(path, journal.identity())
+    atexit.register(path.unlink, missing_ok=True)
+
+
+def others(folder: Path) -> list[dict[str, Any]]:
+    """The other processes that use a folder; one of another machine counts until its file is removed by hand."""
+    return [owner for path in sorted(folder.glob(f"{_PREFIX}*.json")) if (owner := journal.live_owner(path))]

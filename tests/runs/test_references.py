@@ -1,0 +1,88 @@
+"""`PROJ`, `PROJ#3`, `PROJ#ID` and paths; what is not there is answered with what is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlpipe import files
+from mlpipe.errors import ProjectError
+from mlpipe.runs import adoption, records, references, uses
+from mlpipe.runs.project import Project
+from tests.modes.stored import make_record
+
+
+@pytest.fixture
+def out_dir(tmp_path: Path) -> Path:
+    for name in ("first", "second"):
+        for fold in (0, 1):
+            make_record(Project(tmp_path / "results" / name), f"net-{name}-{fold}", fold=fold)
+    return tmp_path / "results"
+
+
+def test_names_numbers_ids_and_paths(out_dir: Path) -> None:
+    assert references.record("first#2", "key", out_dir).record.id == "net-first-1"
+    assert references.record("first#net-first-0", "key", out_dir).record.number == 1
+    by_path = references.record(f"{out_dir / 'second'}#1", "key", Path("/elsewhere"))
+    assert by_path.name(Path("/elsewhere")) == f"{out_dir / 'second'}#1"
+    assert by_path.name(out_dir) == "second#1"
+    found = references.located(["second", "first#1", "second#1"], "key", out_dir)
+    assert [one.record.id for one in found] == ["net-second-0", "net-second-1", "net-first-0"]
+
+
+def test_what_is_not_there_is_answered_with_what_is(out_dir: Path) -> None:
+    with pytest.raises(ProjectError) as caught:
+        references.located(["frst", "other", "first#9", "first#net-first-1x"], "reuse.models", out_dir)
+    assert caught.value.problems == (
+        "reuse.models: there is no such project, got 'frst'; did you mean 'first'?",
+        f"reuse.models: there is no such project, got 'other'; projects in {out_dir}: first, second",
+        "reuse.models: there is no such record, got 'first#9'; records of first: #1 (net-first-0), #2 (net-first-1)",
+        "reuse.models: there is no such record, got 'first#net-first-1x'; did you mean 'net-first-1'?",
+    )
+
+
+def test_weights_are_compared_with_the_record(out_dir: Path) -> None:
+    one = references.record("first#1", "key", out_dir)
+    references.check_weights(one, "key", out_dir)
+    one.weights.write_bytes(b"others")
+    with pytest.raises(ProjectError, match="is not the file that the record was written with, got 'first#1'"):
+        references.check_weights(one, "key", out_dir)
+    one.weights.unlink()
+    with pytest.raises(ProjectError, match="the record keeps no weights, got 'first#1'"):
+        references.check_weights(one, "key", out_dir)
+
+
+def test_a_record_is_taken_over_once_with_a_number_of_its_own(out_dir: Path) -> None:
+    into = Project(out_dir / "third")
+    make_record(into, "own")
+    one = references.record("first#1", "key", out_dir)
+    copy = adoption.adopt(one, into, weights=True, predictions=False)
+    assert (copy.id, copy.number, copy.notes) == (
+        "net-first-0", 2, ["taken from project first, where it is number 1"],
+    )  # fmt: skip
+    assert files.digest_file(into.model_dir("digits", copy.id) / records.WEIGHTS_FILE) == copy.weights
+    assert adoption.adopt(one, into, weights=True, predictions=False) == copy
+    bare = adoption.adopt(references.record("first#2", "key", out_dir), into, weights=False, predictions=False)
+    assert bare.weights is None
+
+
+def test_weights_are_removed_after_the_record_says_so(out_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = references.record("first#1", "key", out_dir)
+    seen: list[bool] = []
+    write = files.write_json
+    monkeypatch.setattr(files, "write_json", lambda *given: (seen.append(one.weights.is_file()), write(*given)))
+    left = records.without_weights(one.project, one.record, "removed by a test")
+    assert seen == [True] and not one.weights.exists()
+    assert left.weights is None and left.notes == ["its weights were removed by a test"]
+    assert records.load(one.folder) == left
+
+
+def test_only_other_living_processes_use_a_folder(tmp_path: Path) -> None:
+    uses.mark(tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert uses.others(tmp_path) == []
+    stored = files.read_json(path)
+    files.write_json(tmp_path / ".used-by-other-1.json", {**stored, "host": "other"})
+    assert [owner["host"] for owner in uses.others(tmp_path)] == ["other"]
+    path.unlink()

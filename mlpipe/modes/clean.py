@@ -95,7 +95,7 @@ class CleanScheduler(Scheduler):
         there = sorted({*tasks.created_names(config.data_dir), *of_project})
         if self._all:
             return there
-        named = [*config.task_list, *([str(config.task.build().name)] if self._pivot else [])]
+        named = [*config.task_list, *([self._pivot_name()] if self._pivot else [])]
         if not named:
             fix = "add task=NAME, task_list=[NAME,...] or mode.all=true"
             raise ConfigError(problem("mode.all=false", "no task is named, so there is nothing to clean", fix=fix))
@@ -107,6 +107,11 @@ class CleanScheduler(Scheduler):
         if wrong:
             raise ConfigError(wrong)
         return list(dict.fromkeys(named))
+
+    def _pivot_name(self) -> str:
+        """The task's name; a created one is not read, so that a damaged one can be cleaned too."""
+        of = self.run_config.task
+        return str(of.params["name"] if of.target.endswith(".created") else of.build().name)
 
     def _judged(self, one: Leftover) -> Leftover:
         return replace(one, kept="") if self._force and not one.in_use else one

@@ -148,11 +148,12 @@ def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Itera
         return
     task_file = data_dir / task / "task.json"
     stored = files.read_json(task_file) if task_file.is_file() else {}
-    needing = next((one for one in going_on if one.may_use(task, stored)), None)
+    needing = _first([one for one in going_on if one.may_use(task, stored)])
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink()):
         if _TEMPORARY.match(folder.name):
             continue
-        found = Leftover(folder, "cache", size(folder), _needed(needing))
+        running = needing is not None and needing.running
+        found = Leftover(folder, "cache", size(folder), _needed(needing), in_use=running)
         if not cache.is_complete(folder) and (folder / filling.PART_FILE).is_file():
             found = replace(found, kept=found.kept or "it is half filled, and mml pp goes on with it")
         users = uses.others(folder)
@@ -173,7 +174,8 @@ def weights(project: Project, tasks: Collection[str], going_on: Collection[Unfin
         linked = any(part.is_symlink() for part in (path, folder, folder.parent, folder.parent.parent))
         if record.pivot not in tasks or linked or not path.is_file():
             continue
-        one = by_run.get(record.run) or next((one for one in going_on if _starts_from(one, project, record)), None)
+        own = [by_run[record.run]] if record.run in by_run else []
+        one = _first([*own, *(one for one in going_on if _starts_from(one, project, record))])
         yield Leftover(path, "parameters", size(path), _needed(one), one is not None and one.running, record)
 
 
@@ -204,6 +206,11 @@ def _judged_temporary(path: Path) -> Leftover:
     if time.time() - path.lstat().st_mtime < _SAFE_SECONDS:
         return replace(found, kept="it is younger than an hour, a process of another machine may be writing it")
     return found
+
+
+def _first(needing: list[Unfinished]) -> Unfinished | None:
+    """Of the runs that need something one that is going on, if there is any."""
+    return next(iter(sorted(needing, key=lambda one: not one.running)), None)
 
 
 def _needed(one: Unfinished | None) -> str:

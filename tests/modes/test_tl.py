@@ -125,6 +125,7 @@ def test_keys_of_train_are_checked_as_for_train() -> None:
         prepared("mode.subroutines=[predict]")
 
 
+@pytest.mark.slow
 def test_a_frozen_body_stays_as_it_was(tmp_path: Path) -> None:
     assert main(["train", *DIGITS, "mode.nested=false", "mode.cv=false"]) == 0
     own = [*TL, OF_DIGITS, "mode.freeze=true", "mode.subroutines=[train,test]", "trainer.max_epochs=1", "mode.cv=false"]

@@ -1,0 +1,34 @@
+"""The pages on modes: their commands run, one after another, in one folder."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mlpipe.cli import main
+
+FOLDER = Path(__file__).parents[2] / "docs" / "modes"
+PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in ("tl", "reuse", "clean", "upgrade")}
+QUICK = ["trainer.max_epochs=1", "sys.threads=1", "mode.nested=false", "split.folds=2", "preprocessing.size=16"]
+
+
+def commands(page: str) -> list[list[str]]:
+    return [shlex.split(line) for line in re.findall(r"^mml .*$", PAGES[page], re.MULTILINE)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_commands(page: str) -> None:
+    assert len(commands(page)) >= 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page(page: str) -> None:
+    for _, mode, *arguments in commands(page):
+        given = [text.partition("=")[0] for text in arguments]
+        quick = [text for text in QUICK if text.partition("=")[0] not in given] if mode in ("train", "tl") else []
+        network = ["arch=test_resnet", "arch.pretrained=false"] if mode == "train" else []
+        assert main([mode, *arguments, *quick, *network]) == 0, (mode, arguments)

@@ -58,7 +58,8 @@ def pivot(run_config: RunConfig) -> Task:
     Raises:
         DataError: When the source is wrong, or the tags do not fit it.
     """
-    return _variant(run_config, resolve(run_config.task, run_config.data_dir), run_config.tags)
+    base = resolve(run_config.task, run_config.data_dir)
+    return _variant(run_config, base, run_config.tags, split_of)
 
 
 def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
@@ -81,7 +82,7 @@ def another(run_config: RunConfig, name: str) -> Task:
         DataError: When there is no such task, or the tags do not fit it.
     """
     base, text = tagged(name, (*_EMBEDDED, *created_names(run_config.data_dir)))
-    return _variant(run_config, named(base, run_config.data_dir), text)
+    return _variant(run_config, named(base, run_config.data_dir), text, split_of_other)
 
 
 def is_known(data_dir: Path, name: str) -> bool:
@@ -89,12 +90,12 @@ def is_known(data_dir: Path, name: str) -> bool:
     return task_file(data_dir, tagged(name, created_names(data_dir))[0]).is_file()
 
 
-def _variant(run_config: RunConfig, base: Task, text: str) -> Task:
+def _variant(run_config: RunConfig, base: Task, text: str, split_base: Callable[[RunConfig, Task], Split]) -> Task:
     if not text:
         return base
 
     def split(one: Task) -> Split:
-        return split_of(run_config, one) if one.bases or one is base else split_of_other(run_config, one)
+        return (split_base if one is base else split_of_other)(run_config, one)
 
     world = tags.World(split, partial(named, data_dir=run_config.data_dir))
     return tags.derive(base, tags.parse(text), world)

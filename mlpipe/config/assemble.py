@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpipe.config import components, rules, signatures
+from mlpipe.config import components, rules, signatures, stages
 from mlpipe.config.components import Component
 from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
@@ -54,6 +54,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         # Runs of earlier versions were stored without them.
         tree.setdefault(section, {"_target_": f"{components.SLOTS[section].home}.none"})
     found: list[str] = []
+    tree["stages"], wrong = stages.resolved(tree.get("stages"))
+    found += wrong
     trust = tuple(str(item) for item in tree.get("trust") or ())
 
     def component(section: str) -> Component | None:
@@ -73,6 +75,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     if parts["tta"] is not None:
         parts["tta"] = _views(parts["tta"], found, trust)
     callbacks = _callbacks(tree.get("callbacks"), found, trust)
+    listed = stages.checked(tree["stages"], found, trust)
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
     found += _section_problems("sys", tree.get("sys"), Sys)
     # Snapshots of runs that reused nothing may lack these two.
@@ -93,6 +96,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         callbacks=callbacks,
         trainer=tree["trainer"],
         layer_decay=LayerRates(**rates).layer_decay,
+        stages=listed,
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
     )

@@ -24,12 +24,12 @@ LATER_MODES = (
     "convert", "verify", "fit", "task", "analyze",
 )  # fmt: skip
 LATER_KEYS = (
-    "hpo", "search_space", "slicing", "stages",
+    "hpo", "search_space", "slicing",
     "recipe", "use_best_params", "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",
-    "sampling", "trainer", "tta", "tune", "peft", "compile", "split", "metrics",
+    "sampling", "trainer", "tta", "tune", "peft", "compile", "stages", "split", "metrics",
 )  # fmt: skip
 # Which modes read a key of `reuse`.
 REUSED_BY = {
@@ -67,7 +67,10 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     found += _clipping(tree)
     if tree["mode"].get("multitask") and _tunes(tree):
         found.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
+    if tree["mode"].get("multitask") and (tree.get("stages") or {}).get("list"):
+        found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
     found += _exact_head(tree) if name in ("train", "tl") else []
+    found += _stages(tree)
     if tree["trainer"].get("devices") not in (1, "auto"):
         wrong = "more than one device for one fold is not available in this version of mlpipe"
         found.append(problem("trainer.devices", wrong, got=tree["trainer"].get("devices"), fix="use 1"))
@@ -87,10 +90,14 @@ def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     if _is_exact(tree):
         return []
     used = ["best_checkpoint"] if tree["mode"].get("store_best") else []
-    targets = [str(node.get("_target_", "")) for node in tree["callbacks"].values() if isinstance(node, dict)]
+    entries = tree.get("stages", {}).get("list") or [{}]
+    callbacks = [entry.get("callbacks") or tree["callbacks"] for entry in entries]
+    nodes = [node for group in callbacks for node in group.values() if isinstance(node, dict)]
+    targets = [str(node.get("_target_", "")) for node in nodes]
     if any("early" in target.rpartition(".")[2].lower() for target in targets):
         used.append("early_stopping")
-    if "plateau" in str(tree["lr_scheduler"].get("_target_", "")).lower():
+    schedules = [entry.get("lr_scheduler") or tree["lr_scheduler"] for entry in entries]
+    if any("plateau" in str(schedule.get("_target_", "")).lower() for schedule in schedules):
         used.append("lr_plateau")
     return used
 
@@ -162,6 +169,8 @@ def _exact_head(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem(key, "minimises the plain loss of the task's kind", got=loss, fix="use loss=auto"))
     if tree["loss"].get("class_weights") not in (None, "balanced"):
         found.append(problem("loss.class_weights", f"{key} knows null and balanced", fix="use one of them"))
+    if (tree.get("stages") or {}).get("list"):
+        found.append(problem("stages", f"{key} has none", fix="leave it out"))
     if _tunes(tree):
         found.append(problem("tune", f"{key} has no rate and no batches", fix="leave it out"))
     if tree["mode"].get("multitask"):
@@ -225,6 +234,24 @@ def _clipping(tree: Mapping[str, Any]) -> list[str]:
     if len(given) < 2:
         return []
     return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
+
+
+def _stages(tree: Mapping[str, Any]) -> list[str]:
+    entries = [entry for entry in tree["stages"]["list"] if isinstance(entry, dict)]
+    found = []
+    losses = [entry.get("loss") or tree["loss"] for entry in entries]
+    monitored, keeps = tree["metrics"].get("monitor"), tree["mode"].get("store_best")
+    if monitored == "val/loss" and keeps and any(loss != losses[0] for loss in losses):
+        wrong = "val/loss cannot choose among epochs of stages with different losses"
+        fix = "use another metric, for example val/accuracy, or mode.store_best=false"
+        found.append(problem("metrics.monitor", wrong, fix=fix))
+    for number, entry in enumerate(entries):
+        if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
+            found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
+        if entry.get("freeze") is not None and not str(tree["peft"].get("_target_")).endswith(".none"):
+            wrong = "peft decides what learns"
+            found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
+    return found
 
 
 def _unknown_pipeline_keys(keys: Iterable[Any]) -> list[str]:

@@ -128,6 +128,29 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """One part of a training; what it does not say is as the recipe says.
+
+    Attributes:
+        epochs: How many epochs it has.
+        lr: Its learning rate.
+        freeze: What of the backbone does not learn in it, as `arch.freeze`; False: all learns.
+        loss: Its loss.
+        lr_scheduler: Its schedule, over its own epochs.
+        callbacks: Its callbacks, in place of the recipe's.
+        initial_weights: A file of weights that it starts from, in place of those of the stages before.
+    """
+
+    epochs: Annotated[int, ">= 1"]
+    lr: Annotated[float, "> 0"] | None = None
+    freeze: bool | Literal["backbone"] | Annotated[int, ">= 1"] | None = None
+    loss: Component | None = None
+    lr_scheduler: Component | None = None
+    callbacks: Mapping[str, Component] | None = None
+    initial_weights: str | None = None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How to learn: everything that decides the weights and predictions, given a task and its fold."""
 
@@ -147,6 +170,7 @@ class Recipe:
     peft: Component
     compile: Component
     layer_decay: float | None
+    stages: tuple[Stage, ...]
     seed: int
     threads: int
 
@@ -202,6 +226,7 @@ class RunConfig:
         decided = {key: self.tree[key] for key in RECIPE_SECTIONS}
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
+        decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):
             mode |= {key: self.tree["mode"].get(key) for key in ("multitask", "task_weights")}

@@ -41,7 +41,7 @@ class MemoryTest:
         """
         batch = int(job.recipe.sampling.params["batch_size"])
         most = min(self.cap or batch, batch, len(job.view.train))
-        module, _, chosen, _ = fit.parts(job, watch)
+        module, _, chosen = fit.parts(job, watch)
         pack = fit.pack_of(job, module.network, watch)
         table: list[dict[str, float]] = []
 

@@ -201,10 +201,11 @@ class Progress(Callback):
     Args:
         report: Called after every batch.
         images: Training images in an epoch.
+        epochs: The most epochs of all stages; None: the trainer's.
     """
 
-    def __init__(self, report: Callable[[Tick], None], images: int) -> None:
-        self._report, self._images = report, images
+    def __init__(self, report: Callable[[Tick], None], images: int, epochs: int | None = None) -> None:
+        self._report, self._images, self._epochs = report, images, epochs
         self.epoch_seconds = self.images_per_s = self.wait = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -230,7 +231,7 @@ class Progress(Callback):
         if outputs["loss"].device.type == "cpu" or batch_idx % 20 == 0:
             self._loss += (float(outputs["loss"]) - self._loss) / (batch_idx + 1)
         batches = int(trainer.num_training_batches)
-        epochs = trainer.max_epochs or 0
+        epochs = self._epochs or trainer.max_epochs or 0
         tick = Tick(trainer.current_epoch, epochs, batch_idx + 1, batches, self._loss, self.images_per_s, self.wait)
         self._report(tick)
 

@@ -2,115 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import platform
-import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import timm
 import torch
 from pytorch_lightning.callbacks import Callback
 
-import mlpipe
-from mlpipe import files
-from mlpipe.arch import adapt, starting
-from mlpipe.arch import weights as weight_files
+from mlpipe.arch import starting
 from mlpipe.arch.classifier import Classifier
-from mlpipe.arch.starting import Start
-from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import FoldData
-from mlpipe.data.task import Task
 from mlpipe.data.together import JointData
-from mlpipe.data.variants import View
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import checkpoints, compiling, features, linear_head, multitask, setup
-from mlpipe.learn.callbacks import Guard, Keeper, Progress, Tick
+from mlpipe.learn import checkpoints, compiling, features, linear_head, multitask, recording, setup, stages
+from mlpipe.learn.callbacks import Guard, Keeper, Progress
 from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.job import FoldJob as FoldJob
+from mlpipe.learn.job import Watch as Watch
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
-from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
-from mlpipe.runs import records
-from mlpipe.runs.journal import now
-from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 
-@dataclass(frozen=True)
-class FoldJob:
-    """Everything that one fold's training is given.
-
-    Attributes:
-        recipe: How to learn.
-        task: The task.
-        view: The rows of this fold.
-        pack: The cached images.
-        project: Where the record goes.
-        record_id: The record's id.
-        run: The run's name.
-        recipe_hash: What groups the folds.
-        checkpoint: The folder of the state to resume from.
-        pipeline: The configuration that is stored with the record, as YAML.
-        nested: Whether the fold is a nested variant.
-        store_best: Keep the best epoch's weights instead of the last one's.
-        store_parameters: Keep weights at all.
-        val_used_for: What validation decided besides being a score.
-        num_workers: Loader processes.
-        logging: What writes the training's curves.
-        logs: The folder that they go to.
-        joint: Other tasks that are learned with it; None: it is learned alone.
-        start: Weights that training starts from; None: as the recipe's arch says.
-        tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
-    """
-
-    recipe: Recipe
-    task: Task
-    view: View
-    pack: Pack
-    project: Project
-    record_id: str
-    run: str
-    recipe_hash: str
-    checkpoint: Path
-    pipeline: str
-    nested: bool
-    store_best: bool
-    store_parameters: bool
-    val_used_for: list[str]
-    num_workers: int
-    logging: Component
-    logs: Path
-    joint: Joint | None = None
-    start: Start | None = None
-    tuned: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Watch:
-    """How the outside follows a training and stops it.
-
-    Attributes:
-        should_stop: Asked after every batch.
-        report: Told after every batch.
-        log: Told what a person should know.
-    """
-
-    should_stop: Callable[[], bool] = lambda: False
-    report: Callable[[Tick], None] = lambda tick: None
-    log: Callable[[str], None] = field(default=lambda text: None)
-
-
 def fit(job: FoldJob, watch: Watch) -> ModelRecord:
-    """Train one fold and write its record; resumes from `job.checkpoint` when a state is there.
+    """Train one fold, stage by stage, and write its record; resumes from `job.checkpoint` when a state is there.
+
+    Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false), with a
+    new optimizer. The final scores are those of the kept weights, with the last stage's loss.
 
     Raises:
         TrainingError: When the loss becomes NaN or infinite, or never has a finite score.
@@ -118,26 +40,40 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     """
     started = time.perf_counter()
     recipe, view, task = job.recipe, job.view, job.task
-    module, data, chosen, begun = parts(job, watch)
     monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
+    network, chosen, begun = first_network(job)
+    at_first, plan = stages.learning(network), stages.of(recipe)
     keeper = Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best)
-    progress = Progress(watch.report, data.epoch_images)
     speeds: list[dict[str, float]] = []
-    own = [callback.build(monitor, direction) for callback in recipe.callbacks.values()]
-    guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}")
-    trainer = _trainer(job, chosen.precision, [guard, progress, _Speeds(progress, speeds), *own, keeper])
     resuming = checkpoints.exists(job.checkpoint)
+    begin, epochs = stages.position(job.checkpoint)
+    history: list[dict[str, float]] = []
     if resuming:
         watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
-    recipe.compile.build(module.network)
+    recipe.compile.build(network)
     with setup.quiet(), compiling.explained():
-        if linear_head.applies(recipe):
-            pack = pack_of(job, module.network, watch)
-            found = linear_head.learn(recipe, module.network, task, view.train, pack, TARGET)
-            module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(found.loss)), "lr": 0.0}]
-        else:
-            trainer.fit(module, datamodule=data, ckpt_path=str(job.checkpoint) if resuming else None)
-            module.load_state_dict(_chosen_state(job, keeper, module, watch))
+        for number in range(begin, len(plan)):
+            if number > begin and keeper.best_epoch is not None:
+                stages.take_up(network, keeper.best_state)
+            stages.prepare(network, plan[number], at_first)
+            now = stages.recipe_of(recipe, plan[number])
+            module, data = _module(job, now, network, chosen, watch, stage=number if len(plan) > 1 else None)
+            module.history = history
+            if recipe.stages:
+                data.load_state_dict({"first_epoch": epochs})
+            progress = Progress(watch.report, data.epoch_images, epochs + sum(stage.epochs for stage in plan[number:]))
+            own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
+            guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}")
+            callbacks = [guard, progress, _Speeds(progress, speeds), *own, keeper]
+            trainer = _trainer(job, now, chosen.precision, callbacks, number, epochs)
+            saved = str(job.checkpoint) if resuming and number == begin else None
+            if linear_head.applies(recipe):
+                _fit_exactly(job, module, watch)
+                continue
+            trainer.fit(module, datamodule=data, ckpt_path=saved)
+            history, epochs = module.history, len(module.history)
+        if job.store_best and not linear_head.applies(recipe):
+            stages.take_up(network, _best_state(job, keeper, watch))
         trainer.validate(module, datamodule=data, verbose=False)
     names = setup.final_metrics(recipe, task)
     scores: dict[str, float | None] = {
@@ -145,29 +81,16 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
         "loss": float(trainer.callback_metrics["val/loss"]),
     }
     co_tasks = _co_tasks(job, module, trainer)
-    timings = _timings(speeds, time.perf_counter() - started)
+    timings = recording.timings(speeds, time.perf_counter() - started)
     notes = [begun] * bool(begun) + ["resumed: timings are of the last part"] * resuming
-    return _write(job, module, keeper, scores, timings, chosen, notes, co_tasks)
+    return recording.write(job, module, keeper, scores, timings, chosen, notes, co_tasks)
 
 
-def _network(job: FoldJob, seed: int) -> tuple[torch.nn.Module, str]:
-    """The network, and a report of the weights that it starts from."""
-    if job.joint is None:
-        return setup.started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
-    network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
-    return network, starting.load(network, job.start) if job.start is not None else ""
-
-
-def _data(job: FoldJob, pack: Pack) -> FoldData | JointData:
-    if job.joint is None:
-        return setup.fold_data(job.recipe, job.task, job.view, pack, job.num_workers)
-    return multitask.fold_data(job.recipe, job.task, job.view, pack, job.joint, job.num_workers)
-
-
-def _module(job: FoldJob, network: torch.nn.Module, optimizers: Optimizers, learning: Learning) -> FoldModule:
-    if job.joint is None:
-        return FoldModule(network, setup.build_loss(job.recipe, job.task, job.view.train), optimizers, learning)
-    return multitask.build_module(job.recipe, job.task, job.view, job.pack, job.joint, network, optimizers, learning)
+def _fit_exactly(job: FoldJob, module: FoldModule, watch: Watch) -> None:
+    """Put the exact head in, in place of a training; its history is one row."""
+    pack = pack_of(job, module.network, watch)
+    found = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
+    module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(found.loss)), "lr": 0.0}]
 
 
 def _co_tasks(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> list[dict[str, Any]]:
@@ -180,43 +103,76 @@ def _co_tasks(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> list[dic
 
 def parts(
     job: FoldJob, watch: Watch, optimizers: Optimizers | None = None
-) -> tuple[FoldModule, FoldData | JointData, Numerics, str]:
-    """What a fold is trained with: the module with its first weights, the loaders, precision and layout, and a report of
-    the weights that it starts from.
+) -> tuple[FoldModule, FoldData | JointData, Numerics]:
+    """What a fold's first stage is trained with: module with first weights, loaders, precision and layout.
 
     Args:
         job: The fold.
         watch: Asked while features are computed.
         optimizers: In place of the recipe's.
     """
-    recipe, view, task = job.recipe, job.view, job.task
-    setup.prepare_torch(recipe.threads)
-    chosen = setup.numerics_for(recipe, job.pack)
-    seed = draw_seed(recipe.seed, view.fold, -1)
-    network, begun = _network(job, seed)
-    data = _data(job, pack_of(job, network, watch))
-    module = _module(
-        job,
-        network.to(memory_format=torch.channels_last) if chosen.channels_last else network,
-        optimizers or setup.build_optimizers(recipe, len(data.train_dataloader()), setup.monitor_direction(recipe)),
-        Learning(
-            task.kind,
-            setup.val_metrics(recipe, task),
-            recipe.seed,
-            view.fold,
-            device_steps=setup.device_steps(recipe, job.pack.peak),
-            channels_last=chosen.channels_last,
-            scale=setup.regression_scale(task, view.train),
-            clip_norm=recipe.clip.clip_norm,
-            clip_value=recipe.clip.clip_value,
-        ),
+    network, chosen, _ = first_network(job)
+    stage = stages.of(job.recipe)[0]
+    stages.prepare(network, stage, stages.learning(network))
+    recipe = stages.recipe_of(job.recipe, stage)
+    module, data = _module(job, recipe, network, chosen, watch, optimizers=optimizers)
+    return module, data, chosen
+
+
+def first_network(job: FoldJob) -> tuple[torch.nn.Module, Numerics, str]:
+    """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
+    setup.prepare_torch(job.recipe.threads)
+    chosen = setup.numerics_for(job.recipe, job.pack)
+    seed = draw_seed(job.recipe.seed, job.view.fold, -1)
+    if job.joint is None:
+        network, begun = setup.started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
+    else:
+        network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
+        begun = starting.load(network, job.start) if job.start is not None else ""
+    return network.to(memory_format=torch.channels_last) if chosen.channels_last else network, chosen, begun
+
+
+def _module(
+    job: FoldJob,
+    recipe: Recipe,
+    network: torch.nn.Module,
+    chosen: Numerics,
+    watch: Watch,
+    *,
+    stage: int | None = None,
+    optimizers: Optimizers | None = None,
+) -> tuple[FoldModule, FoldData | JointData]:
+    """A stage's module and loaders, of the stage's recipe."""
+    task, view = job.task, job.view
+    pack = pack_of(job, network, watch)
+    data: FoldData | JointData
+    if job.joint is None:
+        data = setup.fold_data(recipe, task, view, pack, job.num_workers)
+    else:
+        data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
+    if optimizers is None:
+        direction = setup.monitor_direction(recipe)
+        optimizers = setup.build_optimizers(recipe, len(data.train_dataloader()), direction)
+    learning = Learning(
+        task.kind,
+        setup.val_metrics(recipe, task),
+        recipe.seed,
+        view.fold,
+        device_steps=setup.device_steps(recipe, job.pack.peak),
+        channels_last=chosen.channels_last,
+        scale=setup.regression_scale(task, view.train),
+        clip_norm=recipe.clip.clip_norm,
+        clip_value=recipe.clip.clip_value,
     )
-    return module, data, chosen, begun
+    if job.joint is not None:
+        joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)
+        return joint, data
+    return FoldModule(network, setup.build_loss(recipe, task, view.train), optimizers, learning, stage), data
 
 
 def pack_of(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
-    """What the fold learns from: its cached images, or their features where nothing below the heads can change."""
-    if job.joint is not None or not features.applies(job.recipe, network):
+    """What the fold learns from: its cached images, or their features where nothing below the heads can ever change."""
+    if job.joint is not None or job.recipe.stages or not features.applies(job.recipe, network):
         return job.pack
     assert isinstance(network, Classifier)
     rows = np.union1d(job.view.train, job.view.val)
@@ -245,15 +201,20 @@ class _Speeds(Callback):
         )
 
 
-def _trainer(job: FoldJob, precision: Any, callbacks: list[Callback]) -> pl.Trainer:
-    given = {key: value for key, value in job.recipe.trainer.items() if key != "precision"}
+def _trainer(
+    job: FoldJob, recipe: Recipe, precision: Any, callbacks: list[Callback], stage: int, epochs: int
+) -> pl.Trainer:
+    """The trainer of a stage, whose epochs go on from those of the stages before."""
+    given = {key: value for key, value in recipe.trainer.items() if key != "precision"}
+    given["max_epochs"] += epochs
+    logs = job.logs / f"stage{stage}" if recipe.stages else job.logs
     with setup.quiet():
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **given,
             precision=precision,
             callbacks=callbacks,
             plugins=[checkpoints.PlainCheckpointIO()],
-            logger=job.logging.build(job.logs) or False,
+            logger=job.logging.build(logs) or False,
             log_every_n_steps=int(job.logging.params.get("every_n_steps", 50)),
             enable_checkpointing=True,
             enable_progress_bar=False,
@@ -261,11 +222,11 @@ def _trainer(job: FoldJob, precision: Any, callbacks: list[Callback]) -> pl.Trai
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
         )
+    stages.start_at(trainer, epochs)
+    return trainer
 
 
-def _chosen_state(job: FoldJob, keeper: Keeper, module: FoldModule, watch: Watch) -> Mapping[str, torch.Tensor]:
-    if not job.store_best:
-        return module.state_dict()
+def _best_state(job: FoldJob, keeper: Keeper, watch: Watch) -> Mapping[str, torch.Tensor]:
     if keeper.best_epoch is None:
         wrong = f"{job.view.task} fold {job.view.fold}: {job.recipe.metrics.monitor} was never a number"
         raise TrainingError(
@@ -275,104 +236,3 @@ def _chosen_state(job: FoldJob, keeper: Keeper, module: FoldModule, watch: Watch
         f"{job.view.task} fold {job.view.fold}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}"
     )
     return keeper.best_state
-
-
-def _timings(speeds: list[dict[str, float]], seconds: float) -> dict[str, float]:
-    steady = speeds[1:] or speeds
-    if not steady:
-        return {"seconds": seconds}
-    return {
-        "seconds": round(seconds, 3),
-        "train_seconds": round(sum(row["train_seconds"] for row in speeds), 3),
-        "train_images_per_s": round(float(np.median([row["train_images_per_s"] for row in steady])), 1),
-        "data_wait": round(float(np.median([row["data_wait"] for row in steady])), 4),
-    }
-
-
-def _write(
-    job: FoldJob,
-    module: FoldModule,
-    keeper: Keeper,
-    scores: dict[str, float | None],
-    timings: dict[str, float],
-    chosen: Numerics,
-    notes: list[str],
-    co_tasks: list[dict[str, Any]],
-) -> ModelRecord:
-    """Write weights, metrics and configuration, then the record that names them, then drop the saved state."""
-    folder = job.project.model_dir(job.task.name, job.record_id)
-    digest = None
-    if job.store_parameters:
-        digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
-    files.write_text(folder / records.METRICS_FILE, _as_csv(module.history))
-    files.write_text(folder / records.CONFIG_FILE, job.pipeline)
-    optimistic = bool(job.val_used_for) and not job.nested
-    record = ModelRecord(
-        id=job.record_id,
-        number=0,
-        run=job.run,
-        created=now(),
-        task=job.view.task,
-        pivot=job.task.name,
-        fold=job.view.fold,
-        nested=job.nested,
-        recipe=job.recipe_hash,
-        arch=str(job.recipe.arch.params.get("name", job.recipe.arch.target)),
-        classes=list(job.task.classes),
-        parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
-        counts={name: len(rows) for name, rows in job.view.rows().items()},
-        kind=job.task.kind,
-        scores={"val": scores},
-        best_epoch=keeper.best_epoch if keeper.best_epoch is not None else len(module.history) - 1,
-        epochs=len(module.history),
-        monitor=f"{job.recipe.metrics.monitor} ({setup.monitor_direction(job.recipe)})",
-        val_used_for=job.val_used_for,
-        timings=timings,
-        environment=_environment(job.recipe, chosen) | _used(job, module),
-        weights=digest,
-        notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
-        + notes,
-        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
-        co_tasks=co_tasks,
-    )
-    record = records.save(job.project, record)
-    shutil.rmtree(job.checkpoint, ignore_errors=True)
-    return record
-
-
-def _environment(recipe: Recipe, chosen: Numerics) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {
-        "mlpipe": mlpipe.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": version("pytorch-lightning"),
-        "timm": timm.__version__,
-        "numpy": np.__version__,
-        "system": platform.system(),
-        "device": device,
-        "threads": recipe.threads,
-        "precision": str(chosen),
-    }
-
-
-def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
-    """What the training used beyond the usual; empty for most."""
-    recipe = job.recipe
-    used: dict[str, Any] = dict(job.tuned)
-    if not recipe.compile.is_none:
-        used["compile"] = str(recipe.compile.params.get("mode", recipe.compile.target))
-    if additions := adapt.additions(module.network):
-        learned = sum(parameter.numel() for parameter in module.network.parameters() if parameter.requires_grad)
-        used["lora"] = {"rank": additions[0].rank, "layers": len(additions), "learned_parameters": learned}
-    return used
-
-
-def _as_csv(history: list[dict[str, float]]) -> str:
-    out = io.StringIO()
-    if history:
-        table = csv.DictWriter(out, list(history[0]), lineterminator="\n")
-        table.writeheader()
-        for row in history:
-            table.writerow({**row, "epoch": int(row["epoch"])})
-    return out.getvalue()

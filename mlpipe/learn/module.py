@@ -69,11 +69,14 @@ class FoldModule(pl.LightningModule):
         loss: Logits and targets to a mean.
         optimizers: The network to its optimizer and Lightning's description of its schedule.
         learning: What else it needs to know.
+        stage: Its number where a training has several, counted from 0; the history then has it.
     """
 
-    def __init__(self, network: nn.Module, loss: nn.Module, optimizers: Optimizers, learning: Learning) -> None:
+    def __init__(
+        self, network: nn.Module, loss: nn.Module, optimizers: Optimizers, learning: Learning, stage: int | None = None
+    ) -> None:
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network, self.loss, self._stage = network, loss, stage
         self._optimizers, self._learning, self._draw = optimizers, learning, (learning.seed, learning.fold)
         self._scale = learning.scale
         self.history: list[dict[str, float]] = []
@@ -148,7 +151,8 @@ class FoldModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
-        row = {"epoch": float(self.current_epoch), "train/loss": float(self._loss_sum / self._count)}
+        row = {"epoch": float(self.current_epoch)} | ({} if self._stage is None else {"stage": float(self._stage)})
+        row["train/loss"] = float(self._loss_sum / self._count)
         logged = self.trainer.callback_metrics
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
         row["lr"] = self._rate
@@ -163,8 +167,8 @@ class FoldModule(pl.LightningModule):
             scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the history with the state."""
-        checkpoint["history"] = self.history
+        """Save the history and the stage with the state."""
+        checkpoint["history"], checkpoint["stage"] = self.history, self._stage or 0
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,6 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from mlpipe.config.components import Component
-from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import fit, setup
 from mlpipe.learn.fit import FoldJob, Watch
@@ -56,7 +54,7 @@ class RangeTest:
         """
         if "lr" not in job.recipe.optimizer.params:
             raise ConfigError(problem("tune=lr_find", "the optimizer has no lr to find", fix="use tune=none"))
-        started = with_rate(job.recipe, self.start)
+        started = setup.with_rate(job.recipe, self.start)
         factor = (self.end / self.start) ** (1 / (self.steps - 1))
 
         def ramped(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
@@ -64,7 +62,7 @@ class RangeTest:
             schedule = LambdaLR(optimizer, lambda step: factor**step)
             return optimizer, {"scheduler": schedule, "interval": "step"}
 
-        module, data, chosen, _ = fit.parts(job, watch, ramped)
+        module, data, chosen = fit.parts(job, watch, ramped)
         ramp = _Ramp(self, watch)
         with setup.quiet():
             short_trainer(job.recipe, chosen, self.steps, ramp, job.recipe.trainer.get("accumulate_grad_batches")).fit(
@@ -121,12 +119,6 @@ def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> 
         wrong = f"the loss does not fall between {rates[0]:.3g} and {rates[-1]:.3g}"
         raise TrainingError(problem("tune=lr_find", wrong, fix=fix))
     return {"steepest": float(np.exp(x[slopes.argmin()])), "valley": float(np.exp(x[_valley(y)]))}
-
-
-def with_rate(recipe: Recipe, lr: float) -> Recipe:
-    """The recipe with another learning rate."""
-    optimizer = recipe.optimizer
-    return replace(recipe, optimizer=Component(optimizer.slot, optimizer.target, {**optimizer.params, "lr": lr}))
 
 
 def _valley(losses: npt.NDArray[np.float64]) -> int:

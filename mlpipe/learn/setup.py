@@ -172,6 +172,12 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
     return optimizer
 
 
+def with_rate(recipe: Recipe, lr: float) -> Recipe:
+    """The recipe with another learning rate."""
+    optimizer = recipe.optimizer
+    return replace(recipe, optimizer=Component(optimizer.slot, optimizer.target, {**optimizer.params, "lr": lr}))
+
+
 def device_steps(recipe: Recipe, peak: float) -> list[device_augmentations.DeviceStep]:
     """The augmentations of whole batches on the device, for images whose white is `peak`."""
     return [device_augmentations.adapt(step.build(), peak) for step in recipe.augmentations.device]

@@ -18,7 +18,8 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.batch_search import MemoryTest
-from mlpipe.learn.rate_search import RangeTest, Suggest, with_rate
+from mlpipe.learn.rate_search import RangeTest, Suggest
+from mlpipe.learn.setup import with_rate
 from mlpipe.learn.trials import Tuned
 
 

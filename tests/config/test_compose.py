@@ -131,6 +131,29 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
             "optimizer.layer_decay: must be a number > 0 and <= 1 or null, got 2; give it such a value",
         ),
         (
+            "stages.list=[{epoch:1}]",
+            "stages.list[0].epoch: unknown key; did you mean 'epochs'?\n"
+            "stages.list[0].epochs: a value is needed; add stages.list[0].epochs=VALUE",
+        ),
+        (
+            "stages.list=[{epochs:1},{epochs:1,loss:focl}] metrics.monitor=val/accuracy",
+            "stages.list[1].loss: unknown option, got 'focl'; did you mean 'focal'?",
+        ),
+        (
+            "stages.list=[{epochs:1,callbacks:[early,emma]}]",
+            "stages.list[0].callbacks: unknown option, got 'emma'; did you mean 'ema'?",
+        ),
+        (
+            "stages.list=[{epochs:1},{epochs:1,loss:focal}]",
+            "metrics.monitor: val/loss cannot choose among epochs of stages with different losses; "
+            "use another metric, for example val/accuracy, or mode.store_best=false",
+        ),
+        (
+            "stages.list=[{epochs:1,freeze:backbone}] peft=lora",
+            "stages.list[0].freeze: peft decides what learns; leave it out, or use peft=none",
+        ),
+        ("stages.list=3", "stages.list: must be a list of stages, got 3; use [] for one"),
+        (
             "arch.freeze=0",
             "arch.freeze: must be true or false or one of backbone or a whole number >= 1, got 0; give it such a value",
         ),
@@ -139,7 +162,7 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
     ],
 )
 def test_one_mistake_one_sentence(override: str, sentence: str) -> None:
-    assert problems(*override.split()) == [sentence]
+    assert problems(*override.split()) == sentence.splitlines()
 
 
 def test_weights_that_are_not_kept_cannot_predict() -> None:

@@ -30,6 +30,8 @@ def history(one: FoldJob) -> str:
         ["lr_scheduler=plateau", "lr_scheduler.patience=0", "lr_scheduler.threshold=0.9", "lr_scheduler.factor=0.01"],
         ["lr_scheduler=one_cycle", "optimizer=sgd", "trainer.accumulate_grad_batches=2"],
         ["cbs=early", "cbs.early.patience=0"],
+        ["peft=lora", "peft.rank=2", "peft.dropout=0.3"],
+        ["optimizer.layer_decay=0.5", "arch.freeze=2"],
     ],
 )
 def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypatch: MonkeyPatch) -> None:

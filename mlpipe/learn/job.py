@@ -1,0 +1,81 @@
+"""What one fold's training is given, and how the outside follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlpipe.arch.starting import Start
+from mlpipe.config.components import Component
+from mlpipe.config.schema import Recipe
+from mlpipe.data.cache import Pack
+from mlpipe.data.task import Task
+from mlpipe.data.variants import View
+from mlpipe.learn.callbacks import Tick
+from mlpipe.learn.multitask import Joint
+from mlpipe.runs.project import Project
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """Everything that one fold's training is given.
+
+    Attributes:
+        recipe: How to learn.
+        task: The task.
+        view: The rows of this fold.
+        pack: The cached images.
+        project: Where the record goes.
+        record_id: The record's id.
+        run: The run's name.
+        recipe_hash: What groups the folds.
+        checkpoint: The folder of the state to resume from.
+        pipeline: The configuration that is stored with the record, as YAML.
+        nested: Whether the fold is a nested variant.
+        store_best: Keep the best epoch's weights instead of the last one's.
+        store_parameters: Keep weights at all.
+        val_used_for: What validation decided besides being a score.
+        num_workers: Loader processes.
+        logging: What writes the training's curves.
+        logs: The folder that they go to.
+        joint: Other tasks that are learned with it; None: it is learned alone.
+        start: Weights that training starts from; None: as the recipe's arch says.
+        tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
+    """
+
+    recipe: Recipe
+    task: Task
+    view: View
+    pack: Pack
+    project: Project
+    record_id: str
+    run: str
+    recipe_hash: str
+    checkpoint: Path
+    pipeline: str
+    nested: bool
+    store_best: bool
+    store_parameters: bool
+    val_used_for: list[str]
+    num_workers: int
+    logging: Component
+    logs: Path
+    joint: Joint | None = None
+    start: Start | None = None
+    tuned: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How the outside follows a training and stops it.
+
+    Attributes:
+        should_stop: Asked after every batch.
+        report: Told after every batch.
+        log: Told what a person should know.
+    """
+
+    should_stop: Callable[[], bool] = lambda: False
+    report: Callable[[Tick], None] = lambda tick: None
+    log: Callable[[str], None] = field(default=lambda text: None)

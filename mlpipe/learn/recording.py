@@ -1,0 +1,149 @@
+"""Write what a training gave: weights, metrics of every epoch, the configuration, then the record that names them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import shutil
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+
+import mlpipe
+from mlpipe import files
+from mlpipe.arch import adapt
+from mlpipe.arch import weights as weight_files
+from mlpipe.config.schema import Recipe
+from mlpipe.learn import setup
+from mlpipe.learn.callbacks import Keeper
+from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.job import FoldJob
+from mlpipe.learn.module import FoldModule
+from mlpipe.post import metrics
+from mlpipe.runs import records
+from mlpipe.runs.journal import now
+from mlpipe.runs.records import ModelRecord
+
+
+def timings(speeds: list[dict[str, float]], seconds: float) -> dict[str, float]:
+    """The timings of a record: the median speed of all epochs but the first.
+
+    Args:
+        speeds: What each epoch took.
+        seconds: What the whole training took.
+    """
+    steady = speeds[1:] or speeds
+    if not steady:
+        return {"seconds": seconds}
+    return {
+        "seconds": round(seconds, 3),
+        "train_seconds": round(sum(row["train_seconds"] for row in speeds), 3),
+        "train_images_per_s": round(float(np.median([row["train_images_per_s"] for row in steady])), 1),
+        "data_wait": round(float(np.median([row["data_wait"] for row in steady])), 4),
+    }
+
+
+def write(
+    job: FoldJob,
+    module: FoldModule,
+    keeper: Keeper,
+    scores: dict[str, float | None],
+    timings: dict[str, float],
+    chosen: Numerics,
+    notes: list[str],
+    co_tasks: list[dict[str, Any]],
+) -> ModelRecord:
+    """Write weights, metrics and configuration, then the record that names them, then drop the saved state.
+
+    Args:
+        job: The fold.
+        module: The trained module, after its last validation.
+        keeper: Which epoch was kept.
+        scores: The final metrics of the validation images.
+        timings: What it took.
+        chosen: Precision and layout.
+        notes: What a person should know of it.
+        co_tasks: What is known of tasks that were learned with it.
+    """
+    folder = job.project.model_dir(job.task.name, job.record_id)
+    digest = None
+    if job.store_parameters:
+        digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
+    files.write_text(folder / records.METRICS_FILE, _as_csv(module.history))
+    files.write_text(folder / records.CONFIG_FILE, job.pipeline)
+    optimistic = bool(job.val_used_for) and not job.nested
+    record = ModelRecord(
+        id=job.record_id,
+        number=0,
+        run=job.run,
+        created=now(),
+        task=job.view.task,
+        pivot=job.task.name,
+        fold=job.view.fold,
+        nested=job.nested,
+        recipe=job.recipe_hash,
+        arch=str(job.recipe.arch.params.get("name", job.recipe.arch.target)),
+        classes=list(job.task.classes),
+        parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
+        counts={name: len(rows) for name, rows in job.view.rows().items()},
+        kind=job.task.kind,
+        scores={"val": scores},
+        best_epoch=keeper.best_epoch if keeper.best_epoch is not None else len(module.history) - 1,
+        epochs=len(module.history),
+        monitor=f"{job.recipe.metrics.monitor} ({setup.monitor_direction(job.recipe)})",
+        val_used_for=job.val_used_for,
+        timings=timings,
+        environment=_environment(job.recipe, chosen) | _used(job, module),
+        weights=digest,
+        notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
+        + notes,
+        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
+        co_tasks=co_tasks,
+    )
+    record = records.save(job.project, record)
+    shutil.rmtree(job.checkpoint, ignore_errors=True)
+    return record
+
+
+def _environment(recipe: Recipe, chosen: Numerics) -> dict[str, Any]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {
+        "mlpipe": mlpipe.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "pytorch_lightning": version("pytorch-lightning"),
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "device": device,
+        "threads": recipe.threads,
+        "precision": str(chosen),
+    }
+
+
+def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
+    """What the training used beyond the usual; empty for most."""
+    recipe = job.recipe
+    used: dict[str, Any] = dict(job.tuned)
+    if recipe.stages:
+        used["stages"] = len(recipe.stages)
+    if not recipe.compile.is_none:
+        used["compile"] = str(recipe.compile.params.get("mode", recipe.compile.target))
+    if additions := adapt.additions(module.network):
+        learned = sum(parameter.numel() for parameter in module.network.parameters() if parameter.requires_grad)
+        used["lora"] = {"rank": additions[0].rank, "layers": len(additions), "learned_parameters": learned}
+    return used
+
+
+def _as_csv(history: list[dict[str, float]]) -> str:
+    out = io.StringIO()
+    if history:
+        table = csv.DictWriter(out, list(history[0]), lineterminator="\n")
+        table.writeheader()
+        for row in history:
+            table.writerow(row | {key: int(row[key]) for key in ("epoch", "stage") if key in row})
+    return out.getvalue()

@@ -1,0 +1,95 @@
+"""Train in stages, one after the other: what each stage changes of the recipe, and where a continued training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+
+from mlpipe.arch import adapt
+from mlpipe.arch import weights as weight_files
+from mlpipe.config.schema import Recipe, Stage
+from mlpipe.errors import DataError, problem
+from mlpipe.learn import checkpoints
+from mlpipe.learn.setup import with_rate
+
+_NETWORK = "network."
+
+
+def of(recipe: Recipe) -> tuple[Stage, ...]:
+    """The stages of a recipe: those that it lists, else one of `trainer.max_epochs`."""
+    return recipe.stages or (Stage(int(recipe.trainer["max_epochs"])),)
+
+
+def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
+    """The recipe with what a stage changes; `trainer.max_epochs` is the stage's own."""
+    changed = replace(
+        recipe,
+        loss=stage.loss or recipe.loss,
+        lr_scheduler=stage.lr_scheduler or recipe.lr_scheduler,
+        callbacks=recipe.callbacks if stage.callbacks is None else stage.callbacks,
+        trainer={**recipe.trainer, "max_epochs": stage.epochs},
+    )
+    return changed if stage.lr is None else with_rate(changed, stage.lr)
+
+
+def learning(network: nn.Module) -> frozenset[str]:
+    """The names of the parameters that learn."""
+    return frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
+
+
+def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> None:
+    """Load a stage's weights, if it names any, and let the parameters learn that learn in it.
+
+    Args:
+        network: The network, changed in place.
+        stage: The stage.
+        at_first: What learns where the stage does not say, as `learning` gave it before the first stage.
+
+    Raises:
+        DataError: When the weights do not fit.
+        ConfigError: When the network has no such stages to freeze.
+    """
+    if stage.initial_weights is not None:
+        match = weight_files.load(network, weight_files.read(Path(stage.initial_weights).expanduser()))
+        if not match.loaded:
+            wrong = f"does not fit the network ({match.sentence()})"
+            fix = "name weights of this arch"
+            raise DataError(problem("stages.list.initial_weights", wrong, got=stage.initial_weights, fix=fix))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(stage.freeze is not None or name in at_first)
+    if stage.freeze is not None:
+        adapt.freeze(network, stage.freeze)
+    # What an earlier stage kept in evaluation mode learns again.
+    network.train()
+
+
+def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load the network's part of a module's state.
+
+    Args:
+        network: The network, changed in place.
+        state: The state of a FoldModule.
+    """
+    own = {name.removeprefix(_NETWORK): tensor for name, tensor in state.items() if name.startswith(_NETWORK)}
+    network.load_state_dict(own)
+
+
+def start_at(trainer: pl.Trainer, epoch: int) -> None:
+    """Let a trainer's epochs go on from those of the stages before, so that its random draws are new ones."""
+    progress: Any = trainer.fit_loop.epoch_progress
+    for counts in (progress.current, progress.total):
+        counts.ready = counts.started = counts.processed = counts.completed = epoch
+
+
+def position(folder: Path) -> tuple[int, int]:
+    """The stage that a saved state is of, and how many epochs came before that stage; zeros where nothing is saved."""
+    if not checkpoints.exists(folder):
+        return 0, 0
+    stored: dict[str, Any] = checkpoints.PlainCheckpointIO().load_checkpoint(folder)
+    stage = int(stored.get("stage", 0))
+    return stage, sum(int(row.get("stage", 0)) < stage for row in stored["history"])

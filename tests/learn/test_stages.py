@@ -1,0 +1,145 @@
+"""A training in stages: each changes what it says, they add up to one history, and any of them resumes exactly."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mlpipe.arch import weights
+from mlpipe.errors import DataError, Interrupted
+from mlpipe.learn import fit, setup, stages
+from mlpipe.learn.fit import FoldJob, Watch
+from tests.learn.conftest import job
+from tests.learn.test_fit import calls_in_epoch, history, stop_after
+
+TWO = ["stages.list=[{epochs:2,lr:1e-3,freeze:backbone},{epochs:2,lr:1e-2,loss:focal}]", "metrics.monitor=val/accuracy"]
+
+
+def rows(one: FoldJob) -> list[dict[str, str]]:
+    return list(csv.DictReader(history(one).splitlines()))
+
+
+def stored(one: FoldJob) -> dict[str, torch.Tensor]:
+    return weights.read(one.project.model_dir("digits", "record") / "weights.safetensors")
+
+
+def test_the_history_counts_epochs_through_and_names_stages(tmp_path: Path) -> None:
+    one = job(tmp_path, *TWO, "lr_scheduler=none")
+    record = fit.fit(one, Watch())
+    assert [(row["epoch"], row["stage"]) for row in rows(one)] == [("0", "0"), ("1", "0"), ("2", "1"), ("3", "1")]
+    assert [float(row["lr"]) for row in rows(one)] == pytest.approx([1e-3, 1e-3, 1e-2, 1e-2])
+    assert (record.epochs, record.environment["stages"]) == (4, 2)
+    accuracies = [float(row["val/accuracy"]) for row in rows(one)]
+    assert accuracies[record.best_epoch] == max(accuracies)
+    assert record.scores["val"]["accuracy"] == pytest.approx(max(accuracies), abs=1e-6)
+
+
+def test_one_stage_is_the_training_without_stages(tmp_path: Path) -> None:
+    plain = job(tmp_path / "plain", "trainer.max_epochs=2")
+    listed = job(tmp_path / "listed", "stages.list=[{epochs:2}]", "trainer.max_epochs=9")
+    assert fit.fit(listed, Watch()).weights == fit.fit(plain, Watch()).weights
+    assert history(listed) == history(plain)
+
+
+def test_a_frozen_stage_learns_heads_only_and_the_next_one_all(tmp_path: Path) -> None:
+    base = ["lr_scheduler=none", "optimizer=sgd", "optimizer.lr=1e-2"]
+    frozen = job(tmp_path / "a", *base, "stages.list=[{epochs:1,freeze:backbone}]", store_best=False)
+    both = job(
+        tmp_path / "b", *base, "stages.list=[{epochs:1,freeze:backbone},{epochs:1,freeze:false}]", store_best=False
+    )
+    first = setup.build_network(frozen.recipe, frozen.task, frozen.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    for one in (frozen, both):
+        fit.fit(one, Watch())
+    after_one, after_two = stored(frozen), stored(both)
+    body = [name for name in first if name.startswith("backbone.")]
+    assert all(torch.equal(after_one[name], first[name]) for name in body)
+    assert not torch.equal(after_one["heads.target.weight"], first["heads.target.weight"])
+    moved = [name for name in body if not torch.equal(after_two[name], first[name])]
+    assert moved == body
+    assert after_two["backbone.bn1.running_mean"].ne(first["backbone.bn1.running_mean"]).any()
+
+
+def test_draws_of_a_second_stage_are_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[list[int]] = []
+    step = fit.FoldModule.training_step
+
+    def spy(self: fit.FoldModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if batch_idx == 0:
+            orders.append(batch["row"].tolist())
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(fit.FoldModule, "training_step", spy)
+    fit.fit(job(tmp_path / "two", "stages.list=[{epochs:1},{epochs:2}]"), Watch())
+    two = list(orders)
+    orders.clear()
+    fit.fit(job(tmp_path / "one", "trainer.max_epochs=3"), Watch())
+    assert two == orders and len({tuple(order) for order in two}) == 3
+
+
+@pytest.mark.parametrize("store_best", [True, False])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        TWO,
+        [
+            "stages.list=[{epochs:3,callbacks:[early]},{epochs:2,lr:1e-3,lr_scheduler:step},{epochs:1,freeze:2}]",
+            "cbs=ema",
+            "optimizer.layer_decay=0.7",
+        ],
+    ],
+)
+def test_resumed_inside_any_stage_is_bit_identical(
+    overrides: list[str], store_best: bool, saves_every_epoch: None, tmp_path: Path
+) -> None:
+    whole = job(tmp_path / "whole", *overrides, store_best=store_best)
+    cut = job(tmp_path / "cut", *overrides, store_best=store_best)
+    expected, epoch = fit.fit(whole, Watch()), calls_in_epoch(cut)
+    # In the first epoch, in the second one; then in the first stage or, before a state of it is saved, the second one; in
+    # the second stage after its first epoch, twice.
+    for stop in (3, epoch + 4, epoch + 3, 2 * epoch + 2, epoch - 1):
+        with pytest.raises(Interrupted):
+            fit.fit(cut, stop_after(stop))
+    record = fit.fit(cut, Watch())
+    assert record.weights == expected.weights
+    assert history(cut) == history(whole)
+    assert (record.scores, record.best_epoch) == (expected.scores, expected.best_epoch)
+
+
+def test_a_stage_starts_from_the_best_weights_so_far_or_from_a_file(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    seen: list[dict[str, torch.Tensor]] = []
+    one = job(tmp_path, "stages.list=[{epochs:2,lr:1.0},{epochs:1}]", "optimizer=sgd", "lr_scheduler=none")
+    prepare = stages.prepare
+
+    def spy(network: torch.nn.Module, *given: Any) -> None:
+        prepare(network, *given)
+        seen.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stages, "prepare", spy)
+        fit.fit(one, Watch())
+        file = tmp_path / "w.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in seen[0].items()}, file)
+        other = job(tmp_path / "b", f"stages.list=[{{epochs:1,lr:1.0}},{{epochs:1,initial_weights:'{file}'}}]")
+        fit.fit(other, Watch())
+    assert not all(torch.equal(seen[1][name], seen[0][name]) for name in seen[0])
+    assert all(torch.equal(seen[3][name], seen[0][name]) for name in seen[0])
+    save_file({"x": torch.zeros(1)}, file)
+    with pytest.raises(DataError, match="stages.list.initial_weights: does not fit the network"):
+        fit.fit(dataclasses.replace(other, checkpoint=tmp_path / "none"), Watch())
+
+
+def test_freeze_then_finetune(tmp_path: Path) -> None:
+    one = job(tmp_path, "stages=freeze_then_finetune", "stages.head_epochs=1", "trainer.max_epochs=2", "stages.lr=1e-4")
+    assert [(stage.epochs, stage.freeze, stage.lr) for stage in one.recipe.stages] == [
+        (1, "backbone", one.recipe.optimizer.params["lr"]),
+        (2, False, 1e-4),
+    ]
+    fit.fit(one, Watch())
+    assert [row["stage"] for row in rows(one)] == ["0", "1", "1"]

@@ -202,6 +202,10 @@ def _resolved(
         if is_path:
             plain[section][key] = _absolute(value)
     _absolute_reuse(plain["reuse"])
+    listed = plain["stages"].get("list") if isinstance(plain["stages"], dict) else None
+    for stage in listed if isinstance(listed, list) else []:
+        if isinstance(stage, dict) and isinstance(stage.get("initial_weights"), str):
+            stage["initial_weights"] = _absolute(stage["initial_weights"])
     keys = {change.key for change in changes}
     if mode == "tl" and plain["mode"].get("freeze") is True and isinstance(plain["arch"], dict):
         plain["arch"]["freeze"] = True

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe, Stage
+from mlpipe.data.cache import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
-from mlpipe.learn import checkpoints
-from mlpipe.learn.setup import with_rate
+from mlpipe.learn import checkpoints, setup
 
 _NETWORK = "network."
 
@@ -34,7 +36,7 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
         callbacks=recipe.callbacks if stage.callbacks is None else stage.callbacks,
         trainer={**recipe.trainer, "max_epochs": stage.epochs},
     )
-    return changed if stage.lr is None else with_rate(changed, stage.lr)
+    return changed if stage.lr is None else setup.with_rate(changed, stage.lr)
 
 
 def learning(network: nn.Module) -> frozenset[str]:
@@ -66,6 +68,30 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> None:
         adapt.freeze(network, stage.freeze)
     # What an earlier stage kept in evaluation mode learns again.
     network.train()
+
+
+def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
+    """See that every listed stage can be trained, before anything is written.
+
+    Args:
+        recipe: The recipe.
+        task: The task.
+        pack: Its cached images.
+        rows: The training rows of a fold.
+
+    Raises:
+        DataError: When a file of weights is not there or does not fit.
+        ConfigError: When a loss does not fit the task, or the network has no such stages to freeze.
+    """
+    if not recipe.stages:
+        return
+    network = setup.build_network(recipe, task, pack, seed=0, rows=rows)
+    at_first = learning(network)
+    for stage in recipe.stages:
+        prepare(network, stage, at_first)
+        changed = recipe_of(recipe, stage)
+        setup.build_loss(changed, task, rows)
+        setup.build_optimizers(changed, 2, setup.monitor_direction(changed))(network)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -273,7 +273,7 @@ class TrainingScheduler(Scheduler):
 
     def _try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
-        from mlpipe.learn import multitask, setup
+        from mlpipe.learn import multitask, setup, stages
 
         pack = self._preprocess(self._task)
         mask = pack.unreadable_mask(self._task)
@@ -281,6 +281,7 @@ class TrainingScheduler(Scheduler):
         for view in views:
             variants.check(self._task, view)
         setup.try_recipe(self.run_config.recipe, self._task, pack, views[0].train, self._begun)
+        stages.check(self.run_config.recipe, self._task, pack, views[0].train)
         for view in views if self._co_tasks else ():
             multitask.try_joint(self.run_config.recipe, self._task, pack, view.train, self._joint(view))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mlpipe.errors import ConfigError, TrainingError
-from mlpipe.learn import batch_search, fit, tune
+from mlpipe.learn import batch_search, fit, recording, tune
 from mlpipe.learn.fit import FoldModule, Watch
 from tests.learn.conftest import job
 
@@ -102,7 +102,7 @@ def test_parts_add_up_to_the_batchs_step(tmp_path: Path, monkeypatch: pytest.Mon
     one = job(tmp_path, *wide, "optimizer.lr=1e-2", "sampling.batch_size=24", "split.test_fraction=0.9")
     one = replace(one, view=replace(one.view, train=one.view.train[:48], val=one.view.val[:8]))
     states: list[dict[str, Any]] = []
-    monkeypatch.setattr(fit.weight_files, "save", lambda state, path: states.append(dict(state)) or "hash")
+    monkeypatch.setattr(recording.weight_files, "save", lambda state, path: states.append(dict(state)) or "hash")
     fit.fit(one, Watch())
     fit.fit(replace(one, recipe=tune.applied(one.recipe, {"micro_batch": 8, "accumulate": 3})), Watch())
     whole, parts = states

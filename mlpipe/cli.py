@@ -99,6 +99,10 @@ def _run(call: Call) -> int:
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from mlpipe.modes import search
+
+    if search.is_search(call.overrides):
+        return _search(call)
     if "multirun" in call.flags:
         return _sweep(call)
     prepared = launch.prepare(call.mode, call.overrides, call.config_dirs)
@@ -134,33 +138,41 @@ def _one(call: Call, prepared: object) -> int:
     return 0
 
 
+def _search(call: Call) -> int:
+    """A search for hyperparameters, every corner of its space checked before the first trial."""
+    from mlpipe.config import snapshot
+    from mlpipe.modes import search, trials
+
+    prepared = search.prepare(call.mode, call.overrides, call.config_dirs)
+    if call.cfg:
+        print(snapshot.text(search.shown(prepared)), end="")
+        return 0
+    if "dry_run" in call.flags:
+        facts: dict[str, object] = {"mode": call.mode, "study": prepared.study, "searched": list(prepared.space)}
+        facts |= {"trials": prepared.hpo.trials, "steps": list(prepared.steps)}
+        lines = [f"{key}: {value}" for key, value in facts.items() if key != "steps"]
+        print(_json(facts) if "json" in call.flags else "\n".join([*lines, "steps of a trial:", *prepared.steps]))
+        return 0
+    facts = trials.execute(prepared)
+    if "json" in call.flags:
+        print(_json(facts))
+    return 0
+
+
 def _sweep(call: Call) -> int:
     """Every combination of comma-separated values, all checked before the first one runs; a failed one is reported."""
-    import logging
+    from mlpipe.modes import sweeps
 
-    from mlpipe.config.overrides import expand
-    from mlpipe.modes import launch
-
-    jobs, prepared, found = expand(call.overrides), [], []
-    for job in jobs:
-        try:
-            prepared.append(launch.prepare(call.mode, job, call.config_dirs))
-        except ConfigError as error:
-            found += list(error.problems)
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
-    log, worst = logging.getLogger("mlpipe"), 0
-    for number, (job, one) in enumerate(zip(jobs, prepared, strict=True), start=1):
-        log.info(f"job {number}/{len(jobs)}: {' '.join(job)}")
-        try:
-            code = _one(call, one)
-        except MlpipeError as error:
-            if error.exit_code == STOPPED_RESUMABLE:
-                raise
-            log.error(f"job {number}/{len(jobs)} failed: {error}")
-            code = error.exit_code
-        worst = max(worst, code)
-    return worst
+    jobs = sweeps.prepare(call.mode, call.overrides, call.config_dirs)
+    if call.cfg or "dry_run" in call.flags:
+        for job in jobs:
+            print(f"# {' '.join(job.varied)}")
+            _one(Call(call.mode, job.overrides, call.flags - {"json"}, call.cfg, call.config_dirs), job.prepared)
+        return 0
+    facts = sweeps.execute(call.mode, jobs)
+    if "json" in call.flags:
+        print(_json(facts))
+    return int(facts["exit_code"])
 
 
 def _project_words(call: Call) -> str:
@@ -202,6 +214,7 @@ def _help(mode: str) -> str:
         "",
         "arch=NAME also takes every timm name; task=NAME also takes a task created earlier.",
         "-m runs every combination of comma-separated values: mml train arch=resnet18,resnet50 -m",
+        "hpo=optuna searches: mml train hpo=optuna search_space=basic hpo.trials=20 hpo.study=first",
         "--cfg job shows the configuration, --dry-run the plan, --json prints results as JSON, --config-dir DIR adds",
         "a folder of configuration files, --version prints the version.",
     ]

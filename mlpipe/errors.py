@@ -49,6 +49,10 @@ class Interrupted(MlpipeError):
     exit_code = STOPPED_RESUMABLE
 
 
+class Pruned(MlpipeError):
+    """A search stopped a trial that is no better than others were at the same epoch."""
+
+
 def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
     """One sentence in the one form: `<key>: <what is wrong>, got <value>; <what to do>`.
 

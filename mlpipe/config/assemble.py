@@ -13,6 +13,7 @@ from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
     Augmentations,
     Clip,
+    Hpo,
     LayerRates,
     Metrics,
     Recipe,
@@ -81,6 +82,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     # Snapshots of runs that reused nothing may lack these two.
     reuse, remove = tree.get("reuse", {}), tree.get("remove", {})
     found += _section_problems("reuse", reuse, Reuse) + _section_problems("remove", remove, Remove)
+    found += _section_problems("hpo", tree["hpo"], Hpo) if tree.get("hpo") else []
     found += _trainer_problems(tree.get("trainer"))
     normalization = _normalization(tree.get("augmentations"), found)
     plain_sections = all(isinstance(tree.get(name), dict) for name in ("mode", "trainer", "callbacks", "lr_scheduler"))
@@ -120,6 +122,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         tags=str(tree.get("tags") or ""),
         reuse=Reuse(**reuse),
         remove=Remove(**remove),
+        hpo=Hpo(**tree["hpo"]) if tree.get("hpo") else None,
     )
 
 

@@ -76,6 +76,11 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
         parsed = _parsed(parser, text, sweeping=True)
         if isinstance(parsed, str):
             found.append(parsed)
+        elif parsed.is_sweep_override() and not parsed.is_discrete_sweep():
+            fix = "list values, or search it with hpo=optuna"
+            found.append(
+                problem(parsed.key_or_group, "has no end of values to run", got=text.partition("=")[2], fix=fix)
+            )
         elif parsed.is_sweep_override():
             choices.append([f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()])
         else:

@@ -24,8 +24,7 @@ LATER_MODES = (
     "convert", "verify", "fit", "task", "analyze",
 )  # fmt: skip
 LATER_KEYS = (
-    "hpo", "search_space", "slicing",
-    "recipe", "use_best_params", "hydra",
+    "slicing", "recipe", "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",

@@ -91,10 +91,37 @@ class Sys:
     Attributes:
         num_workers: Loader processes; None lets the hardware decide.
         threads: Threads of torch.
+        fold_workers: Folds of one run side by side, each with `threads` threads.
     """
 
     num_workers: Annotated[int, ">= 0"] | Literal["auto"]
     threads: Annotated[int, ">= 1"] | Literal["auto"]
+    fold_workers: Annotated[int, ">= 1"] | Literal["auto"] = 1
+
+
+@dataclass(frozen=True)
+class Hpo:
+    """How hyperparameters are searched with Optuna.
+
+    Attributes:
+        study: The study's name; None makes one from the configuration and the space.
+        trials: All trials of the study together.
+        storage: A path or an Optuna URL; None: a journal file in the project.
+        sampler: What proposes the next trial.
+        pruner: What stops bad trials early.
+        startup_trials: Trials before the sampler and the pruner start to choose.
+        metric: What is optimised (`val/NAME` or `test/NAME`); None: metrics.monitor; several for a front.
+        direction: Whether less or more of it is better; `auto` knows mlpipe's own metrics.
+    """
+
+    study: str | None
+    trials: Annotated[int, ">= 1"]
+    storage: str | None
+    sampler: Literal["tpe", "random", "grid", "qmc", "gp", "nsga2"]
+    pruner: Literal["none", "median", "hyperband"]
+    startup_trials: Annotated[int, ">= 1"]
+    metric: str | list[str] | None
+    direction: Literal["auto", "minimize", "maximize"] | list[str]
 
 
 @dataclass(frozen=True)
@@ -193,6 +220,7 @@ class RunConfig:
         task_list: Further tasks' names.
         tags: What makes a variant of the pivot task, such as `subset?0.1+noise?0.2`; empty for the task itself.
         resume: The run to continue (`latest` or its name), None for a new one.
+        hpo: How hyperparameters are searched; None: they are not.
         tree: The whole resolved configuration as plain data, as snapshots and records store it.
         reuse: What it takes from other runs.
         remove: What it deletes once it has ended well.
@@ -215,6 +243,7 @@ class RunConfig:
     tags: str = ""
     reuse: Reuse = Reuse()
     remove: Remove = Remove()
+    hpo: Hpo | None = None
 
     @property
     def project_dir(self) -> Path:

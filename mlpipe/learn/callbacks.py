@@ -195,6 +195,22 @@ class Guard(Callback):
         )
 
 
+class EpochScores(Callback):
+    """Tells the outside the monitor after every epoch, before the state is saved.
+
+    Args:
+        report: Told the epoch and the score; what it raises ends the training.
+        monitor: The metric's key.
+    """
+
+    def __init__(self, report: Callable[[int, float], None], monitor: str) -> None:
+        self._report, self._monitor = report, monitor
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report."""
+        self._report(trainer.current_epoch, float(trainer.callback_metrics[self._monitor]))
+
+
 class Progress(Callback):
     """Measures speed and waiting, and reports where the training is.
 

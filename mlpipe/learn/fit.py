@@ -19,7 +19,7 @@ from mlpipe.data.loaders import FoldData
 from mlpipe.data.together import JointData
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import checkpoints, compiling, features, linear_head, multitask, recording, setup, stages
-from mlpipe.learn.callbacks import Guard, Keeper, Progress
+from mlpipe.learn.callbacks import EpochScores, Guard, Keeper, Progress
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.job import FoldJob as FoldJob
 from mlpipe.learn.job import Watch as Watch
@@ -64,7 +64,8 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
             progress = Progress(watch.report, data.epoch_images, epochs + sum(stage.epochs for stage in plan[number:]))
             own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
             guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}")
-            callbacks = [guard, progress, _Speeds(progress, speeds), *own, keeper]
+            follower = EpochScores(watch.epoch, monitor)
+            callbacks = [guard, progress, _Speeds(progress, speeds), *own, follower, keeper]
             trainer = _trainer(job, now, chosen.precision, callbacks, number, epochs)
             saved = str(job.checkpoint) if resuming and number == begin else None
             if linear_head.applies(recipe):

@@ -74,8 +74,10 @@ class Watch:
         should_stop: Asked after every batch.
         report: Told after every batch.
         log: Told what a person should know.
+        epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
     """
 
     should_stop: Callable[[], bool] = lambda: False
     report: Callable[[Tick], None] = lambda tick: None
     log: Callable[[str], None] = field(default=lambda text: None)
+    epoch: Callable[[int, float], None] = field(default=lambda epoch, score: None)

@@ -69,6 +69,19 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Follower:
+    """Who follows a run from outside, such as a search; raising in `epoch` ends the step.
+
+    Attributes:
+        run: Told the run's name when its folder exists.
+        epoch: Told the fold's position, the epoch, the most epochs of a fold and the monitor after every epoch.
+    """
+
+    run: Callable[[str], None]
+    epoch: Callable[[int, int, int, float], None]
+
+
+@dataclass(frozen=True)
 class World:
     """What a mode has around it.
 
@@ -77,12 +90,14 @@ class World:
         display: Shows progress.
         stop: Whether somebody asked to stop.
         facts: Collected for `--json` and for callers in Python.
+        follower: Who follows the run from outside.
     """
 
     project: Project
     display: Display
     stop: Stop = field(default_factory=Stop)
     facts: dict[str, Any] = field(default_factory=dict)
+    follower: Follower | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +171,8 @@ class Scheduler(ABC):
     def _run_in_project(self, steps: list[Step], run: Run) -> None:
         with _log_file(run.log_file):
             self.world.facts["run"] = run.name
+            if self.world.follower:
+                self.world.follower.run(run.name)
             done = run.done()
             if done:
                 log.info(f"continues run {run.name}: {len(done)} of {len(steps)} steps are done")

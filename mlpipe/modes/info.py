@@ -11,9 +11,12 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import augmentations, cache, sampling, sources, transforms
 from mlpipe.data.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
+from mlpipe.errors import listing
 from mlpipe.modes import tasks
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.reports import gallery, tables
+from mlpipe.reports import studies as study_reports
+from mlpipe.runs import studies
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -100,11 +103,19 @@ class InfoScheduler(Scheduler):
         self.world.facts["tasks"] = described
 
     def _hpo(self, run: Run | None) -> None:
-        self.world.facts["hpo"] = None
-        if self._study_name is not None:
-            log.warning(f"no study named {self._study_name!r}: this version of mlpipe has no studies yet")
-        else:
-            log.info("no study")
+        project, name = self.world.project, self._study_name
+        if name is None:
+            there = studies.names(project)
+            hint = f"; more of one: mml info mode.study_name={there[0]}" if there else ""
+            log.info(f"studies: {listing(there)}{hint}" if there else "no study")
+            self.world.facts["hpo"] = {"studies": there}
+            return
+        with studies.loaded(project, name) as study:
+            told = study_reports.facts(study, studies.masked(name))
+        log.info(study_reports.as_text(told))
+        pictures = study_reports.write(told, project)
+        log.info(f"look at: {listing(pictures)}")
+        self.world.facts["hpo"] = {**told, "files": [str(path) for path in pictures]}
 
     def _samples(self, run: Run | None) -> None:
         for of in self._known_tasks():

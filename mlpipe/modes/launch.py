@@ -54,12 +54,13 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     """
     from mlpipe.config.compose import Facts, compose
 
+    overrides, notes = _with_best(overrides)
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
     project = Project(out_dir / (_peek("proj", overrides) or "default"))
     if (wanted := _peek("continue", overrides)) is not None:
         return _resumed(mode, project, data_dir, wanted, overrides)
-    texts, notes = list(overrides), []
+    texts = list(overrides)
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
         latest = max(records.load_all(project), key=lambda record: record.number, default=None)
         if latest is not None and tasks.is_known(data_dir, latest.pivot):
@@ -104,12 +105,14 @@ def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Fact
     return presets.adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
 
 
-def execute(prepared: Prepared, *, display: Any = None) -> dict[str, Any]:
+def execute(prepared: Prepared, *, display: Any = None, stop: Any = None, follower: Any = None) -> dict[str, Any]:
     """Run a prepared configuration.
 
     Args:
         prepared: What `prepare` gave.
         display: Shows progress; None makes one for standard error.
+        stop: Whether somebody asked to stop, shared by the runs of a sweep; None makes one.
+        follower: Who follows the run from outside.
 
     Returns:
         The facts that `--json` prints.
@@ -117,11 +120,11 @@ def execute(prepared: Prepared, *, display: Any = None) -> dict[str, Any]:
     Raises:
         MlpipeError: When a step fails, or somebody asked to stop.
     """
-    from mlpipe.modes.base import Scheduler, World
+    from mlpipe.modes.base import Scheduler, Stop, World
     from mlpipe.reports.progress import Display
 
     config = prepared.run_config
-    world = World(Project(config.project_dir), display or Display())
+    world = World(Project(config.project_dir), display or Display(), stop or Stop(), follower=follower)
     world.facts.update(mode=config.mode, project=config.proj)
     scheduler: Scheduler = config.scheduler.build(config, world)
     if prepared.resumed is not None and prepared.resumed.is_finished():
@@ -164,6 +167,36 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         return Prepared(config, run, (f"run {run.name} is finished; nothing to do",))
     run.refuse_if_running()
     return Prepared(replace(config, resume=run.name), run)
+
+
+def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
+    wanted = _peek("use_best_params", overrides)
+    rest = [text for text in overrides if text.lstrip("+").partition("=")[0] != "use_best_params"]
+    if wanted is None:
+        return rest, []
+    from mlpipe.config.search_space import overrides as as_overrides
+    from mlpipe.runs import studies
+
+    name, _, number = wanted.rpartition("#")
+    if not name or not number.isdigit():
+        name, number = wanted, ""
+    storage = _peek("hpo.storage", overrides)
+    if _peek("hpo", overrides) is None:
+        rest = [text for text in rest if text.partition("=")[0] != "hpo.storage"]
+    with studies.loaded(project_of(overrides), name, storage) as study:
+        trial = studies.best(study, int(number) if number else None)
+        label = f"use_best_params: trial {trial.number} of study {study.study_name}"
+    given = {text.lstrip("+~").partition("=")[0] for text in rest}
+    texts = as_overrides({key: value for key, value in trial.params.items() if key not in given})
+    return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
+
+
+def project_of(overrides: Sequence[str]) -> Project:
+    """The project that overrides name, before anything is composed."""
+    return Project(
+        _folder("out_dir", overrides, "MML_RESULTS_PATH", "results") / (_peek("proj", overrides) or "default")
+    )
 
 
 def _peek(key: str, overrides: Sequence[str]) -> str | None:

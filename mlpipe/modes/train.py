@@ -293,7 +293,7 @@ class TrainingScheduler(Scheduler):
 
         assert run is not None
         position = self._all_folds.index(fold)
-        watch = fit.Watch(self.world.stop, self._reporter(position), log.debug)
+        watch = fit.Watch(self.world.stop, self._reporter(position), log.debug, self._epoch_follower(position))
         job = self._job(fold, run, self._tuned(run))
         self.world.display.start(f"fold {position + 1}/{len(self._all_folds)}", 1)
         try:
@@ -379,6 +379,15 @@ class TrainingScheduler(Scheduler):
             what = f"fold {position + 1}/{folds} epoch {tick.epoch + 1}/{tick.epochs}"
             facts = f"loss {tick.loss:.4f}, {tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %"
             display.update(done, what, facts)
+
+        return report
+
+    def _epoch_follower(self, position: int) -> Callable[[int, float], None]:
+        follower, epochs = self.world.follower, int(self.run_config.recipe.trainer["max_epochs"])
+
+        def report(epoch: int, score: float) -> None:
+            if follower is not None:
+                follower.epoch(position, epoch, epochs, score)
 
         return report
 

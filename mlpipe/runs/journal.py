@@ -170,7 +170,7 @@ def now() -> str:
 
 
 def identity() -> dict[str, Any]:
-    """Who this process is, so that others can tell whether it still runs."""
+    """What tells this process from every other one: its number, host, boot and start."""
     pid = os.getpid()
     return {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _started(pid), "at": now()}
 
@@ -181,12 +181,14 @@ def live_owner(path: Path) -> dict[str, Any] | None:
         owner: dict[str, Any] = files.read_json(path)
     except (OSError, ValueError):
         return None
-    here = owner.get("host") == platform.node()
-    if here and owner.get("boot") != _boot():
-        return None
-    if here and (owner.get("pid") == os.getpid() or _started(int(owner["pid"])) != owner.get("started")):
-        return None
-    return owner
+    return owner if is_live(owner) and owner.get("pid") != os.getpid() else None
+
+
+def is_live(owner: Mapping[str, Any]) -> bool:
+    """Whether the process of an `identity` may still run: not known to have ended, which only its own host knows."""
+    if owner.get("host") != platform.node():
+        return True
+    return owner.get("boot") == _boot() and _started(int(owner["pid"])) == owner.get("started")
 
 
 def is_alive(pid: int) -> bool:

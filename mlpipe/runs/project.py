@@ -54,6 +54,10 @@ class Project:
         """The folder of a task's ensembles: ID.json with ID.parquet."""
         return self._task_dir(task) / "ensembles"
 
+    def studies_dir(self) -> Path:
+        """The folder of searches: NAME.log, Optuna's journal."""
+        return self.root / "studies"
+
     def reports_dir(self) -> Path:
         """The folder of what people look at."""
         return self.root / "reports"

@@ -1,0 +1,145 @@
+"""`-m`: every combination of comma-separated values as a run of its own, all checked before the first one starts."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe.config.overrides import expand
+from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError
+from mlpipe.modes import launch
+from mlpipe.modes.launch import Prepared
+from mlpipe.post import metrics
+from mlpipe.reports import tables
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+
+log = logging.getLogger("mlpipe")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: All its overrides.
+        varied: Those that tell it from the others.
+        prepared: Its checked configuration.
+    """
+
+    overrides: list[str]
+    varied: list[str]
+    prepared: Prepared
+
+    @property
+    def project(self) -> Project:
+        """The project of its run."""
+        return Project(self.prepared.run_config.project_dir)
+
+
+def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> list[Job]:
+    """The jobs of a sweep, all of them checked.
+
+    Raises:
+        ConfigError: With a sentence for every problem of every job.
+    """
+    jobs, prepared, found = expand(overrides), [], []
+    for job in jobs:
+        try:
+            prepared.append(launch.prepare(mode, job, extra_dirs))
+        except ConfigError as error:
+            found += list(error.problems)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    shared = set.intersection(*(set(job) for job in jobs))
+    return [
+        Job(job, [text for text in job if text not in shared], one) for job, one in zip(jobs, prepared, strict=True)
+    ]
+
+
+def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str, Any]:
+    """Run the jobs one after the other; one that fails is reported, and the others go on.
+
+    Args:
+        mode: The mode's name.
+        jobs: What `prepare` gave.
+        display: Shows progress; None makes one for standard error.
+
+    Returns:
+        The facts that `--json` prints: for each job its overrides, its exit code, its error and its facts; under
+        `exit_code` the largest of the codes.
+
+    Raises:
+        Interrupted: When asked to stop; says how to go on with the job and with those that did not start.
+    """
+    from mlpipe.modes.base import Stop
+
+    stop, outcomes = Stop(), []
+    with stop.listening():
+        for number, job in enumerate(jobs, start=1):
+            if stop():
+                raise Interrupted(_how_to_go_on("stopped", mode, jobs[number - 1 :]))
+            log.info(f"job {number}/{len(jobs)}: {shlex.join(job.varied) or 'as given'}")
+            started = time.perf_counter()
+            outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
+            try:
+                outcome["facts"] = launch.execute(job.prepared, display=display, stop=stop)
+            except MlpipeError as error:
+                if error.exit_code == STOPPED_RESUMABLE:
+                    raise Interrupted(_how_to_go_on(str(error), mode, jobs[number:])) from None
+                outcome |= {"exit_code": 1, "error": str(error)}
+            except Exception as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise
+                # Such as a full GPU: the next job may be smaller.
+                log.debug(f"job {number} failed", exc_info=True)
+                outcome |= {"exit_code": 1, "error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
+            outcome["seconds"] = round(time.perf_counter() - started, 1)
+            if outcome["error"]:
+                log.error(f"job {number}/{len(jobs)} ({shlex.join(job.varied)}) failed: {outcome['error']}")
+            outcomes.append(outcome)
+    log.info("\n" + _table(jobs, outcomes))
+    return {"mode": mode, "jobs": outcomes, "exit_code": max(outcome["exit_code"] for outcome in outcomes)}
+
+
+def _how_to_go_on(sentence: str, mode: str, left: Sequence[Job]) -> str:
+    commands = [f"mml {mode} {shlex.join(job.overrides)}" for job in left]
+    return "\n".join([sentence, *(["jobs of the sweep that did not start:"] if commands else []), *commands])
+
+
+def _table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
+    header = ["job", "overrides", "result", "run", "seconds", "error"]
+    rows = []
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        facts = outcome.get("facts", {})
+        error = (outcome["error"] or "").partition("\n")[0]
+        rows.append(
+            [
+                str(outcome["job"]),
+                " ".join(job.varied),
+                "failed" if error else _scores(job, facts),
+                str(facts.get("run", "")),
+                f"{outcome['seconds']:.0f}",
+                error[:80],
+            ]
+        )
+    return tables.grid(header, rows)
+
+
+def _scores(job: Job, facts: dict[str, Any]) -> str:
+    """The mean over the run's folds of the usual score, where the mode made records."""
+    found = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
+    parts = []
+    for split in ("val", "test"):
+        name = metrics.HEADLINE[found[0].kind] if found else ""
+        values = [record.scores.get(split, {}).get(name) for record in found]
+        numbers = [value for value in values if value is not None]
+        if numbers:
+            parts.append(f"{split} {name} {sum(numbers) / len(numbers):.4f}")
+    return ", ".join(parts) or "done"

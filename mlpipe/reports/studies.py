@@ -1,0 +1,190 @@
+"""Studies for people: trials, the best one, what mattered, and pictures of the search; as text, CSV and PNG."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpipe import files
+from mlpipe.reports import tables
+from mlpipe.runs import studies
+from mlpipe.runs.project import Project
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+_SHOWN = 10
+_FEWEST = 4
+
+
+def facts(study: Study, address: str) -> dict[str, Any]:
+    """What there is to know of a study, as plain data.
+
+    Args:
+        study: The study.
+        address: Its storage as a person may see it.
+    """
+    trials = [_trial(trial) for trial in study.get_trials(deepcopy=False)]
+    done = studies.finished(study)
+    best = [study.best_trial] if len(study.directions) == 1 and done else study.best_trials if done else []
+    return {
+        "study": study.study_name,
+        "storage": address,
+        "metrics": studies.metrics_of(study),
+        "directions": [direction.name.lower() for direction in study.directions],
+        "trials": trials,
+        "states": {state: sum(row["state"] == state for row in trials) for state in {row["state"] for row in trials}},
+        "best": [_trial(trial) for trial in best],
+        "importance": importance(study),
+    }
+
+
+def importance(study: Study) -> dict[str, float]:
+    """How much of the first metric's variance each parameter explains (fANOVA, Hutter et al. 2014); {} for few trials."""
+    import optuna
+
+    done = [trial for trial in studies.finished(study) if all(math.isfinite(value) for value in trial.values)]
+    varied = {key for trial in done for key in trial.params if len({str(one.params.get(key)) for one in done}) > 1}
+    if len(done) < _FEWEST or not varied or len({trial.values[0] for trial in done}) < 2:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator, target=lambda trial: trial.values[0])
+    return {key: round(float(value), 4) for key, value in found.items()}
+
+
+def as_text(told: Mapping[str, Any]) -> str:
+    """A study for a terminal: its counts, the best trials, what failed, what mattered."""
+    less = told["directions"][0] == "minimize"
+    done = [row for row in told["trials"] if row["state"] == "complete"]
+    done.sort(key=lambda row: row["values"][0], reverse=not less)
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(told["states"].items())) or "no trials"
+    lines = [f"study {told['study']}: {counts}; {told['storage']}"]
+    if done:
+        keys = list(done[0]["params"])
+        header = ["trial", *told["metrics"], *keys]
+        rows = [
+            [
+                str(row["trial"]),
+                *(f"{value:.4f}" for value in row["values"]),
+                *(_short(row["params"].get(key)) for key in keys),
+            ]
+            for row in done[:_SHOWN]
+        ]
+        lines.append(tables.grid(header, rows))
+        lines += [f"and {len(done) - _SHOWN} more"] if len(done) > _SHOWN else []
+        best = ", ".join(f"trial {row['trial']}" for row in told["best"])
+        lines.append(f"{'best' if len(told['directions']) == 1 else 'best (none beats another in everything)'}: {best}")
+    if told["importance"]:
+        lines.append("importance: " + ", ".join(f"{key} {value:.2f}" for key, value in told["importance"].items()))
+    lines += [f"trial {row['trial']} failed: {row['error']}" for row in told["trials"] if row["state"] == "fail"]
+    return "\n".join(lines)
+
+
+def write(told: Mapping[str, Any], project: Project) -> list[Path]:
+    """Write the trials as CSV, and pictures of the history and of all trials side by side where one is finished."""
+    name = files.safe_name(str(told["study"]))
+    base = project.plots_dir() / f"study_{name}"
+    table = base.with_name(f"{base.name}.csv")
+    files.write_text(table, _as_csv(told))
+    done = [row for row in told["trials"] if row["state"] == "complete"]
+    if not done:
+        return [table]
+    return [table, _history(told, done, base.with_name(f"{base.name}_history.png")), _parallel(told, done, base)]
+
+
+def _trial(trial: FrozenTrial) -> dict[str, Any]:
+    attributes = trial.user_attrs
+    finished = trial.state.name == "COMPLETE"
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "values": list(trial.values) if finished else [],
+        "params": dict(trial.params),
+        "epochs_reported": len(trial.intermediate_values),
+        **{key: attributes.get(key) for key in (studies.RUN, studies.ERROR, studies.SECONDS)},
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _as_csv(told: Mapping[str, Any]) -> str:
+    keys = list(dict.fromkeys(key for row in told["trials"] for key in row["params"]))
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(["trial", "state", *told["metrics"], *keys, "run", "seconds", "error"])
+    for row in told["trials"]:
+        values = row["values"] or [""] * len(told["metrics"])
+        params = [row["params"].get(key, "") for key in keys]
+        table.writerow([row["trial"], row["state"], *values, *params, row["run"], row["seconds"], row["error"]])
+    return out.getvalue()
+
+
+def _history(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], path: Path) -> Path:
+    """The value of every trial, and the best one so far."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3 * len(told["metrics"])), layout="constrained")
+    for index, (name, direction) in enumerate(zip(told["metrics"], told["directions"], strict=True)):
+        axes = figure.add_subplot(len(told["metrics"]), 1, index + 1)
+        numbers = [row["trial"] for row in done]
+        values = [row["values"][index] for row in done]
+        better = min if direction == "minimize" else max
+        so_far = [better(values[: count + 1]) for count in range(len(values))]
+        axes.plot(numbers, values, "o", label="trial")
+        axes.step(numbers, so_far, where="post", label="best so far")
+        axes.set(xlabel="trial", ylabel=name, title=f"study {told['study']}" if index == 0 else "")
+        axes.legend()
+    return _save(figure, path)
+
+
+def _parallel(told: Mapping[str, Any], done: Sequence[Mapping[str, Any]], base: Path) -> Path:
+    """One line for each trial over all parameters and the first metric, coloured by it."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    keys = [*dict.fromkeys(key for row in done for key in row["params"]), told["metrics"][0]]
+    columns = [[row["params"].get(key) for row in done] for key in keys[:-1]] + [[row["values"][0] for row in done]]
+    scaled = [_scaled(column) for column in columns]
+    figure = Figure(figsize=(2 + 1.6 * len(keys), 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for row in range(len(done)):
+        heights = [places[row] for places, _ in scaled]
+        axes.plot(range(len(keys)), heights, color=colormaps["viridis"](heights[-1]), alpha=0.7)
+    for place, (_, labels) in enumerate(scaled):
+        axes.axvline(place, color="0.7", linewidth=0.8, zorder=0)
+        for height, label in labels:
+            axes.annotate(label, (place, height), fontsize=7, ha="left", va="center")
+    axes.set_xticks(range(len(keys)), keys, rotation=20, ha="right")
+    axes.set_yticks([])
+    axes.set_title(f"study {told['study']}")
+    return _save(figure, base.with_name(f"{base.name}_parallel.png"))
+
+
+def _scaled(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Values between 0 and 1, and labels for the axis; numbers over decades on a logarithm."""
+    numbers = [value for value in column if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(column):
+        names = sorted({str(value) for value in column})
+        places = {name: index / max(len(names) - 1, 1) for index, name in enumerate(names)}
+        return [places[str(value)] for value in column], [(place, name) for name, place in places.items()]
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return [0.5] * len(column), [(0.5, _short(low))]
+    over_decades = low > 0 and high / low > 50
+    scale = math.log if over_decades else float
+    span = scale(high) - scale(low)
+    return [(scale(value) - scale(low)) / span for value in numbers], [(0.0, _short(low)), (1.0, _short(high))]
+
+
+def _save(figure: Any, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.durable(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
+    return path

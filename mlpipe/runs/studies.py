@@ -1,0 +1,167 @@
+"""Studies: where Optuna keeps the trials of a search, which studies there are, and the best trial of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpipe.errors import ProjectError, did_you_mean, listing, problem
+from mlpipe.runs.project import Project
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+# What mlpipe notes of a study and of a trial, beside what Optuna keeps.
+BASE, SPACE, METRICS = "base", "space", "metrics"
+RUN, OWNER, ERROR, INTERRUPTED, SECONDS = "run", "owner", "error", "interrupted", "seconds"
+
+
+def masked(address: str) -> str:
+    """A storage's address without its password."""
+    address = re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", address)
+    return re.sub(r"(?i)(password|passwd|pwd)=[^&]*", r"\1=***", address)
+
+
+def address(project: Project, study: str, storage: str | None) -> str:
+    """A study's storage as a person may see it."""
+    return masked(storage) if storage is not None else str(journal_file(project, study))
+
+
+def journal_file(project: Project, study: str) -> Path:
+    """The journal of one study of a project."""
+    return project.studies_dir() / f"{study}.log"
+
+
+@contextmanager
+def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseStorage]:
+    """Optuna's storage of a study.
+
+    Args:
+        project: The project whose folder holds the journal where no storage is named.
+        study: The study's name.
+        storage: A path or an Optuna URL; None: the project's journal.
+
+    Raises:
+        ProjectError: When it cannot be opened or answers with an error; passwords are left out.
+    """
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield _storage(journal_file(project, study) if storage is None else storage)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
+        reason = masked(str(error.__cause__ or error).splitlines()[0])
+        fix = "check that it is there, its user and its password, or leave hpo.storage out for a file in the project"
+        raise ProjectError(
+            problem("hpo.storage", f"failed ({reason})", got=address(project, study, storage), fix=fix)
+        ) from None
+
+
+def _storage(where: str | Path) -> BaseStorage:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    if isinstance(where, Path) or "://" not in where:
+        path = Path(where).expanduser().absolute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+    if where.startswith("redis"):
+        return optuna.storages.get_storage(where)
+    # Several processes write one SQLite file, and servers close idle connections during long trials.
+    waits = {"connect_args": {"timeout": 100}} if where.startswith("sqlite") else {"pool_pre_ping": True}
+    return optuna.storages.RDBStorage(where, engine_kwargs=waits)
+
+
+def names(project: Project) -> list[str]:
+    """The studies whose journals lie in the project."""
+    return sorted(path.stem for path in project.studies_dir().glob("*.log"))
+
+
+@contextmanager
+def loaded(project: Project, wanted: str, storage: str | None = None) -> Iterator[Study]:
+    """A study that is there: `NAME`, `PROJ:NAME`, a storage URL with one study, or `URL#NAME`.
+
+    Raises:
+        ProjectError: When there is none; the sentence lists the studies.
+    """
+    import optuna
+
+    project, name, storage = _place(project, wanted, storage)
+    if storage is None and not journal_file(project, name).is_file():
+        raise _missing(wanted, names(project), f"project {project.name}")
+    with opened(project, name, storage) as store:
+        there = optuna.study.get_all_study_names(store)
+        if not name and len(there) == 1:
+            name = there[0]
+        if name not in there:
+            raise _missing(wanted, there, address(project, name, storage))
+        yield optuna.load_study(study_name=name, storage=store)
+
+
+def _place(project: Project, wanted: str, storage: str | None) -> tuple[Project, str, str | None]:
+    if "://" in wanted:
+        url, _, name = wanted.partition("#")
+        return project, name, url
+    if storage is None and ":" in wanted:
+        other, _, name = wanted.partition(":")
+        return Project(project.root.parent / other), name, None
+    return project, wanted, storage
+
+
+def _missing(wanted: str, there: Sequence[str], where: str) -> ProjectError:
+    if not there:
+        return ProjectError(
+            problem("study", f"{where} has no studies", got=masked(wanted), fix="make one with mml train hpo=optuna")
+        )
+    fix = did_you_mean(wanted, there, otherwise="choose one of them")
+    return ProjectError(problem("study", f"{where} has the studies {listing(there)}", got=masked(wanted), fix=fix))
+
+
+def best(study: Study, number: int | None = None) -> FrozenTrial:
+    """The best finished trial, or the finished trial with a number.
+
+    Raises:
+        ProjectError: When no trial is finished, or several metrics leave a front of best ones.
+    """
+    done = finished(study)
+    if number is not None:
+        if fitting := [trial for trial in done if trial.number == number]:
+            return fitting[0]
+        there = listing([trial.number for trial in done]) or "none"
+        raise ProjectError(
+            problem(
+                f"study {study.study_name}", "has no such finished trial", got=number, fix=f"finished ones: {there}"
+            )
+        )
+    if not done:
+        raise ProjectError(problem(f"study {study.study_name}", "has no finished trial", fix="let it run first"))
+    if len(study.directions) > 1:
+        front = listing([f"#{trial.number}" for trial in study.best_trials])
+        wrong = f"has several metrics, so its best trials are a front ({front})"
+        fix = f"choose one, such as use_best_params={study.study_name}#{study.best_trials[0].number}"
+        raise ProjectError(problem(f"study {study.study_name}", wrong, fix=fix))
+    return study.best_trial
+
+
+def finished(study: Study) -> list[FrozenTrial]:
+    """The trials that ran to their end, by number."""
+    from optuna.trial import TrialState
+
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def counted(study: Study) -> list[FrozenTrial]:
+    """The trials that count towards hpo.trials: all but those that an interruption ended."""
+    return [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get(INTERRUPTED)]
+
+
+def metrics_of(study: Study) -> list[str]:
+    """What the study optimises."""
+    stored: list[Any] = study.user_attrs.get(METRICS) or []
+    return [str(name) for name in stored] or [f"value {index}" for index in range(len(study.directions))]

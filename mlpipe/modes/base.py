@@ -108,11 +108,13 @@ class Step:
         name: Unique in the plan.
         call: Does it, given the run (None for steps that only touch the data folder).
         in_project: False for steps that only touch the data folder; they run before the run's folder exists.
+        lane: Steps of different lanes that follow each other may run side by side; None waits for all before it.
     """
 
     name: str
     call: Callable[[Run | None], None]
     in_project: bool = True
+    lane: int | None = None
 
 
 class Scheduler(ABC):
@@ -176,8 +178,23 @@ class Scheduler(ABC):
             done = run.done()
             if done:
                 log.info(f"continues run {run.name}: {len(done)} of {len(steps)} steps are done")
+            self._do_all([step for step in steps if step.name not in done], run)
+
+    def _do_all(self, steps: list[Step], run: Run) -> None:
+        """One step after the other, or lanes side by side where the configuration asks for it."""
+        wanted = self.run_config.sys.fold_workers
+        if wanted == 1:
             for step in steps:
-                if step.name not in done:
+                self._do(step, run)
+            return
+        from mlpipe.modes import lanes
+
+        for block in lanes.blocks(steps):
+            at_once = lanes.workers(wanted, self.run_config.recipe.threads, len(block))
+            if at_once > 1:
+                lanes.run(self.run_config, self.world, run, block, at_once)
+            else:
+                for step in (step for lane in block for step in lane):
                     self._do(step, run)
 
     def _start(self, steps: list[Step]) -> Run:

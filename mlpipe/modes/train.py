@@ -141,9 +141,9 @@ class TrainingScheduler(Scheduler):
         steps.append(Step("build the network", self._try_network, in_project=False))
         if not config.recipe.tune.is_none:
             steps.append(Step("tune", self._tune))
-        steps += [Step(f"train fold {fold}", partial(self._train, fold)) for fold in folds]
+        steps += [Step(f"train fold {fold}", partial(self._train, fold), lane=fold) for fold in folds]
         for name, call in self._after_training():
-            steps += [Step(f"{name} fold {fold}", self._with_trained(call, fold)) for fold in folds]
+            steps += [Step(f"{name} fold {fold}", self._with_trained(call, fold), lane=fold) for fold in folds]
         removals = [(str(fold), self._with_trained(self._remove_weights, fold)) for fold in folds]
         return [*steps, *self._last_steps(removals)]
 
@@ -367,14 +367,15 @@ class TrainingScheduler(Scheduler):
 
     def _reporter(self, position: int) -> Callable[[Any], None]:
         folds, display = len(self._all_folds), self.world.display
+        alone = self.run_config.sys.fold_workers != 1
         started = False
 
         def report(tick: Any) -> None:
             nonlocal started
             per_fold = tick.epochs * tick.batches
-            done = position * per_fold + tick.epoch * tick.batches + tick.batch
+            done = (0 if alone else position * per_fold) + tick.epoch * tick.batches + tick.batch
             if not started:
-                display.start(f"fold {position + 1}/{folds}", folds * per_fold, done - 1)
+                display.start(f"fold {position + 1}/{folds}", (1 if alone else folds) * per_fold, done - 1)
                 started = True
             what = f"fold {position + 1}/{folds} epoch {tick.epoch + 1}/{tick.epochs}"
             facts = f"loss {tick.loss:.4f}, {tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %"

@@ -169,7 +169,8 @@ def _key(override: Override) -> str:
 def _parameter(key: str, sweep: Any, text: Any) -> tuple[Parameter, list[str]]:
     value = sweep.value() if isinstance(sweep, Override) else sweep
     if isinstance(value, ChoiceSweep):
-        return Parameter(tuple(dict.fromkeys(_choices(value)))), []
+        # By text: to Python, true and 1 are the same.
+        return Parameter(tuple({as_text(choice): choice for choice in _choices(value)}.values())), []
     if not isinstance(value, RangeSweep | IntervalSweep):
         return Parameter(), [problem(key, "is no space to search", got=text, fix=_FORMS)]
     log = "log" in value.tags

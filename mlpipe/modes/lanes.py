@@ -189,7 +189,7 @@ def _take(lane: _Lane, of_run: Run) -> None:
         return
     if kind == "start":
         (lane.current,) = rest
-        of_run.note(lane.current, "start")
+        of_run.note(lane.current, "start", pid=lane.process.pid if lane.process else None)
     elif kind == "done":
         name, seconds = rest
         of_run.note(name, "done", seconds=seconds)
@@ -229,6 +229,8 @@ def _ended(lane: _Lane, of_run: Run, *, asked: bool) -> bool:
 
 def _show(lanes: Sequence[_Lane], display: Display) -> None:
     shown = [lane.shown for lane in lanes if lane.shown]
+    if not any(lane.share for lane in lanes):
+        return
     display.update(round(1000 * sum(min(lane.share, 1.0) for lane in lanes)), " | ".join(shown))
 
 

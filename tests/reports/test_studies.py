@@ -1,0 +1,52 @@
+"""What a study's report says, against Optuna's own numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from mlpipe.reports import studies
+from mlpipe.runs.project import Project
+
+
+def study_of(count: int) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(study_name="s", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(lambda trial: _value(trial), n_trials=count)
+    return study
+
+
+def _value(trial: optuna.Trial) -> float:
+    return trial.suggest_float("x", 1e-4, 1, log=True) + 0.001 * trial.suggest_int("n", 1, 3)
+
+
+def test_facts_text_and_files(tmp_path: Path) -> None:
+    study = study_of(12)
+    failing = study.ask()
+    failing.set_user_attr("error", "the loss is nan")
+    study.tell(failing, state=optuna.trial.TrialState.FAIL)
+    told = studies.facts(study, "here")
+    assert told["states"] == {"complete": 12, "fail": 1}
+    assert told["best"][0]["values"] == study.best_trial.values
+    assert max(told["importance"], key=lambda key: told["importance"][key]) == "x"
+    assert sum(told["importance"].values()) == pytest.approx(1, abs=1e-3)
+    shown = studies.as_text(told)
+    assert f"best: trial {study.best_trial.number}" in shown
+    assert "trial 12 failed: the loss is nan" in shown
+    assert "and 2 more" in shown
+    table, *pictures = studies.write(told, Project(tmp_path))
+    frame = pd.read_csv(table)
+    assert frame["state"].value_counts().to_dict() == {"complete": 12, "fail": 1}
+    assert frame["value 0"].min() == pytest.approx(study.best_value)
+    assert len(pictures) == 2 and all(path.read_bytes()[:4] == b"\x89PNG" for path in pictures)
+
+
+def test_few_trials_have_no_importance(tmp_path: Path) -> None:
+    assert studies.importance(study_of(2)) == {}
+    empty = optuna.create_study(study_name="s")
+    told = studies.facts(empty, "here")
+    assert "no trials" in studies.as_text(told)
+    assert [path.suffix for path in studies.write(told, Project(tmp_path))] == [".csv"]

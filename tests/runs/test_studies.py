@@ -1,0 +1,77 @@
+"""Studies on disk: which there are, where they lie, and that passwords stay out of sight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from mlpipe.errors import ProjectError
+from mlpipe.runs import studies
+from mlpipe.runs.project import Project
+
+
+def make(project: Project, name: str, values: list[float], storage: str | None = None, metrics: int = 1) -> None:
+    with studies.opened(project, name, storage) as store:
+        study = optuna.create_study(storage=store, study_name=name, directions=["minimize"] * metrics)
+        for value in values:
+            trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 10)})
+            study.tell(trial, [value] * metrics)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@host:5/db", "postgresql://me:***@host:5/db"),
+        ("mysql+pymysql://me:se@cret@host/db", "mysql+pymysql://me:***@host/db"),
+        ("postgresql://host/db?user=me&password=secret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("redis://:secret@host:1/0", "redis://:***@host:1/0"),
+        ("sqlite:///studies.db", "sqlite:///studies.db"),
+    ],
+)
+def test_passwords_are_masked(address: str, shown: str) -> None:
+    assert studies.masked(address) == shown
+
+
+def test_a_storage_that_fails_is_one_sentence_without_its_password(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ProjectError) as caught,
+        studies.opened(Project(tmp_path), "s", "postgresql+psycopg://me:secret@127.0.0.1:1/none"),
+    ):
+        pass
+    assert "hpo.storage: failed" in str(caught.value)
+    assert "secret" not in str(caught.value) and caught.value.__suppress_context__
+
+
+def test_names_and_the_best_trial(tmp_path: Path) -> None:
+    project = Project(tmp_path / "results" / "one")
+    make(project, "first", [3.0, 1.0, 2.0])
+    make(project, "front", [1.0, 1.0], metrics=2)
+    assert studies.names(project) == ["first", "front"]
+    with studies.loaded(project, "first") as study:
+        assert studies.best(study).number == 1
+        assert studies.best(study, 2).value == 2.0
+        with pytest.raises(ProjectError, match="has no such finished trial, got 9; finished ones: 0, 1, 2"):
+            studies.best(study, 9)
+    with studies.loaded(Project(tmp_path / "results" / "two"), "one:first") as study:
+        assert study.study_name == "first"
+    with studies.loaded(project, "front") as study, pytest.raises(ProjectError, match="use_best_params=front#"):
+        studies.best(study)
+    with (
+        pytest.raises(ProjectError, match="has the studies first, front, got 'fist'; did you mean 'first'"),
+        studies.loaded(project, "fist"),
+    ):
+        pass
+
+
+def test_any_address_of_optuna(tmp_path: Path) -> None:
+    project, url = Project(tmp_path / "p"), f"sqlite:///{tmp_path}/studies.db"
+    make(project, "a", [1.0], url)
+    with studies.loaded(project, url) as study:
+        assert study.study_name == "a"
+    make(project, "b", [2.0], url)
+    with studies.loaded(project, f"{url}#b") as study:
+        assert studies.best(study).value == 2.0
+    with pytest.raises(ProjectError, match="has the studies a, b"), studies.loaded(project, url):
+        pass

@@ -130,7 +130,7 @@ def _one(call: Call, prepared: object) -> int:
         try:
             facts = launch.execute(prepared)
         except MlpipeError as error:
-            if "continue=" in str(error) and error.exit_code == STOPPED_RESUMABLE:
+            if "to go on: mml " in str(error):
                 error.args = (f"{error}{_project_words(call)}",)
             raise
     if "json" in call.flags:

@@ -92,7 +92,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
                 outcome["facts"] = launch.execute(job.prepared, display=display, stop=stop)
             except MlpipeError as error:
                 if error.exit_code == STOPPED_RESUMABLE:
-                    raise Interrupted(_how_to_go_on(str(error), mode, jobs[number:])) from None
+                    raise Interrupted(_how_to_go_on(f"{error}{_project(job)}", mode, jobs[number:])) from None
                 outcome |= {"exit_code": 1, "error": str(error)}
             except Exception as error:
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -106,6 +106,12 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
             outcomes.append(outcome)
     log.info("\n" + _table(jobs, outcomes))
     return {"mode": mode, "jobs": outcomes, "exit_code": max(outcome["exit_code"] for outcome in outcomes)}
+
+
+def _project(job: Job) -> str:
+    """What `continue=` needs besides the run's name."""
+    words = [text for text in job.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
+    return "".join(f" {word}" for word in words)
 
 
 def _how_to_go_on(sentence: str, mode: str, left: Sequence[Job]) -> str:

@@ -71,11 +71,15 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
             targets.append(change)
         else:
             values.append(change)
+    if any(text.startswith("tags=") for text in choices):
+        fix = "write all of them in one place"
+        twice = [change.value for change in values if change.key == "tags"]
+        found += [problem("tags", "the task's name has tags already", got=value, fix=fix) for value in twice]
     with initialize_config_dir(str(catalog.conf_dir()), version_base="1.3"):
         search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in facts.extra_dirs)}]"]
         choices = (search if facts.extra_dirs else []) + choices + [change.text for change in targets]
         composed, wrong = _with_values(choices, values)
-    found += wrong + list(facts.tag_problems(composed.tags or ""))
+    found += wrong + list(facts.tag_problems(str(composed.tags or "")))
     tree = _resolved(composed, mode, changes, facts, found)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
     try:

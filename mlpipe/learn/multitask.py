@@ -7,7 +7,7 @@ in training as in use. Validation, the best epoch and predictions are the pivot'
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -209,12 +209,14 @@ def head_name(number: int) -> str:
     return f"task{number}" if number else TARGET
 
 
-def build_network(recipe: Recipe, task: Task, pack: Pack, joint: Joint, *, seed: int, rows: Rows) -> nn.Module:
+def build_network(
+    recipe: Recipe, task: Task, pack: Pack, joint: Joint, *, seed: int, rows: Rows, pretrained: bool = True
+) -> nn.Module:
     """The recipe's network with a head for each task; `rows` are the pivot's training rows."""
     others = {
         head_name(number): setup.head(one.task, one.view.train) for number, one in enumerate(joint.partners, start=1)
     }
-    network = setup.build_network(recipe, task, pack, seed=seed, rows=rows, others=others)
+    network = setup.build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=pretrained, others=others)
     return _with_log_variances(network, 1 + len(others)) if joint.weights == UNCERTAINTY else network
 
 
@@ -257,7 +259,7 @@ def partner_loss(recipe: Recipe, partner: Partner) -> tuple[nn.Module, str]:
         return setup.build_loss(recipe, partner.task, partner.view.train), recipe.loss.target.rpartition(".")[2]
     except ConfigError:
         # It is meant for the pivot: another kind, or weights of its classes.
-        usual = setup.with_loss(recipe, Component("loss", "mlpipe.learn.losses.auto"))
+        usual = replace(recipe, loss=Component("loss", "mlpipe.learn.losses.auto"))
         return setup.build_loss(usual, partner.task, partner.view.train), "auto"
 
 
@@ -285,7 +287,7 @@ def try_joint(recipe: Recipe, task: Task, pack: Pack, rows: Rows, joint: Joint) 
                 problem("mode.co_tasks", f"{task.name} and {one.task.name} have images of {sizes}", fix=fix)
             )
         partner_loss(recipe, one)
-    network = build_network(recipe, task, pack, joint, seed=0, rows=rows).eval()
+    network = build_network(recipe, task, pack, joint, seed=0, rows=rows, pretrained=False).eval()
     with torch.no_grad():
         outputs = network(torch.zeros(1, pack.channels, *pack.shape))
     for number, one in enumerate(joint.partners, start=1):

@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -124,11 +123,6 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
             problem("loss", f"{recipe.loss.target} takes no weights of images, the task has them", fix=fix)
         )
     return loss
-
-
-def with_loss(recipe: Recipe, loss: Component) -> Recipe:
-    """The same recipe with another loss."""
-    return replace(recipe, loss=loss)
 
 
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:

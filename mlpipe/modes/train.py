@@ -282,8 +282,9 @@ class TrainingScheduler(Scheduler):
             variants.check(self._task, view)
         setup.try_recipe(self.run_config.recipe, self._task, pack, views[0].train, self._begun)
         stages.check(self.run_config.recipe, self._task, pack, views[0].train)
-        for view in views if self._co_tasks else ():
-            multitask.try_joint(self.run_config.recipe, self._task, pack, view.train, self._joint(view))
+        if self._co_tasks:
+            joints = [self._joint(view) for view in views]
+            multitask.try_joint(self.run_config.recipe, self._task, pack, views[0].train, joints[0])
 
     def _joint(self, view: View) -> Joint:
         return cotasks.joint(self.run_config, self._task, view, self._co_tasks, self._preprocess, self._wish)

@@ -66,6 +66,9 @@ def test_wrong_tags_are_listed_with_the_rest() -> None:
         "task: wrong x?1",
         "optimizer.lr: must be a number > 0",
     ]
+    assert problems("task=digits+subset?0.1", "tags=noise?0.1") == [
+        "tags: the task's name has tags already, got 'noise?0.1'; write all of them in one place"
+    ]
     assert problems("task=digts+subset?0.1") == ["task: unknown option, got 'digts+subset?0.1'; did you mean 'digits'?"]
 
 

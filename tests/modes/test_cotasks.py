@@ -169,10 +169,10 @@ def test_two_tasks_together_are_learned_about_as_well_as_each_alone(tmp_path: Pa
             "mode.multitask=2",
             "task_list=[fashion_mini]",
             f"mode.task_weights={weights}",
-            f"proj={weights[1:2]}",
+            f"proj=p{weights[1]}",
         ]
         assert main(["train", "task=digits", *recipe, *together]) == 0
-        record = records.load_all(project(tmp_path, weights[1:2]))[0]
+        record = records.load_all(project(tmp_path, f"p{weights[1]}"))[0]
         found = {"digits": record.scores["val"]["accuracy"], "fashion_mini": record.co_tasks[0]["val"]["accuracy"]}
         # Five points are what a shared body may cost here; 250 images alone make three of chance.
         assert all(found[name] > alone[name] - 0.05 for name in alone), (found, alone)

@@ -270,12 +270,25 @@ def test_without_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "project default has no trained record of it; mml train task=made" in capsys.readouterr().err
 
 
-def test_no_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("report", [True, False])
+def test_no_torch_and_no_matplotlib_without_a_report(tmp_path: Path, report: bool) -> None:
     of = make_task(tmp_path / "data")
     make_project(tmp_path, of, {"one": 2.0, "two": 1.0}, folds=2)
+    heavy = {"torch", "sklearn", "pytorch_lightning", *(() if report else ("matplotlib",))}
     code = (
         "import sys; from mlpipe.cli import main; "
-        f"code = main(['post', 'task=made', 'out_dir={tmp_path}', 'data_dir={tmp_path / 'data'}']); "
-        "heavy = {'torch', 'sklearn', 'pytorch_lightning'} & set(sys.modules); assert not heavy, heavy; sys.exit(code)"
+        f"code = main(['post', 'task=made', 'out_dir={tmp_path}', 'data_dir={tmp_path / 'data'}', 'mode.report={report}']); "
+        f"heavy = {heavy} & set(sys.modules); assert not heavy, heavy; sys.exit(code)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert (tmp_path / "default" / "reports" / "report.html").is_file() == report
+
+
+def test_info_writes_the_report_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of = make_task(tmp_path / "data", n=60)
+    project = make_project(tmp_path, of, {"one": 2.0}, folds=2)
+    arguments = ["task=made", f"out_dir={tmp_path}", f"data_dir={tmp_path / 'data'}", "mode.subroutines=[report]"]
+    assert main(["info", *arguments]) == 0
+    path = project.reports_dir() / "report.html"
+    assert f"look at: {path}" in capsys.readouterr().out and path.is_file()
+    assert not project.runs_dir().exists()

@@ -13,7 +13,7 @@ import pytest
 from mlpipe.post import metrics
 from mlpipe.post.intervals import wilson
 from mlpipe.reports import facts, html, tables
-from mlpipe.reports.sections import pictures
+from mlpipe.reports.sections import pictures, prevalence
 from mlpipe.runs import predictions
 from mlpipe.runs.project import Project
 from tests.reports import projects
@@ -228,6 +228,15 @@ def test_which_mistakes_are_shown() -> None:
     assert near[0].words == "a (51.0 %), nearly b (49.0 %)"
     numbers = facts.Rows(list("xyz"), np.array([[0.0], [1.0], [2.0]]), *[np.array([[0.5], [4.0], [2.0]])] * 2, False)
     assert [one.sample for one in pictures.chosen(numbers, ["n"], "regression", most=2)[0]] == ["y", "x"]
+
+
+def test_prevalence_counts_images_that_a_split_took_for_the_test(tmp_path: Path) -> None:
+    of = projects.make_task(tmp_path / "data", ["a", "b"], "classification", 40)
+    tested = frozenset(of.samples.ids[-5:]) | {name for name in of.samples.ids if name.startswith("train0000")}
+    parts = {name: [one.value for one in values] for name, values in prevalence._of_task(of, ["a", "b"], tested)}
+    own = np.array([name.startswith("test") or name in tested for name in of.samples.ids])
+    for name, rows in (("training", ~own), ("test", own)):
+        assert parts[name] == pytest.approx(np.bincount(of.samples.targets[rows], minlength=2) / rows.sum())
 
 
 @pytest.mark.parametrize("wrong", ["nan", "inf"])

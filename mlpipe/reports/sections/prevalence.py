@@ -24,7 +24,7 @@ def prevalence(facts: TaskFacts) -> Section:
     """
     if facts.kind == "regression":
         return Section("Prevalence")
-    parts = [] if facts.task is None else _of_task(facts.task, facts.classes)
+    parts = [] if facts.task is None else _of_task(facts.task, facts.classes, _split_off(facts))
     meant, said = _estimated(facts)
     parts += [meant] if meant is not None else []
     if not parts:
@@ -51,10 +51,18 @@ def prevalence(facts: TaskFacts) -> Section:
     return Section("Prevalence", [paragraph(said) if said else None, made], plots)
 
 
-def _of_task(task: Task, classes: list[str]) -> list[tuple[str, list[Value]]]:
-    found = []
+def _split_off(facts: TaskFacts) -> frozenset[str]:
+    """The test images, which a split may have taken from those that came as training images."""
+    test = facts.shown.test if facts.shown else None
+    return frozenset(test.ids) if test is not None else frozenset()
+
+
+def _of_task(task: Task, classes: list[str], tested: frozenset[str]) -> list[tuple[str, list[Value]]]:
+    found, is_test = [], np.array([name in tested for name in task.samples.ids], bool)
     for part, name in (("train", "training"), ("val", "validation"), ("test", "test")):
-        rows = np.flatnonzero(task.samples.in_part(part) & task.samples.labelled)  # type: ignore[arg-type]
+        there = task.samples.in_part(part)  # type: ignore[arg-type]
+        there = there | is_test if part == "test" else there & ~is_test
+        rows = np.flatnonzero(there & task.samples.labelled)
         if len(rows):
             values = task.class_counts(rows) / len(rows)
             found.append((name, [Value(one, float(share)) for one, share in zip(classes, values, strict=True)]))

@@ -64,7 +64,7 @@ class LrFindScheduler(Scheduler):
         """The cache and the network first, then the test."""
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
-        self._task = tasks.resolve(config.task, config.data_dir)
+        self._task = tasks.pivot(config)
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
         raise_all(self._problems())

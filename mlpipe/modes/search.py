@@ -232,7 +232,7 @@ def _checked_corners(search: Search) -> list[str]:
 
 def _unmeasured(search: Search) -> list[str]:
     """A sentence for every metric that records of this task do not have."""
-    kind = tasks.resolve(search.base.task, search.base.data_dir).kind
+    kind = tasks.pivot(search.base).kind
     wanted = search.base.recipe.metrics.final
     measured = list(metrics.FINAL[kind]) if wanted == AUTO else list(wanted)
     found = []

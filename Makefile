@@ -12,9 +12,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-run: setup  ## train five folds on the embedded images, test them, show the leaderboard
+run: setup  ## train five folds on the embedded images, calibrate them, write a report
 	$(BIN)/mml train task=fashion_mini mode.nested=false mode.subroutines=[train,predict,test]
 	$(BIN)/mml info task=fashion_mini
+	$(BIN)/mml post task=fashion_mini
 
 test: setup  ## the fast tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not services"

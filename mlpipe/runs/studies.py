@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 # What mlpipe notes of a study and of a trial, beside what Optuna keeps.
 BASE, SPACE, METRICS = "base", "space", "metrics"
 RUN, OWNER, ERROR, INTERRUPTED, SECONDS = "run", "owner", "error", "interrupted", "seconds"
+
+_ATTEMPTS = 6
 
 
 def masked(address: str) -> str:
@@ -66,6 +69,7 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
 def _storage(where: str | Path) -> BaseStorage:
     import optuna
     from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
     if isinstance(where, Path) or "://" not in where:
         path = Path(where).expanduser().absolute()
@@ -75,6 +79,14 @@ def _storage(where: str | Path) -> BaseStorage:
         return optuna.storages.get_storage(where)
     # Several processes write one SQLite file, and servers close idle connections during long trials.
     waits = {"connect_args": {"timeout": 100}} if where.startswith("sqlite") else {"pool_pre_ping": True}
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return optuna.storages.RDBStorage(where, engine_kwargs=waits)
+        except (IntegrityError, ProgrammingError, OperationalError) as error:
+            # Processes that start together at an empty database make its tables at once; one of them succeeds.
+            if not re.search("already exists|duplicate key|unique constraint", str(error), re.IGNORECASE):
+                raise
+            time.sleep(0.2 * attempt)
     return optuna.storages.RDBStorage(where, engine_kwargs=waits)
 
 

@@ -161,7 +161,8 @@ def _find(
     include_single: bool,
 ) -> _Choice:
     if way not in get_args(Way) or (way == "certified" and kind == "regression"):
-        fix = did_you_mean(way, get_args(Way), otherwise=f"ways: {listing(get_args(Way))}")
+        ways = [name for name in get_args(Way) if name != "certified" or kind != "regression"]
+        fix = did_you_mean(way, ways, otherwise=f"ways: {listing(ways)}")
         raise ConfigError(problem("mode.search", f"no such way for {kind}", got=way, fix=fix))
     choices = []
     if way in ("search", "auto"):

@@ -181,7 +181,8 @@ def live_owner(path: Path) -> dict[str, Any] | None:
         owner: dict[str, Any] = files.read_json(path)
     except (OSError, ValueError):
         return None
-    return owner if is_live(owner) and owner.get("pid") != os.getpid() else None
+    own = owner.get("pid") == os.getpid() and owner.get("host") == platform.node()
+    return owner if is_live(owner) and not own else None
 
 
 def is_live(owner: Mapping[str, Any]) -> bool:

@@ -240,7 +240,7 @@ def test_labels_and_numbers_have_ensembles_too() -> None:
     found = select(numbers, truth, kind="regression", way="auto")
     assert ((found.apply(numbers, "regression") - truth) ** 2).mean() == pytest.approx(found.loss)
     assert found.loss < min(found.single_losses)
-    with pytest.raises(ConfigError, match=r"mode\.ensemble: no such way for regression, got 'certified'"):
+    with pytest.raises(ConfigError, match=r"mode\.search: no such way for regression, got 'certified'"):
         select(numbers, truth, kind="regression", way="certified")
 
 

@@ -1,0 +1,319 @@
+"""Kill a small training at many points, go on, and compare everything it leaves with a training that was not killed.
+
+Every durable write is a point five times (before it, written, fsynced, renamed, done), every appended line three times
+(before it, half of it, done), every batch of training, validation and prediction twice. What is patched is patched in
+the child only: the program knows nothing of this. A child is forked from a parent that has imported everything.
+
+    python scripts/kill_matrix.py [--points 200] [--workers 0,1,4] [--folds 1,2] [--mode kill|term|full] [--jobs 1] [--json]
+
+`kill` ends the process with SIGKILL; `term` sends it SIGTERM, which must end in exit status 75; `full` lets every write
+from the point on fail with a full disk, which must end in exit status 75 too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import errno
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import pyarrow.parquet as pq
+import pytorch_lightning  # noqa: F401  (imported once, here, for every child)
+import torch
+
+from mlpipe import files
+from mlpipe.cli import main as mml
+from mlpipe.learn.module import FoldModule
+from mlpipe.modes import train as training_mode  # noqa: F401  (likewise)
+from mlpipe.runs import journal, records
+from mlpipe.runs.project import Project
+
+Mode = Literal["kill", "term", "full"]
+RESUMABLE = 75
+_OF_TIME = ("train_seconds", "train_images_per_s", "data_wait", "seconds")
+_OF_RUN = ("record", "record_id", "model", "run", "id")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One point and what came of it.
+
+    Attributes:
+        workers: Loader processes.
+        folds: Folds trained.
+        point: Its number in the run.
+        name: What happens there.
+        status: How the child ended (negative: the signal).
+        how: `continue` or `again`, the way it was gone on with.
+        result: `identical`, or what is wrong.
+    """
+
+    workers: int
+    folds: int
+    point: int
+    name: str
+    status: int
+    how: str
+    result: str
+
+
+class Points:
+    """Counts what happens in a child, and strikes at one of them.
+
+    Args:
+        strike_at: The point's number, -1 for none.
+        strike: What happens there.
+    """
+
+    def __init__(self, strike_at: int, strike: Callable[[], None]) -> None:
+        self._strike_at, self._strike, self._owner = strike_at, strike, os.getpid()
+        self.names: list[str] = []
+
+    def reach(self, name: str) -> None:
+        """Note a point; strike when it is the one. Loader processes do not count."""
+        if os.getpid() != self._owner:
+            return
+        self.names.append(name)
+        if len(self.names) - 1 == self._strike_at:
+            self._strike()
+
+    def patch(self) -> None:
+        """Make this process's durable writes, appended lines and batches into points."""
+        durable, append, replace = files.durable, files.append_line, Path.replace
+
+        @contextmanager
+        def counted(path: Path) -> Iterator[Path]:
+            label = _label(path)
+            self.reach(f"before {label}")
+            with durable(path) as temporary:
+                yield temporary
+                self.reach(f"written {label}")
+            self.reach(f"done {label}")
+
+        def renamed(source: Path, target: Any) -> Path:
+            self.reach(f"fsynced {_label(Path(target))}")
+            made = replace(source, target)
+            self.reach(f"renamed {_label(Path(target))}")
+            return made
+
+        def appended(path: Path, line: str) -> None:
+            self.reach(f"before a line of {path.name}")
+            if len(self.names) == self._strike_at:
+                with path.open("a", encoding="utf-8") as handle:
+                    handle.write(line[: len(line) // 2])
+                self.reach(f"half a line of {path.name}")
+            else:
+                self.reach(f"half a line of {path.name}")
+                append(path, line)
+            self.reach(f"after a line of {path.name}")
+
+        files.durable, files.append_line = counted, appended  # type: ignore[assignment]
+        Path.replace = renamed  # type: ignore[method-assign, assignment]
+        for step in ("training_step", "validation_step", "predict_step"):
+            self._patch_step(step)
+
+    def _patch_step(self, step: str) -> None:
+        original = getattr(FoldModule, step)
+
+        def stepped(module: FoldModule, batch: Any, batch_idx: int) -> Any:
+            self.reach(f"before {step}")
+            result = original(module, batch, batch_idx)
+            self.reach(f"after {step}")
+            return result
+
+        setattr(FoldModule, step, stepped)
+
+
+def _label(path: Path) -> str:
+    return path.name.rpartition(".tensors")[1] or path.name if "tensors" in path.name else path.suffix + " " + path.stem
+
+
+def arguments(folder: Path, workers: int, folds: int) -> list[str]:
+    """The overrides of the training that is killed."""
+    small = ["arch=test_resnet", "preprocessing.size=16", "trainer.max_epochs=3", "sampling.batch_size=256"]
+    which = ["mode.folds=[0]"] if folds == 1 else []
+    where = [f"out_dir={folder / 'results'}", f"data_dir={folder / 'data'}"]
+    steps = ["mode.nested=false", "mode.subroutines=[train,predict,test]", "split.folds=2", "sys.threads=1"]
+    return ["task=digits", f"sys.num_workers={workers}", *small, *which, *where, *steps]
+
+
+def child(words: list[str], log: Path, strike_at: int = -1, mode: Mode = "kill", names: Path | None = None) -> int:
+    """Run `mml train WORDS` in a forked child; returns its exit status, negative for a signal."""
+    pid = os.fork()
+    if pid == 0:
+        status = 70
+        try:
+            os.setsid()
+            handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            torch.set_num_threads(1)
+            points = Points(strike_at, _strikes()[mode])
+            points.patch()
+            status = mml(["train", *words])
+            if names is not None:
+                names.write_text(json.dumps(points.names))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    _, ended = os.waitpid(pid, 0)
+    # Loader processes of a killed training would end by themselves some seconds later.
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(ended)
+
+
+def _strikes() -> dict[Mode, Callable[[], None]]:
+    return {
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
+        "full": _fill_the_disk,
+    }
+
+
+def _fill_the_disk() -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    os.fsync = full
+    full()
+
+
+def fingerprint(folder: Path) -> dict[str, Any]:
+    """What a project holds, without times and names of runs: weights' hashes, curves, scores, predictions."""
+    project, found = Project(folder / "results" / "default"), {}
+    for record in records.load_all(project):
+        home = project.model_dir(record.pivot, record.id)
+        rows = csv.DictReader(io.StringIO((home / records.METRICS_FILE).read_text("utf-8")))
+        table = pq.ParquetFile(project.predictions_file(record.pivot, record.id)).read().to_pandas()
+        table = table.drop(columns=[name for name in table.columns if name in _OF_RUN])
+        found[f"{record.task} fold {record.fold} x{list(found).count(record.task)}"] = {
+            "weights": files.digest_file(home / records.WEIGHTS_FILE),
+            "recorded": record.weights,
+            "curves": [{key: value for key, value in row.items() if key not in _OF_TIME} for row in rows],
+            "scores": json.dumps(record.scores, sort_keys=True),
+            "predictions": files.digest_bytes(table.to_json(orient="split", double_precision=15).encode()),
+            "best": record.best_epoch,
+        }
+    return found
+
+
+def try_point(folder: Path, workers: int, folds: int, point: int, name: str, mode: Mode, whole: Any) -> Outcome:
+    """Strike at one point, go on, compare."""
+    folder.mkdir(parents=True)
+    words, log = arguments(folder, workers, folds), folder / "log.txt"
+    status = child(words, log, point, mode)
+    expected = {"kill": {-signal.SIGKILL}, "term": {RESUMABLE, 0}, "full": {RESUMABLE, 0}}[mode]
+    has_run = bool(journal.all_runs(Project(folder / "results" / "default")))
+    where = [word for word in words if word.startswith(("out_dir=", "data_dir="))]
+    ended = child(["continue=latest", *where, f"sys.num_workers={workers}"] if has_run else words, log)
+    result = "identical"
+    if status not in expected:
+        result = f"ended with {status} instead of one of {sorted(map(int, expected))}"
+    elif ended != 0:
+        result = f"going on ended with {ended}: {log.read_text('utf-8').strip().splitlines()[-1]}"
+    else:
+        result = difference(whole, fingerprint(folder))
+    if result == "identical":
+        shutil.rmtree(folder)
+    return Outcome(workers, folds, point, name, status, "continue" if has_run else "again", result)
+
+
+def difference(whole: dict[str, Any], resumed: dict[str, Any]) -> str:
+    """`identical`, or the first things that are not."""
+    if set(whole) != set(resumed):
+        return f"records differ: {sorted(whole)} and {sorted(resumed)}"
+    wrong = [f"{key}: {part}" for key in whole for part in whole[key] if whole[key][part] != resumed[key][part]]
+    return "differs in " + ", ".join(wrong) if wrong else "identical"
+
+
+def matrix(folder: Path, points: int, workers: list[int], folds: list[int], mode: Mode, jobs: int) -> list[Outcome]:
+    """Strike at `points` points, spread over every combination of workers and folds, each kind of point first."""
+    combinations = [(one, many) for many in folds for one in workers]
+    outcomes: list[Outcome] = []
+    for index, (one, many) in enumerate(combinations):
+        share = points // len(combinations) + (index < points % len(combinations))
+        base = folder / f"workers{one}-folds{many}"
+        base.mkdir(parents=True)
+        names_file = base / "names.json"
+        if status := child(arguments(base / "whole", one, many), base / "whole.txt", names=names_file):
+            raise SystemExit(f"the training that is not killed ended with {status}; {base / 'whole.txt'} says why")
+        names, whole = json.loads(names_file.read_text()), fingerprint(base / "whole")
+
+        def attempt(
+            point: int,
+            base: Path = base,
+            one: int = one,
+            many: int = many,
+            names: list[str] = names,
+            whole: Any = whole,
+        ) -> Outcome:
+            outcome = try_point(base / f"point{point}", one, many, point, names[point], mode, whole)
+            print(_line(outcome), file=sys.stderr, flush=True)
+            return outcome
+
+        with ThreadPoolExecutor(jobs) as pool:
+            outcomes += pool.map(attempt, spread(names, share))
+    return outcomes
+
+
+def spread(names: list[str], count: int) -> list[int]:
+    """`count` points: of every name the first, then evenly over what is left."""
+    first = list({name: index for index, name in reversed(list(enumerate(names)))}.values())[::-1]
+    if count <= len(first):
+        return sorted(first[index * len(first) // count] for index in range(count))
+    rest = sorted(set(range(len(names))) - set(first))
+    more = min(count - len(first), len(rest))
+    return sorted([*first, *(rest[index * len(rest) // more] for index in range(more))])
+
+
+def _line(outcome: Outcome) -> str:
+    at = f"{outcome.workers} workers, {outcome.folds} folds, point {outcome.point:3} {outcome.name}"
+    return f"{at:72} {outcome.how:9} {outcome.result}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=200)
+    parser.add_argument("--workers", default="0,1,4")
+    parser.add_argument("--folds", default="1,2")
+    parser.add_argument("--mode", choices=["kill", "term", "full"], default="kill")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="keep what failed here; a temporary folder otherwise")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    workers, folds = ([int(word) for word in text.split(",")] for text in (given.workers, given.folds))
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="mlpipe-kill-"))
+    outcomes = matrix(folder, given.points, workers, folds, given.mode, given.jobs)
+    wrong = [outcome for outcome in outcomes if outcome.result != "identical"]
+    if given.json:
+        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+    else:
+        print("\n".join(map(_line, outcomes)))
+        print(dict(Counter("identical" if outcome.result == "identical" else "wrong" for outcome in outcomes)))
+    if given.folder is None and not wrong:
+        shutil.rmtree(folder)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,14 +6,13 @@ import logging
 from typing import Annotated, Any, Literal
 
 from mlpipe.config import snapshot
-from mlpipe.config.assemble import cores
 from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import splits, variants
-from mlpipe.data.cache import Pack
+from mlpipe.data import splits
 from mlpipe.errors import listing, problem
 from mlpipe.modes import tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.modes.folds import Folds
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -68,6 +67,7 @@ class LrFindScheduler(Scheduler):
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
         raise_all(self._problems())
+        self._ground = Folds(config, self.world, self._task, self._split, self._nested, decoding=config)
         return [
             Step(f"preprocess {self._task.name}", self._preprocess, in_project=False),
             Step("build the network", self._try_network, in_project=False),
@@ -90,44 +90,24 @@ class LrFindScheduler(Scheduler):
         return found + splits.size_problems(task.kind, task.samples, self._split, task.classes, nested=self._nested)
 
     def _preprocess(self, run: Run | None) -> None:
-        self._pack()
-
-    def _pack(self) -> Pack:
-        display, stop = self.world.display, self.world.stop
-        display.start(f"preprocessing {self._task.name}", len(self._task.samples))
-
-        def progress(done: int, total: int) -> None:
-            stop.check()
-            display.update(done)
-
-        most = int(self.run_config.task.params.get("max_unreadable", 0))
-        try:
-            return tasks.pack_of(self.run_config, self._task, cores(), progress, max_unreadable=most)
-        finally:
-            display.close()
-
-    def _view(self, pack: Pack) -> variants.View:
-        make = variants.nested if self._nested else variants.plain
-        view = make(self._task, self._split, self._fold).without(pack.unreadable_mask(self._task))
-        variants.check(self._task, view)
-        return view
+        self._ground.pack(self._task)
 
     def _try_network(self, run: Run | None) -> None:
         from mlpipe.learn import setup
 
-        pack = self._pack()
-        setup.try_recipe(self.run_config.recipe, self._task, pack, self._view(pack).train)
+        rows = self._ground.checked(self._fold).train
+        setup.try_recipe(self.run_config.recipe, self._task, self._ground.pack(self._task), rows)
 
     def _find(self, run: Run | None) -> None:
         from mlpipe.learn import fit, tune
 
         assert run is not None
-        config, pack = self.run_config, self._pack()
+        config = self.run_config
         job = fit.FoldJob(
             recipe=config.recipe,
             task=self._task,
-            view=self._view(pack),
-            pack=pack,
+            view=self._ground.checked(self._fold),
+            pack=self._ground.pack(self._task),
             project=self.world.project,
             record_id="lr_find",
             run=run.name,

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 
 from mlpipe import files
-from mlpipe.config.assemble import cores
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import judging, members, tasks
+from mlpipe.modes import folds, judging, members, packs, tasks
 from mlpipe.modes.base import Step, World, raise_all
 from mlpipe.modes.members import Array, Rows
 from mlpipe.post import conformal
@@ -68,7 +67,6 @@ class NewImages:
         pivot: The task that the models were trained on.
         asked: What was asked for.
         folds: Only these folds, where no ensemble was asked for; None: all.
-        num_workers: Loader processes.
     """
 
     config: RunConfig
@@ -76,7 +74,6 @@ class NewImages:
     pivot: Task
     asked: Asked
     folds: Sequence[int] | None
-    num_workers: int
     _packs: dict[Path, Pack] = field(default_factory=dict)
 
     def plan(self) -> list[Step]:
@@ -117,8 +114,7 @@ class NewImages:
             latest = records.latest_cross_validation(stored)
             chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
             if not chosen:
-                wrong = f"project {self.world.project.name} has no trained record of it"
-                raise ProjectError(problem(f"task {self.pivot.name}", wrong, fix=f"mml train task={self.pivot.name}"))
+                raise records.untrained(self.world.project, self.pivot.name)
             return [(chosen[0].recipe, chosen, 1.0)]
         by_id = {record.id: record for record in stored}
         wanted = [(member["name"], member["records"], float(member["weight"])) for member in self._ensemble.members]
@@ -150,20 +146,10 @@ class NewImages:
     def _pack(self, record: ModelRecord) -> Pack:
         folder = self._pack_folder(record)
         if folder not in self._packs:
-            display, stop = self.world.display, self.world.stop
-            display.start(f"preprocessing {self._new.name}", len(self._new.samples))
-
-            def progress(done: int, total: int) -> None:
-                stop.check()
-                display.update(done)
-
-            try:
-                config = tasks.config_of(self.config, record)
-                # Unreadable files are named in the table; the others are predicted all the same.
-                most = len(self._new.samples) - 1
-                self._packs[folder] = tasks.pack_of(config, self._new, cores(), progress, max_unreadable=most)
-            finally:
-                display.close()
+            # Unreadable files are named in the table; the others are predicted all the same.
+            most = len(self._new.samples) - 1
+            config = tasks.config_of(self.config, record)
+            self._packs[folder] = packs.packed(self.world, config, self._new, max_unreadable=most)
         return self._packs[folder]
 
     def _predict(self, record: ModelRecord, run: Run | None) -> None:
@@ -179,7 +165,7 @@ class NewImages:
                 record.fold,
                 [predict.Wanted(self._new.name, SPLIT, self._new, pack, rows)],
                 project.predictions_file(record.pivot, record.id),
-                num_workers=self.num_workers,
+                num_workers=folds.num_workers(self.config),
                 should_stop=self.world.stop,
             )
         finally:

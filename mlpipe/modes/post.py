@@ -138,9 +138,10 @@ class PostprocessScheduler(Scheduler):
         self._taken = self._from_elsewhere({record.id for record in stored})
         found += [one.record for one in self._taken]
         if not found:
-            what = "no predictions" if stored else "no trained record"
-            fix = f"mml {'predict' if stored else 'train'} task={name}"
-            raise ProjectError(problem(f"task {name}", f"project {project.name} has {what} of it", fix=fix))
+            if not stored:
+                raise records.untrained(project, name)
+            wrong = f"project {project.name} has no predictions of it"
+            raise ProjectError(problem(f"task {name}", wrong, fix=f"mml predict task={name}"))
         if missing := [record.id for record in stored if record not in found]:
             log.info(f"without predictions, left out: {listing(missing)}")
         return found

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from mlpipe.config.assemble import cores
 from mlpipe.config.schema import RunConfig
-from mlpipe.modes import tasks
+from mlpipe.modes import packs, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
@@ -32,18 +31,7 @@ class PreprocessScheduler(Scheduler):
 
     def _preprocess(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
-        display, stop = self.world.display, self.world.stop
-        display.start(f"preprocessing {of.name}", len(of.samples))
-
-        def progress(done: int, total: int) -> None:
-            stop.check()
-            display.update(done)
-
-        try:
-            most = int(self.run_config.task.params.get("max_unreadable", 0))
-            pack = tasks.pack_of(self.run_config, of, cores(), progress, max_unreadable=most)
-        finally:
-            display.close()
+        pack = packs.packed(self.world, self.run_config, of)
         facts = {"task": of.name, "cache": str(pack.folder), "images": len(of.samples), "unreadable": pack.unreadable}
         self.world.facts.update(facts)
         log.info(f"the cache of {of.name} is in {pack.folder}")

@@ -15,13 +15,13 @@ from mlpipe import files
 from mlpipe.config.assemble import assemble, cores
 from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import splits
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes import tasks
+from mlpipe.modes import leaderboard, tasks
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.modes.post import PostprocessScheduler
 from mlpipe.modes.train import TrainingScheduler
-from mlpipe.reports import tables
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -186,9 +186,8 @@ class PresetScheduler(Scheduler):
         size = int(config.recipe.preprocessing.params["size"])
         found = measure.speed(config.recipe, channels, size, len(self._task.classes), batch)
         split = tasks.split_of(config, self._task)
-        test = int((split.fold == -1).sum()) if hasattr(split, "fold") else 0
+        test = int((split.fold == splits.TEST).sum())
         labelled = int(self._task.samples.labelled.sum()) - test
-        self._speed = found
         self._bytes = len(self._task.samples) * size * size * channels + 8 * found.parameters * self._folds
         return Shape(labelled, test, self._folds, found.train, found.evaluate)
 
@@ -289,15 +288,11 @@ class PresetScheduler(Scheduler):
             step.call(run)
 
     def _leaderboard(self, run: Run | None) -> None:
-        board = tables.leaderboard(self.world.project, self._task.name)
-        path = tables.write_csv(board, self.world.project)
+        leaderboard.show(self.world, self._task.name)
         taken = time.monotonic() - self._started
-        self.world.facts.update(
-            task=self._task.name, leaderboard=board, leaderboard_file=str(path), seconds=round(taken, 1)
-        )
-        log.info("\n" + tables.as_text(board))
+        self.world.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {_clock(self._limit)}"
-        log.info(f"took {_clock(taken)}{limit}; results: {self.world.project.root}")
+        log.info(f"took {_clock(taken)}{limit}")
 
 
 def _key(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,13 @@ def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
     return sorted((record for record in records if task in (None, record.pivot)), key=lambda record: record.number)
 
 
-def latest_cross_validation(records: list[ModelRecord]) -> list[ModelRecord]:
+def untrained(project: Project, task: str) -> ProjectError:
+    """The error for a task that the project has no record of."""
+    wrong = f"project {project.name} has no trained record of it"
+    return ProjectError(problem(f"task {task}", wrong, fix=f"mml train task={task}"))
+
+
+def latest_cross_validation(records: Sequence[ModelRecord]) -> list[ModelRecord]:
     """The newest record of each fold that shares the newest record's recipe, by fold."""
     if not records:
         return []

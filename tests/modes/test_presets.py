@@ -12,8 +12,8 @@ from mlpipe.cli import main
 from mlpipe.errors import ConfigError
 from mlpipe.learn.callbacks import TimeLimit
 from mlpipe.modes import presets
+from mlpipe.modes.fold_training import FoldTraining
 from mlpipe.modes.presets import Shape
-from mlpipe.modes.train import TrainingScheduler
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
@@ -99,13 +99,13 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_interrupted_preset_goes_on_with_what_it_decided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train = TrainingScheduler._train
+    train = FoldTraining.train
 
-    def stopping(self: TrainingScheduler, fold: int, run: object) -> None:
+    def stopping(self: FoldTraining, fold: int, run: object) -> None:
         train(self, fold, run)  # type: ignore[arg-type]
-        self.world.stop.asked = True
+        self.ground.world.stop.asked = True
 
-    monkeypatch.setattr(TrainingScheduler, "_train", stopping)
+    monkeypatch.setattr(FoldTraining, "train", stopping)
     assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=1"]) == 75
     monkeypatch.undo()
     monkeypatch.setenv("MML_RESULTS_PATH", str(tmp_path / "results"))

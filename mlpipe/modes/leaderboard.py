@@ -1,0 +1,19 @@
+"""How a run that made records ends: the leaderboard of its task, on the screen, as CSV and as facts."""
+
+from __future__ import annotations
+
+import logging
+
+from mlpipe.modes.base import World
+from mlpipe.reports import tables
+
+log = logging.getLogger("mlpipe")
+
+
+def show(world: World, task: str) -> None:
+    """Write the leaderboard of a task and print it."""
+    board = tables.leaderboard(world.project, task)
+    path = tables.write_csv(board, world.project)
+    world.facts.update(task=task, leaderboard=board, leaderboard_file=str(path))
+    log.info("\n" + tables.as_text(board))
+    log.info(f"results: {world.project.root}")

@@ -1,0 +1,42 @@
+"""The cached images that a mode works with: decoded once with progress on the screen, then opened."""
+
+from __future__ import annotations
+
+from mlpipe.config.assemble import cores
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.cache import Pack
+from mlpipe.data.task import Task
+from mlpipe.modes import tasks
+from mlpipe.modes.base import World
+
+
+def packed(world: World, config: RunConfig, of: Task, *, max_unreadable: int | None = None) -> Pack:
+    """A task's cached images, decoded first when they are missing.
+
+    Args:
+        world: Shows progress; asked to stop, it goes on from there the next time.
+        config: Gives the preprocessing and the data folder.
+        of: The task.
+        max_unreadable: How many unreadable images are accepted; None: `task.max_unreadable`.
+
+    Raises:
+        DataError: When more images are unreadable.
+        Interrupted: When asked to stop.
+    """
+    display, stop = world.display, world.stop
+    most = unreadable_allowed(config) if max_unreadable is None else max_unreadable
+    display.start(f"preprocessing {of.name}", len(of.samples))
+
+    def progress(done: int, total: int) -> None:
+        stop.check()
+        display.update(done)
+
+    try:
+        return tasks.pack_of(config, of, cores(), progress, max_unreadable=most)
+    finally:
+        display.close()
+
+
+def unreadable_allowed(config: RunConfig) -> int:
+    """`task.max_unreadable`; 0 for tasks that have no such key."""
+    return int(config.task.params.get("max_unreadable", 0))

@@ -86,7 +86,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
 
 def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     """What the validation images decide besides being a score: the choice of epoch, the stop, the learning rate."""
-    if _is_exact(tree):
+    if is_exact(tree):
         return []
     used = ["best_checkpoint"] if tree["mode"].get("store_best") else []
     entries = tree.get("stages", {}).get("list") or [{}]
@@ -149,13 +149,14 @@ def _tunes(tree: Mapping[str, Any]) -> bool:
     return not str((tree.get("tune") or {}).get("_target_", ".none")).endswith(".none")
 
 
-def _is_exact(tree: Mapping[str, Any]) -> bool:
+def is_exact(tree: Mapping[str, Any]) -> bool:
+    """Whether a recipe's head is fitted exactly (`optimizer=linear`), and has no epochs."""
     return str(tree["optimizer"].get("_target_", "")).endswith("optimizers.linear")
 
 
 def _exact_head(tree: Mapping[str, Any]) -> list[str]:
     """optimizer=linear fits one kind of head, to features that are the same in every epoch."""
-    if not _is_exact(tree):
+    if not is_exact(tree):
         return []
     found, key = [], "optimizer=linear"
     if tree["arch"].get("freeze") not in (True, "backbone"):

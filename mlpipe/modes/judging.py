@@ -22,7 +22,7 @@ from mlpipe.post.rows import stratified_folds
 _FOLDS = 5
 _LEAST_SHARE = 1e-8
 _DRAWS = 200
-_STAGES = ("before", "both", "after")
+_OF_THE_MIXTURE = ("both", "after")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Final:
         chooses: The rows that chose it (each calibrated by a fit that did not see it).
         test: Test rows; None without any.
         unlabelled: Rows without a target; None without any.
-        stage: Where calibration happens.
+        stage: Where calibration happens: `none`, `before`, `both` or `after`.
         calibration: The mixture's own as plain data; None where the stage has none.
         prior: The prevalence that `calibrated` is meant for, shape (classes,); None: that of the rows that chose.
         losses: The cross-validated loss of each stage that was tried.
@@ -68,30 +68,36 @@ class Final:
 
 
 def finished(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str, method: str, seed: int) -> Final:
-    """The mixture's rows, calibrated before, after or both.
+    """The mixture's rows: raw, calibrated before, after or both.
 
     Args:
         chosen: Members and weights.
         candidates: All members.
         kind: The kind of the task.
-        stage: `before`, `after`, `both`, or `auto`: the least cross-validated loss, `before` within one standard error.
+        stage: `none`, `before`, `after`, `both`, or `auto`: the least cross-validated loss, the simpler within one
+            standard error; `none` is tried where probabilities stay at the prevalence they were learned at.
         method: The calibrator.
         seed: Of the folds.
     """
     plain = _mixed(chosen, candidates, kind, calibrated=True)
     if kind == "regression" or method == "none":
         return replace(plain, stage="before")
-    options = {"before": plain}
-    notes = []
-    for name in _STAGES[1:]:
+    raw = replace(_mixed(chosen, candidates, kind, calibrated=False), stage="none", prior=None)
+    options, notes = {"before": plain}, []
+    if stage == "none" or (stage == "auto" and plain.prior is None):
+        options = {"none": raw, **options}
+    for name in _OF_THE_MIXTURE:
         if stage in ("auto", name):
-            source = plain if name == "both" else _mixed(chosen, candidates, kind, calibrated=False)
+            source = plain if name == "both" else replace(raw, prior=plain.prior)
             try:
                 options[name] = _recalibrated(source, name, kind, method, seed)
             except DataError as error:
                 notes.append(f"the mixture is not calibrated itself: {error.problems[0]}")
     losses = {name: _loss(one, kind) for name, one in options.items()}
     best = stage if stage in options else _simplest(options, kind)
+    if best == "none" and stage == "auto":
+        told = f"{losses['none']:.4f} raw, {losses['before']:.4f} calibrated"
+        notes.append(f"probabilities are left as they are: calibrating them gains nothing (cross-validated loss {told})")
     return replace(options[best], losses=losses, notes=tuple(notes))
 
 

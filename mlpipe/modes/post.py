@@ -82,7 +82,7 @@ class PostprocessScheduler(Scheduler):
         max_ensemble_size: Annotated[int, ">= 1"],
         temperature: Annotated[float, ">= 0", "<= 1"],
         weights_temperature: Annotated[float, ">= 0", "<= 1"],
-        stage: Literal["auto", "before", "after", "both"],
+        stage: Literal["auto", "none", "before", "after", "both"],
         alpha: Annotated[float, "> 0", "< 1"],
         set_score: Literal["lac", "aps", "raps"],
         threshold: Literal["f1", "balanced_accuracy", "youden"] | None,
@@ -172,6 +172,8 @@ class PostprocessScheduler(Scheduler):
             wrong.append(problem("mode.prior", "is for classes, not for labels", got=self._prior, fix=fix))
         if kind != "classification" and self._wishes.deploy_prior is not None:
             wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {kind}", fix="leave it out"))
+        if self._stage == "none" and self._prior != "val":
+            wrong.append(problem("mode.stage", "nothing would be calibrated for mode.prior", got="none", fix="leave it out"))
         if isinstance(self._prior, list) and len(self._prior) != len(self._task.classes):
             fix = f"give one number for each of {listing(self._task.classes)}"
             wrong.append(problem("mode.prior", "has another length than there are classes", got=self._prior, fix=fix))
@@ -361,7 +363,7 @@ class PostprocessScheduler(Scheduler):
         project, found = self.world.project, {}
         for record in (record for member in used for record in member.records):
             path = project.calibration_file(record.pivot, record.id)
-            if final.stage != "after" and path.is_file():
+            if final.stage in ("before", "both") and path.is_file():
                 found[record.id] = files.read_json(path)["calibration"]
         return found
 

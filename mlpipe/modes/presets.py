@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from mlpipe import files
+from mlpipe.config import rules
 from mlpipe.config.assemble import assemble, cores
 from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
@@ -219,7 +220,7 @@ class PresetScheduler(Scheduler):
         return int(self._trees[name]["trainer"]["max_epochs"])
 
     def _is_exact(self, name: str) -> bool:
-        return str(self._trees[name]["optimizer"].get("_target_", "")).endswith("optimizers.linear")
+        return rules.is_exact(self._trees[name])
 
     def _in_turn(self, name: str, step: str, run: Run | None) -> None:
         """Do a step of a recipe, whose length is decided before its first one."""

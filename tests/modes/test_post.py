@@ -169,6 +169,30 @@ def test_a_prior_reaches_the_final_probabilities_at_every_stage(tmp_path: Path, 
     assert moved.decide["sets"]["observed_coverage"] > 0.85
 
 
+def test_probabilities_that_are_right_are_left_as_they_are(tmp_path: Path) -> None:
+    results = {}
+    for name, sharpness in (("right", 0.52), ("too-sharp", 4.0)):
+        of = make_task(tmp_path / name / "data")
+        project = make_project(tmp_path / name, of, {"one": sharpness})
+        assert post(tmp_path / name) == 0
+        record = results[name] = only_ensemble(project)
+        stored = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "test")
+        assert stored.calibrated is not None
+        left = np.allclose(stored.calibrated, metrics.log_softmax(stored.logits), atol=1e-5)
+        assert left == (record.stage == "none")
+    assert results["right"].stage == "none" and not results["right"].calibrations
+    assert any("left as they are" in note for note in results["right"].notes)
+    assert results["too-sharp"].stage == "before"
+    tried = results["right"].losses["stages"]
+    assert set(tried) == {"none", "before", "both", "after"} and tried["none"] < tried["before"] + 0.01
+
+
+def test_nothing_calibrated_has_no_prior(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_project(tmp_path, make_task(tmp_path / "data"), {"one": 1.0})
+    assert post(tmp_path, "mode.stage=none", "mode.prior=[0.5,0.5]") == 2
+    assert "mode.stage: nothing would be calibrated for mode.prior" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("quantifier", ["pacc", "bbse", "em", "cc"])
 def test_quantifiers(tmp_path: Path, quantifier: str) -> None:
     of = make_task(tmp_path / "data")

@@ -7,6 +7,7 @@ from mlpipe.reports.markup import bullets, paragraph, table
 from mlpipe.reports.sections.parts import Section, counted, interval, number
 
 _STAGES = {
+    "none": "nothing is calibrated",
     "before": "its members are calibrated",
     "after": "the mixture is calibrated",
     "both": "members and mixture are calibrated",

@@ -18,7 +18,7 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "report"),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "report"),
 }
 LATER_MODES = (
     "convert", "verify", "fit", "task", "analyze",

@@ -91,6 +91,7 @@ class World:
         stop: Whether somebody asked to stop.
         facts: Collected for `--json` and for callers in Python.
         follower: Who follows the run from outside.
+        command: The command line that a new run is noted with.
     """
 
     project: Project
@@ -98,6 +99,7 @@ class World:
     stop: Stop = field(default_factory=Stop)
     facts: dict[str, Any] = field(default_factory=dict)
     follower: Follower | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class Scheduler(ABC):
         run = journal.create(self.world.project)
         snapshot.save(self.run_config, run.folder / journal.CONFIG_FILE)
         versions = {"mlpipe": mlpipe.__version__, "python": platform.python_version(), "git": _git_commit(Path.cwd())}
-        run.write_plan([step.name for step in steps], self.recipe_hash(), versions)
+        run.write_plan([step.name for step in steps], self.recipe_hash(), versions, self.world.command)
         return run
 
     def _mention_unfinished(self) -> None:

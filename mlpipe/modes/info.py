@@ -14,7 +14,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import listing
 from mlpipe.modes import tasks
 from mlpipe.modes.base import Scheduler, Step, World
-from mlpipe.reports import gallery, tables
+from mlpipe.reports import gallery, more_data, tables
 from mlpipe.reports import studies as study_reports
 from mlpipe.runs import studies
 from mlpipe.runs.journal import Run
@@ -31,7 +31,7 @@ class InfoScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
-        subroutines: Any of tasks, hpo, samples (or sample_grid), models, report.
+        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, report.
         study_name: An Optuna study.
         info_grid: One picture with a cell for each task.
         info_individual: One sample picture for each task.
@@ -61,6 +61,7 @@ class InfoScheduler(Scheduler):
             "hpo": self._hpo,
             "samples": self._samples,
             "models": self._models,
+            "more_data": self._more_data,
             "report": self._report,
         }
         return [Step(name, calls[name], in_project=False) for name in calls if name in self._subroutines]
@@ -158,6 +159,15 @@ class InfoScheduler(Scheduler):
         self.world.facts["headline"] = tables.headline(own)
         if tables.headline(own):
             log.info(tables.headline(own))
+
+    def _more_data(self, run: Run | None) -> None:
+        pivot = tasks.pivot(self.run_config).name.partition("+")[0]
+        found, notes = more_data.more_data(self.world.project, pivot, self.run_config.seed)
+        self.world.facts["more_data"] = [one.as_plain() for one in found]
+        said = [*(sentence for one in found for sentence in one.sentences()), *notes]
+        how = f"train parts of it: mml train -m 'task={pivot}+subset?0.25,{pivot}+subset?0.5,{pivot}'"
+        for sentence in said or [f"what more images of {pivot} would bring is not known; {how}"]:
+            log.info(sentence)
 
     def _report(self, run: Run | None) -> None:
         # Matplotlib takes its time, which only those who want the report pay.

@@ -97,7 +97,9 @@ def finished(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: s
     best = stage if stage in options else _simplest(options, kind)
     if best == "none" and stage == "auto":
         told = f"{losses['none']:.4f} raw, {losses['before']:.4f} calibrated"
-        notes.append(f"probabilities are left as they are: calibrating them gains nothing (cross-validated loss {told})")
+        notes.append(
+            f"probabilities are left as they are: calibrating them gains nothing (cross-validated loss {told})"
+        )
     return replace(options[best], losses=losses, notes=tuple(notes))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes import reuse, tasks
-from mlpipe.runs import journal, records
+from mlpipe.runs import journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
@@ -33,11 +34,13 @@ class Prepared:
         run_config: The configuration.
         resumed: The run that it continues; None for a new one.
         notes: What a person should know before it starts.
+        command: The command line that asks for it, passwords masked.
     """
 
     run_config: RunConfig
     resumed: Run | None = None
     notes: tuple[str, ...] = ()
+    command: str = ""
 
 
 def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> Prepared:
@@ -54,6 +57,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     """
     from mlpipe.config.compose import Facts, compose
 
+    command = shlex.join(["mml", mode, *map(studies.masked, overrides)])
     overrides, notes = _with_best(overrides)
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
@@ -74,7 +78,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     elif config.tree["time_limit"] is not None:
         fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
         raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
-    return Prepared(config, notes=(*notes, *more))
+    return Prepared(config, notes=(*notes, *more), command=command)
 
 
 def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
@@ -124,7 +128,8 @@ def execute(prepared: Prepared, *, display: Any = None, stop: Any = None, follow
     from mlpipe.reports.progress import Display
 
     config = prepared.run_config
-    world = World(Project(config.project_dir), display or Display(), stop or Stop(), follower=follower)
+    project = Project(config.project_dir)
+    world = World(project, display or Display(), stop or Stop(), follower=follower, command=prepared.command)
     world.facts.update(mode=config.mode, project=config.proj)
     scheduler: Scheduler = config.scheduler.build(config, world)
     if prepared.resumed is not None and prepared.resumed.is_finished():
@@ -176,7 +181,6 @@ def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     if wanted is None:
         return rest, []
     from mlpipe.config.search_space import overrides as as_overrides
-    from mlpipe.runs import studies
 
     name, _, number = wanted.rpartition("#")
     if not name or not number.isdigit():

@@ -173,7 +173,9 @@ class PostprocessScheduler(Scheduler):
         if kind != "classification" and self._wishes.deploy_prior is not None:
             wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {kind}", fix="leave it out"))
         if self._stage == "none" and self._prior != "val":
-            wrong.append(problem("mode.stage", "nothing would be calibrated for mode.prior", got="none", fix="leave it out"))
+            wrong.append(
+                problem("mode.stage", "nothing would be calibrated for mode.prior", got="none", fix="leave it out")
+            )
         if isinstance(self._prior, list) and len(self._prior) != len(self._task.classes):
             fix = f"give one number for each of {listing(self._task.classes)}"
             wrong.append(problem("mode.prior", "has another length than there are classes", got=self._prior, fix=fix))

@@ -16,7 +16,17 @@ from mlpipe.reports import facts as gathered
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Markup, bullets, element, heading, joined, paragraph
 from mlpipe.reports.plots import style
-from mlpipe.reports.sections import classes, ensemble, origin, overview, pictures, prevalence, training, trust
+from mlpipe.reports.sections import (
+    classes,
+    ensemble,
+    more_data,
+    origin,
+    overview,
+    pictures,
+    prevalence,
+    training,
+    trust,
+)
 from mlpipe.reports.sections.parts import Section, counted
 from mlpipe.runs.project import Project
 
@@ -35,6 +45,7 @@ _SECTIONS: tuple[Callable[[TaskFacts], Section], ...] = (
     ensemble.ensembles,
     prevalence.prevalence,
     trust.decisions,
+    more_data.more_data,
     origin.origin,
 )
 

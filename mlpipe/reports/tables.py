@@ -166,11 +166,17 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "test_images": len(together) if together else None,
         "parameters": newest.parameters,
         "seconds": round(sum(record.timings.get("seconds", 0.0) for record in folds), 1),
-        "images_per_s": round(statistics.median(record.timings.get("train_images_per_s", 0.0) for record in folds), 1),
+        "images_per_s": images_per_s(folds),
         "val_used_for": " ".join(newest.val_used_for),
         "records": " ".join(record.id for record in folds),
         "ensemble": "",
     }
+
+
+def images_per_s(folds: Sequence[ModelRecord]) -> float | None:
+    """The median speed of training over folds; None for those that have no epochs."""
+    found = [record.timings["train_images_per_s"] for record in folds if "train_images_per_s" in record.timings]
+    return round(statistics.median(found), 1) if found else None
 
 
 def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:

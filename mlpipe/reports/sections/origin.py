@@ -45,9 +45,9 @@ def _runs(facts: TaskFacts) -> Content | None:
     rows = []
     for name in sorted({*names, *made}, reverse=True):
         run = journal.Run(name, facts.project.run_dir(name))
-        tree = _yaml(run.folder / journal.CONFIG_FILE)
-        command = f"mml {tree['mode_name']} task={facts.name}" if "mode_name" in tree else ""
-        git = (files.read_json(run.folder / journal.PLAN_FILE)["versions"].get("git") or "") if command else ""
+        path = run.folder / journal.PLAN_FILE
+        plan: dict[str, Any] = files.read_json(path) if path.is_file() else {}
+        command, git = plan.get("command", ""), plan.get("versions", {}).get("git") or ""
         did = ", ".join(
             [*(f"recipe {one}" for one in dict.fromkeys(names.get(name, ()))), *([made[name]] if name in made else [])]
         )

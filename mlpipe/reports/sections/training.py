@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
 from mlpipe.reports.plots import learning, style
 from mlpipe.reports.sections.parts import Section, counted
+from mlpipe.reports.tables import images_per_s
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -32,6 +32,7 @@ def trained(facts: TaskFacts) -> Section:
     rows = []
     for recipe, folds in facts.recipes.items():
         first = folds[0]
+        speed = images_per_s(folds)
         rows.append(
             [
                 recipe,
@@ -44,7 +45,7 @@ def trained(facts: TaskFacts) -> Section:
                 first.monitor,
                 f"{first.parameters / 1e6:.2f} M" if first.parameters >= 10_000 else str(first.parameters),
                 number_of_seconds(sum(one.timings.get("seconds", 0.0) for one in folds)),
-                f"{statistics.median(one.timings.get('train_images_per_s', 0.0) for one in folds):.0f}",
+                "" if speed is None else f"{speed:.0f}",
             ]
         )
     caption = f"Recipes of {facts.name}, the newest first; a range is over folds, seconds are of all folds"

@@ -1,0 +1,189 @@
+"""What more images would bring: the error of models trained on parts of a task, extrapolated to more of it.
+
+A part is a variant such as `digits+subset?0.25` or `digits+shrink?200`, trained as the task itself was: all of them are
+tested on the same images.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from mlpipe import files
+from mlpipe.data import tags
+from mlpipe.errors import DataError
+from mlpipe.post.learning_curve import LearningCurve, fit_learning_curve
+from mlpipe.runs import predictions, records
+from mlpipe.runs.predictions import Predictions
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+# What a part may differ in from the whole, and what says where and how a run was done.
+_MAY_DIFFER = (
+    "task",
+    "tags",
+    "recommend",
+    "mode",
+    "mode_name",
+    "out_dir",
+    "data_dir",
+    "proj",
+    "logging",
+    "hydra",
+    "sys",
+)
+_PARTS = ("subset", "shrink")
+_LEAST = 3
+_FACTORS = (1.5, 2.0, 4.0)
+ERRORS = {
+    "classification": "share of wrong classes",
+    "multilabel": "share of wrong labels",
+    "regression": "mean squared error",
+}
+
+
+@dataclass(frozen=True)
+class MoreData:
+    """One recipe at several training sizes.
+
+    Attributes:
+        recipe: The recipe's hash on the most images.
+        arch: Its network.
+        kind: The kind of the task; `ERRORS` names what is measured.
+        sizes: Images trained on (the mean over folds), ascending.
+        errors: The mean error of one fold's model on the test images, at each size.
+        test_images: How many there are.
+        curve: What was fitted.
+    """
+
+    recipe: str
+    arch: str
+    kind: str
+    sizes: list[float]
+    errors: list[float]
+    test_images: int
+    curve: LearningCurve
+
+    def expected(self) -> list[tuple[float, float, float, float]]:
+        """(images, error, its low and its high end) at 1.5, 2 and 4 times the most images there are."""
+        wanted = [factor * self.sizes[-1] for factor in _FACTORS]
+        low, high = self.curve.band(wanted)
+        return [tuple(map(float, row)) for row in zip(wanted, self.curve.predict(wanted), low, high, strict=True)]  # type: ignore[misc]
+
+    def sentences(self) -> list[str]:
+        """The outlook in words."""
+        what = ERRORS[self.kind]
+        first = f"{what} of {self.arch} on {self.test_images} test images: " + ", ".join(
+            f"{error:.4f} with {size:.0f} images" for size, error in zip(self.sizes, self.errors, strict=True)
+        )
+        level = f"{100 * self.curve.level:g} % band"
+        outlook = [
+            f"with {size:.0f} images ({factor:g} times as many) expect {error:.4f} ({low:.4f} to {high:.4f}, {level})"
+            for factor, (size, error, low, high) in zip(_FACTORS, self.expected(), strict=True)
+        ]
+        return [first, *outlook, *self.curve.notes]
+
+    def as_plain(self) -> dict[str, Any]:
+        """Everything as plain data, ready for JSON."""
+        names = ("recipe", "arch", "kind", "sizes", "errors", "test_images")
+        keys = ("images", "error", "low", "high")
+        expected = [dict(zip(keys, row, strict=True)) for row in self.expected()]
+        return {**{name: getattr(self, name) for name in names}, "curve": self.curve.as_plain(), "expected": expected}
+
+
+def more_data(project: Project, task: str, seed: int = 0) -> tuple[list[MoreData], list[str]]:
+    """An outlook for each recipe that a task and parts of it were trained with, at three sizes or more.
+
+    Args:
+        project: The project.
+        task: The task, without tags.
+        seed: Of the band's draws.
+
+    Returns:
+        One for each recipe, and a sentence for each that has too few sizes or no test images.
+
+    Raises:
+        ProjectError: When predictions or configurations are damaged.
+    """
+    groups: dict[str, dict[str, list[ModelRecord]]] = defaultdict(lambda: defaultdict(list))
+    for record in records.load_all(project):
+        if is_part(record.pivot, task):
+            groups[_how(project, record)][record.pivot].append(record)
+    found, notes = [], []
+    for by_pivot in groups.values():
+        if len(by_pivot) < 2:
+            continue
+        newest = [records.latest_cross_validation(group) for group in by_pivot.values()]
+        whole = max(newest, key=_size)[0]
+        try:
+            found.append(_fitted(project, newest, whole, seed))
+        except DataError as error:
+            notes.append(f"{whole.arch} ({whole.recipe}): no outlook on more images, {error.problems[0]}")
+    return found, notes
+
+
+def is_part(pivot: str, task: str) -> bool:
+    """Whether a name is a task's or that of a part of its training images."""
+    base, _, text = pivot.partition("+")
+    return base == task and (not text or all(tag.name in _PARTS for tag in tags.parse(text)))
+
+
+def _how(project: Project, record: ModelRecord) -> str:
+    """What records of one recipe share, on whichever part they were trained."""
+    text = (project.model_dir(record.pivot, record.id) / records.CONFIG_FILE).read_text("utf-8")
+    tree: dict[str, Any] = yaml.safe_load(text)
+    return files.digest([{key: value for key, value in tree.items() if key not in _MAY_DIFFER}, record.nested])
+
+
+def _size(folds: Sequence[ModelRecord]) -> float:
+    return float(np.mean([record.counts.get("train", 0) for record in folds]))
+
+
+def _fitted(
+    project: Project, cross_validations: Sequence[list[ModelRecord]], whole: ModelRecord, seed: int
+) -> MoreData:
+    """The curve through the errors of some cross-validations.
+
+    Raises:
+        DataError: When there are too few sizes, or no test images that all of them predicted.
+    """
+    measured: dict[float, dict[str, float]] = {}
+    for folds in cross_validations:
+        errors = [_errors(project, record) for record in folds]
+        shared = set.intersection(*(set(one) for one in errors))
+        measured[_size(folds)] = {name: float(np.mean([one[name] for one in errors])) for name in shared}
+    names = sorted(set.intersection(*(set(one) for one in measured.values())))
+    if not names:
+        raise DataError("not all have predictions of the same test images (mml predict, split.test_fraction)")
+    if len(measured) < _LEAST:
+        raise DataError(
+            f"{len(measured)} training sizes are too few (mml train -m 'task=NAME+subset?0.25,NAME+subset?0.5')"
+        )
+    sizes = sorted(measured)
+    table = np.array([[measured[size][name] for size in sizes] for name in names])
+    curve = fit_learning_curve(sizes, table, seed=seed)
+    means = table.mean(axis=0).tolist()
+    return MoreData(whole.recipe, whole.arch, whole.kind, sizes, means, len(names), curve)
+
+
+def _errors(project: Project, record: ModelRecord) -> dict[str, float]:
+    """The error of each labelled test image."""
+    path = project.predictions_file(record.pivot, record.id)
+    if not path.is_file():
+        return {}
+    rows = predictions.load(path, record.pivot, "test")
+    return dict(zip(rows.sample_ids, _each(rows, record.kind).tolist(), strict=True)) if len(rows) else {}
+
+
+def _each(rows: Predictions, kind: str) -> npt.NDArray[np.float64]:
+    if kind == "classification":
+        return np.asarray(rows.logits.argmax(axis=1) != rows.targets, np.float64)
+    if kind == "multilabel":
+        return np.asarray(((rows.logits > 0) != (rows.targets > 0.5)).mean(axis=1), np.float64)
+    return np.asarray(((rows.logits - rows.targets) ** 2).mean(axis=1), np.float64)

@@ -23,6 +23,15 @@ _FOLDS = 5
 _LEAST_SHARE = 1e-8
 _DRAWS = 200
 _OF_THE_MIXTURE = ("both", "after")
+# Measured on test rows beside `metrics.FINAL`.
+_MORE = {"classification": ("mcc", "kappa", "average_precision")}
+_CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
+    "expected (15 bins of equal width)": calibration_error.expected_calibration_error,
+    "adaptive (15 bins of equal mass)": calibration_error.adaptive_calibration_error,
+    "class-wise": calibration_error.classwise_calibration_error,
+    "L2, debiased": calibration_error.debiased_error,
+    "root Brier score (upper bound)": calibration_error.root_brier,
+}
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,21 @@ class Wishes:
         set_score: Their score.
         threshold: What thresholds are chosen by; None: none.
         deploy_prior: Another prevalence; None: none.
+        costs: What each decision costs when each class is true; for labels [[0, false yes], [false no, 0]]; None: none.
     """
 
     alpha: float
     set_score: str
     threshold: str | None
     deploy_prior: list[float] | None
+    costs: list[list[float]] | None = None
+
+    def threshold_options(self) -> dict[str, Any]:
+        """What `post.threshold` is asked for."""
+        options: dict[str, Any] = {"criterion": self.threshold}
+        if self.threshold == "cost" and self.costs is not None:
+            options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}
+        return options
 
 
 @dataclass(frozen=True)
@@ -120,9 +138,8 @@ def scores(
         if rows is None or not len(rows):
             continue
         units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
-        values = intervals.metric_intervals(
-            metrics.FINAL[kind], rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed
-        )
+        names = [*metrics.FINAL[kind], *(_MORE.get(kind, ()) if name == "test" else ())]
+        values = intervals.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
         found[name] = {key: value.as_plain() for key, value in values.items()}
     return found
 
@@ -181,7 +198,7 @@ def decisions(
         return plain
     if wishes.threshold is not None:
         choose = threshold.class_thresholds if kind == "classification" else threshold.label_thresholds
-        cuts = choose(rows.calibrated, rows.targets, criterion=wishes.threshold)
+        cuts = choose(rows.calibrated, rows.targets, **wishes.threshold_options())
         named = {name: None if cut is None else cut.cut for name, cut in zip(classes, cuts, strict=True)}
         plain["thresholds"] = {"criterion": wishes.threshold, "cuts": named}
     if kind != "classification":
@@ -191,8 +208,11 @@ def decisions(
     known = shown.targets >= 0
     if known.any():
         raw, calibrated, targets = shown.raw[known], shown.calibrated[known], shown.targets[known]
-        error = calibration_error.expected_calibration_error
-        plain["calibration_error"] = {"before": error(raw, targets), "after": error(calibrated, targets)}
+        errors = {name: [of(raw, targets), of(calibrated, targets)] for name, of in _CALIBRATION_ERRORS.items()}
+        before, after = next(iter(errors.values()))
+        plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
+        if wishes.costs is not None:
+            plain["costs"] = _costs(calibrated, targets, wishes.costs)
     options: dict[str, Any] = {"alpha": wishes.alpha, "score": wishes.set_score, "prior": final.prior, "seed": seed}
     sets = conformal.conformal(rows.calibrated, rows.targets, **options)
     plain["sets"] = sets.as_plain()
@@ -264,6 +284,10 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
     if halves := decided.get("halfwidths"):
         told = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
         found.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {told}")
+    if costs := decided.get("costs"):
+        told = f"{costs['each']:.4f} for each image, by the most probable class {costs['most_probable']:.4f}"
+        normal = "" if costs["normalised"] is None else f", {costs['normalised']:.3f} of the best constant decision's"
+        found.append(f"cost of the decisions that cost least: {told}{normal}")
     if cuts := decided.get("thresholds"):
         told = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in cuts["cuts"].items())
         found.append(f"thresholds by {cuts['criterion']}: {told}")
@@ -275,6 +299,16 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
         told = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
         found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}")
     return found
+
+
+def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -> dict[str, Any]:
+    """What decisions cost on rows: those that cost least, and those for the most probable class."""
+    table = np.asarray(costs, np.float64)
+    each = threshold.expected_cost(log_probabilities, targets, table, normalised=False)
+    constant = float((own_shares(targets, len(table)) @ table).min())
+    plainly = float(table[targets, log_probabilities.argmax(axis=1)].mean())
+    normalised = each / constant if constant > 0 else None
+    return {"table": costs, "each": each, "most_probable": plainly, "normalised": normalised}
 
 
 def _mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, *, calibrated: bool) -> Final:

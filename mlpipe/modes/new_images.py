@@ -23,7 +23,7 @@ from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, li
 from mlpipe.modes import folds, judging, members, packs, tasks
 from mlpipe.modes.base import Step, World, raise_all
 from mlpipe.modes.members import Array, Rows
-from mlpipe.post import conformal
+from mlpipe.post import conformal, threshold
 from mlpipe.post.calibrate import Calibration
 from mlpipe.post.label_calibrate import LabelCalibration
 from mlpipe.post.metrics import log_softmax
@@ -290,14 +290,15 @@ class NewImages:
         decided = dict(self._ensemble.decide)
         if moved_to is None or "sets" not in decided:
             return decided
+        kept = {"costs": decided["costs"]} if "costs" in decided else {}
         path = self.world.project.ensembles_dir(self.pivot.name) / f"{self._ensemble.id}.parquet"
         val = predictions.load(path, self.pivot.name, "val")
         if not len(val) or val.calibrated is None:
-            return {}
+            return kept
         moved = move_prior(val.calibrated, self._base(), moved_to)
         plain = decided["sets"]
         options = {"alpha": plain["alpha"], "score": plain["score"], "prior": moved_to, "seed": self.config.seed}
-        return {"sets": conformal.conformal(moved, val.targets, **options).as_plain()}
+        return {**kept, "sets": conformal.conformal(moved, val.targets, **options).as_plain()}
 
 
 def _table(
@@ -314,9 +315,13 @@ def _table(
 def _of_classes(pivot: Task, rows: Rows, decided: Mapping[str, Any]) -> list[dict[str, Any]]:
     chances, table = np.exp(log_softmax(rows.calibrated)), []
     inside = conformal.ConformalSets.from_plain(decided["sets"]).sets(rows.calibrated) if "sets" in decided else None
+    costs = decided.get("costs", {}).get("table")
+    cheapest = None if costs is None else threshold.decide(rows.calibrated, costs)
     for number, chance in enumerate(chances):
         best = int(chance.argmax())
         cells: dict[str, Any] = {"prediction": pivot.classes[best], "probability": round(float(chance[best]), 6)}
+        if cheapest is not None:
+            cells["decision"] = pivot.classes[int(cheapest[number])]
         if inside is not None:
             named = [name for name, is_in in zip(pivot.classes, inside[number], strict=True) if is_in]
             cells["set"] = " | ".join(named)

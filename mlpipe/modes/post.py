@@ -60,6 +60,7 @@ class PostprocessScheduler(Scheduler):
         alpha: The chance of a miss of prediction sets.
         set_score: The score of prediction sets.
         threshold: What thresholds of classes or labels are chosen by; null: none.
+        costs: What each decision (column) costs when each class (row) is true; null: none.
         deploy_prior: Another prevalence, to say what performance to expect there.
         report: Write the project's report at the end.
     """
@@ -71,7 +72,9 @@ class PostprocessScheduler(Scheduler):
         *,
         subroutines: list[str],
         prior: Literal["val", "test", "quantify"] | list[float],
-        calibrator: Literal["none", "temperature", "bias", "affine", "vector", "matrix", "beta", "isotonic", "auto"],
+        calibrator: Literal[
+            "none", "temperature", "bias", "affine", "vector", "matrix", "beta", "histogram", "isotonic", "auto"
+        ],
         rates_from: Literal["val", "test"],
         quantifier: Literal["acc", "pacc", "bbse", "bbse_soft", "em", "cc"],
         select_on: Literal["oof", "test"],
@@ -85,7 +88,8 @@ class PostprocessScheduler(Scheduler):
         stage: Literal["auto", "none", "before", "after", "both"],
         alpha: Annotated[float, "> 0", "< 1"],
         set_score: Literal["lac", "aps", "raps"],
-        threshold: Literal["f1", "balanced_accuracy", "youden"] | None,
+        threshold: Literal["f1", "balanced_accuracy", "youden", "cost"] | None,
+        costs: list[list[float]] | None,
         deploy_prior: list[float] | None,
         report: bool,
     ) -> None:
@@ -102,7 +106,7 @@ class PostprocessScheduler(Scheduler):
             "temperature": temperature,
             "weights_temperature": weights_temperature,
         }
-        self._stage, self._wishes = stage, judging.Wishes(alpha, set_score, threshold, deploy_prior)
+        self._stage, self._wishes = stage, judging.Wishes(alpha, set_score, threshold, deploy_prior, costs)
 
     def plan(self) -> list[Step]:
         """One step for each record's calibration, one for the ensemble, one for the report."""
@@ -176,10 +180,30 @@ class PostprocessScheduler(Scheduler):
             wrong.append(
                 problem("mode.stage", "nothing would be calibrated for mode.prior", got="none", fix="leave it out")
             )
+        wrong += self._cost_problems()
         if isinstance(self._prior, list) and len(self._prior) != len(self._task.classes):
             fix = f"give one number for each of {listing(self._task.classes)}"
             wrong.append(problem("mode.prior", "has another length than there are classes", got=self._prior, fix=fix))
         return wrong
+
+    def _cost_problems(self) -> list[str]:
+        costs, kind, key = self._wishes.costs, self._task.kind, "mode.costs"
+        if costs is None:
+            fix = "add mode.costs=[[0,1],[5,0]]: a false yes costs 1, a false no 5"
+            return [problem("mode.threshold", "needs mode.costs", got="cost", fix=fix)] * (
+                self._wishes.threshold == "cost"
+            )
+        if kind == "regression":
+            return [problem(key, "is for classes and labels, not for numbers", fix="leave it out")]
+        if kind == "classification" and self._wishes.threshold == "cost":
+            fix = "leave mode.threshold out: mode.costs alone decides between classes"
+            return [problem("mode.threshold", "is for labels", got="cost", fix=fix)]
+        outputs = len(self._task.classes) if kind == "classification" else 2
+        if len(costs) != outputs or any(len(row) != outputs or not np.isfinite(row).all() for row in costs):
+            what = f"classes {listing(self._task.classes)}" if kind == "classification" else "no and yes"
+            fix = f"give {outputs} rows (what is true) of {outputs} numbers (what is decided): {what}"
+            return [problem(key, "is no table of costs for this task", got=costs, fix=fix)]
+        return []
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
         """Learn from a record's validation rows, and fill the column `calibrated` of all its rows."""

@@ -1,6 +1,6 @@
 """Probabilities that mean what they say: fit on labelled predictions, apply to any others.
 
-`calibrate` fits one of eight methods, or chooses among them, and returns a frozen `Calibration` whose `apply` turns
+`calibrate` fits one of nine methods, or chooses among them, and returns a frozen `Calibration` whose `apply` turns
 logits into calibrated log-probabilities. A prior says which prevalence of the classes they are meant for: the fit then
 weights each class to its share (Brummer and du Preez 2006; the affine form is that of psrcal's `AffineCalLogLoss`).
 """
@@ -20,11 +20,12 @@ from mlpipe.post.metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled, shares, stratified_folds
 from mlpipe.post.softmax_fit import Rows, Scale, fit, fit_matrix, objective, rows_of
 
-Method = Literal["none", "temperature", "bias", "affine", "vector", "beta", "isotonic", "matrix", "auto"]
+Method = Literal["none", "temperature", "bias", "affine", "vector", "beta", "histogram", "isotonic", "matrix", "auto"]
 
 # Strength of the matrix's ridges: entries off the diagonal need evidence, the bias hardly any.
 _OFF_DIAGONAL_RIDGE = 1.0
 _INTERCEPT_RIDGE = 1e-2
+_BINS = 15
 _FOLDS = 5
 
 
@@ -32,9 +33,10 @@ _FOLDS = 5
 class Calibration:
     """What a fit has learned.
 
-    `parameters` are `scale` and `bias` of the affine family, `curves` (classes, 3) of beta, or `knots` and `values`
-    of the isotonic curves, one array for each class. `prior` is the prevalence the output is meant for, `scores` the
-    cross-validated negative log-likelihood of each method where one was chosen, `notes` what a report should say.
+    `parameters` are `scale` and `bias` of the affine family, `curves` (classes, 3) of beta, `knots` and `values` of the
+    isotonic curves, or `edges` and `values` of the histograms, one array for each class. `prior` is the prevalence the
+    output is meant for, `scores` the cross-validated negative log-likelihood of each method where one was chosen, `notes`
+    what a report should say.
     """
 
     method: str
@@ -61,8 +63,9 @@ class Calibration:
         scores = log_softmax(values)
         if "curves" in self.parameters:
             return _normalised_beta(np.asarray(self.parameters["curves"]), scores)
-        if "knots" in self.parameters:
-            return _normalised_isotonic(self.parameters["knots"], self.parameters["values"], scores, self.rows)
+        for key, apply in (("knots", curves.apply_isotonic), ("edges", curves.apply_histogram)):
+            if key in self.parameters:
+                return _normalised(apply, self.parameters[key], self.parameters["values"], scores, self.rows)
         scale, bias = self.parameters["scale"], self.parameters["bias"]
         return log_softmax((scores @ scale.T if np.ndim(scale) == 2 else scores * scale) + bias)
 
@@ -86,7 +89,7 @@ class Calibration:
         """
         parameters = {
             name: [np.asarray(one, np.float64) for one in value]
-            if name in ("knots", "values")
+            if name in ("knots", "edges", "values")
             else np.asarray(value, np.float64)
             for name, value in plain["parameters"].items()
         }
@@ -124,8 +127,9 @@ def calibrate(
 
     With a prior, a row of class k weighs prior_k / share of k among the rows. The methods, s being log-probabilities:
     `affine` L(t s + b), `temperature` L(t s), `bias` L(s + b), `vector` L(t_k s_k + b_k), `matrix` L(W s + b) with
-    ridges, `beta` and `isotonic` one curve for each class and then normalised, `none` only the move to the prior,
-    `auto` the simplest of them within one standard error of the best in 5-fold cross-validation.
+    ridges, `beta`, `isotonic` and `histogram` (15 bins of equally many rows) one curve for each class and then
+    normalised, `none` only the move to the prior, `auto` the simplest of them within one standard error of the best in
+    5-fold cross-validation.
 
     Args:
         fit_logits: Logits or log-probabilities, shape (n, classes).
@@ -242,6 +246,14 @@ def _isotonic(data: _Fit) -> Calibration:
     return Calibration("isotonic", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
 
 
+def _histogram(data: _Fit) -> Calibration:
+    probabilities, hits = np.exp(data.rows.scores), data.rows.targets / data.rows.weights
+    pairs = zip(probabilities, hits, strict=True)
+    fitted = [curves.fit_histogram(*pair, data.rows.weights, _BINS) for pair in pairs]
+    parameters = {"edges": [edges for edges, _ in fitted], "values": [values for _, values in fitted]}
+    return Calibration("histogram", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
+
+
 def _normalised_beta(fitted: Floats, scores: Floats) -> Floats:
     parts = [curves.log_odds_parts(scores, number) for number in range(len(fitted))]
     return log_softmax(
@@ -249,12 +261,18 @@ def _normalised_beta(fitted: Floats, scores: Floats) -> Floats:
     )
 
 
-def _normalised_isotonic(knots: Sequence[Floats], values: Sequence[Floats], scores: Floats, rows: int) -> Floats:
+def _normalised(
+    apply: Callable[[Floats, Floats, Floats], Floats],
+    places: Sequence[Floats],
+    values: Sequence[Floats],
+    scores: Floats,
+    rows: int,
+) -> Floats:
     """No share below half a row's: less cannot be told from zero."""
     probabilities = np.exp(scores)
     columns = [
-        curves.apply_isotonic(one, value, probabilities[:, number])
-        for number, (one, value) in enumerate(zip(knots, values, strict=True))
+        apply(one, value, probabilities[:, number])
+        for number, (one, value) in enumerate(zip(places, values, strict=True))
     ]
     return log_softmax(np.log(np.maximum(np.column_stack(columns), 1 / (2 * rows))))
 
@@ -266,6 +284,7 @@ _METHODS: dict[str, Callable[[_Fit], Calibration]] = {
     "affine": _softmax_method("affine", "shared", True),
     "vector": _softmax_method("vector", "per_class", True),
     "beta": _beta,
+    "histogram": _histogram,
     "isotonic": _isotonic,
     "matrix": _matrix,
 }

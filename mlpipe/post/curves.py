@@ -1,4 +1,4 @@
-"""Calibration curves of one class against the rest: beta and isotonic, before the classes are made to sum to one."""
+"""Calibration curves of one class against the rest: beta, isotonic and histogram, before the classes are made to sum to one."""
 
 from __future__ import annotations
 
@@ -114,3 +114,34 @@ def apply_isotonic(knots: Floats, values: Floats, scores: Floats) -> Floats:
         scores: Shape (n,).
     """
     return np.asarray(np.interp(scores, knots, values))
+
+
+def fit_histogram(scores: Floats, hits: Floats, weights: Floats, bins: int) -> tuple[Floats, Floats]:
+    """Bins of equally many rows and the share of hits in each (Zadrozny and Elkan 2001): inner edges and values.
+
+    Equal scores share a bin, so that there may be fewer.
+
+    Args:
+        scores: Shape (n,).
+        hits: 1 where the class is true, shape (n,).
+        weights: Positive, shape (n,).
+        bins: How many at most.
+    """
+    edges = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
+    place = np.searchsorted(edges, scores)
+    mass = np.bincount(place, weights=weights, minlength=len(edges) + 1)
+    right = np.bincount(place, weights=weights * hits, minlength=len(edges) + 1)
+    some = mass > 0
+    # The bin above the last edge is empty where the largest score is that edge.
+    return edges[: some.sum() - 1], right[some] / mass[some]
+
+
+def apply_histogram(edges: Floats, values: Floats, scores: Floats) -> Floats:
+    """The value of the bin that each new score falls into, shape (n,).
+
+    Args:
+        edges: Between bins, ascending, shape (bins - 1,); a score on an edge belongs to the bin below.
+        values: Shape (bins,).
+        scores: Shape (n,).
+    """
+    return np.asarray(values[np.searchsorted(edges, scores)])

@@ -112,9 +112,11 @@ def more_data(project: Project, task: str, seed: int = 0) -> tuple[list[MoreData
         ProjectError: When predictions or configurations are damaged.
     """
     groups: dict[str, dict[str, list[ModelRecord]]] = defaultdict(lambda: defaultdict(list))
-    for record in records.load_all(project):
-        if is_part(record.pivot, task):
-            groups[_how(project, record)][record.pivot].append(record)
+    parts = [record for record in records.load_all(project) if is_part(record.pivot, task)]
+    if len({record.pivot for record in parts}) < 2:
+        return [], []
+    for record in parts:
+        groups[_how(project, record)][record.pivot].append(record)
     found, notes = [], []
     for by_pivot in groups.values():
         if len(by_pivot) < 2:
@@ -135,9 +137,11 @@ def is_part(pivot: str, task: str) -> bool:
 
 
 def _how(project: Project, record: ModelRecord) -> str:
-    """What records of one recipe share, on whichever part they were trained."""
-    text = (project.model_dir(record.pivot, record.id) / records.CONFIG_FILE).read_text("utf-8")
-    tree: dict[str, Any] = yaml.safe_load(text)
+    """What records of one recipe share, on whichever part they were trained; a record whose configuration is gone is alone."""
+    path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
+    if not path.is_file():
+        return record.id
+    tree: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
     return files.digest([{key: value for key, value in tree.items() if key not in _MAY_DIFFER}, record.nested])
 
 

@@ -18,7 +18,12 @@ SMALL = ["split.folds=2", "split.test_fraction=0.2", "mode.nested=false"]
 
 
 def test_the_page_has_commands() -> None:
-    assert len(COMMANDS) >= 12 and {shlex.split(command)[1] for command in COMMANDS} == {"train", "post", "predict"}
+    assert len(COMMANDS) >= 12 and {shlex.split(command)[1] for command in COMMANDS} == {
+        "train",
+        "post",
+        "predict",
+        "info",
+    }
 
 
 @pytest.mark.slow

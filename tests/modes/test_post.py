@@ -193,6 +193,33 @@ def test_nothing_calibrated_has_no_prior(tmp_path: Path, capsys: pytest.CaptureF
     assert "mode.stage: nothing would be calibrated for mode.prior" in capsys.readouterr().err
 
 
+def test_decisions_that_cost_least(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = make_project(tmp_path, make_task(tmp_path / "data"), {"one": 2.0})
+    assert post(tmp_path, "mode.costs=[[0,1],[20,0]]") == 0
+    decided = only_ensemble(project).decide
+    costs = decided["costs"]
+    assert costs["each"] < costs["most_probable"] and 0 < costs["normalised"] < 1
+    assert costs["table"] == [[0, 1], [20, 0]]
+    assert "cost of the decisions that cost least" in capsys.readouterr().out
+    assert set(only_ensemble(project).scores["test"]) >= {"mcc", "kappa", "average_precision"}
+    assert len(decided["calibration_error"]["measures"]) == 5
+    for wrong, told in (
+        ("mode.costs=[[0,1]]", "give 2 rows"),
+        ("mode.threshold=cost", "needs mode.costs"),
+    ):
+        assert post(tmp_path, wrong) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_labels_cut_where_errors_cost_least(tmp_path: Path) -> None:
+    project = make_project(tmp_path, make_task(tmp_path / "data", "multilabel"), {"one": 1.0})
+    cuts = []
+    for costs in ("[[0,1],[9,0]]", "[[0,9],[1,0]]"):
+        assert post(tmp_path, "mode.threshold=cost", f"mode.costs={costs}") == 0
+        cuts.append(ensembles.load_all(project, "made")[-1].decide["thresholds"]["cuts"])
+    assert all(cuts[0][name] < 0.5 < cuts[1][name] for name in ("u", "v"))
+
+
 @pytest.mark.parametrize("quantifier", ["pacc", "bbse", "em", "cc"])
 def test_quantifiers(tmp_path: Path, quantifier: str) -> None:
     of = make_task(tmp_path / "data")

@@ -17,7 +17,7 @@ from mlpipe.post.metrics import log_softmax
 from mlpipe.post.softmax_fit import fit, objective, rows_of
 from tests.post.drawing import drawn
 
-METHODS = ["none", "temperature", "bias", "affine", "vector", "beta", "isotonic", "matrix"]
+METHODS = ["none", "temperature", "bias", "affine", "vector", "beta", "histogram", "isotonic", "matrix"]
 
 
 def weighted_loss(log_probabilities, targets, prior):
@@ -130,6 +130,22 @@ def test_isotonic_is_scikit_learns() -> None:
         reference = IsotonicRegression(out_of_bounds="clip").fit(probabilities[:, number], targets == number)
         knots, values = fitted.parameters["knots"][number], fitted.parameters["values"][number]
         assert np.interp(new, knots, values) == pytest.approx(reference.predict(new), abs=1e-12)
+
+
+def test_histogram_is_the_share_of_hits_in_each_bin() -> None:
+    logits, targets = drawn(5, 450, 3)
+    fitted = calibrate(logits, targets, method="histogram")
+    probabilities = np.exp(log_softmax(logits))
+    raw = np.empty_like(probabilities)
+    for number in range(3):
+        order = np.argsort(probabilities[:, number])
+        for rows in np.split(order, 15):
+            raw[rows, number] = np.maximum((targets[rows] == number).mean(), 1 / 900)
+    assert np.exp(fitted.apply(logits)) == pytest.approx(raw / raw.sum(axis=1, keepdims=True), abs=1e-12)
+    # Equal scores share a bin, and a score that no row had falls into the nearest one.
+    coarse = calibrate(logits.round(0), targets, method="histogram")
+    assert all(len(edges) + 1 == len(values) for edges, values in zip(*coarse.parameters.values(), strict=True))
+    assert np.isfinite(coarse.apply([[50.0, -50.0, 0.0], [0.0, 0.0, 0.0]])).all()
 
 
 def test_beta_with_two_classes_is_a_logistic_regression_on_logs() -> None:

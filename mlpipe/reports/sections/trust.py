@@ -50,7 +50,12 @@ def reliability(facts: TaskFacts) -> Section:
         ["panel", "lower", "upper", "rows", "confidence", "hits", "hits_low", "hits_high"],
         [[title, *one.as_plain().values()] for title, bins in panels for one in bins],
     )
-    return Section("Calibration", [paragraph(f"Expected calibration error: {said} (0 is best).")], [plot])
+    measures = (stored or {}).get("measures", {}) if rows.is_calibrated else {}
+    cells = [[name, *map(number, values)] for name, values in measures.items()]
+    header = ["calibration error", "before", "after"]
+    below = table(f"On {facts.shown.where} images; 0 is best", header, cells) if cells else None
+    said = f"Expected calibration error: {said} (0 is best)."
+    return Section("Calibration", [paragraph(said)], [plot], [below])
 
 
 def of_numbers(facts: TaskFacts) -> Section:
@@ -100,6 +105,14 @@ def decisions(facts: TaskFacts) -> Section:
         shares = listing([f"{value:g}" for value in there["prior"]])
         said.append(
             f"Where the prevalence is {shares}: expect accuracy {number(there['accuracy'])}, nll {number(there['nll'])}."
+        )
+    if costs := decided.get("costs"):
+        normal = (
+            "" if costs["normalised"] is None else f", {percent(costs['normalised'])} of the best constant decision's"
+        )
+        said.append(
+            f"Decisions that cost least cost {number(costs['each'])} for each image{normal}; deciding for the most probable "
+            f"class costs {number(costs['most_probable'])}."
         )
     cuts = decided.get("thresholds")
     made = None

@@ -43,7 +43,7 @@ SET_BY_MLPIPE = (
     "deterministic", "inference_mode", "reload_dataloaders_every_n_epochs", "check_val_every_n_epoch",
     "val_check_interval", "max_steps", "min_steps", "max_time", "overfit_batches", "log_every_n_steps", "profiler",
     "detect_anomaly", "limit_train_batches", "limit_val_batches", "limit_test_batches", "limit_predict_batches",
-    "strategy", "num_nodes", "sync_batchnorm", "model_registry", "enable_autolog_hparams", "min_epochs",
+    "strategy", "num_nodes", "model_registry", "enable_autolog_hparams", "min_epochs",
 )  # fmt: skip
 
 
@@ -70,9 +70,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
     found += _exact_head(tree) if name in ("train", "tl") else []
     found += _stages(tree)
-    if tree["trainer"].get("devices") not in (1, "auto"):
-        wrong = "more than one device for one fold is not available in this version of mlpipe"
-        found.append(problem("trainer.devices", wrong, got=tree["trainer"].get("devices"), fix="use 1"))
+    found += _devices(tree)
     for key in tree["trainer"]:
         if key in SET_BY_MLPIPE:
             found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix="leave it out"))
@@ -234,6 +232,31 @@ def _clipping(tree: Mapping[str, Any]) -> list[str]:
     if len(given) < 2:
         return []
     return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
+
+
+def _devices(tree: Mapping[str, Any]) -> list[str]:
+    """What several devices for one fold cannot go with."""
+    devices, key = tree["trainer"].get("devices", 1), "trainer.devices"
+    if devices == "auto":
+        return []
+    if not isinstance(devices, int) or isinstance(devices, bool) or devices < 1:
+        return [problem(key, "must be a whole number >= 1 or auto", got=devices, fix=f"for example {key}=2")]
+    if devices == 1:
+        return []
+    found = []
+    if (tree.get("sys") or {}).get("fold_workers", 1) != 1:
+        fix = "leave one of the two at 1"
+        found.append(problem(key, "several devices learn one fold at a time", got="sys.fold_workers", fix=fix))
+    if tree["mode"].get("multitask"):
+        found.append(problem(key, "learns one task", got="mode.multitask", fix="leave one of the two out"))
+    if _is_exact(tree):
+        found.append(problem(key, "optimizer=linear fits the head on one device", got=devices, fix="use 1"))
+    batch_size = (tree.get("sampling") or {}).get("batch_size")
+    if isinstance(batch_size, int) and batch_size < 2 * devices:
+        wrong = f"is divided among {devices} devices, which need two images each"
+        fix = f"use {2 * devices} or more"
+        found.append(problem("sampling.batch_size", wrong, got=batch_size, fix=fix))
+    return found
 
 
 def _stages(tree: Mapping[str, Any]) -> list[str]:

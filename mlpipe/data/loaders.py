@@ -14,11 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from mlpipe.data import augmentations
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import (
+    WHOLE,
     EpochBatches,
     OrderedBatches,
     Request,
     Rows,
     Sampling,
+    Shard,
     epoch_seeds,
     sample_seeds,
 )
@@ -104,6 +106,7 @@ class FoldData(pl.LightningDataModule):
         sampling: Batch sizes.
         draw: What random draws depend on.
         num_workers: Loader processes.
+        shard: This process's part of every batch.
     """
 
     def __init__(
@@ -116,8 +119,10 @@ class FoldData(pl.LightningDataModule):
         sampling: Sampling,
         draw: Draw,
         num_workers: int,
+        shard: Shard = WHOLE,
     ) -> None:
         super().__init__()
+        self._shard = shard
         self._task, self._view, self._pack = task, view, pack
         self._steps, self._sampling, self._draw, self._num_workers = steps, sampling, draw, num_workers
         self._first_epoch = 0
@@ -140,7 +145,7 @@ class FoldData(pl.LightningDataModule):
     def train_sampler(self) -> EpochBatches:
         """Which training rows make the batches of each epoch."""
         targets = self._task.samples.learned[self._view.train]
-        return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold)
+        return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold, self._shard)
 
     def train_dataset(self) -> PackDataset:
         """The task's images with their augmentations."""
@@ -150,10 +155,17 @@ class FoldData(pl.LightningDataModule):
         """The validation images in their order."""
         return self.rows_dataloader(self._view.val)
 
+    @property
+    def val_batches(self) -> int:
+        """How many batches the validation images make for one process."""
+        return len(OrderedBatches(self._view.val, self._sampling.eval_batch_size))
+
     def rows_dataloader(self, rows: Rows) -> Loader:
         """Any rows in their order, without augmentation."""
         dataset = PackDataset(self._pack, self._task, (), self._draw)
-        return batch_loader(OrderedBatches(rows, self._sampling.eval_batch_size), dataset, self._num_workers)
+        return batch_loader(
+            OrderedBatches(rows, self._sampling.eval_batch_size, self._shard), dataset, self._num_workers
+        )
 
     @property
     def epoch_images(self) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,27 @@ from mlpipe.data.augmentations import Seeds, mix
 from mlpipe.errors import DataError, problem
 from mlpipe.files import digest_bytes
 
+T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
 Request = tuple[int, Rows]
 # (training rows, their targets, key of the random numbers, epoch) to the epoch's rows in their order.
 Order = Callable[[Rows, "npt.NDArray[Any]", tuple[int, int], int], Rows]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of every batch this process has when several learn one fold together.
+
+    Attributes:
+        rank: The process's number, counted from 0.
+        ranks: How many processes there are.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+
+WHOLE = Shard()
 
 
 def shuffled(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
@@ -122,8 +139,9 @@ def _generator(key: tuple[int, int], number: int) -> np.random.Generator:
 class EpochBatches(Sized):
     """The batches of each epoch: rows in an order drawn from (seed, fold, epoch).
 
-    A last batch of a single image joins the one before it, because batch normalisation cannot learn from one image.
-    Lightning calls `set_epoch` before each epoch. `images` is how many an epoch has.
+    A last batch of a single image joins the one before it, because batch normalisation cannot learn from one image; with
+    several processes, one of fewer than two images for each. Lightning calls `set_epoch` before each epoch. `images` is
+    how many an epoch has, of all processes.
 
     Args:
         rows: The training rows, shape (n,).
@@ -131,10 +149,19 @@ class EpochBatches(Sized):
         sampling: What an epoch has.
         seed: The run's seed.
         fold: The fold's number.
+        shard: This process's part of every batch.
     """
 
-    def __init__(self, rows: Rows, targets: npt.NDArray[Any], sampling: Sampling, seed: int, fold: int) -> None:
-        self._rows, self._targets, self._sampling = rows, targets, sampling
+    def __init__(
+        self,
+        rows: Rows,
+        targets: npt.NDArray[Any],
+        sampling: Sampling,
+        seed: int,
+        fold: int,
+        shard: Shard = WHOLE,
+    ) -> None:
+        self._rows, self._targets, self._sampling, self._shard = rows, targets, sampling, shard
         self._key, self._epoch = (seed, fold * 2**32), 0
         self.images = len(self._order())
 
@@ -143,13 +170,28 @@ class EpochBatches(Sized):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return batches_in_epoch(self.images, self._sampling.batch_size)
+        return batches_in_epoch(self.images, self._sampling.batch_size, self._shard.ranks)
 
     def __iter__(self) -> Iterator[Request]:
         order = self._order()
-        starts = [index * self._sampling.batch_size for index in range(len(self))] + [len(order)]
-        for start, end in itertools.pairwise(starts):
-            yield self._epoch, order[start:end]
+        for start, end in self._bounds():
+            yield self._epoch, order[start:end][self._shard.rank :: self._shard.ranks]
+
+    def share(self, number: int) -> float:
+        """What a process's mean over its part of a batch counts in the mean over processes: 1 where all have as many.
+
+        With it the mean over processes is the mean over all images of the batch.
+
+        Args:
+            number: The batch's, counted from 0 in each epoch.
+        """
+        start, end = self._bounds()[number]
+        own = len(range(self._shard.rank, end - start, self._shard.ranks))
+        return own * self._shard.ranks / (end - start)
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        starts = [index * self._sampling.batch_size for index in range(len(self))] + [self.images]
+        return list(itertools.pairwise(starts))
 
     def _order(self) -> Rows:
         return self._sampling.order(self._rows, self._targets, self._key, self._epoch)
@@ -158,25 +200,42 @@ class EpochBatches(Sized):
 class OrderedBatches(Sized):
     """Rows in their own order, for evaluation.
 
+    Several processes take turns batch by batch, so that every batch is what it is with one; a process without any takes
+    the first one too, which `in_order` leaves out again.
+
     Args:
         rows: Shape (n,).
         batch_size: Rows in a batch.
+        shard: This process's part.
     """
 
-    def __init__(self, rows: Rows, batch_size: int) -> None:
+    def __init__(self, rows: Rows, batch_size: int, shard: Shard = WHOLE) -> None:
+        starts = range(0, len(rows), batch_size)
         self._rows, self._batch_size = rows, batch_size
+        self._starts = starts[shard.rank :: shard.ranks] or starts[:1]
 
     def __len__(self) -> int:
-        return math.ceil(len(self._rows) / self._batch_size)
+        return len(self._starts)
 
     def __iter__(self) -> Iterator[Request]:
-        for start in range(0, len(self._rows), self._batch_size):
+        for start in self._starts:
             yield 0, self._rows[start : start + self._batch_size]
 
 
-def batches_in_epoch(n: int, batch_size: int) -> int:
-    """How many batches `n` training images make."""
-    return max(1, math.ceil(n / batch_size) - (n > batch_size > 1 and n % batch_size == 1))
+def in_order(shards: Sequence[Sequence[T]], batches: int) -> list[T]:
+    """What each process made of its batches, as one process would have made it.
+
+    Args:
+        shards: For each process what it made of each batch of its `OrderedBatches`.
+        batches: How many batches there are without any shard.
+    """
+    return [shards[number % len(shards)][number // len(shards)] for number in range(batches)]
+
+
+def batches_in_epoch(n: int, batch_size: int, ranks: int = 1) -> int:
+    """How many batches `n` training images make for so many processes."""
+    lonely = n > batch_size > 1 and 0 < n % batch_size < 2 * ranks
+    return max(1, math.ceil(n / batch_size) - lonely)
 
 
 def sample_seeds(ids: tuple[str, ...]) -> Seeds:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn.averaging import Averaging
+from mlpipe.learn.team import agreed
 
 Direction = Literal["min", "max"]
 _SAVING_SHARE = 20
@@ -122,7 +123,7 @@ class Keeper(Checkpoint):
         started = time.perf_counter()
         # A state saved after the last epoch would be continued by one epoch more when an early stop chose that epoch.
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if not last and started - self._saved_at >= _SAVING_SHARE * self._cost:
+        if not last and agreed(trainer, started - self._saved_at >= _SAVING_SHARE * self._cost):
             trainer.save_checkpoint(self._folder)
             self._saved_at = time.perf_counter()
             self._cost = self._saved_at - started
@@ -240,7 +241,8 @@ class Progress(Callback):
     ) -> None:
         """Report."""
         self._mark = time.perf_counter()
-        self._seen += len(batch["target"]) + sum(len(other["target"]) for other in batch.get("co", ()))
+        own = len(batch["target"]) + sum(len(other["target"]) for other in batch.get("co", ()))
+        self._seen += own * trainer.world_size
         self.epoch_seconds = self._mark - self._started
         self.images_per_s = self._seen / self.epoch_seconds
         self.wait = self._waited / self.epoch_seconds
@@ -271,7 +273,7 @@ class TimeLimit(Callback):
         """Stop where the mean epoch so far does not fit any more."""
         self._epochs += 1
         taken = self._taken()
-        if taken + taken / self._epochs > self._seconds and self._epochs < (trainer.max_epochs or 0):
+        if agreed(trainer, taken + taken / self._epochs > self._seconds) and self._epochs < (trainer.max_epochs or 0):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 
 from mlpipe.arch import starting
@@ -18,21 +19,30 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import FoldData
 from mlpipe.data.together import JointData
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import checkpoints, compiling, features, linear_head, multitask, recording, setup, stages
+from mlpipe.learn import checkpoints, compiling, features, linear_head, multitask, recording, setup, stages, team
 from mlpipe.learn.callbacks import EpochScores, Guard, Keeper, Progress
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.job import FoldJob as FoldJob
 from mlpipe.learn.job import Watch as Watch
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
+from mlpipe.learn.team import Team
 from mlpipe.post import metrics
 from mlpipe.runs.records import ModelRecord
 
 
 def fit(job: FoldJob, watch: Watch) -> ModelRecord:
-    """Train one fold, stage by stage, and write its record; resumes from `job.checkpoint` when a state is there.
+    """Train one fold and write its record, see `train`."""
+    return recording.write(job, **train(job, watch))
+
+
+def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
+    """Train one fold, stage by stage; resumes from `job.checkpoint` when a state is there.
 
     Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false), with a
     new optimizer. The final scores are those of the kept weights, with the last stage's loss.
+
+    Returns:
+        What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
 
     Raises:
         TrainingError: When the loss becomes NaN or infinite, or never has a finite score.
@@ -84,7 +94,15 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
     notes = [begun] * bool(begun) + ["resumed: timings are of the last part"] * resuming
-    return recording.write(job, module, keeper, scores, timings, chosen, notes, co_tasks)
+    return {
+        "module": module,
+        "keeper": keeper,
+        "scores": scores,
+        "timings": timings,
+        "chosen": chosen,
+        "notes": notes,
+        "co_tasks": co_tasks,
+    }
 
 
 def _fit_exactly(job: FoldJob, module: FoldModule, watch: Watch) -> None:
@@ -148,7 +166,7 @@ def _module(
     pack = pack_of(job, network, watch)
     data: FoldData | JointData
     if job.joint is None:
-        data = setup.fold_data(recipe, task, view, pack, job.num_workers)
+        data = setup.fold_data(recipe, task, view, pack, job.num_workers, shard=job.shard)
     else:
         data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
     if optimizers is None:
@@ -164,11 +182,19 @@ def _module(
         scale=setup.regression_scale(task, view.train),
         clip_norm=recipe.clip.clip_norm,
         clip_value=recipe.clip.clip_value,
+        team=_team(job, data),
     )
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)
         return joint, data
     return FoldModule(network, setup.build_loss(recipe, task, view.train), optimizers, learning, stage), data
+
+
+def _team(job: FoldJob, data: FoldData | JointData) -> Team:
+    """The processes that learn the fold; several of them learn no other tasks with it."""
+    if isinstance(data, JointData):
+        return Team()
+    return Team(job.shard, data.train_sampler().share, data.val_batches)
 
 
 def pack_of(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
@@ -211,10 +237,11 @@ def _trainer(
     logs = job.logs / f"stage{stage}" if recipe.stages else job.logs
     with setup.quiet():
         trainer = pl.Trainer(
-            **given,
+            **team.trainer_arguments(given, job.shard),
             precision=precision,
             callbacks=callbacks,
-            plugins=[checkpoints.PlainCheckpointIO()],
+            # Named, so that Lightning does not take a Slurm job's signals and tasks for its own.
+            plugins=[checkpoints.PlainCheckpointIO(), LightningEnvironment()],
             logger=job.logging.build(logs) or False,
             log_every_n_steps=int(job.logging.params.get("every_n_steps", 50)),
             enable_checkpointing=True,

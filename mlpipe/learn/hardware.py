@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from mlpipe.errors import problem
 
 # The image size from which channels-last pays in 32 bit on a CPU without matrix units, and below which it costs.
 CHANNELS_LAST_FROM = 128
@@ -58,6 +61,43 @@ def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
     else:
         chosen = Numerics("32-true", size >= CHANNELS_LAST_FROM)
     return chosen if setting == "auto" else Numerics(setting, chosen.channels_last)
+
+
+def accelerator(trainer: Mapping[str, Any]) -> str:
+    """What a `trainer` section computes on here: `cuda`, `mps` or `cpu`, else its own word."""
+    wanted = str(trainer.get("accelerator", "auto"))
+    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "cuda"
+    if wanted in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+        return "mps"
+    return "cpu" if wanted == "auto" else wanted
+
+
+def device_count(trainer: Mapping[str, Any]) -> int:
+    """How many devices learn one fold together; `trainer.devices=auto` is every GPU, one device where there is none."""
+    wanted = trainer.get("devices", 1)
+    if wanted == "auto":
+        return torch.cuda.device_count() if accelerator(trainer) == "cuda" else 1
+    return int(wanted)
+
+
+def device_problems(trainer: Mapping[str, Any]) -> list[str]:
+    """A sentence for everything that a `trainer` section asks for and this machine does not have."""
+    kind, devices = accelerator(trainer), device_count(trainer)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "gpu": False}
+    if not there.get(kind, True):
+        wrong = "this machine has no such device that torch can use"
+        return [problem("trainer.accelerator", wrong, got=kind, fix="use trainer.accelerator=auto or cpu")]
+    if kind == "cuda" and devices > torch.cuda.device_count():
+        wrong = f"there are {torch.cuda.device_count()} GPUs"
+        return [problem("trainer.devices", wrong, got=devices, fix="use as many, or trainer.devices=auto")]
+    if kind not in ("cuda", "cpu") and devices > 1:
+        wrong = f"several devices are GPUs of NVIDIA or processes on the CPU, this is {kind}"
+        return [problem("trainer.devices", wrong, got=devices, fix="use 1")]
+    if trainer.get("sync_batchnorm") and kind != "cuda":
+        wrong = f"torch synchronises batch statistics between GPUs only, this is {kind}"
+        return [problem("trainer.sync_batchnorm", wrong, got=True, fix="leave it out")]
+    return []
 
 
 @functools.cache

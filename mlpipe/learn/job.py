@@ -10,6 +10,7 @@ from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
+from mlpipe.data.sampling import WHOLE, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.learn.callbacks import Tick
@@ -42,6 +43,7 @@ class FoldJob:
         joint: Other tasks that are learned with it; None: it is learned alone.
         start: Weights that training starts from; None: as the recipe's arch says.
         tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
+        shard: This process's part of every batch, where several learn the fold together.
     """
 
     recipe: Recipe
@@ -64,6 +66,7 @@ class FoldJob:
     joint: Joint | None = None
     start: Start | None = None
     tuned: Mapping[str, float] = field(default_factory=dict)
+    shard: Shard = WHOLE
 
 
 @dataclass(frozen=True)

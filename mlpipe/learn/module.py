@@ -19,6 +19,8 @@ from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
 from mlpipe.data.device_augmentations import DeviceStep
 from mlpipe.data.task import Kind
+from mlpipe.learn import team
+from mlpipe.learn.team import Team
 from mlpipe.learn.tta import Views
 from mlpipe.post import metrics
 
@@ -42,6 +44,7 @@ class Learning:
         clip_norm: The largest norm of all gradients together.
         clip_value: The largest absolute value of a gradient.
         views: What images are predicted from, besides themselves.
+        team: The processes that learn the fold.
     """
 
     kind: Kind
@@ -54,6 +57,7 @@ class Learning:
     clip_norm: float | None = None
     clip_value: float | None = None
     views: Views | None = None
+    team: Team = team.ALONE
 
 
 class FoldModule(pl.LightningModule):
@@ -98,7 +102,8 @@ class FoldModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Draw from seed, fold, epoch and batch alone, so that a batch learned again after a resume is the same."""
-        torch.manual_seed(draw_seed(*self._draw, self.current_epoch, batch_idx))
+        rank = self._learning.team.shard.rank
+        torch.manual_seed(draw_seed(*self._draw, self.current_epoch, batch_idx, rank))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
@@ -108,7 +113,7 @@ class FoldModule(pl.LightningModule):
         self._count += len(target)
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
-        return loss
+        return loss if self._learning.team.is_alone else loss * self._learning.team.share(batch_idx)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -125,6 +130,7 @@ class FoldModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
         self._seen = []
+        self._learning.team.share_buffers(self)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Keep the logits: metrics are computed over all of them at once."""
@@ -132,8 +138,9 @@ class FoldModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Loss and metrics of the whole split, not means of batches' means."""
-        logits = torch.cat([logits for logits, _ in self._seen])
-        targets = torch.cat([targets for _, targets in self._seen])
+        seen = self._learning.team.gathered(self._seen)
+        logits = torch.cat([logits for logits, _ in seen])
+        targets = torch.cat([targets for _, targets in seen])
         self._seen = []
         self.log("val/loss", self._loss(logits, targets, None))
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
@@ -152,7 +159,8 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
         row = {"epoch": float(self.current_epoch)} | ({} if self._stage is None else {"stage": float(self._stage)})
-        row["train/loss"] = float(self._loss_sum / self._count)
+        sums = self._learning.team.summed(torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._count)]))
+        row["train/loss"] = float(sums[0] / sums[1])
         logged = self.trainer.callback_metrics
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
         row["lr"] = self._rate
@@ -169,9 +177,11 @@ class FoldModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the history and the stage with the state."""
         checkpoint["history"], checkpoint["stage"] = self.history, self._stage or 0
+        checkpoint["devices"] = self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history."""
+        team.check_devices(checkpoint.get("devices", 1), self.trainer)
         self.history = checkpoint["history"]
 
     def _outputs(self, images: Tensor) -> Tensor:
@@ -205,7 +215,8 @@ class FoldModule(pl.LightningModule):
         return loss
 
 
-def draw_seed(seed: int, fold: int, epoch: int, batch: int = 0) -> int:
-    """A seed for torch from the run's seed, the fold, the epoch (-1: the first weights) and the batch."""
+def draw_seed(seed: int, fold: int, epoch: int, batch: int = 0, rank: int = 0) -> int:
+    """A seed for torch from the run's seed, the fold, the epoch (-1: the first weights), the batch and the process."""
     start = np.array([seed], np.uint64)
-    return int(mix(mix(mix(start, fold), epoch + 1), batch)[0] % 2**63)
+    drawn = mix(mix(mix(start, fold), epoch + 1), batch)
+    return int((mix(drawn, rank) if rank else drawn)[0] % 2**63)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 
 from mlpipe.arch import weights as weight_files
@@ -139,6 +140,7 @@ def _trainer(recipe: Recipe, chosen: Numerics, callbacks: list[Callback]) -> pl.
             accelerator=recipe.trainer.get("accelerator", "auto"),
             devices=1,
             precision=chosen.precision,
+            plugins=[LightningEnvironment()],
             callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,

@@ -24,7 +24,7 @@ from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data import device_augmentations, transforms
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
-from mlpipe.data.sampling import Rows
+from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, problem
@@ -36,6 +36,12 @@ from mlpipe.learn.lr_schedulers import Clock
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers import parameter_groups, scale_rates
 from mlpipe.post import metrics
+
+# Hints of Lightning and torch that are of no use to people who use mlpipe.
+_NOISE = (
+    ".*does not have many workers.*", ".*LeafSpec.*", ".*lr_scheduler.step.*", ".*srun. command is available.*",
+    ".*Grad strides do not match bucket view strides.*",
+)  # fmt: skip
 
 
 def build_network(
@@ -178,11 +184,20 @@ def device_steps(recipe: Recipe, peak: float) -> list[device_augmentations.Devic
     return [device_augmentations.adapt(step.build(), peak) for step in recipe.augmentations.device]
 
 
-def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, num_workers: int, number: int = 0) -> FoldData:
+def fold_data(
+    recipe: Recipe,
+    task: Task,
+    view: View,
+    pack: Pack,
+    num_workers: int,
+    number: int = 0,
+    shard: Shard = WHOLE,
+) -> FoldData:
     """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
     steps = [transforms.adapt(step.build()) for step in recipe.augmentations.cpu]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
-    return FoldData(task, view, pack, steps=steps, sampling=recipe.sampling.build(), draw=draw, num_workers=num_workers)
+    sampling = recipe.sampling.build()
+    return FoldData(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
 
 
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
@@ -261,7 +276,7 @@ def quiet() -> Iterator[None]:
     """Keep Lightning's hints about workers and logging intervals off the terminal."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*lr_scheduler.step.*"):
+        for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
         yield
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 
 from mlpipe.config.schema import Recipe
@@ -44,16 +45,16 @@ def short_trainer(recipe: Recipe, chosen: Numerics, steps: int, callback: Callba
         callback: Watches them.
         accumulate: Batches in a step.
     """
-    given = {
-        key: value for key, value in recipe.trainer.items() if key in ("accelerator", "devices", "gradient_clip_val")
-    }
+    given = {key: value for key, value in recipe.trainer.items() if key in ("accelerator", "gradient_clip_val")}
     return pl.Trainer(
         **given,
+        devices=1,
         max_epochs=_ENDLESS,
         max_steps=steps,
         accumulate_grad_batches=int(accumulate or 1),
         limit_val_batches=0,
         precision=chosen.precision,
+        plugins=[LightningEnvironment()],
         callbacks=[callback],
         logger=False,
         enable_checkpointing=False,

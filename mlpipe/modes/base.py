@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlpipe
 from mlpipe import files
@@ -23,6 +23,9 @@ from mlpipe.reports.progress import Display
 from mlpipe.runs import journal
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
+
+if TYPE_CHECKING:
+    from mlpipe.data.sampling import Shard
 
 log = logging.getLogger("mlpipe")
 
@@ -92,6 +95,7 @@ class World:
         facts: Collected for `--json` and for callers in Python.
         follower: Who follows the run from outside.
         command: The command line that a new run is noted with.
+        shard: In one of several processes that learn a fold together, its part; else None.
     """
 
     project: Project
@@ -100,6 +104,7 @@ class World:
     facts: dict[str, Any] = field(default_factory=dict)
     follower: Follower | None = None
     command: str = ""
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlpipe import files
 from mlpipe.config import rules, snapshot
+from mlpipe.data.sampling import WHOLE
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.modes import cotasks, folds
@@ -90,12 +91,20 @@ class FoldTraining:
 
     def train(self, fold: int, run: Run | None) -> None:
         """Train a fold to its record, or go on with it."""
-        from mlpipe.learn import fit
+        from mlpipe.learn import fit, hardware
+        from mlpipe.modes import ranks
 
         assert run is not None
+        devices = hardware.device_count(self.ground.config.recipe.trainer)
+        if devices > 1 and self.ground.world.shard is None:
+            ranks.run(self.ground.config, self.ground.world, run, f"train fold {fold}", devices)
+            return
         position, world = self.chosen.index(fold), self.ground.world
         watch = fit.Watch(world.stop, self._reporter(position), log.debug, self._epoch_follower(position))
         job = self._job(fold, run, self._tuned(run))
+        if job.shard.rank > 0:
+            fit.train(job, fit.Watch(world.stop))
+            return
         world.display.start(f"fold {position + 1}/{len(self.chosen)}", 1)
         try:
             record = fit.fit(job, watch)
@@ -138,6 +147,7 @@ class FoldTraining:
             joint=self._joint(view) if self.co_tasks else None,
             start=self.start,
             tuned=tuned,
+            shard=self.ground.world.shard or WHOLE,
         )
 
     def _joint(self, view: View) -> Joint:

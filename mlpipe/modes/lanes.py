@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-_PRELOADED = ["mlpipe.learn.fit", "mlpipe.learn.predict", "mlpipe.modes.train", "mlpipe.modes.lanes"]
-_EVERY = 0.5
+PRELOADED = ["mlpipe.learn.fit", "mlpipe.learn.predict", "mlpipe.modes.train", "mlpipe.modes.lanes"]
+EVERY = 0.5
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
@@ -122,7 +122,7 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
         TrainingError: With a sentence for every step that failed, when all lanes have ended.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(PRELOADED)
     gpus = devices()
     waiting = deque(_Lane(steps, None) for steps in lanes)
     everyone, told = list(waiting), False
@@ -247,14 +247,19 @@ def _raise(lanes: Sequence[_Lane], world: World, mode: str, of_run: Run) -> None
     raise TrainingError("\n".join([*sentences, f"what is done is kept; to go on: {go_on}"]))
 
 
-class _Sender(logging.Handler):
-    """Sends what is logged to the parent."""
+class Sender(logging.Handler):
+    """Sends what is logged to the parent.
+
+    Args:
+        send: Sends a message.
+    """
 
     def __init__(self, send: Callable[..., None]) -> None:
         super().__init__()
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Send one line."""
         self._send("log", record.levelno, self.format(record))
 
 
@@ -273,7 +278,7 @@ class _Progress(Display):
 
     def update(self, done: int, what: str = "", facts: str = "") -> None:
         now = time.perf_counter()
-        if now - self._sent >= _EVERY:
+        if now - self._sent >= EVERY:
             self._sent = now
             self._send("progress", what or self._what, min(done / self._total, 0.999))
 
@@ -306,7 +311,7 @@ def _work(
 
     for name in ("mlpipe", "py.warnings"):
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [_Sender(send)], False
+        logger.handlers, logger.propagate = [Sender(send)], False
         logger.setLevel(verbosity)
     logging.captureWarnings(True)
     outcome = _do(send, config, of_run, names, stop)

@@ -97,6 +97,8 @@ class TrainingScheduler(Scheduler):
         tasks.refuse_results_inside(self._task, config.project_dir)
         if self._task.bases:
             log.info(f"task {self._task.name}: {tasks.describe(self._task)}")
+        if not training:
+            raise_all(self._device_problems())
         if self._asked is not None:
             return NewImages(config, self.world, self._task, self._asked, self._folds).plan()
         self._other_tasks = self._evaluated_tasks()
@@ -203,12 +205,17 @@ class TrainingScheduler(Scheduler):
         if config.recipe.arch.target.endswith("classifier.timm"):
             keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
             found += classifier.check_local(**keys)
-        found += _metric_problems(config, self._task)
+        found += self._device_problems() + _metric_problems(config, self._task)
         has_test = self._nested or bool((split.fold == splits.TEST).any()) or bool(self._eval_on)
         if "test" in mode["subroutines"] and not has_test:
             fix = "use mode.nested=true or split.test_fraction=0.2"
             found.append(problem("mode.subroutines", f"{self._task.name} has no test images", fix=fix))
         return found
+
+    def _device_problems(self) -> list[str]:
+        from mlpipe.learn import hardware
+
+        return hardware.device_problems(self.run_config.recipe.trainer)
 
     def _evaluated_tasks(self) -> list[Task]:
         found, wrong = [], []

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlpipe.data import sampling
-from mlpipe.data.sampling import EpochBatches, OrderedBatches, Sampling
+from mlpipe.data.sampling import EpochBatches, OrderedBatches, Sampling, Shard, batches_in_epoch, in_order
 from mlpipe.errors import DataError
 
 ROWS = np.arange(100, 150)
@@ -128,3 +128,40 @@ def test_subset_epochs_are_exact_and_take_turns(count: int) -> None:
         np.add.at(seen, rows - 100, 1)
     assert seen.min() == seen.max() == count
     assert drawn(made, 3, seed=1).tolist() != drawn(made, 3).tolist() or count == 1
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "ranks"), [(100, 16, 2), (97, 16, 2), (99, 16, 3), (7, 16, 2), (51, 16, 3)]
+)
+def test_processes_share_every_batch_of_one_process(n: int, batch_size: int, ranks: int) -> None:
+    rows, targets, sampling = np.arange(n) * 3, np.zeros(n, np.int64), Sampling(batch_size, 8)
+    samplers = [EpochBatches(rows, targets, sampling, 1, 0, Shard(rank, ranks)) for rank in range(ranks)]
+    parts = [[list(part) for _, part in sampler] for sampler in samplers]
+    batches = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    assert all(len(part) >= 1 for shard in parts for part in shard)
+    assert all(len(part) >= 2 for shard in parts[:-1] for part in shard)
+    assert sorted(np.concatenate(batches)) == sorted(rows)
+    alone = [list(part) for _, part in EpochBatches(rows, targets, sampling, 1, 0)]
+    for whole, batch in zip(alone[: len(batches) - 1], batches, strict=False):
+        assert sorted(whole) == sorted(batch)
+    # With its share the mean over processes of each one's mean is the mean over the batch.
+    for number, batch in enumerate(batches):
+        means = [sampler.share(number) * np.mean(part[number]) for sampler, part in zip(samplers, parts, strict=True)]
+        np.testing.assert_allclose(np.mean(means), np.mean(batch))
+
+
+def test_a_short_last_batch_joins_the_one_before_only_where_devices_need_it() -> None:
+    assert batches_in_epoch(34, 16) == 3
+    assert batches_in_epoch(34, 16, 2) == 2
+    assert batches_in_epoch(36, 16, 2) == 3
+    assert batches_in_epoch(3, 16, 2) == 1
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 40])
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_evaluation_counts_each_row_once_in_the_order_of_one_process(n: int, ranks: int) -> None:
+    rows = np.arange(n)[::-1] + 5
+    alone = [list(part) for _, part in OrderedBatches(rows, 8)]
+    shards = [[list(part) for _, part in OrderedBatches(rows, 8, Shard(rank, ranks))] for rank in range(ranks)]
+    assert all(shards) and all(len(OrderedBatches(rows, 8, Shard(rank, ranks))) >= 1 for rank in range(ranks))
+    assert in_order(shards, len(alone)) == alone

@@ -1,0 +1,115 @@
+"""Several processes learn one fold together (`trainer.devices=2`): each image counts once, in training and in scores.
+
+PyTorch's DistributedDataParallel (Li et al. 2020) averages the gradients, Lightning runs it. What is exchanged besides is
+here: validation logits in the order of one process, batch statistics, sums, and decisions that depend on a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor, distributed, nn
+
+from mlpipe.data.sampling import WHOLE, Shard, in_order
+from mlpipe.errors import ProjectError, problem
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that learn a fold, as one of them sees them.
+
+    Attributes:
+        shard: This process's part.
+        share: What its mean over a training batch of a number counts in the mean over processes.
+        val_batches: How many batches all validation images make.
+    """
+
+    shard: Shard = WHOLE
+    share: Callable[[int], float] = lambda number: 1.0
+    val_batches: int = 0
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is one process only."""
+        return self.shard.ranks == 1
+
+    def gathered(self, batches: list[Batch]) -> list[Batch]:
+        """Every process's evaluation batches, in the order in which one process has them.
+
+        Args:
+            batches: This process's, of an `OrderedBatches`.
+        """
+        if self.is_alone:
+            return batches
+        device = batches[0][0].device
+        everyone: list[Any] = [None] * self.shard.ranks
+        distributed.all_gather_object(everyone, [tuple(part.cpu() for part in batch) for batch in batches])
+        ordered = in_order(everyone, self.val_batches)
+        return [(logits.to(device), targets.to(device)) for logits, targets in ordered]
+
+    def summed(self, values: Tensor) -> Tensor:
+        """The sum over processes, of a tensor of any shape."""
+        if not self.is_alone:
+            distributed.all_reduce(values)
+        return values
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """Give every process the first one's batch statistics, so that all evaluate the same network."""
+        for buffer in () if self.is_alone else module.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+ALONE = Team()
+
+
+def trainer_arguments(given: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
+    """Lightning's arguments for one process of a team: `devices` of `trainer`, made what the team has.
+
+    Args:
+        given: The arguments of the `trainer` section.
+        shard: The process's part; the program has started the processes, so that Lightning starts none.
+    """
+    rest = {key: value for key, value in given.items() if key != "devices"}
+    if shard.ranks == 1:
+        return {**rest, "devices": 1}
+    # Batch statistics are shared before each validation: processes may then have different numbers of batches.
+    strategy = DDPStrategy(broadcast_buffers=False)
+    return {**rest, "devices": shard.ranks, "strategy": strategy}
+
+
+def agreed(trainer: pl.Trainer, wish: bool) -> bool:
+    """The first process's decision, where processes could decide differently because their clocks do."""
+    return bool(trainer.strategy.broadcast(wish))
+
+
+def check_devices(saved: Any, trainer: pl.Trainer) -> None:
+    """Refuse a state that another number of processes saved: their batches were others.
+
+    Raises:
+        ProjectError: When it is another one.
+    """
+    if int(saved) != trainer.world_size:
+        wrong = f"its saved state is of {saved} devices"
+        raise ProjectError(problem("continue", wrong, got=trainer.world_size, fix="use as many, or start a new run"))
+
+
+def join(shard: Shard, meeting_point: str, backend: str) -> None:
+    """Make this process one of a team; returns when all have come.
+
+    Args:
+        shard: Its part.
+        meeting_point: A file that does not exist yet, the same for all of them.
+        backend: `gloo` or `nccl`.
+    """
+    if backend == "nccl":
+        torch.cuda.set_device(shard.rank)
+    distributed.init_process_group(
+        backend, init_method=f"file://{meeting_point}", rank=shard.rank, world_size=shard.ranks
+    )

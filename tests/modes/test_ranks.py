@@ -1,0 +1,186 @@
+"""Several processes for one fold: the weights and predictions of one process, and no hang when one of them dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import load_file
+
+from mlpipe.cli import main
+from mlpipe.data.sampling import Shard
+from mlpipe.errors import DataError, Interrupted, MlpipeError, TrainingError
+from mlpipe.learn import hardware
+from mlpipe.learn.team import Team, trainer_arguments
+from mlpipe.modes import ranks
+from mlpipe.modes.base import World
+from mlpipe.reports.progress import Display
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+
+# Without batch normalisation and dropout two processes compute what one does, but for the order of sums.
+TOLERANCE = 1e-4
+PLAIN = [
+    "task=digits", "mode.nested=false", "arch=test_convnext", "arch.pretrained=false", "preprocessing.size=32",
+    "sys.threads=1", "split.folds=3", "split.test_fraction=0.8", "mode.folds=[0]", "sampling.eval_batch_size=32",
+    "trainer.accelerator=cpu", "mode.subroutines=[train,predict]",
+]  # fmt: skip
+
+
+def test_what_several_devices_cannot_go_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "trainer.devices=2", "sys.fold_workers=2", "sampling.batch_size=3"]) == 2
+    shown = capsys.readouterr().err
+    assert "trainer.devices: several devices learn one fold at a time, got 'sys.fold_workers'" in shown
+    assert "sampling.batch_size: is divided among 2 devices, which need two images each, got 3; use 4 or more" in shown
+    assert main(["train", "trainer.devices=0"]) == 2
+    assert "trainer.devices: must be a whole number >= 1 or auto" in capsys.readouterr().err
+    linear = ["train", "trainer.devices=2", "optimizer=linear", "arch.freeze=true", "augmentations=none"]
+    assert main(linear) == 2
+    assert "optimizer=linear fits the head on one device" in capsys.readouterr().err
+
+
+def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert hardware.device_problems({"accelerator": "auto", "devices": 2}) == []
+    assert hardware.device_count({"devices": "auto"}) == 1
+    (sentence,) = hardware.device_problems({"accelerator": "gpu"})
+    assert sentence.startswith("trainer.accelerator: this machine has no such device")
+    (sentence,) = hardware.device_problems({"devices": 2, "sync_batchnorm": True})
+    assert sentence.startswith("trainer.sync_batchnorm: torch synchronises batch statistics between GPUs only")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert hardware.device_count({"devices": "auto"}) == 2
+    assert hardware.device_problems({"devices": 2, "sync_batchnorm": True}) == []
+    (sentence,) = hardware.device_problems({"accelerator": "gpu", "devices": 4})
+    assert sentence == "trainer.devices: there are 2 GPUs, got 4; use as many, or trainer.devices=auto"
+
+
+def test_lightning_is_told_that_the_processes_are_there() -> None:
+    assert trainer_arguments({"devices": 2, "max_epochs": 3}, Shard()) == {"devices": 1, "max_epochs": 3}
+    given = trainer_arguments({"devices": "auto", "sync_batchnorm": True}, Shard(1, 2))
+    assert given["devices"] == 2 and given["sync_batchnorm"] is True
+    assert given["strategy"]._ddp_kwargs == {"broadcast_buffers": False}
+    assert Team().is_alone and not Team(Shard(0, 2)).is_alone
+
+
+def ended(*outcomes: dict[str, Any]) -> list[ranks._Rank]:
+    nobody: Any = None
+    return [ranks._Rank(number, nobody, None, outcome) for number, outcome in enumerate(outcomes)]
+
+
+LOST = {"event": "failed", "error": "RuntimeError: connection closed by peer"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "sentence"),
+    [
+        (
+            {"event": "died", "error": "its process was ended by SIGKILL"},
+            TrainingError,
+            "device 2 of 2: its process was",
+        ),
+        ({"event": "refused", "error": "the loss is nan", "exit_code": 1}, TrainingError, "the loss is nan"),
+        ({"event": "refused", "error": "no image", "exit_code": 2}, DataError, "no image"),
+    ],
+)
+def test_the_cause_is_told_and_not_its_consequence(
+    outcome: dict[str, Any], error: type[MlpipeError], sentence: str, tmp_path: Path
+) -> None:
+    world = World(Project(tmp_path), Display())
+    with pytest.raises(error, match=f"^{sentence}"):
+        ranks._raise(ended(LOST, outcome), world, "mml train continue=x")
+    world.stop.asked = True
+    with pytest.raises(Interrupted):
+        ranks._raise(ended(LOST, outcome), world, "mml train continue=x")
+
+
+def trained(tmp_path: Path, name: str) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:
+    """A project's one record, its weights and its predictions."""
+    project = Project(tmp_path / "results" / name)
+    (record,) = records.load_all(project)
+    weights = load_file(project.model_dir("digits", record.id) / "weights.safetensors")
+    return dataclasses.asdict(record), weights, pd.read_parquet(project.predictions_file("digits", record.id))
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mlpipe.cli", "train", *arguments]
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_weights_scores_and_predictions_of_one(tmp_path: Path) -> None:
+    assert main(["train", *PLAIN, "trainer.max_epochs=2", "sampling.batch_size=29", "proj=one"]) == 0
+    arguments = [*PLAIN, "trainer.max_epochs=2", "sampling.batch_size=29", "proj=two", "trainer.devices=2"]
+    done = subprocess.run(command(*arguments), env=os.environ, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (one, weights, predicted), (two, others, also) = trained(tmp_path, "one"), trained(tmp_path, "two")
+    assert one["counts"] == two["counts"] and one["best_epoch"] == two["best_epoch"]
+    for name, tensor in weights.items():
+        np.testing.assert_allclose(others[name], tensor, atol=TOLERANCE, err_msg=name)
+    for name, score in one["scores"]["val"].items():
+        assert abs(two["scores"]["val"][name] - score) < 1e-3, name
+    assert not also.duplicated(["task", "split", "sample_id"]).any()
+    assert list(predicted["sample_id"]) == list(also["sample_id"])
+
+
+def in_training(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """A run of two processes that has saved a state, and these processes."""
+    arguments = command(*PLAIN, "arch.drop_rate=0.2", "trainer.max_epochs=6", "trainer.devices=2")
+    process = subprocess.Popen(arguments, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "results").rglob("state.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"MML_RESULTS_PATH={tmp_path}/" in stat.read_text("utf-8", errors="replace"):
+                found.append(int(stat.parent.name))
+        except OSError:
+            continue
+    parents = {pid: int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[1]) for pid in found}
+    # The two processes are children of multiprocessing's server, which is a child of the command.
+    team = sorted(pid for pid, parent in parents.items() if parents.get(parent) == process.pid)
+    assert len(team) == 2
+    return process, team
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_fold_with_a_sentence_and_the_run_goes_on(tmp_path: Path) -> None:
+    process, team = in_training(tmp_path)
+    os.kill(team[1], signal.SIGKILL)
+    _, shown = process.communicate(timeout=300)
+    assert process.returncode == 1, shown
+    assert "of 2: its process was ended by SIGKILL; what is done is kept; to go on: mml train continue=" in shown
+    assert not any(Path(f"/proc/{pid}").exists() for pid in team)
+    go_on = subprocess.run(command("continue=latest"), env=os.environ, capture_output=True, text=True, timeout=500)
+    assert go_on.returncode == 0, go_on.stderr
+    assert trained(tmp_path, "default")[0]["epochs"] == 6
+
+
+@pytest.mark.slow
+def test_a_signal_stops_all_and_going_on_ends_as_if_there_had_been_none(tmp_path: Path) -> None:
+    process, team = in_training(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, shown = process.communicate(timeout=120)
+    assert process.returncode == 75, shown
+    assert "stopped; to go on: mml train continue=" in shown
+    assert not any(Path(f"/proc/{pid}").exists() for pid in team)
+    (journal,) = (tmp_path / "results").rglob("journal.jsonl")
+    assert json.loads(journal.read_text("utf-8").splitlines()[-1])["event"] == "interrupted"
+    again = ["continue=latest"], [*PLAIN, "arch.drop_rate=0.2", "trainer.max_epochs=6", "trainer.devices=2", "proj=b"]
+    for arguments in again:
+        done = subprocess.run(command(*arguments), env=os.environ, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr
+    (_, cut, _), (_, whole, _) = trained(tmp_path, "default"), trained(tmp_path, "b")
+    assert all(np.array_equal(cut[name], whole[name]) for name in whole)

@@ -249,7 +249,7 @@ def _devices(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem(key, "several devices learn one fold at a time", got="sys.fold_workers", fix=fix))
     if tree["mode"].get("multitask"):
         found.append(problem(key, "learns one task", got="mode.multitask", fix="leave one of the two out"))
-    if _is_exact(tree):
+    if is_exact(tree):
         found.append(problem(key, "optimizer=linear fits the head on one device", got=devices, fix="use 1"))
     batch_size = (tree.get("sampling") or {}).get("batch_size")
     if isinstance(batch_size, int) and batch_size < 2 * devices:

@@ -13,6 +13,7 @@ from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
     Augmentations,
     Clip,
+    Healing,
     Hpo,
     LayerRates,
     Metrics,
@@ -79,8 +80,9 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     listed = stages.checked(tree["stages"], found, trust)
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
     found += _section_problems("sys", tree.get("sys"), Sys)
-    # Snapshots of runs that reused nothing may lack these two.
-    reuse, remove = tree.get("reuse", {}), tree.get("remove", {})
+    # Snapshots of runs that reused nothing may lack these.
+    reuse, remove, healing = (tree.get(name, {}) for name in ("reuse", "remove", "healing"))
+    found += _section_problems("healing", healing, Healing)
     found += _section_problems("reuse", reuse, Reuse) + _section_problems("remove", remove, Remove)
     found += _section_problems("hpo", tree["hpo"], Hpo) if tree.get("hpo") else []
     found += _trainer_problems(tree.get("trainer"))
@@ -123,6 +125,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         reuse=Reuse(**reuse),
         remove=Remove(**remove),
         hpo=Hpo(**tree["hpo"]) if tree.get("hpo") else None,
+        healing=Healing(**healing),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -155,6 +155,21 @@ class Remove:
 
 
 @dataclass(frozen=True)
+class Healing:
+    """What a training does by itself when something goes wrong.
+
+    Attributes:
+        rollbacks: How often a loss or gradient that is no number leads back to the start of its epoch.
+        lr_factor: What the learning rate is multiplied by each time, until the end of the stage.
+        micro_batches: Whether images go through the network in smaller parts when memory runs out.
+    """
+
+    rollbacks: Annotated[int, ">= 0"] = 3
+    lr_factor: Annotated[float, "> 0", "< 1"] = 0.5
+    micro_batches: bool = True
+
+
+@dataclass(frozen=True)
 class Stage:
     """One part of a training; what it does not say is as the recipe says.
 
@@ -221,6 +236,7 @@ class RunConfig:
         tags: What makes a variant of the pivot task, such as `subset?0.1+noise?0.2`; empty for the task itself.
         resume: The run to continue (`latest` or its name), None for a new one.
         hpo: How hyperparameters are searched; None: they are not.
+        healing: What a training does by itself when something goes wrong.
         tree: The whole resolved configuration as plain data, as snapshots and records store it.
         reuse: What it takes from other runs.
         remove: What it deletes once it has ended well.
@@ -244,6 +260,7 @@ class RunConfig:
     reuse: Reuse = Reuse()
     remove: Remove = Remove()
     hpo: Hpo | None = None
+    healing: Healing = Healing()
 
     @property
     def project_dir(self) -> Path:
@@ -255,6 +272,7 @@ class RunConfig:
         decided = {key: self.tree[key] for key in RECIPE_SECTIONS}
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
+        decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
         decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):

@@ -16,6 +16,7 @@ from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import fit, setup
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.healing import is_out_of_memory
 from mlpipe.learn.trials import Asking, Tuned, short_trainer
 
 
@@ -111,8 +112,3 @@ def part_of_batch(batch: int, fitting: int) -> int:
         wrong = f"{fitting} images fit into memory, and {batch} cannot be split into equal parts of 2 to {fitting}"
         raise ConfigError(problem("sampling.batch_size", wrong, got=batch, fix="use a power of two"))
     return part
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that there is not enough memory, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

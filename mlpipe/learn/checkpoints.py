@@ -15,43 +15,47 @@ from mlpipe.errors import ProjectError, problem
 
 TENSORS_FILE = "tensors.safetensors"
 STATE_FILE = "state.json"
+# The state before the newest one, for when the newest is damaged.
+BEFORE_FILE = "state.before.json"
 
 
 class PlainCheckpointIO(CheckpointIO):
-    """A checkpoint is a folder of two files; the JSON is written last and holds the hash of the other."""
+    """A checkpoint is a folder with the last two states, each a JSON file that names its tensors.
+
+    The JSON is written after the tensors and holds the hash of them and of itself, so that a state that was damaged on
+    the disk is noticed.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; the one that was there stays until the new one is complete."""
+        """Write a state; the one that was the newest stays as the one before, and older ones go."""
         folder = Path(path)
         tensors: dict[str, Tensor] = {}
         state = _plain(checkpoint, tensors)
         name = f"{files.digest(state)[:12]}.{TENSORS_FILE}"
         with files.durable(folder / name) as temporary:
             save_file(tensors, temporary)
-        files.write_json(
-            folder / STATE_FILE, {"tensors": name, "hash": files.digest_file(folder / name), "state": state}
-        )
+        content = {"tensors": name, "hash": files.digest_file(folder / name), "state": state}
+        newest = folder / STATE_FILE
+        if newest.is_file():
+            files.write_bytes(folder / BEFORE_FILE, newest.read_bytes())
+        files.write_json(newest, {**content, "checksum": files.digest(content)})
+        kept = {_tensors_of(folder / file) for file in (STATE_FILE, BEFORE_FILE)}
         for old in folder.glob(f"*.{TENSORS_FILE}"):
-            if old.name != name:
+            if old.name not in kept:
                 old.unlink()
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a checkpoint.
+        """Read the newest state.
 
         Raises:
             ProjectError: When it is damaged.
         """
         folder = Path(path)
-        damaged = problem(str(folder), "the checkpoint is damaged", fix="start the run again")
-        try:
-            stored = files.read_json(folder / STATE_FILE)
-            is_whole = files.digest_file(folder / stored["tensors"]) == stored["hash"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ProjectError(damaged) from error
-        if not is_whole:
-            raise ProjectError(damaged)
+        if wrong := _damage(folder, STATE_FILE):
+            raise ProjectError(problem(str(folder / STATE_FILE), wrong, fix="continue the run, or start it again"))
+        stored = files.read_json(folder / STATE_FILE)
         restored = _restored(stored["state"], load_file(folder / stored["tensors"]))
         assert isinstance(restored, dict)
         return restored
@@ -62,8 +66,55 @@ class PlainCheckpointIO(CheckpointIO):
 
 
 def exists(folder: Path) -> bool:
-    """Whether a complete checkpoint is there."""
+    """Whether a state is there."""
     return (folder / STATE_FILE).is_file()
+
+
+def settle(folder: Path) -> list[str]:
+    """Verify the newest state; where it is damaged, put the one before in its place, where that is damaged too, none.
+
+    Args:
+        folder: The checkpoint; afterwards `exists` says whether there is a state to go on from, which is whole.
+
+    Returns:
+        A sentence for every damaged state.
+    """
+    found: list[str] = []
+    for file in (STATE_FILE, BEFORE_FILE):
+        path = folder / file
+        if not path.is_file():
+            continue
+        wrong = _damage(folder, file)
+        if not wrong:
+            if file == BEFORE_FILE and found:
+                files.write_bytes(folder / STATE_FILE, path.read_bytes())
+            return found
+        found.append(f"{path}: {wrong}")
+    for path in (folder / STATE_FILE, folder / BEFORE_FILE):
+        path.unlink(missing_ok=True)
+    return found
+
+
+def _damage(folder: Path, file: str) -> str:
+    """What is wrong with one of the states; empty when it is whole."""
+    try:
+        stored = files.read_json(folder / file)
+        content = {key: stored[key] for key in ("tensors", "hash", "state")}
+        if stored["checksum"] != files.digest(content):
+            return "the state does not have the checksum that it was written with"
+        if files.digest_file(folder / stored["tensors"]) != stored["hash"]:
+            return f"its tensors ({stored['tensors']}) do not have the checksum that they were written with"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"the state cannot be read ({type(error).__name__})"
+    return ""
+
+
+def _tensors_of(path: Path) -> str:
+    """The tensors that a state names; none where it is not there or damaged."""
+    try:
+        return str(files.read_json(path)["tensors"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _plain(value: Any, tensors: dict[str, Tensor]) -> Any:

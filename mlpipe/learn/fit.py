@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +23,21 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import FoldData
 from mlpipe.data.together import JointData
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import checkpoints, compiling, features, linear_head, multitask, recording, setup, stages, team
+from mlpipe.learn import (
+    checkpoints,
+    compiling,
+    features,
+    healing,
+    linear_head,
+    multitask,
+    recording,
+    setup,
+    stages,
+    team,
+)
 from mlpipe.learn.callbacks import EpochScores, Guard, Keeper, Progress
 from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.healing import Healed
 from mlpipe.learn.job import FoldJob as FoldJob
 from mlpipe.learn.job import Watch as Watch
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
@@ -32,22 +48,57 @@ from mlpipe.runs.records import ModelRecord
 
 def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     """Train one fold and write its record, see `train`."""
-    return recording.write(job, **train(job, watch))
+    record = recording.write(job, **train(job, watch))
+    _events_file(job).unlink(missing_ok=True)
+    return record
 
 
 def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
     """Train one fold, stage by stage; resumes from `job.checkpoint` when a state is there.
 
     Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false), with a
-    new optimizer. The final scores are those of the kept weights, with the last stage's loss.
+    new optimizer. The final scores are those of the kept weights, with the last stage's loss. A saved state that is
+    damaged is not used; a loss that is no number and memory that runs out are mended as `job.healing` says.
 
     Returns:
         What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
 
     Raises:
-        TrainingError: When the loss becomes NaN or infinite, or never has a finite score.
+        TrainingError: When the loss becomes NaN or infinite once too often, or never has a finite score.
         Interrupted: When asked to stop; the state of the last saved epoch stays.
     """
+    # Processes that learn together would have to agree on what is mended: there a trouble ends the fold with a sentence.
+    mended = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
+    healed = Healed(mended, _events_file(job), f"{job.view.task} fold {job.view.fold}")
+    if job.shard.rank == 0:
+        _verify_state(job, watch, healed)
+    team.meet(job.shard)
+    while True:
+        try:
+            return _train(job, watch, healed)
+        except (healing.NotFinite, healing.OutOfMemory) as error:
+            watch.healed(healed.mended(error, int(job.recipe.sampling.params["batch_size"])))
+        # Here and not above: until then the error holds everything that the training had in memory.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _events_file(job: FoldJob) -> Path:
+    """What was mended so far, until the record has it."""
+    return job.checkpoint.with_name(job.checkpoint.name + healing.EVENTS)
+
+
+def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
+    """See that the saved state is whole; the newest one that is, is gone on from."""
+    found = checkpoints.settle(job.checkpoint)
+    way = "goes on from the state before" if checkpoints.exists(job.checkpoint) else "the fold starts anew"
+    for place, sentence in enumerate(found, 1):
+        watch.healed(healed.damaged(sentence, way if place == len(found) else "it is not used"))
+
+
+def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
+    """Train the fold from its saved state, if there is one."""
     started = time.perf_counter()
     recipe, view, task = job.recipe, job.view, job.task
     monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
@@ -68,12 +119,12 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
             stages.prepare(network, plan[number], at_first)
             now = stages.recipe_of(recipe, plan[number])
             module, data = _module(job, now, network, chosen, watch, stage=number if len(plan) > 1 else None)
-            module.history = history
+            module.history, module.healed = history, healed
             if recipe.stages:
                 data.load_state_dict({"first_epoch": epochs})
             progress = Progress(watch.report, data.epoch_images, epochs + sum(stage.epochs for stage in plan[number:]))
             own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
-            guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}")
+            guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number)
             follower = EpochScores(watch.epoch, monitor)
             callbacks = [guard, progress, _Speeds(progress, speeds), *own, follower, keeper]
             trainer = _trainer(job, now, chosen.precision, callbacks, number, epochs)
@@ -81,11 +132,13 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
             if linear_head.applies(recipe):
                 _fit_exactly(job, module, watch)
                 continue
-            trainer.fit(module, datamodule=data, ckpt_path=saved)
+            learn = partial(trainer.fit, module, datamodule=data, ckpt_path=saved)
+            healing.attempt(learn, partial(_epoch, trainer), number, network)
             history, epochs = module.history, len(module.history)
         if job.store_best and not linear_head.applies(recipe):
             stages.take_up(network, _best_state(job, keeper, watch))
-        trainer.validate(module, datamodule=data, verbose=False)
+        judge = partial(trainer.validate, module, datamodule=data, verbose=False)
+        healing.attempt(judge, partial(_epoch, trainer), number, network)
     names = setup.final_metrics(recipe, task)
     scores: dict[str, float | None] = {
         **metrics.compute(names, module.val_logits, module.val_targets, task.kind),
@@ -102,7 +155,12 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
         "chosen": chosen,
         "notes": notes,
         "co_tasks": co_tasks,
+        "events": healed.events,
     }
+
+
+def _epoch(trainer: pl.Trainer) -> int:
+    return int(trainer.current_epoch)
 
 
 def _fit_exactly(job: FoldJob, module: FoldModule, watch: Watch) -> None:

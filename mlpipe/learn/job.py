@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
-from mlpipe.config.schema import Recipe
+from mlpipe.config.schema import Healing, Recipe
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import WHOLE, Shard
 from mlpipe.data.task import Task
@@ -44,6 +45,7 @@ class FoldJob:
         start: Weights that training starts from; None: as the recipe's arch says.
         tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
         shard: This process's part of every batch, where several learn the fold together.
+        healing: What is mended when something goes wrong.
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class FoldJob:
     start: Start | None = None
     tuned: Mapping[str, float] = field(default_factory=dict)
     shard: Shard = WHOLE
+    healing: Healing = field(default_factory=Healing)
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,11 @@ class Watch:
         report: Told after every batch.
         log: Told what a person should know.
         epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
+        healed: Told what went wrong and was mended, see `mlpipe.learn.healing`.
     """
 
     should_stop: Callable[[], bool] = lambda: False
     report: Callable[[Tick], None] = lambda tick: None
     log: Callable[[str], None] = field(default=lambda text: None)
     epoch: Callable[[int, float], None] = field(default=lambda epoch, score: None)
+    healed: Callable[[dict[str, Any]], None] = field(default=lambda event: None)

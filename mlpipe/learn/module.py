@@ -19,7 +19,8 @@ from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
 from mlpipe.data.device_augmentations import DeviceStep
 from mlpipe.data.task import Kind
-from mlpipe.learn import team
+from mlpipe.learn import micro, team
+from mlpipe.learn.healing import Healed
 from mlpipe.learn.team import Team
 from mlpipe.learn.tta import Views
 from mlpipe.post import metrics
@@ -67,6 +68,7 @@ class FoldModule(pl.LightningModule):
         history: One row for each finished epoch.
         val_logits: Logits of the last validation, shape (n, outputs).
         val_targets: Their targets, as `mlpipe.data.task.Samples.targets`.
+        healed: What was mended so far; None: nothing can be.
 
     Args:
         network: Images to logits by target.
@@ -86,6 +88,7 @@ class FoldModule(pl.LightningModule):
         self.history: list[dict[str, float]] = []
         self.val_logits: npt.NDArray[np.float32] = np.empty((0, 0), np.float32)
         self.val_targets: npt.NDArray[Any] = np.empty(0, np.int64)
+        self.healed: Healed | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
 
@@ -97,7 +100,7 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
-        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"]) * self._lr_scale()
         adapt.keep_frozen_in_eval(self.network)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -126,6 +129,24 @@ class FoldModule(pl.LightningModule):
             self.clip_gradients(optimizer, learning.clip_value, "value")
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Step with the schedule's rate, or with a share of it after a loss that was no number."""
+        scale, groups = self._lr_scale(), optimizer.param_groups
+        if scale == 1:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+            return
+        rates = [group["lr"] for group in groups]
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate * scale
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        finally:
+            # The schedule goes on from its own rates.
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
@@ -185,8 +206,15 @@ class FoldModule(pl.LightningModule):
         self.history = checkpoint["history"]
 
     def _outputs(self, images: Tensor) -> Tensor:
-        outputs: Tensor = self.network(images)[TARGET]
-        return outputs.float()
+        return self._through(images)[TARGET].float()
+
+    def _through(self, images: Tensor) -> dict[str, Tensor]:
+        """The network's outputs by head, from as many images at a time as fit into memory."""
+        most = self.healed.micro_batch(self.current_epoch) if self.healed is not None else None
+        return micro.forward(self.network, images, most)
+
+    def _lr_scale(self) -> float:
+        return self.healed.lr_scale(self.current_epoch, self._stage or 0) if self.healed is not None else 1.0
 
     def _augmented(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Images and targets after the steps on the device; class numbers become probabilities before them."""

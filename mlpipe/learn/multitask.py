@@ -145,11 +145,11 @@ class JointModule(FoldModule):
         batches, aims = [batch, *batch["co"]], [cast(Aim, aim) for aim in self.aims]
         left = (self.trainer.max_epochs or 0) - self.current_epoch
         parts = [aim.augmented(one, self._learning.device_steps, left) for aim, one in zip(aims, batches, strict=True)]
-        outputs = self.network(self._laid_out(torch.cat([images for images, _ in parts])))
+        outputs = self._through(self._laid_out(torch.cat([images for images, _ in parts])))
         sizes = [len(target) for _, target in parts]
         losses = torch.stack(
             [
-                aim(outputs[aim.head].float().split(sizes)[place], target, batches[place].get("weight"))
+                aim(torch.split(outputs[aim.head].float(), sizes)[place], target, batches[place].get("weight"))
                 for place, (aim, (_, target)) in enumerate(zip(aims, parts, strict=True))
             ]
         )
@@ -174,7 +174,7 @@ class JointModule(FoldModule):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The logits of a batch from the head of the task that is predicted."""
-        outputs: Tensor = self.network(self._laid_out(self.predicted.as_bright(batch["images"])))[self.predicted.head]
+        outputs = self._through(self._laid_out(self.predicted.as_bright(batch["images"])))[self.predicted.head]
         return outputs.float()
 
     def _weighed(self, losses: Tensor) -> Tensor:

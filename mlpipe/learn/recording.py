@@ -56,6 +56,7 @@ def write(
     chosen: Numerics,
     notes: list[str],
     co_tasks: list[dict[str, Any]],
+    events: list[dict[str, Any]],
 ) -> ModelRecord:
     """Write weights, metrics and configuration, then the record that names them, then drop the saved state.
 
@@ -68,6 +69,7 @@ def write(
         chosen: Precision and layout.
         notes: What a person should know of it.
         co_tasks: What is known of tasks that were learned with it.
+        events: What went wrong and was mended.
     """
     folder = job.project.model_dir(job.task.name, job.record_id)
     digest = None
@@ -103,6 +105,7 @@ def write(
         + notes,
         details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
         co_tasks=co_tasks,
+        events=events,
     )
     record = records.save(job.project, record)
     shutil.rmtree(job.checkpoint, ignore_errors=True)

@@ -113,3 +113,13 @@ def join(shard: Shard, meeting_point: str, backend: str) -> None:
     distributed.init_process_group(
         backend, init_method=f"file://{meeting_point}", rank=shard.rank, world_size=shard.ranks
     )
+
+
+def meet(shard: Shard) -> None:
+    """Wait here until all processes of a team have come.
+
+    Args:
+        shard: This process's part.
+    """
+    if shard.ranks > 1:
+        distributed.barrier()

@@ -239,6 +239,12 @@ class Scheduler(ABC):
         run.note(step.name, "done", seconds=round(time.perf_counter() - started, 3))
 
 
+def healed(run: Run, step: str, event: dict[str, Any]) -> None:
+    """Tell a person and the journal what went wrong in a step and was mended."""
+    log.warning(event["text"])
+    run.note(step, "healed", **event)
+
+
 def require_writable(folder: Path, key: str) -> list[str]:
     """The sentence for a folder that cannot be written, if it cannot."""
     if files.is_writable(folder):

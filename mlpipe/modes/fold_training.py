@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlpipe import files
@@ -13,6 +14,7 @@ from mlpipe.data.sampling import WHOLE
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.modes import cotasks, folds
+from mlpipe.modes.base import healed
 from mlpipe.modes.folds import Folds
 from mlpipe.post import metrics
 from mlpipe.runs.journal import Run
@@ -100,7 +102,8 @@ class FoldTraining:
             ranks.run(self.ground.config, self.ground.world, run, f"train fold {fold}", devices)
             return
         position, world = self.chosen.index(fold), self.ground.world
-        watch = fit.Watch(world.stop, self._reporter(position), log.debug, self._epoch_follower(position))
+        told = partial(healed, run, f"train fold {fold}")
+        watch = fit.Watch(world.stop, self._reporter(position), log.debug, self._epoch_follower(position), told)
         job = self._job(fold, run, self._tuned(run))
         if job.shard.rank > 0:
             fit.train(job, fit.Watch(world.stop))
@@ -148,6 +151,7 @@ class FoldTraining:
             start=self.start,
             tuned=tuned,
             shard=self.ground.world.shard or WHOLE,
+            healing=config.healing,
         )
 
     def _joint(self, view: View) -> Joint:

@@ -194,6 +194,9 @@ def _take(lane: _Lane, of_run: Run) -> None:
         name, seconds = rest
         of_run.note(name, "done", seconds=seconds)
         lane.current = ""
+    elif kind == "note":
+        name, event, noted = rest
+        of_run.note(name, event, **noted)
     elif kind == "log":
         level, text = rest
         log.log(level, text)
@@ -245,6 +248,20 @@ def _raise(lanes: Sequence[_Lane], world: World, mode: str, of_run: Run) -> None
         raise DataError(list(dict.fromkeys(outcome["error"] for outcome in failed)))
     sentences = [f"{outcome['step']}: {outcome['error']}" for outcome in failed]
     raise TrainingError("\n".join([*sentences, f"what is done is kept; to go on: {go_on}"]))
+
+
+@dataclass(frozen=True)
+class _ToldRun(Run):
+    """A run whose journal the parent writes.
+
+    Attributes:
+        send: Sends a message.
+    """
+
+    send: Callable[..., None]
+
+    def note(self, step: str, event: str, **facts: Any) -> None:
+        self.send("note", step, event, facts)
 
 
 class Sender(logging.Handler):
@@ -332,7 +349,7 @@ def _do(
             stop.check()
             send("start", name)
             started = time.perf_counter()
-            steps[name].call(of_run)
+            steps[name].call(_ToldRun(of_run.name, of_run.folder, send))
             send("done", name, round(time.perf_counter() - started, 3))
     except Interrupted:
         return {"event": "interrupted"}

@@ -19,6 +19,7 @@ from mlpipe.reports.plots import style
 from mlpipe.reports.sections import (
     classes,
     ensemble,
+    healing,
     more_data,
     origin,
     overview,
@@ -36,6 +37,7 @@ _SECTIONS: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.leaderboard,
     training.trained,
     training.curves,
+    healing.mended,
     classes.confused,
     trust.of_numbers,
     classes.tables_of_classes,

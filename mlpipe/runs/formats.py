@@ -201,7 +201,7 @@ def _config_down(tree: Plain) -> Plain:
     for key, names in _FORMAT_1_METRICS.items():
         if tree["metrics"][key] == "auto":
             tree["metrics"][key] = list(names)
-    for section in ("logging", "reuse", "remove"):
+    for section in ("logging", "reuse", "remove", "healing"):
         tree.pop(section, None)
     return tree
 
@@ -214,7 +214,8 @@ def _record_up(stored: Plain) -> Plain:
 def _record_down(stored: Plain) -> Plain:
     if stored["kind"] != "classification":
         raise _CannotSayError(f"a {stored['kind']} task")
-    return {**{key: value for key, value in stored.items() if key not in ("kind", "details")}, "format": 1}
+    added = ("kind", "details", "events")
+    return {**{key: value for key, value in stored.items() if key not in added}, "format": 1}
 
 
 def _task_up(stored: Plain) -> Plain:

@@ -51,6 +51,7 @@ class ModelRecord:
             of (true class, predicted class).
         co_tasks: The tasks that were learned with it: name, kind, classes, head, loss, weight (or `uncertainty` with the
             log variance), and the score of their own validation rows.
+        events: What went wrong while it was trained and was mended: `kind`, `text`, and what followed from it.
         format: The file's format number.
     """
 
@@ -79,6 +80,7 @@ class ModelRecord:
     notes: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     co_tasks: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
     format: int = formats.RECORD
 
 

@@ -66,6 +66,7 @@ def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, stor
         num_workers=num_workers,
         logging=config.logging,
         logs=folder / "logs",
+        healing=config.healing,
     )
 
 

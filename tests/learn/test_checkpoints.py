@@ -84,7 +84,10 @@ def test_a_new_state_replaces_the_old_one(saved: Path) -> None:
     PlainCheckpointIO().save_checkpoint({**STATE, "epoch": 2, "a": torch.ones(2)}, saved)
     again = PlainCheckpointIO().load_checkpoint(saved)
     assert again["epoch"] == 2 and torch.equal(again["a"], torch.ones(2))
-    assert len(list(saved.iterdir())) == 2
+    assert len(list(saved.iterdir())) == 4
+    for epoch in (3, 4):
+        PlainCheckpointIO().save_checkpoint({**STATE, "epoch": epoch}, saved)
+    assert PlainCheckpointIO().load_checkpoint(saved)["epoch"] == 4 and len(list(saved.iterdir())) == 4
 
 
 def test_the_old_state_stays_when_saving_is_cut_off(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +116,61 @@ def test_a_damaged_one_is_noticed(damage: str, saved: Path) -> None:
             state.write_text(state.read_text()[:-20])
         case _:
             state.write_text("[]")
-    with pytest.raises(ProjectError, match="the checkpoint is damaged; start the run again"):
+    with pytest.raises(
+        ProjectError, match=r"state.json: (the state|its tensors) .*; continue the run, or start it again"
+    ):
         PlainCheckpointIO().load_checkpoint(saved)
+
+
+def flipped(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_settling_goes_back_to_the_newest_that_is_whole(saved: Path) -> None:
+    io = PlainCheckpointIO()
+    io.save_checkpoint({"epoch": 2, "a": torch.ones(2)}, saved)
+    assert checkpoints.settle(saved) == [] and io.load_checkpoint(saved)["epoch"] == 2
+    tensors = saved / json.loads((saved / "state.json").read_text())["tensors"]
+    flipped(tensors, -1)
+    (said,) = checkpoints.settle(saved)
+    assert said.startswith(f"{saved / 'state.json'}: its tensors ({tensors.name}) do not have the checksum")
+    assert checkpoints.exists(saved) and torch.equal(io.load_checkpoint(saved)["a"], STATE["a"])
+    assert checkpoints.settle(saved) == []
+    # Written again after that, the damaged tensors are gone, and there is one to go back to.
+    io.save_checkpoint({"epoch": 2, "a": torch.ones(2)}, saved)
+    assert io.load_checkpoint(saved)["epoch"] == 2
+    flipped(saved / "state.json", 40)
+    assert len(checkpoints.settle(saved)) == 1 and torch.equal(io.load_checkpoint(saved)["a"], STATE["a"])
+
+
+def test_settling_where_nothing_is_whole_leaves_nothing(saved: Path, tmp_path: Path) -> None:
+    PlainCheckpointIO().save_checkpoint({"epoch": 2, "a": torch.ones(2)}, saved)
+    for path in saved.glob("*.json"):
+        path.write_text("{")
+    assert [said.partition(":")[0] for said in checkpoints.settle(saved)] == [
+        str(saved / "state.json"),
+        str(saved / "state.before.json"),
+    ]
+    assert not checkpoints.exists(saved) and checkpoints.settle(saved) == []
+    assert checkpoints.settle(tmp_path / "nothing") == []
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["state.json", "tensors"]))
+def test_any_flipped_bit_of_a_state_is_noticed(at: int, which: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "c"
+        PlainCheckpointIO().save_checkpoint({"epoch": 2, "a": torch.ones(3)}, folder)
+        path = folder / "state.json" if which == "state.json" else next(folder.glob("*.safetensors"))
+        before = path.read_bytes()
+        flipped(path, at % len(before))
+        said = checkpoints.settle(folder)
+        # White space, and the kind of an object's end, may differ without a change of what is read.
+        same = path.is_file() and which == "state.json" and json.loads(path.read_text()) == json.loads(before)
+        assert len(said) == (0 if same else 1)
 
 
 def test_exists_and_remove(saved: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def old(tmp_path: Path) -> Project:
     run = make_run(project, DIGITS, finished=True)
     folder = project.model_dir("digits", record.id)
     stored = as_json(folder / records.RECORD_FILE)
-    plain = {key: value for key, value in stored.items() if key not in ("kind", "details", "format")}
+    plain = {key: value for key, value in stored.items() if key not in ("kind", "details", "events", "format")}
     files.write_json(folder / records.RECORD_FILE, {**plain, "format": 1})
     for path in (folder / records.CONFIG_FILE, run.folder / "config.yaml"):
         tree = yaml.safe_load(path.read_text("utf-8"))
@@ -52,7 +52,7 @@ def old(tmp_path: Path) -> Project:
         ):
             for key in keys:
                 del tree[section][key]
-        for section in ("logging", "reuse", "remove"):
+        for section in ("logging", "reuse", "remove", "healing"):
             del tree[section]
         tree["metrics"] |= {"train": ["accuracy"], "final": ["accuracy", "nll"]}
         files.write_text(path, snapshot.text(tree))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from mlpipe.post import metrics
 from mlpipe.post.intervals import wilson
 from mlpipe.reports import facts, html, tables
 from mlpipe.reports.sections import pictures, prevalence
-from mlpipe.runs import predictions
+from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from tests.reports import projects
 
@@ -147,7 +148,11 @@ def test_without_a_description_of_the_task(tmp_path: Path) -> None:
 
 def test_no_predictions_yet(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], with_predictions=False, n=20)
+    record = records.load_all(project)[0]
+    event = {"kind": "not a number", "epoch": 6, "text": "t fold 0: back <b>to</b> the start"}
+    records.save(project, dataclasses.replace(record, events=[event]))
     page = report(project, data_dir)
+    assert "1 trouble came up in training" in page.words and {"back <b>to</b> the start", "7"} <= set(page.cells)
     assert "There are no predictions of labelled images yet: mml predict makes them." in page.words
     assert "Learning curves" in page.words and "Confusion" not in page.words
 

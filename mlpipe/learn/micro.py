@@ -1,0 +1,72 @@
+"""A batch through a network in parts, for less memory: the outputs of all images, one loss, the same gradients.
+
+The activations of a part are computed again when its gradients are (gradient checkpointing over the batch), so that those
+of one part are in memory at a time. The loss sees the whole batch, whatever it is; gradients add up over the parts. Batch
+normalisation is the exception: it normalises each part by the part's own statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+Outputs = dict[str, Tensor]
+
+
+def forward(network: Callable[[Tensor], Outputs], images: Tensor, most: int | None) -> Outputs:
+    """The network's outputs for a batch, computed from parts of it.
+
+    Args:
+        network: Images to outputs by head, usually a module.
+        images: The batch, shape (n, ...).
+        most: Images in a part; None: all of them.
+
+    Returns:
+        Outputs by head, each of shape (n, ...).
+    """
+    if most is None or len(images) <= most:
+        return network(images)
+    parts = images.tensor_split(count(len(images), most, smallest(network)))
+    if torch.is_grad_enabled():
+        outputs: list[Outputs] = [
+            checkpoint(network, part, use_reentrant=False, context_fn=lambda: _contexts(network)) for part in parts
+        ]
+    else:
+        outputs = [network(part) for part in parts]
+    return {head: torch.cat([one[head] for one in outputs]) for head in outputs[0]}
+
+
+def smallest(network: object) -> int:
+    """The fewest images that can be learned from at a time: two where a batch's own statistics are needed."""
+    return 2 if isinstance(network, nn.Module) and has_batch_statistics(network) else 1
+
+
+def has_batch_statistics(network: nn.Module) -> bool:
+    """Whether a layer normalises by the statistics of the batch."""
+    return any(isinstance(layer, _BatchNorm) for layer in network.modules())
+
+
+def count(images: int, most: int, least: int) -> int:
+    """How many parts, as equal as possible, of at most `most` images; of more where a part would have less than `least`."""
+    parts = -(-images // most)
+    return parts if images // parts >= least else max(1, images // least)
+
+
+def _contexts(network: object) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What surrounds the first computation of a part and the one for its gradients, which must not count twice."""
+    return nullcontext(), _running_statistics_kept(network) if isinstance(network, nn.Module) else nullcontext()
+
+
+@contextmanager
+def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    try:
+        yield
+    finally:
+        for name, buffer in network.named_buffers():
+            buffer.copy_(kept[name])

@@ -1,0 +1,34 @@
+"""What went wrong while models were trained and was mended, and what followed from it."""
+
+from __future__ import annotations
+
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.markup import paragraph, table
+from mlpipe.reports.sections.parts import Section, counted
+
+
+def mended(facts: TaskFacts) -> Section:
+    """A row for every event of every fold; nothing where nothing went wrong.
+
+    Args:
+        facts: The task.
+    """
+    rows = [
+        [recipe, str(one.fold), event["kind"], _epoch(event), event["text"].partition(": ")[2]]
+        for recipe, folds in facts.recipes.items()
+        for one in folds
+        for event in one.events
+    ]
+    title = "What went wrong and was mended"
+    if not rows:
+        return Section(title)
+    said = paragraph(
+        f"{counted(len(rows), 'trouble')} came up in training and did not end it. The models are those of a training that was "
+        "changed from the named epoch on."
+    )
+    header = ["recipe", "fold", "trouble", "epoch", "what was done"]
+    return Section(title, [said, table(f"Events of {facts.name}", header, rows, numbers=range(1, 4, 2))])
+
+
+def _epoch(event: dict[str, object]) -> str:
+    return str(int(str(event["epoch"])) + 1) if "epoch" in event else ""

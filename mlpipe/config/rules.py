@@ -21,10 +21,10 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "report"),
 }
 LATER_MODES = (
-    "convert", "verify", "fit", "task", "analyze",
+    "verify", "fit", "task", "analyze",
 )  # fmt: skip
 LATER_KEYS = (
-    "slicing", "recipe", "hydra",
+    "slicing", "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",

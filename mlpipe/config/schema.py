@@ -181,6 +181,9 @@ class Stage:
         lr_scheduler: Its schedule, over its own epochs.
         callbacks: Its callbacks, in place of the recipe's.
         initial_weights: A file of weights that it starts from, in place of those of the stages before.
+        negatives: How many negative images it learns for each positive one, 0: none; None: all.
+        val_negatives: The same for its validation images.
+        carry: Go on with the optimizer of the stage before, its rate included where the stage names none.
     """
 
     epochs: Annotated[int, ">= 1"]
@@ -190,6 +193,9 @@ class Stage:
     lr_scheduler: Component | None = None
     callbacks: Mapping[str, Component] | None = None
     initial_weights: str | None = None
+    negatives: Annotated[int, ">= 0"] | None = None
+    val_negatives: Annotated[int, ">= 0"] | None = None
+    carry: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -15,6 +16,7 @@ from mlpipe.data.augmentations import Seeds, mix
 from mlpipe.errors import DataError, problem
 from mlpipe.files import digest_bytes
 
+_NEGATIVES_SEED = 23232
 T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
 Request = tuple[int, Rows]
@@ -120,6 +122,26 @@ def subset(
         return _turns(rows, sample_count, key, epoch * sample_count)
 
     return Sampling(batch_size, eval_batch_size, order)
+
+
+def with_negatives(rows: Rows, positives: npt.NDArray[np.bool_], ratio: int) -> Rows:
+    """All positive rows and so many negative ones for each, the same ones every time.
+
+    The draw is that of Python's `random` with the seed 23232, as in Musket, whose epochs all have the same negatives.
+
+    Args:
+        rows: Rows to choose from, shape (n,).
+        positives: Whether each is positive, shape (n,).
+        ratio: Negatives for each positive; 0: none.
+    """
+    chosen, others = rows[positives].tolist(), rows[~positives].tolist()
+    if ratio == 0:
+        return np.array(chosen, np.int64)
+    generator = random.Random(_NEGATIVES_SEED)
+    generator.shuffle(others)
+    found = [*chosen, *others[: min(len(others), round(len(chosen) * ratio))]]
+    generator.shuffle(found)
+    return np.array(found, np.int64)
 
 
 def _turns(rows: Rows, count: int, key: tuple[int, int], start: int) -> Rows:

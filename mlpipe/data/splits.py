@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe.data import mml_split
+from mlpipe.data import mml_split, shuffled_split
 from mlpipe.data.dealing import Ints, deal_rows, grouped
 from mlpipe.data.task import Kind, Samples
 from mlpipe.errors import DataError, listing, problem
@@ -158,6 +159,89 @@ def mml(
     _check_enough(pool, folds)
     fold[pool] = mml_split.fold_numbers(samples.targets[pool], folds, seed, stratify=stratify)
     return Split(fold, folds, tuple(range(folds)), stratify, seed, "mml")
+
+
+def shuffled(
+    samples: Samples,
+    *,
+    folds: Annotated[int, ">= 1"] = 5,
+    stratify: bool = False,
+    val_fraction: Annotated[float, "> 0", "< 1"] = 0.2,
+    test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
+    seed: Annotated[int, ">= 0"] = 33,
+    test_seed: Annotated[int, ">= 0"] = 123,
+    folds_file: str | None = None,
+    test_file: str | None = None,
+) -> Split:
+    """Folds of shuffled rows as scikit-learn makes them; identical images may part, groups are refused.
+
+    Args:
+        samples: The task's samples.
+        folds: How many folds; 1: one validation part of `val_fraction`.
+        stratify: Keep every class's (or set of labels') share.
+        val_fraction: For a single fold.
+        test_fraction: Share of the training images that becomes the test part; only when the task has none.
+        seed: Decides the folds.
+        test_seed: Decides the test part.
+        folds_file: A YAML list of (training rows, validation rows) of each fold, numbered within what is not test.
+        test_file: A YAML pair of (training rows, test rows).
+
+    Raises:
+        DataError: When there are too few images, groups, or a file that does not fit.
+    """
+    if samples.groups:
+        raise DataError(problem("split=shuffled", "tears groups, and the task has some", fix="use split=kfold"))
+    if stratify and samples.targets.ndim == 2 and samples.targets.dtype.kind == "f" and not _are_labels(samples):
+        raise DataError(problem("split.stratify", "is for classes and labels", fix="add split.stratify=false"))
+    fold, pool = _with_test(samples, 0.0, stratify, test_seed)
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds)
+    wanted = shuffled_split.read_rows(Path(test_file), "split.test_file") if test_file else None
+    if wanted is not None or test_fraction > 0:
+        if samples.in_part("test").any():
+            fix = "leave split.test_fraction and split.test_file out"
+            raise DataError(problem("split.test_fraction", "the task has a test part already", fix=fix))
+        pool = _shuffled_test(samples, fold, pool, wanted, test_fraction, test_seed, stratify)
+    if folds_file:
+        parts = [part[1] for part in shuffled_split.read_rows(Path(folds_file), "split.folds_file")]
+    else:
+        _check_enough(pool, max(folds, 2))
+        strata = shuffled_split.strata_of(samples.targets[pool], max(folds, 2)) if stratify else None
+        try:
+            parts = shuffled_split.validation_parts(len(pool), folds, val_fraction, seed, strata)
+        except ValueError as error:
+            raise DataError(problem("split.folds", f"cannot be made ({error})", got=folds, fix="use fewer")) from error
+    if len({int(row) for part in parts for row in part}) != sum(map(len, parts)) or max(map(max, parts)) >= len(pool):
+        raise DataError(problem("split.folds_file", f"does not fit the {len(pool)} images", fix="remove it"))
+    fold[pool] = len(parts)
+    for number, part in enumerate(parts):
+        fold[pool[np.asarray(part, np.int64)]] = number
+    if len(parts) == 1:
+        return Split(fold, 2, (0,), stratify, seed)
+    return Split(fold, int(fold.max()) + 1, tuple(range(len(parts))), stratify, seed)
+
+
+def _are_labels(samples: Samples) -> bool:
+    known = samples.targets[~np.isnan(samples.targets)]
+    return bool(np.isin(known, (0, 1)).all())
+
+
+def _shuffled_test(
+    samples: Samples, fold: Ints, pool: Ints, rows: list[Any] | None, fraction: float, seed: int, stratify: bool
+) -> Ints:
+    """Mark a test part in `fold`; the rest of the pool, in the order of the shuffle."""
+    if rows is None:
+        strata = shuffled_split.strata_of(samples.targets[pool], 2) if stratify else None
+        try:
+            stay, test = shuffled_split.test_rows(len(pool), fraction, seed, strata)
+        except ValueError as error:
+            raise DataError(problem("split.test_fraction", f"cannot be drawn ({error})", got=fraction)) from error
+    else:
+        stay, test = (np.asarray(part, np.int64) for part in rows[:2])
+    if sorted([*stay.tolist(), *test.tolist()]) != list(range(len(pool))):
+        raise DataError(problem("split.test_file", f"does not fit the {len(pool)} images", fix="remove it"))
+    fold[pool[test]] = TEST
+    return np.asarray(pool[stay], np.int64)
 
 
 def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:

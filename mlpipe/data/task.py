@@ -33,6 +33,7 @@ class Row(NamedTuple):
         group: Samples of one group never part (one patient, one site); empty: on its own.
         weight: How much it counts in the loss.
         fold: The fold that it came with; -1: none.
+        positive: Whether it shows what is looked for; None: nobody said.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     group: str = ""
     weight: float = 1.0
     fold: int = -1
+    positive: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Samples:
         weights: How much each sample counts in the loss, shape (n,); None: all the same.
         folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
         noisy: Targets as training sees them where labels were made noisy on purpose; None: the true ones.
+        positives: Whether each sample shows what is looked for, shape (n,); None: nobody said.
     """
 
     ids: tuple[str, ...]
@@ -68,6 +71,7 @@ class Samples:
     weights: npt.NDArray[np.float64] | None = None
     folds: npt.NDArray[np.int64] | None = None
     noisy: npt.NDArray[Any] | None = None
+    positives: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,6 +92,7 @@ class Samples:
             None if self.weights is None else self.weights[rows],
             None if self.folds is None else self.folds[rows],
             None if self.noisy is None else self.noisy[rows],
+            None if self.positives is None else self.positives[rows],
         )
 
     def in_part(self, *parts: Part) -> npt.NDArray[np.bool_]:
@@ -263,6 +268,9 @@ def make(
         tuple(row.group for row in ordered) if any(row.group for row in ordered) else (),
         weights if (weights != 1.0).any() else None,
         folds if (folds >= 0).any() else None,
+        positives=np.array([bool(row.positive) for row in ordered])
+        if ordered and ordered[0].positive is not None
+        else None,
     )
     return Task(name, kind, tuple(classes), channels, source, samples, dtype, tuple(notes))
 
@@ -284,6 +292,8 @@ def _as_plain(samples: Samples) -> dict[str, Any]:
         columns["weight"] = samples.weights.tolist()
     if samples.folds is not None:
         columns["fold"] = samples.folds.tolist()
+    if samples.positives is not None:
+        columns["positive"] = samples.positives.tolist()
     return columns
 
 
@@ -297,4 +307,5 @@ def _from_plain(columns: Mapping[str, Any], kind: Kind) -> Samples:
         tuple(columns.get("group", ())),
         np.array(columns["weight"], np.float64) if "weight" in columns else None,
         np.array(columns["fold"], np.int64) if "fold" in columns else None,
+        positives=np.array(columns["positive"], np.bool_) if "positive" in columns else None,
     )

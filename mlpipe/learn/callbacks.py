@@ -55,6 +55,8 @@ def early(
     *,
     patience: Annotated[int, ">= 0"] = 5,
     min_delta: Annotated[float, ">= 0"] = 0.0,
+    watch: str | None = None,
+    watch_direction: Direction | None = None,
 ) -> EarlyStopping:
     """Stop when metrics.monitor has not improved for some epochs, Lightning's EarlyStopping.
 
@@ -63,8 +65,11 @@ def early(
         direction: Whether less or more is better.
         patience: Epochs without an improvement before the stop.
         min_delta: The least change that is an improvement.
+        watch: Another metric in place of metrics.monitor, one of metrics.train as `val/NAME`, or `val/loss`.
+        watch_direction: Whether less or more of it is better; None: as metrics.direction.
     """
-    return EarlyStopping(monitor=monitor, mode=direction, patience=patience, min_delta=min_delta, check_finite=False)
+    watched, mode = watch or monitor, watch_direction or direction
+    return EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
 
 
 def ema(

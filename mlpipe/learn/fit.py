@@ -18,7 +18,7 @@ from pytorch_lightning.callbacks import Callback
 
 from mlpipe.arch import starting
 from mlpipe.arch.classifier import Classifier
-from mlpipe.config.schema import Recipe
+from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import FoldData
 from mlpipe.data.together import JointData
@@ -109,6 +109,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     resuming = checkpoints.exists(job.checkpoint)
     begin, epochs = stages.position(job.checkpoint)
     history: list[dict[str, float]] = []
+    carried: stages.Carried | None = None
     if resuming:
         watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
     recipe.compile.build(network)
@@ -118,7 +119,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
                 stages.take_up(network, keeper.best_state)
             stages.prepare(network, plan[number], at_first)
             now = stages.recipe_of(recipe, plan[number])
-            module, data = _module(job, now, network, chosen, watch, stage=number if len(plan) > 1 else None)
+            place = number if len(plan) > 1 else None
+            module, data = _module(job, now, network, chosen, watch, stage=place, part=plan[number], carried=carried)
             module.history, module.healed = history, healed
             if recipe.stages:
                 data.load_state_dict({"first_epoch": epochs})
@@ -135,8 +137,11 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             learn = partial(trainer.fit, module, datamodule=data, ckpt_path=saved)
             healing.attempt(learn, partial(_epoch, trainer), number, network)
             history, epochs = module.history, len(module.history)
+            carried = stages.Carried.of(network, trainer.optimizers[0])
         if job.store_best and not linear_head.applies(recipe):
             stages.take_up(network, _best_state(job, keeper, watch))
+        if plan[-1].val_negatives is not None:
+            data = setup.fold_data(now, task, view, job.pack, job.num_workers)
         judge = partial(trainer.validate, module, datamodule=data, verbose=False)
         healing.attempt(judge, partial(_epoch, trainer), number, network)
     names = setup.final_metrics(recipe, task)
@@ -218,9 +223,12 @@ def _module(
     *,
     stage: int | None = None,
     optimizers: Optimizers | None = None,
+    part: Stage | None = None,
+    carried: stages.Carried | None = None,
 ) -> tuple[FoldModule, FoldData | JointData]:
     """A stage's module and loaders, of the stage's recipe."""
-    task, view = job.task, job.view
+    task = job.task
+    view = stages.view_of(job.view, task, part) if part is not None else job.view
     pack = pack_of(job, network, watch)
     data: FoldData | JointData
     if job.joint is None:
@@ -229,7 +237,8 @@ def _module(
         data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
     if optimizers is None:
         direction = setup.monitor_direction(recipe)
-        optimizers = setup.build_optimizers(recipe, len(data.train_dataloader()), direction)
+        take_up = partial(carried.into, rates=part.lr is None) if carried and part and part.carry else None
+        optimizers = setup.build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
     learning = Learning(
         task.kind,
         setup.val_metrics(recipe, task),

@@ -17,6 +17,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.learn import composite as sums
+from mlpipe.learn import expression as grammar
+from mlpipe.learn import probability_losses
 
 ClassWeights = Literal["balanced"] | list[float] | None
 Kind = Literal["classification", "multilabel", "regression"]
@@ -227,6 +230,41 @@ def smooth_l1(labels: Labels, *, beta: Annotated[float, "> 0"] = 1.0) -> nn.Modu
     return _numbers("smooth_l1", labels, lambda error: F.smooth_l1_loss(error, error * 0, reduction="none", beta=beta))
 
 
+def composite(labels: Labels, *, expression: str) -> nn.Module:
+    """A weighted sum of losses, such as `ce+0.1*dice`; see `mlpipe.learn.expression` for what may be written.
+
+    Args:
+        labels: What is known of the training images.
+        expression: Terms of a number and a loss of this module or of `mlpipe.learn.probability_losses`.
+
+    Raises:
+        ConfigError: When it cannot be read, or names an unknown loss or one that does not fit the task's kind.
+    """
+    terms = grammar.parse(expression)
+    of_probabilities = {**probability_losses.EACH, **probability_losses.TOGETHER}
+    known = [*_TERMS, *of_probabilities]
+    found = [
+        problem(
+            "loss.expression",
+            "unknown loss",
+            got=name,
+            fix=did_you_mean(name, known, otherwise=listing(known, most=40)),
+        )
+        for _, name in terms
+        if name not in known
+    ]
+    found += [
+        problem("loss.expression", f"{name} is for probabilities, this task has numbers", fix="use squared_error")
+        for _, name in terms
+        if labels.kind == "regression" and name in of_probabilities and name not in probability_losses.OF_NUMBERS
+    ]
+    if found:
+        raise ConfigError(found)
+    parts = [_TERMS[name](labels) if name in _TERMS else sums.OnProbabilities(name, labels.kind) for _, name in terms]
+    together = any(name in probability_losses.TOGETHER for _, name in terms)
+    return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], parts)
+
+
 def weights(labels: Labels, wanted: ClassWeights) -> Tensor | None:
     """The weight of each class, shape (classes,).
 
@@ -376,3 +414,18 @@ class _Errors(nn.Module):
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         known = ~target.isnan()
         return _mean(self._each(outputs - target.nan_to_num(0.0)), known, weight)
+
+
+_TERMS: dict[str, Callable[[Labels], nn.Module]] = {
+    "auto": auto,
+    "ce": ce,
+    "nll": nll,
+    "focal": focal,
+    "poly1": poly1,
+    "bce": bce,
+    "asymmetric": asymmetric,
+    "mse": mse,
+    "mae": mae,
+    "huber": huber,
+    "smooth_l1": smooth_l1,
+}

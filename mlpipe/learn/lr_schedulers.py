@@ -6,12 +6,13 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import ramps
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,10 @@ def plateau(
     patience: Annotated[int, ">= 0"] = 5,
     threshold: Annotated[float, ">= 0"] = 1e-4,
     min_lr: Annotated[float, ">= 0"] = 0.0,
+    threshold_mode: Literal["rel", "abs"] = "rel",
+    cooldown: Annotated[int, ">= 0"] = 0,
+    watch: str | None = None,
+    watch_direction: Literal["min", "max"] | None = None,
 ) -> ReduceLROnPlateau:
     """The rate times `factor` when metrics.monitor stands still, torch's ReduceLROnPlateau.
 
@@ -117,11 +122,22 @@ def plateau(
         interval: Always epoch.
         factor: The factor of each drop.
         patience: Epochs without an improvement before a drop.
-        threshold: The least relative change that is an improvement.
+        threshold: The least change that is an improvement.
         min_lr: The rate never falls below it.
+        threshold_mode: Whether the threshold is a share of the best value (`rel`) or a difference (`abs`).
+        cooldown: Epochs after a drop in which none is counted.
+        watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.early`; the program watches it.
+        watch_direction: Whether less or more of it is better; None: as metrics.direction.
     """
     return ReduceLROnPlateau(
-        optimizer, mode=clock.direction, factor=factor, patience=patience, threshold=threshold, min_lr=min_lr
+        optimizer,
+        mode=watch_direction or clock.direction,
+        factor=factor,
+        patience=patience,
+        threshold=threshold,
+        threshold_mode=threshold_mode,
+        cooldown=cooldown,
+        min_lr=min_lr,
     )
 
 
@@ -273,6 +289,7 @@ def cyclic(
     down_epochs: Annotated[float, "> 0"] | None = None,
     policy: Literal["triangular", "triangular2", "exp_range"] = "triangular",
     gamma: Annotated[float, "> 0", "<= 1"] = 1.0,
+    up_steps: Annotated[int, ">= 1"] | None = None,
 ) -> LRScheduler:
     """Up and down between two rates again and again (Smith 2017), as torch's CyclicLR.
 
@@ -286,7 +303,9 @@ def cyclic(
         policy: `triangular` keeps the height, `triangular2` halves it with every cycle, `exp_range` multiplies it with
             gamma at every step.
         gamma: For `exp_range`.
+        up_steps: Optimizer steps in place of `up_epochs`.
     """
+    up_epochs = up_epochs if up_steps is None else up_steps / clock.steps_per_epoch
     down = down_epochs if down_epochs is not None else up_epochs
     steps_per_epoch = clock.steps_per_epoch
 
@@ -300,6 +319,48 @@ def cyclic(
         return min_ratio + (1 - min_ratio) * height
 
     return _lambda(optimizer, clock, interval, 0.0, factor)
+
+
+def variator(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step"] = "step",
+    to_lr: Annotated[float, ">= 0"] = 0.006,
+    from_lr: Annotated[float, ">= 0"] | None = None,
+    style: Literal["linear", "const", "sin", "sin+", "sin-", "cos", "cos+", "cos-"]
+    | Annotated[float, "> 0"] = "linear",
+    steps: Annotated[int, ">= 1"] | None = None,
+    epochs: Annotated[float, "> 0"] | None = None,
+    period_steps: Annotated[int, ">= 1"] | None = None,
+    period_epochs: Annotated[float, "> 0"] | None = None,
+    then: dict[str, Any] | None = None,
+) -> LRScheduler:
+    """From one rate to another along a curve, once or again and again, then perhaps along another one.
+
+    The first step has the optimizer's rate; the rate of step k + 1 follows from step k. Outside a ramp the last rate stays.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Always step.
+        to_lr: The rate at the ramp's end (at its beginning for `sin-` and `cos-`, which fall from 1 to 0).
+        from_lr: The rate at its beginning; None: optimizer.lr.
+        style: The curve, see `mlpipe.learn.ramps.curve`; a number is the power of x.
+        steps: Optimizer steps of the ramp.
+        epochs: Its length in epochs, in place of `steps`; neither: the whole training.
+        period_steps: Start the ramp again after so many steps.
+        period_epochs: The same in epochs.
+        then: A ramp that follows this one, with the same keys.
+
+    Raises:
+        ConfigError: When a length is given in steps and in epochs.
+    """
+    given: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
+    given |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
+    base = float(optimizer.param_groups[0]["lr"])
+    rate = ramps.rates(given, base, clock.steps_per_epoch, clock.steps_per_epoch * clock.epochs)
+    return LambdaLR(optimizer, lambda tick: rate(tick) / base)
 
 
 def polynomial(

@@ -143,7 +143,7 @@ def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
 
 
 def build_optimizers(
-    recipe: Recipe, batches: int, direction: Direction
+    recipe: Recipe, batches: int, direction: Direction, take_up: Callable[[nn.Module, Optimizer], None] | None = None
 ) -> Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]:
     """A function from the network to its optimizer and Lightning's description of the schedule.
 
@@ -151,16 +151,19 @@ def build_optimizers(
         recipe: How to learn.
         batches: Batches in an epoch.
         direction: Whether less or more of the monitor is better.
+        take_up: Gives the optimizer what an earlier one knew, before the schedule is made.
     """
     steps = -(-batches // int(recipe.trainer.get("accumulate_grad_batches") or 1))
     clock = Clock(steps, int(recipe.trainer["max_epochs"]), direction)
 
     def build(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
         optimizer = build_optimizer(recipe, network)
+        if take_up is not None:
+            take_up(network, optimizer)
         schedule = recipe.lr_scheduler.build(optimizer, clock)
         described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
         if isinstance(schedule, ReduceLROnPlateau):
-            described["monitor"] = recipe.metrics.monitor
+            described["monitor"] = recipe.lr_scheduler.params.get("watch") or recipe.metrics.monitor
         return optimizer, described
 
     return build

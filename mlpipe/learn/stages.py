@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache import Pack
-from mlpipe.data.sampling import Rows
+from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.task import Task
+from mlpipe.data.variants import View
 from mlpipe.errors import DataError, problem
 from mlpipe.learn import checkpoints, setup
 
@@ -37,6 +41,66 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
         trainer={**recipe.trainer, "max_epochs": stage.epochs},
     )
     return changed if stage.lr is None else setup.with_rate(changed, stage.lr)
+
+
+def view_of(view: View, task: Task, stage: Stage) -> View:
+    """The rows of a fold that a stage learns from and validates on.
+
+    Raises:
+        DataError: When negatives are chosen and nobody said which images are positive, or no row is left.
+    """
+    kept = {"train": view.train, "val": view.val}
+    for part, rows, ratio in (("train", view.train, stage.negatives), ("val", view.val, stage.val_negatives)):
+        if ratio is not None:
+            kept[part] = with_negatives(rows, _positives(task)[rows], ratio)
+            if not len(kept[part]):
+                key = "negatives" if part == "train" else "val_negatives"
+                wrong = f"no {part} image of fold {view.fold} is left"
+                raise DataError(problem(f"stages.list.{key}", wrong, got=ratio, fix="keep more of them"))
+    return replace(view, train=kept["train"], val=kept["val"])
+
+
+def _positives(task: Task) -> npt.NDArray[np.bool_]:
+    if task.samples.positives is not None:
+        return task.samples.positives
+    if task.kind == "multilabel":
+        return np.asarray((task.samples.targets == 1).any(axis=1))
+    fix = "give the data set isPositive(i) (task=items), or leave negatives out"
+    raise DataError(problem("stages.list.negatives", "nobody said which images are positive", fix=fix))
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What an optimizer knows at the end of a stage.
+
+    Attributes:
+        states: The state of each parameter by its name.
+        rates: The rate of each group of parameters.
+    """
+
+    states: Mapping[str, Any]
+    rates: list[float]
+
+    @staticmethod
+    def of(network: nn.Module, optimizer: Optimizer) -> Carried:
+        """What an optimizer of a network knows."""
+        known = {name: optimizer.state[one] for name, one in network.named_parameters() if one in optimizer.state}
+        return Carried(known, [float(group["lr"]) for group in optimizer.param_groups])
+
+    def into(self, network: nn.Module, optimizer: Optimizer, *, rates: bool) -> None:
+        """Give it to the next stage's optimizer; parameters that did not learn before start anew.
+
+        Args:
+            network: The network.
+            optimizer: Changed in place.
+            rates: Whether its learning rates go on too.
+        """
+        learned = {id(one) for group in optimizer.param_groups for one in group["params"]}
+        for name, one in network.named_parameters():
+            if name in self.states and id(one) in learned:
+                optimizer.state[one] = self.states[name]
+        for group, rate in zip(optimizer.param_groups, self.rates, strict=False) if rates else ():
+            group["lr"] = rate
 
 
 def learning(network: nn.Module) -> frozenset[str]:
@@ -88,6 +152,7 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
     network = setup.build_network(recipe, task, pack, seed=0, rows=rows)
     at_first = learning(network)
     for stage in recipe.stages:
+        view_of(View(task.name, 0, rows, rows, rows[:0], rows[:0]), task, stage)
         prepare(network, stage, at_first)
         changed = recipe_of(recipe, stage)
         setup.build_loss(changed, task, rows)

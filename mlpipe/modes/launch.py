@@ -14,7 +14,7 @@ from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes import reuse, tasks
+from mlpipe.modes import recipes, reuse, tasks
 from mlpipe.runs import journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -64,6 +64,8 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     project = Project(out_dir / (_peek("proj", overrides) or "default"))
     if (wanted := _peek("continue", overrides)) is not None:
         return _resumed(mode, project, data_dir, wanted, overrides)
+    overrides, more = recipes.applied(mode, overrides)
+    notes += more
     texts = list(overrides)
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
         latest = max(records.load_all(project), key=lambda record: record.number, default=None)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.post import elementwise
 from mlpipe.post.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
@@ -65,6 +66,16 @@ def brier(logits: Logits, targets: Targets) -> float:
     return float(((_sigmoid(logits[known]) - targets[known]) ** 2).mean())
 
 
+def soft_macro_f1(logits: Logits, targets: Targets) -> float:
+    """The mean over labels of F1 with probabilities as counts."""
+    return elementwise.soft_macro_f1(_sigmoid(logits.astype(np.float64)), targets)
+
+
+def elementwise_mcc(logits: Logits, targets: Targets) -> float:
+    """Matthews' correlation of all known labels together, at one half."""
+    return elementwise.mcc(_sigmoid(logits.astype(np.float64)), targets)
+
+
 METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "accuracy": accuracy,
     "exact_match": exact_match,
@@ -74,6 +85,8 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "average_precision": average_precision,
     "nll": nll,
     "brier": brier,
+    "soft_macro_f1": soft_macro_f1,
+    "elementwise_mcc": elementwise_mcc,
 }
 
 

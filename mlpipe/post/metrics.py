@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post import label_metrics, number_metrics
+from mlpipe.post import elementwise, label_metrics, number_metrics
 from mlpipe.post.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
@@ -93,6 +93,11 @@ def brier(logits: Logits, targets: Targets) -> float:
     return float((errors**2).sum(axis=1).mean())
 
 
+def _each(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
+    """A metric of `elementwise`, of the probabilities of classes and one-hot targets."""
+    return lambda logits, targets: measure(np.exp(log_softmax(logits)), np.eye(logits.shape[1])[targets])
+
+
 def confusion_matrix(logits: Logits, targets: Targets) -> npt.NDArray[np.int64]:
     """Counts of shape (true class, predicted class)."""
     classes = logits.shape[1]
@@ -109,6 +114,10 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "average_precision": average_precision,
     "nll": nll,
     "brier": brier,
+    "elementwise_accuracy": _each(elementwise.accuracy),
+    "elementwise_mcc": _each(elementwise.mcc),
+    "elementwise_nll": _each(elementwise.nll),
+    "soft_macro_f1": _each(elementwise.soft_macro_f1),
 }
 BY_KIND: dict[str, dict[str, Callable[[Logits, Any], float]]] = {
     "classification": METRICS,
@@ -124,7 +133,7 @@ FINAL = {
 }
 # What tables are sorted by.
 HEADLINE = {"classification": "accuracy", "multilabel": "auroc", "regression": "rmse"}
-LESS_IS_BETTER = frozenset({"loss", "nll", "brier", "rmse", "mae", "mse"})
+LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})
 
 
 def compute(

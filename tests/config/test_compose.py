@@ -36,6 +36,8 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
         "csv": ["task.file=/tmp/x.csv"],
         "arrays": ["task.file=/tmp/x.npz"],
         "import": ["task._target_=mlpipe.data.sources.digits"],
+        "items": ["task.train=[{call: get}]", "task.kind=classification"],
+        "convert": ["mode.recipe=x.yaml"],
         "tl": ["mode.pretrain_task=x"],
         "upgrade": ["mode.version=0.1.0"],
         "downgrade": ["mode.version=0.1.0"],

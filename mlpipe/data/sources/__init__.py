@@ -10,8 +10,11 @@ from mlpipe.data.sources.cells import elpv
 from mlpipe.data.sources.embedded import digits, fashion_mini
 from mlpipe.data.sources.folders import folder
 from mlpipe.data.sources.pictures import pictures
+from mlpipe.data.sources.python_items import items
 from mlpipe.data.sources.reading import Read, reader, root
 from mlpipe.data.sources.stored import created
 from mlpipe.data.sources.tables import csv
 
-__all__ = ["Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "pictures", "reader", "root"]
+__all__ = [
+    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "items", "pictures", "reader", "root",
+]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import images
 from mlpipe.data.images import UnreadableImageError
-from mlpipe.data.sources import array_files, embedded
+from mlpipe.data.sources import array_files, embedded, python_items
 from mlpipe.data.task import Task, origins
 from mlpipe.errors import DataError, problem
 
@@ -36,6 +36,9 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
     if kind == "arrays":
         read = array_files.rows(of.source)
         return lambda row: in_channels(read(ids[row]), channels)
+    if kind == "items":
+        of_item = python_items.rows_of(of.source)
+        return lambda row: in_channels(of_item(ids[row]), channels)
     base = Path(of.source["root"])
     return lambda row: _file_image(base, of, row, channels, least)
 

@@ -1,0 +1,98 @@
+"""Data sets written in Python: an item has an id, an image x and a target y; a set has a length and items by number.
+
+A set needs no base class: `__len__` and `__getitem__(i)` are enough. It may also have `isPositive(i)` (for
+`stages.list[].negatives`), `sample_weight(i)`, `classes` (names), `folds` (pairs of training and validation rows) and
+`holdoutArr` (test rows). The decorators only mark functions; a function is found by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mlpipe.errors import DataError, problem
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class PredictionItem:
+    """One item of a set.
+
+    Attributes:
+        id: Its name.
+        x: The image, shape (height, width, channels) or (height, width).
+        y: The target: an array of one number for each output, or a list of such arrays.
+        prediction: What was predicted for it.
+
+    Args:
+        path: Its name, often a path.
+        x: The image.
+        y: The target.
+        prediction: What was predicted for it.
+    """
+
+    def __init__(self, path: Any, x: Any, y: Any, prediction: Any = None) -> None:
+        self.id, self.x, self.y, self.prediction = path, x, y, prediction
+
+
+class DataSet:
+    """A base for those who want one; it has nothing."""
+
+
+def _marker(*given: Any, **named: Any) -> Any:
+    """A decorator with or without arguments that leaves its function as it is."""
+    if len(given) == 1 and callable(given[0]) and not named:
+        return given[0]
+
+    def mark(function: Function) -> Function:
+        return function
+
+    return mark
+
+
+dataset_provider = dataset_preprocessor = dataset_transformer = _marker
+keras_loss = keras_metric = final_metric = task = after_fit = augmenter = _marker
+
+
+def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:
+    """The image of an item, shape (height, width, channels), uint8, uint16, or float32 from 0 to 1.
+
+    Args:
+        item: The item.
+        where: Names it in sentences.
+
+    Raises:
+        DataError: When it is no such image.
+    """
+    pixels = np.asarray(getattr(item, "x", None))
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, np.newaxis]
+    if pixels.ndim != 3 or pixels.dtype == object:
+        fix = "give x the shape (height, width, channels)"
+        raise DataError(problem(where, "its x is no image", got=list(pixels.shape), fix=fix))
+    if pixels.dtype in (np.uint8, np.uint16):
+        return pixels
+    if pixels.dtype == np.bool_:
+        return np.asarray(pixels * 255, np.uint8)
+    if pixels.size and float(pixels.min()) >= 0 and float(pixels.max()) <= 255:
+        if np.issubdtype(pixels.dtype, np.floating) and float(pixels.max()) <= 1:
+            return pixels.astype(np.float32)
+        return np.asarray(np.rint(pixels), np.uint8)
+    raise DataError(problem(where, f"its x has values outside 0 to 255 ({pixels.dtype})", fix="give uint8 images"))
+
+
+def target_of(item: Any, where: str) -> np.ndarray[Any, Any]:
+    """The target of an item as one array of numbers; the arrays of several heads are joined.
+
+    Raises:
+        DataError: When it is no numbers.
+    """
+    given = getattr(item, "y", None)
+    parts = given if isinstance(given, list | tuple) and given and np.ndim(given[0]) else [given]
+    try:
+        return np.concatenate([np.atleast_1d(np.asarray(part, np.float64)).ravel() for part in parts])
+    except (TypeError, ValueError) as error:
+        fix = "give y one number for each output"
+        raise DataError(problem(where, "its y is no array of numbers", got=given, fix=fix)) from error

@@ -1,0 +1,233 @@
+"""Images and targets that functions of the user's own Python files give, item by item."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import items as protocol
+from mlpipe.data import task, user_code
+from mlpipe.data.sources.folders import finished
+from mlpipe.data.task import Dtype, Kind, Part, Row, Task
+from mlpipe.errors import DataError, listing, problem
+
+_PARTS: tuple[tuple[str, Part], ...] = (("train", "train"), ("validation", "val"), ("test", "test"))
+_DTYPES: dict[str, Dtype] = {"uint8": "uint8", "uint16": "uint16", "float32": "float32"}
+
+
+def items(
+    *,
+    kind: Literal["classification", "multilabel", "regression"],
+    train: list[dict[str, Any]],
+    validation: list[dict[str, Any]] | None = None,
+    test: list[dict[str, Any]] | None = None,
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    root: str | None = None,
+    name: str | None = None,
+    outputs: Annotated[int, ">= 1"] | None = None,
+    stand_ins: list[str] | None = None,
+    trust: list[str] | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+) -> Task:
+    """The items of data sets (`mlpipe.data.items`) that functions give, in their order.
+
+    Every item is read once to describe the task, and once more into the cache.
+
+    Args:
+        kind: What is predicted; for classes y is one-hot or a class number.
+        train: Functions with their arguments, `{call: NAME, arguments: [...]}`; their sets are joined.
+        validation: The same for a validation part of the task's own.
+        test: The same for a test part of the task's own.
+        modules: The folder of Python files with the functions; None: built-in sets only.
+        imports: Further modules to import.
+        root: The folder that relative paths among the arguments of built-in sets are relative to.
+        name: The task's name before the hash; None takes the first function's.
+        outputs: How many numbers y has; None: as many as it has.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one whose code may run.
+        max_unreadable: As for `folder`; an item that cannot be read is always an error.
+        allow_overlap: As for `folder`.
+
+    Raises:
+        DataError: When a folder is not trusted, a function is not there or fails, or items do not fit the kind.
+    """
+    if modules is not None:
+        user_code.check_trusted(Path(modules), trust or [], "task.modules")
+    source = {
+        "type": "items",
+        "parts": {"train": train, "validation": validation or [], "test": test or []},
+        "modules": modules,
+        "imports": list(imports or []),
+        "stand_ins": list(stand_ins or []),
+        "base": root,
+    }
+    sets = _sets(source)
+    described = [(part, one, index) for part, one in sets for index in range(len(one))]
+    if not described:
+        raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
+    shapes: set[tuple[int, str]] = set()
+    rows = []
+    for number, (part, one, index) in enumerate(described):
+        rows.append(_row(number, part, one, index, kind, outputs, shapes))
+    if len(shapes) > 1:
+        shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
+        raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
+    channels, dtype = next(iter(shapes))
+    width = _width(rows, kind, outputs)
+    names = [str(label) for label in getattr(sets[0][1], "classes", None) or range(width)]
+    if len(names) != width:
+        wrong = f"its set names {len(names)} classes, its targets have {width}"
+        raise DataError(problem("task.outputs", wrong, got=outputs, fix="let both be the same"))
+    title = name or str(train[0]["call"])
+    made = task.make(title, names, rows, kind=kind, channels=channels, dtype=_DTYPES[dtype], source=source)
+    return finished(made, allow_overlap)
+
+
+def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
+    """A function from a sample's id to its image, for a task that `items` made."""
+    sets = _sets(source)
+    places = [(one, index) for _, one in sets for index in range(len(one))]
+    lock = threading.Lock()
+
+    def read(name: str) -> np.ndarray[Any, Any]:
+        one, index = places[int(name.partition(":")[0])]
+        # Code of users need not bear several threads.
+        with lock:
+            return protocol.image_of(_item(one, index), name)
+
+    return read
+
+
+def _sets(source: Mapping[str, Any]) -> list[tuple[Part, Any]]:
+    """The data sets of each part, made by their functions."""
+    folder = Path(source["modules"]) if source["modules"] else None
+    stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.py"))) if folder else ()
+    return _made(json.dumps(dict(source), sort_keys=True), stamp)
+
+
+@lru_cache(maxsize=4)
+def _made(text: str, stamp: tuple[Any, ...]) -> list[tuple[Part, Any]]:
+    """The sets of a source as JSON; files that changed since (`stamp`) make them anew."""
+    source = json.loads(text)
+    folder = Path(source["modules"]) if source["modules"] else None
+    known = user_code.functions(folder, source["imports"], source["stand_ins"])
+    found: list[tuple[Part, Any]] = []
+    for key, part in _PARTS:
+        for entry in source["parts"][key]:
+            name, given = str(entry["call"]), entry.get("arguments") or []
+            function = user_code.chosen(name, known, f"task.{key}")
+            base = Path(source["base"]) if source["base"] and function.__module__.startswith("mlpipe.") else None
+            found.append((part, _called(function, name, given, base, source["stand_ins"])))
+    return found
+
+
+def _called(function: Any, name: str, given: Any, base: Path | None, stand_ins: Sequence[str]) -> Any:
+    named = given if isinstance(given, dict) else {}
+    listed = [] if named else given
+    if base is not None:
+        listed = [_below(base, value) for value in listed]
+        named = {key: _below(base, value) for key, value in named.items()}
+    try:
+        with user_code.standing_in(stand_ins):
+            made = function(*listed, **named)
+            len(made)
+    except DataError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        wrong = f"fails ({type(error).__name__}: {reason})"
+        raise DataError(problem(f"task: {name}", wrong, got=given, fix="mend it or its arguments")) from error
+    return made
+
+
+def _below(base: Path, value: Any) -> Any:
+    """A path among the arguments of a built-in set, below the data folder where it lies there."""
+    if isinstance(value, list):
+        return [_below(base, one) for one in value]
+    if isinstance(value, str) and not os.path.isabs(value) and (base / value).exists():  # noqa: PTH117
+        return str(base / value)
+    return value
+
+
+def _item(one: Any, index: int) -> Any:
+    try:
+        return one[index]
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        wrong = f"cannot be read ({type(error).__name__}: {reason})"
+        raise DataError(problem(f"item {index} of {type(one).__name__}", wrong, fix="mend the data set")) from error
+
+
+def _row(
+    number: int, part: Part, one: Any, index: int, kind: Kind, outputs: int | None, shapes: set[tuple[int, str]]
+) -> Row:
+    item = _item(one, index)
+    where = f"item {index} of {type(one).__name__}"
+    pixels = protocol.image_of(item, where)
+    shapes.add((pixels.shape[2], str(pixels.dtype)))
+    target = protocol.target_of(item, where)
+    if outputs is not None and len(target) != outputs and not (kind == "classification" and len(target) == 1):
+        fix = "let y have one number for each class"
+        raise DataError(problem(where, f"its y has {len(target)} numbers, {outputs} are wanted", fix=fix))
+    weigh, is_positive = getattr(one, "sample_weight", None), getattr(one, "isPositive", None)
+    holdout = getattr(one, "holdoutArr", None)
+    if part == "train" and holdout is not None and index in {int(row) for row in holdout}:
+        part = "test"
+    return Row(
+        f"{number:07d}:{getattr(item, 'id', index)}",
+        part,
+        _target(target, kind, outputs, where),
+        files.digest_bytes(np.ascontiguousarray(pixels).tobytes()),
+        weight=float(weigh(index)) if callable(weigh) else 1.0,
+        fold=_fold(one, index) if part == "train" else -1,
+        positive=bool(is_positive(index)) if callable(is_positive) else None,
+    )
+
+
+def _fold(one: Any, index: int) -> int:
+    """The fold that a set with folds of its own gives an item."""
+    for number, pair in enumerate(getattr(one, "folds", None) or []):
+        if index in {int(row) for row in pair[1]}:
+            return number
+    return -1
+
+
+def _target(target: np.ndarray[Any, Any], kind: Kind, outputs: int | None, where: str) -> int | tuple[float, ...]:
+    if kind == "regression":
+        return tuple(target.tolist())
+    if kind == "multilabel":
+        if not np.isin(target, (0, 1)).all():
+            raise DataError(problem(where, "its y is not 0 and 1", got=target.tolist(), fix="use 0 and 1"))
+        return tuple(target.tolist())
+    if len(target) == 1 and (outputs or 2) > 1:
+        number = int(target[0])
+        if number != target[0] or not 0 <= number < (outputs or number + 1):
+            raise DataError(problem(where, "its y is no class number", got=target.tolist(), fix=f"0 to {outputs}"))
+        return number
+    if sorted(target.tolist()) != [0.0] * (len(target) - 1) + [1.0]:
+        fix = "give one 1 among zeros, or use activation: sigmoid"
+        raise DataError(problem(where, "its y is not one-hot", got=target.tolist(), fix=fix))
+    return int(target.argmax())
+
+
+def _width(rows: Sequence[Row], kind: Kind, outputs: int | None) -> int:
+    if outputs is not None:
+        return outputs
+    if kind == "classification":
+        return max(int(row.target) for row in rows if isinstance(row.target, int)) + 1
+    widths = {len(row.target) for row in rows if isinstance(row.target, tuple)}
+    if len(widths) != 1:
+        raise DataError(
+            problem("task.train", f"targets have {listing(sorted(widths))} numbers", fix="let all have one")
+        )
+    return widths.pop()

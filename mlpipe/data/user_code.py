@@ -1,0 +1,152 @@
+"""Load the Python files of a folder whose functions a configuration may name, where the user trusts that folder."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from mlpipe.data import item_sets, items
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+_FOLDER = "__mlpipe_folder__"
+
+
+def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
+    """Refuse a folder of code that is not the user's own.
+
+    Args:
+        folder: The folder.
+        trust: Folders that the user named.
+        key: The configuration's key of the folder.
+
+    Raises:
+        DataError: When it lies outside the current folder and the project around it, and is not named.
+    """
+    here, wanted = Path.cwd().resolve(), folder.resolve()
+    own = wanted.is_relative_to(here) or here.is_relative_to(wanted.parent)
+    if not own and wanted not in [Path(name).expanduser().resolve() for name in trust]:
+        fix = f"run mml in its project, or add trust=['{wanted}']"
+        raise DataError(problem(key, "holds code from outside the current folder", got=str(folder), fix=fix))
+
+
+def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str]) -> dict[str, Any]:
+    """The public functions and classes of a folder's files by name; built-in sets where no file has the name.
+
+    Args:
+        folder: The folder; None: there is none.
+        extra: Further modules to import.
+        stand_ins: Names of packages whose imports give `mlpipe.data.items`, for code that was written for them.
+
+    Raises:
+        DataError: When a file cannot be imported.
+    """
+    found = {name: getattr(item_sets, name) for name in item_sets.__all__}
+    with standing_in(stand_ins):
+        names = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__") if folder else []
+        if folder and str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+        for name in dict.fromkeys([*names, *extra]):
+            module = _imported(folder if name in names else None, name)
+            found |= {
+                key: value
+                for key, value in vars(module).items()
+                if callable(value) and not key.startswith("_") and getattr(value, "__module__", name) == name
+            }
+    return found
+
+
+def chosen(name: str, known: dict[str, Any], key: str) -> Any:
+    """The function with this name.
+
+    Raises:
+        DataError: When there is none.
+    """
+    if name not in known:
+        fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
+        raise DataError(problem(key, "no function of the project's modules has this name", got=name, fix=fix))
+    return known[name]
+
+
+@contextmanager
+def standing_in(prefixes: Sequence[str]) -> Iterator[None]:
+    """Let imports of these packages, and of all below them, give `mlpipe.data.items`."""
+    finder = _StandIns(tuple(prefixes))
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _StandIn(ModuleType):
+    """A module, and every module below it, that has what `mlpipe.data.items` and `mlpipe.data.item_sets` have."""
+
+    __path__: list[str] = []  # noqa: RUF012
+
+    def __getattr__(self, name: str) -> Any:
+        for place in (items, item_sets):
+            if not name.startswith("_") and hasattr(place, name):
+                return getattr(place, name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise AttributeError(f"{self.__name__}.{name} is not available in this version of mlpipe")
+
+
+class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, prefixes: tuple[str, ...]) -> None:
+        self._prefixes = prefixes
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname.partition(".")[0] not in self._prefixes:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        return _StandIn(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing to run."""
+
+
+def _imported(folder: Path | None, name: str) -> ModuleType:
+    where = f"{folder / name}.py" if folder else name
+    try:
+        if folder is None:
+            return importlib.import_module(name)
+        return _from_file(folder, name)
+    except ModuleNotFoundError as error:
+        fix = f"install {error.name}, or leave the file out" if error.name else "mend the import"
+        raise DataError(problem(where, f"needs the module {error.name}, which is not installed", fix=fix)) from error
+    except DataError:
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        wrong = f"cannot be imported ({type(error).__name__}: {reason})"
+        raise DataError(problem(where, wrong, fix="mend it")) from error
+
+
+def _from_file(folder: Path, name: str) -> ModuleType:
+    there = sys.modules.get(name)
+    if there is not None and getattr(there, _FOLDER, None) == str(folder):
+        return there
+    if there is not None and not hasattr(there, _FOLDER):
+        wrong = "has the name of a module that is imported already"
+        raise DataError(problem(f"{folder / name}.py", wrong, fix="rename it"))
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    setattr(module, _FOLDER, str(folder))
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

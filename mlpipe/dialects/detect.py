@@ -1,0 +1,98 @@
+"""Read a recipe file, see which program it was written for, and translate it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpipe.dialects import musket
+from mlpipe.dialects.translation import Translation
+from mlpipe.errors import ConfigError, did_you_mean, problem
+
+NATIVE, MUSKET, RMLDNN, BARRAGE = "native", "musket", "rmldnn", "barrage"
+
+
+def translated(path: Path, *, lenient: bool = False) -> Translation:
+    """The native configuration of a recipe file.
+
+    Args:
+        path: A Musket YAML or a native one.
+        lenient: Let unknown keys and monitors that nothing computes pass, as Keras does.
+
+    Raises:
+        ConfigError: When the file cannot be read or speaks no known dialect, or with a sentence for each problem in it.
+    """
+    if not path.is_file():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        fix = did_you_mean(path.name, siblings, otherwise="name an existing file")
+        raise ConfigError(problem("recipe", "there is no such file", got=str(path), fix=fix))
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(problem("recipe", f"cannot be read ({error})", got=str(path))) from error
+    source = _parsed(path, text)
+    dialect = dialect_of(text, source)
+    if dialect == MUSKET:
+        return musket.translate(source, musket.Home.of(path), lenient=lenient)
+    if dialect == NATIVE:
+        return Translation(NATIVE, _native(source))
+    raise ConfigError(
+        problem("recipe", f"is a {dialect} file, which this version cannot read yet", got=str(path), fix="")
+    )
+
+
+def dialect_of(text: str, source: Mapping[str, Any]) -> str:
+    """Which program a file was written for.
+
+    Args:
+        text: Its text; a Musket file may say so in its first line.
+        source: What is in it.
+
+    Raises:
+        ConfigError: When nothing tells.
+    """
+    if musket.header(text) is not None or {"architecture"} & set(source):
+        return MUSKET
+    if "neural_network" in source:
+        return RMLDNN
+    if {"dataset", "model", "solver"} <= set(source):
+        return BARRAGE
+    if "defaults" in source:
+        return NATIVE
+    if {"activation", "shape"} & set(source) or isinstance(source.get("stages"), list):
+        return MUSKET
+    fix = "a Musket file has `architecture`, an rmldnn file `neural_network`, a Barrage file `dataset`, `model` and "
+    raise ConfigError(problem("recipe", "speaks no known language", fix=fix + "`solver`, a native one `defaults`"))
+
+
+def _parsed(path: Path, text: str) -> Mapping[str, Any]:
+    try:
+        source = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(problem("recipe", f"cannot be read ({reason})", got=str(path))) from error
+    if not isinstance(source, Mapping):
+        raise ConfigError(problem("recipe", "must be a mapping", got=str(path), fix="see docs/from_musket.md"))
+    return source
+
+
+def _native(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A native file as it is; both forms of Hydra's `defaults` are taken.
+
+    Raises:
+        ConfigError: When `defaults` has another form.
+    """
+    entries = source.get("defaults") or []
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) or entry == "_self_" for entry in entries):
+        fix = "write a list such as [{arch: resnet50}]"
+        raise ConfigError(problem("recipe: defaults", "must be a list of mappings", got=entries, fix=fix))
+    plain = [
+        {str(group).removeprefix("override ").lstrip("/"): option for group, option in entry.items()}
+        for entry in entries
+        if entry != "_self_"
+    ]
+    return {**{str(key): value for key, value in source.items()}, "defaults": plain}

@@ -1,0 +1,183 @@
+"""Callbacks of Keras and Musket: the stop, the schedules of the learning rate, TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlpipe.dialects.musket import losses
+from mlpipe.dialects.musket.work import Work
+
+_SCHEDULES = "mlpipe.learn.lr_schedulers"
+_KNOWN = {
+    name.lower(): name
+    for name in (
+        "EarlyStopping",
+        "ReduceLROnPlateau",
+        "CyclicLR",
+        "LRVariator",
+        "TensorBoard",
+        "TerminateOnNaN",
+        "ModelCheckpoint",
+    )
+}
+_KEYS = {
+    "EarlyStopping": {"monitor", "patience", "min_delta", "mode", "verbose"},
+    "ReduceLROnPlateau": {"monitor", "factor", "patience", "min_delta", "cooldown", "min_lr", "mode", "verbose"},
+    "CyclicLR": {"base_lr", "max_lr", "step_size", "mode", "gamma"},
+    "LRVariator": {"fromVal", "toVal", "style", "absSize", "relSize", "periodEpochs", "periodSteps", "then"},
+}
+
+
+@dataclass
+class Found:
+    """What a map of callbacks means.
+
+    Attributes:
+        callbacks: Native callbacks by name.
+        lr_scheduler: The native schedule; None: the rate is constant.
+        lr: The learning rate that the schedule starts from, where it names one.
+        logging: Whether TensorBoard writes.
+    """
+
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lr_scheduler: dict[str, Any] | None = None
+    lr: float | None = None
+    logging: bool = False
+
+
+def found(work: Work, key: str, given: Any) -> Found:
+    """What a map (or list) of callbacks means natively.
+
+    Args:
+        work: Notes what is wrong.
+        key: Where it stands in the source.
+        given: Names to parameters.
+    """
+    result = Found()
+    for name, parameters in _entries(work, key, given):
+        full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
+        parameters = parameters if isinstance(parameters, Mapping) else {}
+        if full is None:
+            work.missing(where, f"the callback {name}", f"known: {', '.join(_KNOWN.values())}")
+            continue
+        for unknown in set(parameters) - _KEYS.get(full, set(parameters)):
+            work.unknown(f"{where}.{unknown}", str(unknown), sorted(_KEYS[full]))
+        if full == "EarlyStopping":
+            _early(work, where, parameters, result)
+        elif full in ("TerminateOnNaN", "ModelCheckpoint"):
+            work.say(where, "same", note="every training does this")
+        elif full == "TensorBoard":
+            result.logging = True
+            work.say(where, "differs", "logging", "curves only; they go to the run's folder")
+        elif result.lr_scheduler is not None:
+            what = "a second schedule of the learning rate beside another one"
+            work.missing(where, what, "keep one of them in each stage")
+        else:
+            _SCHEDULERS[full](work, where, parameters, result)
+    return result
+
+
+def _entries(work: Work, key: str, given: Any) -> list[tuple[str, Any]]:
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        return [(str(name), value) for name, value in given.items()]
+    if isinstance(given, list):
+        entries = [entry if isinstance(entry, Mapping) else {entry: None} for entry in given]
+        return [(str(name), value) for entry in entries for name, value in entry.items()]
+    work.refuse(key, "must be a map of callbacks", got=given, fix="for example EarlyStopping: {patience: 3}")
+    return []
+
+
+def _watched(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    monitored = losses.monitor(work, f"{key}.monitor", str(parameters.get("monitor", "val_loss")))
+    if monitored is None:
+        return None
+    mode = losses.direction(work, f"{key}.mode", monitored, parameters.get("mode", "auto"))
+    return {"watch": monitored, "watch_direction": mode}
+
+
+def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    watched = _watched(work, key, parameters)
+    if watched is not None:
+        values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
+        result.callbacks["early"] = {"_target_": "mlpipe.learn.callbacks.early", **values, **watched}
+        work.say(key, "same", "callbacks.early")
+
+
+def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    watched = _watched(work, key, parameters)
+    if watched is None:
+        return
+    # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
+    values = {
+        "factor": float(parameters.get("factor", 0.1)),
+        "patience": max(int(parameters.get("patience", 10)) - 1, 0),
+        "cooldown": max(int(parameters.get("cooldown", 0)) - 1, 0),
+        "threshold": float(parameters.get("min_delta", 1e-4)),
+        "threshold_mode": "abs",
+        "min_lr": float(parameters.get("min_lr", 0)),
+    }
+    result.lr_scheduler = {"_target_": f"{_SCHEDULES}.plateau", **values, **watched}
+    work.say(key, "same", "lr_scheduler", "patience and cooldown are one less: torch counts from the next epoch")
+
+
+def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    low, high = float(parameters.get("base_lr", 0.001)), float(parameters.get("max_lr", 0.006))
+    mode = parameters.get("mode", "triangular")
+    if not 0 <= low <= high or high == 0:
+        work.refuse(key, "base_lr must be at most max_lr", got=[low, high])
+        return
+    if mode not in ("triangular", "triangular2", "exp_range"):
+        work.refuse(f"{key}.mode", "must be triangular, triangular2 or exp_range", got=mode)
+        return
+    result.lr = high
+    result.lr_scheduler = {
+        "_target_": f"{_SCHEDULES}.cyclic",
+        "interval": "step",
+        "min_ratio": low / high,
+        "up_steps": int(parameters.get("step_size", 2000)),
+        "policy": mode,
+        "gamma": float(parameters.get("gamma", 1.0)),
+    }
+    work.say(key, "same", "lr_scheduler", "max_lr is optimizer.lr")
+
+
+def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    values = _ramp(work, key, parameters)
+    if values is None:
+        return
+    then = parameters.get("then")
+    if then is not None:
+        inner = then.get("LRVariator", then) if isinstance(then, Mapping) else None
+        if not isinstance(inner, Mapping) or (set(then) - {"LRVariator"} and "toVal" not in inner):
+            work.missing(f"{key}.then", "`then` other than an LRVariator")
+            return
+        following = _ramp(work, f"{key}.then", inner)
+        if following is None:
+            return
+        values["then"] = following
+    result.lr_scheduler = {"_target_": f"{_SCHEDULES}.variator", "interval": "step", **values}
+    work.say(key, "same", "lr_scheduler")
+
+
+def _ramp(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    for one, other in (("absSize", "relSize"), ("periodEpochs", "periodSteps")):
+        if parameters.get(one) is not None and parameters.get(other) is not None:
+            work.refuse(key, f"has both {one} and {other}", fix="keep one of them")
+            return None
+    given = {
+        "from_lr": parameters.get("fromVal"),
+        "to_lr": parameters.get("toVal", 0.006),
+        "style": parameters.get("style", "linear"),
+        "steps": parameters.get("absSize"),
+        "epochs": parameters.get("relSize"),
+        "period_epochs": parameters.get("periodEpochs"),
+        "period_steps": parameters.get("periodSteps"),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_SCHEDULERS = {"ReduceLROnPlateau": _plateau, "CyclicLR": _cyclic, "LRVariator": _variator}

@@ -1,0 +1,114 @@
+"""Data sets: functions of the project's modules, built-in sets, holdout, folds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.dialects.musket.work import Work
+
+_PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
+
+
+def translate_data(work: Work) -> None:
+    """`dataset`, `datasets`, `imports`, `holdout`: a native `task=items`, where the file names data at all."""
+    given = work.source.get("dataset")
+    if given is None:
+        work.say(
+            "dataset", "lint", note="there is none: choose the task yourself, for example task=folder task.root=DIR"
+        )
+        return
+    parts = _parts(work, given)
+    if "holdout" in work.source:
+        parts["test"] = _calls(work, "holdout", work.source["holdout"])
+        work.say("holdout", "same", "task.test")
+    if not any(parts.values()):
+        return
+    work.options["task"] = "items"
+    modules = work.home.project / "modules"
+    values: dict[str, Any] = {
+        "modules": str(modules) if modules.is_dir() else None,
+        "imports": list(work.source.get("imports") or []),
+        "root": str(work.home.project / "data"),
+        "name": work.home.name.replace("/", "-"),
+        "kind": work.kind,
+        "outputs": _outputs(work),
+        "stand_ins": ["musket_core", "classification_pipeline", "segmentation_pipeline"],
+    }
+    for key, value in {**values, **parts}.items():
+        if value not in (None, []):
+            work.set(f"task.{key}", value)
+    work.say("dataset", "same", "task")
+    for key in ("datasets", "imports"):
+        if key in work.source:
+            work.say(key, "same", "task")
+
+
+def _parts(work: Work, given: Any) -> dict[str, list[Any]]:
+    if isinstance(given, Mapping) and given and set(given) <= set(_PARTS):
+        return {_PARTS[key]: _calls(work, f"dataset.{key}", value) for key, value in given.items()}
+    return {"train": _calls(work, "dataset", given)}
+
+
+def _calls(work: Work, key: str, given: Any) -> list[Any]:
+    """Functions with their arguments: `[{call: NAME, arguments: [...]}, ...]`."""
+    named = work.source.get("datasets") or {}
+    if isinstance(given, str):
+        if given not in named:
+            from mlpipe.errors import did_you_mean
+
+            fix = did_you_mean(given, named, otherwise="name an entry of datasets, or a function with its arguments")
+            work.refuse(key, "there is no such data set", got=given, fix=fix)
+            return []
+        return _calls(work, f"datasets.{given}", named[given])
+    if not isinstance(given, Mapping) or not given:
+        work.refuse(key, "must be a function with its arguments", got=given, fix="for example getTrain: [false]")
+        return []
+    return [{"call": str(name), "arguments": _arguments(value)} for name, value in given.items()]
+
+
+def _arguments(value: Any) -> Any:
+    if value is None or value == {}:
+        return []
+    return value if isinstance(value, list | dict) else [value]
+
+
+def _outputs(work: Work) -> int | None:
+    classes = work.source.get("classes")
+    if isinstance(classes, list):
+        return sum(int(size) for size in classes)
+    return int(classes) if classes is not None else None
+
+
+def translate_split(work: Work) -> None:
+    """Folds, holdout and their seeds."""
+    work.options["split"] = "shuffled"
+    parts = work.native.get("task", {})
+    if "validation" in parts:
+        work.options["split"] = "given"
+        work.say("dataset.validation", "same", "split", "it makes exactly one fold")
+        return
+    keys = {
+        "folds_count": ("folds", 5),
+        "random_state": ("seed", 33),
+        "stratified": ("stratify", False),
+        "testSplit": ("test_fraction", 0.0),
+        "testSplitSeed": ("test_seed", 123),
+        "validationSplit": ("val_fraction", 0.2),
+    }
+    for key, (place, default) in keys.items():
+        value = work.source.get(key, default)
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        work.set(f"split.{place}", value)
+        if key in work.source:
+            work.say(key, "same", f"split.{place}")
+    if "test" in parts:
+        work.set("split.test_fraction", 0.0)
+    if "validationSplit" in work.source and work.source.get("folds_count", 5) != 1:
+        work.say("validationSplit", "lint", note="is only used with folds_count: 1")
+    for suffix, place in (("holdout_split", "test_file"), ("folds_split", "folds_file")):
+        file = work.home.config.with_name(f"{work.home.config.name}.{suffix}")
+        if file.is_file():
+            work.set(f"split.{place}", str(file))
+            work.say(suffix, "same", f"split.{place}", f"{file.name} is there and wins over seeds and shares")

@@ -1,0 +1,267 @@
+"""Augmentations that are named as in imgaug, as transforms of albumentations.
+
+imgaug draws from a list of two numbers one of the two, but Musket's documents call it a range; a range is what it is here.
+Every operation of imgaug happens always unless it has a probability of its own, so `p` is 1 wherever imgaug has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlpipe.dialects.musket.work import Work
+from mlpipe.errors import did_you_mean, listing
+
+Steps = list[dict[str, Any]]
+# cv2's numbers of border modes.
+_BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
+
+
+class _WrongError(Exception):
+    """What is wrong with an operation's parameters."""
+
+
+def pipeline(work: Work, key: str, given: Any) -> Steps:
+    """The steps that a map (or list of maps) of operations means, in its order.
+
+    Args:
+        work: Notes what is wrong.
+        key: Where it stands in the source.
+        given: Operations to parameters.
+    """
+    maps = given if isinstance(given, list) else [given] if given else []
+    steps: Steps = []
+    known = {name.lower(): name for name in _OPERATIONS}
+    for entry in maps:
+        if not isinstance(entry, Mapping):
+            work.refuse(key, "must be a map of operations", got=entry, fix="for example {Fliplr: 0.5}")
+            continue
+        for name, parameters in entry.items():
+            full = known.get(str(name).lower())
+            if full is None:
+                fix = did_you_mean(str(name), _OPERATIONS, otherwise=f"known: {listing(_OPERATIONS, most=40)}")
+                work.refuse(f"{key}.{name}", "there is no such operation here", fix=fix)
+                continue
+            try:
+                steps += _OPERATIONS[full](parameters)
+                work.say(f"{key}.{name}", "same", "augmentations.cpu.pipeline")
+            except (_WrongError, TypeError, ValueError, KeyError) as error:
+                work.refuse(f"{key}.{name}", f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
+    return steps
+
+
+def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
+    return [{"_target_": f"albumentations.{name}", **parameters, "p": p}]
+
+
+def _named(given: Any, *order: str) -> dict[str, Any]:
+    """Parameters by name; a bare value is the first one."""
+    if isinstance(given, Mapping):
+        unknown = set(map(str, given)) - set(order) - {"name", "deterministic", "random_state"}
+        if unknown:
+            raise _WrongError(f"unknown {listing(sorted(unknown))}, known {listing(order)}")
+        return {str(key): value for key, value in given.items()}
+    return {} if given is None else {order[0]: given}
+
+
+def _range(value: Any) -> list[float]:
+    """Two bounds from a number or a list of two."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return [float(value), float(value)]
+    if isinstance(value, list | tuple) and len(value) == 2:
+        return [float(min(value)), float(max(value))]
+    raise _WrongError("a number or a list of two is needed")
+
+
+def _chance(given: Any) -> float:
+    value = _named(given, "p").get("p", 1.0 if given is None else 0.0)
+    if isinstance(value, bool) or not 0 <= float(value) <= 1:
+        raise _WrongError("a probability from 0 to 1 is needed")
+    return float(value)
+
+
+def _axes(value: Any) -> Any:
+    """A range, or one for x and y each."""
+    if isinstance(value, Mapping):
+        return {str(axis): _range(item) for axis, item in value.items()}
+    return _range(value)
+
+
+def _pixels(value: Any) -> Any:
+    found = _axes(value)
+    if isinstance(found, dict):
+        return {axis: [int(low), int(high)] for axis, (low, high) in found.items()}
+    return [int(found[0]), int(found[1])]
+
+
+def _affine(given: Any) -> Steps:
+    keys = ("scale", "translate_percent", "translate_px", "rotate", "shear", "order", "cval", "mode", "fit_output")
+    read = _named(given, *keys)
+    values: dict[str, Any] = {}
+    if "scale" in read:
+        values["scale"] = _axes(read["scale"])
+        values["keep_ratio"] = not isinstance(read["scale"], Mapping)
+    for key, reading in (("translate_percent", _axes), ("translate_px", _pixels)):
+        if key in read:
+            values[key] = reading(read[key])
+    if "rotate" in read:
+        values["rotate"] = _range(read["rotate"])
+    if "shear" in read:
+        values["shear"] = {"x": _range(read["shear"]), "y": [0.0, 0.0]}
+    if "mode" in read:
+        values["border_mode"] = _BORDERS[str(read["mode"])]
+    if "cval" in read:
+        values["fill"] = _range(read["cval"])[0]
+    if read.get("fit_output"):
+        values["fit_output"] = True
+    return _step("Affine", **values)
+
+
+def _rotate90(given: Any) -> Steps:
+    on = _named(given, "enabled").get("enabled", True)
+    return _step("RandomRotate90") if on else []
+
+
+def _add(given: Any) -> Steps:
+    read = _named(given, "value", "per_channel")
+    low, high = (bound / 255 for bound in _range(read.get("value", 0)))
+    if read.get("per_channel"):
+        ranges = [[low, high]] * 3
+        return _step("AdditiveNoise", noise_type="uniform", spatial_mode="constant", noise_params={"ranges": ranges})
+    return _step("RandomBrightnessContrast", brightness_limit=[low, high], contrast_limit=[0.0, 0.0])
+
+
+def _multiply(given: Any, *, elementwise: bool) -> Steps:
+    read = _named(given, "mul", "per_channel")
+    multiplier, each = _range(read.get("mul", 1.0)), bool(read.get("per_channel"))
+    return _step("MultiplicativeNoise", multiplier=multiplier, per_channel=each, elementwise=elementwise)
+
+
+def _noise(given: Any) -> Steps:
+    read = _named(given, "scale", "loc", "per_channel")
+    scale = [bound / 255 for bound in _range(read.get("scale", 0))]
+    return _step("GaussNoise", std_range=scale, per_channel=bool(read.get("per_channel")))
+
+
+def _blur(given: Any) -> Steps:
+    sigma = _range(_named(given, "sigma").get("sigma", 0))
+    return _step("GaussianBlur", blur_limit=0, sigma_limit=sigma)
+
+
+def _window(name: str) -> Callable[[Any], Steps]:
+    def read(given: Any) -> Steps:
+        low, high = _range(_named(given, "k").get("k", 3))
+        odd = [max(3, int(low) | 1), max(3, int(high) | 1)]
+        return _step(name, blur_limit=odd)
+
+    return read
+
+
+def _sharpen(given: Any) -> Steps:
+    read = _named(given, "alpha", "lightness")
+    return _step("Sharpen", alpha=_range(read.get("alpha", 0)), lightness=_range(read.get("lightness", 1)))
+
+
+def _emboss(given: Any) -> Steps:
+    read = _named(given, "alpha", "strength")
+    return _step("Emboss", alpha=_range(read.get("alpha", 0)), strength=_range(read.get("strength", 1)))
+
+
+def _dropout(given: Any) -> Steps:
+    read = _named(given, "p", "per_channel")
+    low, high = _range(read.get("p", 0))
+    return _step("PixelDropout", dropout_prob=(low + high) / 2, per_channel=bool(read.get("per_channel")))
+
+
+def _elastic(given: Any) -> Steps:
+    read = _named(given, "alpha", "sigma")
+    alpha, sigma = (_range(read.get(key, default)) for key, default in (("alpha", 0), ("sigma", 1)))
+    return _step("ElasticTransform", alpha=sum(alpha) / 2, sigma=sum(sigma) / 2)
+
+
+def _grayscale(given: Any) -> Steps:
+    alpha = _range(_named(given, "alpha").get("alpha", 1))
+    if alpha != [1.0, 1.0]:
+        raise _WrongError("only alpha: 1 is known here")
+    return _step("ToGray")
+
+
+def _crop_and_pad(given: Any) -> Steps:
+    read = _named(given, "px", "percent", "keep_size")
+    keep = bool(read.get("keep_size", True))
+    if "percent" in read:
+        return _step("CropAndPad", percent=_one_or_two(*_range(read["percent"])), keep_size=keep)
+    low, high = _range(read.get("px", 0))
+    return _step("CropAndPad", px=_one_or_two(int(low), int(high)), keep_size=keep)
+
+
+def _one_or_two(low: float, high: float) -> Any:
+    """A range; one number where both bounds are the same, which albumentations does not draw from."""
+    return low if low == high else [low, high]
+
+
+def _crop(given: Any) -> Steps:
+    read = _named(given, "px", "percent", "keep_size")
+    key = "percent" if "percent" in read else "px"
+    low, high = _range(read.get(key, 0))
+    number = float if key == "percent" else int
+    cut: dict[str, Any] = {key: _one_or_two(number(-high), number(-low))}
+    return _step("CropAndPad", keep_size=bool(read.get("keep_size", True)), **cut)
+
+
+def _pad_to_size(given: Any) -> Steps:
+    read = _named(given, "width", "height")
+    return _step("PadIfNeeded", min_width=int(read["width"]), min_height=int(read["height"]), position="random")
+
+
+def _crop_to_size(given: Any) -> Steps:
+    read = _named(given, "width", "height")
+    return _step("RandomCrop", width=int(read["width"]), height=int(read["height"]), pad_if_needed=True)
+
+
+def _contrast(given: Any) -> Steps:
+    read = _named(given, "alpha", "per_channel")
+    low, high = _range(read.get("alpha", 1.0))
+    limits = [low - 1, high - 1]
+    return _step("RandomBrightnessContrast", brightness_limit=[0.0, 0.0], contrast_limit=limits)
+
+
+def _hue(given: Any) -> Steps:
+    low, high = _range(_named(given, "value", "per_channel").get("value", 0))
+    return _step("HueSaturationValue", hue_shift_limit=[low, high], sat_shift_limit=[low, high], val_shift_limit=[0, 0])
+
+
+def _gamma(given: Any) -> Steps:
+    low, high = _range(_named(given, "gamma", "per_channel").get("gamma", 1))
+    return _step("RandomGamma", gamma_limit=[100 * low, 100 * high])
+
+
+_OPERATIONS: dict[str, Callable[[Any], Steps]] = {
+    "Fliplr": lambda given: _step("HorizontalFlip", p=_chance(given)),
+    "Flipud": lambda given: _step("VerticalFlip", p=_chance(given)),
+    "Affine": _affine,
+    "Rotate90": _rotate90,
+    "Add": _add,
+    "Multiply": lambda given: _multiply(given, elementwise=False),
+    "MultiplyElementwise": lambda given: _multiply(given, elementwise=True),
+    "Invert": lambda given: _step("InvertImg", p=_chance(given)),
+    "AdditiveGaussianNoise": _noise,
+    "Grayscale": _grayscale,
+    "GaussianBlur": _blur,
+    "AverageBlur": _window("Blur"),
+    "MedianBlur": _window("MedianBlur"),
+    "Sharpen": _sharpen,
+    "Emboss": _emboss,
+    "Dropout": _dropout,
+    "PiecewiseAffine": lambda given: _step("PiecewiseAffine", scale=_range(_named(given, "scale").get("scale", 0))),
+    "ElasticTransformation": _elastic,
+    "CropAndPad": _crop_and_pad,
+    "Pad": _crop_and_pad,
+    "Crop": _crop,
+    "PadToFixedSize": _pad_to_size,
+    "CropToFixedSize": _crop_to_size,
+    "ContrastNormalization": _contrast,
+    "AddToHueAndSaturation": _hue,
+    "GammaContrast": _gamma,
+    "Noop": lambda given: [],
+}

@@ -1,0 +1,213 @@
+"""Losses, composites of them and metrics, by Musket's names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mlpipe.dialects import names
+from mlpipe.dialects.musket.work import Work
+from mlpipe.errors import did_you_mean, listing
+
+_HOME = "mlpipe.learn.losses"
+_NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+# Splits at `+`, but not inside an exponent such as 1e+1.
+_TERMS = re.compile(r"(?<![\d.][eE])\+")
+_PLAIN = {"classification": "ce", "multilabel": "bce", "regression": "mse"}
+
+
+def component(work: Work, key: str, text: Any) -> dict[str, Any] | None:
+    """The native loss that a name or a composite such as `binary_crossentropy+0.1*dice_loss` means.
+
+    Args:
+        work: Notes what is wrong.
+        key: Where it stands in the source.
+        text: The name or composite.
+    """
+    expression = _expression(work, key, str(text))
+    if expression is None:
+        return None
+    if expression == _PLAIN[work.kind] or (work.kind == "regression" and expression == "squared_error"):
+        return {"_target_": f"{_HOME}.{_PLAIN[work.kind]}"}
+    return {"_target_": f"{_HOME}.composite", "expression": expression}
+
+
+def _expression(work: Work, key: str, text: str) -> str | None:
+    terms = [_term(work, key, part.strip()) for part in _TERMS.split(text)]
+    return None if None in terms else "+".join(str(term) for term in terms)
+
+
+def _term(work: Work, key: str, text: str) -> str | None:
+    factors = [factor.strip() for factor in text.split("*")]
+    words = [factor for factor in factors if not _NUMBER.fullmatch(factor)]
+    weight = 1.0
+    for factor in factors:
+        weight *= float(factor) if _NUMBER.fullmatch(factor) else 1.0
+    if len(words) != 1:
+        fix = "write terms such as 0.1*dice_loss, joined by +"
+        work.refuse(key, "each term needs exactly one loss", got=text, fix=fix)
+        return None
+    name = _native_term(work, key, words[0])
+    return None if name is None else name if weight == 1.0 else f"{weight:g}*{name}"
+
+
+def _native_term(work: Work, key: str, word: str) -> str | None:
+    known = {name.lower(): term for name, term in names.LOSSES.items()}
+    term = known.get(word.lower())
+    if term is None:
+        fix = did_you_mean(word, names.LOSSES, otherwise=f"known: {listing(names.LOSSES, most=40)}")
+        work.refuse(key, "unknown loss", got=word, fix=fix)
+    elif term == "bce" and work.kind == "classification":
+        note = "on softmax each class counts as a yes-or-no question of its own; categorical_crossentropy is usual"
+        work.say(key, "lint", note=note)
+        return "elementwise_bce"
+    elif term == "ce" and work.kind != "classification":
+        fix = "use activation: softmax, or binary_crossentropy"
+        work.refuse(key, f"{word} needs a softmax, the activation is {work.activation}", fix=fix)
+        return None
+    elif term == "bce" and work.kind == "regression":
+        work.refuse(key, f"{word} needs probabilities, the activation is linear", fix="use activation: sigmoid")
+        return None
+    return term
+
+
+def metric(work: Work, key: str, name: str) -> str | None:
+    """The native name of a metric that is computed on validation images; notes a problem when there is none.
+
+    Args:
+        work: Notes what is wrong.
+        key: Where it stands in the source.
+        name: Musket's name, without `val_` and `_holdout`.
+    """
+    table = names.METRICS[work.kind]
+    if name == "loss":
+        return "loss"
+    native = table.get(name.lower())
+    if native is None:
+        fix = did_you_mean(name, table, otherwise=f"known with {work.activation}: {listing(table, most=20)}")
+        work.refuse(key, "unknown metric", got=name, fix=fix)
+    return native
+
+
+def bare(work: Work, key: str, name: str) -> str:
+    """A metric's name without its affixes; both together are a mistake."""
+    if name.startswith("val_") and name.endswith("_holdout"):
+        work.refuse(key, "has both val_ and _holdout", got=name, fix="keep one of them")
+    return name.removeprefix("val_").removesuffix("_holdout")
+
+
+def translate_losses(work: Work) -> None:
+    """The root's `loss`; where it is missing, the usual one of the activation."""
+    given = work.source.get("loss")
+    if given is None:
+        work.options["loss"] = "auto"
+        work.say("loss", "same", "loss", "missing, so the usual one of the activation")
+        return
+    if isinstance(given, list):
+        given = _of_heads(work, given)
+        if given is None:
+            return
+    found = component(work, "loss", given)
+    if found is None:
+        return
+    option = found["_target_"].rpartition(".")[2]
+    work.options["loss"] = option
+    if option == "composite":
+        work.set("loss.expression", found["expression"])
+    if work.kind == "regression":
+        work.say("loss", "differs", "loss", "computed on targets in standard deviations of the training images")
+    else:
+        work.say("loss", "same", "loss")
+
+
+def _of_heads(work: Work, given: list[Any]) -> str | None:
+    """The one loss that equals a list of losses, where the heads can be joined to one."""
+    if len(given) == 1:
+        return str(given[0])
+    sizes = work.source.get("classes")
+    if not isinstance(sizes, list):
+        work.refuse("loss", "is a list, but classes is none", got=given, fix="give both, and activation, one length")
+        return None
+    if set(map(str, given)) - {"binary_crossentropy", "log_loss"} or len(set(map(str, sizes))) > 1:
+        what = "several heads other than sigmoid heads of one size with binary_crossentropy"
+        work.missing("loss", what, "train one head for each experiment")
+        return None
+    return f"{len(given)}*binary_crossentropy"
+
+
+def translate_metrics(work: Work) -> None:
+    """`metrics`, `final_metrics`, `primary_metric`, its mode, and `experiment_result`."""
+    train = _listed(work, "metrics")
+    final = _listed(work, "final_metrics")
+    if (result := work.source.get("experiment_result")) is not None:
+        name = metric(work, "experiment_result", bare(work, "experiment_result", str(result)))
+        final += [name] if name else []
+        work.say("experiment_result", "same", "metrics.final", "mml fit reports it")
+    primary = work.source.get("primary_metric")
+    key = "primary_metric"
+    monitored = monitor(work, key, str(primary) if primary is not None else "val_binary_accuracy", given=bool(primary))
+    if primary is not None and not str(primary).startswith("val_"):
+        work.say(key, "lint", "metrics.monitor", f"taken as val_{primary}: a log has no other key to choose epochs by")
+    if monitored is not None:
+        work.say(key, "same", work.set("metrics.monitor", monitored))
+        work.set("metrics.direction", direction(work, "primary_metric_mode", monitored))
+        train += [monitored.removeprefix("val/")]
+    work.set("metrics.train", [name for name in dict.fromkeys(train) if name != "loss"] or "auto")
+    work.set("metrics.final", [name for name in dict.fromkeys([*train, *final]) if name != "loss"] or "auto")
+
+
+def direction(work: Work, key: str, monitored: str, given: Any = None) -> str:
+    """`min` or `max` as the source says; `auto` is the metric's own, with lint where Keras would have gone by its name.
+
+    Args:
+        work: The translation.
+        key: The key of the mode; the root's is looked up.
+        monitored: The native monitor.
+        given: The mode as a callback says it.
+    """
+    mode = str(given if given is not None else work.source.get(key, "auto")).lower()
+    name = monitored.removeprefix("val/")
+    natural = "min" if name in ("loss", "nll", "elementwise_nll", "mse", "mae") else "max"
+    if mode not in ("auto", "min", "max"):
+        work.refuse(key, "must be auto, min or max", got=mode)
+        return natural
+    keras = "max" if "acc" in name else "min"
+    if mode == "auto":
+        if keras != natural:
+            note = f"auto: {name} is better when it is larger; Keras goes by the name and would have minimised it"
+            work.say(key, "lint", note=note)
+        return natural
+    if mode != natural:
+        work.say(key, "lint", note=f"{mode} is the wrong way for {name}; it is done as the file says")
+    return mode
+
+
+def monitor(work: Work, key: str, name: str, *, given: bool = True) -> str | None:
+    """The native monitor of a log key such as `val_loss`; one that nothing computes is a problem unless lenient."""
+    plain = bare(work, key, name)
+    if name != f"val_{plain}" and plain == "loss" and name == "loss":
+        work.refuse(key, "the training loss cannot be monitored", got=name, fix="use val_loss")
+        return None
+    native = metric(work, key, plain)
+    listed = _names(work.source.get("metrics"))
+    if native not in (None, "loss") and given and plain not in listed:
+        if work.lenient:
+            work.say(key, "lint", note=f"nothing computes {name}; it is computed here")
+        else:
+            fix = f"add {plain} to metrics (mode.lenient=true adds it)"
+            work.refuse(key, "nothing computes it", got=name, fix=fix)
+            return None
+    return None if native is None else f"val/{native}"
+
+
+def _listed(work: Work, key: str) -> list[str]:
+    if key not in work.source:
+        return []
+    found = [metric(work, key, bare(work, key, name)) for name in _names(work.source[key])]
+    work.say(key, "same", "metrics.train" if key == "metrics" else "metrics.final", "over all images, not batch means")
+    return [name for name in found if name is not None]
+
+
+def _names(given: Any) -> list[str]:
+    entries = given if isinstance(given, list) else [] if given is None else [given]
+    return [str(next(iter(entry)) if isinstance(entry, dict) and entry else entry) for entry in entries]

@@ -1,0 +1,106 @@
+"""Where a Musket experiment lies, what its project adds to it, and the numbers that YAML reads as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpipe.errors import ConfigError, problem
+
+_HEADER = "#%Musket "
+# Of these, common.yaml and the experiment are united entry by entry.
+_UNITED = ("declarations", "callbacks", "datasets", "tasks")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where an experiment lies.
+
+    Attributes:
+        config: Its configuration file.
+        project: The folder with `experiments/` and `modules/`; the experiment's own folder where there is none.
+    """
+
+    config: Path
+    project: Path
+
+    @staticmethod
+    def of(config: Path) -> Home:
+        """The home of a configuration file: its project is the folder above `experiments`."""
+        config = config.absolute()
+        above = [folder.parent for folder in config.parents if folder.name == "experiments"]
+        return Home(config, above[-1] if above else config.parent)
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment's folder."""
+        return self.config.parent
+
+    @property
+    def name(self) -> str:
+        """The experiment's name: its path below `experiments`, else its folder's name."""
+        root = self.project / "experiments"
+        return self.experiment.relative_to(root).as_posix() if root in self.config.parents else self.experiment.name
+
+    def common(self) -> dict[str, Any]:
+        """What `common.yaml` of the project says.
+
+        Raises:
+            ConfigError: When it cannot be read.
+        """
+        path = self.project / "common.yaml"
+        if not path.is_file():
+            return {}
+        try:
+            found = yaml.safe_load(path.read_text("utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(problem(str(path), f"cannot be read ({' '.join(str(error).split())})")) from error
+        if not isinstance(found, dict):
+            raise ConfigError(problem(str(path), "must be a mapping", got=found))
+        return found
+
+
+def header(text: str) -> str | None:
+    """The schema that the first line of a file names in lower case; None when it names none."""
+    first = text.lstrip("\ufeff").split("\n", 1)[0].strip()
+    return first[len(_HEADER) :].split()[0].lower() if first.startswith(_HEADER) and first[len(_HEADER) :] else None
+
+
+def united(own: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's configuration with what its project adds.
+
+    Args:
+        own: The experiment's.
+        common: The project's `common.yaml`.
+    """
+    merged = dict(own)
+    for key, value in common.items():
+        if key not in merged or (key == "callbacks" and merged[key] is None):
+            merged[key] = value
+        elif key in _UNITED and isinstance(merged[key], Mapping) and isinstance(value, Mapping):
+            merged[key] = {**value, **merged[key]}
+    return merged
+
+
+def with_numbers(value: Any, key: str = "", found: list[str] | None = None) -> Any:
+    """A configuration in which texts that are numbers, such as `1e-4`, are numbers; `found` collects their keys.
+
+    YAML 1.1, which PyYAML reads, takes `1e-4` for a text, because it has no point.
+    """
+    if isinstance(value, Mapping):
+        return {
+            str(part): with_numbers(item, f"{key}.{part}" if key else str(part), found) for part, item in value.items()
+        }
+    if isinstance(value, list):
+        return [with_numbers(item, f"{key}[{place}]", found) for place, item in enumerate(value)]
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        if found is not None:
+            found.append(key)
+        return float(value) if re.search(r"[.eE]", value) else int(value)
+    return value

@@ -1,0 +1,293 @@
+"""A Musket experiment, key by key, as a native configuration with a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlpipe.dialects import names
+from mlpipe.dialects.musket import callbacks, imgaug, losses
+from mlpipe.dialects.musket.data import translate_data, translate_split
+from mlpipe.dialects.musket.reading import Home, united, with_numbers
+from mlpipe.dialects.musket.stages import translate_stages
+from mlpipe.dialects.musket.work import Work
+from mlpipe.dialects.translation import Translation
+from mlpipe.errors import ConfigError, did_you_mean, listing
+
+# Seen to by functions of their own, or by the modes of Musket's scripts.
+_ELSEWHERE = (
+    "activation", "callbacks", "classes", "dataset", "datasets", "experiment_result", "final_metrics", "folds_count",
+    "freeze_encoder", "holdout", "imports", "loss", "lr", "metrics", "optimizer", "primary_metric",
+    "primary_metric_mode", "random_state", "stages", "stratified", "testSplit", "testSplitSeed", "validationSplit",
+    "num_seeds", "tasks", "declarations",
+)  # fmt: skip
+_IGNORED = {
+    "verbose": "mml shows progress by itself",
+    "gpus": "one device trains a fold; sys.fold_workers trains folds side by side",
+    "add_to_train": "Musket never used it",
+    "saveLast": "Musket never used it",
+    "needsSessionForPrediction": "there are no sessions",
+    "separatePredictions": "predictions are kept for each record",
+    "compressPredictionsAsInts": "predictions are kept as they are",
+    "compressScale": "predictions are kept as they are",
+    "dumpPredictionsToCSV": "mml predict writes all predictions",
+    "imgaug_lists": "a list of two numbers is a range",
+}
+_MISSING = {
+    "crops": "training on crops",
+    "manualResize": "training without a resize",
+    "transforms": "a transform of training and prediction alike",
+    "preprocessing": "a chain of preprocessors",
+    "extra_train_data": "a data set that is added to the training part",
+    "dataset_augmenter": "an augmenter of data sets",
+    "pretrain_transform": "a function over the training part",
+    "groupFunc": "stratification by a function",
+    "hyperparameters": "Musket's own search (mml has hpo=optuna)",
+    "noTrain": "noTrain",
+    "bgr": "reading images as BGR",
+}
+
+
+def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -> Translation:
+    """The native configuration of a Musket experiment.
+
+    Args:
+        source: What its file holds.
+        home: Where it lies.
+        lenient: Let unknown keys and monitors that nothing computes pass.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+    """
+    texts: list[str] = []
+    work = Work(with_numbers(united(source, home.common()), found=texts), home, lenient)
+    for key in texts:
+        work.say(key, "lint", note="YAML reads it as a text, a number needs a point (1.0e-4); taken as the number")
+    _heads(work)
+    for key, value in work.source.items():
+        if key in _KEYS:
+            _KEYS[key](work, key, value)
+        elif key in _IGNORED:
+            work.say(key, "ignored", note=_IGNORED[key])
+        elif key in _MISSING and value not in (None, False, [], {}):
+            work.missing(key, _MISSING[key])
+        elif key not in (*_ELSEWHERE, *_MISSING):
+            work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *_MISSING))
+    for key in ("architecture", "shape"):
+        if key not in work.source:
+            work.refuse(key, "is missing", fix=f"add {key}:")
+    _optimizer(work)
+    losses.translate_losses(work)
+    losses.translate_metrics(work)
+    _callbacks_and_stages(work)
+    translate_data(work)
+    translate_split(work)
+    _defaults(work)
+    if work.wrong:
+        raise ConfigError(list(dict.fromkeys(work.wrong)))
+    native = {"defaults": [{group: option} for group, option in work.options.items()], **work.native}
+    return Translation("musket", native, tuple(work.lines))
+
+
+def _heads(work: Work) -> None:
+    """Check that `classes` and `activation` fit each other."""
+    classes, activation = work.source.get("classes"), work.source.get("activation")
+    if classes is None:
+        work.refuse("classes", "is missing", fix="say how many classes there are")
+    for size in classes if isinstance(classes, list) else [classes]:
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            work.refuse("classes", "must be a whole number >= 1", got=size)
+    if activation is None:
+        work.refuse("activation", "is missing", fix="use sigmoid for labels, softmax for classes, none for numbers")
+        return
+    if work.activation not in ("sigmoid", "softmax", "linear"):
+        known = ("sigmoid", "softmax", "none")
+        fix = did_you_mean(work.activation, known, otherwise=f"known: {listing(known)}")
+        work.missing("activation", f"the activation {work.activation}", fix)
+    if isinstance(classes, list) and len(classes) > 1:
+        given = activation if isinstance(activation, list) else [activation] * len(classes)
+        if len(given) != len(classes):
+            work.refuse("activation", f"there are {len(classes)} heads", got=activation, fix="give one for each")
+        elif set(map(str, given)) != {"sigmoid"}:
+            work.missing("classes", "several heads that are not all sigmoid", "train one head for each experiment")
+        else:
+            note = "the sigmoid heads are one head with all labels"
+            work.say("classes", "differs", "task.outputs", note)
+    elif isinstance(activation, list) and len(activation) > 1:
+        work.refuse("activation", "there is one head", got=activation, fix="give one, or a list of classes")
+    else:
+        work.say("classes", "same", "task.outputs")
+    if classes == 1 and work.kind == "classification":
+        work.refuse("activation", "a softmax over one class is always 1", fix="use activation: sigmoid")
+    work.say("activation", "same", "task.kind")
+
+
+def _architecture(work: Work, key: str, value: Any) -> None:
+    name = str(value).lower()
+    if name in names.SEGMENTERS:
+        wrong = "is a segmentation network; for classes use a backbone"
+        work.refuse(key, wrong, got=value, fix="for example ResNet34")
+        return
+    if name == "nasnetmobile":
+        work.missing(key, "NASNetMobile", "use NASNetLarge, or arch=mnasnet_100 on the command line")
+        return
+    if name not in names.BACKBONES:
+        fix = did_you_mean(name, names.BACKBONES, otherwise=f"known: {listing(names.BACKBONES, most=30)}")
+        work.refuse(key, "unknown architecture", got=value, fix=fix)
+        return
+    network, tag = names.BACKBONES[name]
+    wants = work.source.get("weights") is not None
+    if wants and not tag:
+        work.refuse("weights", f"there are none for {value}", fix="use weights: null")
+    work.options["arch"] = "timm"
+    work.set("arch.name", f"{network}.{tag}" if wants and tag else network)
+    note = "timm's network; pixels are normalised as its weights were trained with"
+    if name.startswith("vgg"):
+        note += "; its two hidden layers before the head stay"
+    work.say(key, "differs", "arch.name", note)
+
+
+def _weights(work: Work, key: str, value: Any) -> None:
+    if value not in (None, "imagenet"):
+        fix = "use imagenet or null"
+        work.refuse(key, "there are no such weights", got=value, fix=fix)
+        return
+    work.same(key, "arch.pretrained", value == "imagenet")
+
+
+def _pooling(work: Work, key: str, value: Any) -> None:
+    if value not in (None, "avg", "max"):
+        work.refuse(key, "must be avg, max or null", got=value)
+        return
+    if value == "max":
+        work.set("arch.pool", "max")
+    work.say(key, "same", "arch.pool")
+
+
+def _shape(work: Work, key: str, value: Any) -> None:
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(side, int) and side > 0 for side in value):
+        work.refuse(key, "must be [height, width, channels]", got=value)
+        return
+    height, width, channels = value
+    if height != width:
+        work.missing(key, "a shape that is no square", f"use [{max(height, width)}, {max(height, width)}, {channels}]")
+        return
+    work.options.setdefault("preprocessing", "default")
+    work.same(key, "preprocessing.size", height)
+    work.set("preprocessing.interpolation", "bicubic")
+    work.set("arch.in_chans", channels)
+
+
+def _augmentation(work: Work, key: str, value: Any) -> None:
+    steps = imgaug.pipeline(work, key, value)
+    if steps:
+        # imgaug works on the image as it is, and the resize comes after.
+        work.options["preprocessing"] = "original"
+        work.set("preprocessing.max_side", None)
+    work.set("augmentations.cpu.pipeline", steps)
+
+
+def _tta(work: Work, key: str, value: Any) -> None:
+    options = {"horizontal": "flips", "horizontal_and_vertical": "hv", "true": "d4"}
+    option = options.get(str(value).lower())
+    if option is not None:
+        work.options["tta"] = option
+        work.say(key, "same", "tta")
+    elif value:
+        what = "a function of the project's modules as test-time augmentation"
+        work.missing(key, what, "use Horizontal, Horizontal_and_vertical or true")
+
+
+def _number(place: str, note: str = "") -> Callable[[Work, str, Any], None]:
+    def handle(work: Work, key: str, value: Any) -> None:
+        work.say(key, "differs" if note else "same", work.set(place, value), note)
+
+    return handle
+
+
+def _max_epoch_size(work: Work, key: str, value: Any) -> None:
+    if value is None:
+        return
+    work.options["sampling"] = "subset"
+    work.set("sampling.sample_count", int(value) * int(work.source.get("batch", 8)))
+    work.say(key, "differs", "sampling.sample_count", "epochs take turns through all images; short sets come again")
+
+
+def _copy_weights(work: Work, key: str, value: Any) -> None:
+    channels = (work.source.get("shape") or [0, 0, 3])[-1]
+    if channels == 3:
+        work.say(key, "same", note="nothing to do for three channels")
+    else:
+        work.say(key, "differs", "arch.in_chans", "timm's way of fitting the first layer to other channels is used")
+
+
+def _optimizer(work: Work) -> None:
+    given = work.source.get("optimizer")
+    rule = names.OPTIMIZERS.get(str(given).lower())
+    if rule is None:
+        fix = did_you_mean(str(given), names.OPTIMIZERS, otherwise=f"known: {listing(names.OPTIMIZERS)}")
+        work.refuse("optimizer", "is missing" if given is None else "unknown optimizer", got=given, fix=fix)
+        return
+    work.options["optimizer"] = rule.option
+    for key, value in rule.keys.items():
+        work.set(f"optimizer.{key}", value)
+    work.say("optimizer", "same", "optimizer", "with Keras's own epsilon and momentum")
+    rate = work.source.get("lr")
+    work.set("optimizer.lr", rule.lr if rate is None else rate)
+    work.say("lr", "same", "optimizer.lr", "missing, so Keras's default" if rate is None else "")
+
+
+def _callbacks_and_stages(work: Work) -> None:
+    root = callbacks.found(work, "callbacks", work.source.get("callbacks"))
+    if root.callbacks:
+        work.options["callbacks"] = list(root.callbacks)
+        for name, node in root.callbacks.items():
+            for key, value in node.items():
+                if key != "_target_":
+                    work.set(f"callbacks.{name}.{key}", value)
+    work.options["lr_scheduler"] = "none"
+    if root.lr_scheduler is not None:
+        work.options["lr_scheduler"] = root.lr_scheduler["_target_"].rpartition(".")[2]
+        for key, value in root.lr_scheduler.items():
+            if key != "_target_":
+                work.set(f"lr_scheduler.{key}", value)
+    if root.logging:
+        work.options["logging"] = "tensorboard"
+    if root.lr is not None:
+        work.set("optimizer.lr", root.lr)
+    translate_stages(work, root)
+
+
+def _defaults(work: Work) -> None:
+    """What Musket does where its file says nothing."""
+    work.options.setdefault("augmentations", "none")
+    work.native.setdefault("arch", {}).setdefault("pretrained", False)
+    sampling = work.native.setdefault("sampling", {})
+    if "batch_size" not in sampling:
+        sampling["batch_size"] = 8
+        work.say("batch", "same", "sampling.batch_size", "missing, so 8")
+    sampling.setdefault("eval_batch_size", 32)
+    work.set("mode.nested", False)
+    for key in ("num_seeds", "tasks"):
+        if key in work.source:
+            work.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")
+    if "declarations" in work.source:
+        work.say("declarations", "ignored", note="nothing refers to them")
+
+
+_KEYS: dict[str, Callable[[Work, str, Any], None]] = {
+    "architecture": _architecture,
+    "weights": _weights,
+    "pooling": _pooling,
+    "shape": _shape,
+    "input_shape": _shape,
+    "augmentation": _augmentation,
+    "testTimeAugmentation": _tta,
+    "maxEpochSize": _max_epoch_size,
+    "copyWeights": _copy_weights,
+    "dropout": _number("arch.drop_rate"),
+    "batch": _number("sampling.batch_size", "the last, smaller batch of an epoch is learned too"),
+    "inference_batch": _number("sampling.eval_batch_size"),
+    "clipnorm": _number("optimizer.clip_norm"),
+    "clipvalue": _number("optimizer.clip_value"),
+}

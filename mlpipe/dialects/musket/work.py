@@ -1,0 +1,79 @@
+"""What a translation collects on its way: the native tree, the report, and everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlpipe.dialects.musket.reading import Home
+from mlpipe.dialects.translation import Fate, Line
+from mlpipe.errors import did_you_mean, listing, problem
+
+
+@dataclass
+class Work:
+    """A translation at work.
+
+    Attributes:
+        source: The experiment's configuration, common.yaml merged in.
+        home: Where it lies.
+        lenient: Let pass what Keras let pass.
+        options: The options of groups.
+        native: The sections' values.
+        lines: The report so far.
+        wrong: A sentence for every problem.
+    """
+
+    source: Mapping[str, Any]
+    home: Home
+    lenient: bool
+    options: dict[str, Any] = field(default_factory=dict)
+    native: dict[str, Any] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def set(self, place: str, value: Any) -> str:
+        """Give a native key (dotted) its value; returns the key."""
+        *sections, last = place.split(".")
+        node = self.native
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+        return place
+
+    def say(self, key: str, fate: Fate, place: str = "", note: str = "") -> None:
+        """Add a line to the report."""
+        self.lines.append(Line(key, fate, place, note))
+
+    def same(self, key: str, place: str, value: Any) -> None:
+        """A key that means the same natively."""
+        self.say(key, "same", self.set(place, value))
+
+    def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
+        """Note a problem."""
+        self.wrong.append(problem(key, wrong, got=got, fix=fix))
+
+    def missing(self, key: str, what: str, fix: str = "leave it out") -> None:
+        """Note something that Musket had and this version has not."""
+        self.refuse(key, f"{what} is not available in this version of mlpipe", fix=fix)
+
+    def unknown(self, key: str, word: str, known: Any, where: str = "") -> None:
+        """Note an unknown key: an error, or, where things are lenient, a line."""
+        fix = did_you_mean(word, known, otherwise=f"known: {listing(known, most=12)}")
+        if self.lenient:
+            self.say(key, "ignored", note=f"unknown key; {fix}")
+        else:
+            self.refuse(key, f"unknown key{where}", fix=f"{fix} (mode.lenient=true ignores it)")
+
+    @property
+    def activation(self) -> str:
+        """The last activation, of the first head where there are several."""
+        given = self.source.get("activation")
+        first = given[0] if isinstance(given, list) and given else given
+        return "linear" if first in (None, "none", "linear") else str(first).lower()
+
+    @property
+    def kind(self) -> str:
+        """The native kind of task that the activation means."""
+        return {"sigmoid": "multilabel", "softmax": "classification"}.get(self.activation, "regression")

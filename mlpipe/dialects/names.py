@@ -1,0 +1,107 @@
+"""What other programs call networks, optimizers, losses and metrics, and what they are called here."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+# Keras's and qubvel's names in lower case -> (timm's name, the tag of its ImageNet weights; empty: it has none).
+BACKBONES: dict[str, tuple[str, str]] = {
+    **{f"resnet{depth}": (f"resnet{depth}", "tv_in1k") for depth in (18, 34, 50, 101, 152)},
+    "resnet50v2": ("resnetv2_50", "a1h_in1k"),
+    "resnet101v2": ("resnetv2_101", "a1h_in1k"),
+    "resnet152v2": ("resnetv2_152", ""),
+    "resnext50": ("resnext50_32x4d", "gluon_in1k"),
+    "resnext101": ("resnext101_32x4d", "gluon_in1k"),
+    "vgg16": ("vgg16", "tv_in1k"),
+    "vgg19": ("vgg19", "tv_in1k"),
+    "inceptionv3": ("inception_v3", "tf_in1k"),
+    "inceptionresnetv2": ("inception_resnet_v2", "tf_in1k"),
+    "xception": ("legacy_xception", "tf_in1k"),
+    "mobilenet": ("mobilenetv1_100", "ra4_e3600_r224_in1k"),
+    "mobilenetv2": ("mobilenetv2_100", "ra_in1k"),
+    **{f"densenet{depth}": (f"densenet{depth}", "tv_in1k") for depth in (121, 169, 201)},
+    "nasnetlarge": ("nasnetalarge", "tf_in1k"),
+    **{f"seresnet{depth}": (f"legacy_seresnet{depth}", "in1k") for depth in (18, 34, 50, 101, 152)},
+    "seresnext50": ("seresnext50_32x4d", "gluon_in1k"),
+    "seresnext101": ("seresnext101_32x4d", "gluon_in1k"),
+    "senet154": ("senet154", "gluon_in1k"),
+}
+SEGMENTERS = ("unet", "linknet", "psp", "pspnet", "fpn", "deeplabv3")
+
+
+class Rule(NamedTuple):
+    """An optimizer of Keras: its native option, its default learning rate, and keys that make both agree."""
+
+    option: str
+    lr: float
+    keys: dict[str, Any]
+
+
+# Keras 2.2's optimizers in lower case. Its epsilon is 1e-7 everywhere, and it has no momentum and no weight decay.
+OPTIMIZERS: dict[str, Rule] = {
+    "sgd": Rule("sgd", 0.01, {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}),
+    "rmsprop": Rule("rmsprop", 0.001, {"alpha": 0.9, "eps": 1e-7, "weight_decay": 0.0}),
+    "adagrad": Rule("adagrad", 0.01, {"eps": 1e-7, "weight_decay": 0.0}),
+    "adadelta": Rule("adadelta", 1.0, {"rho": 0.95, "eps": 1e-7, "weight_decay": 0.0}),
+    "adam": Rule("adam", 0.001, {"eps": 1e-7, "weight_decay": 0.0}),
+    "adamax": Rule("adamax", 0.002, {"eps": 1e-7, "weight_decay": 0.0}),
+    "nadam": Rule("nadam", 0.002, {"eps": 1e-7, "weight_decay": 0.0}),
+}
+
+# Names of losses, also of metrics where the loss is used as one -> the term of loss=composite.
+LOSSES: dict[str, str] = {
+    "binary_crossentropy": "bce",
+    "log_loss": "bce",
+    "categorical_crossentropy": "ce",
+    "sparse_categorical_crossentropy": "ce",
+    **dict.fromkeys(("mse", "mean_squared_error"), "squared_error"),
+    **dict.fromkeys(("mae", "mean_absolute_error"), "absolute_error"),
+    **dict.fromkeys(("msle", "mean_squared_logarithmic_error"), "squared_log_error"),
+    **dict.fromkeys(("mape", "mean_absolute_percentage_error"), "percentage_error"),
+    "logcosh": "log_cosh",
+    "huber_loss": "huber_error",
+    "hinge": "hinge",
+    "squared_hinge": "squared_hinge",
+    "categorical_hinge": "categorical_hinge",
+    **dict.fromkeys(("kullback_leibler_divergence", "kld"), "kl_divergence"),
+    "poisson": "poisson",
+    **dict.fromkeys(("cosine_proximity", "cosine", "cosine_similarity"), "cosine"),
+    "dice_loss": "dice",
+    "iou_loss": "iou",
+    "jaccard_loss": "jaccard",
+    "focal_loss": "focal_sum",
+    "lovasz_loss": "lovasz",
+    "f1_loss": "soft_f1",
+    "l2_loss": "squared_sum",
+}
+
+# Metrics by the task's kind; what is not named here is an error that lists what is.
+METRICS: dict[str, dict[str, str]] = {
+    "classification": {
+        "categorical_accuracy": "accuracy",
+        "sparse_categorical_accuracy": "accuracy",
+        "accuracy": "accuracy",
+        "acc": "accuracy",
+        "binary_accuracy": "elementwise_accuracy",
+        "macro_f1": "soft_macro_f1",
+        "matthews_correlation": "elementwise_mcc",
+        "categorical_crossentropy": "nll",
+        "sparse_categorical_crossentropy": "nll",
+        "binary_crossentropy": "elementwise_nll",
+        "log_loss": "elementwise_nll",
+    },
+    "multilabel": {
+        "binary_accuracy": "accuracy",
+        "accuracy": "accuracy",
+        "acc": "accuracy",
+        "macro_f1": "soft_macro_f1",
+        "matthews_correlation": "elementwise_mcc",
+        "binary_crossentropy": "nll",
+        "log_loss": "nll",
+        "dice": "micro_f1",
+    },
+    "regression": {
+        **dict.fromkeys(("mse", "mean_squared_error"), "mse"),
+        **dict.fromkeys(("mae", "mean_absolute_error"), "mae"),
+    },
+}

@@ -1,0 +1,101 @@
+"""What a translated file becomes: a native configuration, and a report of where each of its keys went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+
+Fate = Literal["same", "differs", "ignored", "lint"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the report.
+
+    Attributes:
+        key: The key of the source, dotted.
+        fate: `same` (it means the same natively), `differs` (the note says how), `ignored`, or `lint` (a mistake that the
+            other program would not have reported).
+        place: Where it went; empty where it went nowhere.
+        note: What a person should know.
+    """
+
+    key: str
+    fate: Fate
+    place: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        place = f" -> {self.place}" if self.place else ""
+        note = f": {self.note}" if self.note else ""
+        return f"[{self.fate}] {self.key}{place}{note}"
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translated file.
+
+    Attributes:
+        dialect: What the file spoke.
+        native: `defaults`, a list of one-key mappings from group to option, and the sections' values.
+        report: A line for each key of the source, and lint.
+    """
+
+    dialect: str
+    native: dict[str, Any]
+    report: tuple[Line, ...] = field(default=())
+
+    def chosen(self) -> dict[str, Any]:
+        """The options of groups."""
+        return {group: option for entry in self.native.get("defaults", []) for group, option in entry.items()}
+
+    def of_fate(self, *fates: Fate) -> list[Line]:
+        """The lines with one of these fates."""
+        return [line for line in self.report if line.fate in fates]
+
+    def text(self) -> str:
+        """The native configuration as YAML, the report in comments above it."""
+        lines = [f"# {line}" for line in self.report]
+        body = yaml.safe_dump(self.native, sort_keys=False, allow_unicode=True, width=120)
+        return "\n".join([f"# Translated from {self.dialect}.", *lines, body])
+
+
+def overrides(native: Mapping[str, Any], chosen_already: set[str]) -> list[str]:
+    """A native configuration as overrides in Hydra's grammar.
+
+    Args:
+        native: As in `Translation`.
+        chosen_already: Groups whose option the command line names: all that the file says of them is left out.
+    """
+    texts = []
+    for entry in native.get("defaults", []):
+        texts += [f"{group}={as_text(option)}" for group, option in entry.items() if group not in chosen_already]
+    for key, value in native.items():
+        if key != "defaults" and key not in chosen_already:
+            texts += _flat(key, value)
+    return texts
+
+
+def as_text(value: Any) -> str:
+    """A value in Hydra's grammar; every text is quoted but plain words."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(as_text(item) for item in value) + "]"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    if text.isidentifier() and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _flat(key: str, value: Any) -> list[str]:
+    if isinstance(value, Mapping) and value:
+        return [text for part, item in value.items() for text in _flat(f"{key}.{part}", item)]
+    return [f"{key}={as_text(value)}"]

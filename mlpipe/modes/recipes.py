@@ -1,0 +1,71 @@
+"""A recipe file in place of native options: translated, then the command line's own overrides on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlpipe.dialects import detect, translation
+from mlpipe.dialects.translation import Translation
+from mlpipe.errors import ConfigError, problem
+
+_KEYS = ("recipe", "mode.lenient")
+# Only these have the keys of a training.
+_TRAINING = ("train", "predict", "test", "tl", "lr_find")
+
+
+def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides with those of `recipe=FILE` in front of them, and notes on what a person should know.
+
+    A group whose option the command line names is the command line's alone.
+
+    Args:
+        mode: The mode; `convert` gets to know the file itself.
+        overrides: The command line's.
+
+    Raises:
+        ConfigError: When the file cannot be read or translated, or describes no data and no task is named.
+    """
+    given = _value("recipe", overrides)
+    if given is None:
+        if mode == "convert":
+            raise ConfigError(problem("recipe", "there is nothing to convert", fix="mml convert recipe=FILE"))
+        return list(overrides), []
+    path = Path(given).expanduser().absolute()
+    found = detect.translated(path, lenient=_value("mode.lenient", overrides) == "true")
+    rest = [text for text in overrides if _key(text) not in _KEYS]
+    chosen = {"callbacks" if _key(text) == "cbs" else _key(text) for text in rest}
+    if (
+        mode not in ("convert", "post", "info")
+        and "task" not in {*found.chosen(), *chosen}
+        and found.dialect != "native"
+    ):
+        fix = "add a task, for example task=folder task.root=DIR"
+        raise ConfigError(problem("recipe", f"{path.name} names no data", fix=fix))
+    native = {key: value for key, value in found.native.items() if key != "mode" or mode in _TRAINING}
+    texts = translation.overrides(native, chosen)
+    if mode == "convert":
+        lenient = "true" if _value("mode.lenient", overrides) == "true" else "false"
+        return [*texts, *rest, f"mode.recipe={translation.as_text(str(path))}", f"mode.lenient={lenient}"], []
+    return [*texts, *rest], _notes(path, found)
+
+
+def _notes(path: Path, found: Translation) -> list[str]:
+    if found.dialect == "native":
+        return []
+    lint = [f"recipe {line}" for line in found.of_fate("lint")]
+    differing = len(found.of_fate("differs"))
+    return [
+        f"recipe {path.name} ({found.dialect}): {differing} keys differ; mml convert recipe={path.name} says how",
+        *lint,
+    ]
+
+
+def _key(text: str) -> str:
+    return text.lstrip("+~").partition("=")[0]
+
+
+def _value(key: str, overrides: Sequence[str]) -> str | None:
+    values = [text.partition("=")[2] for text in overrides if _key(text) == key]
+    value = values[-1].strip("'\"") if values else ""
+    return value if value and value != "null" else None

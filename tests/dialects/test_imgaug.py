@@ -1,0 +1,82 @@
+"""Operations of imgaug as transforms of albumentations: each can be built and changes an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import albumentations
+import numpy as np
+import pytest
+
+from mlpipe.dialects.musket import imgaug
+from mlpipe.dialects.musket.reading import Home
+from mlpipe.dialects.musket.work import Work
+
+
+def steps(given: Any) -> list[dict[str, Any]]:
+    work = Work({}, Home.of(Path("/none/config.yaml")), False)
+    found = imgaug.pipeline(work, "augmentation", given)
+    assert not work.wrong, work.wrong
+    return found
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"Fliplr": 1.0},
+        {"flipud": {"p": 1.0}},
+        {"Affine": {"rotate": [10, 16]}},
+        {"Affine": {"translate_px": {"x": [10, 50], "y": [10, 50]}}},
+        {"Affine": {"scale": [0.5, 0.6], "mode": "reflect", "cval": 3}},
+        {"Affine": {"scale": {"x": [0.5, 0.6], "y": 0.5}, "translate_percent": {"x": [0.1, 0.2]}, "shear": [9, 16]}},
+        {"Add": [20, 40]},
+        {"Add": {"value": [20, 40], "per_channel": 0.5}},
+        {"Multiply": [0.5, 0.7]},
+        {"MultiplyElementwise": {"mul": [0.5, 0.7], "per_channel": 1}},
+        {"Invert": 1.0},
+        {"AdditiveGaussianNoise": {"scale": [20, 40]}},
+        {"Grayscale": 1.0},
+        {"GaussianBlur": [2, 3]},
+        {"AverageBlur": {"k": [3, 7]}},
+        {"MedianBlur": 3},
+        {"Sharpen": {"alpha": [0.5, 1.0], "lightness": [0.5, 0.8]}},
+        {"Emboss": {"alpha": [0.5, 1.0], "strength": [1.0, 2.0]}},
+        {"Dropout": 0.3},
+        {"ElasticTransformation": {"alpha": 50, "sigma": 5}},
+        {"CropAndPad": {"percent": [-0.2, -0.1]}},
+        {"Pad": 5},
+        {"Crop": {"percent": 0.2}},
+        {"ContrastNormalization": [0.5, 0.6]},
+        {"AddToHueAndSaturation": [30, 40]},
+        {"GammaContrast": [0.5, 0.6]},
+        {"CropToFixedSize": {"width": 16, "height": 16}},
+        {"PadToFixedSize": {"width": 50, "height": 50}},
+    ],
+)
+def test_every_operation_can_be_built_and_changes_an_image(given: dict[str, Any]) -> None:
+    image = np.random.default_rng(0).integers(60, 180, (32, 32, 3), dtype=np.uint8)
+    for step in steps(given):
+        transform = getattr(albumentations, step.pop("_target_").partition(".")[2])(**step)
+        transform.set_random_seed(1)
+        after = transform(image=image)["image"]
+        assert after.shape != image.shape or (after != image).any()
+
+
+def test_operations_without_a_probability_always_happen() -> None:
+    assert steps({"Affine": {"rotate": [-16, 16]}})[0]["p"] == 1.0
+    assert steps({"Fliplr": 0.5})[0]["p"] == 0.5
+    assert steps({"Rotate90": False}) == []
+
+
+def test_a_list_is_a_range_in_any_order() -> None:
+    assert steps({"Affine": {"rotate": [16, -16]}})[0]["rotate"] == [-16.0, 16.0]
+
+
+def test_the_order_of_the_file_is_kept() -> None:
+    given = [{"Flipud": 0.5}, {"Fliplr": 0.5}]
+    assert [step["_target_"] for step in steps(given)] == [
+        "albumentations.VerticalFlip",
+        "albumentations.HorizontalFlip",
+    ]

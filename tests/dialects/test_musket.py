@@ -1,0 +1,250 @@
+"""Musket experiments: every key goes somewhere, mistakes are named, and what comes out composes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlpipe.arch.names import timm_names
+from mlpipe.dialects import detect, musket, names, translation
+from mlpipe.dialects.musket import reading
+from mlpipe.dialects.translation import Translation
+from mlpipe.errors import ConfigError
+
+README = """
+architecture: DenseNet201
+pooling: avg
+augmentation:
+ Fliplr: 0.5
+ Flipud: 0.5
+classes: 28
+activation: sigmoid
+weights: imagenet
+shape: [224, 224, 3]
+optimizer: Adam
+batch: 16
+lr: 0.005
+copyWeights: true
+metrics:
+  - binary_accuracy
+  - macro_f1
+primary_metric: val_binary_accuracy
+primary_metric_mode: max
+callbacks:
+  EarlyStopping: {patience: 3, monitor: val_macro_f1, mode: max, verbose: 1}
+  ReduceLROnPlateau: {patience: 2, factor: 0.3, monitor: val_binary_accuracy, mode: max, cooldown: 1, verbose: 1}
+loss: binary_crossentropy
+stages:
+  - epochs: 10
+"""
+
+
+def translated(text: str = README, *, lenient: bool = False, home: Path = Path("/none/config.yaml")) -> Translation:
+    return musket.translate(yaml.safe_load(text), musket.Home.of(home), lenient=lenient)
+
+
+def changed(**keys: Any) -> Translation:
+    """The README's example with other keys; None takes one out."""
+    source = {**yaml.safe_load(README), **keys}
+    source = {key: value for key, value in source.items() if value is not None}
+    return musket.translate(source, musket.Home.of(Path("/none/config.yaml")))
+
+
+def problems(**keys: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        changed(**keys)
+    return "\n".join(caught.value.problems)
+
+
+def test_the_readme_example() -> None:
+    native = translated().native
+    assert translated().chosen() == {
+        "arch": "timm",
+        "preprocessing": "original",
+        "optimizer": "adam",
+        "loss": "bce",
+        "callbacks": ["early"],
+        "lr_scheduler": "plateau",
+        "split": "shuffled",
+        "augmentations": "none",
+    }
+    assert native["arch"] == {"name": "densenet201.tv_in1k", "pretrained": True, "in_chans": 3}
+    assert native["optimizer"] == {"eps": 1e-7, "weight_decay": 0.0, "lr": 0.005}
+    assert native["sampling"] == {"batch_size": 16, "eval_batch_size": 32}
+    assert native["metrics"]["monitor"] == "val/accuracy"
+    assert native["callbacks"]["early"]["watch"] == "val/soft_macro_f1"
+    assert (native["lr_scheduler"]["patience"], native["lr_scheduler"]["cooldown"]) == (1, 0)
+    assert native["stages"]["list"] == [{"epochs": 10}]
+    assert native["split"]["seed"] == 33 and native["split"]["test_seed"] == 123
+
+
+def test_every_key_of_the_source_is_in_the_report() -> None:
+    reported = {line.key.partition(".")[0].partition("[")[0] for line in translated().report}
+    assert set(yaml.safe_load(README)) - reported == {"primary_metric_mode"}
+
+
+def test_stages_of_the_reference() -> None:
+    stages = [
+        {"epochs": 6, "negatives": "none", "validation_negatives": "real"},
+        {"lr": 0.0001, "epochs": 6, "negatives": "real", "validation_negatives": "real"},
+        {"loss": "lovasz_loss", "lr": 0.00001, "epochs": 6, "initial_weights": "./x/best-0.1.weights"},
+        {"epochs": 2, "negatives": 2},
+    ]
+    found = changed(stages=stages).native["stages"]["list"]
+    assert found[0] == {"epochs": 6, "negatives": 0}
+    assert found[1] == {"epochs": 6, "lr": 0.0001}
+    assert found[2]["loss"] == {"_target_": "mlpipe.learn.losses.composite", "expression": "lovasz"}
+    assert found[2]["initial_weights"] == "./x/best-0.1.weights"
+    assert found[3] == {"epochs": 2, "carry": True, "negatives": 2, "val_negatives": 2}
+
+
+def test_a_frozen_encoder_stays_frozen_until_a_stage_says_otherwise() -> None:
+    stages = [{"epochs": 1}, {"epochs": 1, "lr": 0.1}, {"epochs": 1, "unfreeze_encoder": True}]
+    found = changed(freeze_encoder=True, stages=stages).native["stages"]["list"]
+    assert [stage["freeze"] for stage in found] == ["backbone", "backbone", False]
+
+
+def test_composite_losses() -> None:
+    assert changed(loss="binary_crossentropy+0.1*dice_loss").native["loss"] == {"expression": "bce+0.1*dice"}
+    assert changed(loss=" 2 * .5*dice_loss + 1e+1*jaccard_loss").native["loss"] == {"expression": "dice+10*jaccard"}
+    assert "exactly one loss" in problems(loss="binary_crossentropy*dice_loss+dice_loss")
+    assert "did you mean 'dice_loss'?" in problems(loss="binary_crossentropy+0.1*dice_los")
+
+
+def test_cyclic_rates() -> None:
+    cyclic = {"CyclicLR": {"base_lr": 0.0001, "max_lr": 0.01, "mode": "triangular2", "step_size": 300}}
+    native = changed(callbacks=cyclic).native
+    assert native["optimizer"]["lr"] == 0.01
+    assert native["lr_scheduler"]["up_steps"] == 300
+    assert native["lr_scheduler"]["min_ratio"] == pytest.approx(0.01)
+    assert native["stages"]["list"][0]["lr"] == 0.01
+
+
+def test_sigmoid_heads_are_one_head_of_labels() -> None:
+    heads = {"classes": [4, 4], "activation": ["sigmoid", "sigmoid"], "loss": ["binary_crossentropy"] * 2}
+    native = changed(**heads, dataset={"getTrain": [False, False]}).native
+    assert native["task"]["outputs"] == 8
+    assert native["loss"] == {"expression": "2*bce"}
+    assert "not all sigmoid" in problems(**{**heads, "activation": ["sigmoid", "softmax"]})
+
+
+def test_data_sets_are_functions_with_arguments() -> None:
+    native = changed(dataset={"getTrain": [False, False]}, testSplit=0.4).native
+    assert native["task"]["train"] == [{"call": "getTrain", "arguments": [False, False]}]
+    assert native["split"]["test_fraction"] == 0.4
+    native = changed(dataset="a", datasets={"a": {"getTrain": []}}).native
+    assert native["task"]["train"] == [{"call": "getTrain", "arguments": []}]
+    native = changed(dataset={"train": {"f": [1]}, "validation": {"g": []}, "holdout": {"h": {}}}).native
+    assert native["task"]["test"] == [{"call": "h", "arguments": []}]
+    assert changed(dataset={"train": {"f": [1]}, "validation": {"g": []}}).chosen()["split"] == "given"
+    assert "did you mean 'train1'?" in problems(dataset="train2", datasets={"train1": {"f": []}})
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"architeture": "x"}, "architeture: unknown key; did you mean 'architecture'?"),
+        ({"architecture": "ResNet33"}, "did you mean 'resnet"),
+        ({"architecture": "FPN"}, "is a segmentation network"),
+        ({"activation": "tanh"}, "the activation tanh is not available"),
+        ({"optimizer": "Adem"}, "did you mean 'adam'?"),
+        ({"optimizer": None}, "optimizer: is missing"),
+        ({"stages": [{"epoch": 3}]}, "stages[0].epoch: unknown key; did you mean 'epochs'?"),
+        ({"stages": None}, "nothing is trained without stages"),
+        ({"shape": [224, 112, 3]}, "no square"),
+        ({"weights": "imagenet11k"}, "there are no such weights"),
+        ({"metrics": ["binary_acuracy"]}, "did you mean 'binary_accuracy'?"),
+        ({"metrics": ["binary_accuracy"]}, "callbacks.EarlyStopping.monitor: nothing computes it"),
+        ({"experiment_result": "val_macro_f1_holdout"}, "has both val_ and _holdout"),
+        ({"augmentation": {"Flipr": 0.5}}, "did you mean 'Fliplr'?"),
+        ({"augmentation": {"Affine": {"rotat": 3}}}, "unknown rotat"),
+        ({"preprocessing": [{"cache": None}]}, "a chain of preprocessors is not available"),
+        ({"crops": 3}, "training on crops is not available"),
+        ({"callbacks": {"Foo": {}}}, "the callback Foo is not available"),
+        ({"classes": [3, 3], "activation": ["sigmoid"]}, "there are 2 heads"),
+    ],
+)
+def test_mistakes_are_named(keys: dict[str, Any], sentence: str) -> None:
+    assert sentence in problems(**keys)
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    found = problems(optimizer="Adma", activation="tanh", crops=2)
+    assert all(part in found for part in ("optimizer:", "activation:", "crops:"))
+
+
+def test_lenient_lets_unknown_keys_and_monitors_pass() -> None:
+    text = README.replace("  - macro_f1\n", "") + "alpha: 0.5\n"
+    fates = {line.key: line.fate for line in translated(text, lenient=True).report}
+    assert fates["alpha"] == "ignored"
+    assert fates["callbacks.EarlyStopping.monitor"] == "lint"
+
+
+def test_lint() -> None:
+    def lint(**keys: Any) -> str:
+        return "\n".join(str(line) for line in changed(**keys).of_fate("lint"))
+
+    assert "number needs a point" in lint(lr="1e-4")
+    assert changed(lr="1e-4").native["optimizer"]["lr"] == 1e-4
+    assert "would have minimised it" in lint(primary_metric="val_macro_f1", primary_metric_mode="auto")
+    assert "the wrong way" in lint(primary_metric_mode="min")
+    assert "yes-or-no question" in lint(activation="softmax", metrics=["binary_accuracy", "macro_f1"])
+    assert "only used with folds_count: 1" in lint(validationSplit=0.1)
+
+
+def test_common_yaml_is_merged() -> None:
+    own = {"lr": 1, "callbacks": {"A": 1}, "metrics": ["x"]}
+    common = {"lr": 2, "batch": 3, "callbacks": {"A": 2, "B": 2}, "metrics": ["y"]}
+    assert reading.united(own, common) == {"lr": 1, "batch": 3, "callbacks": {"A": 1, "B": 2}, "metrics": ["x"]}
+    assert reading.united({"callbacks": None}, common)["callbacks"] == common["callbacks"]
+
+
+def test_an_experiment_knows_its_project(tmp_path: Path) -> None:
+    home = musket.Home.of(tmp_path / "experiments" / "a" / "b" / "config.yaml")
+    assert (home.project, home.name) == (tmp_path, "a/b")
+    assert musket.Home.of(tmp_path / "config.yaml").project == tmp_path
+
+
+def test_header() -> None:
+    assert reading.header("#%Musket Classification 1.0\nx: 1") == "classification"
+    assert reading.header("x: 1") is None
+
+
+def test_all_backbones_are_networks_of_timm() -> None:
+    assert {network for network, _ in names.BACKBONES.values()} <= set(timm_names())
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect"),
+    [
+        ("#%Musket Classification 1.0\nx: 1", "musket"),
+        ("architecture: x", "musket"),
+        ("neural_network: {}", "rmldnn"),
+        ("{dataset: {}, model: {}, solver: {}}", "barrage"),
+        ("defaults: []", "native"),
+    ],
+)
+def test_dialects_are_told_apart(text: str, dialect: str) -> None:
+    assert detect.dialect_of(text, yaml.safe_load(text)) == dialect
+
+
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("a: [")
+    (tmp_path / "list.yaml").write_text("- 1")
+    (tmp_path / "what.yaml").write_text("a: 1")
+    for name in ("bad.yaml", "list.yaml", "what.yaml", "none.yaml"):
+        with pytest.raises(ConfigError, match="recipe"):
+            detect.translated(tmp_path / name)
+
+
+def test_values_become_overrides_that_hydra_reads() -> None:
+    native = {"defaults": [{"arch": "timm"}], "arch": {"name": "a.b"}, "x": {"y": [{"k": "it's"}, None, 1e-7]}}
+    assert translation.overrides(native, set()) == [
+        "arch=timm",
+        "arch.name='a.b'",
+        "x.y=[{k:'it\\'s'},null,1e-07]",
+    ]
+    assert translation.overrides(native, {"arch"}) == ["x.y=[{k:'it\\'s'},null,1e-07]"]

@@ -15,6 +15,9 @@ _FLAGS = {
     "--json": "json", "--dry-run": "dry_run",
 }  # fmt: skip
 
+# Modes whose keys may be written as `--key value` too.
+_SCRIPTS = ("fit", "analyze")
+
 
 @dataclass
 class Call:
@@ -68,6 +71,8 @@ def _parse(arguments: list[str]) -> Call:
             call.cfg = value if equals else next(rest, "")
         elif name in ("--config-dir", "-cd"):
             call.config_dirs.append(Path(value if equals else next(rest, "")).absolute())
+        elif call.mode in _SCRIPTS and text.startswith("--") and len(text) > 2:
+            call.overrides.append(_script_option(name, value if equals else next(rest, "")))
         elif text.startswith("-") and not text[1:].replace(".", "").isdigit():
             fix = did_you_mean(text, [*_FLAGS, "--cfg", "--config-dir"], otherwise="see mml --help")
             found.append(problem(text, "unknown option", fix=fix))
@@ -85,6 +90,15 @@ def _parse(arguments: list[str]) -> Call:
     if found:
         raise ConfigError(found)
     return call
+
+
+def _script_option(name: str, value: str) -> str:
+    """An option of a script, such as `--name "one, two"`, as the mode's key."""
+    lower = value.lower()
+    if lower in ("true", "false", "null") or value.isdigit():
+        return f"mode.{name[2:]}={lower}"
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"mode.{name[2:]}='{quoted}'"
 
 
 def _run(call: Call) -> int:

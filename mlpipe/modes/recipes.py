@@ -47,16 +47,16 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     if mode == "convert":
         lenient = "true" if _value("mode.lenient", overrides) == "true" else "false"
         return [*texts, *rest, f"mode.recipe={translation.as_text(str(path))}", f"mode.lenient={lenient}"], []
-    return [*texts, *rest], _notes(path, found)
+    return [*texts, *rest], _notes(given, path, found)
 
 
-def _notes(path: Path, found: Translation) -> list[str]:
+def _notes(given: str, path: Path, found: Translation) -> list[str]:
     if found.dialect == "native":
         return []
     lint = [f"recipe {line}" for line in found.of_fate("lint")]
     differing = len(found.of_fate("differs"))
     return [
-        f"recipe {path.name} ({found.dialect}): {differing} keys differ; mml convert recipe={path.name} says how",
+        f"recipe {path.name} ({found.dialect}): {differing} keys differ; mml convert recipe={given} says how",
         *lint,
     ]
 

@@ -1,6 +1,7 @@
 """Musket's classification experiments (config.yaml) as native configurations."""
 
-from mlpipe.dialects.musket.reading import Home, header
+from mlpipe.dialects.musket.losses import names_of
+from mlpipe.dialects.musket.reading import Home, header, united
 from mlpipe.dialects.musket.translate import translate
 
-__all__ = ["Home", "header", "translate"]
+__all__ = ["Home", "header", "names_of", "translate", "united"]

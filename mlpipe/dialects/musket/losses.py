@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects import names
+from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.work import Work
 from mlpipe.errors import did_you_mean, listing
 
@@ -211,3 +214,20 @@ def _listed(work: Work, key: str) -> list[str]:
 def _names(given: Any) -> list[str]:
     entries = given if isinstance(given, list) else [] if given is None else [given]
     return [str(next(iter(entry)) if isinstance(entry, dict) and entry else entry) for entry in entries]
+
+
+def names_of(source: Mapping[str, Any]) -> dict[str, str]:
+    """What an experiment calls each native metric that it names, in its order.
+
+    Args:
+        source: The experiment's configuration, common.yaml merged in.
+    """
+    work = Work(source, Home(Path("config.yaml"), Path()), lenient=True)
+    table = {**names.METRICS[work.kind], "loss": "loss"}
+    found: dict[str, str] = {}
+    for key in ("metrics", "primary_metric", "final_metrics", "experiment_result"):
+        for name in _names(source.get(key)):
+            plain = name.removeprefix("val_").removesuffix("_holdout")
+            if plain.lower() in table:
+                found.setdefault(table[plain.lower()], plain)
+    return found

@@ -1,0 +1,272 @@
+"""`mml fit`: train the Musket experiments of a project, and write into their folders what Musket writes."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import traceback
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.dialects import musket
+from mlpipe.dialects.translation import as_text
+from mlpipe.errors import ConfigError, Interrupted, MlpipeError, ProjectError, did_you_mean, listing, problem
+from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.reports.layouts import musket as layout
+from mlpipe.runs import journal, records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+log = logging.getLogger("mlpipe")
+
+_CONFIG, _CONCRETE, _SUMMARY, _RUNNING, _ERROR = (
+    "config.yaml", "config_concrete.yaml", "summary.yaml", "inProgress.yaml", "error.yaml",
+)  # fmt: skip
+
+
+class FitScheduler(Scheduler):
+    """Trains experiments one after the other.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        project: The folder with experiments; None: the current one, or the one that it lies in.
+        name: Names of experiments, separated by commas; empty: all that are not finished.
+        num_gpus: Read for the sake of old commands; one device trains a fold.
+        gpus_per_net: Likewise.
+        num_workers: Loader processes.
+        allow_resume: Go on with an interrupted training.
+        force_recalc: Predict again and write the reports anew, without training.
+        launch_tasks: Must be false.
+        only_report: Write the reports from what is stored.
+        cache: Where images are cached; None: `.cache` in the project.
+        folds: Folds to train, separated by commas; empty: all.
+        lenient: Let unknown keys and monitors that nothing computes pass.
+        overrides: Further overrides of each experiment, separated by blanks.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        project: str | None,
+        name: str,
+        num_gpus: Annotated[int, ">= 0"],
+        gpus_per_net: Annotated[int, ">= 0"],
+        num_workers: Annotated[int, ">= 0"],
+        allow_resume: bool,
+        force_recalc: bool,
+        launch_tasks: bool,
+        only_report: bool,
+        cache: str | None,
+        folds: str | int,
+        lenient: bool,
+        overrides: str,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._root = Path(project).expanduser().absolute() if project else _project_here()
+        self._names = [part.strip() for part in name.split(",") if part.strip()]
+        self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
+        self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
+        self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
+        self._folds, self._overrides = (
+            [part.strip() for part in str(folds).split(",") if part.strip()],
+            shlex.split(overrides),
+        )
+        self._unused = [key for key, value in (("num_gpus", num_gpus), ("gpus_per_net", gpus_per_net)) if value > 1]
+
+    def plan(self) -> list[Step]:
+        """One step for each experiment (and seed), all of them translated and checked before the first one trains.
+
+        Raises:
+            ConfigError: With a sentence for every problem of any experiment.
+        """
+        for key in self._unused:
+            log.info(f"mode.{key}: one device trains a fold")
+        if self._tasks:
+            raise ConfigError(problem("mode.launch_tasks", "tasks are not available in this version of mlpipe"))
+        if wrong := [one for one in self._folds if not one.isdigit()]:
+            raise ConfigError(problem("mode.folds", "must be numbers of folds", got=wrong, fix="for example 0,2"))
+        steps, found = [], list[str]()
+        for folder in self._experiments():
+            try:
+                for config in self._configs(folder):
+                    self._check(config)
+                    label = config.parent.relative_to(self._root).as_posix()
+                    steps.append(Step(f"fit {label}", partial(self._fit, config), in_project=False))
+            except ConfigError as error:
+                found += [f"{folder.name}: {sentence}" for sentence in error.problems]
+                continue
+            if "num_seeds" in _source(folder / _CONFIG):
+                steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
+        if found:
+            raise ConfigError(found)
+        if not steps:
+            log.info("every experiment is finished; name one to run it again")
+        return steps
+
+    def _experiments(self) -> list[Path]:
+        root = self._root / "experiments"
+        known = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.glob(f"**/{_CONFIG}"))}
+        if not known:
+            fix = "name a folder that has experiments/NAME/config.yaml"
+            raise ConfigError(problem("mode.project", "has no experiments", got=str(self._root), fix=fix))
+        if wrong := [name for name in self._names if name not in known]:
+            raise ConfigError(
+                [
+                    problem(
+                        "mode.name",
+                        "there is no such experiment",
+                        got=name,
+                        fix=did_you_mean(name, known) or listing(known),
+                    )
+                    for name in wrong
+                ]
+            )
+        if self._names:
+            return [known[name] for name in self._names]
+        if self._only_report or self._recalculate:
+            return list(known.values())
+        return [folder for folder in known.values() if not (folder / _SUMMARY).exists()]
+
+    def _configs(self, folder: Path) -> list[Path]:
+        """The configuration files that an experiment runs: its own, or one for each seed."""
+        source = _source(folder / _CONFIG)
+        count = source.get("num_seeds")
+        if count is None:
+            return [folder / _CONFIG]
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ConfigError(problem("num_seeds", "must be a whole number >= 1", got=count))
+        own = {key: value for key, value in source.items() if key != "num_seeds"}
+        base = int(own.get("testSplitSeed", 123)), int(own.get("random_state", 33))
+        found = []
+        for seed in range(count):
+            path = folder / str(seed) / _CONCRETE
+            if not path.exists():
+                content = {**own, "testSplitSeed": base[0] + seed, "random_state": base[1] + seed}
+                path.parent.mkdir(parents=True, exist_ok=True)
+                files.write_text(path, yaml.safe_dump(content, sort_keys=False))
+            found.append(path)
+        return found
+
+    def _check(self, config: Path) -> None:
+        from mlpipe.modes import launch
+
+        launch.prepare("train", self._training(config, "train"))
+
+    def _training(self, config: Path, *subroutines: str) -> list[str]:
+        folds = [f"mode.folds=[{','.join(self._folds)}]"] if self._folds else []
+        return [
+            f"recipe={config}",
+            f"mode.lenient={str(self._lenient).lower()}",
+            *self._places(config),
+            f"sys.num_workers={self._workers}",
+            f"seed={42 + (int(config.parent.name) if config.name == _CONCRETE else 0)}",
+            f"mode.subroutines=[{','.join(subroutines)}]",
+            *folds,
+            *self._overrides,
+        ]
+
+    def _places(self, config: Path) -> list[str]:
+        project = self._project(config)
+        return [
+            f"out_dir={as_text(str(project.root.parent))}",
+            f"proj={as_text(project.name)}",
+            f"data_dir={as_text(str(self._cache))}",
+        ]
+
+    def _project(self, config: Path) -> Project:
+        name = config.parent.relative_to(self._root / "experiments").as_posix().replace("/", "-")
+        return Project(self._root / "results" / name)
+
+    def _fit(self, config: Path, run: Run | None) -> None:
+        from mlpipe.modes import launch
+
+        folder = config.parent
+        (folder / _SUMMARY).unlink(missing_ok=True)
+        (folder / _ERROR).unlink(missing_ok=True)
+        files.write_text(folder / _RUNNING, "{}\n")
+        log.info(f"experiment {folder.relative_to(self._root / 'experiments').as_posix()}")
+        try:
+            if self._recalculate and not self._only_report:
+                prepared = launch.prepare("predict", self._training(config, "predict"))
+                launch.execute(prepared, display=self.world.display, stop=self.world.stop)
+            elif not self._only_report:
+                prepared = launch.prepare("train", self._resumed(config) or self._training(config, "train", "predict"))
+                launch.execute(prepared, display=self.world.display, stop=self.world.stop)
+            self._report(config)
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except MlpipeError as error:
+            entry = {"type": type(error).__name__, "value": str(error), "trace": traceback.format_exc()}
+            files.write_text(folder / _ERROR, yaml.safe_dump({"errors": [entry]}, sort_keys=False))
+            raise
+        finally:
+            (folder / _RUNNING).unlink(missing_ok=True)
+
+    def _resumed(self, config: Path) -> list[str]:
+        """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
+        project = self._project(config)
+        unfinished = [one for one in journal.all_runs(project) if not one.is_finished()]
+        if not self._resume or not unfinished:
+            return []
+        return [f"continue={unfinished[-1].name}", *self._places(config)]
+
+    def _report(self, config: Path) -> None:
+        found = records.latest_cross_validation(records.load_all(self._project(config)))
+        if not found:
+            wrong = "nothing was trained yet"
+            raise ProjectError(problem(str(config.parent), wrong, fix=f"mml fit --name {config.parent.name}"))
+        source = _source(config)
+        names = musket.names_of(source)
+        result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
+        native = next((key for key, name in names.items() if name == result), None)
+        trained = layout.Trained(self._project(config), found, names, native)
+        summary = layout.write(config.parent, config.name, trained)
+        self.world.facts.setdefault("results", {})[str(config.parent)] = layout.result(summary, trained)
+        log.info(f"written to {config.parent / _SUMMARY}")
+
+    def _of_seeds(self, folder: Path, run: Run | None) -> None:
+        """The parent's summary of an experiment with several seeds, and links to what each has."""
+        found = self.world.facts.get("results", {})
+        seeds = sorted((path.parent for path in folder.glob(f"*/{_CONCRETE}")), key=lambda path: int(path.name))
+        values = [found[str(seed)] for seed in seeds if str(seed) in found]
+        for seed in seeds:
+            for name in ("metrics", "weights"):
+                link = folder / name / seed.name
+                link.parent.mkdir(exist_ok=True)
+                if not link.exists() and not link.is_symlink():
+                    link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)
+        files.write_text(folder / _SUMMARY, yaml.safe_dump(layout.spread_of_seeds(values), sort_keys=False))
+
+
+def _project_here() -> Path:
+    """The current folder, or the project that it lies in."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "experiments").is_dir():
+            return folder
+    return here
+
+
+def _source(config: Path) -> Mapping[str, Any]:
+    """An experiment's configuration, what its project says merged in.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    try:
+        own = yaml.safe_load(config.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(problem(str(config), f"cannot be read ({reason})")) from error
+    if not isinstance(own, Mapping):
+        raise ConfigError(problem(str(config), "must be a mapping", got=own))
+    return musket.united(own, musket.Home.of(config).common())

@@ -1,0 +1,151 @@
+"""One table of many experiments: what differs in their configurations, and the best of every metric over their folds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+_FILE = re.compile(r"metrics-(\d+)\.(\d+)\.csv")
+_SKIPPED = ("lr", "fold")
+_LESS_IS_BETTER = re.compile(r"loss$|crossentropy$|^(val_)?(mse|mae|nll|brier|rmse|epoch|stage)")
+
+
+@dataclass
+class Experiment:
+    """What is known of one experiment.
+
+    Attributes:
+        path: Its configuration file.
+        config: Its keys, flat.
+        best: For every metric the best value of each fold.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    best: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
+
+
+def collected(folder: Path) -> list[Experiment]:
+    """All experiments below a folder that have metrics; those of several seeds are one.
+
+    Args:
+        folder: Searched for `config.yaml`.
+
+    Raises:
+        DataError: When there is none, or a file cannot be read.
+    """
+    found = []
+    for path in sorted(folder.glob("**/*config.yaml")):
+        homes = [path.parent, *(one.parent for one in sorted(path.parent.glob("*/config_concrete.yaml")))]
+        experiment = Experiment(path, flat(_yaml(path)))
+        for home in homes:
+            for file in sorted((home / "metrics").glob("metrics-*.csv")):
+                match = _FILE.fullmatch(file.name)
+                if match:
+                    _take(experiment, file, (home.name if home != path.parent else "", int(match[1])), int(match[2]))
+        if experiment.best:
+            found.append(experiment)
+    if not found:
+        fix = "name a folder with experiments that were trained (mml fit)"
+        raise DataError(problem("mode.inputFolder", "has no experiment with metrics", got=str(folder), fix=fix))
+    return found
+
+
+def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val_loss") -> str:
+    """The experiments as CSV: path, what differs, and metrics, the best first.
+
+    Args:
+        experiments: What `collected` gave.
+        only: The one metric to show; empty: all.
+        sort_by: The metric that orders the rows.
+
+    Raises:
+        DataError: When no experiment has a metric that is named.
+    """
+    measured = sorted({name for one in experiments for name in one.best})
+    for key, name in (("mode.onlyMetric", only), ("mode.sortBy", sort_by)):
+        if name and name not in measured and (only or name != "val_loss"):
+            fix = did_you_mean(name, measured, otherwise=f"there are {listing(measured)}")
+            if key == "mode.onlyMetric" or name != "val_loss":
+                raise DataError(problem(key, "no experiment has this metric", got=name, fix=fix))
+    plain = [name for name in measured if not name.startswith("val_")]
+    columns = [only] if only else [*plain, *(name for name in measured if name.startswith("val_"))]
+    different = _different([one.config for one in experiments])
+    renamed = {key: "loss_function" if key == "loss" else key for key in different}
+    ordered = sorted(experiments, key=lambda one: _order(one, sort_by))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["path", "fold_count", *renamed.values(), *columns])
+    for one in ordered:
+        folds = len({fold for values in one.best.values() for fold in values})
+        means = [_mean(one, name) for name in columns]
+        cells = ["" if mean is None else f"{mean:.6g}" for mean in means]
+        writer.writerow([one.path, folds, *(one.config.get(key, "") for key in different), *cells])
+    return out.getvalue()
+
+
+def flat(value: Any, key: str = "") -> dict[str, Any]:
+    """A configuration with dotted keys; a list of plain values is one text.
+
+    Args:
+        value: A mapping, a list or a plain value.
+        key: Where it stands.
+    """
+    if isinstance(value, Mapping):
+        return {place: item for part, inner in value.items() for place, item in flat(inner, _joined(key, part)).items()}
+    if isinstance(value, list):
+        if not any(isinstance(item, Mapping | list) for item in value):
+            return {key: str(value)}
+        return {place: item for n, inner in enumerate(value) for place, item in flat(inner, _joined(key, n)).items()}
+    return {key: value}
+
+
+def _joined(key: str, part: object) -> str:
+    return f"{key}.{part}" if key else str(part)
+
+
+def _different(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [key for key in keys if len({str(config.get(key, "")) for config in configs}) > 1]
+
+
+def _take(experiment: Experiment, file: Path, fold: tuple[str, int], stage: int) -> None:
+    try:
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = list(csv.DictReader(opened))
+        for row in rows:
+            for name, text in {**row, "stage": str(stage)}.items():
+                if name not in _SKIPPED and text not in ("", "NA", None):
+                    value, values = float(text), experiment.best.setdefault(name, {})
+                    choose = min if _LESS_IS_BETTER.search(name) and name not in ("epoch", "stage") else max
+                    values[fold] = value if fold not in values else choose(values[fold], value)
+    except (OSError, ValueError) as error:
+        raise DataError(problem(str(file), f"cannot be read ({error})", fix="remove it")) from error
+
+
+def _mean(experiment: Experiment, name: str) -> float | None:
+    values = experiment.best.get(name)
+    return sum(values.values()) / len(values) if values else None
+
+
+def _order(experiment: Experiment, name: str) -> tuple[bool, float]:
+    mean = _mean(experiment, name)
+    if mean is None:
+        return True, 0.0
+    return False, mean if _LESS_IS_BETTER.search(name) else -mean
+
+
+def _yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(problem(str(path), f"cannot be read ({' '.join(str(error).split())[:200]})")) from error

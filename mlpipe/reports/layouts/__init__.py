@@ -1,0 +1,1 @@
+"""Files and folders that other programs promise, written from records."""

@@ -1,0 +1,241 @@
+"""A Musket experiment's folder, written from records: weights/, metrics/, summary.yaml and the split files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from mlpipe import files
+from mlpipe.post import metrics
+from mlpipe.runs import predictions, records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+Row = dict[str, float]
+# In a summary every prediction is a yes or a no, so the counts of F1 are whole.
+_IN_SUMMARY = {"soft_macro_f1": "macro_f1"}
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished cross-validation of an experiment.
+
+    Attributes:
+        project: Where its records are.
+        found: The record of each fold.
+        names: Musket's name of each native metric.
+        result: The native name of the experiment's result; None: the monitor's mean.
+    """
+
+    project: Project
+    found: Sequence[ModelRecord]
+    names: Mapping[str, str]
+    result: str | None = None
+
+
+def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
+    """Write everything that an experiment's folder has after a training; summary.yaml comes last.
+
+    Args:
+        folder: The experiment's folder.
+        config: The configuration file's name.
+        trained: The cross-validation.
+
+    Returns:
+        The summary.
+    """
+    for record in trained.found:
+        home = trained.project.model_dir(record.pivot, record.id)
+        rows = _rows(home / records.METRICS_FILE)
+        for stage in range(_stages(rows)):
+            name = f"metrics/metrics-{record.fold}.{stage}.csv"
+            files.write_text(folder / name, _csv(_of_stage(rows, stage), trained.names))
+        if record.weights is not None:
+            kept = int(rows[record.best_epoch].get("stage", 0)) if rows else 0
+            target = folder / "weights" / f"best-{record.fold}.{kept}.weights"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(home / records.WEIGHTS_FILE, target)
+    _write_splits(folder, config, trained)
+    found = summary(config, trained)
+    files.write_text(folder / "summary.yaml", yaml.safe_dump(found, sort_keys=False))
+    return found
+
+
+def summary(config: str, trained: Trained) -> dict[str, Any]:
+    """The content of summary.yaml: each stage by its best epochs, and the kept weights as `allStages`.
+
+    Args:
+        config: The configuration file's name.
+        trained: The cross-validation.
+    """
+    histories = [_rows(trained.project.model_dir(one.pivot, one.id) / records.METRICS_FILE) for one in trained.found]
+    count = max(map(_stages, histories), default=0)
+    stages = [
+        {
+            trained.names.get(name, name): _spread([row[f"val/{name}"] for row in best])
+            for name in _measured(histories)
+            if name in trained.names
+        }
+        for best in (
+            [_best(_of_stage(rows, stage), one) for rows, one in _paired(histories, trained)] for stage in range(count)
+        )
+    ]
+    return {
+        "completed": True,
+        "cfgName": config,
+        "subsample": 1.0,
+        "folds": [one.fold for one in trained.found],
+        "stages": stages,
+        "allStages": _all_stages(trained),
+    }
+
+
+def result(found: Mapping[str, Any], trained: Trained) -> float:
+    """The one number of an experiment: its result on the holdout, else over the folds, else the monitor's mean."""
+    monitor = trained.found[0].monitor.partition(" ")[0].removeprefix("val/")
+    name = trained.names.get(trained.result or monitor, trained.result or monitor)
+    of_all = found["allStages"]
+    if f"{name}_holdout" in of_all:
+        return float(of_all[f"{name}_holdout"])
+    if name in of_all:
+        return float(of_all[name]["mean"])
+    return float(np.mean([one.scores["val"].get(monitor) or float("nan") for one in trained.found]))
+
+
+def spread_of_seeds(values: Sequence[float]) -> dict[str, float]:
+    """The summary of an experiment that was run with several seeds."""
+    return _spread(values)
+
+
+def _all_stages(trained: Trained) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    kind = trained.found[0].kind
+    validated = [_predicted(trained, one, "val") for one in trained.found]
+    held = [_predicted(trained, one, "test") for one in trained.found]
+    for native, name in trained.names.items():
+        measured = _IN_SUMMARY.get(native, native)
+        if measured not in metrics.BY_KIND[kind]:
+            continue
+        if all(one is not None for one in validated):
+            values = [metrics.compute([measured], one.logits, one.targets, kind)[measured] for one in validated if one]
+            found[name] = _spread(values)
+        if held and all(one is not None and len(one.sample_ids) for one in held):
+            first = held[0]
+            assert first is not None
+            mixed = _mixed([one.logits for one in held if one], kind)
+            found[f"{name}_holdout"] = float(metrics.compute([measured], mixed, first.targets, kind)[measured])
+    return found
+
+
+def _predicted(trained: Trained, record: ModelRecord, split: str) -> predictions.Predictions | None:
+    path = trained.project.predictions_file(record.pivot, record.id)
+    if not path.is_file() or (record.task, split) not in predictions.contents(path):
+        return None
+    return predictions.load(path, record.task, split)
+
+
+def _mixed(logits: list[npt.NDArray[Any]], kind: str) -> npt.NDArray[Any]:
+    """The mean of probabilities, as logits again; the mean of numbers."""
+    stacked = np.stack([one.astype(np.float64) for one in logits])
+    if kind == "regression":
+        return np.asarray(stacked.mean(axis=0))
+    if kind == "classification":
+        p = np.exp(np.stack([metrics.log_softmax(one) for one in stacked])).mean(axis=0)
+        return np.asarray(np.log(np.maximum(p, _TINY)))
+    p = np.clip((1 / (1 + np.exp(-stacked))).mean(axis=0), _TINY, 1 - _TINY)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def _write_splits(folder: Path, config: str, trained: Trained) -> None:
+    """The split files, where they are not there yet; rows are numbered in the task's order."""
+    val = [_predicted(trained, one, "val") for one in trained.found]
+    if any(one is None for one in val) or len(val) < 1:
+        return
+    held = _predicted(trained, trained.found[0], "test")
+    test_ids = set(held.sample_ids) if held else set()
+    pool = sorted({name for one in val if one for name in one.sample_ids})
+    everything = {name: row for row, name in enumerate(sorted(test_ids | set(pool)))}
+    # A part of the folds does not tell which rows the others validate on.
+    if len(pool) != trained.found[0].counts["train"] + trained.found[0].counts["val"]:
+        return
+    if test_ids:
+        pair = [[everything[name] for name in pool], sorted(everything[name] for name in test_ids)]
+        _write_once(folder / f"{config}.holdout_split", pair)
+    places = {name: place for place, name in enumerate(pool)}
+    folds = []
+    for one in val:
+        assert one is not None
+        own = {places[name] for name in one.sample_ids}
+        folds.append([[place for place in range(len(pool)) if place not in own], sorted(own)])
+    _write_once(folder / f"{config}.folds_split", folds)
+
+
+def _write_once(path: Path, content: Any) -> None:
+    if not path.exists():
+        files.write_text(path, yaml.safe_dump(content, default_flow_style=None, width=10**6))
+
+
+def _rows(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _stages(rows: Sequence[Row]) -> int:
+    return int(max((row.get("stage", 0.0) for row in rows), default=-1)) + 1
+
+
+def _of_stage(rows: Sequence[Row], stage: int) -> list[Row]:
+    return [row for row in rows if int(row.get("stage", 0)) == stage]
+
+
+def _paired(histories: Sequence[list[Row]], trained: Trained) -> list[tuple[list[Row], ModelRecord]]:
+    return list(zip(histories, trained.found, strict=True))
+
+
+def _best(rows: Sequence[Row], record: ModelRecord) -> Row:
+    """The epoch that the monitor chooses among some."""
+    key, _, direction = record.monitor.partition(" ")
+    choose = min if "min" in direction else max
+    return choose(rows, key=lambda row: row[key])
+
+
+def _measured(histories: Sequence[Sequence[Row]]) -> list[str]:
+    first = histories[0][0] if histories and histories[0] else {}
+    return [key.removeprefix("val/") for key in first if key.startswith("val/")]
+
+
+def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:
+    """An epoch a row, counted from 0 in its stage; the columns in the order of their names."""
+    out = io.StringIO()
+    plain = []
+    for number, row in enumerate(rows):
+        entry = {"loss": row["train/loss"], "lr": row["lr"]}
+        for key, value in row.items():
+            if key.startswith("val/"):
+                native = key.removeprefix("val/")
+                entry[f"val_{names.get(native, native)}"] = value
+        plain.append({"epoch": number} | {key: entry[key] for key in sorted(entry)})
+    if plain:
+        table = csv.DictWriter(out, list(plain[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(plain)
+    return out.getvalue()
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "mean": float(np.mean(values)),
+        "max": float(np.max(values)),
+        "min": float(np.min(values)),
+        "std": float(np.std(values)),
+    }

@@ -1,0 +1,107 @@
+"""Items of user code as a task: order, targets, parts, trust, and mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpipe.data import sources, task
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError
+from tests import musket_project
+
+STAND_INS = ["musket_core"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    musket_project.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def items(project: Path, call: str = "getTrain", *arguments: Any, kind: Any = "classification", **more: Any) -> Task:
+    train = [{"call": call, "arguments": list(arguments)}]
+    return sources.items(train=train, kind=kind, modules=str(project / "modules"), stand_ins=STAND_INS, **more)
+
+
+def test_items_keep_their_order_and_pixels(project: Path) -> None:
+    found = items(project, "getTrain", 12)
+    assert [name.partition(":")[2] for name in found.samples.ids] == [f"item{row}" for row in range(12)]
+    assert found.samples.targets.tolist() == [0, 1] * 6
+    assert found.samples.positives is not None and found.samples.positives.tolist() == [False, True] * 6
+    pixels = sources.reader(found, 3)(3)
+    assert pixels.shape == (24, 24, 3) and pixels[10, 10, 1] >= 120
+
+
+def test_a_stored_task_reads_its_items_again(project: Path) -> None:
+    made = items(project, "getTrain", 4)
+    task.save(made, project / "task.json")
+    stored = task.load(project / "task.json")
+    assert (sources.reader(stored, 3)(1) == sources.reader(made, 3)(1)).all()
+    assert stored.samples.positives is not None and stored.samples.positives.tolist() == [False, True, False, True]
+
+
+def test_parts_are_joined(project: Path) -> None:
+    test = [{"call": "getTrain", "arguments": [3, 1]}]
+    found = items(project, "getTrain", 4, test=test, allow_overlap=True)
+    assert found.part_sizes() == {"train": 4, "test": 3}
+
+
+def test_heads_are_joined_to_labels(project: Path) -> None:
+    found = items(project, "getLabels", 4, kind="multilabel", outputs=4)
+    assert found.samples.targets[1].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "kind", "sentence"),
+    [
+        ("getTrane", [], "classification", "did you mean 'getTrain'?"),
+        ("broken", [], "classification", "no data today"),
+        ("getTrain", [1, 2, 3], "classification", "TypeError"),
+        ("getTrain", [0], "classification", "give no items"),
+        ("getLabels", [4], "classification", "not one-hot"),
+    ],
+)
+def test_mistakes_are_one_sentence(project: Path, call: str, arguments: list[Any], kind: Any, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence.replace("?", r"\?")) as caught:
+        items(project, call, *arguments, kind=kind)
+    assert len(caught.value.problems) == 1
+
+
+def test_a_module_that_is_missing_is_named(project: Path) -> None:
+    (project / "modules" / "needs_something.py").write_text("import a_package_that_is_not_there\n")
+    with pytest.raises(DataError, match="needs the module a_package_that_is_not_there"):
+        items(project)
+
+
+def test_code_from_elsewhere_needs_trust(project: Path, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    with pytest.raises(DataError, match="code from outside the current folder"):
+        items(project)
+    assert items(project, "getTrain", 4, trust=[str(project / "modules")])
+
+
+def test_built_in_sets(project: Path) -> None:
+    folder = project / "data" / "images"
+    folder.mkdir(parents=True)
+    for name in "abc":
+        Image.fromarray(np.full((4, 4, 3), ord(name), np.uint8)).save(folder / f"{name}.png")
+    (project / "data" / "t.csv").write_text("im,cl,many\na,yes,x y\nb.png,no,y\nc,yes,\n")
+
+    def made(call: str, kind: Any, column: str) -> Task:
+        train = [{"call": call, "arguments": ["images", "t.csv", "im", column]}]
+        return sources.items(train=train, kind=kind, root=str(project / "data"))
+
+    binary = made("BinaryClassificationDataSet", "multilabel", "cl")
+    assert (binary.classes, binary.samples.targets.ravel().tolist()) == (("yes",), [1, 0, 1])
+    category = made("CategoryClassificationDataSet", "classification", "cl")
+    assert (category.classes, category.samples.targets.tolist()) == (("no", "yes"), [1, 0, 1])
+    labels = made("MultiClassClassificationDataSet", "multilabel", "many")
+    assert (labels.classes, labels.samples.targets.tolist()) == (("x", "y"), [[1, 1], [0, 1], [0, 0]])
+    with pytest.raises(DataError, match="did you mean 'cl'"):
+        made("BinaryClassificationDataSet", "multilabel", "cll")

@@ -1,0 +1,110 @@
+"""`mml fit`, `mml analyze`, `mml convert` and `recipe=` on a small Musket project, from the command line on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlpipe import cli
+from tests import musket_project
+
+ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    musket_project.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_convert_prints_what_recipe_reads(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["convert", "recipe=experiments/first/config.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert "# [same] loss -> loss" in text
+    (project / "native.yaml").write_text(text)
+    shown = []
+    for recipe in ("experiments/first/config.yaml", "native.yaml"):
+        assert cli.main(["train", f"recipe={recipe}", "optimizer.lr=0.5", "--cfg", "job"]) == 0
+        shown.append(yaml.safe_load(capsys.readouterr().out))
+    assert shown[0] == shown[1]
+    assert shown[0]["optimizer"]["lr"] == 0.5 and shown[0]["loss"]["expression"] == "ce+0.1*dice"
+    assert not (project / "results").exists()
+
+
+def test_a_group_on_the_command_line_replaces_the_files(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "recipe=experiments/first/config.yaml", "loss=focal", "--cfg", "job"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["loss"]["_target_"].endswith(".focal")
+
+
+def test_mistakes_end_with_2_and_leave_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, sentence in (
+        (["fit", "--name", "frist"], "did you mean 'first'?"),
+        (["fit", "--nam", "first"], "mode.nam: unknown key; did you mean 'name'?"),
+        (["fit", "--folds", "a"], "must be numbers of folds"),
+        (["fit", "--project", "nowhere"], "has no experiments"),
+        (["analyze", "--inputFolder", "nowhere"], "there is no such folder"),
+        (["convert"], "there is nothing to convert"),
+        (["train", "recipe=experiments/first/confg.yaml"], "did you mean 'config.yaml'?"),
+    ):
+        assert cli.main(words) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (project / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project / "experiments" / "first"
+    assert cli.main(["fit", *ON_CPU]) == 0
+    summary = yaml.safe_load((folder / "summary.yaml").read_text())
+    assert summary["completed"] is True and summary["folds"] == [0, 1] and len(summary["stages"]) == 2
+    spread = summary["allStages"]["categorical_accuracy"]
+    assert spread["min"] <= spread["mean"] <= spread["max"]
+    assert 0 <= summary["allStages"]["macro_f1_holdout"] <= 1
+    for fold in (0, 1):
+        for stage in (0, 1):
+            with (folder / "metrics" / f"metrics-{fold}.{stage}.csv").open() as file:
+                rows = list(csv.DictReader(file))
+            assert list(rows[0]) == ["epoch", "loss", "lr", "val_categorical_accuracy", "val_loss", "val_macro_f1"]
+            assert [row["epoch"] for row in rows] == ["0"]
+        assert len(list((folder / "weights").glob(f"best-{fold}.*.weights"))) == 1
+    stay, held = yaml.safe_load((folder / "config.yaml.holdout_split").read_text())
+    # The worked draw of Python's random with seed 123 and 20 rows.
+    assert sorted([*stay, *held]) == list(range(20)) and len(held) == 4
+    folds = yaml.safe_load((folder / "config.yaml.folds_split").read_text())
+    assert sorted(row for _, val in folds for row in val) == list(range(16))
+    assert not (folder / "inProgress.yaml").exists()
+
+    capsys.readouterr()
+    assert cli.main(["fit", *ON_CPU]) == 0
+    assert "every experiment is finished" in capsys.readouterr().out
+
+    # The same rows again, now from the files, whatever the configuration says.
+    text = (folder / "config.yaml").read_text().replace("testSplit: 0.2", "testSplit: 0.4")
+    (folder / "config.yaml").write_text(text)
+    before = yaml.safe_load((folder / "summary.yaml").read_text())
+    assert cli.main(["fit", "--name", "first", "--only_report", "True", *ON_CPU]) == 0
+    assert yaml.safe_load((folder / "summary.yaml").read_text()) == before
+
+    assert cli.main(["analyze", "--inputFolder=experiments", "--sortBy", "val_macro_f1", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out.partition("{")[2].join(["{", ""]))
+    assert facts["experiments"] == 1
+    with (project / "experiments" / "report.csv").open() as file:
+        assert next(csv.DictReader(file))["fold_count"] == "2"
+
+
+@pytest.mark.slow
+def test_several_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = musket_project.CONFIG.replace("  - epochs: 1\n    negatives: 1\n", "") + "num_seeds: 2\n"
+    folder = musket_project.make(tmp_path, config=text)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", "--folds", "0", *ON_CPU]) == 0
+    parent = yaml.safe_load((folder / "summary.yaml").read_text())
+    assert set(parent) == {"mean", "max", "min", "std"}
+    seeds = [yaml.safe_load((folder / str(seed) / "config_concrete.yaml").read_text()) for seed in (0, 1)]
+    assert [one["testSplitSeed"] for one in seeds] == [123, 124] and "num_seeds" not in seeds[0]
+    assert (folder / "metrics" / "1" / "metrics-0.0.csv").is_file()

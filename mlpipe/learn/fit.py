@@ -141,7 +141,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         if job.store_best and not linear_head.applies(recipe):
             stages.take_up(network, _best_state(job, keeper, watch))
         if plan[-1].val_negatives is not None:
-            data = setup.fold_data(now, task, view, job.pack, job.num_workers)
+            data = setup.fold_data(now, task, view, job.pack, job.num_workers, shard=job.shard)
         judge = partial(trainer.validate, module, datamodule=data, verbose=False)
         healing.attempt(judge, partial(_epoch, trainer), number, network)
     names = setup.final_metrics(recipe, task)

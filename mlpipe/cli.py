@@ -127,7 +127,7 @@ def _one(call: Call, prepared: object) -> int:
     import logging
 
     from mlpipe.config import snapshot
-    from mlpipe.modes import launch
+    from mlpipe.modes import base, launch
 
     assert isinstance(prepared, launch.Prepared)
     if call.cfg:
@@ -142,14 +142,14 @@ def _one(call: Call, prepared: object) -> int:
             print("\n".join(str(step) for step in facts["steps"]))  # type: ignore[attr-defined]
     else:
         try:
-            facts = launch.execute(prepared)
+            facts = launch.execute(prepared, stop=base.Stop(base.end_process))
         except MlpipeError as error:
             if "to go on: mml " in str(error):
                 error.args = (f"{error}{_project_words(call)}",)
             raise
     if "json" in call.flags:
         print(_json(facts))
-    return 0
+    return int(str(facts.get("exit_code", 0)))
 
 
 def _search(call: Call) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,8 +40,16 @@ def durable(path: Path) -> Iterator[Path]:
 
 
 def temporary_name(path: Path) -> str:
-    """A name beside `path` for what is not finished, which tells the process that makes it."""
-    return f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}"
+    """A name beside `path` for what is not finished, which tells the process that makes it and its machine."""
+    return f".{path.name}.tmp-{os.getpid()}-{machine()}{secrets.token_hex(4)}"
+
+
+@cache
+def machine() -> str:
+    """Eight hexadecimal digits that tell where a process's number means the same process: host, boot and container."""
+    boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    parts = [platform.node(), boot.read_text("utf-8") if boot.exists() else ""]
+    return digest([*parts, str(numbers.readlink()) if numbers.is_symlink() else ""])[:8]
 
 
 def sync_folder(folder: Path) -> None:
@@ -103,6 +113,19 @@ def digest(value: Any) -> str:
     """A hash of plain data (None, bool, numbers, text, lists, dictionaries) that ignores the order of keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return digest_bytes(canonical.encode("utf-8"))
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Durably write `content` as JSON, with a `checksum` of the rest in it."""
+    plain = json.loads(json_text(content))
+    write_json(path, {**plain, "checksum": digest(plain)})
+
+
+def seal_is_broken(stored: dict[str, Any]) -> bool | None:
+    """Whether what `write_sealed` wrote was changed since; None where it has no checksum."""
+    if "checksum" not in stored:
+        return None
+    return bool(stored["checksum"] != digest({key: value for key, value in stored.items() if key != "checksum"}))
 
 
 def safe_name(text: str) -> str:

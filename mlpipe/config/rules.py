@@ -21,7 +21,7 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "report"),
 }
 LATER_MODES = (
-    "verify", "task",
+    "task",
 )  # fmt: skip
 LATER_KEYS = (
     "slicing", "hydra",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 import tarfile
 import zipfile
@@ -68,7 +66,7 @@ def unpacked(path: Path, below: Path) -> Path:
     """
     folder = below / f"{files.safe_name(stem(path))}-{files.digest_file(path)[:12]}"
     if not folder.is_dir():
-        temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
+        temporary = folder.with_name(files.temporary_name(folder))
         try:
             unpack(path, temporary)
             try:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mlpipe.data import augmentations
+from mlpipe.data import augmentations, worker_life
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import (
     WHOLE,
@@ -187,5 +187,6 @@ def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=worker_life.begin,
         pin_memory=torch.cuda.is_available(),
     )

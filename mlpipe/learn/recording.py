@@ -106,6 +106,7 @@ def write(
         details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
         co_tasks=co_tasks,
         events=events,
+        checksums={name: files.digest_file(folder / name) for name in (records.METRICS_FILE, records.CONFIG_FILE)},
     )
     record = records.save(job.project, record)
     shutil.rmtree(job.checkpoint, ignore_errors=True)

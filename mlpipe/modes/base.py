@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+import multiprocessing
+import os
 import platform
 import signal
 import time
@@ -18,9 +21,9 @@ import mlpipe
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
+from mlpipe.errors import INTERRUPTED_TWICE, ConfigError, Interrupted, MlpipeError, problem
 from mlpipe.reports.progress import Display
-from mlpipe.runs import journal
+from mlpipe.runs import journal, sweeping
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
@@ -29,12 +32,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
+# Programs that start others often pass a signal on that the terminal has sent to all of them already.
+_SAME_WISH = 0.5
+
 
 class Stop:
-    """Remembers that somebody asked to stop; a second Ctrl-C stops at once."""
+    """Remembers that somebody asked to stop; asked twice, it stops at once.
 
-    def __init__(self) -> None:
+    Args:
+        at_once: What the second Ctrl-C or SIGTERM does; None raises KeyboardInterrupt, which leaves a notebook running.
+    """
+
+    def __init__(self, at_once: Callable[[], None] | None = None) -> None:
         self.asked = False
+        self._at_once, self._ended_at = at_once, math.inf
 
     def __call__(self) -> bool:
         """Whether to stop."""
@@ -65,10 +76,25 @@ class Stop:
                 signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = True
-        log.warning("stopping after this batch; press Ctrl-C again to stop at once")
+        now = time.monotonic()
+        # SIGUSR1 comes some time before SIGTERM where a cluster preempts a job, and is no reason to hurry then.
+        if number != signal.SIGUSR1:
+            if now - self._ended_at > _SAME_WISH:
+                if self._at_once is None:
+                    raise KeyboardInterrupt
+                self._at_once()
+            self._ended_at = min(self._ended_at, now)
+        if not self.asked:
+            self.asked = True
+            log.warning("stopping after this batch; press Ctrl-C again to stop at once")
+
+
+def end_process() -> None:
+    """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os.write(2, b"\ninterrupted twice; what is saved is kept, and continue=latest goes on from it\n")
+    os._exit(INTERRUPTED_TWICE)
 
 
 @dataclass(frozen=True)
@@ -179,6 +205,9 @@ class Scheduler(ABC):
 
     def _run_in_project(self, steps: list[Step], run: Run) -> None:
         with _log_file(run.log_file):
+            root = self.world.project.root
+            for path in [*sweeping.sweep(root), *sweeping.sweep(root.parent, deep=False)]:
+                log.debug(f"deleted {path}: the process that wrote it ended before it was whole")
             self.world.facts["run"] = run.name
             if self.world.follower:
                 self.world.follower.run(run.name)

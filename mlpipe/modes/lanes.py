@@ -156,8 +156,8 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
 def _start(context: Any, lane: _Lane, config: RunConfig, of_run: Run) -> None:
     lane.messages, theirs = context.Pipe(duplex=False)
     names = [step.name for step in lane.steps]
-    verbosity = log.getEffectiveLevel()
-    lane.process = context.Process(target=_work, args=(theirs, config, of_run, names, lane.device, verbosity))
+    own = _Own(lane.device, log.getEffectiveLevel(), multiprocessing.get_start_method())
+    lane.process = context.Process(target=_work, args=(theirs, config, of_run, names, own))
     assert lane.process is not None
     lane.process.start()
     theirs.close()
@@ -217,7 +217,7 @@ def _ended(lane: _Lane, of_run: Run, *, asked: bool) -> bool:
     if not lane.outcome:
         number = -code if code is not None and code < 0 else None
         how = f"was ended by {signal.Signals(number).name}" if number else f"ended with exit code {code}"
-        stopped = asked and number in (signal.SIGTERM, signal.SIGINT)
+        stopped = asked and number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
         lane.outcome = {"event": "interrupted" if stopped else "failed", "error": f"its process {how}"}
     event = lane.outcome["event"]
     if event != "done":
@@ -248,6 +248,21 @@ def _raise(lanes: Sequence[_Lane], world: World, mode: str, of_run: Run) -> None
         raise DataError(list(dict.fromkeys(outcome["error"] for outcome in failed)))
     sentences = [f"{outcome['step']}: {outcome['error']}" for outcome in failed]
     raise TrainingError("\n".join([*sentences, f"what is done is kept; to go on: {go_on}"]))
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a lane's process is told besides its steps.
+
+    Attributes:
+        device: The GPU that it takes.
+        verbosity: What it logs.
+        start_method: How its loader processes start.
+    """
+
+    device: str | None
+    verbosity: int
+    start_method: str
 
 
 @dataclass(frozen=True)
@@ -308,16 +323,19 @@ def _work(
     config: RunConfig,
     of_run: Run,
     names: Sequence[str],
-    device: str | None,
-    verbosity: int,
+    own: _Own,
 ) -> None:
     """What a lane's process does: plan again, do its steps, tell the parent."""
+    # A child of a server of forks would start its loader processes through another one, which cannot share the images.
+    multiprocessing.set_start_method(own.start_method, force=True)
     stop = base.Stop()
     # Ctrl-C reaches every process of the terminal; the parent alone decides, and passes the wish on as SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: setattr(stop, "asked", True))
-    if device is not None:
-        os.environ[_DEVICES] = device
+    # A cluster may send either to every process of a job.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, frame: setattr(stop, "asked", True))
+    if own.device is not None:
+        os.environ[_DEVICES] = own.device
 
     def send(*message: Any) -> None:
         try:
@@ -329,7 +347,7 @@ def _work(
     for name in ("mlpipe", "py.warnings"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [Sender(send)], False
-        logger.setLevel(verbosity)
+        logger.setLevel(own.verbosity)
     logging.captureWarnings(True)
     outcome = _do(send, config, of_run, names, stop)
     send("end", outcome)

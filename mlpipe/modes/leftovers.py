@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,14 +15,12 @@ from filelock import FileLock, Timeout
 from mlpipe import files
 from mlpipe.data import cache, filling
 from mlpipe.errors import ProjectError
-from mlpipe.runs import journal, records, uses
+from mlpipe.runs import journal, records, sweeping, uses
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 Kind = Literal["temp", "download", "cache", "parameters"]
-# Names that `files.durable` and `data.archives` give to what they have not finished: the number is the process's.
-_TEMPORARY = re.compile(r"^\..+\.tmp-(\d+)-[0-9a-f]{8}$")
 # A process of another machine may be writing a younger one.
 _SAFE_SECONDS = 3600.0
 
@@ -103,7 +100,7 @@ def temporary(roots: Iterable[Path]) -> Iterator[Leftover]:
     """Files and folders that a process began below some folders and never finished; links are not followed."""
     for root in roots:
         for folder, folders, names in os.walk(root):
-            matched = [name for name in [*folders, *names] if _TEMPORARY.match(name)]
+            matched = [name for name in [*folders, *names] if sweeping.is_temporary(name)]
             folders[:] = [name for name in folders if name not in matched]
             for name in sorted(matched):
                 path = Path(folder) / name
@@ -150,7 +147,7 @@ def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Itera
     stored = files.read_json(task_file) if task_file.is_file() else {}
     needing = _first([one for one in going_on if one.may_use(task, stored)])
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink()):
-        if _TEMPORARY.match(folder.name):
+        if sweeping.is_temporary(folder.name):
             continue
         running = needing is not None and needing.running
         found = Leftover(folder, "cache", size(folder), _needed(needing), in_use=running)
@@ -198,11 +195,11 @@ def is_locked(folder: Path) -> bool:
 
 
 def _judged_temporary(path: Path) -> Leftover:
-    match = _TEMPORARY.match(path.name)
-    assert match is not None
-    found = Leftover(path, "temp", size(path))
-    if journal.is_alive(int(match[1])):
-        return replace(found, kept=f"process {match[1]} may be writing it", in_use=True)
+    found, pid = Leftover(path, "temp", size(path)), sweeping.process_of(path.name)
+    if sweeping.is_dead(path.name):
+        return found
+    if journal.is_alive(pid):
+        return replace(found, kept=f"process {pid} may be writing it", in_use=True)
     if time.time() - path.lstat().st_mtime < _SAFE_SECONDS:
         return replace(found, kept="it is younger than an hour, a process of another machine may be writing it")
     return found

@@ -78,9 +78,9 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
     Raises:
         Interrupted: When asked to stop; says how to go on with the job and with those that did not start.
     """
-    from mlpipe.modes.base import Stop
+    from mlpipe.modes.base import Stop, end_process
 
-    stop, outcomes = Stop(), []
+    stop, outcomes = Stop(end_process), []
     with stop.listening():
         for number, job in enumerate(jobs, start=1):
             if stop():

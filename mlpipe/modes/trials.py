@@ -20,7 +20,7 @@ from mlpipe import files
 from mlpipe.config import search_space
 from mlpipe.errors import ConfigError, Interrupted, MlpipeError, Pruned, TrainingError, listing, problem
 from mlpipe.modes import launch
-from mlpipe.modes.base import Follower, Stop
+from mlpipe.modes.base import Follower, Stop, end_process
 from mlpipe.modes.launch import Prepared
 from mlpipe.modes.search import Search
 from mlpipe.reports import studies as report
@@ -56,7 +56,7 @@ def execute(search: Search, *, display: Any = None) -> dict[str, Any]:
     """
     import optuna
 
-    stop, ran = Stop(), 0
+    stop, ran = Stop(end_process), 0
     search.project.studies_dir().mkdir(parents=True, exist_ok=True)
     with stop.listening(), studies.opened(search.project, search.study, search.hpo.storage) as storage:
         study = optuna.create_study(

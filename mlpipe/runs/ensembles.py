@@ -67,7 +67,7 @@ class EnsembleRecord:
 def save(project: Project, record: EnsembleRecord) -> Path:
     """Durably write an ensemble's record; its predictions must be there already."""
     path = project.ensembles_dir(record.task) / f"{record.id}.json"
-    files.write_json(path, dataclasses.asdict(record))
+    files.write_sealed(path, dataclasses.asdict(record))
     return path
 
 
@@ -80,6 +80,7 @@ def load(path: Path) -> EnsembleRecord:
     try:
         stored = files.read_json(path)
         formats.check(stored, formats.ENSEMBLE, path)
+        stored.pop("checksum", None)
         return EnsembleRecord(**stored)
     except (OSError, ValueError, TypeError) as error:
         raise ProjectError(problem(str(path), f"cannot be read as an ensemble ({error})")) from error

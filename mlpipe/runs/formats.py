@@ -214,7 +214,7 @@ def _record_up(stored: Plain) -> Plain:
 def _record_down(stored: Plain) -> Plain:
     if stored["kind"] != "classification":
         raise _CannotSayError(f"a {stored['kind']} task")
-    added = ("kind", "details", "events")
+    added = ("kind", "details", "events", "checksum", "checksums")
     return {**{key: value for key, value in stored.items() if key not in added}, "format": 1}
 
 

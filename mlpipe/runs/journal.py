@@ -132,15 +132,20 @@ def create(project: Project) -> Run:
         return Run(name, project.run_dir(name))
 
 
-def find(project: Project, wanted: str) -> Run:
+def find(project: Project, wanted: str, key: str = "continue") -> Run:
     """The run that `latest` or a name (or the unique end of one) means.
+
+    Args:
+        project: The project.
+        wanted: `latest`, a name or the end of one.
+        key: The configuration's key that says so, for sentences.
 
     Raises:
         ProjectError: When there is no such run; the sentence lists what is there.
     """
     runs = all_runs(project)
     if not runs:
-        raise ProjectError(problem("continue", f"project {project.name} has no runs", got=wanted, fix="start one"))
+        raise ProjectError(problem(key, f"project {project.name} has no runs", got=wanted, fix="start one"))
     if wanted == "latest":
         return runs[-1]
     fitting = [run for run in runs if run.name == wanted or run.name.endswith(wanted)]
@@ -149,7 +154,7 @@ def find(project: Project, wanted: str) -> Run:
     names = [run.name for run in runs]
     fix = did_you_mean(wanted, names, otherwise=f"runs: {listing(names[::-1], most=5)}")
     wrong = f"{len(fitting)} runs fit" if fitting else "there is no such run"
-    raise ProjectError(problem("continue", wrong, got=wanted, fix=fix))
+    raise ProjectError(problem(key, wrong, got=wanted, fix=fix))
 
 
 def all_runs(project: Project) -> list[Run]:

@@ -62,7 +62,7 @@ class PredictionsWriter:
 
     def __init__(self, path: Path, kind: str = "classification", row_group: int = 4096) -> None:
         self._schema = schema(kind)
-        self._writer = pq.ParquetWriter(path, self._schema)
+        self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
         self._held: list[pa.Table] = []
         self._row_group = row_group
 

@@ -52,6 +52,7 @@ class ModelRecord:
         co_tasks: The tasks that were learned with it: name, kind, classes, head, loss, weight (or `uncertainty` with the
             log variance), and the score of their own validation rows.
         events: What went wrong while it was trained and was mended: `kind`, `text`, and what followed from it.
+        checksums: The hashes of its metrics and configuration, by the file's name.
         format: The file's format number.
     """
 
@@ -81,6 +82,7 @@ class ModelRecord:
     details: dict[str, Any] = field(default_factory=dict)
     co_tasks: list[dict[str, Any]] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
+    checksums: dict[str, str] = field(default_factory=dict)
     format: int = formats.RECORD
 
 
@@ -95,7 +97,7 @@ def save(project: Project, record: ModelRecord) -> ModelRecord:
         if record.number == 0:
             last = max((other.number for other in load_all(project)), default=0)
             record = dataclasses.replace(record, number=last + 1)
-        files.write_json(folder / RECORD_FILE, dataclasses.asdict(record))
+        files.write_sealed(folder / RECORD_FILE, dataclasses.asdict(record))
     return record
 
 
@@ -143,6 +145,7 @@ def load(folder: Path) -> ModelRecord:
     try:
         stored = files.read_json(path)
         formats.check(stored, formats.RECORD, path)
+        stored.pop("checksum", None)
         return ModelRecord(**stored)
     except (OSError, ValueError, TypeError) as error:
         raise ProjectError(problem(str(path), f"cannot be read as a record ({error})")) from error

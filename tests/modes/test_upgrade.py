@@ -41,7 +41,11 @@ def old(tmp_path: Path) -> Project:
     run = make_run(project, DIGITS, finished=True)
     folder = project.model_dir("digits", record.id)
     stored = as_json(folder / records.RECORD_FILE)
-    plain = {key: value for key, value in stored.items() if key not in ("kind", "details", "events", "format")}
+    plain = {
+        key: value
+        for key, value in stored.items()
+        if key not in ("kind", "details", "events", "checksum", "checksums", "format")
+    }
     files.write_json(folder / records.RECORD_FILE, {**plain, "format": 1})
     for path in (folder / records.CONFIG_FILE, run.folder / "config.yaml"):
         tree = yaml.safe_load(path.read_text("utf-8"))

@@ -1,0 +1,75 @@
+"""`mml verify`: whether a run's files are whole, and whether training its folds again gives the same, bit by bit."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.modes import replaying
+from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.reports import tables
+from mlpipe.runs import integrity, journal
+from mlpipe.runs.integrity import Finding
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class VerifyScheduler(Scheduler):
+    """Checks and replays one run; nothing in the project is changed.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        run: `latest`, a run's name or the end of one.
+        replay: Train the run's folds again, in a temporary project.
+    """
+
+    def __init__(self, run_config: RunConfig, world: World, *, run: str, replay: bool) -> None:
+        super().__init__(run_config, world)
+        self._wanted, self._replay = run, replay
+        self._findings: list[Finding] = []
+
+    def plan(self) -> list[Step]:
+        """The files, the replay, the table.
+
+        Raises:
+            ProjectError: When there is no such run, or a process runs it now.
+        """
+        self._run = journal.find(self.world.project, self._wanted, key="mode.run")
+        self._run.refuse_if_running()
+        self._folds, self._ensembles, self._findings = integrity.of_run(self.world.project, self._run.name)
+        steps = [Step("check the files", self._check, in_project=False)]
+        if self._replay and self._folds:
+            steps.append(Step("replay the folds", self._train_again, in_project=False))
+        return [*steps, Step("compare", self._tell, in_project=False)]
+
+    def _check(self, run: Run | None) -> None:
+        project = self.world.project
+        for record in self._folds:
+            self.world.stop.check()
+            self._findings += integrity.of_record(project, record)
+        for ensemble in self._ensembles:
+            self._findings += integrity.of_ensemble(project, ensemble)
+
+    def _train_again(self, run: Run | None) -> None:
+        log.info(f"replays {len(self._folds)} folds of run {self._run.name} in a temporary project")
+        with replaying.replayed(self.run_config, self.world, self._run, self._folds) as project:
+            for record in self._folds:
+                self._findings += replaying.compared(self.world.project, record, project)
+
+    def _tell(self, run: Run | None) -> None:
+        rows = [[one.of, one.what, one.verdict, one.why] for one in self._findings]
+        wrong = [one for one in self._findings if one.is_wrong]
+        self.world.facts.update(
+            verified=self._run.name, findings=[asdict(one) for one in self._findings], exit_code=int(bool(wrong))
+        )
+        if not rows:
+            log.info(f"run {self._run.name} left no record and no ensemble: there is nothing to verify")
+            return
+        log.info(tables.grid(["record", "what", "result", "why"], rows))
+        if wrong:
+            log.error(f"run {self._run.name}: {len(wrong)} of {len(rows)} do not agree")
+        else:
+            log.info(f"run {self._run.name}: everything that can be compared agrees")

@@ -1,0 +1,149 @@
+"""Whether what a run left is still what was written: checksums of records, weights, curves, configurations, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlpipe import files
+from mlpipe.errors import ProjectError
+from mlpipe.runs import ensembles, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+Verdict = Literal["ok", "damaged", "missing", "differs", "not compared"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        of: The record's or ensemble's id.
+        what: What of it.
+        verdict: What came of it.
+        why: A few words where it is not ok.
+    """
+
+    of: str
+    what: str
+    verdict: Verdict
+    why: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether something must be done about it."""
+        return self.verdict in ("damaged", "missing", "differs")
+
+
+def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
+    """A finding for each file of a trained fold.
+
+    Args:
+        project: The project.
+        record: The record.
+    """
+    folder = project.model_dir(record.pivot, record.id)
+    yield sealed(folder / records.RECORD_FILE, record.id)
+    if record.weights is None:
+        yield Finding(record.id, records.WEIGHTS_FILE, "not compared", "no weights were kept")
+    else:
+        yield _hashed(folder / records.WEIGHTS_FILE, record.id, record.weights)
+    for name in (records.METRICS_FILE, records.CONFIG_FILE):
+        yield _hashed(folder / name, record.id, record.checksums.get(name))
+    path = project.predictions_file(record.pivot, record.id)
+    if path.exists():
+        yield parquet(path, record.id, "predictions")
+
+
+def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]:
+    """A finding for each file of an ensemble.
+
+    Args:
+        project: The project.
+        ensemble: The ensemble.
+    """
+    folder = project.ensembles_dir(ensemble.task)
+    yield sealed(folder / f"{ensemble.id}.json", ensemble.id)
+    yield parquet(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
+
+
+def of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[EnsembleRecord], list[Finding]]:
+    """The records and ensembles that a run made, and a finding for each of those that cannot be read.
+
+    Args:
+        project: The project.
+        run: The run's name.
+    """
+    folds: list[ModelRecord] = []
+    mixtures: list[EnsembleRecord] = []
+    wrong: list[Finding] = []
+    for path in sorted(project.tasks_dir().glob(f"*/models/*/{records.RECORD_FILE}")):
+        try:
+            folds.append(records.load(path.parent))
+        except ProjectError as error:
+            # Whose record it is cannot be known, so that it counts for every run.
+            wrong.append(Finding(path.parent.name, records.RECORD_FILE, "damaged", str(error)))
+    for path in sorted(project.tasks_dir().glob("*/ensembles/*.json")):
+        try:
+            mixtures.append(ensembles.load(path))
+        except ProjectError as error:
+            wrong.append(Finding(path.stem, path.name, "damaged", str(error)))
+    return [one for one in folds if one.run == run], [one for one in mixtures if one.run == run], wrong
+
+
+def sealed(path: Path, of: str) -> Finding:
+    """Whether a file of JSON has the checksum that it names.
+
+    Args:
+        path: The file.
+        of: Whose it is.
+    """
+    try:
+        broken = files.seal_is_broken(files.read_json(path))
+    except FileNotFoundError:
+        return Finding(of, path.name, "missing")
+    except (OSError, ValueError, TypeError) as error:
+        return Finding(of, path.name, "damaged", f"cannot be read ({type(error).__name__})")
+    if broken is None:
+        return Finding(of, path.name, "not compared", "it was written without a checksum")
+    return Finding(of, path.name, "damaged", "it was changed since it was written") if broken else _ok(of, path.name)
+
+
+def parquet(path: Path, of: str, what: str) -> Finding:
+    """Whether every page of a file of predictions has its checksum.
+
+    Args:
+        path: The file.
+        of: Whose it is.
+        what: What it holds.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as stored:
+            for _ in stored.iter_batches(4096):
+                pass
+    except FileNotFoundError:
+        return Finding(of, what, "missing")
+    except (OSError, pa.ArrowException) as error:
+        return Finding(of, what, "damaged", (str(error).splitlines() or [""])[0])
+    return _ok(of, what)
+
+
+def _hashed(path: Path, of: str, expected: str | None) -> Finding:
+    if not path.is_file():
+        return Finding(of, path.name, "missing")
+    if expected is None:
+        return Finding(of, path.name, "not compared", "it was written without a checksum")
+    if files.digest_file(path) != expected:
+        return Finding(of, path.name, "damaged", "it was changed since it was written")
+    return _ok(of, path.name)
+
+
+def _ok(of: str, what: str) -> Finding:
+    return Finding(of, what, "ok")

@@ -4,10 +4,11 @@ Every durable write is a point five times (before it, written, fsynced, renamed,
 (before it, half of it, done), every batch of training, validation and prediction twice. What is patched is patched in
 the child only: the program knows nothing of this. A child is forked from a parent that has imported everything.
 
-    python scripts/kill_matrix.py [--points 200] [--workers 0,1,4] [--folds 1,2] [--mode kill|term|full] [--jobs 1] [--json]
+    python scripts/kill_matrix.py [--points 200] [--workers 0,1,4] [--shapes one,five,stages] [--mode kill] [--json | --table]
 
-`kill` ends the process with SIGKILL; `term` sends it SIGTERM, which must end in exit status 75; `full` lets every write
-from the point on fail with a full disk, which must end in exit status 75 too.
+`kill` ends the process with SIGKILL; `term` sends it SIGTERM and `usr1` SIGUSR1, which must end in exit status 75; `full` lets
+every fsync from the point on fail as on a full disk, which must end in exit status 75 too. Shapes are one fold, five folds and
+one fold in two stages; each has one training that is not struck, which all points are compared with, whatever their workers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import errno
+import importlib
 import io
 import json
 import os
@@ -25,7 +27,6 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,8 +45,26 @@ from mlpipe.modes import train as training_mode  # noqa: F401  (likewise)
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 
-Mode = Literal["kill", "term", "full"]
+Mode = Literal["kill", "term", "usr1", "full"]
+SHAPES = {
+    "one": ["mode.folds=[0]", "split.folds=2"],
+    "five": ["split.folds=5", "trainer.max_epochs=2"],
+    "stages": ["mode.folds=[0]", "split.folds=2", "stages.list=[{epochs:2,freeze:true},{epochs:2,lr:1e-3}]"],
+}
 RESUMABLE = 75
+_HEAVY = (
+    "mlpipe",
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch_lightning",
+    "sklearn",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "PIL",
+    "hydra",
+)
 _OF_TIME = ("train_seconds", "train_images_per_s", "data_wait", "seconds")
 _OF_RUN = ("record", "record_id", "model", "run", "id")
 
@@ -56,7 +75,7 @@ class Outcome:
 
     Attributes:
         workers: Loader processes.
-        folds: Folds trained.
+        shape: What is trained, a key of SHAPES.
         point: Its number in the run.
         name: What happens there.
         status: How the child ended (negative: the signal).
@@ -65,7 +84,7 @@ class Outcome:
     """
 
     workers: int
-    folds: int
+    shape: str
     point: int
     name: str
     status: int
@@ -144,13 +163,13 @@ def _label(path: Path) -> str:
     return path.name.rpartition(".tensors")[1] or path.name if "tensors" in path.name else path.suffix + " " + path.stem
 
 
-def arguments(folder: Path, workers: int, folds: int) -> list[str]:
-    """The overrides of the training that is killed."""
-    small = ["arch=test_resnet", "preprocessing.size=16", "trainer.max_epochs=3", "sampling.batch_size=256"]
-    which = ["mode.folds=[0]"] if folds == 1 else []
+def arguments(folder: Path, workers: int, shape: str) -> list[str]:
+    """The overrides of the training that is struck."""
+    small = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sampling.batch_size=64"]
+    small += ["trainer.max_epochs=3"] if not any("max_epochs" in word for word in SHAPES[shape]) else []
     where = [f"out_dir={folder / 'results'}", f"data_dir={folder / 'data'}"]
-    steps = ["mode.nested=false", "mode.subroutines=[train,predict,test]", "split.folds=2", "sys.threads=1"]
-    return ["task=digits", f"sys.num_workers={workers}", *small, *which, *where, *steps]
+    steps = ["mode.nested=false", "mode.subroutines=[train,predict,test]", "sys.threads=1", "split.test_fraction=0.85"]
+    return ["task=digits", f"sys.num_workers={workers}", *small, *SHAPES[shape], *where, *steps]
 
 
 def child(words: list[str], log: Path, strike_at: int = -1, mode: Mode = "kill", names: Path | None = None) -> int:
@@ -168,7 +187,7 @@ def child(words: list[str], log: Path, strike_at: int = -1, mode: Mode = "kill",
             points.patch()
             status = mml(["train", *words])
             if names is not None:
-                names.write_text(json.dumps(points.names))
+                names.write_text(json.dumps({"points": points.names, "modules": list(sys.modules)}))
         except BaseException:
             traceback.print_exc()
         finally:
@@ -185,6 +204,7 @@ def _strikes() -> dict[Mode, Callable[[], None]]:
     return {
         "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
         "term": lambda: os.kill(os.getpid(), signal.SIGTERM),
+        "usr1": lambda: os.kill(os.getpid(), signal.SIGUSR1),
         "full": _fill_the_disk,
     }
 
@@ -199,7 +219,7 @@ def _fill_the_disk() -> None:
 
 def fingerprint(folder: Path) -> dict[str, Any]:
     """What a project holds, without times and names of runs: weights' hashes, curves, scores, predictions."""
-    project, found = Project(folder / "results" / "default"), {}
+    project, found = Project(folder / "results" / "default"), dict[str, Any]()
     for record in records.load_all(project):
         home = project.model_dir(record.pivot, record.id)
         rows = csv.DictReader(io.StringIO((home / records.METRICS_FILE).read_text("utf-8")))
@@ -216,12 +236,12 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     return found
 
 
-def try_point(folder: Path, workers: int, folds: int, point: int, name: str, mode: Mode, whole: Any) -> Outcome:
+def try_point(folder: Path, workers: int, shape: str, point: int, name: str, mode: Mode, whole: Any) -> Outcome:
     """Strike at one point, go on, compare."""
     folder.mkdir(parents=True)
-    words, log = arguments(folder, workers, folds), folder / "log.txt"
+    words, log = arguments(folder, workers, shape), folder / "log.txt"
     status = child(words, log, point, mode)
-    expected = {"kill": {-signal.SIGKILL}, "term": {RESUMABLE, 0}, "full": {RESUMABLE, 0}}[mode]
+    expected = {-signal.SIGKILL} if mode == "kill" else {RESUMABLE, 0}
     has_run = bool(journal.all_runs(Project(folder / "results" / "default")))
     where = [word for word in words if word.startswith(("out_dir=", "data_dir="))]
     ended = child(["continue=latest", *where, f"sys.num_workers={workers}"] if has_run else words, log)
@@ -234,7 +254,7 @@ def try_point(folder: Path, workers: int, folds: int, point: int, name: str, mod
         result = difference(whole, fingerprint(folder))
     if result == "identical":
         shutil.rmtree(folder)
-    return Outcome(workers, folds, point, name, status, "continue" if has_run else "again", result)
+    return Outcome(workers, shape, point, name, status, "continue" if has_run else "again", result)
 
 
 def difference(whole: dict[str, Any], resumed: dict[str, Any]) -> str:
@@ -245,34 +265,34 @@ def difference(whole: dict[str, Any], resumed: dict[str, Any]) -> str:
     return "differs in " + ", ".join(wrong) if wrong else "identical"
 
 
-def matrix(folder: Path, points: int, workers: list[int], folds: list[int], mode: Mode, jobs: int) -> list[Outcome]:
-    """Strike at `points` points, spread over every combination of workers and folds, each kind of point first."""
-    combinations = [(one, many) for many in folds for one in workers]
+def matrix(
+    folder: Path, points: int, workers: list[int], shapes: list[str], mode: Mode, tell: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Strike at `points` points, spread over the shapes, each kind of point first; workers take turns."""
     outcomes: list[Outcome] = []
-    for index, (one, many) in enumerate(combinations):
-        share = points // len(combinations) + (index < points % len(combinations))
-        base = folder / f"workers{one}-folds{many}"
+    for index, shape in enumerate(shapes):
+        share = points // len(shapes) + (index < points % len(shapes))
+        base = folder / shape
         base.mkdir(parents=True)
         names_file = base / "names.json"
-        if status := child(arguments(base / "whole", one, many), base / "whole.txt", names=names_file):
+        if status := child(arguments(base / "whole", 0, shape), base / "whole.txt", names=names_file):
             raise SystemExit(f"the training that is not killed ended with {status}; {base / 'whole.txt'} says why")
-        names, whole = json.loads(names_file.read_text()), fingerprint(base / "whole")
-
-        def attempt(
-            point: int,
-            base: Path = base,
-            one: int = one,
-            many: int = many,
-            names: list[str] = names,
-            whole: Any = whole,
-        ) -> Outcome:
-            outcome = try_point(base / f"point{point}", one, many, point, names[point], mode, whole)
-            print(_line(outcome), file=sys.stderr, flush=True)
-            return outcome
-
-        with ThreadPoolExecutor(jobs) as pool:
-            outcomes += pool.map(attempt, spread(names, share))
+        seen, whole = json.loads(names_file.read_text()), fingerprint(base / "whole")
+        names = seen["points"]
+        _import_once(seen["modules"])
+        for turn, point in enumerate(spread(names, share)):
+            many = workers[turn % len(workers)]
+            outcomes.append(try_point(base / f"point{point}", many, shape, point, names[point], mode, whole))
+            tell(outcomes[-1])
     return outcomes
+
+
+def _import_once(modules: list[str]) -> None:
+    """Import here what a training imports on its way, so that no child need do it again."""
+    for name in modules:
+        if name not in sys.modules and name.partition(".")[0] in _HEAVY:
+            with suppress(Exception):
+                importlib.import_module(name)
 
 
 def spread(names: list[str], count: int) -> list[int]:
@@ -285,30 +305,50 @@ def spread(names: list[str], count: int) -> list[int]:
     return sorted([*first, *(rest[index * len(rest) // more] for index in range(more))])
 
 
-def _line(outcome: Outcome) -> str:
-    at = f"{outcome.workers} workers, {outcome.folds} folds, point {outcome.point:3} {outcome.name}"
+def line(outcome: Outcome) -> str:
+    """An outcome for people."""
+    at = f"{outcome.shape:6} {outcome.workers} workers, point {outcome.point:3} {outcome.name}"
     return f"{at:72} {outcome.how:9} {outcome.result}"
+
+
+def table(outcomes: list[Outcome], mode: Mode) -> str:
+    """Counts in Markdown: a row for each kind of point of each shape."""
+    rows: dict[tuple[str, str], list[Outcome]] = {}
+    for one in outcomes:
+        rows.setdefault((one.shape, one.name), []).append(one)
+    lines = ["| signal | shape | point | workers | struck | bit-identical |", "|---|---|---|---|---|---|"]
+    for (shape, name), found in rows.items():
+        good = sum(one.result == "identical" for one in found)
+        workers = ", ".join(map(str, sorted({one.workers for one in found})))
+        lines.append(f"| {mode} | {shape} | {name} | {workers} | {len(found)} | {good} |")
+    return "\n".join(lines)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=200)
     parser.add_argument("--workers", default="0,1,4")
-    parser.add_argument("--folds", default="1,2")
-    parser.add_argument("--mode", choices=["kill", "term", "full"], default="kill")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--mode", choices=["kill", "term", "usr1", "full"], default="kill")
     parser.add_argument("--folder", type=Path, help="keep what failed here; a temporary folder otherwise")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    workers, folds = ([int(word) for word in text.split(",")] for text in (given.workers, given.folds))
     folder = given.folder or Path(tempfile.mkdtemp(prefix="mlpipe-kill-"))
-    outcomes = matrix(folder, given.points, workers, folds, given.mode, given.jobs)
+    workers = [int(word) for word in given.workers.split(",")]
+
+    def tell(outcome: Outcome) -> None:
+        print(line(outcome), file=sys.stderr, flush=True)
+
+    outcomes = matrix(folder, given.points, workers, given.shapes.split(","), given.mode, tell)
     wrong = [outcome for outcome in outcomes if outcome.result != "identical"]
     if given.json:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
+    elif given.table:
+        print(table(outcomes, given.mode))
     else:
-        print("\n".join(map(_line, outcomes)))
+        print("\n".join(map(line, outcomes)))
         print(dict(Counter("identical" if outcome.result == "identical" else "wrong" for outcome in outcomes)))
     if given.folder is None and not wrong:
         shutil.rmtree(folder)

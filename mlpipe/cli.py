@@ -7,8 +7,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlpipe.errors import INPUT_IS_WRONG, INTERRUPTED_TWICE, STEP_FAILED, STOPPED_RESUMABLE, ConfigError, MlpipeError
+from mlpipe.errors import (
+    INPUT_IS_WRONG,
+    INTERRUPTED_TWICE,
+    STEP_FAILED,
+    STOPPED_RESUMABLE,
+    ConfigError,
+    MlpipeError,
+    problem,
+)
+
+if TYPE_CHECKING:
+    from mlpipe.config.launcher import Launcher
 
 _FLAGS = {
     "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
@@ -59,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> Call:
-    from mlpipe.errors import did_you_mean, problem
+    from mlpipe.errors import did_you_mean
 
     call, found = Call(), []
     rest = iter(arguments)
@@ -113,12 +125,17 @@ def _run(call: Call) -> int:
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from mlpipe.config import launcher
     from mlpipe.modes import search
 
+    queue, call.overrides = launcher.split(call.overrides, call.config_dirs)
+    if queue is not None and ("multirun" not in call.flags or search.is_search(call.overrides)):
+        fix = "add -m, and for a search start its command in several jobs at one hpo.storage"
+        raise ConfigError(problem(launcher.GROUP, "starts the jobs of a sweep", fix=fix))
     if search.is_search(call.overrides):
         return _search(call)
     if "multirun" in call.flags:
-        return _sweep(call)
+        return _sweep(call, queue)
     prepared = launch.prepare(call.mode, call.overrides, call.config_dirs)
     return _one(call, prepared)
 
@@ -173,7 +190,7 @@ def _search(call: Call) -> int:
     return 0
 
 
-def _sweep(call: Call) -> int:
+def _sweep(call: Call, queue: Launcher | None) -> int:
     """Every combination of comma-separated values, all checked before the first one runs; a failed one is reported."""
     from mlpipe.modes import sweeps
 
@@ -183,7 +200,12 @@ def _sweep(call: Call) -> int:
             print(f"# {' '.join(job.varied)}")
             _one(Call(call.mode, job.overrides, call.flags - {"json"}, call.cfg, call.config_dirs), job.prepared)
         return 0
-    facts = sweeps.execute(call.mode, jobs)
+    if queue is not None:
+        from mlpipe.modes import cluster
+
+        facts = cluster.execute(call.mode, jobs, queue)
+    else:
+        facts = sweeps.execute(call.mode, jobs)
     if "json" in call.flags:
         print(_json(facts))
     return int(facts["exit_code"])
@@ -196,7 +218,7 @@ def _project_words(call: Call) -> str:
 
 def _require_mode(call: Call) -> None:
     from mlpipe.config import catalog, rules
-    from mlpipe.errors import did_you_mean, listing, problem
+    from mlpipe.errors import did_you_mean, listing
 
     modes = sorted({*catalog.options("mode"), *(m for path in call.config_dirs for m in _modes_in(path))})
     if call.mode in modes:

@@ -19,6 +19,7 @@ def conf_dir() -> Path:
 def groups(extra: tuple[Path, ...] = ()) -> list[str]:
     """The names of the config groups."""
     found = {entry.name for root in (conf_dir(), *extra) for entry in root.iterdir() if entry.is_dir()}
+    found.discard("hydra")
     return sorted(found)
 
 

@@ -211,6 +211,9 @@ def _resolved(
         if isinstance(stage, dict) and isinstance(stage.get("initial_weights"), str):
             stage["initial_weights"] = _absolute(stage["initial_weights"])
     keys = {change.key for change in changes}
+    if isinstance(plain["mode"].get("folds"), int):
+        # As a sweep over folds gives it: mode.folds=0,1,2 -m
+        plain["mode"]["folds"] = [plain["mode"]["folds"]]
     if mode == "tl" and plain["mode"].get("freeze") is True and isinstance(plain["arch"], dict):
         plain["arch"]["freeze"] = True
     if mode == "clean" and plain["mode"].get("pivot") is None:

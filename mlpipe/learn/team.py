@@ -86,7 +86,7 @@ def trainer_arguments(given: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
 
 def agreed(trainer: pl.Trainer, wish: bool) -> bool:
     """The first process's decision, where processes could decide differently because their clocks do."""
-    return bool(trainer.strategy.broadcast(wish))
+    return wish if trainer.world_size == 1 else bool(trainer.strategy.broadcast(wish))
 
 
 def check_devices(saved: Any, trainer: pl.Trainer) -> None:

@@ -10,7 +10,7 @@ import platform
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,7 +187,8 @@ class Scheduler(ABC):
             if resumed:
                 self._run_in_project(of_project, resumed)
             elif of_project:
-                started = self._start(of_project)
+                self._mention_unfinished()
+                started = self.start(of_project)
                 with started.running():
                     self._run_in_project(of_project, started)
 
@@ -233,8 +234,12 @@ class Scheduler(ABC):
                 for step in (step for lane in block for step in lane):
                     self._do(step, run)
 
-    def _start(self, steps: list[Step]) -> Run:
-        self._mention_unfinished()
+    def start(self, steps: Sequence[Step]) -> Run:
+        """A new run of steps of the plan, none of which is done; `run` or a process that continues it does them.
+
+        Args:
+            steps: Those that are done in the project.
+        """
         run = journal.create(self.world.project)
         snapshot.save(self.run_config, run.folder / journal.CONFIG_FILE)
         versions = {"mlpipe": mlpipe.__version__, "python": platform.python_version(), "git": _git_commit(Path.cwd())}

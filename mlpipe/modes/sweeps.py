@@ -104,7 +104,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
             if outcome["error"]:
                 log.error(f"job {number}/{len(jobs)} ({shlex.join(job.varied)}) failed: {outcome['error']}")
             outcomes.append(outcome)
-    log.info("\n" + _table(jobs, outcomes))
+    log.info("\n" + table(jobs, outcomes))
     return {"mode": mode, "jobs": outcomes, "exit_code": max(outcome["exit_code"] for outcome in outcomes)}
 
 
@@ -119,7 +119,8 @@ def _how_to_go_on(sentence: str, mode: str, left: Sequence[Job]) -> str:
     return "\n".join([sentence, *(["jobs of the sweep that did not start:"] if commands else []), *commands])
 
 
-def _table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
+def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
+    """A row for each job: its overrides, its scores or its error, its run."""
     header = ["job", "overrides", "result", "run", "seconds", "error"]
     rows = []
     for job, outcome in zip(jobs, outcomes, strict=True):

@@ -175,9 +175,10 @@ def now() -> str:
 
 
 def identity() -> dict[str, Any]:
-    """What tells this process from every other one: its number, host, boot and start."""
+    """What tells this process from every other one: its number, host, boot and start; in a Slurm job the job too."""
     pid = os.getpid()
-    return {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _started(pid), "at": now()}
+    own = {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _started(pid), "at": now()}
+    return {**own, "slurm": _slurm_start()} if _slurm_start() else own
 
 
 def live_owner(path: Path) -> dict[str, Any] | None:
@@ -192,9 +193,20 @@ def live_owner(path: Path) -> dict[str, Any] | None:
 
 def is_live(owner: Mapping[str, Any]) -> bool:
     """Whether the process of an `identity` may still run: not known to have ended, which only its own host knows."""
+    job, start = owner.get("slurm") or ("", 0)
+    own_job, own_start = _slurm_start() or ("", 0)
+    if job and job == own_job and start < own_start:
+        # Slurm starts a job again only after it has ended, wherever that was.
+        return False
     if owner.get("host") != platform.node():
         return True
     return owner.get("boot") == _boot() and _started(int(owner["pid"])) == owner.get("started")
+
+
+def _slurm_start() -> list[Any]:
+    """The Slurm job that this process belongs to, and how often it was queued again; empty outside of Slurm."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return [job, int(os.environ.get("SLURM_RESTART_COUNT", 0))] if job else []
 
 
 def is_alive(pid: int) -> bool:

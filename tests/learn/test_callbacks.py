@@ -22,6 +22,7 @@ class FakeTrainer(SimpleNamespace):
 
     def __init__(self, **given: Any) -> None:
         usual = {"current_epoch": 0, "max_epochs": 10, "should_stop": False, "callback_metrics": {}, "saved": []}
+        usual["world_size"] = 1
         super().__init__(**{**usual, **given})
 
     def save_checkpoint(self, folder: Path) -> None:

@@ -1,0 +1,98 @@
+"""`hydra/launcher=slurm hydra.launcher.KEY=VALUE`: where the jobs of a sweep run, checked apart from what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+
+from mlpipe.config import catalog, signatures
+from mlpipe.config.overrides import parse
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+GROUP, PREFIX = "hydra/launcher", "hydra.launcher."
+# Hydra's name for one job after the other, in this process.
+_BASIC = "basic"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """How jobs are queued on a Slurm cluster; the keys of `conf/hydra/launcher/slurm.yaml`.
+
+    Attributes:
+        name: The jobs' name in the queue.
+        partition: Slurm's partition; None, as for all that follow: the cluster's own choice.
+        qos: Quality of service.
+        account: Who pays.
+        constraint: Features that nodes must have.
+        exclude: Nodes that are left out.
+        gres: Generic resources.
+        comment: A comment.
+        timeout_min: Minutes that a job may take before it is queued again.
+        cpus_per_task: Cores of a job; None: what its configuration uses.
+        gpus_per_node: GPUs of a job.
+        mem_gb: Memory of a job, GB.
+        array_parallelism: Jobs at a time.
+        signal_delay_s: Seconds before the time limit at which a job is asked to stop.
+        max_num_timeout: How often a job is queued again because of its time limit.
+        setup: Lines of shell for the start of each job's script.
+        additional_parameters: Further words for sbatch.
+        submitit_folder: Where the launcher keeps its own files; None: a folder of its own in the user's cache.
+    """
+
+    name: str
+    partition: str | None
+    qos: str | None
+    account: str | None
+    constraint: str | None
+    exclude: str | None
+    gres: str | None
+    comment: str | None
+    timeout_min: Annotated[int, ">= 1"]
+    cpus_per_task: Annotated[int, ">= 1"] | None
+    gpus_per_node: Annotated[int, ">= 0"] | None
+    mem_gb: Annotated[float, "> 0"] | None
+    array_parallelism: Annotated[int, ">= 1"]
+    signal_delay_s: Annotated[int, ">= 1"]
+    max_num_timeout: Annotated[int, ">= 0"]
+    setup: list[str]
+    additional_parameters: dict[str, Any]
+    submitit_folder: str | None
+
+
+def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[Launcher | None, list[str]]:
+    """The launcher that overrides ask for, None for jobs in this process, and the other overrides.
+
+    Args:
+        overrides: Overrides in Hydra's grammar, sweeps included.
+        extra_dirs: Further folders of configuration files.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+    """
+    own = [text for text in overrides if text.lstrip("+").startswith((f"{GROUP}=", PREFIX))]
+    rest = [text for text in overrides if text not in own]
+    changes, found = parse(own)
+    chosen = [str(change.value) for change in changes if change.key == GROUP]
+    keys = {change.key.removeprefix(PREFIX): change.value for change in changes if change.key != GROUP}
+    name = chosen[-1] if chosen else _BASIC
+    if name == _BASIC:
+        found += [problem(PREFIX + key, "belongs to a launcher", fix=f"add {GROUP}=slurm") for key in keys]
+        if found:
+            raise ConfigError(found)
+        return None, rest
+    options = catalog.options(GROUP, tuple(extra_dirs))
+    if name not in options:
+        fix = did_you_mean(name, [*options, _BASIC], otherwise=f"options: {listing([*options, _BASIC])}")
+        raise ConfigError([*found, problem(GROUP, "unknown option", got=name, fix=fix)])
+    files = [folder / GROUP / f"{name}.yaml" for folder in (*reversed(extra_dirs), catalog.conf_dir())]
+    section = yaml.safe_load(next(path for path in files if path.is_file()).read_text("utf-8")) | keys
+    signature = signatures.read(f"{__name__}.Launcher")
+    assert signature is not None
+    found += signature.problems(GROUP.replace("/", "."), section)
+    if found:
+        raise ConfigError(found)
+    return Launcher(**section), rest

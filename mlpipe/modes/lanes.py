@@ -71,6 +71,16 @@ def devices() -> list[str]:
     return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
+def free_device(gpus: Sequence[str], taken: Sequence[str | None]) -> str | None:
+    """The GPU for a lane that starts: the first of those that the fewest running lanes have; None without GPUs.
+
+    Args:
+        gpus: All of them.
+        taken: Those of the running lanes.
+    """
+    return min(gpus, key=taken.count) if gpus else None
+
+
 def blocks(steps: Sequence[Step]) -> list[list[list[Step]]]:
     """Steps in groups that follow each other; the lanes of a group may run side by side.
 
@@ -133,8 +143,7 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
             told = told or (world.stop() and _tell(running))
             while waiting and len(running) < at_once and not world.stop():
                 lane = waiting.popleft()
-                taken = [other.device for other in running]
-                lane.device = min(gpus, key=taken.count) if gpus else None
+                lane.device = free_device(gpus, [other.device for other in running])
                 _start(context, lane, config, of_run)
                 running.append(lane)
             if world.stop():

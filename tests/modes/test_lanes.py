@@ -55,6 +55,15 @@ def test_gpus_are_counted_as_they_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert lanes.devices() == ["5", "GPU-abc"]
 
 
+def test_gpus_are_given_out_in_turn() -> None:
+    taken: list[str | None] = []
+    for _ in range(5):
+        taken.append(lanes.free_device(["5", "GPU-abc"], taken))
+    assert taken == ["5", "GPU-abc", "5", "GPU-abc", "5"]
+    assert lanes.free_device(["0", "1"], ["0"]) == "1"
+    assert lanes.free_device([], []) is None
+
+
 def test_the_number_of_workers_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "sys.fold_workers=0"]) == 2
     assert "sys.fold_workers: must be" in capsys.readouterr().err

@@ -75,8 +75,10 @@ class LrFindScheduler(Scheduler):
         ]
 
     def _problems(self) -> list[str]:
+        from mlpipe.learn import hardware
+
         task, validated = self._task, self._split.validated
-        found = []
+        found = hardware.device_problems(self.run_config.recipe.trainer)
         if self._keys["end"] <= self._keys["start"]:
             wrong = f"must be larger than mode.start={self._keys['start']:g}"
             found.append(problem("mode.end", wrong, got=self._keys["end"]))

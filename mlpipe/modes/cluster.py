@@ -48,7 +48,7 @@ class _Queued:
     job: Job
     run: Run
     submitted: Any
-    state: str = ""
+    has_run: bool = False
     missing_since: float | None = None
     outcome: dict[str, Any] | None = None
     started: float = field(default_factory=time.perf_counter)
@@ -226,8 +226,9 @@ def _compare(waiting: Sequence[_Queued], mode: str) -> None:
         assert there is not None
         state = there.get(str(one.submitted.job_id), "")
         if state and state not in _ENDED:
-            if one.state == "RUNNING" and state == "PENDING":
+            if one.has_run and state == "PENDING":
                 log.info(f"{one.label}: was stopped and is queued again")
+            one.has_run = state == "RUNNING" or (one.has_run and state != "PENDING")
             one.missing_since = None
         elif one.missing_since is None:
             one.missing_since = time.monotonic()
@@ -236,7 +237,6 @@ def _compare(waiting: Sequence[_Queued], mode: str) -> None:
             go_on = f"mml {mode} {shlex.join(_words(one.job, one.run))}"
             one.run.note("queue", "failed", error=how)
             _end(one, {"exit_code": STEP_FAILED, "error": f"ended without a result ({how}); to go on: {go_on}"})
-        one.state = state
 
 
 def states(ids: Sequence[str]) -> dict[str, str] | None:

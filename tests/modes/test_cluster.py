@@ -170,7 +170,8 @@ def test_an_array_of_folds_one_killed_one_stopped_and_queued_again(tmp_path: Pat
     # An edit of the configuration after the jobs were queued would be read by a worker that composes: ours has a run.
     wait_for(lambda: "interrupted" in (stopped / "journal.jsonl").read_text("utf-8"), process)
     wait_for(lambda: (cluster.states([name]) or {}).get(name) == "PENDING", process)
-    # Slurm waits two minutes before it starts a job again.
+    # The parent looks every few seconds; Slurm waits two minutes before it starts a job again.
+    time.sleep(3 * cluster._ASK)
     subprocess.run(["scontrol", "update", f"JobId={name}", "StartTime=now"], check=True, timeout=60)
     shown, errors = process.communicate(timeout=500)
     assert process.returncode == 1, errors

@@ -339,10 +339,10 @@ def _work(
     multiprocessing.set_start_method(own.start_method, force=True)
     stop = base.Stop()
     # Ctrl-C reaches every process of the terminal; the parent alone decides, and passes the wish on as SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A cluster may send either to every process of a job.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda number, frame: setattr(stop, "asked", True))
+    # So do USR1 and USR2 in a Slurm job, which signals all processes of it.
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: setattr(stop, "asked", True))
     if own.device is not None:
         os.environ[_DEVICES] = own.device
 

@@ -180,7 +180,8 @@ def _work(
     """What a process of the team does: meet the others, plan again, do the step, tell the parent."""
     stop = base.Stop()
     # The parent alone decides, and passes the wish on as SIGUSR1.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     signal.signal(signal.SIGUSR1, lambda number, frame: setattr(stop, "asked", True))
 

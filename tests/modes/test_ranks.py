@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,11 +20,11 @@ from safetensors.numpy import load_file
 
 from mlpipe.cli import main
 from mlpipe.data.sampling import Shard
-from mlpipe.errors import DataError, Interrupted, MlpipeError, TrainingError
+from mlpipe.errors import DataError, Interrupted, MlpipeError, Pruned, TrainingError
 from mlpipe.learn import hardware
 from mlpipe.learn.team import Team, trainer_arguments
 from mlpipe.modes import ranks
-from mlpipe.modes.base import World
+from mlpipe.modes.base import Follower, World
 from mlpipe.reports.progress import Display
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -103,6 +104,47 @@ def test_the_cause_is_told_and_not_its_consequence(
     world.stop.asked = True
     with pytest.raises(Interrupted):
         ranks._raise(ended(LOST, outcome), world, "mml train continue=x")
+
+
+class Ended:
+    """As much of a process that has ended by a signal as the parent looks at."""
+
+    pid, exitcode = None, -9
+
+    def join(self, timeout: float) -> None:
+        pass
+
+
+def two(count: int = 2) -> tuple[list[ranks._Rank], list[Any]]:
+    """Processes that are not there, and their ends of the pipes."""
+    pipes = [multiprocessing.Pipe(duplex=False) for _ in range(count)]
+    process: Any = Ended()
+    return [ranks._Rank(number, process, ours) for number, (ours, _) in enumerate(pipes)], [end for _, end in pipes]
+
+
+def test_a_search_hears_of_every_epoch_and_may_prune(tmp_path: Path) -> None:
+    heard = []
+
+    def epoch(*facts: Any) -> None:
+        heard.append(facts)
+        if len(heard) == 2:
+            raise Pruned("no better than the others")
+
+    team, ends = two()
+    for number in range(3):
+        ends[0].send(("epoch", 0, number, 3, 0.5))
+    with pytest.raises(Pruned):
+        ranks._follow(team, World(Project(tmp_path), Display(), follower=Follower(lambda name: None, epoch)))
+    assert heard == [(0, 0, 3, 0.5), (0, 1, 3, 0.5)]
+
+
+def test_the_others_are_not_waited_for_when_one_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "_GRACE", 0.1)
+    team, ends = two()
+    ends[1].close()
+    ranks._follow(team, World(Project(tmp_path), Display()))
+    assert team[0].outcome == {}
+    assert team[1].outcome == {"event": "died", "error": "its process was ended by SIGKILL"}
 
 
 def trained(tmp_path: Path, name: str) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:

@@ -23,7 +23,7 @@ QUICK = [
 
 def run(command: str, *extra: str) -> None:
     arguments = [sys.executable, "-m", "mlpipe.cli", *shlex.split(command)[1:], *QUICK, *extra]
-    done = subprocess.run(arguments, env=os.environ, capture_output=True, text=True, timeout=550, check=False)
+    done = subprocess.run(arguments, env=os.environ, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
@@ -32,12 +32,14 @@ def test_the_page_has_commands() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "slurm" not in command])
 def test_a_command_of_the_page(command: str) -> None:
     run(command, "split.folds=2", *(["mode.folds=[0]"] if "devices" in command else []))
 
 
 @pytest.mark.services
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "slurm" in command])
 def test_a_command_for_slurm(command: str, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def weights(tmp_path: Path, name: str) -> dict[int, Any]:
     return {record.fold: (record.weights, record.scores, record.recipe) for record in found}
 
 
-def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 400) -> Any:
+def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 900) -> Any:
     """What a condition gives once it gives something."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -145,6 +145,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 40
 
 
 @pytest.mark.services
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_an_array_of_folds_one_killed_one_stopped_and_queued_again(tmp_path: Path) -> None:
     arguments = [*SMALL, "trainer.max_epochs=6"]
@@ -173,7 +174,7 @@ def test_an_array_of_folds_one_killed_one_stopped_and_queued_again(tmp_path: Pat
     # The parent looks every few seconds; Slurm waits two minutes before it starts a job again.
     time.sleep(3 * cluster._ASK)
     subprocess.run(["scontrol", "update", f"JobId={name}", "StartTime=now"], check=True, timeout=60)
-    shown, errors = process.communicate(timeout=500)
+    shown, errors = process.communicate(timeout=900)
     assert process.returncode == 1, errors
     assert "job 2 (mode.folds=1, Slurm" in shown + errors
     assert "failed: ended without a result (FAILED, SIGKILL); to go on: mml train continue=" in shown + errors
@@ -186,6 +187,7 @@ def test_an_array_of_folds_one_killed_one_stopped_and_queued_again(tmp_path: Pat
 
 
 @pytest.mark.services
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_what_slurm_refuses_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wrong = ["hydra/launcher=slurm", "hydra.launcher.partition=nowhere", f"hydra.launcher.submitit_folder={tmp_path}/q"]

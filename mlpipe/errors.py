@@ -65,7 +65,17 @@ def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
     sentence = f"{key}: {wrong}"
     if got is not None:
         sentence += f", got {_short(got)}"
-    return f"{sentence}; {fix}" if fix else sentence
+    return printable(f"{sentence}; {fix}" if fix else sentence)
+
+
+def printable(text: str) -> str:
+    """A text in one line that no terminal takes for a command: control characters are written as escapes."""
+    in_one_line = " ".join(text.splitlines()) if "\n" in text or "\r" in text else text
+    if in_one_line.isprintable():
+        return in_one_line
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in in_one_line
+    )
 
 
 def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> str:

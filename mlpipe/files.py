@@ -14,6 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
+
+# More than any configuration has; a few aliases of aliases can stand for billions.
+MOST_NODES = 100_000
 _CHUNK = 1 << 20
 
 
@@ -83,8 +87,35 @@ def json_text(content: Any) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(path.read_text("utf-8"))
+    """The content of a JSON file.
+
+    Raises:
+        OSError: When it cannot be opened.
+        ValueError: When it is not JSON, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file of plain data, which stays small when its aliases are written out.
+
+    Raises:
+        OSError: When it cannot be opened.
+        ValueError: When it is not YAML, holds more than `MOST_NODES` values or itself, or is nested too deeply.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+        _count(content, {}, set())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
+        raise ValueError(f"{reason}, line {mark.line + 1}" if mark else str(reason)) from error
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return content
 
 
 def append_line(path: Path, line: str) -> None:
@@ -134,6 +165,11 @@ def safe_name(text: str) -> str:
     return name[:80]
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be stored; names of files may hold bytes that are no text."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def nearest_existing(path: Path) -> Path:
     """`path` itself or the first of its parents that exists."""
     current = path.absolute()
@@ -154,6 +190,22 @@ def is_writable(folder: Path) -> bool:
         return False
     probe.unlink()
     return True
+
+
+def _count(value: Any, known: dict[int, int], above: set[int]) -> int:
+    """How many values there are when every alias is written out."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) in above:
+        raise ValueError("it holds itself")
+    if id(value) not in known:
+        above.add(id(value))
+        items = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(item, known, above) for item in items)
+        above.remove(id(value))
+    if known[id(value)] > MOST_NODES:
+        raise ValueError(f"it holds more than {MOST_NODES:,} values")
+    return known[id(value)]
 
 
 def _finite(value: Any) -> Any:

@@ -63,6 +63,22 @@ def read(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise DataError(problem("arch.weights", "there is no such file", got=str(path), fix="name an existing file"))
+    tensors = _tensors(path)
+    odd = [name for name, tensor in tensors.items() if not _is_plain(tensor)]
+    if odd:
+        wrong = f"holds tensors that are no weights: {listing(odd, most=3)} (sparse, complex, quantised or NaN)"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="use another file"))
+    return tensors
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor holds real numbers only, all of them there."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
+        return False
+    return not (tensor.is_floating_point() and bool(torch.isnan(tensor).any()))
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))

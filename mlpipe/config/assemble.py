@@ -58,7 +58,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     found: list[str] = []
     tree["stages"], wrong = stages.resolved(tree.get("stages"))
     found += wrong
-    trust = tuple(str(item) for item in tree.get("trust") or ())
+    trust = _trust(tree.get("trust"), found)
 
     def component(section: str) -> Component | None:
         node = _for_optimizer(tree.get(section)) if section == "optimizer" else tree.get(section)
@@ -140,6 +140,17 @@ def _resolved_sys(section: Any) -> Any:
     if isinstance(section, dict) and section.get("threads") == "auto":
         return {**section, "threads": min(cores(), MOST_THREADS)}
     return section
+
+
+def _trust(given: Any, found: list[str]) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
+        found.append(
+            problem("trust", "must be a list of modules", got=given, fix="for example trust=[my_package.losses]")
+        )
+        return ()
+    return tuple(given)
 
 
 def _normalization(section: Any, found: list[str]) -> Literal["model", "unit"]:
@@ -229,4 +240,6 @@ def _trainer_problems(section: Any) -> list[str]:
     epochs = section.get("max_epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         found.append(problem("trainer.max_epochs", "must be a whole number >= 1", got=epochs))
+    elif epochs >= 2**31:
+        found.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
     return found

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mlpipe import files
 from mlpipe.config.catalog import ALIASES
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
@@ -27,8 +26,8 @@ def read(path: Path) -> dict[str, Any]:
         ConfigError: When it cannot be read or is not a mapping of sections.
     """
     try:
-        stored = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        stored = files.read_yaml(path)
+    except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(problem("reuse.blueprint", f"cannot be read ({reason})", got=str(path))) from error
     if not isinstance(stored, dict) or not stored:

@@ -9,14 +9,18 @@ current folder, and from modules named in `trust`.
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mlpipe
 from mlpipe.config import signatures
-from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.config.signatures import Signature
+from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, listing, problem
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,16 @@ class Component:
                 wanted = f"must be a class derived from {slot.kind.replace(' ', ' or ')}"
                 raise ConfigError(problem(f"{self.slot}._target_", wanted, got=self.target, fix="name such a class"))
             late = late[: slot.late]
+        own = self.target.startswith("mlpipe.")
+        try:
+            if not own:
+                return function(*late, **self.params)
+            inspect.signature(function).bind(*late, **self.params)
+        except MlpipeError:
+            raise
+        except Exception as error:
+            # The signature says too little of classes that are not mlpipe's to have found this before.
+            raise ConfigError(_not_made(self, error)) from error
         return function(*late, **self.params)
 
 
@@ -127,9 +141,14 @@ def check(
     params = {key: value for key, value in node.items() if key != "_target_"}
     if sentence := _refusal(section, target, SLOTS[slot_name], trust):
         return None, [sentence]
-    signature = signatures.read(target)
-    if signature is None:
-        return None, [_unknown_target(section, target)]
+    try:
+        signature = signatures.read(target)
+        if signature is None:
+            return None, [_unknown_target(section, target)]
+    except ConfigError as error:
+        return None, list(error.problems)
+    if sentence := _misplaced(section, target, SLOTS[slot_name], signature):
+        return None, [sentence]
     return Component(slot_name, target, params), signature.problems(section, params)
 
 
@@ -148,6 +167,28 @@ def _refusal(section: str, target: str, slot: Slot, trust: tuple[str, ...]) -> s
     )
 
 
+def _misplaced(section: str, target: str, slot: Slot, signature: Signature) -> str:
+    """Why what a name was found to be is not allowed here; empty when it is."""
+    if _is_foreign(target, slot) and not signature.is_class:
+        fix = f"name one derived from {slot.kind.replace(' ', ' or ')}"
+        return problem(f"{section}._target_", "must be a class", got=target, fix=fix)
+    if _is_foreign(target, slot) and "Checkpoint" in target.rpartition(".")[2]:
+        fix = "leave it out: mlpipe keeps the best and the last state by itself, and mode.store_best says which counts"
+        return problem(f"{section}._target_", "would write pickles into a folder of its own", got=target, fix=fix)
+    if target.startswith("mlpipe.") and not signature.file.resolve().is_relative_to(
+        Path(mlpipe.__file__).resolve().parent
+    ):
+        fix = f"use a name of {slot.home}"
+        return problem(f"{section}._target_", "is only imported there, not mlpipe's own", got=target, fix=fix)
+    return ""
+
+
+def _not_made(component: Component, error: Exception) -> str:
+    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    fix = "correct its parameters"
+    return problem(component.slot, f"{component.target} cannot be made ({reason})", got=dict(component.params), fix=fix)
+
+
 def _is_foreign(target: str, slot: Slot) -> bool:
     return _under(target.rpartition(".")[0], slot.foreign)
 
@@ -157,15 +198,25 @@ def _under(module: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def _in_current_folder(module: str) -> bool:
-    """Whether the module is the user's own: its file lies in the current folder and shadows no installed package."""
-    if not module or module.split(".")[0] == "mlpipe":
+    """Whether the module is the user's own: its file lies in the current folder and shadows no installed package.
+
+    Where the current folder holds Python itself, such as `/`, its library and its packages are not the user's own.
+    """
+    first = module.split(".")[0]
+    if not first or first == "mlpipe" or first in sys.stdlib_module_names:
         return False
     file = signatures.module_file(module)
     if file is None:
         return False
     here = Path.cwd().resolve()
     inside = file.resolve()
-    return inside.is_relative_to(here) and "site-packages" not in inside.relative_to(here).parts
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    packages = {"site-packages", "dist-packages"}
+    return (
+        inside.is_relative_to(here)
+        and not packages & set(inside.relative_to(here).parts)
+        and not any(inside.is_relative_to(folder) for folder in installed)
+    )
 
 
 def _unknown_target(section: str, target: str) -> str:
@@ -188,3 +239,11 @@ def _load(target: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(problem("_target_", "cannot be imported", got=target, fix=str(error))) from error
+    except MlpipeError:
+        raise
+    except Exception as error:
+        # A module of the user's own may raise anything.
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(
+            problem("_target_", f"cannot be imported ({reason})", got=target, fix="correct it")
+        ) from error

@@ -6,6 +6,7 @@ components' signatures, bad ones are set aside with a sentence, and composing go
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,16 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlpipe.config import catalog, rules, signatures
+from mlpipe import files
+from mlpipe.config import catalog, interpolation, rules, signatures
 from mlpipe.config.assemble import assemble
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+# No folder of configurations is larger; a whole disk would be.
+_MOST_FILES = 1000
+_SECTIONS = ("mode", "task", "split", "arch", "stages", "reuse", "preset", "task_list")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     Raises:
         ConfigError: With a sentence for every problem of every override and section.
     """
+    _check_files(facts.extra_dirs)
     changes, found = parse(texts)
     groups = catalog.groups(facts.extra_dirs)
     choices, targets, values = [f"mode={mode}"], [], []
@@ -89,6 +96,25 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     return run_config
+
+
+def _check_files(folders: Iterable[Path]) -> None:
+    """Refuse files of options that would not end well when they are read.
+
+    Raises:
+        ConfigError: With a sentence for each of them.
+    """
+    found: list[str] = []
+    for folder in folders:
+        for file in itertools.islice(folder.rglob("*.yaml"), _MOST_FILES):
+            try:
+                files.read_yaml(file)
+            except (OSError, ValueError) as error:
+                found.append(
+                    problem(file.name, f"cannot be read ({error})", fix=f"correct it, or remove it from {folder}")
+                )
+    if found:
+        raise ConfigError(found)
 
 
 def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
@@ -191,15 +217,21 @@ def _resolved(
     composed: DictConfig, mode: str, changes: Iterable[Change], facts: Facts, found: list[str]
 ) -> dict[str, Any]:
     """The configuration as plain data, with folders and what the mode decides filled in."""
-    OmegaConf.set_struct(composed, False)
-    for key, folder in (("out_dir", facts.out_dir), ("data_dir", facts.data_dir)):
-        composed[key] = _absolute(composed[key] or folder)
-    try:
-        tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
-    except OmegaConfBaseException as error:
-        raise ConfigError([*found, problem("configuration", _first_line(error))]) from error
+    tree = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
     assert isinstance(tree, dict)
-    plain: dict[str, Any] = {"mode_name": mode, **{str(key): value for key, value in tree.items()}}
+    raw = {str(key): value for key, value in tree.items()}
+    for key, folder in (("out_dir", facts.out_dir), ("data_dir", facts.data_dir)):
+        raw[key] = _absolute(raw[key] or folder)
+    try:
+        plain: dict[str, Any] = {"mode_name": mode, **interpolation.resolved(raw)}
+    except ConfigError as error:
+        raise ConfigError([*found, *error.problems]) from None
+    if gone := [key for key in _SECTIONS if key not in plain]:
+        fix = "a file with '# @package _global_' must not replace the others"
+        raise ConfigError([*found, *(problem(key, "the section is missing", fix=fix) for key in gone)])
+    if plain.get("trust") and not any(change.key == "trust" for change in changes):
+        wrong = "must be said on the command line, not in a file"
+        found.append(problem("trust", wrong, got=plain["trust"], fix="read that file, then add trust=[...] yourself"))
     for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
         value = plain[section].get(key) if isinstance(plain[section], dict) else None
         is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))

@@ -18,6 +18,9 @@ from mlpipe.errors import ConfigError, problem
 # Items of a list that name a record of a project, such as PROJ#3, and are not quoted yet.
 _REFERENCE = re.compile(r"(?<=[\[,])\s*([^\[\]{},:'\"]*#[^\[\]{},:'\"]*)(?=[\],])")
 
+# The grammar reads larger texts slowly, and each bracket takes a part of the stack.
+_MOST_LETTERS, _DEEPEST = 20_000, 30
+
 
 @dataclass(frozen=True)
 class Change:
@@ -91,23 +94,37 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override | str:
+    if wrong := _oversized(text):
+        return wrong
     text = _REFERENCE.sub(r"'\1'", text)
     key, equals, value = text.partition("=")
-    if not equals and not text.startswith("~"):
+    if (not equals and not text.startswith("~")) or not key.strip():
         return problem(text, "is not an override", fix="write key=value")
     try:
         override = parser.parse_override(text)
         if sweeping or not override.is_sweep_override():
             return override
-    except HydraException as error:
+    except (HydraException, ValueError) as error:
         if value[:1] in ("[", "{", "'", '"'):
             reason = str(error).splitlines()[0]
             return problem(key, f"its value cannot be read ({reason})", got=value, fix="check brackets and quotes")
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     try:
         return parser.parse_override(f"{key}='{quoted}'")
-    except HydraException:
+    except (HydraException, ValueError):
         return problem(key, "is not a key that can be set", fix="write key=value")
+
+
+def _oversized(text: str) -> str:
+    """Why a text is not even read; empty when it is."""
+    key, _, value = text.partition("=")
+    if len(text) > _MOST_LETTERS:
+        fix = "put it into a file, and name its folder with --config-dir"
+        return problem(key[:100], f"has a value of {len(value):,} letters", fix=fix)
+    depth = max(itertools.accumulate((letter in "[{(") - (letter in "]})") for letter in value), default=0)
+    return (
+        problem(key, f"has {depth} brackets in each other", fix="a configuration has a few") if depth > _DEEPEST else ""
+    )
 
 
 def _change(override: Override) -> Change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -37,6 +38,8 @@ REUSED_BY = {
     "predictions": ("post",),
     "blueprint": ("train", "tl"),
 }
+# Some file systems take names of 143 bytes at most.
+MOST_LETTERS = 100
 SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
     "use_distributed_sampler", "num_sanity_val_steps", "enable_model_summary", "barebones", "fast_dev_run",
@@ -74,12 +77,18 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     for key in tree["trainer"]:
         if key in SET_BY_MLPIPE:
             found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix="leave it out"))
-    for key in ("proj",):
-        if not isinstance(tree[key], str) or not tree[key] or "/" in tree[key] or tree[key].startswith("."):
-            found.append(problem(key, "must be a plain folder name", got=tree[key], fix=f"for example {key}=default"))
+    if not isinstance(tree["proj"], str) or not is_plain_name(tree["proj"]):
+        found.append(problem("proj", "must be a plain folder name", got=tree["proj"], fix="for example proj=default"))
     if not isinstance(tree["seed"], int) or isinstance(tree["seed"], bool) or not 0 <= tree["seed"] < 2**32:
         found.append(problem("seed", "must be a whole number from 0 to 4294967295", got=tree["seed"]))
     return found
+
+
+def is_plain_name(text: str) -> bool:
+    """Whether every file system takes a text as the name of a folder."""
+    is_device = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", text)
+    is_short = 0 < len(text.encode("utf-8", "replace")) <= MOST_LETTERS
+    return is_short and text.isprintable() and not set(text) & set('/\\:*?"<>|') and text[0] != "." and not is_device
 
 
 def val_used_for(tree: Mapping[str, Any]) -> list[str]:

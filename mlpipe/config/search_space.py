@@ -21,7 +21,19 @@ from mlpipe.errors import ConfigError, problem
 
 Value = str | int | float | bool | None
 SECTIONS = ("hpo", "search_space")
-_FIXED = ("proj", "out_dir", "data_dir", "mode", "continue", "use_best_params", "task", "task_list", "sys", *SECTIONS)
+_FIXED = (
+    "proj",
+    "out_dir",
+    "data_dir",
+    "mode",
+    "continue",
+    "use_best_params",
+    "task",
+    "task_list",
+    "sys",
+    "trust",
+    *SECTIONS,
+)
 _FORMS = "write choice(a,b), range(1,9), interval(0,1) or tag(log,interval(1e-5,1e-2))"
 
 
@@ -113,7 +125,7 @@ def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
     return space, found
 
 
-def forbidden(space: Mapping[str, Parameter]) -> list[str]:
+def forbidden(space: Mapping[str, object]) -> list[str]:
     """A sentence for every key that cannot be searched, and for an empty space."""
     if not space:
         fix = "add search_space=basic or a sweep such as 'optimizer.lr=tag(log,interval(1e-5,1e-2))'"

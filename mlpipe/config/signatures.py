@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import operator
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlpipe.errors import did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _BOUNDS = {
     ">=": operator.ge,
@@ -43,6 +44,8 @@ class Signature:
     parameters: dict[str, Parameter]
     is_open: bool
     module: ast.Module
+    file: Path
+    is_class: bool
 
     def problems(self, section: str, given: dict[str, Any], *, may_miss: frozenset[str] = frozenset()) -> list[str]:
         """A sentence for every unknown, missing or ill-typed parameter of `given`."""
@@ -68,6 +71,8 @@ class Signature:
 def module_file(module: str) -> Path | None:
     """The source file of a module, found on `sys.path` and in the current folder without importing anything."""
     parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return None
     for root in [*sys.path, "."]:
         base = Path(root or ".").joinpath(*parts)
         for candidate in (base.with_suffix(".py") if parts else base, base / "__init__.py"):
@@ -89,10 +94,10 @@ def read(target: str) -> Signature | None:
     found = _definition(module, name, depth=0)
     if found is None:
         return None
-    node, tree = found
+    node, source = found
     if isinstance(node, ast.ClassDef):
-        return _class_signature(target, node, tree)
-    return _function_signature(target, node, tree)
+        return _class_signature(target, node, source)
+    return _function_signature(target, node, source)
 
 
 def public_names(file: Path) -> list[str]:
@@ -104,7 +109,11 @@ def public_names(file: Path) -> list[str]:
 def mismatch(annotation: ast.expr, value: Any, module: ast.Module) -> str:
     """What `value` should have been, in words; empty when it fits the annotation."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-        return mismatch(ast.parse(annotation.value, mode="eval").body, value, module)
+        try:
+            return mismatch(ast.parse(annotation.value, mode="eval").body, value, module)
+        except SyntaxError:
+            # A text that is no type, in a module of the user's own.
+            return ""
     if isinstance(annotation, ast.Constant) and annotation.value is None:
         return "" if value is None else "null"
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
@@ -124,7 +133,8 @@ def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module)
         case "int":
             return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
         case "float":
-            return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return "" if is_number and _is_finite(value) else "a number"
         case "str" | "Path":
             return "" if isinstance(value, str) else "text"
         case "list" | "List" | "tuple" | "Tuple" | "Sequence" | "Iterable":
@@ -133,6 +143,14 @@ def _plain(annotation: ast.Name | ast.Attribute, value: Any, module: ast.Module)
             return "" if isinstance(value, dict) else "a mapping"
     alias = _alias(name, module)
     return mismatch(alias, value, module) if alias is not None else ""
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # A whole number that no floating-point number comes near.
+        return False
 
 
 def _subscript(annotation: ast.Subscript, value: Any, module: ast.Module) -> str:
@@ -196,7 +214,15 @@ def _alias(name: str, module: ast.Module) -> ast.expr | None:
     return None
 
 
-def _function_signature(target: str, node: ast.FunctionDef, module: ast.Module) -> Signature:
+@dataclass(frozen=True)
+class _Source:
+    """A source file and what it says."""
+
+    file: Path
+    tree: ast.Module
+
+
+def _function_signature(target: str, node: ast.FunctionDef, source: _Source) -> Signature:
     """Keyword-only parameters of functions and of mlpipe's classes; of other classes every parameter but the late ones."""
     arguments = node.args
     found = {
@@ -208,13 +234,13 @@ def _function_signature(target: str, node: ast.FunctionDef, module: ast.Module) 
         for index, argument in enumerate(arguments.args):
             if argument.arg not in ("self", "params", "optimizer"):
                 found[argument.arg] = Parameter(argument.arg, argument.annotation, index < first_default)
-    return Signature(target, found, arguments.kwarg is not None, module)
+    return Signature(target, found, arguments.kwarg is not None, source.tree, source.file, node.name == "__init__")
 
 
-def _class_signature(target: str, node: ast.ClassDef, module: ast.Module) -> Signature:
+def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signature:
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            own = _function_signature(target, item, module)
+            own = _function_signature(target, item, source)
             return _with_base(own, node) if own.is_open and target.startswith("mlpipe.") else own
     fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
     found = {
@@ -222,7 +248,7 @@ def _class_signature(target: str, node: ast.ClassDef, module: ast.Module) -> Sig
         for item in fields
         if isinstance(item.target, ast.Name)
     }
-    return Signature(target, found, not fields, module)
+    return Signature(target, found, not fields, source.tree, source.file, is_class=True)
 
 
 def _with_base(own: Signature, node: ast.ClassDef) -> Signature:
@@ -235,10 +261,10 @@ def _with_base(own: Signature, node: ast.ClassDef) -> Signature:
     base = read(f"{own.target.rpartition('.')[0]}.{node.bases[0].id}")
     if base is None:
         return own
-    return Signature(own.target, {**base.parameters, **own.parameters}, base.is_open, own.module)
+    return replace(own, parameters={**base.parameters, **own.parameters}, is_open=base.is_open)
 
 
-def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module] | None:
+def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, _Source] | None:
     """Where a name is defined, following re-exports such as `from .x import name` and `from .x import *`."""
     file = module_file(module)
     if file is None or depth > 6:
@@ -246,7 +272,7 @@ def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef 
     tree = _parsed(file)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return node, tree
+            return node, _Source(file, tree)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for origin, imported in _imports(tree, package, name):
         if found := _definition(origin, imported, depth=depth + 1):
@@ -271,7 +297,12 @@ def _imports(tree: ast.Module, package: str, name: str) -> Iterator[tuple[str, s
 
 @functools.lru_cache(maxsize=128)
 def _parsed(file: Path) -> ast.Module:
-    return ast.parse(file.read_text("utf-8"))
+    try:
+        return ast.parse(file.read_bytes(), str(file))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
+        raise ConfigError(problem(file.name, f"is not Python ({reason}{line})", fix="correct it")) from error
 
 
 def _editable_origin(package: str) -> Path | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
+import struct
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,7 +20,23 @@ from mlpipe.errors import DataError, problem
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _CHUNK = 1 << 20
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+)
+# Pictures hardly shrink in an archive; what grows so much and so far is made to fill disks.
+_MOST_GROWTH, _LARGE = 100, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -85,7 +104,8 @@ def unpack(path: Path, to: Path) -> None:
     """Unpack a zip or tar archive into a new folder; nothing is written when any member is unsafe.
 
     Refused are absolute names, names with `..` or backslashes, links, devices, encrypted members, two members of one
-    name (upper and lower case taken as the same), and more bytes than the disk has free. Only plain files and folders
+    name (upper and lower case taken as the same, and letters however they are composed), more bytes than the disk has free,
+    and more than a gigabyte that is more than a hundred times the archive's own size. Only plain files and folders
     are made, with the process's own permissions.
 
     Raises:
@@ -124,12 +144,14 @@ def _problems(path: Path, members: list[Member], disk: Path) -> list[str]:
     seen: dict[str, str] = {}
     for member in members:
         if not member.is_folder:
-            other = seen.setdefault(member.name.casefold(), member.name)
+            other = seen.setdefault(unicodedata.normalize("NFC", member.name).casefold(), member.name)
             if other is not member.name:
                 found.append(problem(f"{path.name}: {member.name}", f"comes twice (also as {other})"))
     needed, free = sum(member.size for member in members), shutil.disk_usage(disk).free
     if needed > free:
         found.append(problem(str(path), f"unpacks to {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"))
+    if needed > _LARGE and needed > _MOST_GROWTH * path.stat().st_size:
+        found.append(problem(str(path), f"unpacks to {needed / path.stat().st_size:,.0f} times its own size"))
     if len(found) > 10:
         found = [*found[:10], problem(str(path), f"{len(found) - 10} further members are unsafe")]
     if found:

@@ -94,7 +94,10 @@ def look(content: bytes) -> Header:
         UnreadableImageError: When it is no image, or is larger than `MOST_PIXELS`.
     """
     with _opened(content) as image:
-        return _header(image, content)
+        try:
+            return _header(image, content)
+        except _DAMAGED as error:
+            raise UnreadableImageError(_reason(error)) from error
 
 
 def header(content: bytes) -> tuple[int, int, int]:

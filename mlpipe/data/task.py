@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,11 @@ Kind = Literal["classification", "multilabel", "regression"]
 Dtype = Literal["uint8", "uint16", "float32"]
 Part = Literal["train", "val", "test", "unlabelled"]
 PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
+KINDS, DTYPES = get_args(Kind), get_args(Dtype)
+# Sources whose images do not lie in a folder.
+_WITHOUT_ROOT = ("fashion_mini", "digits", "arrays")
 NO_TARGET = -1
+MOST_CHANNELS = 1024
 
 
 class Row(NamedTuple):
@@ -225,15 +229,52 @@ def load(path: Path) -> Task:
             notes=tuple(stored["notes"]),
         )
         source_hash = stored["source_hash"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(
             problem(str(path), f"cannot be read as a task ({error})", fix="remove it and create the task again")
         ) from error
+    if wrong := _damage(task, path):
+        fix = "remove it and create the task again"
+        raise DataError([problem(str(path), sentence, fix=fix) for sentence in wrong])
     if task.source_hash != source_hash:
         raise DataError(
             problem(str(path), "was changed by hand: its hash does not fit", fix="remove it and create the task again")
         )
     return task
+
+
+def _damage(task: Task, path: Path) -> list[str]:
+    """What a stored task says that cannot be: files of other folders, classes that are not there, columns cut off."""
+    samples, n, classes = task.samples, len(task.samples), len(task.classes)
+    if task.name != path.parent.name:
+        return [f"is named {task.name!r}, which is not its folder's name"]
+    if task.kind not in KINDS or task.dtype not in DTYPES or not 1 <= task.channels <= MOST_CHANNELS:
+        return [f"describes {task.channels} channels of {task.dtype!r} for {task.kind!r}, which cannot be"]
+    texts = (*task.classes, *samples.ids, *samples.parts, *samples.digests, *samples.groups)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(task.source.get("type"), str):
+        return ["has other values where texts belong"]
+    if task.source["type"] not in _WITHOUT_ROOT and not isinstance(task.source.get("root"), str):
+        return ["does not say where its images lie"]
+    columns = [samples.parts, samples.targets, samples.digests]
+    columns += [one for one in (samples.groups or None, samples.weights, samples.folds) if one is not None]
+    shape = (n,) if task.kind == "classification" else (n, classes)
+    if any(len(column) != n for column in columns) or samples.targets.shape != shape:
+        return ["has columns of different lengths"]
+    found = []
+    if unknown := sorted(set(samples.parts) - set(PARTS)):
+        found.append(f"has parts that are none: {listing(unknown, most=3)}")
+    if (
+        task.kind == "classification"
+        and n
+        and not NO_TARGET <= samples.targets.min() <= samples.targets.max() < classes
+    ):
+        found.append(f"has class numbers beyond its {classes} classes")
+    if samples.folds is not None and n and not -1 <= samples.folds.min() <= samples.folds.max() < max(n, 1):
+        found.append("has fold numbers beyond its rows")
+    if task.source["type"] in ("folder", "elpv"):
+        climbing = [name for name in samples.ids if name.startswith("/") or ".." in PurePosixPath(name).parts]
+        found += [f"has samples outside of its folder: {listing(climbing, most=3)}"] if climbing else []
+    return found
 
 
 def make(
@@ -257,6 +298,10 @@ def make(
     if len(set(ids)) != len(ids):
         twice = [name for name, count in Counter(ids).items() if count > 1]
         raise DataError(problem(name, f"sample ids are not unique: {listing(twice, most=3)}"))
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise DataError(problem("task.classes", f"{listing(twice, most=3)} comes twice", fix="give each its own name"))
+    if foreign := [one for one in (*ids, *classes) if not files.is_utf8(one)]:
+        raise DataError(problem(foreign[0], "is not UTF-8, as names of files and samples must be", fix="rename it"))
     targets = np.array([row.target for row in ordered], np.int64 if kind == "classification" else np.float64)
     weights = np.array([row.weight for row in ordered], np.float64)
     folds = np.array([row.fold for row in ordered], np.int64)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlpipe.config.compose import Facts
 
 _OF_LATEST_TASK = ("predict", "test", "info", "post")
-_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers")
+_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust")
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,11 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         )
     run = journal.find(project, wanted)
     config = snapshot.load(
-        run.folder / journal.CONFIG_FILE, out_dir=str(project.root.parent), data_dir=str(data_dir), proj=project.name
+        run.folder / journal.CONFIG_FILE,
+        out_dir=str(project.root.parent),
+        data_dir=str(data_dir),
+        proj=project.name,
+        trust=_trusted(overrides),
     )
     if (config.tree.get("preset") or {}).get("trees"):
         from mlpipe.modes import presets
@@ -176,12 +180,23 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
     return Prepared(replace(config, resume=run.name), run)
 
 
+def _trusted(overrides: Sequence[str]) -> Any:
+    """The modules that the command line trusts: a run's own configuration cannot say so for itself."""
+    from mlpipe.config.overrides import parse
+
+    changes, found = parse([text for text in overrides if text.partition("=")[0] == "trust"])
+    if found:
+        raise ConfigError(found)
+    return changes[-1].value if changes else []
+
+
 def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
     wanted = _peek("use_best_params", overrides)
     rest = [text for text in overrides if text.lstrip("+").partition("=")[0] != "use_best_params"]
     if wanted is None:
         return rest, []
+    from mlpipe.config.search_space import forbidden
     from mlpipe.config.search_space import overrides as as_overrides
 
     name, _, number = wanted.rpartition("#")
@@ -193,6 +208,8 @@ def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     with studies.loaded(project_of(overrides), name, storage) as study:
         trial = studies.best(study, int(number) if number else None)
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
+    if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
+        raise ConfigError(wrong)
     given = {text.lstrip("+~").partition("=")[0] for text in rest}
     texts = as_overrides({key: value for key, value in trial.params.items() if key not in given})
     return [*texts, *rest], [f"{label}: {' '.join(texts)}"]

@@ -189,6 +189,9 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
     stored: Predictions = predictions.load(path, task, split)
     if not len(stored):
         return None
+    if stored.logits.shape[1] != len(record.classes):
+        wrong = f"has predictions of {stored.logits.shape[1]} outputs, its record {len(record.classes)}"
+        raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
     raw = stored.logits.astype(np.float64)
     calibrated = raw if stored.calibrated is None else stored.calibrated.astype(np.float64)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated)

@@ -72,7 +72,7 @@ def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
         return pivot(run_config)
     file = project.model_dir(found[-1].pivot, found[-1].id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
-    return pivot(snapshot.load(file, **folders))
+    return pivot(snapshot.load(file, **folders, trust=run_config.tree["trust"]))
 
 
 def another(run_config: RunConfig, name: str) -> Task:
@@ -227,7 +227,7 @@ def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None =
     project = home or Project(run_config.project_dir)
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
-    return snapshot.load(path, **folders, proj=run_config.proj)
+    return snapshot.load(path, **folders, proj=run_config.proj, trust=run_config.tree["trust"])
 
 
 def task_file(data_dir: Path, name: str) -> Path:

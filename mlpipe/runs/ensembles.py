@@ -11,6 +11,7 @@ from mlpipe import files
 from mlpipe.errors import ProjectError, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
+from mlpipe.runs.stored import made
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def load(path: Path) -> EnsembleRecord:
         stored = files.read_json(path)
         formats.check(stored, formats.ENSEMBLE, path)
         stored.pop("checksum", None)
-        return EnsembleRecord(**stored)
-    except (OSError, ValueError, TypeError) as error:
+        return made(EnsembleRecord, stored)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ProjectError(problem(str(path), f"cannot be read as an ensemble ({error})")) from error
 
 

@@ -43,14 +43,16 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
     Raises:
         ProjectError: When its `format` is not `wanted`.
     """
-    found = stored.get("format")
+    found = stored.get("format") if isinstance(stored, Mapping) else None
     if found != wanted:
         is_older = isinstance(found, int) and found < wanted
         way = (
             f"bring it here with mml upgrade mode.version={next(iter(VERSIONS))}" if is_older else "use a newer mlpipe"
         )
         fix = f"this version of mlpipe reads format {wanted}; {way}"
-        raise ProjectError(problem(str(path), "has another format", got=found, fix=fix))
+        raise ProjectError(
+            problem(str(path), "has another format", got=found if found is not None else "none", fix=fix)
+        )
 
 
 @dataclass(frozen=True)

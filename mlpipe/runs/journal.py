@@ -87,6 +87,8 @@ class Run:
         except (OSError, ValueError) as error:
             raise ProjectError(problem(str(path), f"cannot be read as a plan ({error})")) from error
         formats.check(plan, formats.RUN, path)
+        if not isinstance(plan.get("steps"), list) or not all(isinstance(step, str) for step in plan["steps"]):
+            raise ProjectError(problem(str(path), "has no list of steps", fix="start a new run"))
         return plan
 
     def is_finished(self) -> bool:

@@ -155,7 +155,16 @@ def load(path: Path, task: str, split: str) -> Predictions:
             problem(str(path), f"cannot be read as predictions ({error})", fix="run mml predict")
         ) from error
     table = table.sort_by("sample_id")
-    return Predictions(table["sample_id"].to_pylist(), _targets(table), _matrix(table, "logits"), _calibrated(table))
+    try:
+        found = Predictions(
+            table["sample_id"].to_pylist(), _targets(table), _matrix(table, "logits"), _calibrated(table)
+        )
+    except ValueError as error:
+        raise ProjectError(problem(str(path), f"is damaged ({error})", fix="run mml predict")) from error
+    if found.targets.ndim == 1 and len(found) and found.targets.max() >= found.logits.shape[1]:
+        wrong = f"has class number {found.targets.max()}, but predictions of {found.logits.shape[1]} classes"
+        raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
+    return found
 
 
 def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArray[Any]]) -> None:
@@ -210,12 +219,33 @@ def _read(path: Path, task: str, split: str) -> pa.Table:
     """The rows of one task and split, a row group in memory at a time."""
     kept = []
     with pq.ParquetFile(path) as stored:
+        _require_columns(stored.schema_arrow)
         for group in range(stored.num_row_groups):
             table = stored.read_row_group(group)
             pairs = zip(table["task"].to_pylist(), table["split"].to_pylist(), strict=True)
             kept += [table.slice(start, length) for start, length in _runs([pair == (task, split) for pair in pairs])]
         columns = stored.schema_arrow
     return pa.concat_tables(kept) if kept else columns.empty_table()
+
+
+def _require_columns(there: pa.Schema) -> None:
+    """Refuse a file that is not of `schema`, whatever its kind.
+
+    Raises:
+        pa.ArrowInvalid: Naming the column that is missing or of another type.
+    """
+    for name in ("task", "sample_id", "split", "target", "logits", "calibrated"):
+        place = there.get_field_index(name)
+        found = there.field(place).type if place >= 0 else None
+        if found is None or not any(_alike(found, schema(kind).field(name).type) for kind in _TARGET):
+            raise pa.ArrowInvalid(f"its column {name} is {found or 'missing'}")
+
+
+def _alike(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether two types are the same; how the items of a list are called differs between writers."""
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return bool(one.value_type == other.value_type)
+    return bool(one == other)
 
 
 def _runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
@@ -233,6 +263,8 @@ def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
     if len(values) == 0:
         return np.empty((0, 0), np.float32)
     flat = values.flatten()
+    if values.null_count or flat.null_count or len(set(values.value_lengths().to_pylist())) != 1:
+        raise ValueError(f"its rows of {column} are not all of one length")
     numbers = np.frombuffer(flat.buffers()[1], np.float32, count=len(flat), offset=4 * flat.offset)
     return numbers.reshape(len(values), -1)
 

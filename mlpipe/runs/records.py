@@ -12,6 +12,7 @@ from mlpipe import files
 from mlpipe.errors import ProjectError, problem
 from mlpipe.runs import formats
 from mlpipe.runs.project import Project
+from mlpipe.runs.stored import made
 
 RECORD_FILE = "record.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -146,9 +147,15 @@ def load(folder: Path) -> ModelRecord:
         stored = files.read_json(path)
         formats.check(stored, formats.RECORD, path)
         stored.pop("checksum", None)
-        return ModelRecord(**stored)
-    except (OSError, ValueError, TypeError) as error:
+        record = made(ModelRecord, stored)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ProjectError(problem(str(path), f"cannot be read as a record ({error})")) from error
+    # Its names become paths, so they must be those of where it lies.
+    own = Project(folder.parents[3]).model_dir(record.pivot, record.id) if len(folder.parents) > 3 else folder
+    if "/" in record.id or record.id != folder.name or own.parent.parent.name != folder.parent.parent.name:
+        got = f"{record.pivot}/{record.id}"
+        raise ProjectError(problem(str(path), "is the record of another folder", got=got, fix="put it where it was"))
+    return record
 
 
 def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:

@@ -56,14 +56,25 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    where = address(project, study, storage)
     try:
-        yield _storage(journal_file(project, study) if storage is None else storage)
+        store = _storage(journal_file(project, study) if storage is None else storage)
+    except (ValueError, TypeError, LookupError, RecursionError, AttributeError) as error:
+        reason = masked((str(error).splitlines() or [""])[0])
+        wrong = f"{where} is not what a search wrote ({type(error).__name__}: {reason})"
+        raise ProjectError(problem("hpo.storage", wrong, fix="move it away, and search again")) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
-        reason = masked(str(error.__cause__ or error).splitlines()[0])
-        fix = "check that it is there, its user and its password, or leave hpo.storage out for a file in the project"
-        raise ProjectError(
-            problem("hpo.storage", f"failed ({reason})", got=address(project, study, storage), fix=fix)
-        ) from None
+        raise _failed(error, where) from None
+    try:
+        yield store
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
+        raise _failed(error, where) from None
+
+
+def _failed(error: Exception, where: str) -> ProjectError:
+    reason = masked(str(error.__cause__ or error).splitlines()[0])
+    fix = "check that it is there, its user and its password, or leave hpo.storage out for a file in the project"
+    return ProjectError(problem("hpo.storage", f"failed ({reason})", got=where, fix=fix))
 
 
 def _storage(where: str | Path) -> BaseStorage:

@@ -23,7 +23,18 @@ TARGETS = ("targets", "labels", "target", "label", "y", "arr_1")
 _PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 _MOST_CHANNELS = 16
 _MOST_CLASSES = 10_000
-_DAMAGED = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)
+# A header may claim more than any memory holds.
+_DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def arrays(
@@ -271,6 +282,10 @@ def _names(
     most = max(int(wanted.max()) for _, wanted in parts.values() if wanted is not None and len(wanted))
     if most >= _MOST_CLASSES:
         raise DataError(problem(path.name, f"has class number {most}", fix="number the classes from 0"))
+    least = min(int(wanted.min()) for _, wanted in parts.values() if wanted is not None and len(wanted))
+    if least < NO_TARGET:
+        fix = f"number the classes from 0; {NO_TARGET} means none"
+        raise DataError(problem(path.name, f"has class number {least}", fix=fix))
     names = given or [str(index) for index in range(most + 1)]
     if most >= len(names):
         fix = f"class numbers are 0 to {len(names) - 1}"

@@ -108,7 +108,7 @@ def _parquet(path: Path) -> Table:
         stored = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
-    columns = [[_cell(value) for value in stored[name].to_pylist()] for name in stored.column_names]
+    columns = [[_cell(value) for value in column.to_pylist()] for column in stored.columns]
     rows = [list(cells) for cells in zip(*columns, strict=True)]
     return Table(path, list(stored.column_names), rows, list(range(1, len(rows) + 1)), "row")
 

@@ -151,10 +151,18 @@ def _check_paths(table: Table, column: str, paths: Sequence[Path]) -> None:
         first = seen.setdefault(path, index)
         if first != index:
             wrong.append(problem(table.where(index, column), f"repeats {table.where(first, column)}", got=path.name))
-        elif not path.is_file():
+        elif not _is_file(path):
             fix = f"correct the path, or give the folder with task.root (paths are taken from {path.parent})"
             wrong.append(problem(table.where(index, column), "there is no such file", got=str(path), fix=fix))
     raise_some(wrong)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that is too long for any file.
+        return False
 
 
 def _numbers(table: Table, column: str | None, *, whole: bool) -> list[float | None]:
@@ -164,9 +172,9 @@ def _numbers(table: Table, column: str | None, *, whole: bool) -> list[float | N
     wrong, found = list[str](), list[float | None]()
     for index, text in enumerate(table.column(column)):
         value = number(text)
-        fits = value is not None and value >= 0 and (not whole or value == int(value))
+        fits = value is not None and value >= 0 and (not whole or (value == int(value) and value < len(table)))
         if text.strip() and not fits:
-            kind = "a whole number >= 0" if whole else "a number >= 0"
+            kind = "a whole number >= 0, less than there are rows" if whole else "a number >= 0"
             wrong.append(problem(table.where(index, column), f"must be {kind}", got=text, fix="correct it"))
         found.append(value if text.strip() else None)
     raise_some(wrong)

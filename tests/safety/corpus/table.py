@@ -1,0 +1,16 @@
+"""All hostile inputs by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tests.safety.corpus import Hostile, archives, arrays, configurations, pictures, projects, weights
+
+GROUPS: Mapping[str, Sequence[Hostile]] = {
+    "configurations": configurations.CASES,
+    "archives": archives.CASES,
+    "pictures": pictures.CASES,
+    "arrays and tables": arrays.CASES,
+    "weights": weights.CASES,
+    "projects": projects.CASES,
+}

@@ -1,0 +1,113 @@
+"""Hostile files of weights: pickles that run code, headers that lie, numbers that are none."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.safety.corpus import Hostile
+from tests.safety.corpus.arrays import Attack
+
+_TRAIN = [
+    "train", "task=digits", "arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sys.threads=1",
+    "trainer.max_epochs=1", "split.folds=2", "mode.nested=false",
+]  # fmt: skip
+
+
+def _file(name: str, content: Callable[[Path], bytes]) -> Callable[[Path], list[str]]:
+    def make(work: Path) -> list[str]:
+        (work / name).write_bytes(content(work))
+        return [*_TRAIN, f"arch.weights={name}"]
+
+    return make
+
+
+def _torch(stored: Callable[[Path], Any]) -> Callable[[Path], list[str]]:
+    def content(work: Path) -> bytes:
+        import torch
+
+        buffer = io.BytesIO()
+        torch.save(stored(work), buffer)
+        return buffer.getvalue()
+
+    return _file("w.pt", content)
+
+
+def _safetensors(header: object, data: bytes = bytes(64), length: int | None = None) -> Callable[[Path], list[str]]:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return _file(
+        "w.safetensors", lambda work: struct.pack("<Q", length if length is not None else len(text)) + text + data
+    )
+
+
+def _network(change: Callable[[Any], Any]) -> Callable[[Path], list[str]]:
+    """The network's own tensors, each changed."""
+
+    def stored(work: Path) -> Any:
+        import timm
+
+        return {name: change(value) for name, value in timm.create_model("test_resnet").state_dict().items()}
+
+    return _torch(stored)
+
+
+def _tensor(shape: list[int], end: int, kind: str = "F32", begin: int = 0) -> dict[str, Any]:
+    return {"x.weight": {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}}
+
+
+def _complex(value: Any) -> Any:
+    import torch
+
+    return value.to(torch.complex64)
+
+
+def _sparse(value: Any) -> Any:
+    return value.to_sparse()
+
+
+def _nan(value: Any) -> Any:
+    return value * float("nan")
+
+
+CASES = [
+    Hostile("pt: a pickle that runs code", _file("w.pt", lambda work: pickle.dumps(Attack(work))), "cannot be read"),
+    Hostile("pt: code among tensors", _torch(lambda work: {"x.weight": 1, "attack": Attack(work)}), "cannot be read"),
+    Hostile(
+        "pth: a pickle by another name",
+        _file("w.pth", lambda work: pickle.dumps({"state_dict": Attack(work)})),
+        "cannot be read",
+    ),
+    Hostile(
+        "safetensors: a pickle by another name",
+        _file("w.safetensors", lambda work: pickle.dumps(Attack(work))),
+        "cannot be read",
+    ),
+    Hostile("safetensors: a header of 2^62 bytes", _safetensors({}, length=1 << 62), "cannot be read"),
+    Hostile("safetensors: a header nested without end", _safetensors(b"[" * 100_000), "cannot be read"),
+    Hostile("safetensors: a shape that lies", _safetensors(_tensor([1 << 40, 1 << 40], 64)), "cannot be read"),
+    Hostile(
+        "safetensors: tensors that overlap",
+        _safetensors({**_tensor([16], 64), "y.weight": {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}}),
+        "cannot be read",
+    ),
+    Hostile(
+        "safetensors: offsets beyond the file",
+        _safetensors(_tensor([16], 1 << 40, begin=(1 << 40) - 64)),
+        "cannot be read",
+    ),
+    Hostile("safetensors: a type that is none", _safetensors(_tensor([16], 64, "EVIL")), "cannot be read"),
+    Hostile("safetensors: tensors of another network", _safetensors(_tensor([16], 64)), "w.safetensors"),
+    Hostile("pt: complex numbers", _network(_complex), "arch.weights"),
+    Hostile("pt: sparse tensors", _network(_sparse), "arch.weights"),
+    Hostile("pt: weights that are not numbers", _network(_nan), "arch.weights"),
+    Hostile(
+        "pt: no file but a folder",
+        lambda work: ((work / "w.pt").mkdir(), [*_TRAIN, "arch.weights=w.pt"])[1],
+        "there is no such file",
+    ),
+]

@@ -93,29 +93,45 @@ def read_json(path: Path) -> Any:
         OSError: When it cannot be opened.
         ValueError: When it is not JSON, or is nested too deeply to be read.
     """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    return plain_json(path.read_text("utf-8"))
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file of plain data, which stays small when its aliases are written out.
+    """The content of a YAML file, as `plain_yaml` reads it.
 
     Raises:
         OSError: When it cannot be opened.
+        ValueError: As `plain_yaml`, or when it is not UTF-8.
+    """
+    return plain_yaml(path.read_text("utf-8"))
+
+
+def plain_yaml(text: str) -> Any:
+    """The plain data of a YAML text, which stays small when its aliases are written out.
+
+    Raises:
         ValueError: When it is not YAML, holds more than `MOST_NODES` values or itself, or is nested too deeply.
     """
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = yaml.safe_load(text)
         _count(content, {}, set())
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
-        raise ValueError(f"{reason}, line {mark.line + 1}" if mark else str(reason)) from error
+        raise ValueError(" ".join(str(error).split())) from error
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     return content
+
+
+def plain_json(text: str) -> Any:
+    """The data of a JSON text.
+
+    Raises:
+        ValueError: When it is not JSON, or is nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def append_line(path: Path, line: str) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from sklearn.model_selection import KFold, StratifiedKFold, StratifiedShuffleSplit, train_test_split
 
+from mlpipe import files
 from mlpipe.errors import DataError, problem
 
 Ints = npt.NDArray[np.int64]
@@ -83,8 +83,8 @@ def read_rows(path: Path, key: str) -> list[Any]:
         DataError: When it cannot be read or holds no lists.
     """
     try:
-        found = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        found = files.read_yaml(path)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         fix = "remove it to split anew"
         raise DataError(problem(key, f"cannot be read ({reason})", got=str(path), fix=fix)) from error

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mlpipe import files
 from mlpipe.dialects import musket
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, did_you_mean, problem
@@ -71,8 +69,8 @@ def dialect_of(text: str, source: Mapping[str, Any]) -> str:
 
 def _parsed(path: Path, text: str) -> Mapping[str, Any]:
     try:
-        source = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        source = files.plain_json(text) if path.suffix == ".json" else files.plain_yaml(text)
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(problem("recipe", f"cannot be read ({reason})", got=str(path))) from error
     if not isinstance(source, Mapping):

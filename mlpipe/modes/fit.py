@@ -263,8 +263,8 @@ def _source(config: Path) -> Mapping[str, Any]:
         ConfigError: When it cannot be read.
     """
     try:
-        own = yaml.safe_load(config.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        own = files.read_yaml(config)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(problem(str(config), f"cannot be read ({reason})")) from error
     if not isinstance(own, Mapping):

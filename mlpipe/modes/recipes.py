@@ -33,6 +33,9 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         return list(overrides), []
     path = Path(given).expanduser().absolute()
     found = detect.translated(path, lenient=_value("mode.lenient", overrides) == "true")
+    if found.native.get("trust"):
+        wrong, fix = "must be said on the command line, not in a file", "read that file, then add trust=[...] yourself"
+        raise ConfigError(problem("trust", wrong, got=found.native["trust"], fix=fix))
     rest = [text for text in overrides if _key(text) not in _KEYS]
     chosen = {"callbacks" if _key(text) == "cbs" else _key(text) for text in rest}
     if (

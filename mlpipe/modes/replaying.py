@@ -114,7 +114,7 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     """The run's own configuration for the temporary project, with the folds that it trained."""
     path = run.folder / journal.CONFIG_FILE
     folders = {"out_dir": str(project.root.parent), "data_dir": str(config.data_dir), "proj": project.name}
-    stored = snapshot.load(path, **folders)
+    stored = snapshot.load(path, **folders, trust=config.tree["trust"])
     if (stored.tree.get("preset") or {}).get("trees"):
         fix = "add mode.replay=false to check its files only"
         raise ProjectError(

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mlpipe import files
 from mlpipe.errors import ConfigError, problem
 
 _HEADER = "#%Musket "
@@ -58,8 +57,8 @@ class Home:
         if not path.is_file():
             return {}
         try:
-            found = yaml.safe_load(path.read_text("utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            found = files.read_yaml(path) or {}
+        except (OSError, ValueError) as error:
             raise ConfigError(problem(str(path), f"cannot be read ({' '.join(str(error).split())})")) from error
         if not isinstance(found, dict):
             raise ConfigError(problem(str(path), "must be a mapping", got=found))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tests.safety.corpus import Hostile, archives, arrays, configurations, pictures, projects, weights
+from tests.safety.corpus import Hostile, archives, arrays, configurations, pictures, projects, recipes, weights
 
 GROUPS: Mapping[str, Sequence[Hostile]] = {
     "configurations": configurations.CASES,
+    "recipes": recipes.CASES,
     "archives": archives.CASES,
     "pictures": pictures.CASES,
     "arrays and tables": arrays.CASES,

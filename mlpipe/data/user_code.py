@@ -16,6 +16,19 @@ from mlpipe.data import item_sets, items
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 _FOLDER = "__mlpipe_folder__"
+# Data sets that a program in Python made itself, by the names under which it asked for them to be held.
+_HELD: dict[str, Any] = {}
+
+
+def hold(data_set: Any) -> str:
+    """Keep a data set for this process, and give the name under which `functions` has a function that returns it.
+
+    Args:
+        data_set: Anything with a length and items by number.
+    """
+    name = next((name for name, function in _HELD.items() if function() is data_set), f"held{len(_HELD)}")
+    _HELD[name] = lambda: data_set
+    return name
 
 
 def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
@@ -47,7 +60,7 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
     Raises:
         DataError: When a file cannot be imported.
     """
-    found = {name: getattr(item_sets, name) for name in item_sets.__all__}
+    found = {name: getattr(item_sets, name) for name in item_sets.__all__} | _HELD
     with standing_in(stand_ins):
         names = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__") if folder else []
         if folder and str(folder) not in sys.path:

@@ -104,7 +104,7 @@ class FitScheduler(Scheduler):
             except ConfigError as error:
                 found += [f"{folder.name}: {sentence}" for sentence in error.problems]
                 continue
-            if "num_seeds" in _source(folder / _CONFIG):
+            if "num_seeds" in source_of(folder / _CONFIG):
                 steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
         if found:
             raise ConfigError(found)
@@ -138,7 +138,7 @@ class FitScheduler(Scheduler):
 
     def _configs(self, folder: Path) -> list[Path]:
         """The configuration files that an experiment runs: its own, or one for each seed."""
-        source = _source(folder / _CONFIG)
+        source = source_of(folder / _CONFIG)
         count = source.get("num_seeds")
         if count is None:
             return [folder / _CONFIG]
@@ -220,17 +220,8 @@ class FitScheduler(Scheduler):
         return [f"continue={unfinished[-1].name}", *self._places(config)]
 
     def _report(self, config: Path) -> None:
-        found = records.latest_cross_validation(records.load_all(self._project(config)))
-        if not found:
-            wrong = "nothing was trained yet"
-            raise ProjectError(problem(str(config.parent), wrong, fix=f"mml fit --name {config.parent.name}"))
-        source = _source(config)
-        names = musket.names_of(source)
-        result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
-        native = next((key for key, name in names.items() if name == result), None)
-        trained = layout.Trained(self._project(config), found, names, native)
-        summary = layout.write(config.parent, config.name, trained)
-        self.world.facts.setdefault("results", {})[str(config.parent)] = layout.result(summary, trained)
+        _, value = report(config, self._project(config))
+        self.world.facts.setdefault("results", {})[str(config.parent)] = value
         log.info(f"written to {config.parent / _SUMMARY}")
 
     def _of_seeds(self, folder: Path, run: Run | None) -> None:
@@ -247,6 +238,29 @@ class FitScheduler(Scheduler):
         files.write_text(folder / _SUMMARY, yaml.safe_dump(layout.spread_of_seeds(values), sort_keys=False))
 
 
+def report(config: Path, project: Project) -> tuple[dict[str, Any], float]:
+    """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its records are.
+
+    Raises:
+        ProjectError: When nothing was trained.
+    """
+    found = records.latest_cross_validation(records.load_all(project))
+    if not found:
+        fix = f"mml fit --name {config.parent.name}"
+        raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
+    source = source_of(config)
+    names = musket.names_of(source)
+    result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
+    native = next((key for key, name in names.items() if name == result), None)
+    trained = layout.Trained(project, found, names, native)
+    summary = layout.write(config.parent, config.name, trained)
+    return summary, layout.result(summary, trained)
+
+
 def _project_here() -> Path:
     """The current folder, or the project that it lies in."""
     here = Path.cwd()
@@ -256,7 +270,7 @@ def _project_here() -> Path:
     return here
 
 
-def _source(config: Path) -> Mapping[str, Any]:
+def source_of(config: Path) -> Mapping[str, Any]:
     """An experiment's configuration, what its project says merged in.
 
     Raises:

@@ -32,7 +32,7 @@ def translate_data(work: Work) -> None:
         "root": str(work.home.project / "data"),
         "name": work.home.name.replace("/", "-"),
         "kind": work.kind,
-        "outputs": _outputs(work),
+        "outputs": outputs_of(work),
         "stand_ins": ["musket_core", "classification_pipeline", "segmentation_pipeline"],
     }
     for key, value in {**values, **parts}.items():
@@ -73,7 +73,8 @@ def _arguments(value: Any) -> Any:
     return value if isinstance(value, list | dict) else [value]
 
 
-def _outputs(work: Work) -> int | None:
+def outputs_of(work: Work) -> int | None:
+    """How many numbers a target has, the heads' together."""
     classes = work.source.get("classes")
     if isinstance(classes, list):
         return sum(int(size) for size in classes)

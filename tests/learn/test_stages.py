@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from mlpipe.arch import weights
+from mlpipe.config.schema import Stage
 from mlpipe.errors import DataError, Interrupted
 from mlpipe.learn import fit, setup, stages
 from mlpipe.learn.fit import FoldJob, Watch
@@ -143,3 +144,34 @@ def test_freeze_then_finetune(tmp_path: Path) -> None:
     ]
     fit.fit(one, Watch())
     assert [row["stage"] for row in rows(one)] == ["0", "1", "1"]
+
+
+def test_a_stage_that_carries_on_is_one_training(tmp_path: Path) -> None:
+    base = ["lr_scheduler=none", "optimizer=adam"]
+    whole = job(tmp_path / "whole", *base, "trainer.max_epochs=3", store_best=False)
+    parts = job(tmp_path / "parts", *base, "stages.list=[{epochs:1},{epochs:2,carry:true}]", store_best=False)
+    anew = job(tmp_path / "anew", *base, "stages.list=[{epochs:1},{epochs:2}]", store_best=False)
+    first, second, third = (fit.fit(one, Watch()).weights for one in (whole, parts, anew))
+    assert first == second and first != third
+
+
+def test_negatives_are_chosen_for_training_and_validation(tmp_path: Path) -> None:
+    one = job(tmp_path)
+    positives = one.task.samples.targets == 3
+    of = dataclasses.replace(one.task, samples=dataclasses.replace(one.task.samples, positives=positives))
+    view = stages.view_of(one.view, of, Stage(1, negatives=2, val_negatives=0))
+    count = int(positives[one.view.train].sum())
+    assert positives[view.train].sum() == count and len(view.train) == 3 * count
+    assert set(view.train) <= set(one.view.train) and positives[view.val].all()
+    with pytest.raises(DataError, match="nobody said which images are positive"):
+        stages.view_of(one.view, one.task, Stage(1, negatives=2))
+
+
+def test_a_stage_of_few_negatives_trains_and_is_judged_on_all_images(tmp_path: Path) -> None:
+    one = job(tmp_path, "stages.list=[{epochs:1,negatives:1,val_negatives:0}]")
+    positives = one.task.samples.targets == 3
+    one = dataclasses.replace(
+        one, task=dataclasses.replace(one.task, samples=dataclasses.replace(one.task.samples, positives=positives))
+    )
+    record = fit.fit(one, Watch())
+    assert sum(row["images"] for row in record.details["val"]["classes"]) == len(one.view.val)

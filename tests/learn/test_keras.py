@@ -1,0 +1,66 @@
+"""Keras itself against our losses and our way to its plateaus, where it is installed (pip install keras)."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import SGD
+
+from mlpipe.learn import lr_schedulers, probability_losses
+from mlpipe.learn.lr_schedulers import Clock
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras", reason="Keras is not installed")
+pytestmark = pytest.mark.slow
+
+LOSSES = {
+    "elementwise_bce": "binary_crossentropy",
+    "squared_error": "mean_squared_error",
+    "absolute_error": "mean_absolute_error",
+    "squared_log_error": "mean_squared_logarithmic_error",
+    "percentage_error": "mean_absolute_percentage_error",
+    "log_cosh": "log_cosh",
+    "hinge": "hinge",
+    "squared_hinge": "squared_hinge",
+    "categorical_hinge": "categorical_hinge",
+    "kl_divergence": "kl_divergence",
+    "poisson": "poisson",
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name: str) -> None:
+    rng = np.random.default_rng(0)
+    t, p = rng.integers(0, 2, (6, 4)).astype(np.float32), rng.uniform(0.05, 0.95, (6, 4)).astype(np.float32)
+    theirs = keras.ops.convert_to_numpy(getattr(keras.losses, LOSSES[name])(t, p))
+    ours = probability_losses.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(6, 4)).numpy()
+    assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2, 5])
+@pytest.mark.parametrize("cooldown", [0, 1, 4])
+def test_plateaus(patience: int, cooldown: int) -> None:
+    values = [1.0, *[0.9] * 7, *[0.8] * 4, *(0.5 + np.random.default_rng(1).random(60)).tolist()]
+    callback = keras.callbacks.ReduceLROnPlateau(
+        monitor="v", factor=0.5, patience=patience, cooldown=cooldown, min_delta=1e-4, mode="min"
+    )
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse")
+    callback.set_model(model)
+    callback.on_train_begin()
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = lr_schedulers.plateau(
+        optimizer,
+        Clock(1, 99),
+        factor=0.5,
+        patience=max(patience - 1, 0),
+        cooldown=max(cooldown - 1, 0),
+        threshold_mode="abs",
+    )
+    for epoch, value in enumerate(values):
+        callback.on_epoch_end(epoch, {"v": value})
+        schedule.step(value)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(float(model.optimizer.learning_rate), abs=1e-7)

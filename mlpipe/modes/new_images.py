@@ -20,7 +20,7 @@ from mlpipe.data import sources, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import folds, judging, members, packs, tasks
+from mlpipe.modes import folds, judging, members, mixture, packs, tasks
 from mlpipe.modes.base import Step, World, raise_all
 from mlpipe.modes.members import Array, Rows
 from mlpipe.post import conformal, threshold
@@ -281,7 +281,7 @@ class NewImages:
         if not len(known):
             fix = "run mml predict first"
             raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
-        return judging.own_shares(known, len(self.pivot.classes))
+        return mixture.own_shares(known, len(self.pivot.classes))
 
     def _decide(self, moved_to: Array | None) -> dict[str, Any]:
         """Cut-offs of prediction sets for these probabilities, thresholds, half-widths of intervals."""

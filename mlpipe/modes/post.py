@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_limits
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import judging, members, reuse, tasks
+from mlpipe.modes import judging, members, mixture, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.modes.judging import Final
 from mlpipe.modes.members import Array, Member, Rows
+from mlpipe.modes.mixture import Final
 from mlpipe.post import ensemble, metrics, prior
 from mlpipe.post.calibrate import calibrate
 from mlpipe.post.label_calibrate import calibrate_labels
@@ -299,7 +299,7 @@ class PostprocessScheduler(Scheduler):
         share = self._eval_frac if self._select_on == "test" else None
         # Out-of-fold rows have their own prevalence, whatever the probabilities are meant for.
         choosing = [
-            judging.at_own_prevalence(member.chooses, member.prior if self._select_on == "oof" else None).calibrated
+            mixture.at_own_prevalence(member.chooses, member.prior if self._select_on == "oof" else None).calibrated
             for member in candidates
         ]
         chosen = ensemble.select(
@@ -314,7 +314,7 @@ class PostprocessScheduler(Scheduler):
         if share is not None:
             chose, others = _halves(rows, share, seed)
             candidates = [replace(member, chooses=member.chooses.only(chose)) for member in candidates]
-        final = judging.finished(chosen, candidates, kind, self._stage, self._calibrator, seed)
+        final = mixture.finished(chosen, candidates, kind, self._stage, self._calibrator, seed)
         used = [candidates[place] for place in chosen.members]
         shown = ", ".join(f"{weight:.3f} {member.name}" for weight, member in zip(chosen.weights, used, strict=True))
         log.info(f"ensemble ({chosen.way}, {len(used)} of {len(candidates)} members): {shown}")
@@ -382,7 +382,7 @@ class PostprocessScheduler(Scheduler):
             return {"kind": kind, "values": final.prior.tolist()}
         if self._task.kind != "classification":
             return {"kind": kind, "values": self._listed()}
-        return {"kind": "val", "values": judging.own_shares(final.chooses.targets, len(self._task.classes)).tolist()}
+        return {"kind": "val", "values": mixture.own_shares(final.chooses.targets, len(self._task.classes)).tolist()}
 
     def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
         """What was learned from each record's validation rows, where the ensemble rests on it."""

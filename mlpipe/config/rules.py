@@ -73,6 +73,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
     found += _exact_head(tree) if name in ("train", "tl") else []
     found += _stages(tree)
+    found += _preset_rules(tree)
     found += _devices(tree)
     for key in tree["trainer"]:
         if key in SET_BY_MLPIPE:
@@ -231,6 +232,20 @@ def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("reuse.blueprint", "is not used by itself", fix="add mode.use_blueprint=true"))
     if "parameters" in given and isinstance(tree["arch"], dict) and tree["arch"].get("weights") is not None:
         found.append(problem("reuse.parameters", "arch.weights names weights too", fix="leave one of them out"))
+    return found
+
+
+def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
+    """A preset is a plan of several recipes: nothing that is meant for one."""
+    if not (tree.get("preset") or {}).get("recipes"):
+        return []
+    found = [
+        problem(f"reuse.{key}", "is for one recipe, a preset trains several", fix="leave it or preset out")
+        for key, value in tree.get("reuse", {}).items()
+        if value is not None
+    ]
+    if tree.get("hpo"):
+        found.append(problem("hpo", "searches for one recipe, a preset trains several", fix="leave it or preset out"))
     return found
 
 

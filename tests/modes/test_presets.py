@@ -121,6 +121,18 @@ def test_an_interrupted_preset_goes_on_with_what_it_decided(
     assert len(ensembles.load_all(project, "digits")) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["reuse.parameters=default#1"], "reuse.parameters: is for one recipe, a preset trains several"),
+        (["hpo=optuna", "search_space=basic"], "hpo: searches for one recipe, a preset trains several"),
+    ],
+)
+def test_what_is_meant_for_one_recipe(given: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "preset=fast", *given]) == 2
+    assert told in capsys.readouterr().err
+
+
 def test_no_time_for_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "preset=fast", "time_limit=1s"]) == 0
     assert "tuned: left out" in capsys.readouterr().out

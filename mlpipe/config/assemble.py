@@ -41,6 +41,11 @@ _COMPONENTS = (
     *OPTIONAL_SECTIONS,
 )
 
+# What rules between sections look into; they are asked where each of these is what it should be.
+_FOR_RULES = (
+    "mode", "trainer", "callbacks", "lr_scheduler", "metrics", "stages", "optimizer", "loss", "tune", "peft", "reuse",
+)  # fmt: skip
+
 
 def assemble(tree: dict[str, Any]) -> RunConfig:
     """Check a resolved configuration and freeze it.
@@ -51,6 +56,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: With a sentence for every problem.
     """
+    if wrong := _misshapen(tree):
+        raise ConfigError(wrong)
     tree["sys"] = _resolved_sys(tree.get("sys"))
     for section in OPTIONAL_SECTIONS:
         # Runs of earlier versions were stored without them.
@@ -87,8 +94,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     found += _section_problems("hpo", tree["hpo"], Hpo) if tree.get("hpo") else []
     found += _trainer_problems(tree.get("trainer"))
     normalization = _normalization(tree.get("augmentations"), found)
-    plain_sections = all(isinstance(tree.get(name), dict) for name in ("mode", "trainer", "callbacks", "lr_scheduler"))
-    if plain_sections and not any(sentence.startswith("mode") for sentence in found):
+    plain_sections = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
+    if plain_sections and not any(sentence.startswith(("mode", "metrics", "reuse", "stages")) for sentence in found):
         found += rules.broken(tree)
     if found or scheduler is None:
         raise ConfigError(list(dict.fromkeys(found)))
@@ -127,6 +134,21 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         hpo=Hpo(**tree["hpo"]) if tree.get("hpo") else None,
         healing=Healing(**healing),
     )
+
+
+def _misshapen(tree: Mapping[str, Any]) -> list[str]:
+    """A sentence for everything at the top that is not even of its kind, on which all other checks build."""
+    found = []
+    if not isinstance(tree.get("mode"), dict):
+        found.append(problem("mode", "must be a mapping", got=tree.get("mode"), fix="the mode is the first word"))
+    for key in ("out_dir", "data_dir", "mode_name"):
+        if not isinstance(tree.get(key), str) or "\0" in tree[key]:
+            found.append(problem(key, "must be text", got=tree.get(key), fix="give it such a value"))
+    names = tree.get("task_list") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        fix = "for example task_list=[digits]"
+        found.append(problem("task_list", "must be a list of names of tasks", got=names, fix=fix))
+    return found
 
 
 def cores() -> int:
@@ -215,6 +237,9 @@ def _views(tta: Component, found: list[str], trust: tuple[str, ...]) -> Componen
 
 def _callbacks(section: Any, found: list[str], trust: tuple[str, ...]) -> dict[str, Component]:
     built = {}
+    if not isinstance(section or {}, dict):
+        found.append(problem("callbacks", "must be a mapping from names to callbacks", got=section, fix="use {}"))
+        return {}
     for name, node in (section or {}).items():
         part, wrong = components.check(f"callbacks.{name}", "callbacks", node, trust=trust)
         found.extend(wrong)

@@ -28,7 +28,10 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
-_SECTIONS = ("mode", "task", "split", "arch", "stages", "reuse", "preset", "task_list")
+_SECTIONS = (
+    "mode", "task", "split", "arch", "loss", "optimizer", "lr_scheduler", "metrics", "augmentations", "trainer",
+    "callbacks", "stages", "reuse", "preset", "sys", "task_list", "time_limit", "proj", "out_dir", "data_dir", "seed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def whole() -> dict[str, object]:
     return compose.compose("train", ["task=digits"], compose.Facts(lambda: ("resnet18",))).tree
 
 
-@QUICK
+@settings(QUICK, max_examples=150)
 @given(st.data())
 def test_a_stored_configuration_with_another_value_is_taken_or_refused(data: st.DataObject) -> None:
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in whole().items()}

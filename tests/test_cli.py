@@ -23,6 +23,7 @@ def imported_by(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["train", "--help"]])
 def test_version_and_help_import_nothing_heavy(arguments: list[str]) -> None:
+    """F21: --version took 32 s, and needed a file of settings."""
     assert not imported_by(*arguments) & {*HEAVY, "numpy", "hydra", "omegaconf"}
 
 

@@ -141,9 +141,12 @@ def _misshapen(tree: Mapping[str, Any]) -> list[str]:
     found = []
     if not isinstance(tree.get("mode"), dict):
         found.append(problem("mode", "must be a mapping", got=tree.get("mode"), fix="the mode is the first word"))
-    for key in ("out_dir", "data_dir", "mode_name"):
-        if not isinstance(tree.get(key), str) or "\0" in tree[key]:
-            found.append(problem(key, "must be text", got=tree.get(key), fix="give it such a value"))
+    texts = {key: tree.get(key) for key in ("out_dir", "data_dir", "mode_name")}
+    found += [
+        problem(key, "must be text", got=text, fix="give it such a value")
+        for key, text in texts.items()
+        if not isinstance(text, str) or "\0" in text
+    ]
     names = tree.get("task_list") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         fix = "for example task_list=[digits]"

@@ -59,6 +59,7 @@ class Attack:
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_pickle_is_refused_and_not_run(tmp_path: Path, plain: bool) -> None:
+    """F17: weights were unpickled."""
     marker, path = tmp_path / "executed", tmp_path / "w.pt"
     stored = {"weight": torch.zeros(2), "attack": Attack(marker)}
     if plain:

@@ -90,6 +90,7 @@ def test_what_is_unsafe_is_named_and_nothing_is_written(
 
 
 def test_a_link_that_a_later_member_would_be_written_through(tmp_path: Path) -> None:
+    """F16: a link in a tar wrote outside."""
     outside = tmp_path / "outside"
     outside.mkdir()
     path = make_tar(tmp_path / "a.tar", {}, special=[special("d", tarfile.SYMTYPE, str(outside))])

@@ -41,6 +41,7 @@ def test_nested_views_hold_out_every_sample_once(targets: list[int], n: int, see
 
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_the_inner_split_has_as_many_folds_as_the_outer(n: int) -> None:
+    """F10: inner folds were always five."""
     samples = make_samples([index % 2 for index in range(100)])
     split = splits.kfold(samples, folds=n)
     for k in range(n):

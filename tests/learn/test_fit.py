@@ -35,6 +35,7 @@ def history(one: FoldJob) -> str:
     ],
 )
 def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """F8: a continued run repeated the first epoch's order."""
     monkeypatch.setattr(callbacks, "_SAVING_SHARE", 0)
     whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)
     expected = fit.fit(whole, Watch())
@@ -63,6 +64,7 @@ def test_workers_do_not_change_the_weights_and_seeds_do(tmp_path: Path) -> None:
 
 
 def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
+    """F14: val/loss was the mean of the batches' means."""
     one = job(tmp_path, "trainer.max_epochs=1", "sampling.eval_batch_size=7", "loss=ce", "loss.class_weights=balanced")
     record = fit.fit(one, Watch())
     network = setup.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
@@ -234,6 +236,7 @@ def test_the_history_has_the_rate_that_each_epoch_began_with(
 
 
 def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """F27: class weights counted validation images."""
     from sklearn.utils.class_weight import compute_class_weight
 
     one = job(tmp_path, "trainer.max_epochs=1", "loss=ce", "loss.class_weights=balanced")

@@ -76,6 +76,7 @@ def test_a_warm_up_longer_than_the_training_is_refused() -> None:
 
 
 def test_one_cycle_by_steps_is_torchs() -> None:
+    """F12: one_cycle named a key that was not there, and stepped by epochs."""
     from torch.optim.lr_scheduler import OneCycleLR
 
     own = rates(lr_schedulers.one_cycle(fresh(), CLOCK, pct_start=0.4, anneal="linear"), 39)

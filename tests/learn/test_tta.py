@@ -102,6 +102,7 @@ def test_turning_needs_squares(name: str) -> None:
 
 
 def test_crops_are_corners_and_the_middle() -> None:
+    """F13: the third crop had no name."""
     batch = images(2, 1, 16)
     places = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
     for view, (top, left) in zip(tta.crop(255.0, scale=0.75).views, places, strict=True):

@@ -96,6 +96,7 @@ def test_groups_that_the_pivot_holds_out_are_left_out_too(tmp_path: Path) -> Non
 
 
 def test_random_co_tasks_are_drawn_by_the_seed_and_stored(tmp_path: Path) -> None:
+    """F9: a continued run drew other co-tasks."""
     names = "task_list=['digits+remove?1','digits+remove?2','digits+remove?3','digits+remove?4',fashion_mini]"
     drawn = []
     for seed in (1, 2, 3, 1):

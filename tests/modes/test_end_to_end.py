@@ -70,6 +70,7 @@ def test_everything_a_run_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_nested_folds_then_predict_and_test_by_themselves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """F23: only one fold's model was tested."""
     assert main(["train", *DIGITS]) == 0
     assert main(["predict"]) == 0
     assert "task=digits: the most recently trained one" in capsys.readouterr().out
@@ -106,6 +107,7 @@ def test_a_folder_nobody_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_unreadable_images_are_refused_or_left_out_everywhere(
     picture_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """F28: one unreadable image ended the run."""
     whole = (picture_folder / "dark" / "000.jpg").read_bytes()
     (picture_folder / "dark" / "000.jpg").write_bytes(whole[: len(whole) // 2])
     (picture_folder / "light" / "001.png").write_bytes(b"")

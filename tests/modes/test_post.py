@@ -105,6 +105,7 @@ def only_ensemble(project: Project) -> ensembles.EnsembleRecord:
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_calibrated_and_ensembled(tmp_path: Path, nested: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """F2: an ensemble was stored as one row for each split."""
     of = make_task(tmp_path / "data")
     project = make_project(tmp_path, of, {"one": 4.0, "two": 3.0, "three": 0.3}, nested=nested)
     assert post(tmp_path) == 0
@@ -126,6 +127,7 @@ def test_calibrated_and_ensembled(tmp_path: Path, nested: bool, capsys: pytest.C
 
 
 def test_test_labels_are_not_used(tmp_path: Path) -> None:
+    """F6: error rates of prior=quantify came from test labels."""
     results = []
     for name, flip in (("a", False), ("b", True)):
         of = make_task(tmp_path / name / "data")

@@ -91,6 +91,7 @@ def test_combinations_are_taken_as_from_a_list(things: int, size: int, seed: int
 
 
 def test_many_models_need_no_lists() -> None:
+    """F3: all combinations of 60 models were in memory."""
     lazy = Combinations(60, 5)
     assert len(lazy) == math.comb(60, 5) == 5_461_512
     assert lazy.take(len(lazy) - 1) == (55, 56, 57, 58, 59)
@@ -106,6 +107,7 @@ def test_weights_are_drawn_around_one_over_the_loss() -> None:
 
 
 def test_equal_weights_when_there_is_no_budget_for_weights() -> None:
+    """F1: no budget for weights was a TypeError."""
     predictions, targets = models(1)
     found = select(predictions, targets, weights_budget=0, include_single=False)
     assert len(found.members) >= 2
@@ -131,6 +133,7 @@ def test_the_ensemble_is_one_array_of_all_rows() -> None:
 
 
 def test_one_model_is_its_own_ensemble() -> None:
+    """F4: one model, or none that is better, was a TypeError."""
     predictions, targets = models(3, count=1)
     for way in ("search", "greedy", "certified", "auto"):
         found = select(predictions, targets, way=way)

@@ -144,6 +144,7 @@ def test_an_area_without_a_wrong_pair_has_no_known_width() -> None:
 
 
 def test_each_metric_gets_the_interval_that_suits_it() -> None:
+    """F24: twenty draws, and a deviation with two digits."""
     logits, targets = drawn(7, 200, 3)
     found = metric_intervals(metrics.FINAL["classification"], logits, targets, resamples=300)
     assert list(found) == metrics.FINAL["classification"]

@@ -14,6 +14,7 @@ TARGETS = (RNG.random((300, 4)) < [0.5, 0.3, 0.2, 0.05]).astype(float)
 
 
 def test_every_metric_agrees_with_scikit_learn() -> None:
+    """F11: multi-label metrics were a TypeError."""
     probability, guess = 1 / (1 + np.exp(-LOGITS)), (LOGITS > 0).astype(int)
     wanted = {
         "accuracy": 1 - sk.hamming_loss(TARGETS, guess),

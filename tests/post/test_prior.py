@@ -164,6 +164,7 @@ def test_soft_and_likelihood_intervals_surround_the_estimate() -> None:
 
 
 def test_each_kind_of_prior() -> None:
+    """F5: the prior of the test rows lacked an absent last class."""
     logits, targets, unlabelled, _ = shifted(7, 600)
     assert prior("val", 4, val_targets=targets).given is None
     assert prior("val", 4, val_targets=targets).values == pytest.approx(np.bincount(targets) / 600)

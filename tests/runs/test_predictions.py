@@ -61,6 +61,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 def test_rows_leave_memory_in_groups(tmp_path: Path) -> None:
+    """F25: every batch of predictions was kept in memory."""
     sink = predictions.PredictionsWriter(tmp_path / "p.parquet", row_group=10)
     for number in range(9):
         sink.add("t", "val", 0, [f"{number}{row}" for row in range(4)], np.zeros(4, np.int64), LOGITS[:4])
@@ -70,6 +71,7 @@ def test_rows_leave_memory_in_groups(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """F26: a warning named the file of another model."""
     (tmp_path / "p.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(ProjectError, match=r"p\.parquet: cannot be read as predictions"):
         predictions.load(tmp_path / "p.parquet", "t", "val")

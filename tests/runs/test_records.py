@@ -119,6 +119,7 @@ def test_without_its_record_a_folder_is_no_model(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_save_leaves_the_old_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F15: the old file was gone before the new one was written."""
     project = Project(tmp_path / "p")
     saved = records.save(project, made("one"))
 

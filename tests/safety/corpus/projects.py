@@ -238,7 +238,7 @@ def _search(*arguments: str) -> Callable[[Path], list[str]]:
 
 CASES = [
     Hostile("record: JSON nested without end", _record(lambda stored: _DEEP), "nested too deeply"),
-    Hostile("record: no mapping", _record(lambda stored: "[1, 2]"), "cannot be read as a record"),
+    Hostile("record: no mapping", _record(lambda stored: "[1, 2]"), "has another format"),
     Hostile("record: a name that climbs out, to be deleted", _climbing(id="../../../../../../outside"), "record.json"),
     Hostile(
         "record: a task that climbs out, to be deleted", _climbing(pivot="../../../outside", task="x"), "record.json"

@@ -6,13 +6,13 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import ramps
+from mlpipe.learn.ramps import variator as variator
 
 
 @dataclass(frozen=True)
@@ -319,48 +319,6 @@ def cyclic(
         return min_ratio + (1 - min_ratio) * height
 
     return _lambda(optimizer, clock, interval, 0.0, factor)
-
-
-def variator(
-    optimizer: Optimizer,
-    clock: Clock,
-    *,
-    interval: Literal["step"] = "step",
-    to_lr: Annotated[float, ">= 0"] = 0.006,
-    from_lr: Annotated[float, ">= 0"] | None = None,
-    style: Literal["linear", "const", "sin", "sin+", "sin-", "cos", "cos+", "cos-"]
-    | Annotated[float, "> 0"] = "linear",
-    steps: Annotated[int, ">= 1"] | None = None,
-    epochs: Annotated[float, "> 0"] | None = None,
-    period_steps: Annotated[int, ">= 1"] | None = None,
-    period_epochs: Annotated[float, "> 0"] | None = None,
-    then: dict[str, Any] | None = None,
-) -> LRScheduler:
-    """From one rate to another along a curve, once or again and again, then perhaps along another one.
-
-    The first step has the optimizer's rate; the rate of step k + 1 follows from step k. Outside a ramp the last rate stays.
-
-    Args:
-        optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Always step.
-        to_lr: The rate at the ramp's end (at its beginning for `sin-` and `cos-`, which fall from 1 to 0).
-        from_lr: The rate at its beginning; None: optimizer.lr.
-        style: The curve, see `mlpipe.learn.ramps.curve`; a number is the power of x.
-        steps: Optimizer steps of the ramp.
-        epochs: Its length in epochs, in place of `steps`; neither: the whole training.
-        period_steps: Start the ramp again after so many steps.
-        period_epochs: The same in epochs.
-        then: A ramp that follows this one, with the same keys.
-
-    Raises:
-        ConfigError: When a length is given in steps and in epochs.
-    """
-    given: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
-    given |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
-    base = float(optimizer.param_groups[0]["lr"])
-    rate = ramps.rates(given, base, clock.steps_per_epoch, clock.steps_per_epoch * clock.epochs)
-    return LambdaLR(optimizer, lambda tick: rate(tick) / base)
 
 
 def polynomial(

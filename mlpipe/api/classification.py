@@ -145,6 +145,7 @@ class Experiment:
         home = musket.Home.of(Path(self.path))
         self._project = Project(home.project / "results" / home.name.replace("/", "-"))
         self._data_dir = home.project / ".cache"
+        self._networks: dict[str, tuple[nn.Module, Any, Any]] = {}
 
     def fit(self, dataset: Any = None, foldsToExecute: Sequence[int] | None = None) -> dict[str, Any]:  # noqa: N803
         """Train every fold, and write weights, metrics and summary.yaml beside the configuration.
@@ -295,7 +296,12 @@ class Experiment:
         return record
 
     def _loaded(self, record: ModelRecord) -> tuple[nn.Module, Any, Any]:
-        """The network of a record, its recipe, and its images' preprocessing."""
+        """The network of a record, its recipe, and the pack of its images; loaded once."""
+        if record.id not in self._networks:
+            self._networks[record.id] = self._load(record)
+        return self._networks[record.id]
+
+    def _load(self, record: ModelRecord) -> tuple[nn.Module, Any, Any]:
         from mlpipe.arch import weights
         from mlpipe.learn import setup
 

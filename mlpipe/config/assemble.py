@@ -66,6 +66,9 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     tree["stages"], wrong = stages.resolved(tree.get("stages"))
     found += wrong
     trust = _trust(tree.get("trust"), found)
+    if isinstance(tree.get("task"), dict) and "trust" in tree["task"]:
+        # A task's own list would be a way around what is said of the other one.
+        tree["task"] = {**tree["task"], "trust": list(trust)}
 
     def component(section: str) -> Component | None:
         node = _for_optimizer(tree.get(section)) if section == "optimizer" else tree.get(section)

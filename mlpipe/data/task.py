@@ -21,7 +21,7 @@ Part = Literal["train", "val", "test", "unlabelled"]
 PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 KINDS, DTYPES = get_args(Kind), get_args(Dtype)
 # Sources whose images do not lie in a folder.
-_WITHOUT_ROOT = ("fashion_mini", "digits", "arrays")
+_WITHOUT_ROOT = ("fashion_mini", "digits", "arrays", "items")
 NO_TARGET = -1
 MOST_CHANNELS = 1024
 
@@ -256,7 +256,9 @@ def _damage(task: Task, path: Path) -> list[str]:
     if task.source["type"] not in _WITHOUT_ROOT and not isinstance(task.source.get("root"), str):
         return ["does not say where its images lie"]
     columns = [samples.parts, samples.targets, samples.digests]
-    columns += [one for one in (samples.groups or None, samples.weights, samples.folds) if one is not None]
+    columns += [
+        one for one in (samples.groups or None, samples.weights, samples.folds, samples.positives) if one is not None
+    ]
     shape = (n,) if task.kind == "classification" else (n, classes)
     if any(len(column) != n for column in columns) or samples.targets.shape != shape:
         return ["has columns of different lengths"]

@@ -18,6 +18,9 @@ from mlpipe.errors import DataError, did_you_mean, listing, problem
 _FOLDER = "__mlpipe_folder__"
 # Data sets that a program in Python made itself, by the names under which it asked for them to be held.
 _HELD: dict[str, Any] = {}
+# Folders that were named as trusted in this process.
+_TRUSTED: set[Path] = set()
+_TRUSTED_MODULES: set[str] = set()
 
 
 def hold(data_set: Any) -> str:
@@ -43,10 +46,31 @@ def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
         DataError: When it lies outside the current folder and the project around it, and is not named.
     """
     here, wanted = Path.cwd().resolve(), folder.resolve()
-    own = wanted.is_relative_to(here) or here.is_relative_to(wanted.parent)
-    if not own and wanted not in [Path(name).expanduser().resolve() for name in trust]:
+    own = wanted.is_relative_to(here) or (wanted.name == "modules" and here.is_relative_to(wanted.parent))
+    _TRUSTED.update({wanted} & {Path(name).expanduser().resolve() for name in trust})
+    if not own and wanted not in _TRUSTED:
         fix = f"run mml in its project, or add trust=['{wanted}']"
         raise DataError(problem(key, "holds code from outside the current folder", got=str(folder), fix=fix))
+
+
+def check_imports(names: Sequence[str], folder: Path | None, trust: Sequence[str], key: str) -> None:
+    """Refuse modules that are neither in the folder of code nor named by the user: their functions could do anything.
+
+    Args:
+        names: The modules.
+        folder: The folder of code, trusted already.
+        trust: Modules that the user named.
+        key: The configuration's key of the modules.
+
+    Raises:
+        DataError: When there is one.
+    """
+    _TRUSTED_MODULES.update(set(names) & set(trust))
+    for name in names:
+        inside = folder is not None and (folder / f"{name}.py").is_file()
+        if not inside and name not in _TRUSTED_MODULES:
+            fix = f"put it there, or add trust=[{name}]"
+            raise DataError(problem(key, "is no file in the folder of modules", got=name, fix=fix))
 
 
 def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str]) -> dict[str, Any]:

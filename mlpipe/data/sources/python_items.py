@@ -49,20 +49,19 @@ def items(
         validation: The same for a validation part of the task's own.
         test: The same for a test part of the task's own.
         modules: The folder of Python files with the functions; None: built-in sets only.
-        imports: Further modules to import.
+        imports: Modules to import beside those of the folder; only those that `trust` names.
         root: The folder that relative paths among the arguments of built-in sets are relative to.
         name: The task's name before the hash; None takes the first function's.
         outputs: How many numbers y has; None: as many as it has.
         stand_ins: Packages whose imports give `mlpipe.data.items`.
-        trust: Folders outside the current one whose code may run.
+        trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
         max_unreadable: As for `folder`; an item that cannot be read is always an error.
         allow_overlap: As for `folder`.
 
     Raises:
         DataError: When a folder is not trusted, a function is not there or fails, or items do not fit the kind.
     """
-    if modules is not None:
-        user_code.check_trusted(Path(modules), trust or [], "task.modules")
+    _check_code(modules, imports or [], trust or [])
     source = {
         "type": "items",
         "parts": {"train": train, "validation": validation or [], "test": test or []},
@@ -95,6 +94,11 @@ def items(
 
 def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
     """A function from a sample's id to its image, for a task that `items` made."""
+    if not isinstance(source.get("parts"), dict) or {"modules", "imports", "stand_ins", "base"} - set(source):
+        fix = "create the task again"
+        raise DataError(problem("task.json", "does not say which functions give its items", fix=fix))
+    # What is stored of a task may come from elsewhere, and must not choose the code that runs.
+    _check_code(source["modules"], source["imports"], [])
     sets = _sets(source)
     places = [(one, index) for _, one in sets for index in range(len(one))]
     lock = threading.Lock()
@@ -106,6 +110,14 @@ def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
             return protocol.image_of(_item(one, index), name)
 
     return read
+
+
+def _check_code(modules: str | None, imports: Sequence[str], trust: Sequence[str]) -> None:
+    """Refuse code that is not the user's own and was not named by the user."""
+    folder = Path(modules) if modules else None
+    if folder is not None:
+        user_code.check_trusted(folder, trust, "task.modules")
+    user_code.check_imports(imports, folder, trust, "task.imports")
 
 
 def _sets(source: Mapping[str, Any]) -> list[tuple[Part, Any]]:

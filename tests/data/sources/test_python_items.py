@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ def test_items_keep_their_order_and_pixels(project: Path) -> None:
 
 def test_a_stored_task_reads_its_items_again(project: Path) -> None:
     made = items(project, "getTrain", 4)
-    task.save(made, project / "task.json")
-    stored = task.load(project / "task.json")
+    (project / made.name).mkdir()
+    task.save(made, project / made.name / "task.json")
+    stored = task.load(project / made.name / "task.json")
     assert (sources.reader(stored, 3)(1) == sources.reader(made, 3)(1)).all()
     assert stored.samples.positives is not None and stored.samples.positives.tolist() == [False, True, False, True]
 
@@ -84,6 +86,19 @@ def test_code_from_elsewhere_needs_trust(project: Path, tmp_path_factory: Any, m
     with pytest.raises(DataError, match="code from outside the current folder"):
         items(project)
     assert items(project, "getTrain", 4, trust=[str(project / "modules")])
+
+
+def test_modules_from_elsewhere_need_trust(project: Path) -> None:
+    with pytest.raises(DataError, match=r"task.imports.*trust=\[subprocess\]"):
+        items(project, "call", ["true"], imports=["subprocess"])
+
+
+def test_a_stored_task_cannot_choose_the_code_that_runs(project: Path, tmp_path_factory: Any) -> None:
+    made = items(project, "getTrain", 4)
+    elsewhere = tmp_path_factory.mktemp("hostile")
+    for source in ({**made.source, "modules": str(elsewhere)}, {**made.source, "imports": ["os"]}):
+        with pytest.raises(DataError, match="trust="):
+            sources.reader(dataclasses.replace(made, source=source), 3)
 
 
 def test_built_in_sets(project: Path) -> None:

@@ -280,10 +280,11 @@ def _json(facts: object) -> str:
 
 def _unexpected(error: Exception) -> int:
     """An error of ours: one sentence here, the traceback where the log goes."""
-    import errno
     import traceback
 
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    from mlpipe import files
+
+    if files.disk_is_full(error):
         print("the disk is full; free space, then continue the run with continue=latest", file=sys.stderr)
         return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,14 @@ import yaml
 # More than any configuration has; a few aliases of aliases can stand for billions.
 MOST_NODES = 100_000
 _CHUNK = 1 << 20
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error says that a disk or a quota is full; libraries that write by themselves only say so in words."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error)
+    return any(words in text for words in ("No space left on device", "Disk quota exceeded"))
 
 
 @contextmanager

@@ -20,8 +20,17 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
+from mlpipe import files
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import INPUT_IS_WRONG, STEP_FAILED, DataError, Interrupted, MlpipeError, TrainingError
+from mlpipe.errors import (
+    INPUT_IS_WRONG,
+    STEP_FAILED,
+    STOPPED_RESUMABLE,
+    DataError,
+    Interrupted,
+    MlpipeError,
+    TrainingError,
+)
 from mlpipe.modes import base
 from mlpipe.reports.progress import Display
 from mlpipe.runs.journal import Run
@@ -253,6 +262,8 @@ def _raise(lanes: Sequence[_Lane], world: World, mode: str, of_run: Run) -> None
         raise Interrupted(f"stopped; to go on: {go_on}")
     if not failed:
         return
+    if any(outcome.get("exit_code") == STOPPED_RESUMABLE for outcome in failed):
+        raise Interrupted(f"the disk is full; free space; to go on: {go_on}")
     if all(outcome.get("exit_code") == INPUT_IS_WRONG for outcome in failed):
         raise DataError(list(dict.fromkeys(outcome["error"] for outcome in failed)))
     sentences = [f"{outcome['step']}: {outcome['error']}" for outcome in failed]
@@ -383,6 +394,8 @@ def _do(
     except MlpipeError as error:
         return {"event": "failed", "error": str(error), "exit_code": error.exit_code}
     except Exception as error:
+        if files.disk_is_full(error):
+            return {"event": "failed", "error": "the disk is full", "exit_code": STOPPED_RESUMABLE}
         text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         return {"event": "failed", "error": text, "exit_code": STEP_FAILED, "traceback": traceback.format_exc()}
     return {"event": "done"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import shlex
 import time
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlpipe import files
 from mlpipe.config.overrides import expand
 from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError
 from mlpipe.modes import launch
@@ -95,7 +95,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
                     raise Interrupted(_how_to_go_on(f"{error}{_project(job)}", mode, jobs[number:])) from None
                 outcome |= {"exit_code": 1, "error": str(error)}
             except Exception as error:
-                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                if files.disk_is_full(error):
                     raise
                 # Such as a full GPU: the next job may be smaller.
                 log.debug(f"job {number} failed", exc_info=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import json
 import logging
@@ -172,7 +171,7 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
         study.tell(trial, state=TrialState.PRUNED)
         log.info(f"trial {trial.number}: {error}")
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if files.disk_is_full(error):
             trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
             raise
         _failed(search, study, trial, error)

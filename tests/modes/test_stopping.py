@@ -148,11 +148,13 @@ def test_twice_ends_every_process_at_once(
     process.send_signal(number)
     time.sleep(0.8)
     process.send_signal(number)
-    _, shown = process.communicate(timeout=30)
-    assert process.returncode == 130 and "interrupted twice" in shown
+    assert process.wait(timeout=60) == 130
+    # What serves forks to a run ends by itself when the run does; it was stopped above.
     for pid in group_of(process):
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
     assert gone(process)
+    assert "interrupted twice" in process.communicate(timeout=60)[1]
     assert main(["info"]) == 0
 
 

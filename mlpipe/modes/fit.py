@@ -112,6 +112,21 @@ class FitScheduler(Scheduler):
             log.info("every experiment is finished; name one to run it again")
         return steps
 
+    def run(self, resumed: Run | None = None) -> None:
+        """Train one experiment after the other; each is a run of its own project.
+
+        Raises:
+            Interrupted: When asked to stop, with the command that goes on.
+        """
+        with self.world.stop.listening():
+            for step in self.plan():
+                try:
+                    self.world.stop.check()
+                    step.call(None)
+                except Interrupted:
+                    names = f"--name {','.join(self._names)} " if self._names else ""
+                    raise Interrupted(f"stopped in {step.name}; to go on: mml fit {names}--allow_resume True") from None
+
     def _experiments(self) -> list[Path]:
         root = self._root / "experiments"
         known = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.glob(f"**/{_CONFIG}"))}

@@ -34,7 +34,7 @@ def has_slurm() -> str:
         return "submitit is not installed (the extra mlpipe[slurm])"
     if shutil.which("sbatch") is None:
         return "this machine has no Slurm"
-    answer = subprocess.run(["sinfo", "-h"], capture_output=True, text=True, timeout=30, check=False)
+    answer = subprocess.run(["timeout", "30", "sinfo", "-h"], capture_output=True, text=True, check=False)
     return "" if answer.returncode == 0 else "no Slurm answers here; set SLURM_CONF"
 
 

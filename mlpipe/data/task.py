@@ -20,8 +20,6 @@ Dtype = Literal["uint8", "uint16", "float32"]
 Part = Literal["train", "val", "test", "unlabelled"]
 PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 KINDS, DTYPES = get_args(Kind), get_args(Dtype)
-# Sources whose images do not lie in a folder.
-_WITHOUT_ROOT = ("fashion_mini", "digits", "arrays", "items")
 NO_TARGET = -1
 MOST_CHANNELS = 1024
 
@@ -233,13 +231,13 @@ def load(path: Path) -> Task:
         raise DataError(
             problem(str(path), f"cannot be read as a task ({error})", fix="remove it and create the task again")
         ) from error
-    if wrong := _damage(task, path):
-        fix = "remove it and create the task again"
-        raise DataError([problem(str(path), sentence, fix=fix) for sentence in wrong])
     if task.source_hash != source_hash:
         raise DataError(
             problem(str(path), "was changed by hand: its hash does not fit", fix="remove it and create the task again")
         )
+    if wrong := _damage(task, path):
+        fix = "remove it and create the task again"
+        raise DataError([problem(str(path), sentence, fix=fix) for sentence in wrong])
     return task
 
 
@@ -253,8 +251,6 @@ def _damage(task: Task, path: Path) -> list[str]:
     texts = (*task.classes, *samples.ids, *samples.parts, *samples.digests, *samples.groups)
     if not all(isinstance(text, str) for text in texts) or not isinstance(task.source.get("type"), str):
         return ["has other values where texts belong"]
-    if task.source["type"] not in _WITHOUT_ROOT and not isinstance(task.source.get("root"), str):
-        return ["does not say where its images lie"]
     columns = [samples.parts, samples.targets, samples.digests]
     columns += [
         one for one in (samples.groups or None, samples.weights, samples.folds, samples.positives) if one is not None

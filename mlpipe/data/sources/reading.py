@@ -39,6 +39,9 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
     if kind == "items":
         of_item = python_items.rows_of(of.source)
         return lambda row: in_channels(of_item(ids[row]), channels)
+    if not isinstance(of.source.get("root"), str):
+        fix = "remove its task.json and create the task again"
+        raise DataError(problem(f"task {of.name}", "does not say where its images lie (task.json)", fix=fix))
     base = Path(of.source["root"])
     return lambda row: _file_image(base, of, row, channels, least)
 

@@ -244,8 +244,8 @@ def load(path: Path) -> Task:
 def _damage(task: Task, path: Path) -> list[str]:
     """What a stored task says that cannot be: files of other folders, classes that are not there, columns cut off."""
     samples, n, classes = task.samples, len(task.samples), len(task.classes)
-    if task.name != path.parent.name:
-        return [f"is named {task.name!r}, which is not its folder's name"]
+    if not isinstance(task.name, str) or Path(task.name).name != task.name:
+        return [f"is named {task.name!r}, which is no folder's name"]
     if task.kind not in KINDS or task.dtype not in DTYPES or not 1 <= task.channels <= MOST_CHANNELS:
         return [f"describes {task.channels} channels of {task.dtype!r} for {task.kind!r}, which cannot be"]
     texts = (*task.classes, *samples.ids, *samples.parts, *samples.digests, *samples.groups)

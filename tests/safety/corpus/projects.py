@@ -269,7 +269,11 @@ CASES = [
     Hostile(
         "run: a configuration with a text in place of the network", _config(_no_network), "arch: must be a mapping"
     ),
-    Hostile("run: a configuration without sections", _config(lambda tree, work: "mode_name: train\n"), "config.yaml"),
+    Hostile(
+        "run: a configuration without sections",
+        _config(lambda tree, work: "mode_name: train\n"),
+        "mode: must be a mapping",
+    ),
     Hostile("run: a plan that is a list", _run_file("plan.json", "[]"), "plan.json"),
     Hostile("run: a plan without steps", _run_file("plan.json", '{"format": 1}'), "plan.json"),
     Hostile("run: a plan nested without end", _run_file("plan.json", _DEEP), "plan.json"),

@@ -98,10 +98,12 @@ def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override |
         return wrong
     text = _REFERENCE.sub(r"'\1'", text)
     key, equals, value = text.partition("=")
-    if (not equals and not text.startswith("~")) or not key.strip():
+    if (not equals and not text.startswith("~")) or not key.strip("~+ "):
         return problem(text, "is not an override", fix="write key=value")
     try:
         override = parser.parse_override(text)
+        if override.is_delete() and not isinstance(override.value(), str | None):
+            return problem(key, "takes the name of an option or nothing", got=value, fix=f"write {key}")
         if sweeping or not override.is_sweep_override():
             return override
     except (HydraException, ValueError) as error:

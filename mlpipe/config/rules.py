@@ -237,12 +237,12 @@ def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
 
 def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
     """A preset is a plan of several recipes: nothing that is meant for one."""
-    if not (tree.get("preset") or {}).get("recipes"):
+    if not (tree.get("preset") or {}).get("recipes") or tree["mode_name"] != "train":
         return []
     found = [
         problem(f"reuse.{key}", "is for one recipe, a preset trains several", fix="leave it or preset out")
-        for key, value in tree.get("reuse", {}).items()
-        if value is not None
+        for key in REUSED_BY
+        if tree.get("reuse", {}).get(key) is not None
     ]
     if tree.get("hpo"):
         found.append(problem("hpo", "searches for one recipe, a preset trains several", fix="leave it or preset out"))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import KFold, StratifiedKFold, StratifiedShuffleSplit, train_test_split
 
 from mlpipe import files
 from mlpipe.errors import DataError, problem
@@ -30,6 +29,9 @@ def test_rows(n: int, fraction: float, seed: int, strata: Ints | None = None) ->
         strata: A number for each row, whose shares are kept; None: rows are shuffled.
     """
     if strata is not None:
+        # Imported late everywhere here: it brings pandas, which only those who draw such a split should wait for.
+        from sklearn.model_selection import StratifiedShuffleSplit
+
         splitter = StratifiedShuffleSplit(4, test_size=fraction, random_state=seed)
         stay, test = next(iter(splitter.split(np.zeros(n), strata)))
         return stay.astype(np.int64), test.astype(np.int64)
@@ -49,6 +51,8 @@ def validation_parts(n: int, folds: int, val_fraction: float, seed: int, strata:
         seed: scikit-learn's `random_state`.
         strata: A number for each row, whose shares are kept.
     """
+    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
     rows = np.arange(n)
     if folds == 1:
         _, val = train_test_split(rows, test_size=val_fraction, random_state=seed, shuffle=True, stratify=strata)

@@ -114,14 +114,17 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "average_precision": average_precision,
     "nll": nll,
     "brier": brier,
+}
+# Keras's and Musket's own, for recipes that name them; without intervals.
+ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "elementwise_accuracy": _each(elementwise.accuracy),
     "elementwise_mcc": _each(elementwise.mcc),
     "elementwise_nll": _each(elementwise.nll),
     "soft_macro_f1": _each(elementwise.soft_macro_f1),
 }
 BY_KIND: dict[str, dict[str, Callable[[Logits, Any], float]]] = {
-    "classification": METRICS,
-    "multilabel": label_metrics.METRICS,
+    "classification": METRICS | ELEMENTWISE,
+    "multilabel": label_metrics.METRICS | label_metrics.ELEMENTWISE,
     "regression": number_metrics.METRICS,
 }
 # What `metrics.train=auto` and `metrics.final=auto` are.

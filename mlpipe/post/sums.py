@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.post.metrics import BY_KIND, log_softmax
+from mlpipe.post import label_metrics
+from mlpipe.post.metrics import BY_KIND, ELEMENTWISE, log_softmax
 from mlpipe.post.rows import Floats, Integers
 
 Bools = npt.NDArray[np.bool_]
@@ -62,10 +64,15 @@ def statistic(name: str, logits: Floats, targets: npt.NDArray[np.generic], kind:
         kind: The kind of the task.
 
     Raises:
-        ConfigError: There is no such metric for this kind.
+        ConfigError: There is no such metric for this kind, or none with an interval.
     """
-    if name not in BY_KIND[kind]:
-        fix = did_you_mean(name, BY_KIND[kind], otherwise=f"metrics: {listing(BY_KIND[kind])}")
+    tables: dict[str, dict[str, Any]] = {"classification": ELEMENTWISE, "multilabel": label_metrics.ELEMENTWISE}
+    own = tables.get(kind, {})
+    known = [one for one in BY_KIND[kind] if one not in own]
+    if name not in known:
+        fix = did_you_mean(name, known, otherwise=f"metrics: {listing(known)}")
+        if name in own:
+            raise ConfigError(problem("metrics.final", "has no interval", got=name, fix=fix))
         raise ConfigError(problem("metrics.final", f"no such metric for {kind}", got=name, fix=fix))
     values = np.asarray(logits, np.float64)
     if kind == "classification":

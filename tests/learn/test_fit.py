@@ -279,7 +279,7 @@ def test_the_training_loss_is_the_mean_over_images(tmp_path: Path, monkeypatch: 
 
 
 def test_a_monitor_that_is_never_a_number(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setitem(metrics.METRICS, "auroc", lambda logits, targets: float("nan"))
+    monkeypatch.setitem(metrics.BY_KIND["classification"], "auroc", lambda logits, targets: float("nan"))
     one = job(tmp_path, "trainer.max_epochs=1", "metrics.monitor=val/auroc")
     with pytest.raises(TrainingError, match="val/auroc was never a number, so there is no best epoch"):
         fit.fit(one, Watch())

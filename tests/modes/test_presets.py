@@ -67,7 +67,7 @@ def test_epochs_that_fit() -> None:
 
 def test_a_time_limit_ends_a_training_and_survives_a_resume() -> None:
     class Trainer:
-        should_stop, max_epochs = False, 10
+        should_stop, max_epochs, world_size = False, 10, 1
 
     limit, trainer = TimeLimit(1e-9), Trainer()
     limit.on_train_start(trainer, None)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.post import metrics
+from mlpipe.post import label_metrics, metrics
 from mlpipe.post.areas import area_components, delong
 from mlpipe.post.intervals import area_interval, bootstrap_intervals, draws, ends, leave_out, metric_intervals, wilson
 from mlpipe.post.sums import statistic
@@ -36,8 +36,22 @@ def rows_of(kind: str, seed: int):
     return labels_of(seed) if kind == "multilabel" else numbers_of(seed)
 
 
+WITH_INTERVALS = {
+    "classification": metrics.METRICS,
+    "multilabel": label_metrics.METRICS,
+    "regression": metrics.BY_KIND["regression"],
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [("classification", "elementwise_mcc"), ("multilabel", "soft_macro_f1")])
+def test_what_has_no_interval_says_so(kind: str, name: str) -> None:
+    assert name in metrics.BY_KIND[kind]
+    with pytest.raises(ConfigError, match="has no interval"):
+        statistic(name, *rows_of(kind, 3), kind)
+
+
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind, table in metrics.BY_KIND.items() for name in sorted(table)]
+    ("kind", "name"), [(kind, name) for kind, table in WITH_INTERVALS.items() for name in sorted(table)]
 )
 def test_weights_are_repeated_rows(kind: str, name: str) -> None:
     """Every metric of drawn weights equals the metric of the rows written out; equal weights give the metric itself."""
@@ -161,8 +175,8 @@ def test_each_metric_gets_the_interval_that_suits_it() -> None:
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
 def test_labels_and_numbers_have_intervals(kind: str) -> None:
     logits, targets = rows_of(kind, 8)
-    found = metric_intervals(metrics.BY_KIND[kind], logits, targets, kind=kind, resamples=200)
-    expected = metrics.compute(metrics.BY_KIND[kind], logits, targets, kind)
+    found = metric_intervals(WITH_INTERVALS[kind], logits, targets, kind=kind, resamples=200)
+    expected = metrics.compute(WITH_INTERVALS[kind], logits, targets, kind)
     assert {name: one.value for name, one in found.items()} == pytest.approx(expected)
     assert all(one.low <= one.value <= one.high for one in found.values())
 

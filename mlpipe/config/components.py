@@ -32,19 +32,21 @@ class Slot:
         foreign: Module prefixes outside mlpipe whose classes fit.
         kind: The full name of the class that a foreign class must be derived from; several are separated by blanks.
         late: How many of the program's positional arguments a foreign class takes.
+        also: A further module of mlpipe whose public functions fit.
     """
 
     home: str
     foreign: tuple[str, ...] = ()
     kind: str = ""
     late: int = 0
+    also: str = ""
 
 
 SLOTS: dict[str, Slot] = {
     "mode": Slot("mlpipe.modes"),
     "task": Slot("mlpipe.data.sources"),
     "split": Slot("mlpipe.data.splits"),
-    "arch": Slot("mlpipe.arch"),
+    "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network"),
     "loss": Slot("mlpipe.learn.losses", ("torch.nn",), "torch.nn.modules.module.Module"),
     "optimizer": Slot("mlpipe.learn.optimizers", ("torch.optim", "timm.optim"), "torch.optim.optimizer.Optimizer", 1),
     "lr_scheduler": Slot(
@@ -149,13 +151,17 @@ def check(
         return None, list(error.problems)
     if sentence := _misplaced(section, target, SLOTS[slot_name], signature):
         return None, [sentence]
+    if target.startswith("mlpipe.") and "trust" in signature.parameters:
+        # A list of its own would be a way around what the user says of the root's.
+        params["trust"] = list(trust)
     return Component(slot_name, target, params), signature.problems(section, params)
 
 
 def _refusal(section: str, target: str, slot: Slot, trust: tuple[str, ...]) -> str:
     """Why a target is not allowed here; empty when it is."""
-    inside = target.startswith(f"{slot.home}.") and not any(part.startswith("_") for part in target.split("."))
     module = target.rpartition(".")[0]
+    is_home = target.startswith(f"{slot.home}.") or (bool(slot.also) and module == slot.also)
+    inside = is_home and not any(part.startswith("_") for part in target.split("."))
     if inside or _is_foreign(target, slot) or _under(module, trust) or _in_current_folder(module):
         return ""
     allowed = listing([slot.home, *slot.foreign])

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import yaml
 
 Fate = Literal["same", "differs", "ignored", "lint"]
+# Mappings whose keys no configuration knows, so that they are given as one value.
+_WHOLE = ("arch.arguments",)
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,6 @@ def as_text(value: Any) -> str:
 
 
 def _flat(key: str, value: Any) -> list[str]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and value and key not in _WHOLE:
         return [text for part, item in value.items() for text in _flat(f"{key}.{part}", item)]
     return [f"{key}={as_text(value)}"]

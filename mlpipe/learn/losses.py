@@ -8,9 +8,9 @@ class weights c and weights of images w the mean is sum(w c l) / sum(w c), as in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -20,6 +20,8 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.learn import composite as sums
 from mlpipe.learn import expression as grammar
 from mlpipe.learn import probability_losses
+from mlpipe.learn.own_code import Code
+from mlpipe.learn.own_code import Loss as OwnLoss
 
 ClassWeights = Literal["balanced"] | list[float] | None
 Kind = Literal["classification", "multilabel", "regression"]
@@ -240,9 +242,45 @@ def composite(labels: Labels, *, expression: str) -> nn.Module:
     Raises:
         ConfigError: When it cannot be read, or names an unknown loss or one that does not fit the task's kind.
     """
+    return _sum(labels, expression, {})
+
+
+def own(
+    labels: Labels,
+    *,
+    expression: str,
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    stand_ins: list[str] | None = None,
+    trust: list[str] | None = None,
+) -> nn.Module:
+    """A weighted sum in which names may be functions of the user's own, `f(y_true, y_pred)`.
+
+    Both arguments have shape (n, outputs): targets (one-hot for classes) and probabilities (numbers for regression). The
+    function returns one number, or one for each image.
+
+    Args:
+        labels: What is known of the training images.
+        expression: As for `composite`; a function of the user's own goes before a loss of the same name.
+        modules: The folder of Python files with the functions.
+        imports: Modules to import beside them.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one, and modules, whose code may run.
+
+    Raises:
+        ConfigError: As for `composite`, and when a function fails or gives no loss.
+        DataError: When the code is not trusted or cannot be imported.
+    """
+    functions = Code(modules, imports or (), stand_ins or (), trust or ()).functions("loss")
+    return _sum(labels, expression, functions)
+
+
+def _sum(labels: Labels, expression: str, functions: Mapping[str, Callable[..., Any]]) -> nn.Module:
+    """The sum that an expression means, with functions of the user's own by name."""
     terms = grammar.parse(expression)
     of_probabilities = {**probability_losses.EACH, **probability_losses.TOGETHER}
-    known = [*_TERMS, *of_probabilities]
+    known = [*functions, *_TERMS, *of_probabilities]
+    names = [name for _, name in terms if name not in functions]
     found = [
         problem(
             "loss.expression",
@@ -250,19 +288,24 @@ def composite(labels: Labels, *, expression: str) -> nn.Module:
             got=name,
             fix=did_you_mean(name, known, otherwise=listing(known, most=40)),
         )
-        for _, name in terms
+        for name in names
         if name not in known
     ]
     found += [
         problem("loss.expression", f"{name} is for probabilities, this task has numbers", fix="use squared_error")
-        for _, name in terms
+        for name in names
         if labels.kind == "regression" and name in of_probabilities and name not in probability_losses.OF_NUMBERS
     ]
     if found:
         raise ConfigError(found)
-    parts = [_TERMS[name](labels) if name in _TERMS else sums.OnProbabilities(name, labels.kind) for _, name in terms]
-    together = any(name in probability_losses.TOGETHER for _, name in terms)
-    return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], parts)
+
+    def part(name: str) -> nn.Module:
+        if name in functions:
+            return OwnLoss(name, functions[name], labels.kind, len(labels.counts))
+        return _TERMS[name](labels) if name in _TERMS else sums.OnProbabilities(name, labels.kind)
+
+    together = any(name in probability_losses.TOGETHER for name in names)
+    return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], [part(name) for _, name in terms])
 
 
 def weights(labels: Labels, wanted: ClassWeights) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""Predict each image from several views of it: mirrored, turned, cropped, or changed by transforms of your own.
+"""Predict each image from several views of it: mirrored, turned, cropped, or changed by code of your own.
 
 The mean of probabilities is stored as its logarithm: log-probabilities of classes are valid logits, and the logit of a
 label's mean probability is one too. Numbers to predict are averaged as they are.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from mlpipe.data import device_augmentations
 from mlpipe.data.device_augmentations import DeviceStep
 from mlpipe.data.task import Kind
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+from mlpipe.learn.own_code import Code, called
 
 Mix = Literal["probabilities", "logits"]
 # Images (n, channels, height, width) to as many images of the same size.
@@ -50,6 +52,36 @@ class Views:
             kind: What is predicted.
         """
         return mean_of([network(view(images)) for view in self.views], kind, self.mix)
+
+
+@dataclass(frozen=True)
+class _OwnViews(Views):
+    """Views whose number a function decides."""
+
+    name: str = ""
+    function: Callable[..., Any] | None = None
+    peak: float = 255.0
+
+    def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: Kind) -> Tensor:
+        """As for `Views`.
+
+        Raises:
+            ConfigError: When the function fails or gives no images of the same size.
+        """
+        assert self.function is not None
+        seen: list[list[Tensor]] = []
+        for image in images:
+            given = image.permute(1, 2, 0).float().cpu().numpy()
+            pixels = given.round().clip(0, 255).astype(np.uint8) if self.peak == 255 else given
+            made = called("tta", self.name, self.function, pixels.copy())
+            arrays = [np.asarray(one) for one in (made if isinstance(made, list | tuple) else [made])]
+            if not arrays or any(one.shape != pixels.shape for one in arrays) or (seen and len(arrays) != len(seen[0])):
+                fix = f"return as many arrays of shape {list(pixels.shape)} for every image"
+                got = [list(one.shape) for one in arrays]
+                raise ConfigError(problem("tta", f"{self.name} gives no views of an image", got=got, fix=fix))
+            seen.append([torch.from_numpy(np.ascontiguousarray(one)).permute(2, 0, 1) for one in arrays])
+        batches = [torch.stack(view).to(images) for view in zip(*seen, strict=True)]
+        return mean_of([network(batch) for batch in batches], kind, self.mix)
 
 
 def mean_of(outputs: Sequence[Tensor], kind: Kind, mix: Mix = "probabilities") -> Tensor:
@@ -160,9 +192,41 @@ def views(peak: float, *, views: list[str | dict[str, Any]], mix: Mix = "probabi
     return Views(tuple(found), mix)
 
 
+def own(
+    peak: float,
+    *,
+    function: str,
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    stand_ins: list[str] | None = None,
+    trust: list[str] | None = None,
+    mix: Mix = "probabilities",
+) -> Views:
+    """Views that a function of the user's own makes of each image.
+
+    Args:
+        peak: The value of white.
+        function: Its name; it is given an array (height, width, channels), uint8 where white is 255, and returns an array of
+            this shape or a list of such arrays, as many for every image.
+        modules: The folder of Python files that it is in.
+        imports: Modules to import beside them.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one, and modules, whose code may run.
+        mix: What the mean is of.
+
+    Raises:
+        DataError: When the code is not trusted, cannot be imported, or has no such function.
+    """
+    found = Code(modules, imports or (), stand_ins or (), trust or ()).function("tta", function)
+    return _OwnViews((), mix, function, found, peak)
+
+
 def label(section: Component) -> str:
     """The choice in a few words for a record, such as `flips (vertical=True)`; `none` for none."""
     name = section.target.rpartition(".")[2]
+    if name == "own":
+        # Where its function lies differs between machines.
+        return f"own ({section.params['function']})"
     parts = []
     for key, value in section.params.items():
         if isinstance(value, list):

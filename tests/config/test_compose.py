@@ -47,6 +47,8 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
     else:
         if (group, option) == ("optimizer", "linear"):
             needed = ["arch.freeze=true", "augmentations=none"]
+        if option == "own":
+            needed = {"arch": ["arch.name=f"], "loss": ["loss.expression=f"], "tta": ["tta.function=f"]}[group]
         composed(f"{group}={option}", *needed)
     assert "mml " in catalog.purpose(group, option)
 

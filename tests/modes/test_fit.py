@@ -108,3 +108,25 @@ def test_several_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = [yaml.safe_load((folder / str(seed) / "config_concrete.yaml").read_text()) for seed in (0, 1)]
     assert [one["testSplitSeed"] for one in seeds] == [123, 124] and "num_seeds" not in seeds[0]
     assert (folder / "metrics" / "1" / "metrics-0.0.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_network_a_loss_and_views_of_the_projects_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = musket_project.CONFIG.replace("ResNet18", "small_net").replace("0.1*dice_loss", "0.1*squares")
+    folder = musket_project.make(tmp_path, config=text + "testTimeAugmentation: both_ways\nwidth: 6\n")
+    (tmp_path / "modules" / "own_parts_of_a_test.py").write_text(
+        "import numpy as np\n"
+        "from torch import nn\n\n\n"
+        "def small_net(input_shape, width):\n"
+        "    return nn.Sequential(nn.Conv2d(input_shape[2], width, 3), nn.BatchNorm2d(width), nn.ReLU())\n\n\n"
+        "def squares(y_true, y_pred):\n"
+        "    return (y_true - y_pred).square().sum(1)\n\n\n"
+        "def both_ways(image):\n"
+        "    return [image, np.fliplr(image)]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", *ON_CPU]) == 0
+    assert yaml.safe_load((folder / "summary.yaml").read_text())["completed"] is True
+    record = next((tmp_path / "results" / "first" / "tasks").glob("*/models/*/record.json"))
+    stored = json.loads(record.read_text())
+    assert (stored["arch"], stored["environment"]["tta"]) == ("small_net", "own (both_ways)")

@@ -25,15 +25,12 @@ def translate_data(work: Work) -> None:
     if not any(parts.values()):
         return
     work.options["task"] = "items"
-    modules = work.home.project / "modules"
     values: dict[str, Any] = {
-        "modules": str(modules) if modules.is_dir() else None,
-        "imports": list(work.source.get("imports") or []),
+        **work.code(),
         "root": str(work.home.project / "data"),
         "name": work.home.name.replace("/", "-"),
         "kind": work.kind,
         "outputs": outputs_of(work),
-        "stand_ins": ["musket_core", "classification_pipeline", "segmentation_pipeline"],
     }
     for key, value in {**values, **parts}.items():
         if value not in (None, []):

@@ -30,6 +30,8 @@ def component(work: Work, key: str, text: Any) -> dict[str, Any] | None:
     expression = _expression(work, key, str(text))
     if expression is None:
         return None
+    if any(work.is_own(term.rpartition("*")[2]) for term in expression.split("+")):
+        return {"_target_": f"{_HOME}.own", "expression": expression, **work.code()}
     if expression == _PLAIN[work.kind] or (work.kind == "regression" and expression == "squared_error"):
         return {"_target_": f"{_HOME}.{_PLAIN[work.kind]}"}
     return {"_target_": f"{_HOME}.composite", "expression": expression}
@@ -55,10 +57,14 @@ def _term(work: Work, key: str, text: str) -> str | None:
 
 
 def _native_term(work: Work, key: str, word: str) -> str | None:
+    if work.is_own(word):
+        return word
     known = {name.lower(): term for name, term in names.LOSSES.items()}
     term = known.get(word.lower())
     if term is None:
-        fix = did_you_mean(word, names.LOSSES, otherwise=f"known: {listing(names.LOSSES, most=40)}")
+        fix = did_you_mean(
+            word, [*work.own_names(), *names.LOSSES], otherwise=f"known: {listing(names.LOSSES, most=40)}"
+        )
         work.refuse(key, "unknown loss", got=word, fix=fix)
     elif term == "bce" and work.kind == "classification":
         note = "on softmax each class counts as a yes-or-no question of its own; categorical_crossentropy is usual"
@@ -115,9 +121,13 @@ def translate_losses(work: Work) -> None:
         return
     option = found["_target_"].rpartition(".")[2]
     work.options["loss"] = option
-    if option == "composite":
-        work.set("loss.expression", found["expression"])
-    if work.kind == "regression":
+    for name, value in found.items():
+        if name != "_target_":
+            work.set(f"loss.{name}", value)
+    if option == "own":
+        note = "functions of the modules are given torch's tensors: y_true and the probabilities y_pred"
+        work.say("loss", "differs", "loss", note)
+    elif work.kind == "regression":
         work.say("loss", "differs", "loss", "computed on targets in standard deviations of the training images")
     else:
         work.say("loss", "same", "loss")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,6 +48,20 @@ class Home:
         root = self.project / "experiments"
         return self.experiment.relative_to(root).as_posix() if root in self.config.parents else self.experiment.name
 
+    @property
+    def modules(self) -> Path | None:
+        """The folder of the project's Python files; None: it has none."""
+        folder = self.project / "modules"
+        return folder if folder.is_dir() else None
+
+    def functions(self) -> frozenset[str]:
+        """The names of the functions and classes in the project's modules, read without running them."""
+        return (
+            frozenset(name for file in sorted(self.modules.glob("*.py")) for name in _defined(file))
+            if self.modules
+            else frozenset()
+        )
+
     def common(self) -> dict[str, Any]:
         """What `common.yaml` of the project says.
 
@@ -63,6 +78,16 @@ class Home:
         if not isinstance(found, dict):
             raise ConfigError(problem(str(path), "must be a mapping", got=found))
         return found
+
+
+def _defined(file: Path) -> list[str]:
+    try:
+        tree = ast.parse(file.read_bytes(), str(file))
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        # Whoever runs the file says what is wrong with it.
+        return []
+    nodes = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [node.name for node in nodes if not node.name.startswith("_")]
 
 
 def header(text: str) -> str | None:

@@ -71,6 +71,8 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
             work.say(key, "ignored", note=_IGNORED[key])
         elif key in _MISSING and value not in (None, False, [], {}):
             work.missing(key, _MISSING[key])
+        elif work.is_own(work.source.get("architecture")) and key not in (*_ELSEWHERE, *_MISSING):
+            work.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
         elif key not in (*_ELSEWHERE, *_MISSING):
             work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *_MISSING))
     for key in ("architecture", "shape"):
@@ -124,6 +126,10 @@ def _heads(work: Work) -> None:
 
 def _architecture(work: Work, key: str, value: Any) -> None:
     name = str(value).lower()
+    own = next((word for word in (str(value), name) if work.is_own(word)), None)
+    if own is not None:
+        _own_network(work, key, own)
+        return
     if name in names.SEGMENTERS:
         wrong = "is a segmentation network; for classes use a backbone"
         work.refuse(key, wrong, got=value, fix="for example ResNet34")
@@ -132,7 +138,8 @@ def _architecture(work: Work, key: str, value: Any) -> None:
         work.missing(key, "NASNetMobile", "use NASNetLarge, or arch=mnasnet_100 on the command line")
         return
     if name not in names.BACKBONES:
-        fix = did_you_mean(name, names.BACKBONES, otherwise=f"known: {listing(names.BACKBONES, most=30)}")
+        near = did_you_mean(str(value), work.own_names()) or did_you_mean(name, names.BACKBONES)
+        fix = near or f"known: {listing(names.BACKBONES, most=30)}"
         work.refuse(key, "unknown architecture", got=value, fix=fix)
         return
     network, tag = names.BACKBONES[name]
@@ -145,6 +152,19 @@ def _architecture(work: Work, key: str, value: Any) -> None:
     if name.startswith("vgg"):
         note += "; its two hidden layers before the head stay"
     work.say(key, "differs", "arch.name", note)
+
+
+def _own_network(work: Work, key: str, name: str) -> None:
+    """A function of the project's modules; it is given the keys that are nobody else's, as Keras's networks were."""
+    work.options["arch"] = "own"
+    work.set("arch.name", name)
+    for place, value in work.code().items():
+        work.set(f"arch.{place}", value)
+    known = (*_KEYS, *_ELSEWHERE, *_IGNORED, *_MISSING)
+    extra = {given: value for given, value in work.source.items() if given not in known}
+    if extra:
+        work.set("arch.arguments", extra)
+    work.say(key, "differs", "arch.name", "it returns a torch module that gives features; pooling and head follow")
 
 
 def _weights(work: Work, key: str, value: Any) -> None:
@@ -193,9 +213,14 @@ def _tta(work: Work, key: str, value: Any) -> None:
     if option is not None:
         work.options["tta"] = option
         work.say(key, "same", "tta")
+    elif value and work.is_own(value):
+        work.options["tta"] = "own"
+        for place, given in {"function": value, **work.code()}.items():
+            work.set(f"tta.{place}", given)
+        work.say(key, "same", "tta.function")
     elif value:
-        what = "a function of the project's modules as test-time augmentation"
-        work.missing(key, what, "use Horizontal, Horizontal_and_vertical or true")
+        fix = "use Horizontal, Horizontal_and_vertical, true or a function of the project's modules"
+        work.refuse(key, "unknown test-time augmentation", got=value, fix=fix)
 
 
 def _number(place: str, note: str = "") -> Callable[[Work, str, Any], None]:

@@ -10,6 +10,9 @@ from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.translation import Fate, Line
 from mlpipe.errors import did_you_mean, listing, problem
 
+# Packages that a project's modules import, in whose place stands what mlpipe has.
+STAND_INS = ("musket_core", "classification_pipeline", "segmentation_pipeline")
+
 
 @dataclass
 class Work:
@@ -32,6 +35,7 @@ class Work:
     native: dict[str, Any] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    _own: frozenset[str] | None = None
 
     def set(self, place: str, value: Any) -> str:
         """Give a native key (dotted) its value; returns the key."""
@@ -65,6 +69,24 @@ class Work:
             self.say(key, "ignored", note=f"unknown key; {fix}")
         else:
             self.refuse(key, f"unknown key{where}", fix=f"{fix} (mode.lenient=true ignores it)")
+
+    def is_own(self, name: object) -> bool:
+        """Whether the project's modules define a function or class with this name."""
+        return name in self.own_names()
+
+    def own_names(self) -> frozenset[str]:
+        """The functions and classes that the project's modules define."""
+        if self._own is None:
+            self._own = self.home.functions()
+        return self._own
+
+    def code(self) -> dict[str, Any]:
+        """The native keys that say where the project's functions are."""
+        return {
+            "modules": str(self.home.modules) if self.home.modules else None,
+            "imports": list(self.source.get("imports") or []),
+            "stand_ins": list(STAND_INS),
+        }
 
     @property
     def activation(self) -> str:

@@ -1,0 +1,141 @@
+"""A network that a function of your own makes: it gives features, the pooling, the dropout and the heads follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch import adapt
+from mlpipe.arch import weights as weight_files
+from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.learn.own_code import Code, called, taken
+
+# What most ImageNet weights were trained with.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Body(nn.Module):
+    """A module's features, pooled where they are maps, with dropout.
+
+    Args:
+        module: Images (n, channels, height, width) to features (n, features) or maps (n, features, height, width).
+        pool: How maps are pooled.
+        drop_rate: Dropout of the features.
+    """
+
+    def __init__(self, module: nn.Module, pool: str, drop_rate: float) -> None:
+        super().__init__()
+        self.module, self.dropout, self._pool = module, nn.Dropout(drop_rate), pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features, shape (n, features)."""
+        found: Tensor = self.module(images)
+        if found.ndim == 4:
+            found = found.mean((2, 3)) if self._pool == "avg" else found.amax((2, 3))
+        dropped: Tensor = self.dropout(found)
+        return dropped
+
+
+def own(
+    heads: Mapping[str, Head],
+    pixels: Pixels,
+    *,
+    name: str,
+    arguments: dict[str, Any] | None = None,
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    stand_ins: list[str] | None = None,
+    trust: list[str] | None = None,
+    pretrained: bool = False,
+    weights: str | None = None,
+    in_chans: Annotated[int, ">= 1"] | None = None,
+    pool: Literal["avg", "max"] = "avg",
+    drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
+    freeze: bool | Literal["backbone"] = False,
+) -> Classifier:
+    """The module that a function returns as the body of a network, with new heads.
+
+    Of these arguments the function is given those that it has parameters for: `input_shape` (height, width, channels),
+    `in_chans`, `classes`, `include_top` (false), `pooling`, `weights` (`imagenet` when `pretrained`, else None), and
+    `arguments`. Its module sees pixels as the section `augmentations` says: `model` is ImageNet's mean and deviation.
+
+    Args:
+        heads: What each target gets; the program gives it.
+        pixels: What the images are like; the program gives it.
+        name: The function, or a class of modules.
+        arguments: Further arguments of the function.
+        modules: The folder of Python files that it is in.
+        imports: Modules to import beside them.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one, and modules, whose code may run.
+        pretrained: What the function is told of weights.
+        weights: A file of weights of the whole network, or of the function's module.
+        in_chans: Channels of the network; None: as the images.
+        pool: How feature maps are pooled.
+        drop_rate: Dropout before the head.
+        freeze: True or `backbone`: learn the heads only.
+
+    Raises:
+        ConfigError: When the function fails, or gives no module with features.
+        DataError: When a file of weights does not fit, or the code is not trusted.
+    """
+    function = Code(modules, imports or (), stand_ins or (), trust or ()).function("arch", name)
+    channels = in_chans or pixels.channels
+    told = {
+        "input_shape": (pixels.size, pixels.size, channels),
+        "in_chans": channels,
+        "classes": sum(head.size for head in heads.values()),
+        "include_top": False,
+        "pooling": pool,
+        "weights": "imagenet" if pretrained else None,
+    }
+    extra = dict(arguments or {})
+    module = called("arch", name, function, **{**taken(function, told), **extra})
+    if not isinstance(module, nn.Module):
+        fix = "return a torch.nn.Module"
+        raise ConfigError(problem("arch", f"{name} gives no network", got=type(module).__name__, fix=fix))
+    body = Body(module, pool, drop_rate)
+    mean, std = _statistics(channels, pixels)
+    network = Classifier(body, _width(body, name, channels, pixels.size), heads, mean, std)
+    if weights is not None:
+        _load(network, Path(weights).expanduser())
+    adapt.freeze(network, freeze)
+    return network
+
+
+def _width(body: Body, name: str, channels: int, size: int) -> int:
+    """How many features come out, found by trying."""
+    was_training = body.training
+    body.eval()
+    with torch.no_grad():
+        features = called("arch", name, body, torch.zeros(2, channels, size, size))
+    body.train(was_training)
+    if features.ndim != 2 or len(features) != 2:
+        fix = "let it give (n, features) or (n, features, height, width)"
+        raise ConfigError(problem("arch", f"the module of {name} gives no features", got=list(features.shape), fix=fix))
+    return int(features.shape[1])
+
+
+def _statistics(channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:
+    if pixels.normalization == "unit":
+        return [0.0] * channels, [pixels.peak] * channels
+    mean, std = list(_MEAN), list(_STD)
+    if channels != 3:
+        mean, std = [sum(mean) / 3] * channels, [sum(std) / 3] * channels
+    return [value * pixels.peak for value in mean], [value * pixels.peak for value in std]
+
+
+def _load(network: Classifier, path: Path) -> None:
+    state = weight_files.read(path)
+    if not any(name.startswith(("backbone.", "heads.")) for name in state):
+        state = {f"backbone.module.{name}": tensor for name, tensor in state.items()}
+    match = weight_files.load(network, state)
+    lost = [name for name in network.state_dict() if name.startswith("backbone.") and name not in match.loaded]
+    if lost:
+        wrong = f"does not fit the network ({match.sentence()})"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))

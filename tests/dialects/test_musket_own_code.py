@@ -1,0 +1,70 @@
+"""Names of a project's own functions in an experiment: found without running them, and before built-in names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlpipe.dialects import musket
+from mlpipe.errors import ConfigError
+from tests import musket_project
+
+FUNCTIONS = """
+raise RuntimeError("a translation runs nothing")
+
+
+def tight_loss(y_true, y_pred):
+    pass
+
+
+class MyNet:
+    pass
+
+
+def turned(image):
+    pass
+"""
+
+
+def translated(tmp_path: Path, **keys: Any) -> musket.Home | Any:
+    folder = musket_project.make(tmp_path)
+    (tmp_path / "modules" / "mine.py").write_text(FUNCTIONS)
+    source = {**yaml.safe_load(musket_project.CONFIG), **keys}
+    return musket.translate(source, musket.Home.of(folder / "config.yaml"))
+
+
+def test_functions_of_the_project(tmp_path: Path) -> None:
+    keys = {"loss": "categorical_crossentropy+0.1*tight_loss", "testTimeAugmentation": "turned", "depth": 3}
+    found = translated(tmp_path, architecture="MyNet", **keys)
+    modules = str(tmp_path / "modules")
+    assert {key: found.chosen()[key] for key in ("loss", "arch", "tta")} == dict.fromkeys(
+        ("loss", "arch", "tta"), "own"
+    )
+    assert found.native["loss"]["expression"] == "ce+0.1*tight_loss"
+    assert (found.native["arch"]["name"], found.native["arch"]["arguments"]) == ("MyNet", {"depth": 3})
+    assert found.native["tta"]["function"] == "turned"
+    assert {found.native[key]["modules"] for key in ("loss", "arch", "tta")} == {modules}
+
+
+def test_a_loss_of_a_stage(tmp_path: Path) -> None:
+    found = translated(tmp_path, stages=[{"epochs": 1}, {"epochs": 1, "loss": "tight_loss"}])
+    node = found.native["stages"]["list"][1]["loss"]
+    assert (node["_target_"], node["expression"]) == ("mlpipe.learn.losses.own", "tight_loss")
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"loss": "tihgt_loss"}, "loss: unknown loss, got 'tihgt_loss'; did you mean 'tight_loss'"),
+        ({"architecture": "MyNett"}, "architecture: unknown architecture, got 'MyNett'; did you mean 'MyNet'"),
+        ({"testTimeAugmentation": "turn"}, "testTimeAugmentation: unknown test-time augmentation, got 'turn'"),
+        ({"depth": 3}, "depth: unknown key"),
+    ],
+)
+def test_names_that_are_nobodys(tmp_path: Path, keys: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        translated(tmp_path, **keys)
+    assert any(one.startswith(sentence) for one in caught.value.problems)

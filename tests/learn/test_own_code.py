@@ -1,0 +1,159 @@
+"""Functions of a folder's own files as loss, network and views: against torch and plain loops, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.config import components
+from mlpipe.errors import ConfigError, DataError
+from mlpipe.learn import losses, own_network, tta
+from mlpipe.learn.losses import Labels
+from mlpipe.learn.tta import Views
+
+MODULE = """
+import numpy as np
+import torch
+from musket_core.losses import keras_loss
+from torch import nn
+
+
+@keras_loss
+def cross(y_true, y_pred):
+    return -(y_true * y_pred.clamp(min=1e-7).log()).sum(1)
+
+
+def flat(y_true, y_pred):
+    return torch.zeros(())
+
+
+def shapeless(y_true, y_pred):
+    return 3.0
+
+
+def failing(y_true, y_pred):
+    raise RuntimeError("no loss today")
+
+
+def tiny(input_shape, classes, width=4):
+    return nn.Sequential(nn.Conv2d(input_shape[2], width, 3), nn.ReLU())
+
+
+class Whole(nn.Module):
+    def __init__(self, in_chans):
+        super().__init__()
+        self.layer = nn.Linear(in_chans, 3)
+
+    def forward(self, images):
+        return self.layer(images.mean((2, 3)))
+
+
+def no_network():
+    return 3
+
+
+def mirrored(image):
+    return [image, np.fliplr(image)]
+
+
+def smaller(image):
+    return image[1:]
+"""
+CLASSES = Labels("classification", torch.tensor([5, 5, 5]), 15)
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / f"own_{tmp_path.name.replace('-', '_')}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    return {"modules": str(folder), "stand_ins": ["musket_core"]}
+
+
+def test_a_loss_is_torchs_cross_entropy(code: dict[str, Any]) -> None:
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    target = torch.arange(6) % 3
+    weight = torch.tensor([1.0, 2.0, 3.0, 1.0, 0.0, 1.0])
+    each = nn.functional.cross_entropy(logits, target, reduction="none")
+    loss = losses.own(CLASSES, expression="0.5*cross + ce", **code)
+    torch.testing.assert_close(loss(logits, target), 1.5 * each.mean())
+    torch.testing.assert_close(loss(logits, target, weight), 1.5 * (each * weight).sum() / weight.sum())
+
+
+def test_unknown_labels_are_left_out(code: dict[str, Any]) -> None:
+    labels = Labels("multilabel", torch.tensor([5, 5]), 15)
+    loss = losses.own(labels, expression="cross", **code)
+    outputs, target = torch.randn(4, 2), torch.ones(4, 2)
+    target[1, 0] = torch.nan
+    expected = -outputs.sigmoid().log().sum(1)[[0, 2, 3]].mean()
+    torch.testing.assert_close(loss(outputs, target), expected)
+    assert float(loss(outputs, target * torch.nan)) == 0
+
+
+@pytest.mark.parametrize(
+    ("expression", "sentence"),
+    [
+        ("flat", "flat gives nothing to learn from"),
+        ("shapeless", "shapeless gives no loss, got 'float'"),
+        ("failing", r"failing fails \(RuntimeError: no loss today\)"),
+        ("cros", "unknown loss, got 'cros'; did you mean 'cross'"),
+    ],
+)
+def test_what_is_no_loss(code: dict[str, Any], expression: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        losses.own(CLASSES, expression=expression, **code)
+
+
+def test_code_from_elsewhere_is_refused(code: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    elsewhere = tmp_path / "modules" / "deeper"
+    elsewhere.mkdir()
+    with pytest.raises(DataError, match="outside the current folder"):
+        losses.own(CLASSES, expression="cross", modules=str(elsewhere))
+    node = {"_target_": "mlpipe.learn.losses.own", "expression": "x", "trust": [str(elsewhere)]}
+    part, wrong = components.check("loss", "loss", node)
+    assert part is not None and part.params["trust"] == [] and not wrong
+
+
+@pytest.mark.parametrize(("name", "features"), [("tiny", 4), ("Whole", 3)])
+def test_a_network_gets_pooling_and_heads(code: dict[str, Any], name: str, features: int) -> None:
+    torch.manual_seed(0)
+    network = own_network.own({"target": Head(2)}, Pixels(3, 8), name=name, **code).eval()
+    images = torch.randint(0, 256, (2, 3, 8, 8)).float()
+    scaled = (images / 255 - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[
+        :, None, None
+    ]
+    found = network.backbone.module(scaled)  # type: ignore[operator, union-attr]
+    pooled = found.mean((2, 3)) if found.ndim == 4 else found
+    assert pooled.shape == (2, features)
+    torch.testing.assert_close(network(images)["target"], network.heads["target"](pooled), atol=1e-5, rtol=1e-4)
+
+
+def test_a_network_by_its_arguments(code: dict[str, Any]) -> None:
+    network = own_network.own({"target": Head(2)}, Pixels(1, 8), name="tiny", arguments={"width": 7}, **code)
+    assert network.heads["target"].in_features == 7
+    with pytest.raises(ConfigError, match="gives no network, got 'int'"):
+        own_network.own({"target": Head(2)}, Pixels(1, 8), name="no_network", **code)
+    with pytest.raises(ConfigError, match="tiny fails"):
+        own_network.own({"target": Head(2)}, Pixels(1, 8), name="tiny", arguments={"depth": 7}, **code)
+
+
+def test_views_are_flips(code: dict[str, Any]) -> None:
+    images = torch.randint(0, 256, (3, 2, 8, 8), generator=torch.Generator().manual_seed(0)).float()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(128, 4))
+    views = tta.own(255.0, function="mirrored", **code)
+    assert isinstance(views, Views)
+    expected = tta.flips(255.0).predict(network, images, "classification")
+    torch.testing.assert_close(views.predict(network, images, "classification"), expected)
+    with pytest.raises(ConfigError, match=r"smaller gives no views of an image, got \[\[7, 8, 2\]\]"):
+        tta.own(255.0, function="smaller", **code).predict(network, images, "classification")
+    assert np.isfinite(expected.detach().numpy()).all()

@@ -62,6 +62,7 @@ def test_a_loss_of_a_stage(tmp_path: Path) -> None:
         ({"architecture": "MyNett"}, "architecture: unknown architecture, got 'MyNett'; did you mean 'MyNet'"),
         ({"testTimeAugmentation": "turn"}, "testTimeAugmentation: unknown test-time augmentation, got 'turn'"),
         ({"depth": 3}, "depth: unknown key"),
+        ({"metrics": ["turned", "macro_f1"]}, "metrics: a function of the project's modules as a metric (turned)"),
     ],
 )
 def test_names_that_are_nobodys(tmp_path: Path, keys: dict[str, Any], sentence: str) -> None:

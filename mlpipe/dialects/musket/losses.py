@@ -92,7 +92,9 @@ def metric(work: Work, key: str, name: str) -> str | None:
     if name == "loss":
         return "loss"
     native = table.get(name.lower())
-    if native is None:
+    if native is None and work.is_own(name):
+        work.missing(key, f"a function of the project's modules as a metric ({name})")
+    elif native is None:
         fix = did_you_mean(name, table, otherwise=f"known with {work.activation}: {listing(table, most=20)}")
         work.refuse(key, "unknown metric", got=name, fix=fix)
     return native

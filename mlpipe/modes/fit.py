@@ -66,7 +66,7 @@ class FitScheduler(Scheduler):
         launch_tasks: bool,
         only_report: bool,
         cache: str | None,
-        folds: str | int,
+        folds: str | int | list[int],
         lenient: bool,
         overrides: str,
     ) -> None:
@@ -77,7 +77,7 @@ class FitScheduler(Scheduler):
         self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
         self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
         self._folds, self._overrides = (
-            [part.strip() for part in str(folds).split(",") if part.strip()],
+            [part.strip() for part in str(folds).strip("[]").split(",") if part.strip()],
             shlex.split(overrides),
         )
         self._unused = [key for key, value in (("num_gpus", num_gpus), ("gpus_per_net", gpus_per_net)) if value > 1]

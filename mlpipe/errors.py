@@ -68,6 +68,11 @@ def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
     return printable(f"{sentence}; {fix}" if fix else sentence)
 
 
+def in_short(error: BaseException) -> str:
+    """An unexpected error in one line: its type and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+
+
 def printable(text: str) -> str:
     """A text in one line that no terminal takes for a command: control characters are written as escapes."""
     in_one_line = " ".join(text.splitlines()) if "\n" in text or "\r" in text else text

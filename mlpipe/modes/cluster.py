@@ -25,7 +25,7 @@ from typing import Any
 
 from mlpipe.config.launcher import GROUP, Launcher
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, problem
+from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short, problem
 from mlpipe.modes import launch, sweeps
 from mlpipe.modes.base import Scheduler, Step, Stop, World
 from mlpipe.modes.sweeps import Job
@@ -300,8 +300,7 @@ class Worker:
             return {"exit_code": STEP_FAILED, "error": str(error)}
         except Exception as error:
             log.exception("the job failed")
-            first = (str(error).splitlines() or [""])[0]
-            return {"exit_code": STEP_FAILED, "error": f"{type(error).__name__}: {first}"}
+            return {"exit_code": STEP_FAILED, "error": in_short(error)}
         return {"exit_code": 0, "error": None, "facts": facts}
 
     def checkpoint(self, mode: str, words: list[str]) -> Any:

@@ -30,8 +30,9 @@ from mlpipe.errors import (
     Interrupted,
     MlpipeError,
     TrainingError,
+    in_short,
 )
-from mlpipe.modes import base
+from mlpipe.modes import base, children
 from mlpipe.reports.progress import Display
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-PRELOADED = ["mlpipe.learn.fit", "mlpipe.learn.predict", "mlpipe.modes.train", "mlpipe.modes.lanes"]
-EVERY = 0.5
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
@@ -141,7 +140,7 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
         TrainingError: With a sentence for every step that failed, when all lanes have ended.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(children.PRELOADED)
     gpus = devices()
     waiting = deque(_Lane(steps, None) for steps in lanes)
     everyone, told = list(waiting), False
@@ -233,10 +232,9 @@ def _ended(lane: _Lane, of_run: Run, *, asked: bool) -> bool:
     lane.shown, lane.share = "", 1.0
     code = lane.process.exitcode
     if not lane.outcome:
-        number = -code if code is not None and code < 0 else None
-        how = f"was ended by {signal.Signals(number).name}" if number else f"ended with exit code {code}"
-        stopped = asked and number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-        lane.outcome = {"event": "interrupted" if stopped else "failed", "error": f"its process {how}"}
+        stopped = asked and code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
+        error = f"its process {children.how_it_ended(code)}"
+        lane.outcome = {"event": "interrupted" if stopped else "failed", "error": error}
     event = lane.outcome["event"]
     if event != "done":
         facts = {"error": lane.outcome["error"]} if event == "failed" else {}
@@ -299,22 +297,6 @@ class _ToldRun(Run):
         self.send("note", step, event, facts)
 
 
-class Sender(logging.Handler):
-    """Sends what is logged to the parent.
-
-    Args:
-        send: Sends a message.
-    """
-
-    def __init__(self, send: Callable[..., None]) -> None:
-        super().__init__()
-        self._send = send
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Send one line."""
-        self._send("log", record.levelno, self.format(record))
-
-
 class _Progress(Display):
     """Sends progress to the parent, a few times a second.
 
@@ -330,7 +312,7 @@ class _Progress(Display):
 
     def update(self, done: int, what: str = "", facts: str = "") -> None:
         now = time.perf_counter()
-        if now - self._sent >= EVERY:
+        if now - self._sent >= children.EVERY:
             self._sent = now
             self._send("progress", what or self._what, min(done / self._total, 0.999))
 
@@ -357,18 +339,8 @@ def _work(
     if own.device is not None:
         os.environ[_DEVICES] = own.device
 
-    def send(*message: Any) -> None:
-        try:
-            messages.send(message)
-        except OSError:
-            # The parent has died: save the state and end.
-            stop.asked = True
-
-    for name in ("mlpipe", "py.warnings"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [Sender(send)], False
-        logger.setLevel(own.verbosity)
-    logging.captureWarnings(True)
+    send = children.sender(messages, stop)
+    children.send_log(send, own.verbosity)
     outcome = _do(send, config, of_run, names, stop)
     send("end", outcome)
     messages.close()
@@ -396,6 +368,10 @@ def _do(
     except Exception as error:
         if files.disk_is_full(error):
             return {"event": "failed", "error": "the disk is full", "exit_code": STOPPED_RESUMABLE}
-        text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        return {"event": "failed", "error": text, "exit_code": STEP_FAILED, "traceback": traceback.format_exc()}
+        return {
+            "event": "failed",
+            "error": in_short(error),
+            "exit_code": STEP_FAILED,
+            "traceback": traceback.format_exc(),
+        }
     return {"event": "done"}

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sampling import Shard
-from mlpipe.errors import INPUT_IS_WRONG, STEP_FAILED, DataError, Interrupted, MlpipeError, TrainingError
-from mlpipe.modes import base, lanes
+from mlpipe.errors import INPUT_IS_WRONG, STEP_FAILED, DataError, Interrupted, MlpipeError, TrainingError, in_short
+from mlpipe.modes import base, children
 from mlpipe.reports.progress import Display
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -62,13 +62,21 @@ def run(config: RunConfig, world: base.World, of_run: Run, step: str, count: int
         MlpipeError: What ended one of the processes.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*lanes.PRELOADED, "mlpipe.modes.ranks"])
+    context.set_forkserver_preload([*children.PRELOADED, "mlpipe.modes.ranks"])
     with tempfile.TemporaryDirectory(prefix="mlpipe-") as folder:
         team: list[_Rank] = []
         try:
             for number in range(count):
                 ours, theirs = context.Pipe(duplex=False)
-                given = (theirs, config, of_run, step, Shard(number, count), f"{folder}/meeting", _verbosity())
+                given = (
+                    theirs,
+                    config,
+                    of_run,
+                    step,
+                    Shard(number, count),
+                    f"{folder}/meeting",
+                    log.getEffectiveLevel(),
+                )
                 process = context.Process(target=_work, args=given)
                 process.start()
                 theirs.close()
@@ -81,10 +89,6 @@ def run(config: RunConfig, world: base.World, of_run: Run, step: str, count: int
             world.display.close()
     if team[0].outcome.get("event") != "done":
         _raise(team, world, f"mml {config.mode} continue={of_run.name}")
-
-
-def _verbosity() -> int:
-    return log.getEffectiveLevel()
 
 
 def _follow(team: Sequence[_Rank], world: base.World) -> None:
@@ -120,8 +124,7 @@ def _take(rank: _Rank, world: base.World) -> None:
         rank.process.join(timeout=_GRACE)
         code = rank.process.exitcode
         if not rank.outcome:
-            how = f"was ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
-            rank.outcome = {"event": "died", "error": f"its process {how}"}
+            rank.outcome = {"event": "died", "error": f"its process {children.how_it_ended(code)}"}
         return
     if kind == "log":
         log.log(*rest)
@@ -166,7 +169,7 @@ class _Relayed(Display):
 
     def update(self, done: int, what: str = "", facts: str = "") -> None:
         now = time.perf_counter()
-        if now - self._sent >= lanes.EVERY:
+        if now - self._sent >= children.EVERY:
             self._sent = now
             self._send("progress", done, what, facts)
 
@@ -185,22 +188,13 @@ def _work(
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     signal.signal(signal.SIGUSR1, lambda number, frame: setattr(stop, "asked", True))
 
-    def send(*message: Any) -> None:
-        try:
-            messages.send(message)
-        except OSError:
-            # The parent has died: save the state and end.
-            stop.asked = True
+    send = children.sender(messages, stop)
 
     def send_first(*message: Any) -> None:
         if shard.rank == 0 or stop.asked:
             send(*message)
 
-    for name in ("mlpipe", "py.warnings"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [lanes.Sender(send_first)], False
-        logger.setLevel(verbosity)
-    logging.captureWarnings(True)
+    children.send_log(send_first, verbosity)
     # What Lightning reads to know that processes are started for it, and which one this is.
     os.environ |= {"LOCAL_RANK": str(shard.rank), "NODE_RANK": "0"}
     follower = base.Follower(lambda name: None, lambda *facts: send_first("epoch", *facts))
@@ -230,7 +224,7 @@ def _do(
     except MlpipeError as error:
         return {"event": "refused", "error": str(error), "exit_code": error.exit_code}
     except Exception as error:
-        text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        text = in_short(error)
         if "finished reduction in the prior iteration" in text:
             text = "the network has parameters that no output depends on; use trainer.devices=1, or freeze them"
         return {"event": "failed", "error": text, "traceback": traceback.format_exc()}

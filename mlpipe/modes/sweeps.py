@@ -12,7 +12,7 @@ from typing import Any
 
 from mlpipe import files
 from mlpipe.config.overrides import expand
-from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError
+from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
 from mlpipe.modes import launch
 from mlpipe.modes.launch import Prepared
 from mlpipe.post import metrics
@@ -99,7 +99,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
                     raise
                 # Such as a full GPU: the next job may be smaller.
                 log.debug(f"job {number} failed", exc_info=True)
-                outcome |= {"exit_code": 1, "error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
+                outcome |= {"exit_code": 1, "error": in_short(error)}
             outcome["seconds"] = round(time.perf_counter() - started, 1)
             if outcome["error"]:
                 log.error(f"job {number}/{len(jobs)} ({shlex.join(job.varied)}) failed: {outcome['error']}")

@@ -76,10 +76,8 @@ class FitScheduler(Scheduler):
         self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
         self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
         self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
-        self._folds, self._overrides = (
-            [part.strip() for part in str(folds).strip("[]").split(",") if part.strip()],
-            shlex.split(overrides),
-        )
+        self._folds = [part.strip() for part in str(folds).strip("[]").split(",") if part.strip()]
+        self._overrides = shlex.split(overrides)
         self._unused = [key for key, value in (("num_gpus", num_gpus), ("gpus_per_net", gpus_per_net)) if value > 1]
 
     def plan(self) -> list[Step]:
@@ -250,7 +248,7 @@ class FitScheduler(Scheduler):
                 link.parent.mkdir(exist_ok=True)
                 if not link.exists() and not link.is_symlink():
                     link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)
-        files.write_text(folder / _SUMMARY, yaml.safe_dump(layout.spread_of_seeds(values), sort_keys=False))
+        files.write_text(folder / _SUMMARY, yaml.safe_dump(layout.spread(values), sort_keys=False))
 
 
 def report(config: Path, project: Project) -> tuple[dict[str, Any], float]:

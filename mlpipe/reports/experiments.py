@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mlpipe import files
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 _FILE = re.compile(r"metrics-(\d+)\.(\d+)\.csv")
@@ -73,10 +72,10 @@ def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val
     """
     measured = sorted({name for one in experiments for name in one.best})
     for key, name in (("mode.onlyMetric", only), ("mode.sortBy", sort_by)):
-        if name and name not in measured and (only or name != "val_loss"):
+        # The default order need not be there.
+        if name and name not in measured and (key, name) != ("mode.sortBy", "val_loss"):
             fix = did_you_mean(name, measured, otherwise=f"there are {listing(measured)}")
-            if key == "mode.onlyMetric" or name != "val_loss":
-                raise DataError(problem(key, "no experiment has this metric", got=name, fix=fix))
+            raise DataError(problem(key, "no experiment has this metric", got=name, fix=fix))
     plain = [name for name in measured if not name.startswith("val_")]
     columns = [only] if only else [*plain, *(name for name in measured if name.startswith("val_"))]
     different = _different([one.config for one in experiments])
@@ -146,6 +145,6 @@ def _order(experiment: Experiment, name: str) -> tuple[bool, float]:
 
 def _yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return files.read_yaml(path)
+    except (OSError, ValueError) as error:
         raise DataError(problem(str(path), f"cannot be read ({' '.join(str(error).split())[:200]})")) from error

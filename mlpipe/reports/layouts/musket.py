@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 
 from mlpipe import files
 from mlpipe.post import metrics
+from mlpipe.post.mixing import combine
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -23,7 +23,6 @@ from mlpipe.runs.records import ModelRecord
 Row = dict[str, float]
 # In a summary every prediction is a yes or a no, so the counts of F1 are whole.
 _IN_SUMMARY = {"soft_macro_f1": "macro_f1"}
-_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def summary(config: str, trained: Trained) -> dict[str, Any]:
     count = max(map(_stages, histories), default=0)
     stages = [
         {
-            trained.names.get(name, name): _spread([row[f"val/{name}"] for row in best])
+            trained.names.get(name, name): spread([row[f"val/{name}"] for row in best])
             for name in _measured(histories)
             if name in trained.names
         }
@@ -112,11 +111,6 @@ def result(found: Mapping[str, Any], trained: Trained) -> float:
     return float(np.mean([one.scores["val"].get(monitor) or float("nan") for one in trained.found]))
 
 
-def spread_of_seeds(values: Sequence[float]) -> dict[str, float]:
-    """The summary of an experiment that was run with several seeds."""
-    return _spread(values)
-
-
 def _all_stages(trained: Trained) -> dict[str, Any]:
     found: dict[str, Any] = {}
     kind = trained.found[0].kind
@@ -128,11 +122,13 @@ def _all_stages(trained: Trained) -> dict[str, Any]:
             continue
         if all(one is not None for one in validated):
             values = [metrics.compute([measured], one.logits, one.targets, kind)[measured] for one in validated if one]
-            found[name] = _spread(values)
+            found[name] = spread(values)
         if held and all(one is not None and len(one.sample_ids) for one in held):
             first = held[0]
             assert first is not None
-            mixed = _mixed([one.logits for one in held if one], kind)
+            parts = [one.logits.astype(np.float64) for one in held if one]
+            mixing = "logits" if kind == "regression" else "probabilities"
+            mixed = combine(parts, [1 / len(parts)] * len(parts), kind, mixing)
             found[f"{name}_holdout"] = float(metrics.compute([measured], mixed, first.targets, kind)[measured])
     return found
 
@@ -142,18 +138,6 @@ def _predicted(trained: Trained, record: ModelRecord, split: str) -> predictions
     if not path.is_file() or (record.task, split) not in predictions.contents(path):
         return None
     return predictions.load(path, record.task, split)
-
-
-def _mixed(logits: list[npt.NDArray[Any]], kind: str) -> npt.NDArray[Any]:
-    """The mean of probabilities, as logits again; the mean of numbers."""
-    stacked = np.stack([one.astype(np.float64) for one in logits])
-    if kind == "regression":
-        return np.asarray(stacked.mean(axis=0))
-    if kind == "classification":
-        p = np.exp(np.stack([metrics.log_softmax(one) for one in stacked])).mean(axis=0)
-        return np.asarray(np.log(np.maximum(p, _TINY)))
-    p = np.clip((1 / (1 + np.exp(-stacked))).mean(axis=0), _TINY, 1 - _TINY)
-    return np.asarray(np.log(p) - np.log1p(-p))
 
 
 def _write_splits(folder: Path, config: str, trained: Trained) -> None:
@@ -232,7 +216,8 @@ def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:
     return out.getvalue()
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """A metric over folds, or an experiment's result over seeds: mean, max, min and standard deviation."""
     return {
         "mean": float(np.mean(values)),
         "max": float(np.max(values)),

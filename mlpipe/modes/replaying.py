@@ -14,6 +14,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.config import snapshot
+from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ProjectError, problem
 from mlpipe.modes.base import Scheduler, World
@@ -124,7 +125,7 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     if "folds" not in mode:
         raise ProjectError(problem(f"mode.run={run.name}", "it trains no folds", fix="add mode.replay=false"))
     reuse = {key: _absolute(value, config.out_dir) for key, value in (stored.tree.get("reuse") or {}).items()}
-    return snapshot.load(path, **folders, mode={**mode, "folds": sorted(set(folds))}, reuse=reuse)
+    return assemble({**stored.tree, "mode": {**mode, "folds": sorted(set(folds))}, "reuse": reuse})
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:

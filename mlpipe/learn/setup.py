@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -27,7 +28,7 @@ from mlpipe.data.loaders import Draw, FoldData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.errors import ConfigError, DataError, Interrupted, problem
 from mlpipe.learn import linear_head
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
@@ -276,12 +277,19 @@ def prepare_torch(threads: int) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Lightning's hints about workers and logging intervals off the terminal."""
+    """Keep Lightning's hints about workers and logging intervals off the terminal, and its end at a SIGTERM from us.
+
+    Raises:
+        Interrupted: When Lightning saw a SIGTERM before `Guard` did; by itself it would end the process with 0.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
-        yield
+        try:
+            yield
+        except SIGTERMException as error:
+            raise Interrupted("stopped as asked") from error
 
 
 def monitor_direction(recipe: Recipe) -> Direction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,26 @@ def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypa
     assert history(cut) == history(whole)
     assert record.scores == expected.scores
     assert not cut.checkpoint.exists()
+
+
+def test_a_sigterm_that_lightning_sees_first_stops_the_fold_as_any_other(tmp_path: Path) -> None:
+    """Lightning by itself ended the process with 0 when one came between the look at the wish to stop and its own."""
+    one, looked = job(tmp_path, "trainer.max_epochs=1"), 0
+
+    def too_early() -> bool:
+        nonlocal looked
+        looked += 1
+        if looked == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return False
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        with pytest.raises(Interrupted):
+            fit.fit(one, Watch(should_stop=too_early))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert looked == 2
 
 
 def test_workers_do_not_change_the_weights_and_seeds_do(tmp_path: Path) -> None:

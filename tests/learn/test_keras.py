@@ -1,9 +1,8 @@
-"""Keras itself against our losses and our way to its plateaus, where it is installed (pip install keras)."""
+"""Keras itself against our losses and our way to its plateaus."""
 
 from __future__ import annotations
 
-import os
-
+import keras
 import numpy as np
 import pytest
 import torch
@@ -11,10 +10,6 @@ from torch.optim import SGD
 
 from mlpipe.learn import lr_schedulers, probability_losses
 from mlpipe.learn.lr_schedulers import Clock
-
-os.environ.setdefault("KERAS_BACKEND", "torch")
-keras = pytest.importorskip("keras", reason="Keras is not installed")
-pytestmark = pytest.mark.slow
 
 LOSSES = {
     "elementwise_bce": "binary_crossentropy",

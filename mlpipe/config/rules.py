@@ -19,7 +19,7 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "create": ("dataset", "task"),
     "pp": ("preprocess",),
     "post": ("calibrate", "ensemble"),
-    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "report"),
+    "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "report"),
 }
 LATER_MODES = (
     "task",

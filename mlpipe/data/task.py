@@ -101,6 +101,12 @@ class Samples:
         """A mask of the samples that came in one of these parts, shape (n,)."""
         return np.isin(np.array(self.parts), parts)
 
+    def group_of(self) -> dict[str, str]:
+        """The group of each sample by its id, itself where it has none; empty where the task has no groups."""
+        if not self.groups:
+            return {}
+        return {name: group or name for name, group in zip(self.ids, self.groups, strict=True)}
+
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
         """A mask of the samples that have a target (at least one known label or output), shape (n,)."""

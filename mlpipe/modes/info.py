@@ -11,8 +11,8 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import augmentations, cache, sampling, sources, transforms
 from mlpipe.data.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
-from mlpipe.errors import listing
-from mlpipe.modes import tasks
+from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.modes import comparing, tasks
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.reports import gallery, more_data, tables
 from mlpipe.reports import studies as study_reports
@@ -31,7 +31,8 @@ class InfoScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
-        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, report.
+        subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, report.
+        compare: Two recipes, records or ensembles; the subroutine compare runs where they are given.
         study_name: An Optuna study.
         info_grid: One picture with a cell for each task.
         info_individual: One sample picture for each task.
@@ -48,11 +49,12 @@ class InfoScheduler(Scheduler):
         info_grid: bool,
         info_individual: bool,
         augmented: bool,
+        compare: list[str | int] | None,
     ) -> None:
         super().__init__(run_config, world)
         self._subroutines = ["samples" if name == "sample_grid" else name for name in subroutines]
         self._study_name, self._info_grid, self._info_individual = study_name, info_grid, info_individual
-        self._augmented = augmented
+        self._augmented, self._compared = augmented, [str(one) for one in compare or []]
 
     def plan(self) -> list[Step]:
         """One step for each subroutine, none of which makes a run."""
@@ -62,9 +64,14 @@ class InfoScheduler(Scheduler):
             "samples": self._samples,
             "models": self._models,
             "more_data": self._more_data,
+            "compare": self._compare,
             "report": self._report,
         }
-        return [Step(name, calls[name], in_project=False) for name in calls if name in self._subroutines]
+        wanted = {*self._subroutines, *(["compare"] if self._compared else [])}
+        if "compare" in wanted and len(self._compared) != 2:
+            fix = "name two: mml info mode.compare=[resnet18,latest]"
+            raise ConfigError(problem(comparing.KEY, "must name two models", got=self._compared or None, fix=fix))
+        return [Step(name, calls[name], in_project=False) for name in calls if name in wanted]
 
     def _known_tasks(self) -> list[Task]:
         config = self.run_config
@@ -167,6 +174,15 @@ class InfoScheduler(Scheduler):
         said = [*(sentence for one in found for sentence in one.sentences()), *notes]
         how = f"train parts of it: mml train -m 'task={pivot}+subset?0.25,{pivot}+subset?0.5,{pivot}'"
         for sentence in said or [f"what more images of {pivot} would bring is not known; {how}"]:
+            log.info(sentence)
+
+    def _compare(self, run: Run | None) -> None:
+        project, pivot = self.world.project, tasks.recorded_pivot(self.run_config, self.world.project)
+        first, second = (comparing.contender(project, pivot.name, one) for one in self._compared)
+        groups = pivot.samples.group_of() or None
+        found = comparing.compared(first, second, pivot.kind, groups, self.run_config.seed)
+        self.world.facts["compare"] = found.as_plain()
+        for sentence in found.sentences():
             log.info(sentence)
 
     def _report(self, run: Run | None) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mlpipe.modes import comparing
 from mlpipe.modes.members import Array, Member, Rows
 from mlpipe.modes.mixture import LEAST_SHARE, Final, at_own_prevalence, own_shares
-from mlpipe.post import calibration_error, compare, conformal, intervals, metrics, prior, threshold
+from mlpipe.modes.wishes import Wishes
+from mlpipe.post import calibration_error, conformal, intervals, metrics, prior, threshold
 from mlpipe.post.calibrate import calibrate
 from mlpipe.post.ensemble import Ensemble
 from mlpipe.post.prior import move_prior
@@ -26,32 +27,6 @@ _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
     "L2, debiased": calibration_error.debiased_error,
     "root Brier score (upper bound)": calibration_error.root_brier,
 }
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a person wants to decide by.
-
-    Attributes:
-        alpha: The chance of a miss of prediction sets.
-        set_score: Their score.
-        threshold: What thresholds are chosen by; None: none.
-        deploy_prior: Another prevalence; None: none.
-        costs: What each decision costs when each class is true; for labels [[0, false yes], [false no, 0]]; None: none.
-    """
-
-    alpha: float
-    set_score: str
-    threshold: str | None
-    deploy_prior: list[float] | None
-    costs: list[list[float]] | None = None
-
-    def threshold_options(self) -> dict[str, Any]:
-        """What `post.threshold` is asked for."""
-        options: dict[str, Any] = {"criterion": self.threshold}
-        if self.threshold == "cost" and self.costs is not None:
-            options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}
-        return options
 
 
 def scores(
@@ -78,7 +53,13 @@ def scores(
 
 
 def comparisons(
-    final: Final, estimate: Rows | None, candidates: Sequence[Member], chosen: Ensemble, kind: str, seed: int
+    final: Final,
+    estimate: Rows | None,
+    candidates: Sequence[Member],
+    chosen: Ensemble,
+    kind: str,
+    groups: Mapping[str, str] | None,
+    seed: int,
 ) -> list[str]:
     """Sentences that compare the ensemble with its best single member, on the rows of the estimate.
 
@@ -88,6 +69,7 @@ def comparisons(
         candidates: All members.
         chosen: Members and weights.
         kind: The kind of the task.
+        groups: The group of each sample; None: every row by itself.
         seed: Of the bootstrap.
     """
     best = candidates[int(np.nanargmin(chosen.single_losses))]
@@ -96,19 +78,9 @@ def comparisons(
         rows, other = at_own_prevalence(final.chooses, final.prior), at_own_prevalence(best.chooses, best.prior)
     if other is None or len(chosen.members) < 2 or set(rows.ids) - set(other.ids):
         return []
-    single = other.only(rows.ids)
-    found = [f"First is the ensemble, second its best member {best.name}, on {len(rows)} rows."]
-    names = [metrics.HEADLINE[kind], *(["nll"] if kind != "regression" else [])]
-    for name in dict.fromkeys(names):
-        compared = compare.paired_bootstrap(
-            name, rows.calibrated, single.calibrated, rows.targets, kind=kind, seed=seed
-        )
-        found.append(compared.sentence)
-    if kind == "classification":
-        known = rows.targets >= 0
-        right = [one.calibrated.argmax(axis=1)[known] == rows.targets[known] for one in (rows, single)]
-        found.append(compare.mcnemar(*right).sentence)
-    return found
+    begun = f"First is the ensemble, second its best member {best.name}, on {len(rows)} rows."
+    found = comparing.paired(rows, other.only(rows.ids), kind, groups, seed)
+    return [begun, *(one.sentence for one in found)]
 
 
 def decisions(
@@ -146,13 +118,7 @@ def decisions(
         plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
         if wishes.costs is not None:
             plain["costs"] = _costs(calibrated, targets, wishes.costs)
-    options: dict[str, Any] = {"alpha": wishes.alpha, "score": wishes.set_score, "prior": final.prior, "seed": seed}
-    sets = conformal.conformal(rows.calibrated, rows.targets, **options)
-    plain["sets"] = sets.as_plain()
-    if known.any():
-        inside = sets.sets(shown.calibrated[known], seed=seed)
-        hits = inside[np.arange(int(known.sum())), shown.targets[known]]
-        plain["sets"] |= {"observed_coverage": float(hits.mean()), "mean_size": float(inside.sum(axis=1).mean())}
+    plain["sets"] = _sets(rows, shown, final.prior, wishes, seed)
     if wishes.deploy_prior is not None:
         there = np.maximum(wishes.deploy_prior, LEAST_SHARE)
         moved = move_prior(own.calibrated, own_shares(own.targets, len(classes)), there)
@@ -209,10 +175,15 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
     if error := decided.get("calibration_error"):
         found.append(f"expected calibration error {error['before']:.4f}, after calibration {error['after']:.4f}")
     if sets := decided.get("sets"):
-        told = f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}): cut-offs from the rows that chose"
+        by_class = ", for each class by itself" if len(set(sets["cuts"])) > 1 else ""
+        told = (
+            f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}{by_class}): cut-offs from the rows that chose"
+        )
         if "observed_coverage" in sets:
             told += f"; the true class is in {100 * sets['observed_coverage']:.1f} % of them"
             told += f", {sets['mean_size']:.2f} classes on average"
+            shares = [share for share in sets.get("observed_by_class", []) if share is not None]
+            told += f"; of the worst class in {100 * min(shares):.1f} %" if len(shares) > 1 else ""
         found.append(told)
     if halves := decided.get("halfwidths"):
         told = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
@@ -232,6 +203,25 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
         told = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
         found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}")
     return found
+
+
+def _sets(rows: Rows, shown: Rows, prior: Array | None, wishes: Wishes, seed: int) -> dict[str, Any]:
+    """Prediction sets learned from rows, and what they hold of others."""
+    # A promise to each class by itself holds at any prevalence.
+    options: dict[str, Any] = {"class_conditional": True} if wishes.set_coverage == "class" else {"prior": prior}
+    sets = conformal.conformal(
+        rows.calibrated, rows.targets, alpha=wishes.alpha, score=wishes.set_score, seed=seed, **options
+    )
+    plain, known = sets.as_plain(), shown.targets >= 0
+    if not known.any():
+        return plain
+    targets = shown.targets[known]
+    inside = sets.sets(shown.calibrated[known], seed=seed)
+    hits = inside[np.arange(len(targets)), targets]
+    classes = range(inside.shape[1])
+    by_class = [float(hits[targets == number].mean()) if (targets == number).any() else None for number in classes]
+    observed = {"observed_coverage": float(hits.mean()), "observed_by_class": by_class}
+    return {**plain, **observed, "mean_size": float(inside.sum(axis=1).mean())}
 
 
 def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -> dict[str, Any]:

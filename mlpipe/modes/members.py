@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
+from mlpipe.data.task import has_target
 from mlpipe.errors import ProjectError, listing, problem
 from mlpipe.post.mixing import combine
 from mlpipe.runs import predictions, records
@@ -97,7 +98,7 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
         test = mean([rows(project, record, pivot, "test") for record in folds], folds[0].kind)
         unlabelled = mean([rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
         prior = prior_of(project, folds)
-        members.append(Member(f"{recipe} {folds[0].arch}", folds, _joined(filled), test, unlabelled, prior))
+        members.append(Member(f"{recipe} {folds[0].arch}", folds, joined(filled), test, unlabelled, prior))
     return _aligned(members, notes)
 
 
@@ -114,7 +115,7 @@ def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
     members, notes = [], []
     for record in found:
         test = rows(project, record, record.pivot, "test")
-        if test is None or not _labelled(test.targets).any():
+        if test is None or not has_target(test.targets).any():
             notes.append(f"{record.id} is left out: it has no predictions of labelled test rows")
             continue
         unlabelled = rows(project, record, record.pivot, "unlabelled")
@@ -197,7 +198,15 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
     return Rows(stored.sample_ids, stored.targets, raw, calibrated)
 
 
-def _joined(parts: Sequence[Rows]) -> Rows:
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several folds, by sample id.
+
+    Args:
+        parts: Each fold's rows.
+
+    Raises:
+        ProjectError: When folds share rows.
+    """
     ids = [name for part in parts for name in part.ids]
     if len(set(ids)) != len(ids):
         twice = listing([name for name in dict.fromkeys(ids) if ids.count(name) > 1], most=3)
@@ -225,7 +234,3 @@ def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     raw = combine([part.raw for part in filled], weights, kind, mixing)
     calibrated = combine([part.calibrated for part in filled], weights, kind, mixing)
     return Rows(filled[0].ids, filled[0].targets, raw, calibrated)
-
-
-def _labelled(targets: Array) -> npt.NDArray[np.bool_]:
-    return np.asarray(targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe.data.task import has_target
 from mlpipe.errors import DataError
 from mlpipe.modes.members import Array, Member, Rows
 from mlpipe.post import metrics
@@ -168,7 +169,7 @@ def own_shares(targets: Array, classes: int) -> Array:
 
 def _loss(final: Final, kind: str) -> float:
     rows = at_own_prevalence(final.chooses, final.prior)
-    there = rows.targets >= 0 if rows.targets.ndim == 1 else ~np.isnan(rows.targets).all(axis=1)
+    there = has_target(rows.targets)
     return LOSSES[kind](rows.calibrated[there], rows.targets[there])
 
 

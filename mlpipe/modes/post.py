@@ -13,11 +13,13 @@ from threadpoolctl import threadpool_limits
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
+from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, listing, problem
 from mlpipe.modes import judging, members, mixture, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.members import Array, Member, Rows
 from mlpipe.modes.mixture import Final
+from mlpipe.modes.wishes import Wishes, prior_problems
 from mlpipe.post import ensemble, metrics, prior
 from mlpipe.post.calibrate import calibrate
 from mlpipe.post.label_calibrate import calibrate_labels
@@ -59,6 +61,7 @@ class PostprocessScheduler(Scheduler):
         stage: Whether members are calibrated (`before`), the mixture (`after`), or `both`; auto: by cross-validated loss.
         alpha: The chance of a miss of prediction sets.
         set_score: The score of prediction sets.
+        set_coverage: Whether they promise to hold the true class over all images, or over the images of each class.
         threshold: What thresholds of classes or labels are chosen by; null: none.
         costs: What each decision (column) costs when each class (row) is true; null: none.
         deploy_prior: Another prevalence, to say what performance to expect there.
@@ -88,6 +91,7 @@ class PostprocessScheduler(Scheduler):
         stage: Literal["auto", "none", "before", "after", "both"],
         alpha: Annotated[float, "> 0", "< 1"],
         set_score: Literal["lac", "aps", "raps"],
+        set_coverage: Literal["marginal", "class"],
         threshold: Literal["f1", "balanced_accuracy", "youden", "cost"] | None,
         costs: list[list[float]] | None,
         deploy_prior: list[float] | None,
@@ -106,7 +110,7 @@ class PostprocessScheduler(Scheduler):
             "temperature": temperature,
             "weights_temperature": weights_temperature,
         }
-        self._stage, self._wishes = stage, judging.Wishes(alpha, set_score, threshold, deploy_prior, costs)
+        self._stage, self._wishes = stage, Wishes(alpha, set_score, set_coverage, threshold, deploy_prior, costs)
 
     def plan(self) -> list[Step]:
         """One step for each record's calibration, one for the ensemble, one for the report."""
@@ -116,7 +120,7 @@ class PostprocessScheduler(Scheduler):
         raise_all(require_writable(config.out_dir, "out_dir"))
         self._task = tasks.recorded_pivot(config, self.world.project)
         self._records = self._with_predictions()
-        raise_all(self._problems())
+        raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
         if "calibrate" in self._subroutines:
             steps += [Step(f"calibrate {record.id}", partial(self._calibrate, record)) for record in self._records]
@@ -166,44 +170,6 @@ class PostprocessScheduler(Scheduler):
 
     def _adopt(self, one: Located, run: Run | None) -> None:
         adopt(one, self.world.project, weights=False, predictions=True)
-
-    def _problems(self) -> list[str]:
-        kind, wrong = self._task.kind, []
-        if kind == "regression" and self._prior != "val":
-            wrong.append(problem("mode.prior", "numbers have no prevalence", got=self._prior, fix="leave it out"))
-        if kind == "multilabel" and self._prior in ("test", "quantify"):
-            fix = "use mode.prior=val, or the share of yes of each label as a list"
-            wrong.append(problem("mode.prior", "is for classes, not for labels", got=self._prior, fix=fix))
-        if kind != "classification" and self._wishes.deploy_prior is not None:
-            wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {kind}", fix="leave it out"))
-        if self._stage == "none" and self._prior != "val":
-            wrong.append(
-                problem("mode.stage", "nothing would be calibrated for mode.prior", got="none", fix="leave it out")
-            )
-        wrong += self._cost_problems()
-        if isinstance(self._prior, list) and len(self._prior) != len(self._task.classes):
-            fix = f"give one number for each of {listing(self._task.classes)}"
-            wrong.append(problem("mode.prior", "has another length than there are classes", got=self._prior, fix=fix))
-        return wrong
-
-    def _cost_problems(self) -> list[str]:
-        costs, kind, key = self._wishes.costs, self._task.kind, "mode.costs"
-        if costs is None:
-            fix = "add mode.costs=[[0,1],[5,0]]: a false yes costs 1, a false no 5"
-            return [problem("mode.threshold", "needs mode.costs", got="cost", fix=fix)] * (
-                self._wishes.threshold == "cost"
-            )
-        if kind == "regression":
-            return [problem(key, "is for classes and labels, not for numbers", fix="leave it out")]
-        if kind == "classification" and self._wishes.threshold == "cost":
-            fix = "leave mode.threshold out: mode.costs alone decides between classes"
-            return [problem("mode.threshold", "is for labels", got="cost", fix=fix)]
-        outputs = len(self._task.classes) if kind == "classification" else 2
-        if len(costs) != outputs or any(len(row) != outputs or not np.isfinite(row).all() for row in costs):
-            what = f"classes {listing(self._task.classes)}" if kind == "classification" else "no and yes"
-            fix = f"give {outputs} rows (what is true) of {outputs} numbers (what is decided): {what}"
-            return [problem(key, "is no table of costs for this task", got=costs, fix=fix)]
-        return []
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
         """Learn from a record's validation rows, and fill the column `calibrated` of all its rows."""
@@ -294,7 +260,7 @@ class PostprocessScheduler(Scheduler):
         assert run is not None
         gather = members.recipes if self._select_on == "oof" else members.singles
         candidates, notes = gather(self.world.project, self._records)
-        kind, seed = self._task.kind, self.run_config.seed
+        kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
         # Out-of-fold rows have their own prevalence, whatever the probabilities are meant for.
@@ -320,7 +286,7 @@ class PostprocessScheduler(Scheduler):
         log.info(f"ensemble ({chosen.way}, {len(used)} of {len(candidates)} members): {shown}")
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
-        scores = judging.scores(final, estimate, kind, self._groups(), seed)
+        scores = judging.scores(final, estimate, kind, groups, seed)
         decide = judging.decisions(final, estimate, kind, self._wishes, self._task.classes, seed)
         if kind == "classification":
             pairs = [
@@ -349,7 +315,7 @@ class PostprocessScheduler(Scheduler):
             losses=_losses(chosen, candidates, final),
             scores=scores,
             decide=decide,
-            comparisons=judging.comparisons(final, estimate, candidates, chosen, kind, seed),
+            comparisons=judging.comparisons(final, estimate, candidates, chosen, kind, groups, seed),
             notes=[*notes, *chosen.notes, *final.notes],
         )
         self._store(record, final)
@@ -393,16 +359,10 @@ class PostprocessScheduler(Scheduler):
                 found[record.id] = files.read_json(path)["calibration"]
         return found
 
-    def _groups(self) -> dict[str, str] | None:
-        samples = self._task.samples
-        if not samples.groups:
-            return None
-        return {name: group or name for name, group in zip(samples.ids, samples.groups, strict=True)}
-
 
 def _halves(rows: Rows, share: float, seed: int) -> tuple[list[str], list[str]]:
     """The ids of the test rows that chose and of the others: the draw of `ensemble.select`."""
-    there = np.flatnonzero(rows.targets >= 0 if rows.targets.ndim == 1 else ~np.isnan(rows.targets).all(axis=1))
+    there = np.flatnonzero(has_target(rows.targets))
     chosen = np.random.default_rng(seed).choice(len(there), int(share * len(there)), replace=False)
     others = np.setdiff1d(np.arange(len(there)), chosen)
     return [rows.ids[row] for row in there[np.sort(chosen)]], [rows.ids[row] for row in there[others]]

@@ -115,7 +115,7 @@ class TaskFacts:
     @cached_property
     def groups(self) -> dict[str, str]:
         """The group of each sample; empty where the task has none."""
-        return _groups(self.task)
+        return self.task.samples.group_of() if self.task else {}
 
     @property
     def newest(self) -> ModelRecord:
@@ -150,7 +150,7 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
         task, missing = tasks.load(data_dir / name / "task.json"), ""
     except DataError as error:
         task, missing = None, error.problems[0]
-    groups_of = _groups(task)
+    groups_of = task.samples.group_of() if task else {}
     board = [_with_interval(project, row, recipes, groups_of) for row in board]
     files_of = [project.calibration_file(name, record.id) for folds in recipes.values() for record in folds]
     return TaskFacts(
@@ -167,12 +167,6 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
         data_dir,
         [files.read_json(path) for path in files_of if path.is_file()],
     )
-
-
-def _groups(task: Task | None) -> dict[str, str]:
-    if task is None or not task.samples.groups:
-        return {}
-    return {name: group or name for name, group in zip(task.samples.ids, task.samples.groups, strict=True)}
 
 
 def _with_interval(

@@ -74,7 +74,8 @@ def make_project(folder: Path, of: Task, recipes: dict[str, float], *, nested: b
             view = (variants.nested if nested else variants.plain)(of, split, fold)
             record = ModelRecord(
                 id=f"{recipe}-{fold}", number=0, run="r", created="now", task=view.task, pivot=of.name, fold=fold, nested=nested,
-                recipe=recipe, arch="net", classes=list(of.classes), parameters=1, counts={}, kind=of.kind, scores={"val": {}},
+                recipe=recipe, arch="net", classes=list(of.classes), parameters=1, kind=of.kind,
+                counts={"train": len(view.train)}, scores={"val": {}},
                 best_epoch=0, epochs=1, monitor="val/loss (min)", val_used_for=[], timings={}, environment={}, weights=None,
             )  # fmt: skip
             records.save(project, record)
@@ -220,6 +221,30 @@ def test_labels_cut_where_errors_cost_least(tmp_path: Path) -> None:
         assert post(tmp_path, "mode.threshold=cost", f"mode.costs={costs}") == 0
         cuts.append(ensembles.load_all(project, "made")[-1].decide["thresholds"]["cuts"])
     assert all(cuts[0][name] < 0.5 < cuts[1][name] for name in ("u", "v"))
+
+
+@pytest.mark.parametrize("wanted", ["val", "[0.4,0.6]"])
+def test_sets_that_promise_each_class_its_share(
+    tmp_path: Path, wanted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nine rows in ten are of class a: over all rows the promise is kept by failing the rows of class b."""
+    of = make_task(tmp_path / "data", n=3000, shares=(0.9, 0.1))
+    project = make_project(tmp_path, of, {"one": 1.0}, folds=2)
+    assert post(tmp_path) == 0
+    assert post(tmp_path, "mode.set_coverage=class", f"mode.prior={wanted}") == 0
+    marginal, by_class = (one.decide["sets"] for one in ensembles.load_all(project, "made"))
+    assert len(set(marginal["cuts"])) == 1 < len(set(by_class["cuts"]))
+    assert min(marginal["observed_by_class"]) < 0.8
+    # 1,350 and 150 test rows, after a shift of the prevalence: a share of .9 has a standard error of up to .025.
+    assert by_class["observed_by_class"] == pytest.approx([0.9, 0.9], abs=0.08)
+    assert "each class is in its rows' sets" in by_class["guarantee"]
+    assert "for each class by itself" in capsys.readouterr().out
+
+
+def test_a_promise_to_each_class_is_for_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_project(tmp_path, make_task(tmp_path / "data", kind="multilabel"), {"one": 1.0}, folds=2)
+    assert post(tmp_path, "mode.set_coverage=class") == 2
+    assert "mode.set_coverage: is for classes, this task is multilabel; leave it out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("quantifier", ["pacc", "bbse", "em", "cc"])

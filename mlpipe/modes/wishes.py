@@ -1,0 +1,89 @@
+"""What a person wants to decide by, and which wishes a task cannot grant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpipe.data.task import Task
+from mlpipe.errors import listing, problem
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person wants to decide by.
+
+    Attributes:
+        alpha: The chance of a miss of prediction sets.
+        set_score: Their score.
+        set_coverage: Whether their promise is `marginal` (over all images) or to each `class` by itself.
+        threshold: What thresholds are chosen by; None: none.
+        deploy_prior: Another prevalence; None: none.
+        costs: What each decision costs when each class is true; for labels [[0, false yes], [false no, 0]]; None: none.
+    """
+
+    alpha: float
+    set_score: str
+    set_coverage: str
+    threshold: str | None
+    deploy_prior: list[float] | None
+    costs: list[list[float]] | None = None
+
+    def threshold_options(self) -> dict[str, Any]:
+        """What `post.threshold` is asked for."""
+        options: dict[str, Any] = {"criterion": self.threshold}
+        if self.threshold == "cost" and self.costs is not None:
+            options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}
+        return options
+
+    def problems(self, task: Task) -> list[str]:
+        """A sentence for each wish that makes no sense for a task."""
+        wrong = []
+        if task.kind != "classification" and self.deploy_prior is not None:
+            wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {task.kind}", fix="leave it out"))
+        if task.kind != "classification" and self.set_coverage != "marginal":
+            wrong.append(problem("mode.set_coverage", f"is for classes, this task is {task.kind}", fix="leave it out"))
+        return wrong + self._cost_problems(task)
+
+    def _cost_problems(self, task: Task) -> list[str]:
+        costs, kind, key = self.costs, task.kind, "mode.costs"
+        if costs is None:
+            fix = "add mode.costs=[[0,1],[5,0]]: a false yes costs 1, a false no 5"
+            return [problem("mode.threshold", "needs mode.costs", got="cost", fix=fix)] * (self.threshold == "cost")
+        if kind == "regression":
+            return [problem(key, "is for classes and labels, not for numbers", fix="leave it out")]
+        if kind == "classification" and self.threshold == "cost":
+            fix = "leave mode.threshold out: mode.costs alone decides between classes"
+            return [problem("mode.threshold", "is for labels", got="cost", fix=fix)]
+        outputs = len(task.classes) if kind == "classification" else 2
+        if len(costs) != outputs or any(len(row) != outputs or not np.isfinite(row).all() for row in costs):
+            what = f"classes {listing(task.classes)}" if kind == "classification" else "no and yes"
+            fix = f"give {outputs} rows (what is true) of {outputs} numbers (what is decided): {what}"
+            return [problem(key, "is no table of costs for this task", got=costs, fix=fix)]
+        return []
+
+
+def prior_problems(prior: str | list[float], stage: str, task: Task) -> list[str]:
+    """A sentence for each reason why probabilities cannot be meant for a prevalence.
+
+    Args:
+        prior: `mode.prior`.
+        stage: `mode.stage`.
+        task: The task.
+    """
+    wrong = []
+    if task.kind == "regression" and prior != "val":
+        wrong.append(problem("mode.prior", "numbers have no prevalence", got=prior, fix="leave it out"))
+    if task.kind == "multilabel" and prior in ("test", "quantify"):
+        fix = "use mode.prior=val, or the share of yes of each label as a list"
+        wrong.append(problem("mode.prior", "is for classes, not for labels", got=prior, fix=fix))
+    if stage == "none" and prior != "val":
+        wrong.append(
+            problem("mode.stage", "nothing would be calibrated for mode.prior", got="none", fix="leave it out")
+        )
+    if isinstance(prior, list) and len(prior) != len(task.classes):
+        fix = f"give one number for each of {listing(task.classes)}"
+        wrong.append(problem("mode.prior", "has another length than there are classes", got=prior, fix=fix))
+    return wrong

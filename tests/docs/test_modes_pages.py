@@ -11,7 +11,8 @@ import pytest
 from mlpipe.cli import main
 
 FOLDER = Path(__file__).parents[2] / "docs" / "modes"
-PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in ("tl", "reuse", "clean", "upgrade")}
+NAMES = ("train", "create", "info", "lr_find", "tl", "reuse", "clean", "upgrade")
+PAGES = {name: (FOLDER / f"{name}.md").read_text("utf-8") for name in NAMES}
 QUICK = ["trainer.max_epochs=1", "sys.threads=1", "mode.nested=false", "split.folds=2", "preprocessing.size=16"]
 
 
@@ -29,6 +30,10 @@ def test_a_page_has_commands(page: str) -> None:
 def test_the_commands_of_a_page(page: str) -> None:
     for _, mode, *arguments in commands(page):
         given = [text.partition("=")[0] for text in arguments]
-        quick = [text for text in QUICK if text.partition("=")[0] not in given] if mode in ("train", "tl") else []
-        network = ["arch=test_resnet", "arch.pretrained=false"] if mode == "train" else []
+        quick = (
+            [text for text in QUICK if text.partition("=")[0] not in given]
+            if mode in ("train", "tl", "lr_find")
+            else []
+        )
+        network = ["arch=test_resnet", "arch.pretrained=false"] if mode in ("train", "lr_find") else []
         assert main([mode, *arguments, *quick, *network]) == 0, (mode, arguments)

@@ -121,6 +121,7 @@ class PostprocessScheduler(Scheduler):
         self._task = tasks.recorded_pivot(config, self.world.project)
         self._records = self._with_predictions()
         raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
+        raise_all(self._foreign_rows())
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
         if "calibrate" in self._subroutines:
             steps += [Step(f"calibrate {record.id}", partial(self._calibrate, record)) for record in self._records]
@@ -170,6 +171,20 @@ class PostprocessScheduler(Scheduler):
 
     def _adopt(self, one: Located, run: Run | None) -> None:
         adopt(one, self.world.project, weights=False, predictions=True)
+
+    def _foreign_rows(self) -> list[str]:
+        """A sentence for each file with predictions of samples that the task does not have."""
+        known, wrong = set(self._task.samples.ids), []
+        taken = {one.record.id for one in self._taken}
+        for record in self._records:
+            path = self.world.project.predictions_file(record.pivot, record.id)
+            own = {record.pivot, record.task} if record.pivot == self._task.name else set()
+            if record.id not in taken and (unknown := sorted(predictions.sample_ids(path, own) - known)):
+                what = (
+                    f"has predictions of samples that task {self._task.name} does not have: {listing(unknown, most=3)}"
+                )
+                wrong.append(problem(str(path), what, fix="remove it and run mml predict"))
+        return wrong
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
         """Learn from a record's validation rows, and fill the column `calibrated` of all its rows."""

@@ -215,6 +215,21 @@ def contents(path: Path) -> dict[tuple[str, str], int]:
     return {(row["task"], row["split"]): row["count_all"] for row in counted}
 
 
+def sample_ids(path: Path, tasks: Collection[str]) -> set[str]:
+    """The names of all samples of some tasks that a file has rows of.
+
+    Raises:
+        ProjectError: When the file cannot be read.
+    """
+    try:
+        table = pq.ParquetFile(path).read(["task", "sample_id"])
+    except (OSError, pa.ArrowException) as error:
+        wrong = f"cannot be read as predictions ({error})"
+        raise ProjectError(problem(str(path), wrong, fix="remove it and run mml predict")) from error
+    pairs = zip(table["task"].to_pylist(), table["sample_id"].to_pylist(), strict=True)
+    return {name for task, name in pairs if task in tasks}
+
+
 def _read(path: Path, task: str, split: str) -> pa.Table:
     """The rows of one task and split, a row group in memory at a time."""
     kept = []

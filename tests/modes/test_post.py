@@ -342,6 +342,20 @@ def test_wrong_wishes_are_refused(
     assert sentence in capsys.readouterr().err
 
 
+def test_predictions_of_other_samples_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = make_project(tmp_path, make_task(tmp_path / "data"), {"one": 2.0}, folds=2)
+    path = project.predictions_file("made", "one-1")
+    test = predictions.load(path, "made", "test")
+    with predictions.writer(path, kind="classification") as sink:
+        names = ["elsewhere/1.png", *test.sample_ids[1:]]
+        sink.add("made", "test", 1, names, test.targets, test.logits)
+    assert post(tmp_path) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert sentence.startswith(
+        f"{path}: has predictions of samples that task made does not have: elsewhere/1.png; remove"
+    )
+
+
 def test_without_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_task(tmp_path / "data")
     assert post(tmp_path) == 2

@@ -2,17 +2,123 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
-from mlpipe.arch import keras_graph, keras_parsing, keras_weights
+from mlpipe.arch import adapt, keras_graph, keras_parsing, keras_weights
+from mlpipe.arch import weights as weight_files
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.keras_classifier import KerasClassifier, check_input, classifier
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.arch.keras_layers.norms import BatchNorm
 from mlpipe.arch.keras_weights import Report
-from mlpipe.errors import ConfigError, did_you_mean, problem
+from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+
+log = logging.getLogger("mlpipe")
+
+_MOST_MISSING = 0.1
+
+
+def keras_json(
+    heads: Mapping[str, Head],
+    pixels: Pixels,
+    *,
+    layers: str | list[Any] | dict[str, Any] | None = None,
+    file: str | None = None,
+    name: str | None = None,
+    pretrained: bool = False,
+    weights: str | None = None,
+    white: Annotated[float, "> 0"] = 1.0,
+    always_affine: bool = False,
+    freeze: bool | Literal["backbone"] = False,
+) -> KerasClassifier:
+    """A network that Keras wrote as JSON; its last Dense is the head.
+
+    A softmax or sigmoid at its end is taken off, so that it gives logits of the same probabilities; a log_softmax stays.
+    One sigmoid does for two classes.
+
+    Args:
+        heads: What each target gets; the program gives it.
+        pixels: What the images are like; the program gives it.
+        layers: The network: a list of layers, what `model.to_json()` writes, or its text.
+        file: A file with it; the configuration reads it into `layers`.
+        name: What it is called.
+        pretrained: There are no pretrained weights to be had.
+        weights: A file of weights: Keras's (.h5, .weights.h5), .safetensors, .pt or .pth.
+        white: What the network takes white pixels as: 1, or 255 where it begins with a Rescaling layer.
+        always_affine: Let batch normalisations learn scale and offset also where the file says no, as rmldnn does.
+        freeze: True or `backbone`: learn the last Dense only.
+
+    Raises:
+        ConfigError: When the network is wrong, or does not fit the task.
+        DataError: When a file of weights does not fit.
+    """
+    if pretrained:
+        fix = "name a file with arch.weights"
+        raise ConfigError(problem("arch.pretrained", "a network from a file has no weights to be downloaded", fix=fix))
+    content: Any = layers
+    if layers is None:
+        if file is None:
+            raise ConfigError(problem("arch.file", "a value is needed", fix="add arch.file=net.json, or arch.layers"))
+        content = read(Path(file))
+    if isinstance(content, str):
+        content = keras_parsing.decoded(content, "arch.file")
+    described = keras_parsing.describe(content)
+    check_input(described.shapes, pixels, name or described.name)
+    graph = keras_graph.build(described, [(pixels.size, pixels.size, pixels.channels)], always_affine=always_affine)
+    path = Path(weights).expanduser() if weights is not None else None
+    state = _before_heads(graph, path) if path is not None else None
+    network = classifier(graph, heads, pixels, white)
+    if path is not None and state is not None:
+        _demand(weight_files.load(network, state), path, network)
+    if freeze and not any(True for _ in network.heads.parameters()):
+        fix = "end the network in a Dense layer, or leave it out"
+        raise ConfigError(problem("arch.freeze", "leaves nothing to learn", got=freeze, fix=fix))
+    adapt.freeze(network, freeze)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(problem("arch.layers", "no layer learns", fix="set trainable of one of them to true"))
+    return network
+
+
+def _before_heads(graph: Graph, path: Path) -> dict[str, Any] | None:
+    """Load weights that are named by the file's layers; those that are named as a record's come back for later.
+
+    Raises:
+        DataError: When they do not fit.
+    """
+    if path.suffix not in (".h5", ".hdf5"):
+        state = weight_files.read(path)
+        if any(name.startswith(("backbone.", "heads.")) for name in state):
+            return state
+        _demand(weight_files.load(graph, state), path, graph)
+        return None
+    report = load_weights(graph, path)
+    if report.mismatched:
+        wrong = f"does not fit the network ({listing(report.mismatched, most=3)})"
+        fix = "rename the layers that are to begin with new weights"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix=fix))
+    if not report.matched:
+        wrong = f"holds no layer of the network ({report.sentence()})"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="name the file of this network"))
+    if report.skipped or report.unused:
+        log.info(f"{path.name}: {report.sentence()}")
+    return None
+
+
+def _demand(match: weight_files.Match, path: Path, network: nn.Module) -> None:
+    """Demand that nearly all of a network was loaded.
+
+    Raises:
+        DataError: When more than a tenth is missing.
+    """
+    own = network.state_dict()
+    if len([name for name in own if name not in match.loaded]) > _MOST_MISSING * len(own):
+        wrong = f"does not fit the network ({match.sentence()})"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the network that it was saved from"))
 
 
 def load(

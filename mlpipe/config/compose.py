@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlpipe import files
-from mlpipe.config import catalog, interpolation, rules, signatures
+from mlpipe.config import catalog, interpolation, network_files, rules, signatures
 from mlpipe.config.assemble import assemble
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
@@ -240,6 +240,7 @@ def _resolved(
         is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
         if is_path:
             plain[section][key] = _absolute(value)
+    found += network_files.inlined(plain["arch"])
     _absolute_reuse(plain["reuse"])
     listed = plain["stages"].get("list") if isinstance(plain["stages"], dict) else None
     for stage in listed if isinstance(listed, list) else []:

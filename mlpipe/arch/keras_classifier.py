@@ -1,0 +1,204 @@
+"""A Keras network's last Dense as the head of an ordinary network: pixels in, logits out, whatever it ended in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.arch.keras_graph import Graph, Step
+from mlpipe.arch.keras_layers.shapes import Activate, Softmax
+from mlpipe.errors import ConfigError, problem
+
+# Activations at the end that turn logits into probabilities.
+_ENDS = ("softmax", "logsoftmax", "sigmoid")
+
+
+@dataclass(frozen=True)
+class End:
+    """How a network ends.
+
+    Attributes:
+        layer: The layer that gives the outputs, for sentences.
+        units: How many there are.
+        activation: What it turned them into; empty: nothing, or nothing that gives probabilities.
+        head: The last Dense, taken out of the graph; None where there is none.
+    """
+
+    layer: str
+    units: int
+    activation: str
+    head: nn.Linear | None
+
+
+class KerasClassifier(Classifier):
+    """A Keras network as a body with heads; its own last layer is the head of the first target.
+
+    Args:
+        graph: The network up to its features.
+        features: How many features it gives.
+        heads: What each target gets; the first is the task's own.
+        head: The first target's head.
+        logarithm: Whether the network gives log-probabilities.
+        std: What pixels are divided by, for each channel.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        features: int,
+        heads: Mapping[str, Head],
+        head: nn.Module,
+        logarithm: bool,
+        std: list[float],
+    ) -> None:
+        super().__init__(graph, features, heads, [0.0] * len(std), std)
+        self._own, self._logarithm = next(iter(heads)), logarithm
+        self.heads[self._own] = head
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits (log-probabilities where the network gives them), or numbers, of shape (n, outputs) by target."""
+        outputs = super().forward(images)
+        if self._logarithm:
+            outputs[self._own] = outputs[self._own].log_softmax(1)
+        return outputs
+
+
+def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasClassifier:
+    """A network with the heads that are asked for.
+
+    Args:
+        graph: The whole network; it is changed.
+        heads: What each target gets; the first is the task's own.
+        pixels: What the images are like.
+        white: What the network takes white pixels as.
+
+    Raises:
+        ConfigError: When its outputs are not those of the task, or it cannot have further heads.
+    """
+    own, *others = heads
+    end = _end(graph, numbers=heads[own].mean is not None)
+    head = _own_head(end, heads[own])
+    if end.head is None and others:
+        fix = "end it in a Dense layer, which further heads are put beside"
+        raise ConfigError(problem("arch.layers", "has no features for further heads", got=end.layer, fix=fix))
+    features = end.head.in_features if end.head is not None else end.units
+    std = [pixels.peak / white] * pixels.channels
+    return KerasClassifier(graph, features, heads, head, end.activation == "logsoftmax", std)
+
+
+def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str) -> None:
+    """Demand one image of the task's size and channels.
+
+    Args:
+        graph_inputs: The shape of each input, as the file has it.
+        pixels: What the images are like.
+        name: What the network is called.
+
+    Raises:
+        ConfigError: When the network takes something else.
+    """
+    if len(graph_inputs) != 1:
+        fix = "use a network with one input"
+        raise ConfigError(problem("arch.layers", f"{name} takes {len(graph_inputs)} inputs, an image is one", fix=fix))
+    shape = next(iter(graph_inputs.values()))
+    if shape is None:
+        return
+    if len(shape) != 3:
+        fix = "begin with an image, (height, width, channels), and a Flatten layer"
+        raise ConfigError(problem("arch.layers", f"{name} takes no images", got=shape, fix=fix))
+    height, width, channels = shape
+    found = []
+    if channels != pixels.channels:
+        wrong = f"{name} takes images of {channels} channels, the task's have {pixels.channels}"
+        fix = f"set the last number of the input's shape to {pixels.channels}"
+        found.append(problem("arch.layers", wrong, got=shape, fix=fix))
+    if not all(size in (None, pixels.size) for size in (height, width)):
+        wrong = f"{name} takes images of {height} x {width}, these are {pixels.size} x {pixels.size}"
+        sizes = {height, width} - {None}
+        fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "use a network for square images"
+        found.append(problem("preprocessing.size", wrong, got=pixels.size, fix=fix))
+    if found:
+        raise ConfigError(found)
+
+
+def _end(graph: Graph, *, numbers: bool) -> End:
+    """Take the activation off the end of a graph, and its last Dense out of it."""
+    if len(graph.outputs) != 1:
+        fix = "use a network with one output"
+        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
+    step = _giver(graph, graph.outputs[0])
+    activation = _activation(graph, step)
+    if numbers and activation:
+        fix = "end it in a linear layer"
+        wrong = f"{step.layer} ends in {activation}, which gives no numbers"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    if activation and step.activation is None:
+        graph.finish([step.inputs[0]])
+        step = _giver(graph, graph.outputs[0])
+    elif activation:
+        bare = replace(step, activation=None)
+        graph.steps[graph.steps.index(step)] = bare
+        step = bare
+    shape = graph.shapes[graph.outputs[0]]
+    if len(shape) != 1:
+        fix = "end it in Flatten or global pooling, and Dense"
+        raise ConfigError(problem("arch.layers", f"{step.layer} gives {shape}, no row of outputs", fix=fix))
+    module, head = graph.get_submodule(step.module), None
+    is_last = type(module) is nn.Linear and step.activation is None and len(_uses(graph, step.module)) == 1
+    if is_last and isinstance(module, nn.Linear):
+        head = module
+        graph.finish([step.inputs[0]])
+    return End(step.layer, shape[0], activation, head)
+
+
+def _giver(graph: Graph, number: int) -> Step:
+    """The call that gives a tensor.
+
+    Raises:
+        ConfigError: When the tensor is an input, or is needed elsewhere, too.
+    """
+    for step in graph.steps:
+        if number in step.outputs:
+            return step
+    raise ConfigError(problem("arch.layers", f"{graph.title} learns nothing", fix="add layers"))
+
+
+def _activation(graph: Graph, step: Step) -> str:
+    """The activation at a graph's end that gives probabilities; empty where there is none."""
+    module = graph.get_submodule(step.module)
+    if step.activation is not None:
+        name = step.activation.name
+    elif isinstance(module, Activate):
+        name = module.activation.name
+    elif isinstance(module, Softmax) and module.places == (1,):
+        name = "logsoftmax" if module.logarithm else "softmax"
+    else:
+        return ""
+    if name in _ENDS and any(graph.outputs[0] in other.inputs for other in graph.steps):
+        fix = "end it in a layer of its own"
+        raise ConfigError(problem("arch.layers", f"the outputs of {step.layer} go into other layers", fix=fix))
+    return name if name in _ENDS else ""
+
+
+def _uses(graph: Graph, module: str) -> list[Step]:
+    return [step for step in graph.steps if step.module == module]
+
+
+def _own_head(end: End, wanted: Head) -> nn.Module:
+    """The head of the task's own target."""
+    if end.units == wanted.size:
+        return end.head if end.head is not None else nn.Identity()
+    if end.units == 1 and wanted.size == 2 and end.activation == "sigmoid" and end.head is not None:
+        # One sigmoid for two classes is a softmax over 0 and its logit.
+        both = nn.Linear(end.head.in_features, 2)
+        with torch.no_grad():
+            for name, tensor in both.named_parameters():
+                own = getattr(end.head, name)
+                tensor.copy_(torch.cat([torch.zeros_like(own), own]) if own is not None else torch.zeros_like(tensor))
+        return both
+    wrong = f"{end.layer} gives {end.units} outputs, the task has {wanted.size} classes"
+    raise ConfigError(problem("arch.layers", wrong, fix=f"set its units (or filters) to {wanted.size}"))

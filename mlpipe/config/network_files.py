@@ -1,0 +1,47 @@
+"""Networks that a configuration names as a file become part of it, so that a run does not depend on the file later."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import did_you_mean, problem
+
+_TARGET = "mlpipe.arch.keras_json.keras_json"
+
+
+def inlined(arch: Any) -> list[str]:
+    """Read `arch.file` of a Keras network into `arch.layers`, as JSON in one line, which is quick to store and load.
+
+    Args:
+        arch: The section, changed in place where it is such a network.
+
+    Returns:
+        A sentence for each problem.
+    """
+    if not isinstance(arch, dict) or arch.get("_target_") != _TARGET:
+        return []
+    file, layers = arch.get("file"), arch.get("layers")
+    if isinstance(file, str) and layers is not None:
+        return [problem("arch.file", "arch.layers gives the network already", got=file, fix="leave one of them out")]
+    if not isinstance(file, str):
+        if layers is None and file is None:
+            fix = "add arch.file=net.json, or arch.layers=[...]"
+            return [problem("arch.file", "a value is needed", fix=fix)]
+        arch["name"] = arch.get("name") or "keras"
+        return []
+    path = Path(file).expanduser()
+    if not path.is_file():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        fix = did_you_mean(path.name, siblings, otherwise="name an existing file")
+        return [problem("arch.file", "there is no such file", got=file, fix=fix)]
+    try:
+        content = files.plain_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        # What JSON says of a mistake holds its line and column.
+        fix = "give what model.to_json() writes"
+        return [problem("arch.file", f"is not JSON ({error})", got=file, fix=fix)]
+    arch |= {"file": None, "layers": json.dumps(content, separators=(",", ":")), "name": arch.get("name") or path.stem}
+    return []

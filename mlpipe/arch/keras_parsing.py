@@ -148,6 +148,8 @@ def _network(node: Mapping[str, Any], keras: int, found: list[str]) -> Descripti
             problem(f"arch.layers: {name or 'the network'}", "has no list of layers", fix="add config.layers")
         )
     nodes = _named(config["layers"], found)
+    if not nodes:
+        raise ConfigError(found)
     chain = not config.get("output_layers")
     specs = list(_specs(nodes, chain, keras, found))
     _check_names(specs, found)

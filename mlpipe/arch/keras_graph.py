@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +19,8 @@ from mlpipe.errors import ConfigError, listing, problem
 
 # What stands for a size that the file leaves open, by the number of spatial axes.
 _OPEN = {1: 256, 2: 256, 3: 64}
+# So many weights of a layer, or numbers of an image, are a mistake.
+_LARGEST = 2**30
 
 
 @dataclass(frozen=True)
@@ -224,12 +227,25 @@ class _Builder:
             self._activations[spec.name] = None
         else:
             keys = Keys(spec.name, spec.kind, spec.config, self.described.keras)
+            self._check_size(keys, shapes)
             module, slots, self._activations[spec.name] = keras_layers.build(keys, shapes)
             _start(module, slots)
         name = _module_name(self.graph, spec.name)
         self.graph.add_module(name, module)
         trainable = spec.config.get("trainable") is not False
         self.graph.layers[spec.name] = Layer(spec.kind, name, slots, trainable=trainable)
+
+    def _check_size(self, keys: Keys, shapes: Sequence[Shape]) -> None:
+        """Build a layer without numbers first, so that one that is too large is refused before it takes memory."""
+        try:
+            with torch.device("meta"):
+                module, _, _ = keras_layers.build(keys, shapes)
+            size = sum(parameter.numel() for parameter in module.parameters())
+        except RuntimeError:
+            size = _LARGEST
+        if size >= _LARGEST:
+            wrong = f"has {_LARGEST:,} weights or more"
+            raise ConfigError(problem(keys.place, wrong, fix="make it smaller"))
 
     def _fitted(self, spec: Spec, inside: Description, inputs: tuple[int, ...]) -> Description:
         """A network inside this one, for what goes into it here."""
@@ -266,6 +282,9 @@ class _Builder:
             fix = "make the shapes agree"
             raise ConfigError(problem(place, f"{does} {' and '.join(told)} ({reason})", fix=fix)) from error
         found = [logical(tuple(one.shape[1:])) for one in (given if isinstance(given, tuple) else (given,))]
+        if any(math.prod(shape) >= _LARGEST for shape in found):
+            wrong = f"gives {_LARGEST:,} numbers or more of one image"
+            raise ConfigError(problem(place, wrong, got=found[0], fix="make it smaller"))
         if any(size < 1 for shape in found for size in shape):
             fix = "make what goes in larger"
             raise ConfigError(problem(place, f"leaves nothing of {' and '.join(told)}", got=found[0], fix=fix))

@@ -259,6 +259,12 @@ WRONG: list[tuple[Any, str]] = [
     (from_i(after(JOIN, "i", "q"), inputs="iq"), "a (Concatenate): inbound_nodes: must name inputs with as many axes"),
     (from_i(after(dense("a"), "i", "j"), inputs="ij"), "a (Dense): inbound_nodes: must name one input, got 2"),
     (from_i(MASKED), "mask: is not supported, got [1]"),
+    ([dense("a", 10**9)], "a (Dense): has 1,073,741,824 weights or more; make it smaller"),
+    ([dense("a", 10**6), dense("b", 10**6)], "b (Dense): has 1,073,741,824 weights or more; make it smaller"),
+    (
+        from_i(after({"class_name": "UpSampling2D", "config": {"name": "a", "size": 9999}}, "p"), inputs="p"),
+        "of one image",
+    ),
     ([dense("a", kernel_initializer=TYPO)], "kernel_initializer.scael: unknown key; did you mean 'scale'?"),
 ]
 

@@ -168,9 +168,9 @@ def normalization(keys: Keys, shape: Shape) -> Made:
 def _numbers(keys: Keys, key: str, channels: int, default: float) -> Tensor:
     given: Any = keys.value(key, default)
     try:
-        values = torch.tensor(given, dtype=torch.float32).flatten()
+        values = torch.tensor(given, dtype=torch.float32, device="cpu").flatten()
     except (TypeError, ValueError):
-        values = torch.zeros(0)
+        values = torch.zeros(0, device="cpu")
     if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values.tolist()):
         keys.wrong(key, f"must be a number, or a list of {channels}", got=given)
     return values.repeat(channels) if len(values) == 1 else values

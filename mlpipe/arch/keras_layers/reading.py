@@ -21,6 +21,7 @@ _HARMLESS = frozenset(
     ("name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "input_dim")
 ) | frozenset(("shape", "shared_object_id", "seed", "autocast", "quantization_config", "lora_rank", "lora_alpha"))
 _REQUIRED: Any = object()
+_LARGEST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,6 @@ class Keys:
             value = value[0]
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
             self.wrong(key, f"must be a whole number >= {least}", got=value)
         return value

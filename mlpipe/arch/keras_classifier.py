@@ -159,7 +159,7 @@ def _giver(graph: Graph, number: int) -> Step:
     """The call that gives a tensor.
 
     Raises:
-        ConfigError: When the tensor is an input, or is needed elsewhere, too.
+        ConfigError: When the tensor is an input.
     """
     for step in graph.steps:
         if number in step.outputs:

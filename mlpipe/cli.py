@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,7 @@ class Call:
     flags: set[str] = field(default_factory=set)
     cfg: str = ""
     config_dirs: list[Path] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -159,7 +161,7 @@ def _one(call: Call, prepared: object) -> int:
             print("\n".join(str(step) for step in facts["steps"]))  # type: ignore[attr-defined]
     else:
         try:
-            facts = launch.execute(prepared, stop=base.Stop(base.end_process))
+            facts = launch.execute(prepared, stop=base.Stop(base.end_process), started=call.started)
         except MlpipeError as error:
             if "to go on: mml " in str(error):
                 error.args = (f"{error}{_project_words(call)}",)

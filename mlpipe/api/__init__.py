@@ -11,6 +11,7 @@ project.predictions(task="digits", split="test")
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ def run(mode: str, *overrides: str) -> dict[str, Any]:
         ConfigError: With a sentence for every mistake.
         MlpipeError: When a step fails.
     """
-    return launch.execute(launch.prepare(mode, overrides))
+    started = time.monotonic()
+    return launch.execute(launch.prepare(mode, overrides), started=started)
 
 
 def load_project(name: str = "default", out_dir: str | Path | None = None) -> ProjectFrames:

@@ -310,6 +310,8 @@ class Progress(Callback):
 class TimeLimit(Callback):
     """Ends a training when another epoch would take it beyond its time; a resumed one counts what it took before.
 
+    An epoch that was expected to fit and does not, on a machine that has become slower, is cut short and judged as it is.
+
     Args:
         seconds: The time.
     """
@@ -318,9 +320,10 @@ class TimeLimit(Callback):
         self._seconds, self._before, self._epochs = seconds, 0.0, 0
         self._started = time.monotonic()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._started = time.monotonic()
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stop within an epoch when the time is over; processes that learn together end with it."""
+        if trainer.world_size == 1 and self._taken() > self._seconds:
+            trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop where the mean epoch so far does not fit any more."""
@@ -344,11 +347,11 @@ class TimeLimit(Callback):
 def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:
     """End a fold's training when another epoch would take it beyond so many seconds.
 
-    The epoch at hand is finished, and the schedule of the learning rate is not shortened.
+    The schedule of the learning rate is not shortened.
 
     Args:
         monitor: Not used.
         direction: Not used.
-        seconds: Of one fold, start-up not counted.
+        seconds: Of one fold.
     """
     return TimeLimit(seconds)

@@ -122,6 +122,7 @@ class World:
         follower: Who follows the run from outside.
         command: The command line that a new run is noted with.
         shard: In one of several processes that learn a fold together, its part; else None.
+        started: When the command began, on the clock of `time.monotonic`.
     """
 
     project: Project
@@ -131,6 +132,7 @@ class World:
     follower: Follower | None = None
     command: str = ""
     shard: Shard | None = None
+    started: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)

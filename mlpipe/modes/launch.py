@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,7 +112,14 @@ def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Fact
     return presets.adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
 
 
-def execute(prepared: Prepared, *, display: Any = None, stop: Any = None, follower: Any = None) -> dict[str, Any]:
+def execute(
+    prepared: Prepared,
+    *,
+    display: Any = None,
+    stop: Any = None,
+    follower: Any = None,
+    started: float | None = None,
+) -> dict[str, Any]:
     """Run a prepared configuration.
 
     Args:
@@ -119,6 +127,7 @@ def execute(prepared: Prepared, *, display: Any = None, stop: Any = None, follow
         display: Shows progress; None makes one for standard error.
         stop: Whether somebody asked to stop, shared by the runs of a sweep; None makes one.
         follower: Who follows the run from outside.
+        started: When the command began, on the clock of `time.monotonic`; None: now.
 
     Returns:
         The facts that `--json` prints.
@@ -131,7 +140,14 @@ def execute(prepared: Prepared, *, display: Any = None, stop: Any = None, follow
 
     config = prepared.run_config
     project = Project(config.project_dir)
-    world = World(project, display or Display(), stop or Stop(), follower=follower, command=prepared.command)
+    world = World(
+        project,
+        display or Display(),
+        stop or Stop(),
+        follower=follower,
+        command=prepared.command,
+        started=time.monotonic() if started is None else started,
+    )
     world.facts.update(mode=config.mode, project=config.proj)
     scheduler: Scheduler = config.scheduler.build(config, world)
     if prepared.resumed is not None and prepared.resumed.is_finished():

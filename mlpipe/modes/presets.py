@@ -29,10 +29,12 @@ log = logging.getLogger("mlpipe")
 
 TARGET = "mlpipe.modes.presets.PresetScheduler"
 _DECIDED_FILE = "preset.json"
-# Kept for calibration, ensembling and writing: a share of the limit, and seconds for each thousand images.
-_RESERVE, _RESERVE_PER_THOUSAND = 0.06, 1.0
-# Training costs more than the bare step that was measured: loading, augmentation, validation, saving.
-_OVERHEAD = 1.15
+# Kept for calibration, ensembling, the report and the process's own end: seconds, a share of the limit, and seconds for each
+# thousand images.
+_RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 3.0, 0.05, 1.0
+# Training and prediction cost more than the bare step that was measured: loading, augmentation, validation, saving; and each
+# fold has to be begun.
+_OVERHEAD, _FOLD_SECONDS = 1.15, 1.5
 _TEST_FRACTION = 0.2
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -109,7 +111,8 @@ class Shape:
 
     def predicting(self) -> float:
         """Seconds of all folds' predictions."""
-        return self.folds * (self.test + self.train / max(self.folds, 2)) * self.evaluate_second
+        images = self.test + self.train / max(self.folds, 2)
+        return self.folds * (_FOLD_SECONDS + images * self.evaluate_second * _OVERHEAD)
 
 
 def epochs_within(seconds: float, shape: Shape, most: int) -> int:
@@ -134,7 +137,6 @@ class PresetScheduler(Scheduler):
 
     def __init__(self, run_config: RunConfig, world: World) -> None:
         super().__init__(run_config, world)
-        self._started = time.monotonic()
         self._limit = seconds_of(run_config.tree.get("time_limit"))
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
         self._children: dict[str, TrainingScheduler] = {}
@@ -277,8 +279,8 @@ class PresetScheduler(Scheduler):
     def _left(self) -> float:
         """Seconds that are left for training."""
         assert self._limit is not None
-        reserve = _RESERVE * self._limit + _RESERVE_PER_THOUSAND * len(self._task.samples) / 1000
-        return self._limit - reserve - (time.monotonic() - self._started)
+        reserve = _RESERVE_SECONDS + _RESERVE * self._limit + _RESERVE_PER_THOUSAND * len(self._task.samples) / 1000
+        return self._limit - reserve - (time.monotonic() - self.world.started)
 
     def _post(self, run: Run | None) -> None:
         config = assemble(deepcopy(dict(self._trees["post"])))
@@ -290,7 +292,7 @@ class PresetScheduler(Scheduler):
 
     def _leaderboard(self, run: Run | None) -> None:
         leaderboard.show(self.world, self._task.name)
-        taken = time.monotonic() - self._started
+        taken = time.monotonic() - self.world.started
         self.world.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {_clock(self._limit)}"
         log.info(f"took {_clock(taken)}{limit}")

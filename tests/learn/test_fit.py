@@ -13,6 +13,7 @@ from pytest import MonkeyPatch
 
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import callbacks, fit, setup
+from mlpipe.learn.callbacks import Tick
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.post import metrics
 from tests.learn.conftest import job
@@ -75,6 +76,16 @@ def test_a_sigterm_that_lightning_sees_first_stops_the_fold_as_any_other(tmp_pat
     finally:
         signal.signal(signal.SIGTERM, before)
     assert looked == 2
+
+
+def test_an_epoch_that_takes_longer_than_the_time_is_cut_short_and_judged(tmp_path: Path) -> None:
+    stop = ["callbacks=time_limit", "callbacks.time_limit.seconds=1e-6"]
+    one = job(tmp_path, "trainer.max_epochs=3", *stop)
+    ticks: list[Tick] = []
+    record = fit.fit(one, Watch(report=ticks.append))
+    assert len(ticks) == 1 < ticks[0].batches
+    assert record.epochs == 1
+    assert record.scores["val"]["accuracy"] is not None
 
 
 def test_workers_do_not_change_the_weights_and_seeds_do(tmp_path: Path) -> None:

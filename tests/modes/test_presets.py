@@ -58,7 +58,7 @@ def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe(
 def test_epochs_that_fit() -> None:
     one = Shape(train=1000, test=0, folds=1, train_second=0.01, evaluate_second=0.001)
     assert one.epoch() == pytest.approx(800 * 0.01 * 1.15 + 0.2)
-    assert one.predicting() == pytest.approx(0.5)
+    assert one.predicting() == pytest.approx(1.5 + 0.5 * 1.15)
     assert presets.epochs_within(one.predicting() + 3.1 * one.epoch(), one, 20) == 3
     assert presets.epochs_within(1e6, one, 20) == 20 and presets.epochs_within(5, one, 20) == 0
     five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)
@@ -70,12 +70,10 @@ def test_a_time_limit_ends_a_training_and_survives_a_resume() -> None:
         should_stop, max_epochs, world_size = False, 10, 1
 
     limit, trainer = TimeLimit(1e-9), Trainer()
-    limit.on_train_start(trainer, None)  # type: ignore[arg-type]
     limit.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
     assert trainer.should_stop
     patient, trainer = TimeLimit(1000.0), Trainer()
     patient.load_state_dict({"taken": 900.0, "epochs": 3})
-    patient.on_train_start(trainer, None)  # type: ignore[arg-type]
     patient.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
     assert trainer.should_stop and patient.state_dict()["epochs"] == 4
 

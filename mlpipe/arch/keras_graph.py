@@ -172,11 +172,12 @@ class _Builder:
                 fix = "correct their inbound_nodes"
                 raise ConfigError(problem("arch.layers", f"what goes into {names} never comes", fix=fix))
             waiting = left
-        missing = [ref.layer for ref in self.described.outputs if self._ref(ref) not in self.numbers]
+        outputs = [self._output(ref) for ref in self.described.outputs]
+        missing = [ref.layer for ref in outputs if ref not in self.numbers]
         if missing:
             fix = "correct output_layers"
             raise ConfigError(problem("arch.layers", "there is no such output", got=missing[0], fix=fix))
-        self.graph.finish([self.numbers[self._ref(ref)] for ref in self.described.outputs])
+        self.graph.finish([self.numbers[ref] for ref in outputs])
         self._freeze()
         return self.graph
 
@@ -226,7 +227,8 @@ class _Builder:
             module: nn.Module = build(self._fitted(spec, spec.inside, inputs), shapes, always_affine=self.always_affine)
             self._activations[spec.name] = None
         else:
-            keys = Keys(spec.name, spec.kind, spec.config, self.described.keras)
+            config = {**spec.config, "constants": spec.calls[0].constants} if spec.calls[0].constants else spec.config
+            keys = Keys(spec.name, spec.kind, config, self.described.keras)
             self._check_size(keys, shapes)
             module, slots, self._activations[spec.name] = keras_layers.build(keys, shapes)
             _start(module, slots)
@@ -298,16 +300,19 @@ class _Builder:
     def _ref(self, ref: Ref) -> Ref:
         return replace(ref, call=ref.call - self.shift.get(ref.layer, 0))
 
+    def _output(self, ref: Ref) -> Ref:
+        """A tensor that the network gives; Keras 3 counts the calls of a Functional from 1 here, and from 0 elsewhere."""
+        spec = self.specs.get(ref.layer)
+        if self.described.keras == 3 and spec is not None and spec.kind in ("Functional", "Model") and ref.call:
+            return replace(ref, call=ref.call - 1)
+        return self._ref(ref)
+
     def _first_call(self, spec: Spec) -> int:
         """Keras 2 counts the calls of a network inside another from 1 where it was called when it was made."""
-        used = [
-            ref.call
-            for one in self.described.layers
-            for call in one.calls
-            for ref in call.inputs
-            if ref.layer == spec.name
-        ]
-        used += [ref.call for ref in self.described.outputs if ref.layer == spec.name]
+        if self.described.keras == 3:
+            return 0
+        inputs = [ref for one in self.described.layers for call in one.calls for ref in call.inputs]
+        used = [ref.call for ref in (*inputs, *self.described.outputs) if ref.layer == spec.name]
         return 1 if used and min(used) > 0 and max(used) >= len(spec.calls) else 0
 
     def _freeze(self) -> None:

@@ -38,10 +38,12 @@ class Call:
     Attributes:
         inputs: What goes in.
         inference: Whether it always behaves as when predicting (`training=False`).
+        constants: Numbers that go in, too, each with its place among the inputs.
     """
 
     inputs: tuple[Ref, ...]
     inference: bool = False
+    constants: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,9 @@ def _specs(
             found.append(_unknown(name, given))
             kind = given
         calls = _calls(node.get("inbound_nodes"), name, given, found)
+        if any(call.constants for call in calls) and (len(calls) != 1 or not keras_layers.is_joining(kind)):
+            fix = "give layers tensors only"
+            found.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "a number goes in", fix=fix))
         if kind in INPUTS:
             calls = (Call(()),)
         elif not calls and chain:
@@ -303,10 +308,14 @@ def _calls(value: Any, name: str, kind: str, found: list[str]) -> tuple[Call, ..
 def _new_call(node: Mapping[str, Any], place: str, found: list[str]) -> Call:
     """A call as Keras 3 writes it: arguments, in which tensors are marked."""
     refs: list[Ref] = []
+    constants: list[tuple[int, float]] = []
     for item in _flat(node.get("args", [])):
         config = item.get("config") if isinstance(item, Mapping) else None
         history = config.get("keras_history") if isinstance(config, Mapping) else None
         if item is None:
+            continue
+        if isinstance(item, int | float) and not isinstance(item, bool):
+            constants.append((len(refs) + len(constants), float(item)))
             continue
         if not isinstance(item, Mapping) or item.get("class_name") != _TENSOR or not _refs(history):
             fix = "give layers tensors only"
@@ -314,7 +323,8 @@ def _new_call(node: Mapping[str, Any], place: str, found: list[str]) -> Call:
             continue
         refs += _refs(history)
     kwargs = node.get("kwargs") or {}
-    return Call(tuple(refs), _kwargs(kwargs if isinstance(kwargs, Mapping) else {}, place, found))
+    inference = _kwargs(kwargs if isinstance(kwargs, Mapping) else {}, place, found)
+    return Call(tuple(refs), inference, tuple(constants))
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -93,8 +93,10 @@ def _old_network(node: dict[str, Any]) -> dict[str, Any]:
             for tensor in call:
                 # Keras 2 counts from 1 what calls a network that was called when it was made.
                 tensor[1] += int(tensor[0] in models)
+    functional = {layer["config"]["name"] for layer in layers if "output_layers" in layer["config"]}
     for ref in config.get("output_layers", []):
-        ref[1] += int(ref[0] in models)
+        # Keras 3 counts a Functional's calls from 1 here, too.
+        ref[1] += int(ref[0] in models - functional)
     return {"class_name": node["class_name"], "config": config}
 
 

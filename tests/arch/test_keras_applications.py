@@ -25,7 +25,6 @@ SLOW = {
     "DenseNet121": 32,
     "Xception": 71,
     "InceptionV3": 75,
-    "NASNetMobile": 32,
     "EfficientNetB0": 32,
     "EfficientNetV2B0": 32,
 }
@@ -46,7 +45,6 @@ def test_mobilenet_v2_of_both_versions(tmp_path: Path) -> None:
 def test_networks_of_keras(tmp_path: Path, name: str) -> None:
     model = application(name, SLOW[name])
     randomise(model)
-    # Outputs before softmax tell more: deep networks of random weights saturate.
     assert difference(model, loaded(model, tmp_path)) < 1e-5
 
 

@@ -325,6 +325,25 @@ def test_hard_sigmoid_is_that_of_the_version() -> None:
     torch.testing.assert_close(new(x), nn.functional.hardsigmoid(x))
 
 
+def test_dropout_that_decides_once_for_an_axis() -> None:
+    for noise, same in (([None, 1, 1, 1], (1, 2, 3)), ([None, None, 1, 4], (3,))):
+        layer = {"class_name": "Dropout", "config": {"rate": 0.4, "noise_shape": noise}}
+        graph = keras_json.load([layer], input_shapes=[(6, 5, 4)])
+        torch.manual_seed(0)
+        found = graph.train()(torch.ones(500, 4, 6, 5))
+        assert found.unique().tolist() == pytest.approx([0, 1 / 0.6])
+        assert bool((found.amax(same) == found.amin(same)).all()) and found.mean().item() == pytest.approx(1, abs=0.1)
+        assert bool((found.flatten(1).amax(1) != found.flatten(1).amin(1)).any()) is (len(same) == 1)
+        x = torch.randn(2, 4, 6, 5)
+        assert torch.equal(graph.eval()(x), x)
+
+
+@pytest.mark.parametrize("operation", ["x + 3.0", "3.0 - x", "x - 3.0", "x * 0.5 * x", "keras.ops.maximum(x, 0.1)"])
+def test_arithmetic_with_numbers(tmp_path: Path, operation: str) -> None:
+    x = L.Input((4, 3))
+    agrees(keras.Model(x, eval(operation, {"x": x, "keras": keras})), tmp_path)
+
+
 MERGES = ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate"]
 
 

@@ -18,19 +18,27 @@ class Merge(nn.Module):
     Args:
         join: Of two tensors.
         mean: Divide by how many there are.
+        constants: Numbers that are joined, too, each with its place.
     """
 
-    def __init__(self, join: Callable[[Tensor, Tensor], Tensor], mean: bool = False) -> None:
+    def __init__(
+        self,
+        join: Callable[[Tensor, Tensor], Tensor],
+        mean: bool = False,
+        constants: Sequence[tuple[int, float]] = (),
+    ) -> None:
         super().__init__()
-        self.join, self.mean = join, mean
+        self.join, self.mean, self.constants = join, mean, tuple(constants)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """One tensor."""
         rank = max(x.ndim for x in tensors)
         # Keras adds axes after the batch; channels, last there, are second here.
         even = [x[(slice(None), slice(None), *[None] * (rank - x.ndim))] for x in tensors]
+        for place, number in self.constants:
+            even.insert(place, tensors[0].new_tensor(number))
         joined = functools.reduce(self.join, even)
-        return joined / len(tensors) if self.mean else joined
+        return joined / len(even) if self.mean else joined
 
 
 class Concatenate(nn.Module):
@@ -61,15 +69,19 @@ _JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def merge(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
     """Add, Subtract, Multiply, Average, Maximum, Minimum."""
-    if len(shapes) < 2 or (keys.kind == "Subtract" and len(shapes) != 2):
+    constants = keys.value("constants", ())
+    count = len(shapes) + len(constants)
+    if not shapes or count < 2 or (keys.kind == "Subtract" and count != 2):
         wanted = "two inputs" if keys.kind == "Subtract" else "two inputs or more"
-        keys.wrong("inbound_nodes", f"must name {wanted}", got=len(shapes))
-    return Merge(_JOINS[keys.kind], keys.kind == "Average")
+        keys.wrong("inbound_nodes", f"must name {wanted}", got=count)
+    return Merge(_JOINS[keys.kind], keys.kind == "Average", constants)
 
 
 def concatenate(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
     """Concatenate, over Keras's axis."""
     given = keys.value("axis", -1)
+    if not shapes:
+        keys.wrong("inbound_nodes", "must name two inputs or more", got=0)
     if len({len(shape) for shape in shapes}) != 1:
         keys.wrong("inbound_nodes", "must name inputs with as many axes each", got=list(shapes))
     try:

@@ -97,6 +97,26 @@ class Upsample(nn.Module):
         return F.interpolate(x, size, mode=self.mode, align_corners=None if self.mode == "nearest" else False)
 
 
+class SharedDropout(nn.Module):
+    """Dropout that decides once for all places along some axes, such as whole images (stochastic depth).
+
+    Args:
+        rate: The share that is dropped.
+        axes: The axes of torch's tensor along which it decides once.
+    """
+
+    def __init__(self, rate: float, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.rate, self.axes = rate, axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        if not self.training:
+            return x
+        ones = x.new_ones([1 if place in self.axes else size for place, size in enumerate(x.shape)])
+        return x * F.dropout(ones, self.rate)
+
+
 class Rescale(nn.Module):
     """Numbers times a factor, plus an offset.
 
@@ -205,8 +225,18 @@ def upsample(keys: Keys, shape: Shape, dims: int) -> nn.Module:
 
 def dropout(keys: Keys, shape: Shape) -> nn.Module:
     """Dropout."""
-    keys.only("noise_shape", fix="use SpatialDropout2D to drop whole channels")
-    return nn.Dropout(_rate(keys))
+    noise = keys.value("noise_shape", None)
+    if noise is None:
+        return nn.Dropout(_rate(keys))
+    sizes = [1 if size == 1 else None for size in noise] if isinstance(noise, list) else []
+    fits = len(sizes) == len(shape) + 1 and all(
+        given in (None, 1, size) for given, size in zip(noise, (None, *shape), strict=True)
+    )
+    if not fits or sizes[0] == 1:
+        keys.wrong(
+            "noise_shape", f"does not fit an input of shape {shape}", got=noise, fix="use null or 1 for each axis"
+        )
+    return SharedDropout(_rate(keys), tuple(axis(place, len(sizes)) for place, size in enumerate(sizes) if size == 1))
 
 
 def spatial_dropout(keys: Keys, shape: Shape, dims: int) -> nn.Module:

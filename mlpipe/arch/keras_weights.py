@@ -17,7 +17,10 @@ from mlpipe.arch.keras_layers.reading import Slot
 from mlpipe.errors import DataError, listing, problem
 
 # The order in which Keras 3 numbers the weights of a layer.
-_ORDER = ("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+_ORDER = (
+    *("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta"),
+    *("moving_mean", "moving_variance", "mean", "variance"),
+)
 _KEY = "arch.weights"
 
 
@@ -110,7 +113,7 @@ def _layers(
 def _weights(slots: Mapping[str, Slot]) -> dict[str, Slot]:
     """The weights in Keras's order, each tensor once."""
     once = {slot.tensor: name for name, slot in reversed(list(slots.items()))}
-    ordered = sorted(once.values(), key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
+    ordered = sorted(once.values(), key=_ORDER.index)
     return {name: slots[name] for name in ordered}
 
 

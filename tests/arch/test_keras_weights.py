@@ -21,9 +21,11 @@ L = keras.layers
 
 
 def network() -> Any:
-    """Every kind of weight, a layer used twice, and a network inside the network."""
+    """Every kind of weight, a layer used twice, a network inside; the count of a Normalization is of no use to us."""
     i = L.Input((9, 8, 3))
-    x = L.Conv2D(4, (3, 2), name="conv")(i)
+    pixels = L.Normalization(name="pixels")
+    pixels.adapt(np.random.default_rng(0).normal(3, 2, (4, 9, 8, 3)).astype(np.float32))
+    x = L.Conv2D(4, (3, 2), name="conv")(pixels(i))
     x = L.BatchNormalization(name="bn", scale=False)(x)
     shared = L.SeparableConv2D(4, 3, padding="same", depth_multiplier=2, name="separable")
     x = L.Add(name="add")([shared(x), shared(shared(x))])
@@ -76,7 +78,7 @@ def test_files_of_keras_2(tmp_path: Path, inside: bool, prefix: str, split: int)
     old_file(model, tmp_path / "w.h5", inside=inside, prefix=prefix, split=split)
     graph = graph_of(model)
     report = keras_json.load_weights(graph, tmp_path / "w.h5")
-    assert len(report.matched) == len(model.weights)
+    assert len(report.matched) == len(model.weights) - 1
     assert not report.skipped and not report.mismatched and not report.unused
     assert difference(model, graph) < 1e-5
 
@@ -88,7 +90,7 @@ def test_files_of_keras_3(tmp_path: Path, name: str) -> None:
     (model.save_weights if "weights" in name else model.save)(tmp_path / name)
     graph = graph_of(model)
     report = keras_json.load_weights(graph, tmp_path / name)
-    assert len(report.matched) == len(model.weights) and report.sentence() == f"{len(model.weights)} weights loaded"
+    assert report.sentence() == f"{len(model.weights) - 1} weights loaded"
     assert difference(model, graph) < 1e-5
 
 

@@ -1,0 +1,3 @@
+"""Barrage's configurations: checked by its own rules, then translated."""
+
+from __future__ import annotations

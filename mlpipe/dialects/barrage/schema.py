@@ -1,0 +1,113 @@
+"""The rules that Barrage checks its configurations by, and its defaults; every problem is listed at once."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.dialects.barrage.rules import Block, Rule, many, mapping, number, number_or, one_of, text, whole
+from mlpipe.errors import ConfigError, listing, problem
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "dataset": {"transformer": {"import": "IdentityTransformer"}, "augmentor": []},
+    "solver": {"optimizer": {"import": "Adam", "learning_rate": 1e-3}, "batch_size": 32, "epochs": 10},
+    "services": {
+        "best_checkpoint": {"monitor": "val_loss", "mode": "min"},
+        "tensorboard": {},
+        "train_early_stopping": {"monitor": "loss", "mode": "min", "patience": 10, "min_delta": 1e-5, "verbose": 1},
+        "validation_early_stopping": {
+            "monitor": "val_loss", "mode": "min", "patience": 10, "min_delta": 1e-5, "verbose": 1,
+        },
+    },
+}  # fmt: skip
+
+IMPORT = Block({"import": text}, {"params": mapping})
+_DIRECTION = one_of("min", "max")
+_WATCHING: dict[str, Rule] = {"monitor": text, "mode": _DIRECTION, "patience": whole(1)}
+_STOP = Block({**_WATCHING, "min_delta": number(least=0)}, {}, is_open=True)
+_OUTPUT = Block(
+    {"name": text, "loss": IMPORT},
+    {"loss_weight": number(least=0), "metrics": many(IMPORT), "sample_weight_mode": text},
+)
+_ROOT = Block(
+    {
+        "dataset": Block(
+            {"loader": IMPORT, "transformer": IMPORT, "augmentor": many(IMPORT)},
+            {"sample_count": text, "seed": whole(0)},
+        ),
+        "model": Block({"network": IMPORT, "outputs": many(_OUTPUT, least=1)}, {}),
+        "solver": Block(
+            {
+                "optimizer": Block(
+                    {"import": text, "learning_rate": number_or(IMPORT, number(above=0))}, {"params": mapping}
+                ),
+                "batch_size": whole(1),
+                "epochs": whole(1, 9999),
+            },
+            {
+                "steps": whole(1),
+                "learning_rate_reducer": Block({**_WATCHING, "factor": number(above=0)}, {}, is_open=True),
+            },
+        ),
+        "services": Block(
+            {
+                "best_checkpoint": Block({"monitor": text, "mode": _DIRECTION}, {}),
+                "tensorboard": mapping,
+                "train_early_stopping": _STOP,
+                "validation_early_stopping": _STOP,
+            },
+            {},
+        ),
+    },
+    {},
+)
+
+
+def prepared(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with Barrage's defaults, which are merged one level deep: a block that is given is taken whole.
+
+    Args:
+        source: What the file holds; it is left as it is.
+
+    Raises:
+        ConfigError: With a sentence for every problem that Barrage's schema or its further checks see.
+    """
+    merged = with_defaults(source)
+    if found := problems(merged):
+        raise ConfigError(found)
+    return merged
+
+
+def with_defaults(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with the defaults; sections that are no mappings stay for `problems` to name."""
+    merged = copy.deepcopy(dict(source))
+    for section, defaults in DEFAULTS.items():
+        given = merged.get(section, {})
+        if isinstance(given, Mapping):
+            merged[section] = {**copy.deepcopy(defaults), **given}
+    return merged
+
+
+def problems(merged: Mapping[str, Any]) -> list[str]:
+    """A sentence for everything that is wrong with a configuration that has its defaults."""
+    return _ROOT("", merged) + _between_outputs(merged)
+
+
+def _between_outputs(merged: Mapping[str, Any]) -> list[str]:
+    """What no rule for one value can see: names that come twice, weights that several outputs need."""
+    model = merged.get("model")
+    outputs = model.get("outputs") if isinstance(model, Mapping) else None
+    if not isinstance(outputs, list) or not all(isinstance(one, Mapping) for one in outputs):
+        return []
+    counted = Counter(one["name"] for one in outputs if isinstance(one.get("name"), str))
+    found = []
+    if twice := [name for name, count in counted.items() if count > 1]:
+        fix = "give each output its own name"
+        found.append(problem("model.outputs", f"the names of outputs are not unique ({listing(twice)})", fix=fix))
+    for index, one in enumerate(outputs if len(outputs) > 1 else []):
+        if "loss_weight" not in one:
+            fix = "add it: where there are several outputs each one needs a weight"
+            found.append(problem(f"model.outputs[{index}].loss_weight", "is needed", fix=fix))
+    return found

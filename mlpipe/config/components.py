@@ -48,7 +48,13 @@ SLOTS: dict[str, Slot] = {
     "split": Slot("mlpipe.data.splits"),
     "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network"),
     "loss": Slot("mlpipe.learn.losses", ("torch.nn",), "torch.nn.modules.module.Module"),
-    "optimizer": Slot("mlpipe.learn.optimizers", ("torch.optim", "timm.optim"), "torch.optim.optimizer.Optimizer", 1),
+    "optimizer": Slot(
+        "mlpipe.learn.optimizers",
+        ("torch.optim", "timm.optim"),
+        "torch.optim.optimizer.Optimizer",
+        1,
+        also="mlpipe.learn.keras_optimizers",
+    ),
     "lr_scheduler": Slot(
         "mlpipe.learn.lr_schedulers", ("torch.optim.lr_scheduler",), "torch.optim.lr_scheduler.LRScheduler", 1
     ),

@@ -33,6 +33,10 @@ class Clock:
         """How often a schedule of this interval moves on in one epoch."""
         return self.steps_per_epoch if interval == "step" else 1
 
+    def epochs_of(self, steps: float | None, otherwise: float) -> float:
+        """So many optimizer steps in epochs; None: the other length."""
+        return otherwise if steps is None else steps / self.steps_per_epoch
+
 
 def none(
     optimizer: Optimizer,
@@ -206,6 +210,7 @@ def exponential(
     decay_epochs: Annotated[float, "> 0"] = 1.0,
     staircase: bool = False,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+    decay_steps: Annotated[float, "> 0"] | None = None,
 ) -> LRScheduler:
     """The rate times `gamma` for every `decay_epochs`: torch's ExponentialLR, Keras' ExponentialDecay.
 
@@ -217,10 +222,12 @@ def exponential(
         decay_epochs: Epochs for one factor.
         staircase: Only whole factors.
         warmup_epochs: Length of the warm-up.
+        decay_steps: Optimizer steps in place of `decay_epochs`.
     """
+    length = clock.epochs_of(decay_steps, decay_epochs)
 
     def factor(epoch: float) -> float:
-        power = epoch / decay_epochs
+        power = epoch / length
         return float(gamma ** (math.floor(power + 1e-9) if staircase else power))
 
     return _lambda(optimizer, clock, interval, warmup_epochs, factor)
@@ -331,6 +338,7 @@ def polynomial(
     decay_epochs: Annotated[float, "> 0"] | None = None,
     cycle: bool = False,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+    decay_steps: Annotated[float, "> 0"] | None = None,
 ) -> LRScheduler:
     """Down to `end_ratio` along (1 - t)^power: torch's PolynomialLR, Keras' PolynomialDecay.
 
@@ -343,8 +351,10 @@ def polynomial(
         decay_epochs: Length of the way down, counted from the end of the warm-up; None: to the end of the training.
         cycle: Start again, each time over one more length, instead of staying at the end.
         warmup_epochs: Length of the warm-up.
+        decay_steps: Optimizer steps in place of `decay_epochs`.
     """
-    length = decay_epochs or max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
+    to_the_end = decay_epochs or max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
+    length = clock.epochs_of(decay_steps, to_the_end)
 
     def factor(epoch: float) -> float:
         since = max(epoch - warmup_epochs, 0.0)
@@ -363,6 +373,7 @@ def inverse_time(
     decay_epochs: Annotated[float, "> 0"] = 1.0,
     staircase: bool = False,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+    decay_steps: Annotated[float, "> 0"] | None = None,
 ) -> LRScheduler:
     """The rate over 1 + decay_rate * t, t in `decay_epochs`: Keras' InverseTimeDecay.
 
@@ -374,10 +385,12 @@ def inverse_time(
         decay_epochs: The unit of time.
         staircase: Only whole units.
         warmup_epochs: Length of the warm-up.
+        decay_steps: Optimizer steps in place of `decay_epochs`.
     """
+    length = clock.epochs_of(decay_steps, decay_epochs)
 
     def factor(epoch: float) -> float:
-        time = epoch / decay_epochs
+        time = epoch / length
         return 1 / (1 + decay_rate * (math.floor(time + 1e-9) if staircase else time))
 
     return _lambda(optimizer, clock, interval, warmup_epochs, factor)
@@ -391,6 +404,7 @@ def piecewise(
     ratios: list[float],
     interval: Literal["step", "epoch"] = "step",
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+    unit: Literal["epoch", "step"] = "epoch",
 ) -> LRScheduler:
     """Rates that hold up to given epochs: Keras' PiecewiseConstantDecay.
 
@@ -401,6 +415,7 @@ def piecewise(
         ratios: The rates as shares of optimizer.lr, one more than there are boundaries.
         interval: Whether it moves on at every step or epoch.
         warmup_epochs: Length of the warm-up.
+        unit: What boundaries are counted in.
 
     Raises:
         ConfigError: When the numbers of boundaries and ratios do not fit, or boundaries do not grow.
@@ -408,8 +423,9 @@ def piecewise(
     if len(ratios) != len(boundaries) + 1 or any(one >= other for one, other in itertools.pairwise(boundaries)):
         fix = f"give growing boundaries, and {len(boundaries) + 1} ratios for {len(boundaries)} boundaries"
         raise ConfigError(problem("lr_scheduler.ratios", "do not fit the boundaries", got=ratios, fix=fix))
+    ends = [at / clock.steps_per_epoch for at in boundaries] if unit == "step" else boundaries
     return _lambda(
-        optimizer, clock, interval, warmup_epochs, lambda epoch: ratios[sum(epoch > at + 1e-9 for at in boundaries)]
+        optimizer, clock, interval, warmup_epochs, lambda epoch: ratios[sum(epoch > at + 1e-9 for at in ends)]
     )
 
 

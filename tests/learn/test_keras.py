@@ -59,3 +59,43 @@ def test_plateaus(patience: int, cooldown: int) -> None:
         callback.on_epoch_end(epoch, {"v": value})
         schedule.step(value)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(model.optimizer.learning_rate), abs=1e-7)
+
+
+SCHEDULES: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
+    *[
+        ("ExponentialDecay", {"decay_steps": steps, "decay_rate": 0.7, "staircase": staircase},
+         "exponential", {"interval": "step", "decay_steps": steps, "gamma": 0.7, "staircase": staircase})
+        for steps in (1, 7, 2.5) for staircase in (False, True)
+    ],
+    *[
+        ("InverseTimeDecay", {"decay_steps": steps, "decay_rate": 1.5, "staircase": staircase},
+         "inverse_time", {"decay_steps": steps, "decay_rate": 1.5, "staircase": staircase})
+        for steps in (1, 7) for staircase in (False, True)
+    ],
+    *[
+        ("PolynomialDecay", {"decay_steps": 9, "end_learning_rate": 0.02, "power": power, "cycle": cycle},
+         "polynomial", {"decay_steps": 9, "end_ratio": 0.1, "power": power, "cycle": cycle})
+        for power in (1.0, 0.5, 2.0) for cycle in (False, True)
+    ],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("theirs", "given", "ours", "native"), SCHEDULES)
+def test_schedules(theirs: str, given: dict[str, object], ours: str, native: dict[str, object]) -> None:
+    schedule = getattr(keras.optimizers.schedules, theirs)(initial_learning_rate=0.2, **given)
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
+    own = getattr(lr_schedulers, ours)(optimizer, Clock(4, 10), **native)
+    for step in range(40):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-9), step
+        optimizer.step()
+        own.step()
+
+
+def test_piecewise_schedules() -> None:
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3, 10], [0.2, 0.05, 0.4])
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
+    own = lr_schedulers.piecewise(optimizer, Clock(4, 10), boundaries=[3, 10], ratios=[1.0, 0.25, 2.0], unit="step")
+    for step in range(20):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)))
+        optimizer.step()
+        own.step()

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlpipe.data import item_sets, items
+from mlpipe.data import item_sets, items, records
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 _FOLDER = "__mlpipe_folder__"
@@ -113,7 +113,7 @@ def chosen(name: str, known: dict[str, Any], key: str) -> Any:
 
 @contextmanager
 def standing_in(prefixes: Sequence[str]) -> Iterator[None]:
-    """Let imports of these packages, and of all below them, give `mlpipe.data.items`."""
+    """Let imports of these packages, and of all below them, give `mlpipe.data.items`; of barrage `mlpipe.data.records`."""
     finder = _StandIns(tuple(prefixes))
     sys.meta_path.insert(0, finder)
     try:
@@ -128,7 +128,7 @@ class _StandIn(ModuleType):
     __path__: list[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
-        for place in (items, item_sets):
+        for place in (records,) if self.__name__.partition(".")[0] == "barrage" else (items, item_sets):
             if not name.startswith("_") and hasattr(place, name):
                 return getattr(place, name)
         if name.startswith("__"):

@@ -1,0 +1,104 @@
+"""What an import string of a configuration names: ours by a short name, or the user's own by a dotted one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpipe.data import user_code
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+# Packages whose names stand for ours in import strings, and in imports of the user's code.
+STAND_INS = ("barrage",)
+_OWN = (*STAND_INS, "mlpipe")
+# Modules outside the current folder that the user named as trusted in this process.
+_TRUSTED: set[str] = set()
+
+
+def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] = ()) -> Any:
+    """What an import string names.
+
+    Args:
+        key: Where it stands, for sentences.
+        path: A short name, a dotted one of Barrage's, or MODULE.NAME of the user's own code.
+        known: What a short name may be; a dotted one of Barrage's or ours means what its last part means.
+        trust: Modules outside the current folder that the user named.
+
+    Raises:
+        DataError: When there is no such thing, it is not the user's own code, or it cannot be imported.
+    """
+    module, _, name = path.rpartition(".")
+    if not module or module.partition(".")[0] in _OWN:
+        if name in known:
+            return known[name]
+        fix = did_you_mean(name, known, otherwise=f"there are {listing(known)}")
+        more = " (your own need their module: MODULE.NAME)" if not module else ""
+        raise DataError(problem(key, f"there is nothing of this name{more}", got=path, fix=fix))
+    check_own(key, module, trust)
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    found = _imported(key, module)
+    if not hasattr(found, name):
+        public = [one for one in vars(found) if not one.startswith("_")]
+        fix = did_you_mean(name, public, otherwise=f"it has {listing(public)}")
+        raise DataError(problem(key, f"the module {module} has no such name", got=name, fix=fix))
+    return getattr(found, name)
+
+
+def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
+    """Refuse a module that is neither in the current folder nor named by the user: its code could do anything.
+
+    Raises:
+        DataError: When it is neither.
+    """
+    _TRUSTED.update(trust)
+    if any(module == one or module.startswith(f"{one}.") for one in _TRUSTED):
+        return
+    first, *rest = module.split(".")
+    if not all(part.isidentifier() for part in (first, *rest)):
+        raise DataError(problem(key, "is no name of a module", got=module, fix="write MODULE.NAME"))
+    if first in ("tensorflow", "tf", "keras"):
+        fix = "write a module of your own that does it with torch or numpy"
+        raise DataError(problem(key, "names something of TensorFlow that has no counterpart here", got=module, fix=fix))
+    if first not in sys.stdlib_module_names and _lies_here(first):
+        return
+    fix = f"put the file into the folder you work in, or add trust=[{module}]"
+    raise DataError(problem(key, "names code from outside the current folder", got=module, fix=fix))
+
+
+def _lies_here(first: str) -> bool:
+    """Whether a top-level module is found in the current folder, and not among installed packages; nothing is run."""
+    here = Path.cwd().resolve()
+    spec = importlib.machinery.PathFinder.find_spec(first, [str(here), *sys.path])
+    if spec is None:
+        return False
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
+    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
+    return bool(places) and all(
+        Path(place).resolve().is_relative_to(here)
+        and not {"site-packages", "dist-packages"} & set(Path(place).resolve().parts)
+        and not any(Path(place).resolve().is_relative_to(folder) for folder in installed)
+        for place in places
+    )
+
+
+def _imported(key: str, module: str) -> Any:
+    try:
+        with user_code.standing_in(STAND_INS):
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and module.startswith(error.name):
+            fix = "see that its file lies in the folder you work in"
+            raise DataError(problem(key, "there is no such module", got=module, fix=fix)) from error
+        wrong = f"needs the module {error.name}, which is not installed"
+        raise DataError(problem(f"{key}: {module}", wrong, fix=f"install {error.name}, or do without it")) from error
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        wrong = f"cannot be imported ({type(error).__name__}: {reason})"
+        raise DataError(problem(f"{key}: {module}", wrong, fix="mend it")) from error

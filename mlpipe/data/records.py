@@ -1,0 +1,309 @@
+"""Records: dictionaries that a loader turns into named arrays, a transformer that learns from them, functions that vary them.
+
+A data record is a tuple of dictionaries: (X,) to score, (X, y) or (X, y, w) to learn. X has an array for each input of the
+network, y and w one for each output. Names and meanings are Barrage's, whose classes these stand for.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+Record = dict[str, Any]
+DataRecord = tuple[dict[str, Any], ...]
+BatchDataRecords = tuple[dict[str, np.ndarray[Any, Any]], ...]
+RecordScore = dict[str, np.ndarray[Any, Any]]
+PARTS = ("X", "y", "w")
+
+__all__ = [
+    "BatchDataRecords", "DataRecord", "IdentityTransformer", "KeySelector", "Record", "RecordAugmentor", "RecordLoader",
+    "RecordMode", "RecordScore", "RecordSet", "RecordTransformer", "as_records", "batchify", "batchify_network_output",
+]  # fmt: skip
+
+
+class RecordMode(Enum):
+    """What records are read for."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    SCORE = 2
+
+
+class RecordLoader(ABC):
+    """Makes a data record of a record; derive from it and write `load`.
+
+    Attributes:
+        mode: What records are read for.
+        params: The configuration's parameters.
+
+    Args:
+        mode: What records are read for.
+        params: The configuration's parameters.
+
+    Raises:
+        TypeError: When the mode is no `RecordMode`.
+    """
+
+    def __init__(self, mode: RecordMode, **params: Any) -> None:
+        self.mode = _checked(mode)
+        self.params = params
+
+    def __call__(self, record: Record) -> DataRecord:
+        """What `load` makes of a record."""
+        return self.load(record)
+
+    @abstractmethod
+    def load(self, record: Record) -> DataRecord:
+        """The data record: (X,) in score mode, else (X, y) or (X, y, w).
+
+        Args:
+            record: The record.
+        """
+
+
+class KeySelector(RecordLoader):
+    """Takes values of a record by their keys: a key gives the value's array, a list of keys an array of their values.
+
+    So `["y"]` has the shape (1,), and `"y"` of a number the shape ().
+
+    Args:
+        mode: What records are read for.
+        inputs: The key, or keys, of each input.
+        outputs: Those of each output; not looked at in score mode.
+        sample_weights: Those of each output's weight; None: there are none.
+
+    Raises:
+        TypeError: When one of them is no dictionary, or the mode no `RecordMode`.
+    """
+
+    def __init__(
+        self,
+        mode: RecordMode,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        sample_weights: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(mode)
+        given = {"inputs": inputs, "outputs": outputs, "sample_weights": sample_weights}
+        for name, value in given.items():
+            if not isinstance(value, Mapping) and not (name == "sample_weights" and value is None):
+                raise TypeError(f"{name} must be a dict")
+        self.inputs, self.outputs, self.sample_weights = inputs, outputs, sample_weights
+
+    def load(self, record: Record) -> DataRecord:
+        """The arrays under the keys."""
+        chosen = [self.inputs]
+        if self.mode is not RecordMode.SCORE:
+            chosen += [self.outputs] + ([self.sample_weights] if self.sample_weights else [])
+        return tuple({name: _taken(record, keys) for name, keys in part.items()} for part in chosen)
+
+
+class RecordTransformer(ABC):
+    """Learns from the training records, then changes data records and scores; derive from it and write its methods.
+
+    What `fit` finds out may be told to the network as `network_params`: they join its parameters in the configuration.
+
+    Attributes:
+        mode: What records are read for.
+        loader: Makes data records.
+        params: The configuration's parameters.
+
+    Args:
+        mode: What records are read for.
+        loader: Makes data records.
+        params: The configuration's parameters.
+
+    Raises:
+        TypeError: When the mode is no `RecordMode`.
+    """
+
+    def __init__(self, mode: RecordMode, loader: RecordLoader, **params: Any) -> None:
+        self.mode, self.loader, self.params = _checked(mode), loader, params
+        self._network_params: dict[str, Any] = {}
+
+    @property
+    def network_params(self) -> dict[str, Any]:
+        """Parameters of the network beside those of the configuration."""
+        return self._network_params
+
+    @network_params.setter
+    def network_params(self, given: dict[str, Any]) -> None:
+        if not isinstance(given, dict):
+            raise TypeError("network_params must be a dict")
+        self._network_params = given
+
+    @abstractmethod
+    def fit(self, records: list[Record]) -> None:
+        """Learn from all training records, each once and in their order.
+
+        Args:
+            records: The records; `self.loader` makes data records of them.
+        """
+
+    @abstractmethod
+    def transform(self, data_record: DataRecord) -> DataRecord:
+        """A changed data record.
+
+        Args:
+            data_record: As the loader made it.
+        """
+
+    @abstractmethod
+    def postprocess(self, score: RecordScore) -> RecordScore:
+        """A changed score.
+
+        Args:
+            score: What the network gives for one record, by output.
+        """
+
+    @abstractmethod
+    def save(self, path: str) -> None:
+        """Write what was learned.
+
+        Args:
+            path: A folder that is there.
+        """
+
+    @abstractmethod
+    def load(self, path: str) -> None:
+        """Read what `save` wrote.
+
+        Args:
+            path: The folder.
+        """
+
+
+class IdentityTransformer(RecordTransformer):
+    """Learns nothing and changes nothing."""
+
+    def fit(self, records: list[Record]) -> None:
+        """Nothing to learn."""
+
+    def transform(self, data_record: DataRecord) -> DataRecord:
+        """The data record as it is."""
+        return data_record
+
+    def postprocess(self, score: RecordScore) -> RecordScore:
+        """The score as it is."""
+        return score
+
+    def save(self, path: str) -> None:
+        """Nothing to write."""
+
+    def load(self, path: str) -> None:
+        """Nothing to read."""
+
+
+class RecordAugmentor:
+    """Applies functions of data records one after the other.
+
+    Args:
+        functions: Each with its parameters; none: data records stay as they are.
+    """
+
+    def __init__(self, functions: Sequence[tuple[Callable[..., DataRecord], Mapping[str, Any]]]) -> None:
+        self._functions = [partial(function, **params) for function, params in functions]
+
+    def __call__(self, data_record: DataRecord) -> DataRecord:
+        """What the last function makes of what the others made."""
+        for function in self._functions:
+            data_record = function(data_record)
+        return data_record
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """Records with what is made of them.
+
+    Attributes:
+        records: The records.
+        mode: What they are read for.
+        loader: Makes data records.
+        transformer: Fitted, or loaded.
+        augmentor: Varies data records in training.
+    """
+
+    records: Sequence[Record]
+    mode: RecordMode
+    loader: RecordLoader
+    transformer: RecordTransformer
+    augmentor: RecordAugmentor = field(default_factory=lambda: RecordAugmentor([]))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> DataRecord:
+        """The data record of one record, varied in training only; the record itself is left as it is."""
+        plain = self.plain(index)
+        return self.augmentor(plain) if self.mode is RecordMode.TRAIN else plain
+
+    def plain(self, index: int) -> DataRecord:
+        """The data record of one record as the transformer leaves it."""
+        return self.transformer.transform(self.loader(copy.deepcopy(self.records[index])))
+
+
+def repeats(record: Record, sample_count: str | None) -> int:
+    """How often a record comes in an epoch: at least once, counts with a fraction cut off.
+
+    Args:
+        record: The record.
+        sample_count: The key of its count; None: every record comes once.
+    """
+    return max(1, int(record[sample_count])) if sample_count is not None else 1
+
+
+def as_records(given: Any) -> list[Record]:
+    """Records as a list of dictionaries.
+
+    Args:
+        given: Such a list, or a pandas data frame, whose rows are the records; neither is changed.
+
+    Raises:
+        TypeError: When it is neither.
+    """
+    if isinstance(given, list) and all(isinstance(one, dict) for one in given):
+        return given
+    if hasattr(given, "to_dict") and hasattr(given, "reset_index"):
+        found: list[Record] = given.reset_index().to_dict("records")
+        return found
+    raise TypeError("record must be a list of dicts or pandas DataFrame")
+
+
+def batchify(data_records: Sequence[DataRecord]) -> BatchDataRecords:
+    """Data records as one, arrays stacked along a new first axis."""
+    parts = zip(*data_records, strict=True)
+    return tuple({name: np.array([one[name] for one in part]) for name in part[0]} for part in parts)
+
+
+def batchify_network_output(network_output: Any, output_names: Sequence[str]) -> list[RecordScore]:
+    """What a network gives for a batch, as a score for each record.
+
+    Args:
+        network_output: An array, or one for each output, with the batch along the first axis.
+        output_names: The outputs' names in the same order.
+    """
+    arrays = network_output if isinstance(network_output, list | tuple) else [network_output]
+    return [
+        {name: np.asarray(array[row]) for name, array in zip(output_names, arrays, strict=True)}
+        for row in range(len(arrays[0]))
+    ]
+
+
+def _checked(mode: RecordMode) -> RecordMode:
+    if not isinstance(mode, RecordMode):
+        raise TypeError("mode must be type RecordMode")
+    return mode
+
+
+def _taken(record: Record, keys: Any) -> np.ndarray[Any, Any]:
+    return np.array([record[key] for key in keys]) if isinstance(keys, list) else np.array(record[keys])

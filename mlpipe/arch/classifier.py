@@ -9,7 +9,7 @@ import socket
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -55,12 +55,16 @@ class Pixels:
         size: Their height and width.
         peak: The value of white: 255, 65,535 or 1.
         normalization: `model` (mean and deviation that the network was made for) or `unit` (0 to 1).
+        inputs: For records name and shape of each array in their vector; empty for images.
+        parameters: For records what the network is told of them.
     """
 
     channels: int
     size: int
     peak: float = 255.0
     normalization: str = "model"
+    inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Classifier(nn.Module):

@@ -32,7 +32,7 @@ class Slot:
         foreign: Module prefixes outside mlpipe whose classes fit.
         kind: The full name of the class that a foreign class must be derived from; several are separated by blanks.
         late: How many of the program's positional arguments a foreign class takes.
-        also: A further module of mlpipe whose public functions fit.
+        also: Further modules of mlpipe whose public functions fit, separated by blanks.
     """
 
     home: str
@@ -46,8 +46,13 @@ SLOTS: dict[str, Slot] = {
     "mode": Slot("mlpipe.modes"),
     "task": Slot("mlpipe.data.sources"),
     "split": Slot("mlpipe.data.splits"),
-    "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network"),
-    "loss": Slot("mlpipe.learn.losses", ("torch.nn",), "torch.nn.modules.module.Module"),
+    "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network mlpipe.learn.record_network"),
+    "loss": Slot(
+        "mlpipe.learn.losses",
+        ("torch.nn",),
+        "torch.nn.modules.module.Module",
+        also="mlpipe.learn.record_losses",
+    ),
     "optimizer": Slot(
         "mlpipe.learn.optimizers",
         ("torch.optim", "timm.optim"),
@@ -166,7 +171,7 @@ def check(
 def _refusal(section: str, target: str, slot: Slot, trust: tuple[str, ...]) -> str:
     """Why a target is not allowed here; empty when it is."""
     module = target.rpartition(".")[0]
-    is_home = target.startswith(f"{slot.home}.") or (bool(slot.also) and module == slot.also)
+    is_home = target.startswith(f"{slot.home}.") or module in slot.also.split()
     inside = is_home and not any(part.startswith("_") for part in target.split("."))
     if inside or _is_foreign(target, slot) or _under(module, trust) or _in_current_folder(module):
         return ""

@@ -25,6 +25,8 @@ from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data import device_augmentations, transforms
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
+from mlpipe.data.record_layout import Layout
+from mlpipe.data.record_loading import RecordData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
@@ -72,13 +74,21 @@ def build_network(
     """
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
-    pixels = Pixels(pack.channels, pack.shape[0], pack.peak, recipe.augmentations.normalization)
+    pixels = Pixels(pack.channels, pack.shape[0], pack.peak, recipe.augmentations.normalization, *_of_records(task))
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
     if pretrained and not bare:
         recipe.peft.build(network)
     return network
+
+
+def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
+    """Inputs and network parameters of a task of records; nothing for images."""
+    source = (task.bases or (task,))[0].source
+    if source["type"] != "records":
+        return (), {}
+    return Layout.from_plain(source["layout"]).inputs, source["network_params"]
 
 
 def without_weights(arch: Component) -> Component:
@@ -135,7 +145,8 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
 
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the training targets, shape (outputs,) each; None for other kinds."""
-    if task.kind != "regression":
+    # Networks for records give numbers as they are, and no head in which they could be scaled.
+    if task.kind != "regression" or task.source["type"] == "records":
         return None
     targets = task.samples.learned[rows]
     std = np.nanstd(targets, axis=0)
@@ -201,7 +212,8 @@ def fold_data(
     steps = [transforms.adapt(step.build()) for step in recipe.augmentations.cpu]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = recipe.sampling.build()
-    return FoldData(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
+    loading = RecordData if task.source["type"] == "records" else FoldData
+    return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
 
 
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:

@@ -36,6 +36,13 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
         "csv": ["task.file=/tmp/x.csv"],
         "arrays": ["task.file=/tmp/x.npz"],
         "import": ["task._target_=mlpipe.data.sources.digits"],
+        "records": [
+            "task.train=t.csv",
+            "task.validation=v.csv",
+            "task.kind=regression",
+            "task.loader={}",
+            "task.output=y",
+        ],
         "items": ["task.train=[{call: get}]", "task.kind=classification"],
         "convert": ["mode.recipe=x.yaml"],
         "tl": ["mode.pretrain_task=x"],
@@ -47,6 +54,10 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
     else:
         if (group, option) == ("optimizer", "linear"):
             needed = ["arch.freeze=true", "augmentations=none"]
+        if (group, option) == ("arch", "records"):
+            needed = ["arch.network={}", "arch.output=y"]
+        if (group, option) == ("loss", "keras"):
+            needed = ["loss.name=huber"]
         if option == "own":
             needed = {"arch": ["arch.name=f"], "loss": ["loss.expression=f"], "tta": ["tta.function=f"]}[group]
         composed(f"{group}={option}", *needed)

@@ -12,9 +12,11 @@ from mlpipe.data.sources.folders import folder
 from mlpipe.data.sources.pictures import pictures
 from mlpipe.data.sources.python_items import items
 from mlpipe.data.sources.reading import Read, reader, root
+from mlpipe.data.sources.record_files import records_of as records
 from mlpipe.data.sources.stored import created
 from mlpipe.data.sources.tables import csv
 
 __all__ = [
-    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "items", "pictures", "reader", "root",
+    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "items", "pictures", "reader", "records",
+    "root",
 ]  # fmt: skip

@@ -1,0 +1,173 @@
+"""A network of your own, or a list of layers, that takes the named inputs of records and gives its outputs as they are."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.data import imports
+from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.learn.own_code import called
+
+Gives = Literal["logits", "softmax", "sigmoid"]
+Inputs = Sequence[tuple[str, tuple[int, ...]]]
+# The least probability of which a logarithm is taken, as Keras clips.
+_TINY = 1e-7
+
+
+class RecordNetwork(nn.Module):
+    """Takes a vector of records apart into named inputs, and gives what the module makes of them as logits or numbers.
+
+    Args:
+        module: Takes the inputs by name, or the only one as it is; gives a tensor, or tensors by output.
+        inputs: Name and shape of each input, in their order in the vector.
+        output: The output that is learned.
+        head: What the network is asked under.
+        gives: What the output is: logits or numbers, probabilities of classes, or of labels.
+    """
+
+    def __init__(self, module: nn.Module, inputs: Inputs, output: str, head: str, gives: Gives) -> None:
+        super().__init__()
+        self.module, self._inputs, self._output, self._head, self._gives = module, tuple(inputs), output, head, gives
+        self._by_name = {name for name, _ in inputs} <= set(inspect.signature(module.forward).parameters)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits or numbers, shape (n, outputs).
+
+        Args:
+            images: The vectors, shape (n, 1, length, 1).
+        """
+        return {self._head: self._as_logits(self.raw(images.reshape(len(images), -1)))}
+
+    def raw(self, vectors: Tensor) -> Tensor:
+        """What the module gives for vectors of shape (n, length), in the shape that it has."""
+        parts, start = {}, 0
+        for name, shape in self._inputs:
+            size = math.prod(shape)
+            parts[name] = vectors[:, start : start + size].reshape(len(vectors), *shape)
+            start += size
+        found = self.module(**parts) if self._by_name else self.module(*parts.values())
+        output: Tensor = found[self._output] if isinstance(found, Mapping) else found
+        return output
+
+    def _as_logits(self, output: Tensor) -> Tensor:
+        flat = output.reshape(len(output), -1).float()
+        if self._gives == "softmax":
+            return (flat / flat.sum(1, keepdim=True)).clamp(_TINY, 1 - _TINY).log()
+        if self._gives == "sigmoid":
+            return flat.clamp(_TINY, 1 - _TINY).logit()
+        return flat
+
+
+def records(
+    heads: Mapping[str, Head],
+    pixels: Pixels,
+    *,
+    network: dict[str, Any],
+    output: str,
+    gives: Literal["logits", "softmax", "sigmoid"] = "logits",
+    trust: list[str] | None = None,
+    pretrained: bool = False,
+    weights: str | None = None,
+) -> RecordNetwork:
+    """The module that a function or class makes, for records; nothing is added to it.
+
+    It is called with its parameters and those that the task's transformer names. Its forward takes the inputs by their
+    names, or the only input as it is, in the shape that they have in records, with the batch first.
+
+    Args:
+        heads: What each target gets; the program gives it.
+        pixels: What records are like; the program gives it.
+        network: `{import: MODULE.NAME, params: {...}}`, or `{import: sequential_from_config, params: {layers: [...]}}`.
+        output: The output that is learned.
+        gives: What it is: `softmax` and `sigmoid` are probabilities, which are stored as their logarithms.
+        trust: Modules outside the current folder whose code may run.
+        pretrained: Must be false.
+        weights: A file of weights of the whole network.
+
+    Raises:
+        ConfigError: When the function fails, or its module takes or gives something else.
+        DataError: When it is not the user's own code, or a file of weights does not fit.
+    """
+    if pretrained:
+        raise ConfigError(problem("arch.pretrained", "a network for records has no weights", got=True, fix="use false"))
+    if not pixels.inputs:
+        fix = "use task=records, or another arch"
+        raise ConfigError(problem("arch", "is for records, the task has images", fix=fix))
+    if len(heads) > 1:
+        raise ConfigError(problem("mode.multitask", "is not available for records", fix="leave it out"))
+    module = built(network, pixels.parameters, trust or ())
+    ((head, wanted),) = heads.items()
+    made = RecordNetwork(module, pixels.inputs, output, head, gives)
+    _check(made, network["import"], pixels.inputs, output, wanted.size)
+    if weights is not None:
+        match = weight_files.load(made, weight_files.read(Path(weights).expanduser()))
+        if lost := [name for name in made.state_dict() if name not in match.loaded]:
+            wrong = f"lacks {listing(lost, most=3)} of the network"
+            raise DataError(problem("arch.weights", wrong, got=weights, fix="choose the arch that it was saved from"))
+    return made
+
+
+def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[str]) -> nn.Module:
+    """The module that an import block makes.
+
+    Args:
+        network: The block.
+        more: Parameters beside the block's.
+        trust: Modules outside the current folder whose code may run.
+
+    Raises:
+        ConfigError: When a parameter comes twice, or the function fails or gives no module.
+        DataError: When it is not the user's own code.
+    """
+    path, params = network.get("import"), dict(network.get("params") or {})
+    if not isinstance(path, str):
+        raise ConfigError(problem("arch.network", "has no import", got=dict(network), fix="{import: MODULE.NAME}"))
+    if twice := sorted(set(params) & set(more)):
+        wrong = f"{listing(twice)} comes from the transformer too"
+        raise ConfigError(problem("arch.network.params", wrong, fix="leave it out of the one or the other"))
+    function = imports.resolve("arch.network", path, {})
+    module = called("arch.network", path, function, **params, **more)
+    if not isinstance(module, nn.Module):
+        got = type(module).__name__
+        raise ConfigError(problem("arch.network", f"{path} gives no network", got=got, fix="return a torch.nn.Module"))
+    return module
+
+
+def _check(made: RecordNetwork, path: str, inputs: Inputs, output: str, size: int) -> None:
+    """Try the network once, so that what does not fit is known with its reason."""
+    names = [name for name, _ in inputs]
+    accepted = inspect.signature(made.module.forward).parameters
+    if len(names) > 1 and not set(names) <= set(accepted):
+        wrong = f"the forward of {path} takes {listing(accepted)}, the records have {listing(names)}"
+        raise ConfigError(problem("arch.network", wrong, fix="name its parameters like the inputs"))
+    was_training = made.training
+    made.eval()
+    with torch.no_grad():
+        vectors = torch.zeros(2, sum(math.prod(shape) for _, shape in inputs))
+        found = called("arch.network", f"{path} with inputs {_shown(inputs)}", _tried, made, vectors, output)
+    made.train(was_training)
+    if found.ndim == 0 or len(found) != 2 or math.prod(found.shape[1:]) != size:
+        wrong = f"{path} gives {list(found.shape[1:])} for a record, the targets have {size}"
+        raise ConfigError(problem("arch.network", wrong, fix="let its last layer, or task.outputs, fit"))
+
+
+def _tried(made: RecordNetwork, vectors: Tensor, output: str) -> Tensor:
+    names = set(getattr(made.module, "output_names", None) or {output})
+    parts = made.raw(vectors) if names == {output} else None
+    if not isinstance(parts, Tensor):
+        wrong = f"the network has the outputs {listing(sorted(names))}, the configuration has {output}"
+        raise ConfigError(problem("model.outputs", wrong, fix="let both have the same names"))
+    return parts
+
+
+def _shown(inputs: Inputs) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in inputs)

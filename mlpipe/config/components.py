@@ -79,6 +79,7 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.learn.callbacks",
         ("pytorch_lightning.callbacks", "lightning.pytorch.callbacks"),
         "pytorch_lightning.callbacks.callback.Callback",
+        also="mlpipe.learn.best_practice",
     ),
     "logging": Slot("mlpipe.learn.loggers"),
     "tta": Slot("mlpipe.learn.tta"),

@@ -92,11 +92,15 @@ class Sys:
         num_workers: Loader processes; None lets the hardware decide.
         threads: Threads of torch.
         fold_workers: Folds of one run side by side, each with `threads` threads.
+        artifact_dir: A folder that a training of records fills with all that scoring needs; it must not be there yet.
+        artifact_config: The configuration of another program that goes into it.
     """
 
     num_workers: Annotated[int, ">= 0"] | Literal["auto"]
     threads: Annotated[int, ">= 1"] | Literal["auto"]
     fold_workers: Annotated[int, ">= 1"] | Literal["auto"] = 1
+    artifact_dir: str | None = None
+    artifact_config: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
-from mlpipe.dialects import musket
+from mlpipe.dialects import barrage, musket
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, did_you_mean, problem
 
@@ -18,7 +18,7 @@ def translated(path: Path, *, lenient: bool = False) -> Translation:
     """The native configuration of a recipe file.
 
     Args:
-        path: A Musket YAML or a native one.
+        path: A Musket YAML, a Barrage JSON or a native YAML.
         lenient: Let unknown keys and monitors that nothing computes pass, as Keras does.
 
     Raises:
@@ -36,6 +36,8 @@ def translated(path: Path, *, lenient: bool = False) -> Translation:
     dialect = dialect_of(text, source)
     if dialect == MUSKET:
         return musket.translate(source, musket.Home.of(path), lenient=lenient)
+    if dialect == BARRAGE:
+        return barrage.translate(source)
     if dialect == NATIVE:
         return Translation(NATIVE, _native(source))
     raise ConfigError(
@@ -57,7 +59,9 @@ def dialect_of(text: str, source: Mapping[str, Any]) -> str:
         return MUSKET
     if "neural_network" in source:
         return RMLDNN
-    if {"dataset", "model", "solver"} <= set(source):
+    if isinstance(source.get("dataset"), Mapping) and "loader" in source["dataset"]:
+        return BARRAGE
+    if {"dataset", "model"} <= set(source) or {"model", "solver"} <= set(source):
         return BARRAGE
     if "defaults" in source:
         return NATIVE

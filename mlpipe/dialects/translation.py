@@ -10,7 +10,7 @@ import yaml
 
 Fate = Literal["same", "differs", "ignored", "lint"]
 # Mappings whose keys no configuration knows, so that they are given as one value.
-_WHOLE = ("arch.arguments",)
+_WHOLE = ("arch.arguments", "arch.network", "task.loader", "task.transformer")
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,13 @@ class Translation:
         dialect: What the file spoke.
         native: `defaults`, a list of one-key mappings from group to option, and the sections' values.
         report: A line for each key of the source, and lint.
+        needed: What the file does not say and the command line must, with examples.
     """
 
     dialect: str
     native: dict[str, Any]
     report: tuple[Line, ...] = field(default=())
+    needed: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self) -> dict[str, Any]:
         """The options of groups."""

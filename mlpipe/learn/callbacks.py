@@ -123,6 +123,11 @@ class Keeper(Checkpoint):
         self.best_state: dict[str, Tensor] = {}
         self._saved_at, self._cost = time.perf_counter(), 0.0
 
+    @property
+    def folder(self) -> Path:
+        """Where the state is saved."""
+        return self._folder
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, keep, save."""
         if self._keep_best:

@@ -188,7 +188,7 @@ class FoldModule(pl.LightningModule):
         self.history.append(row)
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step(logged[str(config.monitor)])
+                config.scheduler.step(row[str(config.monitor)])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Lightning would move a plateau schedule only after the state is saved, and never again for that epoch."""

@@ -59,6 +59,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     from mlpipe.config.compose import Facts, compose
 
     command = shlex.join(["mml", mode, *map(studies.masked, overrides)])
+    mode, overrides = recipes.redirected(mode, overrides)
     overrides, notes = _with_best(overrides)
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")

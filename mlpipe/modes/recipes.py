@@ -14,6 +14,20 @@ _KEYS = ("recipe", "mode.lenient")
 _TRAINING = ("train", "predict", "test", "tl", "lr_find")
 
 
+def redirected(mode: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """The mode and overrides of a command; `predict` with a folder of artifacts as its recipe is the mode `score`.
+
+    Args:
+        mode: The command's first word.
+        overrides: The command line's.
+    """
+    given = _value("recipe", overrides)
+    if mode != "predict" or given is None or not Path(given).expanduser().is_dir():
+        return mode, list(overrides)
+    rest = [text.replace("task.file=", "mode.file=", 1) for text in overrides if _key(text) != "recipe"]
+    return "score", [*rest, f"mode.folder={translation.as_text(given)}"]
+
+
 def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides with those of `recipe=FILE` in front of them, and notes on what a person should know.
 
@@ -37,6 +51,9 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         wrong, fix = "must be said on the command line, not in a file", "read that file, then add trust=[...] yourself"
         raise ConfigError(problem("trust", wrong, got=found.native["trust"], fix=fix))
     rest = [text for text in overrides if _key(text) not in _KEYS]
+    of_file = [f"{group}={option}" for group, option in found.chosen().items()]
+    # An option that the file chooses too is no other choice: its keys stay the file's.
+    rest = [text for text in rest if text not in of_file]
     chosen = {"callbacks" if _key(text) == "cbs" else _key(text) for text in rest}
     if (
         mode not in ("convert", "post", "info")
@@ -49,6 +66,7 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     texts = translation.overrides(native, chosen)
     if mode == "convert":
         lenient = "true" if _value("mode.lenient", overrides) == "true" else "false"
+        texts += [f"{key}={value}" for key, value in found.needed.items() if key not in chosen]
         return [*texts, *rest, f"mode.recipe={translation.as_text(str(path))}", f"mode.lenient={lenient}"], []
     return [*texts, *rest], _notes(given, path, found)
 

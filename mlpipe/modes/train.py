@@ -12,7 +12,7 @@ from mlpipe.data import splits
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.modes import cotasks, folds, inference, leaderboard, new_images, reuse, tasks
+from mlpipe.modes import artifacts, cotasks, folds, inference, leaderboard, new_images, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.fold_training import FoldTraining, Kept
 from mlpipe.modes.folds import Folds
@@ -114,6 +114,7 @@ class TrainingScheduler(Scheduler):
         begun = reuse.start(config, task, self._start_facts)
         self._recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *co_tasks)), begun)
         chosen = self._chosen_folds(split)
+        raise_all(artifacts.problems(config, task, chosen, stored=self._kept.parameters))
         training = FoldTraining(ground, chosen, self._recipe_hash, self._kept, co_tasks, self._wish, begun)
         steps = self._preprocessing(ground, [task, *co_tasks, *self._other_tasks])
         steps.append(Step("build the network", training.try_network, in_project=False))
@@ -123,7 +124,15 @@ class TrainingScheduler(Scheduler):
         for name, call in self._after_training(Inference(ground, self._other_tasks)):
             steps += [Step(f"{name} fold {fold}", _trained(training, call, fold), lane=fold) for fold in chosen]
         removals = [(str(fold), _trained(training, self._remove_weights, fold)) for fold in chosen]
+        if artifacts.folder_of(config) is not None:
+            steps.append(Step("artifacts", partial(self._artifacts, training, chosen[0])))
         return [*steps, *self._last_steps(removals)]
+
+    def _artifacts(self, training: FoldTraining, fold: int, run: Run | None) -> None:
+        assert run is not None
+        record_id = training.record_id(run, fold)
+        record = records.load(self.world.project.model_dir(self._task.name, record_id))
+        artifacts.write(self.run_config, self.world, self._task, record, run)
 
     def _preprocessing(self, ground: Folds, of: Sequence[Task]) -> list[Step]:
         def step(one: Task, run: Run | None) -> None:

@@ -1,0 +1,111 @@
+"""Names of Keras in Barrage's configurations, and what has that meaning here.
+
+A name without a dot is searched for where Barrage searches; one of `tensorflow.keras`, `tf.keras` or
+`tensorflow.python.keras` is its last part.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_KERAS = ("tensorflow.python.keras", "tensorflow.keras", "tf.keras", "keras")
+
+# Optimizer -> (the native option, its parameters; the bounds of gradients and `decay` belong to all).
+OPTIMIZERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Adadelta": ("keras_adadelta", ("rho", "epsilon")),
+    "Adagrad": ("keras_adagrad", ("initial_accumulator_value", "epsilon")),
+    "Adam": ("keras_adam", ("beta_1", "beta_2", "epsilon", "amsgrad")),
+    "Adamax": ("keras_adamax", ("beta_1", "beta_2", "epsilon")),
+    "Ftrl": (
+        "keras_ftrl",
+        (
+            "learning_rate_power", "initial_accumulator_value", "l1_regularization_strength",
+            "l2_regularization_strength", "l2_shrinkage_regularization_strength", "beta",
+        ),
+    ),
+    "Nadam": ("keras_nadam", ("beta_1", "beta_2", "epsilon")),
+    "RMSprop": ("keras_rmsprop", ("rho", "momentum", "epsilon", "centered")),
+    "SGD": ("keras_sgd", ("momentum", "nesterov")),
+}  # fmt: skip
+BOUNDS = ("clipnorm", "clipvalue", "global_clipnorm")
+# Schedule -> its parameters, those that are needed first.
+SCHEDULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "ExponentialDecay": (("initial_learning_rate", "decay_steps", "decay_rate"), ("staircase",)),
+    "InverseTimeDecay": (("initial_learning_rate", "decay_steps", "decay_rate"), ("staircase",)),
+    "PolynomialDecay": (("initial_learning_rate", "decay_steps"), ("end_learning_rate", "power", "cycle")),
+    "PiecewiseConstantDecay": (("boundaries", "values"), ()),
+}
+
+# A loss's name in snake case, as loss=keras wants it; all names that Keras gives it end there.
+LOSSES = (
+    "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "mean_squared_error",
+    "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error", "log_cosh", "huber",
+    "kl_divergence", "poisson", "cosine_similarity", "categorical_hinge",
+)  # fmt: skip
+_ALIASES = {
+    "mse": "mean_squared_error",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "msle": "mean_squared_logarithmic_error",
+    "logcosh": "log_cosh",
+    "kullback_leibler_divergence": "kl_divergence",
+    "kld": "kl_divergence",
+    "huber_loss": "huber",
+}
+# Metrics by the task's kind -> ours; where the name is a loss, the metric that is its mean.
+METRICS: dict[str, dict[str, str]] = {
+    "classification": {
+        **dict.fromkeys(("accuracy", "acc", "categorical_accuracy", "sparse_categorical_accuracy"), "accuracy"),
+        **dict.fromkeys(("categorical_crossentropy", "sparse_categorical_crossentropy"), "nll"),
+        "binary_accuracy": "elementwise_accuracy",
+        "auc": "auroc",
+    },
+    "multilabel": {
+        **dict.fromkeys(("accuracy", "acc", "binary_accuracy"), "accuracy"),
+        "binary_crossentropy": "nll",
+        "auc": "auroc",
+    },
+    "regression": {
+        "mean_squared_error": "mse",
+        "mean_absolute_error": "mae",
+        "root_mean_squared_error": "rmse",
+    },
+}
+
+
+def last_part(path: str) -> str | None:
+    """The last part of a short name or of a dotted one of Keras; None for one of the user's own modules."""
+    module, _, name = path.rpartition(".")
+    return name if not module or any(module == one or module.startswith(f"{one}.") for one in _KERAS) else None
+
+
+def is_abbreviated(path: str) -> bool:
+    """Whether a dotted name says `tf` in place of `tensorflow`, which Barrage warns of."""
+    return path.startswith("tf.keras")
+
+
+def either_case(name: str, known: Mapping[str, object]) -> str | None:
+    """The known name that a name is, its first letter small or large; None: there is none."""
+    swapped = name[:1].swapcase() + name[1:]
+    return next((one for one in (name, swapped) if one in known), None)
+
+
+def kind_of(loss: str) -> str:
+    """The kind of task that a loss, in snake case, is for."""
+    if loss.endswith("categorical_crossentropy"):
+        return "classification"
+    return "multilabel" if loss == "binary_crossentropy" else "regression"
+
+
+def snake(name: str) -> str:
+    """A loss or metric in snake case under its full name: `MeanSquaredError`, `mse` and `MSE` are mean_squared_error.
+
+    Class names become what Keras logs them as: `AUC` is auc, `KLDivergence` kl_divergence.
+    """
+    if name.isupper() or name.islower():
+        plain = name.lower()
+    else:
+        apart = re.sub("(.)([A-Z][a-z0-9]+)", r"\1_\2", name)
+        plain = re.sub("([a-z0-9])([A-Z])", r"\1_\2", apart).lower()
+    return _ALIASES.get(plain, plain)

@@ -1,0 +1,80 @@
+"""What the translation of a Barrage configuration collects on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlpipe.dialects.translation import Fate, Line
+from mlpipe.errors import did_you_mean, listing, problem
+
+
+@dataclass
+class Work:
+    """A translation at work.
+
+    Attributes:
+        source: The configuration, checked and with its defaults.
+        given: The keys that the file itself has, dotted; the others are defaults.
+        options: The options of groups.
+        native: The sections' values.
+        lines: The report so far.
+        wrong: A sentence for every problem.
+        kind: What is predicted.
+        monitors: What Keras logs -> the native monitor.
+    """
+
+    source: Mapping[str, Any]
+    given: frozenset[str]
+    options: dict[str, Any] = field(default_factory=dict)
+    native: dict[str, Any] = field(default_factory=dict)
+    lines: list[Line] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    kind: str = "regression"
+    monitors: dict[str, str] = field(default_factory=dict)
+
+    def set(self, place: str, value: Any) -> str:
+        """Give a native key (dotted) its value; returns the key."""
+        *sections, last = place.split(".")
+        node = self.native
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+        return place
+
+    def say(self, key: str, fate: Fate, place: str = "", note: str = "") -> None:
+        """Add a line to the report; it says of defaults that they are."""
+        is_default = fate != "lint" and not any(one == key or one.startswith(f"{key}.") for one in self.given)
+        default = "Barrage's default" if is_default else ""
+        self.lines.append(Line(key, fate, place, "; ".join(part for part in (default, note) if part)))
+
+    def same(self, key: str, place: str, value: Any) -> None:
+        """A key that means the same natively."""
+        self.say(key, "same", self.set(place, value))
+
+    def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
+        """Note a problem."""
+        self.wrong.append(problem(key, wrong, got=got, fix=fix))
+
+    def missing(self, key: str, what: str, fix: str = "leave it out") -> None:
+        """Note something that Barrage has and this version has not."""
+        self.refuse(key, f"{what} is not available in this version of mlpipe", fix=fix)
+
+    def unknown_keys(self, key: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+        """Note keys that are none of the known ones."""
+        names = list(known)
+        for name in given:
+            if name not in names:
+                fix = did_you_mean(
+                    name, names, otherwise=f"known: {listing(names, most=12)}" if names else "leave it out"
+                )
+                self.refuse(f"{key}.{name}", "unknown key", fix=fix)
+
+
+def keys_of(node: Any, key: str = "") -> frozenset[str]:
+    """The dotted keys of a nested mapping, inner ones too."""
+    if not isinstance(node, Mapping):
+        return frozenset({key})
+    inner = [keys_of(value, f"{key}.{name}" if key else str(name)) for name, value in node.items()]
+    return frozenset({key} - {""}).union(*inner)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.sequential import sequential_from_config
 from mlpipe.data import imports
 from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn.own_code import called
@@ -134,7 +135,7 @@ def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[s
     if twice := sorted(set(params) & set(more)):
         wrong = f"{listing(twice)} comes from the transformer too"
         raise ConfigError(problem("arch.network.params", wrong, fix="leave it out of the one or the other"))
-    function = imports.resolve("arch.network", path, {})
+    function = imports.resolve("arch.network", path, {"sequential_from_config": sequential_from_config}, trust)
     module = called("arch.network", path, function, **params, **more)
     if not isinstance(module, nn.Module):
         got = type(module).__name__

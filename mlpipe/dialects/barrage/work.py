@@ -45,7 +45,8 @@ class Work:
 
     def say(self, key: str, fate: Fate, place: str = "", note: str = "") -> None:
         """Add a line to the report; it says of defaults that they are."""
-        is_default = fate != "lint" and not any(one == key or one.startswith(f"{key}.") for one in self.given)
+        plain = key.partition("[")[0]
+        is_default = fate != "lint" and not any(one == plain or one.startswith(f"{plain}.") for one in self.given)
         default = "Barrage's default" if is_default else ""
         self.lines.append(Line(key, fate, place, "; ".join(part for part in (default, note) if part)))
 

@@ -1,0 +1,97 @@
+"""A network from a list of layers with parameters in braces, as Barrage's `sequential_from_config` makes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from mlpipe.arch import keras_json
+from mlpipe.arch.keras_graph import Graph
+from mlpipe.errors import ConfigError, problem
+
+_KEY = "arch.network.params.layers"
+_NAME = re.compile(r"\{\{(.+)\}\}")
+_KERAS = ("tensorflow.python.keras.layers", "tensorflow.keras.layers", "tf.keras.layers", "keras.layers")
+
+
+class Sequential(nn.Module):
+    """A chain of Keras's layers whose arrays have their channels last, as records have them.
+
+    Attributes:
+        output_names: The name of its only output: that of its last layer.
+
+    Args:
+        graph: The layers, channels second.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.output_names = [graph.names[number] for number in graph.outputs]
+
+    def forward(self, values: Tensor) -> Tensor:
+        """What the last layer gives.
+
+        Args:
+            values: Shape (n, ...), channels last.
+        """
+        found: Tensor = self.graph(values.movedim(-1, 1) if values.ndim > 2 else values)
+        return found.movedim(1, -1) if found.ndim > 2 else found
+
+
+def sequential_from_config(layers: list[dict[str, Any]], **network_params: Any) -> Sequential:
+    """A chain of Keras's layers.
+
+    Args:
+        layers: `{import: CLASS, params: {...}}` each, with Keras's names of layers and parameters. A text that is exactly
+            `{{name}}` becomes the network parameter of that name; unknown names stay as they are.
+        network_params: What the texts become.
+
+    Raises:
+        ConfigError: With a sentence for every block that is none, or for what is wrong with a layer.
+    """
+    if not isinstance(layers, list) or not layers:
+        raise ConfigError(problem(_KEY, "must be a list of layers", got=layers, fix="write [{import: Dense, ...}]"))
+    found, nodes = list[str](), []
+    for number, block in enumerate(rendered(layers, network_params)):
+        key = f"{_KEY}[{number}]"
+        if not isinstance(block, Mapping) or not isinstance(block.get("import"), str):
+            found.append(problem(key, "has no import", got=block, fix="write {import: Dense, params: {...}}"))
+        elif unknown := sorted(set(block) - {"import", "params"}):
+            found.append(problem(f"{key}.{unknown[0]}", "unknown key", fix="a layer has import and params"))
+        else:
+            nodes.append(_node(key, block, found))
+    if found:
+        raise ConfigError(found)
+    return Sequential(keras_json.load(nodes))
+
+
+def rendered(value: Any, params: Mapping[str, Any]) -> Any:
+    """A copy of nested lists and mappings with the parameters in place of their names in braces, types as they are."""
+    if isinstance(value, Mapping):
+        return {key: rendered(one, params) for key, one in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [rendered(one, params) for one in value]
+    match = _NAME.fullmatch(value) if isinstance(value, str) else None
+    return params[match[1]] if match and match[1] in params else value
+
+
+def _node(key: str, block: Mapping[str, Any], found: list[str]) -> dict[str, Any]:
+    """A layer as Keras writes it."""
+    module, _, name = str(block["import"]).rpartition(".")
+    if module and module not in _KERAS:
+        fix = "use Keras's layers here, or write a function that returns a torch module"
+        found.append(problem(f"{key}.import", "is no layer of Keras", got=block["import"], fix=fix))
+    config = dict(block.get("params") or {})
+    if isinstance(config.get("shape"), int):
+        config["shape"] = [config["shape"]]
+    for shape in ("shape", "input_shape"):
+        # What Keras takes as an argument is stored with the batch.
+        if name in ("Input", "InputLayer") or shape == "input_shape":
+            given = config.pop(shape, None)
+            if given is not None:
+                config["batch_input_shape"] = [None, *given]
+    return {"class_name": "InputLayer" if name == "Input" else name, "config": config}

@@ -1,0 +1,250 @@
+"""Barrage's configurations as native ones: every section, every refusal, the report."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlpipe.dialects import barrage, detect, translation
+from mlpipe.errors import ConfigError
+
+CONFIG: dict[str, Any] = {
+    "dataset": {"loader": {"import": "KeySelector", "params": {"inputs": {"x": ["a", "b"]}, "outputs": {"y": "y"}}}},
+    "model": {
+        "network": {"import": "nets.make", "params": {"units": 3}},
+        "outputs": [{"name": "y", "loss": {"import": "categorical_crossentropy"}, "metrics": [{"import": "accuracy"}]}],
+    },
+    "solver": {},
+    "services": {},
+}
+
+
+def changed(place: str = "", value: Any = None) -> dict[str, Any]:
+    config = copy.deepcopy(CONFIG)
+    *way, last = place.split(".")
+    node: Any = config
+    for part in way:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    if place:
+        node[int(last) if isinstance(node, list) else last] = value
+    return config
+
+
+def native(place: str = "", value: Any = None) -> dict[str, Any]:
+    return barrage.translate(changed(place, value)).native
+
+
+def options(tree: dict[str, Any]) -> dict[str, str]:
+    return {group: option for entry in tree["defaults"] for group, option in entry.items()}
+
+
+def test_what_is_on_by_default() -> None:
+    tree = native()
+    assert options(tree) == {
+        "task": "records", "arch": "records", "loss": "keras", "optimizer": "keras_adam", "lr_scheduler": "none",
+        "sampling": "full", "callbacks": "best_practice", "logging": "tensorboard", "split": "given",
+        "preprocessing": "none", "augmentations": "none",
+    }  # fmt: skip
+    assert (tree["optimizer"]["lr"], tree["sampling"]["batch_size"], tree["trainer"]["max_epochs"]) == (0.001, 32, 10)
+    assert tree["metrics"] == {"train": ["accuracy"], "monitor": "val/loss", "direction": "min"}
+    assert tree["callbacks"]["early_train"] == {"patience": 10, "min_delta": 1e-5}
+    assert tree["callbacks"]["early_validation"]["watch"] == "val/loss"
+    assert tree["healing"]["rollbacks"] == 0 and tree["mode"]["nested"] is False
+    assert json.loads(tree["sys"]["artifact_config"])["solver"]["epochs"] == 10
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "SGD", "sGD", "tensorflow.keras.optimizers.SGD", "tf.keras.optimizers.SGD",
+        "tensorflow.python.keras.optimizer_v2.gradient_descent.SGD",
+    ],
+)  # fmt: skip
+def test_an_optimizer_may_be_named_in_every_way_that_barrage_knows(path: str) -> None:
+    params = {"momentum": 0.9, "nesterov": True, "clipnorm": 1.0}
+    tree = native("solver.optimizer", {"import": path, "learning_rate": 0.1, "params": params})
+    assert options(tree)["optimizer"] == "keras_sgd"
+    assert tree["optimizer"] == {"lr": 0.1, **params}
+
+
+@pytest.mark.parametrize("name", ["adadelta", "Adagrad", "adam", "Adamax", "ftrl", "Nadam", "RMSprop", "rMSprop"])
+def test_every_optimizer_has_a_native_option(name: str) -> None:
+    tree = native("solver.optimizer", {"import": name, "learning_rate": 0.1})
+    assert options(tree)["optimizer"] == f"keras_{name.lower()}"
+
+
+SCHEDULES: list[tuple[str, dict[str, Any], str, float, dict[str, Any]]] = [
+    ("ExponentialDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "decay_rate": 0.9, "staircase": True},
+     "exponential", 0.1, {"decay_steps": 5.0, "gamma": 0.9, "staircase": True}),
+    ("tensorflow.keras.optimizers.schedules.InverseTimeDecay",
+     {"initial_learning_rate": 0.1, "decay_steps": 5, "decay_rate": 0.9},
+     "inverse_time", 0.1, {"decay_steps": 5.0, "decay_rate": 0.9, "staircase": False}),
+    ("PolynomialDecay", {"initial_learning_rate": 0.1, "decay_steps": 5},
+     "polynomial", 0.1, {"decay_steps": 5.0, "end_ratio": pytest.approx(1e-3), "power": 1.0, "cycle": False}),
+    ("PiecewiseConstantDecay", {"boundaries": [5, 9], "values": [0.2, 0.1, 0.3]},
+     "piecewise", 0.2, {"unit": "step", "boundaries": [5, 9], "ratios": pytest.approx([1, 0.5, 1.5])}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "params", "option", "lr", "keys"), SCHEDULES)
+def test_schedules(path: str, params: dict[str, Any], option: str, lr: float, keys: dict[str, Any]) -> None:
+    block = {"import": "Adam", "learning_rate": {"import": path, "params": params}}
+    tree = native("solver.optimizer", block)
+    assert options(tree)["lr_scheduler"] == option
+    assert tree["optimizer"]["lr"] == lr
+    assert tree["lr_scheduler"] == {"interval": "step", **keys}
+
+
+def test_decay_is_a_schedule_steps_a_sample_count_and_a_reducer_a_plateau() -> None:
+    tree = native("solver.optimizer", {"import": "SGD", "learning_rate": 0.1, "params": {"decay": 0.01}})
+    assert tree["lr_scheduler"] == {"interval": "step", "decay_rate": 0.01, "decay_steps": 1.0}
+    tree = native("solver.steps", 7)
+    assert options(tree)["sampling"] == "subset" and tree["sampling"] == {"batch_size": 32, "sample_count": 224}
+    reducer = {"monitor": "loss", "mode": "min", "patience": 3, "factor": 0.2, "cooldown": 2, "verbose": 1}
+    tree = native("solver.learning_rate_reducer", reducer)
+    assert tree["lr_scheduler"] == {
+        "factor": 0.2, "patience": 2, "cooldown": 1, "threshold": 1e-4, "threshold_mode": "abs", "min_lr": 0.0,
+        "watch": "train/loss", "watch_direction": "min",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "kind", "gives"),
+    [
+        ("categorical_crossentropy", "categorical_crossentropy", "classification", "softmax"),
+        ("CategoricalCrossentropy", "categorical_crossentropy", "classification", "softmax"),
+        ("tf.keras.losses.SparseCategoricalCrossentropy", "sparse_categorical_crossentropy", "classification", "softmax"),
+        ("binary_crossentropy", "binary_crossentropy", "multilabel", "sigmoid"),
+        ("mse", "mean_squared_error", "regression", "logits"),
+        ("MSE", "mean_squared_error", "regression", "logits"),
+        ("tensorflow.keras.losses.MeanAbsoluteError", "mean_absolute_error", "regression", "logits"),
+        ("KLDivergence", "kl_divergence", "regression", "logits"),
+        ("kld", "kl_divergence", "regression", "logits"),
+        ("LogCosh", "log_cosh", "regression", "logits"),
+        ("Huber", "huber", "regression", "logits"),
+    ],
+)  # fmt: skip
+def test_losses_decide_the_kind(path: str, name: str, kind: str, gives: str) -> None:
+    tree = native("model.outputs.0", {"name": "out", "loss": {"import": path}})
+    assert (tree["loss"]["name"], tree["task"]["kind"], tree["arch"]["gives"]) == (name, kind, gives)
+    assert tree["task"]["output"] == "out"
+
+
+def test_from_logits_and_label_smoothing() -> None:
+    params = {"from_logits": True, "label_smoothing": 0.1, "reduction": "sum_over_batch_size"}
+    tree = native("model.outputs.0.loss", {"import": "CategoricalCrossentropy", "params": params})
+    assert tree["arch"]["gives"] == "logits" and tree["loss"]["label_smoothing"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("metric", "logged", "ours"),
+    [
+        ({"import": "accuracy"}, "val_accuracy", "accuracy"),
+        ({"import": "acc"}, "val_acc", "accuracy"),
+        ({"import": "CategoricalAccuracy"}, "val_categorical_accuracy", "accuracy"),
+        ({"import": "AUC"}, "val_auc", "auroc"),
+        ({"import": "tf.keras.metrics.AUC", "params": {"name": "area"}}, "val_area", "auroc"),
+        ({"import": "CategoricalCrossentropy"}, "val_categorical_crossentropy", "nll"),
+    ],
+)
+def test_metrics_are_watched_under_the_names_that_keras_logs(metric: Any, logged: str, ours: str) -> None:
+    config = changed("model.outputs.0.metrics", [metric])
+    config["services"]["best_checkpoint"] = {"monitor": logged, "mode": "max"}
+    tree = barrage.translate(config).native
+    assert tree["metrics"] == {"train": [ours], "monitor": f"val/{ours}", "direction": "max"}
+
+
+def test_monitors_are_forced_to_validation_or_training() -> None:
+    config = changed("services.best_checkpoint", {"monitor": "accuracy", "mode": "max"})
+    stop = {"mode": "min", "patience": 3, "min_delta": 0.1}
+    config["services"]["train_early_stopping"] = {"monitor": "val_loss", **stop}
+    config["services"]["validation_early_stopping"] = {"monitor": "loss", **stop}
+    found = barrage.translate(config)
+    assert found.native["metrics"]["monitor"] == "val/accuracy"
+    assert found.native["callbacks"]["early_train"] == {"patience": 3, "min_delta": 0.1}
+    assert found.native["callbacks"]["early_validation"]["watch"] == "val/loss"
+    assert [line.key for line in found.of_fate("lint")] == [
+        "services.best_checkpoint.monitor", "services.train_early_stopping.monitor",
+        "services.validation_early_stopping.monitor",
+    ]  # fmt: skip
+
+
+def _adam(**more: Any) -> dict[str, Any]:
+    return {"import": "Adam", "learning_rate": 0.1, **more}
+
+
+STOP = {"monitor": "val_loss", "mode": "min", "patience": 3, "min_delta": 0}
+REDUCER = {"monitor": "val_loss", "mode": "min", "patience": 3, "factor": 0.1}
+DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, "decay_steps": 5, "decay_rate": 0.9}}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "sentence"),
+    [
+        ("solver.optimizer", _adam() | {"import": "Adem"}, r"optimizer\.import: there is no such .*did you mean 'Adam'"),
+        ("solver.optimizer", _adam() | {"import": "Lion"}, r"there are Adadelta, Adagrad, Adam, .*RMSprop, SGD"),
+        ("solver.optimizer", _adam() | {"import": "my.Optimizer"}, r"an optimizer of your own is not available"),
+        ("solver.optimizer", _adam(params={"beta1": 0.9}), r"params\.beta1: unknown key; did you mean 'beta_1'"),
+        ("solver.optimizer", _adam(params={"momentum": 0.9}), r"params\.momentum: unknown key"),
+        ("solver.optimizer", _adam() | {"learning_rate": {"import": "CosineDecay"}}, r"no such schedule.*Exponential"),
+        ("solver.optimizer", _adam() | {"learning_rate": {"import": "ExponentialDecay"}}, r"decay_steps: is needed"),
+        ("solver.optimizer", _adam(params={"decay": 0.1}) | {"learning_rate": DECAY}, r"decay beside a schedule"),
+        ("solver", {"optimizer": _adam() | {"learning_rate": DECAY}, "learning_rate_reducer": REDUCER},
+         r"learning_rate_reducer: cannot reduce the rate of a schedule"),
+        ("solver.learning_rate_reducer", {**REDUCER, "monitor": "val_los"}, r"nothing computes .*did you mean 'val_loss'"),
+        ("solver.learning_rate_reducer", {**REDUCER, "cool": 1}, r"reducer\.cool: unknown key; did you mean 'cooldown'"),
+        ("solver.learning_rate_reducer", {**REDUCER, "factor": 1}, r"factor: must be a number < 1"),
+        ("services.best_checkpoint", {"monitor": "val_f1", "mode": "max"}, r"monitor: nothing computes this, got 'val_f1'"),
+        ("services.train_early_stopping", {**STOP, "monitor": "accuracy"}, r"nothing computes this, got 'accuracy'"),
+        ("services.train_early_stopping", {**STOP, "min-delta": 1}, r"min-delta: unknown key; did you mean 'min_delta'"),
+        ("services.validation_early_stopping", {**STOP, "baseline": 1}, r"a baseline .* is not available"),
+        ("services.tensorboard", {"logdir": "x"}, r"tensorboard\.logdir: unknown key; did you mean 'log_dir'"),
+        ("model.outputs.0.loss", {"import": "my.Loss"}, r"loss\.import: a loss of your own \(my\.Loss\) is not"),
+        ("model.outputs.0.loss", {"import": "hinge"}, r"there is no such loss here.*there are binary_crossentropy"),
+        ("model.outputs.0.loss", {"import": "tensorflow.keras.losses.mse"}, r"must be one of a class, as in Barrage"),
+        ("model.outputs.0.loss", {"import": "mse", "params": {"from_logits": True}}, r"from_logits: unknown key"),
+        ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
+        ("model.outputs.0.metrics", [{"import": "Recall"}], r"metrics\[0\]\.import: there is no such metric here"),
+        ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "PR"}}], r"params\.curve: unknown key"),
+        ("model.outputs", [{"name": n, "loss": {"import": "mse"}, "loss_weight": 1} for n in "ab"],
+         r"model\.outputs: a network with several outputs \(a, b\) is not available"),
+    ],
+)  # fmt: skip
+def test_what_has_no_counterpart_is_refused_by_name(place: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        native(place, value)
+
+
+def test_every_problem_of_the_translation_is_listed_at_once() -> None:
+    config = changed("solver.optimizer", {"import": "nothing", "learning_rate": 0.1})
+    config["services"]["best_checkpoint"] = {"monitor": "val_none", "mode": "max"}
+    config["model"]["outputs"][0]["metrics"] = [{"import": "none"}]
+    with pytest.raises(ConfigError) as raised:
+        barrage.translate(config)
+    assert len(raised.value.problems) == 3
+
+
+def test_a_file_is_known_by_its_content_and_becomes_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "anything.json"
+    path.write_text(json.dumps(CONFIG))
+    found = detect.translated(path)
+    assert found.dialect == "barrage" and set(found.needed) == {"task.train", "task.validation"}
+    texts = translation.overrides(found.native, set())
+    assert "task=records" in texts
+    assert "arch.network={'import':'nets.make',params:{units:3}}" in texts or any(
+        text.startswith("arch.network={import:'nets.make'") for text in texts
+    )
+    path.write_text(json.dumps({key: value for key, value in CONFIG.items() if key != "model"}))
+    with pytest.raises(ConfigError, match="model: is needed"):
+        detect.translated(path)
+
+
+def test_the_report_has_a_line_for_every_key_and_says_what_is_a_default() -> None:
+    lines = {line.key: line for line in barrage.translate(changed("solver.epochs", 3)).report}
+    assert lines["solver.epochs"].note == "" and lines["solver.batch_size"].note == "Barrage's default"
+    assert {"dataset.loader", "dataset.transformer", "model.network", "model.outputs[0].loss"} <= set(lines)
+    assert "default" not in lines["model.outputs[0].loss"].note

@@ -1,10 +1,10 @@
-"""How the named arrays of a data record lie in one vector, and what its target is; and the way back."""
+"""How the named arrays of a data record lie in one vector, and what its targets are; and the way back."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,36 +19,86 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The inputs' names and shapes in their order, and what y is.
+class Output:
+    """One output of a network.
 
     Attributes:
-        inputs: (name, shape) of each input.
-        output: The output's name.
+        name: Its name.
         shape: The shape of its y.
         form: Whether y is one-hot, a class number, or values.
         kind: What is predicted.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    form: Form
+    kind: Kind
+
+    @property
+    def width(self) -> int:
+        """How many numbers y has."""
+        return math.prod(self.shape)
+
+    def values(self, y: Mapping[str, Any], where: str) -> npt.NDArray[np.float64]:
+        """Its y as numbers that fit its kind, shape (width,).
+
+        Raises:
+            DataError: When it is not what the kind needs.
+        """
+        given = _numbers(y[self.name], f"{where}: y")
+        if given.shape != self.shape:
+            wrong = f"its y has the shape {list(given.shape)}, others {list(self.shape)}"
+            raise DataError(problem(where, wrong, fix="give all the same"))
+        flat = np.asarray(given.ravel().astype(np.float64))
+        if self.kind == "multilabel" and not np.isin(flat, (0, 1)).all():
+            raise DataError(problem(where, "its y is not 0 and 1", got=flat.tolist(), fix="use 0 and 1"))
+        if self.form == "number" and (flat[0] != int(flat[0]) or flat[0] < 0):
+            raise DataError(problem(where, "its y is no class number", got=flat.tolist(), fix="count classes from 0"))
+        zeros = np.sort(flat)[:-1]
+        if self.form == "one_hot" and (np.abs(zeros).max(initial=0) > _ROUNDING or abs(flat.max() - 1) > _ROUNDING):
+            raise DataError(problem(where, "its y is not one-hot", got=flat.tolist(), fix="give one 1 among zeros"))
+        return flat
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The inputs' names and shapes in their order, and what the outputs' y are.
+
+    With one output its weight is the sample's; with several the weights stand behind the inputs in the vector.
+
+    Attributes:
+        inputs: (name, shape) of each input.
+        outputs: The outputs.
         weighted: Whether data records have weights.
     """
 
     inputs: tuple[tuple[str, tuple[int, ...]], ...]
-    output: str
-    shape: tuple[int, ...]
-    form: Form
-    kind: Kind
+    outputs: tuple[Output, ...]
     weighted: bool
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one output."""
+        return len(self.outputs) == 1
 
     @property
     def width(self) -> int | None:
         """How many numbers a target has; None: class numbers do not say how many classes there are."""
-        return None if self.form == "number" else math.prod(self.shape)
+        is_open = self.is_single and self.outputs[0].form == "number"
+        return None if is_open else sum(output.width for output in self.outputs)
 
-    def vector(self, x: Mapping[str, Any], where: str) -> npt.NDArray[np.float32]:
-        """The inputs of a data record as one vector, float32.
+    @property
+    def tail(self) -> int:
+        """How many weights stand at the vector's end."""
+        return 0 if self.is_single or not self.weighted else len(self.outputs)
+
+    def vector(self, data_record: DataRecord, where: str) -> npt.NDArray[np.float32]:
+        """The inputs of a data record as one vector, float32, and the weights of several outputs.
 
         Raises:
-            DataError: When there are others, or they have other shapes or no finite numbers.
+            DataError: When there are other inputs, or they have other shapes or no finite numbers.
         """
+        x = data_record[0]
         if set(x) != {name for name, _ in self.inputs}:
             wanted = listing(name for name, _ in self.inputs)
             raise DataError(problem(where, f"has the inputs {listing(x)}, others {wanted}", fix="give all the same"))
@@ -59,54 +109,31 @@ class Layout:
                 wrong = f"its input {name} has the shape {list(values.shape)}, others {list(shape)}"
                 raise DataError(problem(where, wrong, fix="let a transformer give all the same"))
             parts.append(values.ravel())
+        if self.tail and len(data_record) > 1:
+            parts.append(np.array([_weight(data_record, output.name, where) for output in self.outputs]))
         joined = np.concatenate(parts).astype(np.float32)
         if not np.isfinite(joined).all():
             raise DataError(problem(where, "has inputs that are no finite numbers", fix="fill what is missing"))
         return joined
 
     def target(self, data_record: DataRecord, where: str) -> int | tuple[float, ...]:
-        """The target of a data record: a class number, or numbers.
+        """The target of a data record: a class number, or the numbers of all outputs one after the other.
 
         Raises:
-            DataError: When it is not what the kind needs.
+            DataError: When it is not what the kinds need.
         """
-        values = _target_values(data_record, self.output, where)
-        if values.shape != self.shape:
-            wrong = f"its y has the shape {list(values.shape)}, others {list(self.shape)}"
-            raise DataError(problem(where, wrong, fix="give all the same"))
-        flat = values.ravel().astype(np.float64)
-        if self.kind == "regression":
-            return tuple(flat.tolist())
-        if self.kind == "multilabel":
-            if not np.isin(flat, (0, 1)).all():
-                raise DataError(problem(where, "its y is not 0 and 1", got=flat.tolist(), fix="use 0 and 1"))
-            return tuple(flat.tolist())
-        if self.form == "number":
-            if flat[0] != int(flat[0]) or flat[0] < 0:
-                raise DataError(
-                    problem(where, "its y is no class number", got=flat.tolist(), fix="count classes from 0")
-                )
-            return int(flat[0])
-        if np.abs(np.sort(flat)[:-1]).max(initial=0) > _ROUNDING or abs(flat.max() - 1) > _ROUNDING:
-            raise DataError(problem(where, "its y is not one-hot", got=flat.tolist(), fix="give one 1 among zeros"))
-        return int(flat.argmax())
+        found = [output.values(data_record[1], where) for output in self.outputs]
+        if self.is_single and self.outputs[0].kind == "classification":
+            return int(found[0].argmax() if self.outputs[0].form == "one_hot" else found[0][0])
+        return tuple(np.concatenate(found).tolist())
 
     def weight(self, data_record: DataRecord, where: str) -> float:
-        """How much a data record counts; 1 where there are no weights.
+        """How much a data record counts; 1 where there are no weights, or several outputs with a weight each.
 
         Raises:
             DataError: When it is no number >= 0.
         """
-        if len(data_record) < 3 or self.output not in data_record[2]:
-            return 1.0
-        values = _numbers(data_record[2][self.output], f"{where}: w")
-        if values.size != 1:
-            fix = "give one number for each record; weights of single steps in time are not available"
-            raise DataError(problem(where, "its w is no number", got=list(values.shape), fix=fix))
-        number = float(values.ravel()[0])
-        if not math.isfinite(number) or number < 0:
-            raise DataError(problem(where, "its w is no number >= 0", got=number, fix="give such a number"))
-        return number
+        return _weight(data_record, self.outputs[0].name, where) if self.is_single else 1.0
 
     def data_record(self, vector: npt.NDArray[Any], target: Any, weight: float) -> DataRecord:
         """The data record that a vector, a target and a weight come from.
@@ -114,44 +141,50 @@ class Layout:
         Args:
             vector: Shape (length,).
             target: A class number, or numbers.
-            weight: How much it counts.
+            weight: How much it counts, with one output.
         """
         x, start = {}, 0
         for name, shape in self.inputs:
             size = math.prod(shape)
             x[name] = vector[start : start + size].reshape(shape).copy()
             start += size
-        if self.form == "one_hot":
-            values = np.zeros(math.prod(self.shape), np.float32)
-            values[int(target)] = 1
-        else:
-            values = np.array(target, np.int64 if self.form == "number" else np.float32)
-        found: DataRecord = (x, {self.output: values.reshape(self.shape)})
-        return (*found, {self.output: np.array(weight)}) if self.weighted else found
+        y, begin, flat = {}, 0, np.atleast_1d(np.asarray(target))
+        for output in self.outputs:
+            values = flat[begin : begin + output.width].astype(np.float32)
+            if self.is_single and output.form == "one_hot":
+                values = np.zeros(output.width, np.float32)
+                values[int(flat[0])] = 1
+            elif output.form == "number":
+                values = flat[begin : begin + 1].astype(np.int64)
+            y[output.name] = values.reshape(output.shape)
+            begin += output.width
+        if not self.weighted:
+            return (x, y)
+        weights = vector[start:] if self.tail else [weight]
+        return (x, y, {one.name: np.array(value) for one, value in zip(self.outputs, weights, strict=True)})
 
     def as_plain(self) -> dict[str, Any]:
         """For JSON."""
         inputs = [[name, list(shape)] for name, shape in self.inputs]
-        return {
-            "inputs": inputs, "output": self.output, "shape": list(self.shape), "form": self.form, "kind": self.kind,
-            "weighted": self.weighted,
-        }  # fmt: skip
+        outputs = [asdict(output) | {"shape": list(output.shape)} for output in self.outputs]
+        return {"inputs": inputs, "outputs": outputs, "weighted": self.weighted}
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> Layout:
         """What `as_plain` gave."""
-        inputs = tuple((str(name), tuple(int(side) for side in shape)) for name, shape in plain["inputs"])
-        shape = tuple(int(side) for side in plain["shape"])
-        return Layout(inputs, plain["output"], shape, plain["form"], plain["kind"], plain["weighted"])
+        inputs = tuple((str(name), _sizes(shape)) for name, shape in plain["inputs"])
+        outputs = tuple(
+            Output(str(one["name"]), _sizes(one["shape"]), one["form"], one["kind"]) for one in plain["outputs"]
+        )
+        return Layout(inputs, outputs, bool(plain["weighted"]))
 
 
-def of(data_record: DataRecord, output: str, kind: Kind, where: str) -> Layout:
+def of(data_record: DataRecord, outputs: Sequence[tuple[str, Kind]], where: str) -> Layout:
     """The layout of a first data record, which all others must have.
 
     Args:
         data_record: It: (X, y) or (X, y, w).
-        output: The output that is learned.
-        kind: What is predicted.
+        outputs: Name and kind of each output.
         where: Names it in sentences.
 
     Raises:
@@ -163,20 +196,40 @@ def of(data_record: DataRecord, output: str, kind: Kind, where: str) -> Layout:
         raise DataError(problem(where, "is no data record to learn from", got=type(data_record).__name__, fix=fix))
     if not parts[0]:
         raise DataError(problem(where, "has no inputs", fix="let X have an array for each input of the network"))
-    inputs = tuple((str(name), _numbers(value, f"{where}: input {name}").shape) for name, value in parts[0].items())
-    shape = _target_values(data_record, output, where).shape
-    form: Form = "values"
-    if kind == "classification":
-        form = "one_hot" if math.prod(shape) > 1 else "number"
-    return Layout(inputs, output, shape, form, kind, len(parts) == 3)
-
-
-def _target_values(data_record: DataRecord, output: str, where: str) -> npt.NDArray[Any]:
-    y = data_record[1]
-    if set(y) != {output}:
+    names = [name for name, _ in outputs]
+    if set(parts[1]) != set(names):
         fix = "let the loader's outputs be those of the configuration"
-        raise DataError(problem(where, f"its y has the outputs {listing(y)}, the network {output}", fix=fix))
-    return _numbers(y[output], f"{where}: y")
+        wrong = f"its y has the outputs {listing(parts[1])}, the network {listing(names)}"
+        raise DataError(problem(where, wrong, fix=fix))
+    inputs = tuple((str(name), _numbers(value, f"{where}: input {name}").shape) for name, value in parts[0].items())
+    made = []
+    for name, kind in outputs:
+        shape = _numbers(parts[1][name], f"{where}: y").shape
+        form: Form = "values"
+        if kind == "classification":
+            form = "one_hot" if math.prod(shape) > 1 else "number"
+        if form == "number" and len(outputs) > 1:
+            fix = "give one-hot targets where there are several outputs"
+            raise DataError(problem(where, f"the y of {name} is a class number", got=parts[1][name], fix=fix))
+        made.append(Output(name, shape, form, kind))
+    return Layout(inputs, tuple(made), len(parts) == 3)
+
+
+def _weight(data_record: DataRecord, output: str, where: str) -> float:
+    if len(data_record) < 3 or output not in data_record[2]:
+        return 1.0
+    values = _numbers(data_record[2][output], f"{where}: w")
+    if values.size != 1:
+        fix = "give one number for each record; weights of single steps in time are not available"
+        raise DataError(problem(where, "its w is no number", got=list(values.shape), fix=fix))
+    number = float(values.ravel()[0])
+    if not math.isfinite(number) or number < 0:
+        raise DataError(problem(where, "its w is no number >= 0", got=number, fix="give such a number"))
+    return number
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    return tuple(int(side) for side in shape)
 
 
 def _numbers(value: Any, where: str) -> npt.NDArray[Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from mlpipe.data.cache import Pack
@@ -40,19 +42,27 @@ class RecordDataset(PackDataset):
         seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
         vectors, targets = batch["images"].numpy().reshape(len(rows), -1), batch["target"].numpy()
         weights = batch["weight"].numpy() if "weight" in batch else np.ones(len(rows))
+        if not len(self._augmentor):
+            return self._with_weights(batch, vectors)
         varied, new_targets, new_weights = [], [], []
         for number, row in enumerate(rows.tolist()):
             where = f"augmentor: {self._names[row]}"
             plain = self._layout.data_record(vectors[number], targets[number], float(weights[number]))
             with _drawing_from(int(seeds[number])):
                 changed = record_files.called(where, self._augmentor, plain)
-            varied.append(self._layout.vector(changed[0], where))
+            varied.append(self._layout.vector(changed, where))
             new_targets.append(self._layout.target(changed, where))
             new_weights.append(self._layout.weight(changed, where))
         batch["images"] = torch.from_numpy(np.stack(varied)).reshape(batch["images"].shape)
         batch["target"] = torch.tensor(new_targets, dtype=batch["target"].dtype)
         if self._layout.weighted:
             batch["weight"] = torch.tensor(new_weights, dtype=torch.float32)
+        return self._with_weights(batch, np.stack(varied))
+
+    def _with_weights(self, batch: dict[str, torch.Tensor], vectors: npt.NDArray[Any]) -> dict[str, torch.Tensor]:
+        """The batch with a weight for each of several outputs, shape (n, outputs), where records have them."""
+        if self._layout.tail:
+            batch["weight"] = torch.from_numpy(np.ascontiguousarray(vectors[:, -self._layout.tail :]))
         return batch
 
 
@@ -62,7 +72,7 @@ class RecordData(FoldData):
     def train_dataset(self) -> PackDataset:
         """The task's records, varied where it names functions that do."""
         augmentor = record_files.augmentor_of(self._task.source)
-        if not len(augmentor):
+        if not len(augmentor) and not Layout.from_plain(self._task.source["layout"]).tail:
             return super().train_dataset()
         return RecordDataset(self._pack, self._task, self._draw, augmentor)
 

@@ -147,6 +147,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     names = setup.final_metrics(recipe, task)
     scores: dict[str, float | None] = {
         **metrics.compute(names, module.val_logits, module.val_targets, task.kind),
+        **module.measured,
         "loss": float(trainer.callback_metrics["val/loss"]),
     }
     co_tasks = _co_tasks(job, module, trainer)

@@ -35,11 +35,13 @@ class Labels:
         kind: What is predicted.
         counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression.
         total: How many training images there are.
+        widths: For records with several outputs how many numbers each has.
     """
 
     kind: Kind
     counts: Tensor
     total: int
+    widths: tuple[int, ...] = ()
 
 
 def auto(

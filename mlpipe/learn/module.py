@@ -69,6 +69,7 @@ class FoldModule(pl.LightningModule):
         val_logits: Logits of the last validation, shape (n, outputs).
         val_targets: Their targets, as `mlpipe.data.task.Samples.targets`.
         healed: What was mended so far; None: nothing can be.
+        measured: What the loss of several outputs measured by itself in the last validation.
 
     Args:
         network: Images to logits by target.
@@ -89,6 +90,7 @@ class FoldModule(pl.LightningModule):
         self.val_logits: npt.NDArray[np.float32] = np.empty((0, 0), np.float32)
         self.val_targets: npt.NDArray[Any] = np.empty(0, np.int64)
         self.healed: Healed | None = None
+        self.measured: dict[str, float] = {}
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
 
@@ -167,7 +169,9 @@ class FoldModule(pl.LightningModule):
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
         learning = self._learning
         values = metrics.compute(learning.val_metrics, self.val_logits, self.val_targets, learning.kind)
-        for name, value in values.items():
+        more = getattr(self.loss, "measured", None)
+        self.measured = more(logits, targets) if more is not None else {}
+        for name, value in {**values, **self.measured}.items():
             self.log(f"val/{name}", value)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

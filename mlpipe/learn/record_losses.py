@@ -5,14 +5,17 @@ Source: the documentation of `keras.losses`; `mlpipe.learn.probability_losses` h
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, cast
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.learn import probability_losses
-from mlpipe.learn.losses import Labels
+from mlpipe.learn.losses import Kind, Labels
+from mlpipe.post import metrics
 
 # Keras's name in snake case -> the function of `probability_losses`; the cross-entropies are further below.
 NAMES = {
@@ -35,6 +38,9 @@ _TINY = 1e-7
 class KerasLoss(nn.Module):
     """One of them.
 
+    Attributes:
+        kind: What is predicted.
+
     Args:
         name: Keras's name in snake case.
         kind: What is predicted: the outputs are logits of classes or labels, or numbers.
@@ -43,7 +49,7 @@ class KerasLoss(nn.Module):
 
     def __init__(self, name: str, kind: str, smoothing: float) -> None:
         super().__init__()
-        self._name, self._kind, self._smoothing = name, kind, smoothing
+        self._name, self.kind, self._smoothing = name, kind, smoothing
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean over samples of weight times loss.
@@ -58,16 +64,110 @@ class KerasLoss(nn.Module):
 
     def _each(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The loss of each sample, shape (n,)."""
-        if self._kind == "classification":
+        if self.kind == "classification":
             classes = outputs.shape[1]
             wanted = F.one_hot(target, classes) if target.ndim == 1 else target
             smooth = wanted.to(outputs.dtype) * (1 - self._smoothing) + self._smoothing / classes
             return -(smooth * outputs.log_softmax(1)).sum(1)
-        if self._kind == "multilabel":
+        if self.kind == "multilabel":
             smooth = target.to(outputs.dtype) * (1 - self._smoothing) + 0.5 * self._smoothing
             return F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none").mean(1)
         wanted = target.to(outputs.dtype)
         return probability_losses.EACH[NAMES[self._name]](wanted, outputs, wanted.new_ones(wanted.shape))
+
+
+class Together(nn.Module):
+    """The weighted sum of the losses of several outputs, whose probabilities or numbers stand side by side.
+
+    Args:
+        parts: Each output's name, loss, weight and metrics, and how many numbers it has.
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, KerasLoss, float, Sequence[str], int]]) -> None:
+        super().__init__()
+        self._names = [part[0] for part in parts]
+        self.losses = nn.ModuleList([part[1] for part in parts])
+        self._weights, self._metrics = [part[2] for part in parts], [part[3] for part in parts]
+        self._widths = [part[4] for part in parts]
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The sum over outputs of their weight times their loss.
+
+        Args:
+            outputs: Probabilities or numbers, shape (n, all outputs' widths).
+            target: The same, one-hot for classes.
+            weight: Shape (n, outputs).
+        """
+        total = outputs.new_zeros(())
+        for number, (values, wanted) in enumerate(self._parts(outputs, target)):
+            own = None if weight is None else weight[:, number]
+            total = total + self._weights[number] * self.losses[number](values, wanted, own)
+        return total
+
+    def measured(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
+        """The loss and the metrics of each output: `OUTPUT_loss`, `OUTPUT_METRIC`."""
+        found = {}
+        for number, (values, wanted) in enumerate(self._parts(outputs, target)):
+            loss, name = cast(KerasLoss, self.losses[number]), self._names[number]
+            found[f"{name}_loss"] = float(loss(values, wanted))
+            plain = wanted.argmax(1) if loss.kind == "classification" else wanted
+            arrays = values.cpu().numpy(), plain.cpu().numpy()
+            scores = metrics.compute(self._metrics[number], *arrays, loss.kind)
+            found |= {f"{name}_{metric}": value for metric, value in scores.items()}
+        return found
+
+    def _parts(self, outputs: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits (or numbers) and targets of each output."""
+        pairs = zip(torch.split(outputs, self._widths, 1), torch.split(target, self._widths, 1), strict=True)
+        for loss, (values, wanted) in zip(self.losses, pairs, strict=True):
+            yield as_logits(values, cast(KerasLoss, loss).kind), wanted
+
+
+def as_logits(values: Tensor, kind: str) -> Tensor:
+    """Probabilities of classes or labels as logits that give them again; numbers as they are.
+
+    Args:
+        values: Shape (n, outputs).
+        kind: What is predicted.
+    """
+    if kind == "classification":
+        return (values / values.sum(1, keepdim=True)).clamp(_TINY, 1 - _TINY).log()
+    return values.clamp(_TINY, 1 - _TINY).logit() if kind == "multilabel" else values
+
+
+def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]]) -> nn.Module:
+    """A loss of Keras for each of several outputs of records, weighed and summed.
+
+    Args:
+        labels: What is known of the training images.
+        parts: For each output in its order `name`, `loss` (Keras's name), `weight`, `label_smoothing` and `metrics`.
+
+    Raises:
+        ConfigError: When there are other outputs, or a part is wrong.
+    """
+    if len(labels.widths) != len(parts):
+        wrong = f"has {len(parts)} parts, the records have {len(labels.widths) or 1} outputs"
+        raise ConfigError(problem("loss.parts", wrong, fix="give one for each, or use loss=keras for one output"))
+    found = []
+    for number, (part, width) in enumerate(zip(parts, labels.widths, strict=True)):
+        if unknown := sorted(set(part) - {"name", "loss", "weight", "label_smoothing", "metrics"}):
+            raise ConfigError(problem(f"loss.parts[{number}].{unknown[0]}", "unknown key", fix="leave it out"))
+        name = str(part.get("loss"))
+        kind = kind_of(name)
+        loss = keras(
+            Labels(kind, labels.counts, labels.total), name=name, label_smoothing=part.get("label_smoothing", 0.0)
+        )
+        measures = part.get("metrics", [])
+        if wrong_ones := [one for one in measures if one not in metrics.BY_KIND[kind]]:
+            fix = f"metrics of {kind}: {listing(metrics.BY_KIND[kind], most=20)}"
+            raise ConfigError(problem(f"loss.parts[{number}].metrics", "there is none", got=wrong_ones, fix=fix))
+        found.append((str(part.get("name")), cast(KerasLoss, loss), float(part.get("weight", 1.0)), measures, width))
+    return Together(found)
+
+
+def kind_of(name: str) -> Kind:
+    """What a loss predicts, by Keras's name in snake case."""
+    return "regression" if name in NAMES else "multilabel" if name == ENTROPIES[2] else "classification"
 
 
 def keras(labels: Labels, *, name: str, label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0) -> nn.Module:
@@ -85,7 +185,7 @@ def keras(labels: Labels, *, name: str, label_smoothing: Annotated[float, ">= 0"
     if name not in known:
         fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
         raise ConfigError(problem("loss.name", "there is no such loss", got=name, fix=fix))
-    kind = "regression" if name in NAMES else "multilabel" if name == ENTROPIES[2] else "classification"
+    kind = kind_of(name)
     if kind != labels.kind:
         raise ConfigError(
             problem("loss.name", f"is for {kind}, the task is {labels.kind}", got=name, fix="use another")

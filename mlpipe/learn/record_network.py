@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,11 @@ from mlpipe.arch.sequential import sequential_from_config
 from mlpipe.data import imports
 from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn.own_code import called
+from mlpipe.learn.record_losses import as_logits
 
 Gives = Literal["logits", "softmax", "sigmoid"]
 Inputs = Sequence[tuple[str, tuple[int, ...]]]
-# The least probability of which a logarithm is taken, as Keras clips.
-_TINY = 1e-7
+_KINDS = {"softmax": "classification", "sigmoid": "multilabel", "logits": "regression"}
 
 
 class RecordNetwork(nn.Module):
@@ -30,42 +30,43 @@ class RecordNetwork(nn.Module):
     Args:
         module: Takes the inputs by name, or the only one as it is; gives a tensor, or tensors by output.
         inputs: Name and shape of each input, in their order in the vector.
-        output: The output that is learned.
+        outputs: The outputs that are learned.
         head: What the network is asked under.
-        gives: What the output is: logits or numbers, probabilities of classes, or of labels.
+        gives: What each output is: logits or numbers, probabilities of classes, or of labels.
     """
 
-    def __init__(self, module: nn.Module, inputs: Inputs, output: str, head: str, gives: Gives) -> None:
+    def __init__(
+        self, module: nn.Module, inputs: Inputs, outputs: Sequence[str], head: str, gives: Sequence[Gives]
+    ) -> None:
         super().__init__()
-        self.module, self._inputs, self._output, self._head, self._gives = module, tuple(inputs), output, head, gives
+        self.module, self._inputs, self._head = module, tuple(inputs), head
+        self._outputs, self._gives = tuple(outputs), tuple(gives)
         self._by_name = {name for name, _ in inputs} <= set(inspect.signature(module.forward).parameters)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits or numbers, shape (n, outputs).
+        """Logits or numbers of the only output, shape (n, outputs); several outputs as they are, side by side.
 
         Args:
             images: The vectors, shape (n, 1, length, 1).
         """
-        return {self._head: self._as_logits(self.raw(images.reshape(len(images), -1)))}
+        found = [one.reshape(len(one), -1).float() for one in self.raw(images.reshape(len(images), -1)).values()]
+        if len(found) > 1:
+            return {self._head: torch.cat(found, 1)}
+        return {self._head: as_logits(found[0], _KINDS[self._gives[0]])}
 
-    def raw(self, vectors: Tensor) -> Tensor:
-        """What the module gives for vectors of shape (n, length), in the shape that it has."""
+    def raw(self, vectors: Tensor) -> dict[str, Tensor]:
+        """What the module gives for vectors of shape (n, length) by output, in the shapes that it has."""
         parts, start = {}, 0
         for name, shape in self._inputs:
             size = math.prod(shape)
             parts[name] = vectors[:, start : start + size].reshape(len(vectors), *shape)
             start += size
         found = self.module(**parts) if self._by_name else self.module(*parts.values())
-        output: Tensor = found[self._output] if isinstance(found, Mapping) else found
-        return output
-
-    def _as_logits(self, output: Tensor) -> Tensor:
-        flat = output.reshape(len(output), -1).float()
-        if self._gives == "softmax":
-            return (flat / flat.sum(1, keepdim=True)).clamp(_TINY, 1 - _TINY).log()
-        if self._gives == "sigmoid":
-            return flat.clamp(_TINY, 1 - _TINY).logit()
-        return flat
+        if isinstance(found, Mapping):
+            return {name: found[name] for name in self._outputs}
+        several = found if isinstance(found, list | tuple) else (found,)
+        named = dict(zip(getattr(self.module, "output_names", None) or self._outputs, several, strict=True))
+        return {name: named[name] for name in self._outputs}
 
 
 def records(
@@ -73,8 +74,8 @@ def records(
     pixels: Pixels,
     *,
     network: dict[str, Any],
-    output: str,
-    gives: Literal["logits", "softmax", "sigmoid"] = "logits",
+    output: str | list[str],
+    gives: Literal["logits", "softmax", "sigmoid"] | list[str] = "logits",
     trust: list[str] | None = None,
     pretrained: bool = False,
     weights: str | None = None,
@@ -88,8 +89,9 @@ def records(
         heads: What each target gets; the program gives it.
         pixels: What records are like; the program gives it.
         network: `{import: MODULE.NAME, params: {...}}`, or `{import: sequential_from_config, params: {layers: [...]}}`.
-        output: The output that is learned.
-        gives: What it is: `softmax` and `sigmoid` are probabilities, which are stored as their logarithms.
+        output: The output that is learned, or several, in the order in which the network gives them.
+        gives: What it is, or each of them: `softmax` and `sigmoid` are probabilities, those of an only output are stored
+            as their logarithms.
         trust: Modules outside the current folder whose code may run.
         pretrained: Must be false.
         weights: A file of weights of the whole network.
@@ -107,8 +109,9 @@ def records(
         raise ConfigError(problem("mode.multitask", "is not available for records", fix="leave it out"))
     module = built(network, pixels.parameters, trust or ())
     ((head, wanted),) = heads.items()
-    made = RecordNetwork(module, pixels.inputs, output, head, gives)
-    _check(made, network["import"], pixels.inputs, output, wanted.size)
+    names, given = ([one] if isinstance(one, str) else one for one in (output, gives))
+    made = RecordNetwork(module, pixels.inputs, names, head, cast("list[Gives]", given))
+    _check(made, network["import"], pixels.inputs, names, wanted.size)
     if weights is not None:
         match = weight_files.load(made, weight_files.read(Path(weights).expanduser()))
         if lost := [name for name in made.state_dict() if name not in match.loaded]:
@@ -143,7 +146,7 @@ def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[s
     return module
 
 
-def _check(made: RecordNetwork, path: str, inputs: Inputs, output: str, size: int) -> None:
+def _check(made: RecordNetwork, path: str, inputs: Inputs, outputs: Sequence[str], size: int) -> None:
     """Try the network once, so that what does not fit is known with its reason."""
     names = [name for name, _ in inputs]
     accepted = inspect.signature(made.module.forward).parameters
@@ -154,20 +157,21 @@ def _check(made: RecordNetwork, path: str, inputs: Inputs, output: str, size: in
     made.eval()
     with torch.no_grad():
         vectors = torch.zeros(2, sum(math.prod(shape) for _, shape in inputs))
-        found = called("arch.network", f"{path} with inputs {_shown(inputs)}", _tried, made, vectors, output)
+        found = called("arch.network", f"{path} with inputs {_shown(inputs)}", _tried, made, vectors, outputs)
     made.train(was_training)
-    if found.ndim == 0 or len(found) != 2 or math.prod(found.shape[1:]) != size:
-        wrong = f"{path} gives {list(found.shape[1:])} for a record, the targets have {size}"
+    fits = all(one.ndim > 0 and len(one) == 2 for one in found)
+    if not fits or sum(math.prod(one.shape[1:]) for one in found) != size:
+        shapes = " and ".join(str(list(one.shape[1:])) for one in found)
+        wrong = f"{path} gives {shapes} for a record, the targets have {size}"
         raise ConfigError(problem("arch.network", wrong, fix="let its last layer, or task.outputs, fit"))
 
 
-def _tried(made: RecordNetwork, vectors: Tensor, output: str) -> Tensor:
-    names = set(getattr(made.module, "output_names", None) or {output})
-    parts = made.raw(vectors) if names == {output} else None
-    if not isinstance(parts, Tensor):
-        wrong = f"the network has the outputs {listing(sorted(names))}, the configuration has {output}"
+def _tried(made: RecordNetwork, vectors: Tensor, outputs: Sequence[str]) -> list[Tensor]:
+    names = set(getattr(made.module, "output_names", None) or outputs)
+    if names != set(outputs):
+        wrong = f"the network has the outputs {listing(sorted(names))}, the configuration has {listing(outputs)}"
         raise ConfigError(problem("model.outputs", wrong, fix="let both have the same names"))
-    return parts
+    return list(made.raw(vectors).values())
 
 
 def _shown(inputs: Inputs) -> str:

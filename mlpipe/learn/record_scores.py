@@ -10,7 +10,7 @@ import torch
 
 from mlpipe.arch import weights as weight_files
 from mlpipe.data.record_layout import Layout
-from mlpipe.data.records import Record, RecordScore, RecordSet
+from mlpipe.data.records import Record, RecordScore, RecordSet, batchify_network_output
 from mlpipe.data.sources import record_files
 from mlpipe.errors import ProjectError, problem
 from mlpipe.learn import record_network
@@ -34,7 +34,9 @@ def network(found: Artifacts, trust: Sequence[str] = (), epoch: int | None = Non
     """
     layout, path = Layout.from_plain(found.layout), found.weights(epoch)
     module = record_network.built(found.network, found.network_params, trust)
-    made = RecordNetwork(module, layout.inputs, layout.output, "target", found.gives)  # type: ignore[arg-type]
+    names = [output.name for output in layout.outputs]
+    gives = [found.gives] if isinstance(found.gives, str) else found.gives
+    made = RecordNetwork(module, layout.inputs, names, "target", gives)  # type: ignore[arg-type]
     match = weight_files.load(made, weight_files.read(path))
     if [name for name in made.state_dict() if name not in match.loaded]:
         fix = "use the code that it was trained with"
@@ -70,10 +72,10 @@ def scores(
         rows = range(start, min(start + batch_size, len(records)))
         vectors = np.stack([_vector(records, layout, row) for row in rows])
         with torch.no_grad():
-            outputs = made.raw(torch.from_numpy(vectors).to(device)).cpu().numpy()
-        for row, output in zip(rows, outputs, strict=True):
-            where = f"record {row}: postprocess"
-            score = record_files.called(where, records.transformer.postprocess, {layout.output: output})
+            raw = made.raw(torch.from_numpy(vectors).to(device))
+        arrays = [output.cpu().numpy() for output in raw.values()]
+        for row, one in zip(rows, batchify_network_output(arrays, list(raw)), strict=True):
+            score = record_files.called(f"record {row}: postprocess", records.transformer.postprocess, one)
             collected.append(score)
     return collected
 
@@ -85,4 +87,4 @@ def as_plain(score: RecordScore) -> dict[str, Any]:
 
 def _vector(records: RecordSet, layout: Layout, row: int) -> np.ndarray[Any, Any]:
     where = f"record {row}"
-    return layout.vector(record_files.called(where, records.plain, row)[0], where)
+    return layout.vector(record_files.called(where, records.plain, row), where)

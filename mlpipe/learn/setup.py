@@ -91,6 +91,15 @@ def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Ma
     return Layout.from_plain(source["layout"]).inputs, source["network_params"]
 
 
+def _widths(task: Task) -> tuple[int, ...]:
+    """How many numbers each of several outputs of records has; empty for one output, and for images."""
+    source = (task.bases or (task,))[0].source
+    if source["type"] != "records":
+        return ()
+    layout = Layout.from_plain(source["layout"])
+    return () if layout.is_single else tuple(output.width for output in layout.outputs)
+
+
 def without_weights(arch: Component) -> Component:
     """The same network with random weights, for weights that follow or are not needed.
 
@@ -132,7 +141,8 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
         ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
     """
     counts = torch.from_numpy(task.class_counts(rows, learned=True))
-    loss = recipe.loss.build(Labels(task.kind, counts if task.kind != "regression" else counts * 0, len(rows)))
+    counts = counts if task.kind != "regression" else counts * 0
+    loss = recipe.loss.build(Labels(task.kind, counts, len(rows), _widths(task)))
     if not isinstance(loss, nn.Module):
         raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
     if task.samples.weights is not None and "weight" not in inspect.signature(loss.forward).parameters:
@@ -226,7 +236,19 @@ def val_metrics(recipe: Recipe, task: Task) -> list[str]:
     """The metrics of every epoch, the monitored one among them."""
     wanted = metrics.TRAIN[task.kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
     monitored = recipe.metrics.monitor.removeprefix("val/")
+    if monitored in outputs_metrics(recipe):
+        return wanted
     return wanted if monitored in ("loss", *wanted) else [*wanted, monitored]
+
+
+def outputs_metrics(recipe: Recipe) -> list[str]:
+    """What the loss of several outputs measures by itself: `OUTPUT_loss` and `OUTPUT_METRIC`."""
+    parts = recipe.loss.params.get("parts")
+    return [
+        f"{part['name']}_{name}"
+        for part in (parts if isinstance(parts, list) else [])
+        for name in ("loss", *part.get("metrics", []))
+    ]
 
 
 def final_metrics(recipe: Recipe, task: Task) -> list[str]:

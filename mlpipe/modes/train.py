@@ -259,6 +259,8 @@ def _trained(training: FoldTraining, call: Callable[[ModelRecord], None], fold: 
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:
+    from mlpipe.learn import setup
+
     recipe, known = config.recipe.metrics, list(metrics.BY_KIND[task.kind])
     found = []
     for key in ("train", "final"):
@@ -267,7 +269,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
             if name not in known:
                 fix = did_you_mean(str(name), known, otherwise=f"metrics of {task.kind}: {listing(known)}")
                 found.append(problem(f"metrics.{key}", f"no metric of {task.kind} tasks", got=name, fix=fix))
-    monitors = ["val/loss", *(f"val/{name}" for name in known)]
+    monitors = ["val/loss", *(f"val/{name}" for name in (*known, *setup.outputs_metrics(config.recipe)))]
     if recipe.monitor not in monitors:
         fix = did_you_mean(recipe.monitor, monitors, otherwise=f"use one of {listing(monitors)}")
         found.append(problem("metrics.monitor", f"no metric of {task.kind} tasks", got=recipe.monitor, fix=fix))

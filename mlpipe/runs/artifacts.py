@@ -25,7 +25,7 @@ class Artifacts:
         loader: The import block of the loader.
         transformer: That of the transformer.
         network: That of the network.
-        gives: What the network gives: logits, softmax or sigmoid.
+        gives: What the network gives: logits, softmax or sigmoid, for each of several outputs.
         layout: The inputs and the output as plain data.
         network_params: What the network is told besides its own parameters.
     """
@@ -34,7 +34,7 @@ class Artifacts:
     loader: Mapping[str, Any]
     transformer: Mapping[str, Any]
     network: Mapping[str, Any]
-    gives: str
+    gives: str | list[str]
     layout: Mapping[str, Any]
     network_params: Mapping[str, Any]
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mlpipe.data import record_layout, sources
-from mlpipe.data.record_layout import Layout
+from mlpipe.data.record_layout import Layout, Output
 from mlpipe.data.sources import reading, record_files
 from mlpipe.errors import DataError
 
@@ -70,18 +70,35 @@ def test_kinds(kind: str, y: Any, classes: int, first: list[float]) -> None:
     assert len(task.classes) == classes and task.samples.targets[0].tolist() == first
 
 
-def test_one_hot_targets_and_weights_come_back_as_they_were() -> None:
-    layout = Layout((("x", (2,)), ("image", (2, 2, 1))), "out", (3,), "one_hot", "classification", True)
+@pytest.mark.parametrize("several", [False, True])
+def test_targets_and_weights_come_back_as_they_were(several: bool) -> None:
+    outputs = (Output("out", (3,), "one_hot", "classification"), Output("size", (2, 1), "values", "regression"))
+    layout = Layout((("x", (2,)), ("image", (2, 2, 1))), outputs[: 1 + several], True)
     x = {"x": np.array([1.0, 2.0]), "image": np.arange(4.0).reshape(2, 2, 1)}
-    given = (x, {"out": np.array([0, 1, 0])}, {"out": np.array(2.0)})
-    assert record_layout.of(given, "out", "classification", "r") == layout
+    y = {"out": np.array([0, 1, 0])} | ({"size": np.array([[4.5], [-2.0]])} if several else {})
+    given = (x, y, {name: np.array(2.0 + number) for number, name in enumerate(y)})
+    assert record_layout.of(given, [(one.name, one.kind) for one in layout.outputs], "r") == layout
     assert Layout.from_plain(json.loads(json.dumps(layout.as_plain()))) == layout
-    vector = layout.vector(x, "r")
+    vector = layout.vector(given, "r")
+    assert len(vector) == 6 + 2 * several and layout.tail == 2 * several
     back = layout.data_record(vector, layout.target(given, "r"), layout.weight(given, "r"))
     for part, other in zip(given, back, strict=True):
         assert {name: np.asarray(value).tolist() for name, value in part.items()} == {
             name: np.asarray(value).tolist() for name, value in other.items()
         }
+
+
+def test_several_outputs_are_a_task_of_numbers() -> None:
+    loader = selector()
+    loader["params"]["outputs"] = {"size": ["a", "z"], "bit": "bit"}
+    rows = [{**row, "bit": row["y"] % 2} for row in ROWS]
+    given: dict[str, Any] = {"train": rows, "validation": rows[:1], "allow_overlap": True, "loader": loader}
+    task = made(kind="regression", output=["bit", "size"], kinds=["multilabel", "regression"], **given)
+    assert task.classes == ("bit", "size[0]", "size[1]") and task.samples.targets[2].tolist() == [0, 2, 2]
+    with pytest.raises(DataError, match=r"task\.kinds: do not fit the outputs"):
+        made(kind="regression", output=["bit", "size"], **given)
+    with pytest.raises(DataError, match=r"the y of bit is a class number"):
+        made(kind="regression", output=["bit", "size"], kinds=["classification", "regression"], **given)
 
 
 TRANSFORMER = """

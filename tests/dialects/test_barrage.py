@@ -177,6 +177,14 @@ def _adam(**more: Any) -> dict[str, Any]:
     return {"import": "Adam", "learning_rate": 0.1, **more}
 
 
+def _two(loss: str, **params: Any) -> list[dict[str, Any]]:
+    block = {"import": loss, "params": params}
+    return [
+        {"name": "kind", "loss": block, "loss_weight": 0.5, "metrics": [{"import": "acc"}]},
+        {"name": "size", "loss": {"import": "mse"}, "loss_weight": 2, "metrics": [{"import": "mae"}]},
+    ]
+
+
 STOP = {"monitor": "val_loss", "mode": "min", "patience": 3, "min_delta": 0}
 REDUCER = {"monitor": "val_loss", "mode": "min", "patience": 3, "factor": 0.1}
 DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, "decay_steps": 5, "decay_rate": 0.9}}
@@ -210,13 +218,33 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
         ("model.outputs.0.metrics", [{"import": "Recall"}], r"metrics\[0\]\.import: there is no such metric here"),
         ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "PR"}}], r"params\.curve: unknown key"),
-        ("model.outputs", [{"name": n, "loss": {"import": "mse"}, "loss_weight": 1} for n in "ab"],
-         r"model\.outputs: a network with several outputs \(a, b\) is not available"),
+        ("model.outputs.0.loss_weight", 2, r"a weight of the only output is not available"),
+        ("model.outputs", _two("sparse_categorical_crossentropy"), r"class numbers as the target of one of several"),
+        ("model.outputs", _two("CategoricalCrossentropy", from_logits=True), r"an output of logits beside others"),
     ],
 )  # fmt: skip
 def test_what_has_no_counterpart_is_refused_by_name(place: str, value: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         native(place, value)
+
+
+def test_several_outputs_are_numbers_side_by_side_with_a_loss_each() -> None:
+    config = changed("model.outputs", _two("categorical_crossentropy", label_smoothing=0.1))
+    config["services"]["best_checkpoint"] = {"monitor": "val_kind_acc", "mode": "max"}
+    tree = barrage.translate(config).native
+    assert options(tree)["loss"] == "keras_outputs"
+    assert tree["task"]["output"] == tree["arch"]["output"] == ["kind", "size"]
+    assert (tree["task"]["kind"], tree["task"]["kinds"]) == ("regression", ["classification", "regression"])
+    assert tree["arch"]["gives"] == ["softmax", "logits"]
+    assert tree["metrics"] == {"train": [], "monitor": "val/kind_accuracy", "direction": "max"}
+    assert tree["loss"]["parts"] == [
+        {"name": "kind", "loss": "categorical_crossentropy", "weight": 0.5, "label_smoothing": 0.1,
+         "metrics": ["accuracy"]},
+        {"name": "size", "loss": "mean_squared_error", "weight": 2.0, "label_smoothing": 0.0, "metrics": ["mae"]},
+    ]  # fmt: skip
+    config["services"]["best_checkpoint"] = {"monitor": "val_acc", "mode": "max"}
+    with pytest.raises(ConfigError, match=r"nothing computes this, got 'val_acc'; did you mean"):
+        barrage.translate(config)
 
 
 def test_every_problem_of_the_translation_is_listed_at_once() -> None:

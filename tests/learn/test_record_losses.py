@@ -68,3 +68,47 @@ def test_what_does_not_fit() -> None:
         record_losses.keras(labels, name="huber")
     with pytest.raises(ConfigError, match="label_smoothing: is not for sparse"):
         record_losses.keras(labels, name="sparse_categorical_crossentropy", label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_several_outputs_are_weighed_and_summed_as_keras_does(weighted: bool) -> None:
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+    chances = RNG.uniform(0.05, 0.95, (6, 1)).astype(np.float32)
+    values = RNG.normal(size=(6, 2)).astype(np.float32)
+    bits, numbers = (CLASSES[:, None] == 1).astype(np.float32), RNG.normal(size=(6, 2)).astype(np.float32)
+    weights = RNG.uniform(0, 2, (6, 3)).astype(np.float32)
+    oracles = [
+        (keras.losses.CategoricalCrossentropy(), ONE_HOT, probabilities, 0.5),
+        (keras.losses.BinaryCrossentropy(), bits, chances, 2.0),
+        (keras.losses.MeanSquaredError(), numbers, values, 1.0),
+    ]
+    expected = sum(
+        share * float(oracle(target, given, sample_weight=weights[:, number] if weighted else None))
+        for number, (oracle, target, given, share) in enumerate(oracles)
+    )
+    parts: list[dict[str, Any]] = [
+        {"name": "kind", "loss": "categorical_crossentropy", "weight": 0.5, "metrics": ["accuracy"]},
+        {"name": "bit", "loss": "binary_crossentropy", "weight": 2.0},
+        {"name": "size", "loss": "mean_squared_error", "metrics": ["mae"]},
+    ]
+    loss = record_losses.keras_outputs(Labels("regression", COUNTS, 6, (3, 1, 2)), parts=parts)
+    outputs = torch.tensor(np.concatenate([probabilities, chances, values], 1))
+    target = torch.tensor(np.concatenate([ONE_HOT, bits, numbers], 1))
+    found = loss(outputs, target, torch.tensor(weights) if weighted else None)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    measured = loss.measured(outputs, target)
+    assert set(measured) == {"kind_loss", "kind_accuracy", "bit_loss", "size_loss", "size_mae"}
+    assert measured["kind_accuracy"] == pytest.approx(float((probabilities.argmax(1) == CLASSES).mean()))
+    assert measured["size_mae"] == pytest.approx(float(np.abs(values - numbers).mean()), rel=1e-5)
+    assert measured["size_loss"] == pytest.approx(float(oracles[2][0](numbers, values)), rel=1e-5)
+
+
+def test_parts_of_several_outputs_that_do_not_fit() -> None:
+    labels = Labels("regression", COUNTS, 6, (3, 1))
+    part = {"name": "a", "loss": "huber"}
+    with pytest.raises(ConfigError, match=r"loss\.parts: has 1 parts, the records have 2 outputs"):
+        record_losses.keras_outputs(labels, parts=[part])
+    with pytest.raises(ConfigError, match=r"loss\.parts\[1\]\.los: unknown key"):
+        record_losses.keras_outputs(labels, parts=[part, {**part, "los": 1}])
+    with pytest.raises(ConfigError, match=r"loss\.parts\[1\]\.metrics: there is none, got \['auroc'\]"):
+        record_losses.keras_outputs(labels, parts=[part, {**part, "metrics": ["auroc"]}])

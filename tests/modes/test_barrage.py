@@ -18,6 +18,7 @@ from mlpipe.modes import launch
 CODE = """
 import json, os
 import numpy as np
+import torch
 from torch import nn
 from barrage.dataset import RecordTransformer
 
@@ -42,6 +43,15 @@ def jitter(data_record, by):
 
 def network(units, classes):
     return nn.Sequential(nn.Linear(4, units), nn.ReLU(), nn.Linear(units, classes), nn.Softmax(1))
+
+class Both(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.sepal, self.petal = nn.Linear(2, 16), nn.Linear(1, 16)
+        self.kind, self.width = nn.Linear(32, 3), nn.Linear(32, 1)
+    def forward(self, sepal, petal):
+        found = torch.cat([self.sepal(sepal), self.petal(petal)], 1).relu()
+        return {"width": self.width(found), "kind": self.kind(found).softmax(1)}
 """
 IRIS: dict[str, Any] = {
     "dataset": {
@@ -145,6 +155,50 @@ def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     accuracy = float(np.mean([score["best"] for score in scores] == truth))
     assert accuracy >= 0.9
     assert accuracy == pytest.approx(report["val_accuracy"].max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weighted", [True, False])
+def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path: Path, weighted: bool) -> None:
+    params: dict[str, Any] = {
+        "inputs": {"sepal": ["a", "b"], "petal": ["c"]},
+        "outputs": {"kind": ["y0", "y1", "y2"], "width": ["d"]},
+    }
+    if weighted:
+        params["sample_weights"] = {"kind": "weight", "width": "count"}
+    config = json.loads(iris.read_text())
+    config["dataset"] = {"loader": {"import": "KeySelector", "params": params}, "sample_count": "count", "seed": 3}
+    config["model"] = {
+        "network": {"import": "iris_code.Both"},
+        "outputs": [
+            {
+                "name": "kind",
+                "loss": {"import": "categorical_crossentropy"},
+                "loss_weight": 1.0,
+                "metrics": [{"import": "accuracy"}],
+            },
+            {"name": "width", "loss": {"import": "mse"}, "loss_weight": 2.0, "metrics": [{"import": "mae"}]},
+        ],
+    }
+    config["solver"]["epochs"] = 20
+    config["services"] = {"best_checkpoint": {"monitor": "val_kind_accuracy", "mode": "max"}}
+    iris.write_text(json.dumps(config))
+    assert (
+        main(["train", "recipe=config.json", *TRAIN, "sys.artifact_dir=out", "mode.subroutines=[train,predict]"]) == 0
+    )
+    report = pd.read_csv(tmp_path / "out/training_report.csv")
+    assert {"val_kind_accuracy", "val_kind_loss", "val_width_loss", "val_width_mae", "val_loss", "loss"} <= set(report)
+    total = report["val_kind_loss"] + 2 * report["val_width_loss"]
+    assert report["val_loss"].to_numpy() == pytest.approx(total.to_numpy(), rel=1e-4)
+    frame = pd.read_csv("val.csv")
+    frame[list("abc")].to_csv("score.csv", index=False)
+    assert main(["predict", "recipe=out", "task.file=score.csv", "mode.output=scores.json", "sys.threads=1"]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    kinds = np.array([score["kind"] for score in scores]).argmax(1)
+    assert np.mean(kinds == frame["label"].to_numpy()) == pytest.approx(report["val_kind_accuracy"].max())
+    assert report["val_kind_accuracy"].max() >= 0.9
+    widths = np.array([score["width"][0] for score in scores])
+    assert np.abs(widths - frame["d"].to_numpy()).mean() < 0.4
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,8 @@ from mlpipe.data.records import (
     RecordTransformer,
 )
 from mlpipe.data.sources.folders import finished
-from mlpipe.data.task import Part, Row, Task
-from mlpipe.errors import DataError, MlpipeError, problem
+from mlpipe.data.task import Kind, Part, Row, Task
+from mlpipe.errors import DataError, MlpipeError, listing, problem
 
 T = TypeVar("T")
 Block = dict[str, Any]
@@ -62,7 +62,8 @@ def records_of(
     train: str,
     validation: str,
     loader: dict[str, Any],
-    output: str,
+    output: str | list[str],
+    kinds: list[str] | None = None,
     transformer: dict[str, Any] | None = None,
     augmentor: list[dict[str, Any]] | None = None,
     sample_count: str | None = None,
@@ -83,7 +84,8 @@ def records_of(
         train: A table (.csv) or a list (.json) of training records.
         validation: The validation records.
         loader: What makes arrays of a record: `{import: NAME, params: {...}}`.
-        output: The name of the output that is learned.
+        output: The name of the output that is learned, or the names of several, whose numbers stand side by side.
+        kinds: With several outputs the kind of each; `kind` is then regression.
         transformer: What learns from the training records and changes arrays; None changes nothing.
         augmentor: Functions that vary the arrays of training records anew in every epoch, in their order.
         sample_count: The key of how often a training record comes in an epoch.
@@ -97,6 +99,7 @@ def records_of(
     Raises:
         DataError: When an import is not allowed or not there, code of the user fails, or records do not fit.
     """
+    heads = _heads(output, kind, kinds)
     source = {
         "type": "records",
         "parts": {"train": _place(train), "validation": _place(validation)},
@@ -115,7 +118,7 @@ def records_of(
         for index in range(len(found)):
             where = f"record {index} of task.{part[0]}"
             data_record = called(where, found.plain, index)
-            layout = layout or record_layout.of(data_record, output, kind, where)
+            layout = layout or record_layout.of(data_record, heads, where)
             rows += _rows(
                 part[1], index, data_record, layout, where, found, sample_count if part[0] == "train" else None
             )
@@ -128,7 +131,7 @@ def records_of(
         raise DataError(problem("task.outputs", wrong, got=outputs, fix="leave it out, or give the right number"))
     source |= {"layout": layout.as_plain(), "network_params": _network_params(sets[0])}
     title = name or ("records" if train in _HELD else Path(train).stem)
-    labels = [str(number) for number in range(width)]
+    labels = _labels(layout, width)
     made = task.make(title, labels, rows, kind=kind, channels=1, dtype="float32", source=source)
     return finished(made, allow_overlap)
 
@@ -142,7 +145,7 @@ def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
     def read(name: str) -> np.ndarray[Any, Any]:
         part, _, number = name.partition("#")[0].partition(":")
         data_record = called(name, sets[part].plain, int(number))
-        return layout.vector(data_record[0], name).reshape(-1, 1, 1)
+        return layout.vector(data_record, name).reshape(-1, 1, 1)
 
     return read
 
@@ -290,12 +293,35 @@ def _rows(
     sample_count: str | None,
 ) -> list[Row]:
     """A record's row, and one for each time more that it comes in an epoch."""
-    vector = layout.vector(data_record[0], where)
+    vector = layout.vector(data_record, where)
     target, weight = layout.target(data_record, where), layout.weight(data_record, where)
     digest = files.digest_bytes(vector.tobytes())
     times = called(where, records.repeats, found.records[index], sample_count)
     names = [f"{part}:{index:07d}" + (f"#{number}" if number else "") for number in range(times)]
     return [Row(name, part, target, digest, weight=weight) for name in names]
+
+
+def _heads(output: str | list[str], kind: Kind, kinds: list[str] | None) -> list[tuple[str, Kind]]:
+    """Name and kind of each output."""
+    names = [output] if isinstance(output, str) else output
+    given = [kind] if len(names) == 1 else list(kinds or [])
+    if len(given) != len(names) or len(set(names)) != len(names) or not set(given) <= set(task.KINDS):
+        fix = f"give one of {listing(task.KINDS)} for each output"
+        raise DataError(problem("task.kinds", "do not fit the outputs", got=kinds, fix=fix))
+    if len(names) > 1 and kind != "regression":
+        raise DataError(problem("task.kind", "must be regression for several outputs", got=kind, fix="set it"))
+    return list(zip(names, cast("list[Kind]", given), strict=True))
+
+
+def _labels(layout: Layout, width: int) -> list[str]:
+    """A name for each number of a target."""
+    if layout.is_single:
+        return [str(number) for number in range(width)]
+    return [
+        output.name if output.width == 1 else f"{output.name}[{number}]"
+        for output in layout.outputs
+        for number in range(output.width)
+    ]
 
 
 def _network_params(found: RecordSet) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.dialects.barrage import keras_names
@@ -37,33 +38,100 @@ def translate_model(work: Work) -> None:
     work.set("arch.network", model["network"])
     work.say("model.network", "differs" if note else "same", "arch.network", note)
     outputs = model["outputs"]
-    if len(outputs) > 1:
-        named = listing(one["name"] for one in outputs)
-        fix = "train one network for each output"
-        work.missing("model.outputs", f"a network with several outputs ({named})", fix)
-    for number, output in enumerate(outputs):
-        _output(work, f"model.outputs[{number}]", output)
-
-
-def _output(work: Work, key: str, output: Mapping[str, Any]) -> None:
-    work.set("task.output", output["name"])
-    work.say(f"{key}.name", "same", "task.output")
-    loss = _loss(work, f"{key}.loss", output["loss"])
-    if loss is None:
+    work.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
+    parts = [
+        _output(work, f"model.outputs[{number}]", output, len(outputs) > 1) for number, output in enumerate(outputs)
+    ]
+    if any(part is None for part in parts):
         return
-    work.kind = keras_names.kind_of(loss)
-    work.set("task.kind", work.kind)
-    weight = output.get("loss_weight")
-    if weight not in (None, 1):
-        work.missing(f"{key}.loss_weight", "a weight of the only output", "leave it out and multiply the learning rate")
+    (_only if len(outputs) == 1 else _several)(work, [part for part in parts if part is not None])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An output as it is natively."""
+
+    name: str
+    loss: str
+    smoothing: float
+    gives: str
+    weight: float
+    metrics: list[str]
+
+    @property
+    def kind(self) -> str:
+        return keras_names.kind_of(self.loss)
+
+
+def _only(work: Work, parts: list[_Part]) -> None:
+    """One output: a task of its kind."""
+    (part,) = parts
+    if part.weight != 1:
+        fix = "leave it out and multiply the learning rate"
+        work.missing("model.outputs[0].loss_weight", "a weight of the only output", fix)
+    work.options["loss"] = "keras"
+    values = {
+        "task.output": part.name,
+        "task.kind": part.kind,
+        "loss.name": part.loss,
+        "loss.label_smoothing": part.smoothing,
+        "arch.gives": part.gives,
+    }
+    for place, value in values.items():
+        work.set(place, value)
+    if part.metrics:
+        work.set("metrics.train", part.metrics)
+
+
+def _several(work: Work, parts: list[_Part]) -> None:
+    """Several outputs: numbers side by side, with a loss for each."""
+    work.options["loss"] = "keras_outputs"
+    for key in ("task.output", "arch.output"):
+        work.set(key, [part.name for part in parts])
+    work.set("task.kind", "regression")
+    work.set("task.kinds", [part.kind for part in parts])
+    work.set("arch.gives", [part.gives for part in parts])
+    work.set("metrics.train", [])
+    work.set(
+        "loss.parts",
+        [
+            {
+                "name": part.name, "loss": part.loss, "weight": part.weight, "label_smoothing": part.smoothing,
+                "metrics": part.metrics,
+            }
+            for part in parts
+        ],
+    )  # fmt: skip
+    note = "records hold the outputs' probabilities and numbers side by side, as numbers"
+    work.say("model.outputs", "differs", "loss.parts", note)
+
+
+def _output(work: Work, key: str, output: Mapping[str, Any], is_one_of_several: bool) -> _Part | None:
+    name = str(output["name"])
+    work.say(f"{key}.name", "same", "task.output")
+    found = _loss(work, f"{key}.loss", output["loss"])
+    if found is None:
+        return None
+    loss, smoothing, gives = found
+    if is_one_of_several and loss == "sparse_categorical_crossentropy":
+        fix = "use categorical_crossentropy with one-hot targets"
+        work.missing(f"{key}.loss", "class numbers as the target of one of several outputs", fix)
+    kind = keras_names.kind_of(loss)
+    if is_one_of_several and gives == "logits" and kind != "regression":
+        fix = "let the network give probabilities"
+        work.missing(f"{key}.loss.params.from_logits", "an output of logits beside others", fix)
     if output.get("sample_weight_mode") is not None:
         note = "weights are one number for each record" if output["sample_weight_mode"] == "temporal" else ""
         work.say(f"{key}.sample_weight_mode", "ignored", note=note or "Keras ignores it too")
-    _metrics(work, f"{key}.metrics", output.get("metrics") or [])
+    prefix = f"{name}_" if is_one_of_several else ""
+    if is_one_of_several:
+        work.monitors[f"val_{name}_loss"] = f"val/{name}_loss"
+    metrics = _metrics(work, f"{key}.metrics", output.get("metrics") or [], kind, prefix)
+    return _Part(name, loss, smoothing, gives, float(output.get("loss_weight", 1.0)), metrics)
 
 
-def _loss(work: Work, key: str, block: Mapping[str, Any]) -> str | None:
-    """The loss in snake case."""
+def _loss(work: Work, key: str, block: Mapping[str, Any]) -> tuple[str, float, str] | None:
+    """The loss in snake case, its label smoothing, and what the output gives: logits, softmax or sigmoid."""
     found = _named(work, key, block["import"], keras_names.LOSSES, "loss")
     params = dict(block.get("params") or {})
     if found is None:
@@ -79,22 +147,16 @@ def _loss(work: Work, key: str, block: Mapping[str, Any]) -> str | None:
         work.missing(f"{key}.params.delta", "a delta other than 1", "leave it out")
     if params.get("axis", -1) != -1:
         work.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
-    work.options["loss"] = "keras"
-    work.set("loss.name", found)
-    if "label_smoothing" in params:
-        work.set("loss.label_smoothing", params["label_smoothing"])
-    probabilities = {"classification": "softmax", "multilabel": "sigmoid", "regression": "logits"}
     kind = keras_names.kind_of(found)
-    work.set("arch.gives", "logits" if params.get("from_logits") else probabilities[kind])
+    gives = {"classification": "softmax", "multilabel": "sigmoid", "regression": "logits"}[kind]
     note = "" if kind == "regression" else "probabilities are stored as their logarithms"
-    work.say(key, "same", "loss.name", note)
-    return found
+    work.say(key, "same", "loss", note)
+    return found, params.get("label_smoothing", 0.0), "logits" if params.get("from_logits") else gives
 
 
-def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]]) -> None:
-    """Metrics, and under which names Keras logs them; only those of the validation part are computed."""
-    table = keras_names.METRICS[work.kind]
-    work.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
+def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, prefix: str) -> list[str]:
+    """Native metrics; notes under which names Keras logs them. Only those of the validation part are computed."""
+    table = keras_names.METRICS[kind]
     found = []
     for number, block in enumerate(blocks):
         where = f"{key}[{number}]"
@@ -106,12 +168,11 @@ def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]]) -> None:
         is_class = plain[:1].isupper()
         logged = str(params.pop("name", keras_names.snake(plain) if is_class else plain))
         work.unknown_keys(f"{where}.params", params, [])
-        work.monitors[f"val_{logged}"] = f"val/{table[name]}"
+        work.monitors[f"val_{prefix}{logged}"] = f"val/{prefix}{table[name]}"
         found.append(table[name])
         note = "the exact area, where Keras has 200 steps" if name == "auc" else "of the validation part"
-        work.say(where, "differs" if name == "auc" else "same", f"metrics.train: {table[name]}", note)
-    if found:
-        work.set("metrics.train", list(dict.fromkeys(found)))
+        work.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
+    return list(dict.fromkeys(found))
 
 
 def _named(work: Work, key: str, path: str, known: tuple[str, ...], what: str) -> str | None:

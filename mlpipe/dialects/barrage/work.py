@@ -21,7 +21,6 @@ class Work:
         native: The sections' values.
         lines: The report so far.
         wrong: A sentence for every problem.
-        kind: What is predicted.
         monitors: What Keras logs -> the native monitor.
     """
 
@@ -31,7 +30,6 @@ class Work:
     native: dict[str, Any] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    kind: str = "regression"
     monitors: dict[str, str] = field(default_factory=dict)
 
     def set(self, place: str, value: Any) -> str:

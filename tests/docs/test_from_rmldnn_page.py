@@ -1,0 +1,51 @@
+"""The page for those who come from rmldnn: every command and the Python on it run, and its layers are there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mlpipe.arch import keras_layers
+from mlpipe.cli import main
+
+PAGE = (Path(__file__).parents[2] / "docs" / "from_rmldnn.md").read_text("utf-8")
+COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+QUICK = ["trainer.max_epochs=1", "sys.threads=1", "mode.folds=[0]", "mode.nested=false", "preprocessing.size=16"]
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    import keras
+
+    ends = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
+    model = keras.Sequential([keras.layers.Input((16, 16, 1)), *ends])
+    (tmp_path / "net.json").write_text(model.to_json())
+    model.save_weights(tmp_path / "net.weights.h5")
+    return tmp_path
+
+
+def test_the_layers_of_the_page_are_there() -> None:
+    assert len(COMMANDS) == 3
+    section = PAGE[PAGE.index("## Layers") : PAGE.index("Networks inside")]
+    names = [name for name in re.findall(r"`([A-Z]\w+)`", section) if name not in ("Input", "Activation")]
+    bare = ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling", "UpSampling", "ZeroPadding")
+    names = [f"{name}2D" if name in (*bare, "Cropping", "SpatialDropout") else name for name in names]
+    assert len(names) > 35 and [name for name in names if not keras_layers.known(name)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_page(network: Path, command: str) -> None:
+    _, mode, *arguments = shlex.split(command)
+    assert main([mode, *arguments, *QUICK]) == 0
+
+
+def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(json.loads((network / "net.json").read_text())["config"]["layers"]) == 4
+    exec(PYTHON[0], {})
+    assert capsys.readouterr().out.startswith("4 weights loaded (7890, 7890)\ndigraph ")

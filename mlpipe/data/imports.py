@@ -40,9 +40,7 @@ def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] 
         more = " (your own need their module: MODULE.NAME)" if not module else ""
         raise DataError(problem(key, f"there is nothing of this name{more}", got=path, fix=fix))
     check_own(key, module, trust)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _look_here_first(module.partition(".")[0])
     found = _imported(key, module)
     if not hasattr(found, name):
         public = [one for one in vars(found) if not one.startswith("_")]
@@ -70,6 +68,16 @@ def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
         return
     fix = f"put the file into the folder you work in, or add trust=[{module}]"
     raise DataError(problem(key, "names code from outside the current folder", got=module, fix=fix))
+
+
+def _look_here_first(first: str) -> None:
+    """Let the current folder's modules be found before others, also where one of another folder was loaded before."""
+    here = Path.cwd()
+    sys.path[:] = [str(here), *(place for place in sys.path if place != str(here))]
+    file = getattr(sys.modules.get(first), "__file__", None)
+    if file is not None and not Path(file).resolve().is_relative_to(here.resolve()) and _lies_here(first):
+        for name in [name for name in sys.modules if name == first or name.startswith(f"{first}.")]:
+            del sys.modules[name]
 
 
 def _lies_here(first: str) -> bool:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,7 @@ import torch
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.record_layout import Layout
-from mlpipe.data.records import RecordAugmentor
+from mlpipe.data.records import RecordAugmentor, drawing_from
 from mlpipe.data.sampling import Request, epoch_seeds
 from mlpipe.data.sources import record_files
 from mlpipe.data.task import Task
@@ -48,7 +45,7 @@ class RecordDataset(PackDataset):
         for number, row in enumerate(rows.tolist()):
             where = f"augmentor: {self._names[row]}"
             plain = self._layout.data_record(vectors[number], targets[number], float(weights[number]))
-            with _drawing_from(int(seeds[number])):
+            with drawing_from(int(seeds[number])):
                 changed = record_files.called(where, self._augmentor, plain)
             varied.append(self._layout.vector(changed, where))
             new_targets.append(self._layout.target(changed, where))
@@ -75,16 +72,3 @@ class RecordData(FoldData):
         if not len(augmentor) and not Layout.from_plain(self._task.source["layout"]).tail:
             return super().train_dataset()
         return RecordDataset(self._pack, self._task, self._draw, augmentor)
-
-
-@contextmanager
-def _drawing_from(seed: int) -> Iterator[None]:
-    """Let numpy's and Python's global random numbers start from a seed, and go on afterwards as if nothing had been."""
-    before, plain_before = np.random.get_state(), random.getstate()
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before)
-        random.setstate(plain_before)

@@ -7,8 +7,10 @@ network, y and w one for each output. Names and meanings are Barrage's, whose cl
 from __future__ import annotations
 
 import copy
+import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -260,6 +262,23 @@ def repeats(record: Record, sample_count: str | None) -> int:
         sample_count: The key of its count; None: every record comes once.
     """
     return max(1, int(record[sample_count])) if sample_count is not None else 1
+
+
+@contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """Let numpy's and Python's global random numbers start from a seed, and go on afterwards as if nothing had been.
+
+    Args:
+        seed: Any whole number >= 0.
+    """
+    before, plain_before = np.random.get_state(), random.getstate()
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)
+        random.setstate(plain_before)
 
 
 def as_records(given: Any) -> list[Record]:

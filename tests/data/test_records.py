@@ -165,3 +165,25 @@ def test_a_module_that_is_trusted_by_name_or_broken(tmp_path: Path) -> None:
     (tmp_path / "broken_for_records.py").write_text("1 / 0\n")
     with pytest.raises(DataError, match=r"broken_for_records: cannot be imported \(ZeroDivisionError"):
         imports.resolve("k", "broken_for_records.A", KNOWN)
+
+
+def test_a_module_of_the_folder_one_works_in_now_goes_before_one_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "same_name_of_records.py").write_text(f"where = {name!r}\n")
+    for name in ("one", "other", "one"):
+        monkeypatch.chdir(tmp_path / name)
+        assert imports.resolve("k", "same_name_of_records.where", {}) == name
+
+
+def test_random_numbers_go_on_as_if_nothing_had_been() -> None:
+    np.random.seed(5)
+    with records.drawing_from(1):
+        first = np.random.rand()
+    after = np.random.rand()
+    with records.drawing_from(1):
+        assert np.random.rand() == first
+    np.random.seed(5)
+    assert np.random.rand() == after

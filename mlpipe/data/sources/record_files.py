@@ -89,7 +89,7 @@ def records_of(
         transformer: What learns from the training records and changes arrays; None changes nothing.
         augmentor: Functions that vary the arrays of training records anew in every epoch, in their order.
         sample_count: The key of how often a training record comes in an epoch.
-        seed: What numpy's global random numbers start from before the transformer learns; None: 0.
+        seed: What the global random numbers start from while the transformer learns; None: 0.
         outputs: How many numbers or classes there are; None: as many as the targets have.
         name: The task's name before the hash; None: the training file's.
         trust: Modules outside the current folder whose code may run; always those of the root's `trust`.
@@ -227,7 +227,7 @@ def _place(given: str) -> str:
 
 
 def _allow(source: Mapping[str, Any], trust: Sequence[str]) -> None:
-    """Refuse code that is not the user's own, before any of it is imported."""
+    """Refuse code that is not the user's own, and names that are not there, before any of it is called."""
     blocks = {"task.loader": source["loader"], "task.transformer": source["transformer"]}
     blocks |= {f"task.augmentor[{number}]": one for number, one in enumerate(source.get("augmentor") or [])}
     found = []
@@ -261,8 +261,8 @@ def _opened(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
         for key, _, mode in _PARTS:
             loader, transformer = _made(source, mode)
             if mode is RecordMode.TRAIN:
-                np.random.seed(source["seed"] % 2**32)
-                called("task.transformer: fit", transformer.fit, copy.deepcopy(found[key]))
+                with records.drawing_from(source["seed"]):
+                    called("task.transformer: fit", transformer.fit, copy.deepcopy(found[key]))
                 called("task.transformer: save", transformer.save, folder)
             else:
                 called("task.transformer: load", transformer.load, folder)

@@ -71,6 +71,9 @@ class InfoScheduler(Scheduler):
         if "compare" in wanted and len(self._compared) != 2:
             fix = "name two: mml info mode.compare=[resnet18,latest]"
             raise ConfigError(problem(comparing.KEY, "must name two models", got=self._compared or None, fix=fix))
+        if "compare" in wanted:
+            self._task = tasks.recorded_pivot(self.run_config, self.world.project)
+            self._pair = [comparing.contender(self.world.project, self._task.name, one) for one in self._compared]
         return [Step(name, calls[name], in_project=False) for name in calls if name in wanted]
 
     def _known_tasks(self) -> list[Task]:
@@ -177,10 +180,9 @@ class InfoScheduler(Scheduler):
             log.info(sentence)
 
     def _compare(self, run: Run | None) -> None:
-        project, pivot = self.world.project, tasks.recorded_pivot(self.run_config, self.world.project)
-        first, second = (comparing.contender(project, pivot.name, one) for one in self._compared)
-        groups = pivot.samples.group_of() or None
-        found = comparing.compared(first, second, pivot.kind, groups, self.run_config.seed)
+        groups = self._task.samples.group_of() or None
+        first, second = self._pair
+        found = comparing.compared(first, second, self._task.kind, groups, self.run_config.seed)
         self.world.facts["compare"] = found.as_plain()
         for sentence in found.sentences():
             log.info(sentence)

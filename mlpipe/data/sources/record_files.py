@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import numpy as np
-import pandas as pd
 
 from mlpipe import files
 from mlpipe.data import imports, record_layout, records, task
@@ -188,6 +187,9 @@ def read_records(key: str, given: str) -> list[Record]:
     Raises:
         DataError: When there is no such file, or it holds no records.
     """
+    # Imported here, so that what only looks at a configuration stays quick.
+    import pandas as pd
+
     if given in _HELD:
         return _HELD[given]
     path = Path(given)

@@ -38,7 +38,7 @@ class PlainCheckpointIO(CheckpointIO):
         newest = folder / STATE_FILE
         if newest.is_file():
             files.write_bytes(folder / BEFORE_FILE, newest.read_bytes())
-        files.write_json(newest, {**content, "checksum": files.digest(content)})
+        files.write_sealed(newest, content)
         kept = {_tensors_of(folder / file) for file in (STATE_FILE, BEFORE_FILE)}
         for old in folder.glob(f"*.{TENSORS_FILE}"):
             if old.name not in kept:
@@ -99,8 +99,7 @@ def _damage(folder: Path, file: str) -> str:
     """What is wrong with one of the states; empty when it is whole."""
     try:
         stored = files.read_json(folder / file)
-        content = {key: stored[key] for key in ("tensors", "hash", "state")}
-        if stored["checksum"] != files.digest(content):
+        if files.seal_is_broken(stored) is not False:
             return "the state does not have the checksum that it was written with"
         if files.digest_file(folder / stored["tensors"]) != stored["hash"]:
             return f"its tensors ({stored['tensors']}) do not have the checksum that they were written with"

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from mlpipe import files
 from mlpipe.data import tags
@@ -141,7 +140,7 @@ def _how(project: Project, record: ModelRecord) -> str:
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     if not path.is_file():
         return record.id
-    tree: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+    tree = files.read_yaml(path)
     return files.digest([{key: value for key, value in tree.items() if key not in _MAY_DIFFER}, record.nested])
 
 

@@ -248,3 +248,18 @@ def test_values_become_overrides_that_hydra_reads() -> None:
         "x.y=[{k:'it\\'s'},null,1e-07]",
     ]
     assert translation.overrides(native, {"arch"}) == ["x.y=[{k:'it\\'s'},null,1e-07]"]
+
+
+@pytest.mark.parametrize(
+    ("config", "project", "name"),
+    [
+        ("experiments/mine/experiments/group/one/config.yaml", "experiments/mine", "group/one"),
+        ("mine/experiments/experiments/one/config.yaml", "mine", "experiments/one"),
+        ("one/config.yaml", "one", "one"),
+    ],
+)
+def test_the_project_is_the_nearest_folder_with_modules(tmp_path: Path, config: str, project: str, name: str) -> None:
+    if project != "one":
+        (tmp_path / project / "modules").mkdir(parents=True)
+    home = musket.Home.of(tmp_path / config)
+    assert (home.project, home.name) == (tmp_path / project, name)

@@ -32,10 +32,11 @@ class Home:
 
     @staticmethod
     def of(config: Path) -> Home:
-        """The home of a configuration file: its project is the folder above `experiments`."""
+        """The home of a configuration file: its project is the folder above `experiments`, the nearest one with `modules/`."""
         config = config.absolute()
         above = [folder.parent for folder in config.parents if folder.name == "experiments"]
-        return Home(config, above[-1] if above else config.parent)
+        projects = [folder for folder in above if (folder / "modules").is_dir()]
+        return Home(config, next(iter([*projects, *above]), config.parent))
 
     @property
     def experiment(self) -> Path:

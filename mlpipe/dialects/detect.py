@@ -40,9 +40,8 @@ def translated(path: Path, *, lenient: bool = False) -> Translation:
         return barrage.translate(source)
     if dialect == NATIVE:
         return Translation(NATIVE, _native(source))
-    raise ConfigError(
-        problem("recipe", f"is a {dialect} file, which this version cannot read yet", got=str(path), fix="")
-    )
+    fix = "train its network: arch=keras_json arch.file=NETWORK.json (docs/from_rmldnn.md)"
+    raise ConfigError(problem("recipe", f"is an {dialect} file, which cannot be read yet", got=str(path), fix=fix))
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:

@@ -252,7 +252,9 @@ def describe(of: Task) -> str:
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
     what = {"classification": "classes", "multilabel": "labels", "regression": "numbers"}[of.kind]
     groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
-    return f"{of.kind}, {len(of.classes)} {what}, {colour}{depth} images: {parts}{groups}"
+    is_of_records = (of.bases or (of,))[0].source["type"] == "records"
+    samples = "records" if is_of_records else f"{colour}{depth} images"
+    return f"{of.kind}, {len(of.classes)} {what}, {samples}: {parts}{groups}"
 
 
 def refuse_results_inside(of: Task, out_dir: Path) -> None:

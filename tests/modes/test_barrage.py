@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits, load_iris
 
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError
-from mlpipe.modes import launch
+from mlpipe.modes import launch, tasks
 
 CODE = """
 import json, os
@@ -108,6 +108,13 @@ def planned(*overrides: str) -> list[str]:
 def test_a_recipe_is_a_plan_with_artifacts_at_its_end(iris: Path) -> None:
     assert planned("sys.artifact_dir=out")[-3:] == ["train fold 0", "artifacts", "leaderboard"]
     assert "artifacts" not in planned()
+
+
+def test_records_are_called_records(iris: Path) -> None:
+    config = launch.prepare("train", ["recipe=config.json", *TRAIN]).run_config
+    told = tasks.describe(tasks.resolve(config.task, config.data_dir))
+    # The rows are counted as often as `sample_count` says.
+    assert told.startswith("classification, 3 classes, records: ") and told.endswith(" train, 40 val")
 
 
 def test_a_folder_that_is_there_already_or_has_no_parent_is_refused(iris: Path, tmp_path: Path) -> None:

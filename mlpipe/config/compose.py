@@ -16,7 +16,7 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlpipe import files
@@ -26,6 +26,8 @@ from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
+# How Hydra and OmegaConf refuse an override; the last three are what they let through for an entry of a list.
+_REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
 _SECTIONS = (
@@ -163,11 +165,11 @@ def _with_values(choices: list[str], values: list[Change]) -> tuple[DictConfig, 
     """Compose with all values; where Hydra refuses, find which ones are at fault and go on without them."""
     try:
         return hydra_compose("config", [*choices, *(change.text for change in values)]), []
-    except (HydraException, OmegaConfBaseException):
+    except _REFUSALS:
         pass
     try:
         base = hydra_compose("config", choices)
-    except (HydraException, OmegaConfBaseException) as error:
+    except _REFUSALS as error:
         raise ConfigError(
             problem("configuration", _first_line(error), fix="check the options of the groups")
         ) from error
@@ -181,7 +183,7 @@ def _with_values(choices: list[str], values: list[Change]) -> tuple[DictConfig, 
         try:
             hydra_compose("config", [*choices, *good, text])
             good.append(text)
-        except (HydraException, OmegaConfBaseException) as error:
+        except _REFUSALS as error:
             found.append(problem(change.key, _first_line(error), got=change.value))
     return hydra_compose("config", [*choices, *good]), found
 
@@ -195,6 +197,11 @@ def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
             node = node._get_node(part)
             continue
         section = ".".join(parts[:depth])
+        if isinstance(node, ListConfig):
+            if part.isdecimal() and int(part) < len(node):
+                node = node._get_node(int(part))
+                continue
+            return "", problem(change.key, "names no entry of a list", got=part, fix=f"write {section}=[...]")
         known = _known_keys(section, node)
         if depth == len(parts) - 1 and part in known:
             return f"++{change.text.lstrip('+')}", ""

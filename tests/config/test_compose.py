@@ -288,3 +288,24 @@ def test_paths_mean_the_same_from_another_folder(tmp_path: Path) -> None:
     config = composed("task=folder", "task.root=pictures", "arch.weights=w.safetensors")
     assert config.task.params["root"] == str(tmp_path / "pictures")
     assert config.recipe.arch.params["weights"] == str(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "section"),
+    [
+        ("task_list.x=", "x", "task_list"),
+        ("task_list.0=digits", "0", "task_list"),
+        ("mode.subroutines.7=test", "7", "mode.subroutines"),
+        ("task_list.x.y=1", "x", "task_list"),
+    ],
+)
+def test_what_is_no_entry_of_a_list_is_a_sentence(text: str, part: str, section: str) -> None:
+    (sentence,) = problems("task=digits", text)
+    key = text.partition("=")[0]
+    assert sentence == f"{key}: names no entry of a list, got {part!r}; write {section}=[...]"
+
+
+def test_an_entry_of_a_list_may_be_set_beside_a_mistake() -> None:
+    stages = "stages.list=[{epochs:2},{epochs:3}]"
+    (sentence,) = problems("task=digits", "mode.subroutines.0=predict", "trainer.max_epoch=3", stages)
+    assert sentence.startswith("trainer.max_epoch: unknown key")

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import yaml
 
+from mlpipe.errors import ConfigError, problem
+
 Fate = Literal["same", "differs", "ignored", "lint"]
 # Mappings whose keys no configuration knows, so that they are given as one value.
 _WHOLE = ("arch.arguments", "arch.network", "task.loader", "task.transformer")
@@ -65,6 +67,61 @@ class Translation:
         lines = [f"# {line}" for line in self.report]
         body = yaml.safe_dump(self.native, sort_keys=False, allow_unicode=True, width=120)
         return "\n".join([f"# Translated from {self.dialect}.", *lines, body])
+
+
+@dataclass
+class Collected:
+    """What a translation collects on its way.
+
+    Attributes:
+        options: The options of groups.
+        native: The sections' values.
+        lines: The report so far.
+        wrong: A sentence for every problem.
+    """
+
+    options: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    native: dict[str, Any] = field(default_factory=dict, kw_only=True)
+    lines: list[Line] = field(default_factory=list, kw_only=True)
+    wrong: list[str] = field(default_factory=list, kw_only=True)
+
+    def set(self, place: str, value: Any) -> str:
+        """Give a native key (dotted) its value; returns the key."""
+        *sections, last = place.split(".")
+        node = self.native
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+        return place
+
+    def say(self, key: str, fate: Fate, place: str = "", note: str = "") -> None:
+        """Add a line to the report."""
+        self.lines.append(Line(key, fate, place, note))
+
+    def same(self, key: str, place: str, value: Any) -> None:
+        """A key that means the same natively."""
+        self.say(key, "same", self.set(place, value))
+
+    def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
+        """Note a problem."""
+        self.wrong.append(problem(key, wrong, got=got, fix=fix))
+
+    def missing(self, key: str, what: str, fix: str = "leave it out") -> None:
+        """Note something that the other program has and this version has not."""
+        self.refuse(key, f"{what} is not available in this version of mlpipe", fix=fix)
+
+    def require_none_wrong(self) -> None:
+        """End here where something is wrong.
+
+        Raises:
+            ConfigError: With a sentence for every problem, each once.
+        """
+        if self.wrong:
+            raise ConfigError(list(dict.fromkeys(self.wrong)))
+
+    def whole(self) -> dict[str, Any]:
+        """The native configuration, as in `Translation`."""
+        return {"defaults": [{group: option} for group, option in self.options.items()], **self.native}
 
 
 def overrides(native: Mapping[str, Any], chosen_already: set[str]) -> list[str]:

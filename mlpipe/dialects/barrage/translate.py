@@ -12,7 +12,6 @@ from mlpipe.dialects.barrage.services import translate_services
 from mlpipe.dialects.barrage.solver import translate_solver
 from mlpipe.dialects.barrage.work import Work, keys_of
 from mlpipe.dialects.translation import Translation
-from mlpipe.errors import ConfigError
 
 
 def translate(source: Mapping[str, Any]) -> Translation:
@@ -31,11 +30,11 @@ def translate(source: Mapping[str, Any]) -> Translation:
     translate_model(work)
     translate_solver(work)
     translate_services(work)
-    if work.wrong:
-        raise ConfigError(list(dict.fromkeys(work.wrong)))
+    work.require_none_wrong()
     work.options |= {"split": "given", "preprocessing": "none", "augmentations": "none"}
     work.set("mode.nested", False)
     work.set("trainer.precision", "32-true")
     work.set("sys.artifact_config", json.dumps(merged, sort_keys=True))
-    native = {"defaults": [{group: option} for group, option in work.options.items()], **work.native}
-    return Translation("barrage", native, tuple(work.lines), {"task.train": "train.csv", "task.validation": "val.csv"})
+    return Translation(
+        "barrage", work.whole(), tuple(work.lines), {"task.train": "train.csv", "task.validation": "val.csv"}
+    )

@@ -6,59 +6,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlpipe.dialects.translation import Fate, Line
-from mlpipe.errors import did_you_mean, listing, problem
+from mlpipe.dialects.translation import Collected, Fate
+from mlpipe.errors import did_you_mean, listing
 
 
 @dataclass
-class Work:
+class Work(Collected):
     """A translation at work.
 
     Attributes:
         source: The configuration, checked and with its defaults.
         given: The keys that the file itself has, dotted; the others are defaults.
-        options: The options of groups.
-        native: The sections' values.
-        lines: The report so far.
-        wrong: A sentence for every problem.
         monitors: What Keras logs -> the native monitor.
     """
 
     source: Mapping[str, Any]
     given: frozenset[str]
-    options: dict[str, Any] = field(default_factory=dict)
-    native: dict[str, Any] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
     monitors: dict[str, str] = field(default_factory=dict)
-
-    def set(self, place: str, value: Any) -> str:
-        """Give a native key (dotted) its value; returns the key."""
-        *sections, last = place.split(".")
-        node = self.native
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[last] = value
-        return place
 
     def say(self, key: str, fate: Fate, place: str = "", note: str = "") -> None:
         """Add a line to the report; it says of defaults that they are."""
         plain = key.partition("[")[0]
         is_default = fate != "lint" and not any(one == plain or one.startswith(f"{plain}.") for one in self.given)
         default = "Barrage's default" if is_default else ""
-        self.lines.append(Line(key, fate, place, "; ".join(part for part in (default, note) if part)))
-
-    def same(self, key: str, place: str, value: Any) -> None:
-        """A key that means the same natively."""
-        self.say(key, "same", self.set(place, value))
-
-    def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
-        """Note a problem."""
-        self.wrong.append(problem(key, wrong, got=got, fix=fix))
-
-    def missing(self, key: str, what: str, fix: str = "leave it out") -> None:
-        """Note something that Barrage has and this version has not."""
-        self.refuse(key, f"{what} is not available in this version of mlpipe", fix=fix)
+        super().say(key, fate, place, "; ".join(part for part in (default, note) if part))
 
     def unknown_keys(self, key: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
         """Note keys that are none of the known ones."""

@@ -12,7 +12,7 @@ from mlpipe.dialects.musket.reading import Home, united, with_numbers
 from mlpipe.dialects.musket.stages import translate_stages
 from mlpipe.dialects.musket.work import Work
 from mlpipe.dialects.translation import Translation
-from mlpipe.errors import ConfigError, did_you_mean, listing
+from mlpipe.errors import did_you_mean, listing
 
 # Seen to by functions of their own, or by the modes of Musket's scripts.
 _ELSEWHERE = (
@@ -85,10 +85,8 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
     translate_data(work)
     translate_split(work)
     _defaults(work)
-    if work.wrong:
-        raise ConfigError(list(dict.fromkeys(work.wrong)))
-    native = {"defaults": [{group: option} for group, option in work.options.items()], **work.native}
-    return Translation("musket", native, tuple(work.lines))
+    work.require_none_wrong()
+    return Translation("musket", work.whole(), tuple(work.lines))
 
 
 def _heads(work: Work) -> None:

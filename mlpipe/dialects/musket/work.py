@@ -3,64 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.dialects.musket.reading import Home
-from mlpipe.dialects.translation import Fate, Line
-from mlpipe.errors import did_you_mean, listing, problem
+from mlpipe.dialects.translation import Collected
+from mlpipe.errors import did_you_mean, listing
 
 # Packages that a project's modules import, in whose place stands what mlpipe has.
 STAND_INS = ("musket_core", "classification_pipeline", "segmentation_pipeline")
 
 
 @dataclass
-class Work:
+class Work(Collected):
     """A translation at work.
 
     Attributes:
         source: The experiment's configuration, common.yaml merged in.
         home: Where it lies.
         lenient: Let pass what Keras let pass.
-        options: The options of groups.
-        native: The sections' values.
-        lines: The report so far.
-        wrong: A sentence for every problem.
     """
 
     source: Mapping[str, Any]
     home: Home
     lenient: bool
-    options: dict[str, Any] = field(default_factory=dict)
-    native: dict[str, Any] = field(default_factory=dict)
-    lines: list[Line] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
     _own: frozenset[str] | None = None
-
-    def set(self, place: str, value: Any) -> str:
-        """Give a native key (dotted) its value; returns the key."""
-        *sections, last = place.split(".")
-        node = self.native
-        for section in sections:
-            node = node.setdefault(section, {})
-        node[last] = value
-        return place
-
-    def say(self, key: str, fate: Fate, place: str = "", note: str = "") -> None:
-        """Add a line to the report."""
-        self.lines.append(Line(key, fate, place, note))
-
-    def same(self, key: str, place: str, value: Any) -> None:
-        """A key that means the same natively."""
-        self.say(key, "same", self.set(place, value))
-
-    def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
-        """Note a problem."""
-        self.wrong.append(problem(key, wrong, got=got, fix=fix))
-
-    def missing(self, key: str, what: str, fix: str = "leave it out") -> None:
-        """Note something that Musket had and this version has not."""
-        self.refuse(key, f"{what} is not available in this version of mlpipe", fix=fix)
 
     def unknown(self, key: str, word: str, known: Any, where: str = "") -> None:
         """Note an unknown key: an error, or, where things are lenient, a line."""

@@ -186,19 +186,12 @@ def over_folds(first: Contender, second: Contender, kind: str) -> list[Compariso
 def _of_ensemble(project: Project, one: EnsembleRecord) -> Contender:
     path = project.ensembles_dir(one.task) / f"{one.id}.parquet"
     prior = np.asarray(one.prior["values"]) if one.prior.get("kind") != "val" and one.kind == "classification" else None
-    held_out, test = (_stored(path, one.task, split) for split in ("val", "test"))
+    found = (predictions.load(path, one.task, split) for split in ("val", "test"))
+    held_out, test = (members.as_rows(rows) if len(rows) else None for rows in found)
     if held_out is not None:
         held_out = at_own_prevalence(held_out, prior)
     chose = ("members and weights",)
     return Contender(one.id, held_out, test if one.select_on == "oof" else None, {}, chose)
-
-
-def _stored(path: Any, task: str, split: str) -> Rows | None:
-    found = predictions.load(path, task, split)
-    if not len(found):
-        return None
-    calibrated = found.logits if found.calibrated is None else found.calibrated
-    return Rows(found.sample_ids, found.targets, found.logits.astype(np.float64), calibrated.astype(np.float64))
 
 
 def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:

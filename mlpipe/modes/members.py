@@ -193,6 +193,11 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
     if stored.logits.shape[1] != len(record.classes):
         wrong = f"has predictions of {stored.logits.shape[1]} outputs, its record {len(record.classes)}"
         raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
+    return as_rows(stored)
+
+
+def as_rows(stored: Predictions) -> Rows:
+    """Stored predictions as rows; what was not calibrated is as the network gave it."""
     raw = stored.logits.astype(np.float64)
     calibrated = raw if stored.calibrated is None else stored.calibrated.astype(np.float64)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated)

@@ -69,8 +69,8 @@ def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
 
 
 def in_short(error: BaseException) -> str:
-    """An unexpected error in one line: its type and the first line of what it says."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    """An unexpected error in one line: its type and the first line of what it says, its type again where it says nothing."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '') or type(error).__name__}"
 
 
 def printable(text: str) -> str:

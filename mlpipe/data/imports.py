@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe.data import user_code
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 
 # Packages whose names stand for ours in import strings, and in imports of the user's code.
 STAND_INS = ("barrage",)
@@ -107,6 +107,5 @@ def _imported(key: str, module: str) -> Any:
         wrong = f"needs the module {error.name}, which is not installed"
         raise DataError(problem(f"{key}: {module}", wrong, fix=f"install {error.name}, or do without it")) from error
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        wrong = f"cannot be imported ({type(error).__name__}: {reason})"
+        wrong = f"cannot be imported ({in_short(error)})"
         raise DataError(problem(f"{key}: {module}", wrong, fix="mend it")) from error

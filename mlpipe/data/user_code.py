@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from mlpipe.data import item_sets, items, records
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 
 _FOLDER = "__mlpipe_folder__"
 # Data sets that a program in Python made itself, by the names under which it asked for them to be held.
@@ -164,8 +164,7 @@ def _imported(folder: Path | None, name: str) -> ModuleType:
     except DataError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        wrong = f"cannot be imported ({type(error).__name__}: {reason})"
+        wrong = f"cannot be imported ({in_short(error)})"
         raise DataError(problem(where, wrong, fix="mend it")) from error
 
 

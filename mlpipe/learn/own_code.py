@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.data import item_sets, user_code
-from mlpipe.errors import ConfigError, MlpipeError, problem
+from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,7 @@ def called(key: str, name: str, function: Callable[..., Any], *given: Any, **nam
     except MlpipeError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise ConfigError(problem(key, f"{name} fails ({type(error).__name__}: {reason})", fix="mend it")) from error
+        raise ConfigError(problem(key, f"{name} fails ({in_short(error)})", fix="mend it")) from error
 
 
 def taken(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mlpipe.data import items as protocol
 from mlpipe.data import task, user_code
 from mlpipe.data.sources.folders import finished
 from mlpipe.data.task import Dtype, Kind, Part, Row, Task
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, in_short, listing, problem
 
 _PARTS: tuple[tuple[str, Part], ...] = (("train", "train"), ("validation", "val"), ("test", "test"))
 _DTYPES: dict[str, Dtype] = {"uint8": "uint8", "uint16": "uint16", "float32": "float32"}
@@ -156,8 +156,7 @@ def _called(function: Any, name: str, given: Any, base: Path | None, stand_ins: 
     except DataError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        wrong = f"fails ({type(error).__name__}: {reason})"
+        wrong = f"fails ({in_short(error)})"
         raise DataError(problem(f"task: {name}", wrong, got=given, fix="mend it or its arguments")) from error
     return made
 
@@ -175,8 +174,7 @@ def _item(one: Any, index: int) -> Any:
     try:
         return one[index]
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        wrong = f"cannot be read ({type(error).__name__}: {reason})"
+        wrong = f"cannot be read ({in_short(error)})"
         raise DataError(problem(f"item {index} of {type(one).__name__}", wrong, fix="mend the data set")) from error
 
 

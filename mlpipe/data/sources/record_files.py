@@ -27,7 +27,7 @@ from mlpipe.data.records import (
 )
 from mlpipe.data.sources.folders import finished
 from mlpipe.data.task import Kind, Part, Row, Task
-from mlpipe.errors import DataError, MlpipeError, listing, problem
+from mlpipe.errors import DataError, MlpipeError, in_short, listing, problem
 
 T = TypeVar("T")
 Block = dict[str, Any]
@@ -217,8 +217,7 @@ def called(where: str, function: Callable[..., T], *given: Any, **named: Any) ->
     except MlpipeError:
         raise
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        wrong = f"cannot be read ({type(error).__name__}: {reason})"
+        wrong = f"cannot be read ({in_short(error)})"
         raise DataError(
             problem(where, wrong, fix="look at the loader and the transformer, and at the record")
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 INPUT_IS_WRONG = 2
 STEP_FAILED = 1
@@ -88,6 +89,20 @@ def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> s
     by_lower = {option.lower(): option for option in options}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[near[0]]!r}?" if near else otherwise
+
+
+def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str = "name an existing file") -> str:
+    """The sentence for a file that is not there, with the file beside it whose name is near.
+
+    Args:
+        key: The configuration key that names it.
+        path: The file.
+        got: How the user wrote it; None: the path.
+        otherwise: What to do where no name is near.
+    """
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    fix = did_you_mean(path.name, siblings, otherwise=otherwise)
+    return problem(key, "there is no such file", got=str(path) if got is None else got, fix=fix)
 
 
 def listing(names: Iterable[object], *, most: int = 10) -> str:

@@ -16,7 +16,7 @@ from mlpipe.arch.keras_classifier import KerasClassifier, check_input, classifie
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.arch.keras_layers.norms import BatchNorm
 from mlpipe.arch.keras_weights import Report
-from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, DataError, listing, no_such_file, problem
 
 log = logging.getLogger("mlpipe")
 
@@ -153,9 +153,7 @@ def read(path: Path, key: str = "arch.file") -> str:
         ConfigError: When it cannot be read.
     """
     if not path.is_file():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        fix = did_you_mean(path.name, siblings, otherwise="name an existing file")
-        raise ConfigError(problem(key, "there is no such file", got=str(path), fix=fix))
+        raise ConfigError(no_such_file(key, path))
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

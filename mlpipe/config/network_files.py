@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
-from mlpipe.errors import did_you_mean, problem
+from mlpipe.errors import no_such_file, problem
 
 _TARGET = "mlpipe.arch.keras_json.keras_json"
 
@@ -34,9 +34,7 @@ def inlined(arch: Any) -> list[str]:
         return []
     path = Path(file).expanduser()
     if not path.is_file():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        fix = did_you_mean(path.name, siblings, otherwise="name an existing file")
-        return [problem("arch.file", "there is no such file", got=file, fix=fix)]
+        return [no_such_file("arch.file", path, got=file)]
     try:
         content = files.plain_json(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 from mlpipe import files
 from mlpipe.dialects import barrage, musket
 from mlpipe.dialects.translation import Translation
-from mlpipe.errors import ConfigError, did_you_mean, problem
+from mlpipe.errors import ConfigError, no_such_file, problem
 
 NATIVE, MUSKET, RMLDNN, BARRAGE = "native", "musket", "rmldnn", "barrage"
 
@@ -25,9 +25,7 @@ def translated(path: Path, *, lenient: bool = False) -> Translation:
         ConfigError: When the file cannot be read or speaks no known dialect, or with a sentence for each problem in it.
     """
     if not path.is_file():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        fix = did_you_mean(path.name, siblings, otherwise="name an existing file")
-        raise ConfigError(problem("recipe", "there is no such file", got=str(path), fix=fix))
+        raise ConfigError(no_such_file("recipe", path))
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.data import task
 from mlpipe.data.sources.folders import finished
 from mlpipe.data.task import NO_TARGET, Dtype, Kind, Part, Row, Task
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
 
 Array = np.ndarray[Any, Any]
 IMAGES = ("images", "x", "data", "arr_0")
@@ -146,9 +146,7 @@ def _opened(path: Path) -> _Arrays:
     if path.suffix.lower() not in (".npz", ".npy"):
         raise DataError(problem("task.file", "must be an .npz or .npy file", got=str(path), fix="save it with NumPy"))
     if not path.is_file():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        fix = did_you_mean(path.name, siblings, otherwise="name an existing file")
-        raise DataError(problem("task.file", "there is no such file", got=str(path), fix=fix))
+        raise DataError(no_such_file("task.file", path))
     state = path.stat()
     try:
         return _remembered(path, state.st_mtime_ns, state.st_size)

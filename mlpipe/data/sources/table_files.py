@@ -6,7 +6,7 @@ import csv as csv_files
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ def read(path: Path) -> Table:
         DataError: When it is missing, damaged, empty, or a line has more or fewer cells than the header.
     """
     if not path.is_file():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        fix = did_you_mean(path.name, siblings, otherwise="name a .csv, .tsv or .parquet file")
-        raise DataError(problem("task.file", "there is no such file", got=str(path), fix=fix))
+        raise DataError(no_such_file("task.file", path, otherwise="name a .csv, .tsv or .parquet file"))
     table = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _text(path)
     twice = sorted({name for name in table.names if table.names.count(name) > 1})
     if twice:

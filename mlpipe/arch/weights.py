@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -78,15 +79,71 @@ def _is_plain(tensor: Tensor) -> bool:
     return not (tensor.is_floating_point() and bool(torch.isnan(tensor).any()))
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def read_plain(path: Path, key: str = "arch.weights") -> Any:
+    """What a torch file holds, read without unpickling anything but tensors and plain values.
+
+    Args:
+        path: The file.
+        key: What the file was named by, for the sentence.
+
+    Raises:
+        DataError: When it is missing, damaged, or holds anything else.
+    """
     try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        stored = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         fix = "use a .safetensors file, or a torch file that holds tensors only"
-        raise DataError(problem("arch.weights", f"cannot be read ({reason})", got=str(path), fix=fix)) from error
+        raise DataError(problem(key, f"cannot be read ({reason})", got=str(path), fix=fix)) from error
+
+
+def read_despite_classes(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that stores objects of its program beside them, none of whose code is run.
+
+    The reader is torch's for weights only. Each class or function that the file names and that it would refuse is given an
+    empty stand-in of the same name, so that objects come out hollow and tensors whole.
+
+    Args:
+        path: A file that Lightning wrote.
+
+    Raises:
+        DataError: When it is missing, damaged, or holds no tensors.
+    """
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(problem(str(path), f"cannot be read as weights ({reason})")) from error
+    with torch.serialization.safe_globals([(_stand_in(name), name) for name in names]):
+        return read(path)
+
+
+class _Hollow:
+    """Takes whatever it is built from and keeps nothing."""
+
+    def __new__(cls, *arguments: object, **named: object) -> _Hollow:
+        return object.__new__(cls)
+
+    def __init__(self, *arguments: object, **named: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+def _stand_in(name: str) -> Callable[..., object]:
+    """What is built in place of a class; mappings must be real ones, since torch puts items into no others."""
+    if name in ("builtins.dict", "collections.defaultdict"):
+        return lambda *arguments: {}
+    return type(name.rpartition(".")[2], (_Hollow,), {})
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        try:
+            return dict(load_file(path))
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise DataError(problem("arch.weights", f"cannot be read ({reason})", got=str(path))) from error
+    stored = read_plain(path)
     for key in ("state_dict", "model", "state_dict_ema"):
         if isinstance(stored, dict) and isinstance(stored.get(key), dict):
             stored = stored[key]

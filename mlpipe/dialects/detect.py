@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
-from mlpipe.dialects import barrage, musket
+from mlpipe.dialects import barrage, mml_core, musket
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, no_such_file, problem
 
-NATIVE, MUSKET, RMLDNN, BARRAGE = "native", "musket", "rmldnn", "barrage"
+NATIVE, MUSKET, RMLDNN, BARRAGE, MML_CORE = "native", "musket", "rmldnn", "barrage", mml_core.NAME
 
 
 def translated(path: Path, *, lenient: bool = False) -> Translation:
     """The native configuration of a recipe file.
 
     Args:
-        path: A Musket YAML, a Barrage JSON or a native YAML.
+        path: A Musket YAML, a Barrage JSON, a pipeline of mml-core or a native YAML.
         lenient: Let unknown keys and monitors that nothing computes pass, as Keras does.
 
     Raises:
@@ -36,6 +36,8 @@ def translated(path: Path, *, lenient: bool = False) -> Translation:
         return musket.translate(source, musket.Home.of(path), lenient=lenient)
     if dialect == BARRAGE:
         return barrage.translate(source)
+    if dialect == MML_CORE:
+        return mml_core.translate(source)
     if dialect == NATIVE:
         return Translation(NATIVE, _native(source))
     fix = "train its network: arch=keras_json arch.file=NETWORK.json (docs/from_rmldnn.md)"
@@ -56,6 +58,8 @@ def dialect_of(text: str, source: Mapping[str, Any]) -> str:
         return MUSKET
     if "neural_network" in source:
         return RMLDNN
+    if mml_core.is_pipeline(source):
+        return MML_CORE
     if isinstance(source.get("dataset"), Mapping) and "loader" in source["dataset"]:
         return BARRAGE
     if {"dataset", "model"} <= set(source) or {"model", "solver"} <= set(source):

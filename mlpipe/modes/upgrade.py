@@ -1,4 +1,7 @@
-"""`mml upgrade`, `mml downgrade`: bring a project and the tasks from one version's formats to another's, with a backup."""
+"""`mml upgrade`, `mml downgrade`: bring a project and the tasks from one version's formats to another's, with a backup.
+
+`mml upgrade mode.source=DIR` takes a project of mml-core over.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.modes import importing
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import formats, journal
 from mlpipe.runs.formats import Conversion
@@ -24,12 +28,24 @@ class UpgradeScheduler(Scheduler):
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
         subroutines: `upgrade` or `downgrade`.
-        version: The version that files come from (upgrade) or go back to (downgrade).
+        version: The version that files come from (upgrade) or go back to (downgrade); with `source` not needed.
+        source: A project folder of mml-core whose records are taken over.
+        source_data: The folder of its tasks (its MML_DATA_PATH).
     """
 
-    def __init__(self, run_config: RunConfig, world: World, *, subroutines: list[str], version: str | float) -> None:
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        subroutines: list[str],
+        version: str | float | None,
+        source: str | None = None,
+        source_data: str | None = None,
+    ) -> None:
         super().__init__(run_config, world)
-        self._subroutines, self._version = subroutines, str(version)
+        self._subroutines, self._version = subroutines, None if version is None else str(version)
+        self._source, self._source_data = source, source_data
         self._backup = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
     def plan(self) -> list[Step]:
@@ -39,6 +55,11 @@ class UpgradeScheduler(Scheduler):
             ConfigError: When the version is unknown, or both directions are asked for.
             ProjectError: When a file cannot be converted, or a run of the project is going on.
         """
+        if self._source is not None:
+            return self._imported(Path(self._source))
+        if self._source_data is not None:
+            fix = "name the project folder by mode.source=DIR"
+            raise ConfigError(problem("mode.source_data", "goes with mode.source", got=self._source_data, fix=fix))
         config = self.run_config
         target = self._target()
         found = formats.planned(config.project_dir, config.data_dir, target)
@@ -53,8 +74,20 @@ class UpgradeScheduler(Scheduler):
         log.info(f"{len(found)} files ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}")
         return [Step(self._words(one), partial(self._convert, one), in_project=False) for one in found]
 
+    def _imported(self, source: Path) -> list[Step]:
+        """Steps that take a project of mml-core over."""
+        if self._subroutines != ["upgrade"]:
+            raise ConfigError(problem("mode.source", "only mml upgrade takes projects over", fix="use mml upgrade"))
+        config = self.run_config
+        raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
+        data = None if self._source_data is None else Path(self._source_data).expanduser()
+        return importing.Import(config, self.world, source.expanduser(), data).steps()
+
     def _target(self) -> str:
         known = list(formats.VERSIONS)
+        if self._version is None:
+            fix = f"versions: {listing(known)}; or take a project of mml-core over by mode.source=DIR"
+            raise ConfigError(problem("mode.version", "is missing", fix=fix))
         if len(self._subroutines) != 1:
             fix = "use mml upgrade or mml downgrade"
             raise ConfigError(

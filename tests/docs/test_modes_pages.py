@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlpipe.cli import main
+from tests.modes import mml_core_project
 
 FOLDER = Path(__file__).parents[2] / "docs" / "modes"
 NAMES = ("train", "create", "info", "lr_find", "tl", "reuse", "clean", "upgrade")
@@ -28,6 +29,8 @@ def test_a_page_has_commands(page: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page(page: str) -> None:
+    if page == "upgrade":
+        mml_core_project.written(Path("mml_results"), Path("mml_data"))
     for _, mode, *arguments in commands(page):
         given = [text.partition("=")[0] for text in arguments]
         quick = (

@@ -158,7 +158,7 @@ def test_versions_and_old_files_are_named(old: Project, capsys: pytest.CaptureFi
         "mode.version: is no version of mlpipe whose formats are known, got '0.12'; versions: 0.1.0.dev1, 0.1.0\n"
     )
     assert main(["upgrade"]) == 2
-    assert "mode.version: a value is needed" in capsys.readouterr().err
+    assert "mode.version: is missing" in capsys.readouterr().err
     assert main(["info", "mode.subroutines=[models]"]) == 2
     assert "bring it here with mml upgrade mode.version=0.1.0.dev1" in capsys.readouterr().err
 

@@ -1,0 +1,54 @@
+"""Weights that another program trained, under the names that this one gives them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlpipe.arch import classifier
+from mlpipe.arch import weights as weight_files
+from mlpipe.errors import DataError, problem
+
+# mml-core subtracts ImageNet's statistics whatever the network.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_BODY = "model.backbone."
+
+
+def from_mml_core(
+    path: Path, name: str, task: str, outputs: int, *, head: str, numbers: bool = False
+) -> dict[str, Tensor]:
+    """The weights of a model of mml-core, as `classifier.timm` has them.
+
+    Args:
+        path: `PARAMETERS/TASK/model_N.pth`, which Lightning wrote; only tensors are read from it.
+        name: timm's name of the network.
+        task: The name of the task whose head is taken.
+        outputs: How many outputs it has.
+        head: What the head is called here.
+        numbers: Whether it gives numbers, not logits.
+
+    Returns:
+        All tensors of the network; pixels are normalised by ImageNet's statistics, as there.
+
+    Raises:
+        DataError: When the file is damaged or does not fit the network.
+    """
+    there = weight_files.read_despite_classes(path)
+    scale = ((0.0,) * outputs, (1.0,) * outputs) if numbers else (None, None)
+    heads = {head: classifier.Head(outputs, *scale)}
+    network = classifier.timm(heads, classifier.Pixels(3, 224), name=name, pretrained=False)
+    own = network.state_dict()
+    names = {f"{_BODY}{key}": f"backbone.{key}" for key in network.backbone.state_dict()}
+    names |= {f"model.heads.{task}.linear.{part}": f"heads.{head}.{part}" for part in ("weight", "bias")}
+    state = {ours: there[theirs] for theirs, ours in names.items() if theirs in there}
+    match = weight_files.load(network, state)
+    if len(match.loaded) < len(names):
+        wrong = (
+            f"does not fit {name}: {len(names) - len(match.loaded)} of {len(names)} tensors are missing or misshapen"
+        )
+        raise DataError(problem(str(path), wrong, fix="train it anew"))
+    for key, values in (("mean", _MEAN), ("std", _STD)):
+        own[key].copy_(255 * torch.tensor(values).view(1, -1, 1, 1))
+    return {key: value.detach() for key, value in network.state_dict().items()}

@@ -1,0 +1,225 @@
+"""What a project folder and a data folder of mml-core hold, as far as their text files say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, in_short, problem
+
+MODELS, BLUEPRINTS, DATA = "MODELS", "BLUEPRINTS", "RAW"
+_KINDS = {
+    "classification": "classification",
+    "multilabel_classification": "multilabel",
+    "regression": "regression",
+}
+# Sample groups of a description, and the part of a task that they are.
+_PARTS = {"train_samples": "train", "test_samples": "test", "unlabeled_samples": "unlabelled"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trained model as `MODELS/TASK/*.json` tells it.
+
+    Attributes:
+        file: That file.
+        task: The name of the task, without tags.
+        fold: The fold that was set aside (nested) or validated on.
+        nested: Whether it was set aside as test data.
+        created: When, in UTC (ISO 8601); the zone of the files is this machine's.
+        seconds: What the training took.
+        score: The validation loss that it was kept for.
+        history: A row for each epoch.
+        pipeline: Its configuration.
+        parameters: Its weights.
+        predictions: For each task its predictions.
+    """
+
+    file: Path
+    task: str
+    fold: int
+    nested: bool
+    created: str
+    seconds: float
+    score: float
+    history: tuple[Mapping[str, Any], ...]
+    pipeline: Path
+    parameters: Path
+    predictions: Mapping[str, Path]
+
+    @property
+    def tags(self) -> str:
+        """What mml-core and mlpipe add to the name of the task, such as `+nested?2`."""
+        return f"+nested?{self.fold}" if self.nested else ""
+
+    @property
+    def view(self) -> str:
+        """The name of the task with its tags."""
+        return self.task + self.tags
+
+
+@dataclass(frozen=True)
+class ForeignProject:
+    """A project folder.
+
+    Attributes:
+        root: The folder.
+        models: Its models, in the order of their creation.
+        blueprints: Its blueprints: YAML files.
+        left: Files that are not read, with the reason.
+    """
+
+    root: Path
+    models: tuple[Model, ...]
+    blueprints: tuple[Path, ...]
+    left: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """A task as `RAW/DSET_X/TASK_Y.json` tells it.
+
+    Attributes:
+        name: Its name.
+        kind: What is predicted.
+        classes: The names of classes or labels by their number; empty for numbers.
+        root: The folder that paths are relative to.
+        rows: For each sample its id, path, part, fold (-1: none) and target: a class number, a list of the labels that
+            hold, a number, or None.
+    """
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    root: Path
+    rows: tuple[tuple[str, str, str, int, Any], ...]
+
+
+def project(root: Path) -> ForeignProject:
+    """Read a project folder.
+
+    Args:
+        root: The folder; models name their files by their places below its parent.
+
+    Raises:
+        ProjectError: When it is no folder of mml-core.
+    """
+    if not (root / MODELS).is_dir():
+        fix = f"name the folder that holds {MODELS}/, PIPELINES/ and PREDICTIONS/"
+        raise ProjectError(problem("mode.source", "is no project folder of mml-core", got=str(root), fix=fix))
+    models: list[Model] = []
+    left: list[tuple[str, str]] = []
+    for path in sorted((root / MODELS).glob("*/*.json")):
+        try:
+            models.append(_model(root, path))
+        except ProjectError as error:
+            left.append((str(path.relative_to(root)), str(error)))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            left.append((str(path.relative_to(root)), in_short(error)))
+    blueprints = tuple(sorted((root / BLUEPRINTS).glob("*/*.yaml")))
+    known = (MODELS, BLUEPRINTS, "PIPELINES", "PARAMETERS", "PREDICTIONS")
+    reasons = {"ENSEMBLES": "mml post makes them anew", "runs": "logs of runs", "hpo": "logs of sweeps"}
+    others = [path for path in sorted(root.iterdir()) if path.name not in known]
+    left += [(path.name, reasons.get(path.name, "it has no counterpart here")) for path in others]
+    return ForeignProject(root, tuple(sorted(models, key=lambda one: one.created)), blueprints, tuple(left))
+
+
+def descriptions(data: Path) -> dict[str, Path]:
+    """The files that describe tasks in a data folder, by the tasks' names.
+
+    Raises:
+        ProjectError: When it is no data folder of mml-core.
+    """
+    if not (data / DATA).is_dir():
+        fix = "name the folder that mml-core has as MML_DATA_PATH"
+        raise ProjectError(problem("mode.source_data", f"holds no folder {DATA}", got=str(data), fix=fix))
+    found = {}
+    for path in sorted((data / DATA).glob("*/TASK_*.json")):
+        stored = _json(path)
+        if isinstance(stored.get("name"), str):
+            found[str(stored["name"])] = path
+    return found
+
+
+def description(path: Path) -> Description:
+    """Read what describes a task.
+
+    Raises:
+        ProjectError: When the file is damaged, or the task is of a kind that is not trained here.
+    """
+    stored = _json(path)
+    try:
+        kind = _KINDS.get(stored["task_type"])
+        if kind is None:
+            raise ProjectError(
+                problem(str(path), f"describes a task of kind {stored['task_type']}", fix="leave it out")
+            )
+        fold_of = {name: number for number, names in enumerate(stored["train_folds"]) for name in names}
+        by_number = {int(number): str(name) for number, name in (stored.get("idx_to_class") or {}).items()}
+        classes = tuple(by_number[number] for number in range(len(by_number)))
+        rows = [
+            (str(name), _inside(str(sample["image"])), part, fold_of.get(name, -1), _target(kind, sample))
+            for group, part in _PARTS.items()
+            for name, sample in stored.get(group, {}).items()
+        ]
+        return Description(str(stored["name"]), kind, () if kind == "regression" else classes, path.parent, tuple(rows))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProjectError(problem(str(path), f"cannot be read as a task ({in_short(error)})")) from error
+
+
+def _model(root: Path, path: Path) -> Model:
+    stored = _json(path)
+    name, _, tags = str(stored["task"]).partition("+")
+    word, _, number = tags.partition("?")
+    if tags and (word != "nested" or not number.isdigit()):
+        raise ValueError(f"its task is a variant, {stored['task']}")
+    created = datetime.fromisoformat(str(stored["created"])).astimezone(UTC)
+    return Model(
+        file=path,
+        task=name,
+        fold=int(number) if tags else int(stored["fold"]),
+        nested=bool(tags),
+        created=created.isoformat(timespec="seconds"),
+        seconds=float(stored["training_time"]),
+        score=float(stored["performance"]),
+        history=tuple(row for row in stored["metrics"] if isinstance(row, Mapping)),
+        pipeline=_place(root, stored["pipeline"]),
+        parameters=_place(root, stored["parameters"]),
+        predictions={str(task): _place(root, place) for task, place in stored["predictions"].items()},
+    )
+
+
+def _place(root: Path, text: Any) -> Path:
+    """A file of the project; its first part is the project's name, which may have changed."""
+    return root / PurePosixPath(*PurePosixPath(_inside(str(text))).parts[1:])
+
+
+def _inside(text: str) -> str:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"it names {text}, which lies outside of its folder")
+    return text
+
+
+def _target(kind: str, sample: Mapping[str, Any]) -> Any:
+    if kind == "classification":
+        return sample.get("class")
+    if kind == "regression":
+        return sample.get("value")
+    if "soft_classes" in sample:
+        raise ValueError("its labels are shares, which have no counterpart")
+    return sample.get("classes")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        stored = files.read_json(path)
+    except (OSError, ValueError) as error:
+        raise ProjectError(problem(str(path), f"cannot be read ({in_short(error)})")) from error
+    if not isinstance(stored, dict):
+        raise ProjectError(problem(str(path), "is no mapping"))
+    return stored

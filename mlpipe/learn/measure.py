@@ -15,7 +15,7 @@ from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers import parameter_groups
 
-_STEPS, _MOST_SECONDS = 4, 6.0
+_STEPS, _MOST_SECONDS = 8, 6.0
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,18 @@ def speed(recipe: Recipe, channels: int, size: int, outputs: int, batch_size: in
         with torch.no_grad(), autocast:
             network(images)
 
-    train = _median(learn, device) / batch_size
+    train = _usual(learn, device) / batch_size
     network.eval()
-    evaluate = _median(look, device) / batch_size
+    evaluate = _usual(look, device) / batch_size
     used = torch.cuda.max_memory_allocated() if device == "cuda" else 0
     return Speed(train, evaluate, used, sum(parameter.numel() for parameter in network.parameters()))
 
 
-def _median(call: Callable[[], None], device: str) -> float:
-    """Seconds of one call: the median of a few after a first one, fewer where each takes long."""
+def _usual(call: Callable[[], None], device: str) -> float:
+    """Seconds of one call when nothing disturbs it: the lower quartile of a few after a first one, fewer where each takes long.
+
+    Other programs and the first steps of a process only make calls longer, so that the median would be too much.
+    """
     taken: list[float] = []
     started = time.perf_counter()
     while len(taken) < 1 + _STEPS and (len(taken) < 2 or time.perf_counter() - started < _MOST_SECONDS):
@@ -92,4 +95,4 @@ def _median(call: Callable[[], None], device: str) -> float:
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - before)
     later = sorted(taken[1:])
-    return later[len(later) // 2]
+    return later[len(later) // 4]

@@ -34,7 +34,7 @@ _DECIDED_FILE = "preset.json"
 _RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 3.0, 0.05, 1.0
 # Training and prediction cost more than the bare step that was measured: loading, augmentation, validation, saving; and each
 # fold has to be begun.
-_OVERHEAD, _FOLD_SECONDS = 1.15, 1.5
+_OVERHEAD, _FOLD_SECONDS = 1.1, 1.5
 _TEST_FRACTION = 0.2
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -57,8 +57,8 @@ def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe(
 
 def test_epochs_that_fit() -> None:
     one = Shape(train=1000, test=0, folds=1, train_second=0.01, evaluate_second=0.001)
-    assert one.epoch() == pytest.approx(800 * 0.01 * 1.15 + 0.2)
-    assert one.predicting() == pytest.approx(1.5 + 0.5 * 1.15)
+    assert one.epoch() == pytest.approx(800 * 0.01 * 1.1 + 0.2)
+    assert one.predicting() == pytest.approx(1.5 + 0.5 * 1.1)
     assert presets.epochs_within(one.predicting() + 3.1 * one.epoch(), one, 20) == 3
     assert presets.epochs_within(1e6, one, 20) == 20 and presets.epochs_within(5, one, 20) == 0
     five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)

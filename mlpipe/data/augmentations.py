@@ -67,7 +67,7 @@ def random_resized_crop(
     """
     check_ranges("random_resized_crop", _PIPELINE, scale, ratio)
 
-    def crop(images: Images, seeds: Seeds) -> Batch:
+    def crop(images: Images, seeds: Seeds, exact: bool = False) -> Batch:
         sides = np.array([image.shape[:2] for image in images])
         fits, height, width = _shapes(seeds, sides, scale, ratio)
         # The largest window of an allowed shape in the middle, for images so narrow that none of the tries fits.
@@ -78,7 +78,7 @@ def random_resized_crop(
         corners = _corners(down, across, sides, height, width)
         cut = np.empty((len(images), size, size, images[0].shape[2]), images[0].dtype)
         for index, (top, left, h, w) in enumerate(corners.tolist()):
-            cut[index] = _resized(images[index][top : top + h, left : left + w], size)
+            cut[index] = _resized(images[index][top : top + h, left : left + w], size, exact)
         return cut
 
     return crop
@@ -209,8 +209,16 @@ def apply(steps: Sequence[Step], images: Images, seeds: Seeds) -> Images:
     """
     for number, step in enumerate(steps):
         own = mix(seeds, number + 1)
-        images = step(images, own) if isinstance(images, np.ndarray) else _one_by_one(step, images, own)
+        images = once(step, images, own)
     return images
+
+
+def once(step: Step, images: Images, seeds: Seeds) -> Images:
+    """One step of a pipeline, image by image where they have several sizes."""
+    if not isinstance(images, np.ndarray):
+        return _one_by_one(step, images, seeds)
+    changed: Images = step(images, seeds)
+    return changed
 
 
 def mix(seeds: Seeds, number: int) -> Seeds:
@@ -258,7 +266,11 @@ def _corners(
     return np.stack([top, left, height, width], axis=1).astype(np.int64)
 
 
-def _resized(window: Batch, size: int) -> Batch:
+def _resized(window: Batch, size: int, exact: bool) -> Batch:
+    """A window in the wanted size; `exact` takes the nearest pixel instead of weighing several."""
+    if exact:
+        rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in window.shape[:2])
+        return window[rows][:, columns]
     import cv2
 
     kind = cv2.INTER_AREA if max(window.shape[:2]) > size else cv2.INTER_LINEAR

@@ -42,6 +42,7 @@ class Pack:
         preprocessing: How images were made, and are made of one size when they are taken.
         dtype: The type of their values.
         places: For images of several sizes their start in `images`, height and width, shape (samples, 3).
+        masks: For segmentation the class number of every pixel, a pack of one channel made alike.
     """
 
     images: npt.NDArray[Any]
@@ -50,6 +51,7 @@ class Pack:
     preprocessing: Preprocessing
     dtype: np.dtype[Any]
     places: npt.NDArray[np.int64] | None = None
+    masks: Pack | None = None
 
     def __len__(self) -> int:
         return len(self.images if self.places is None else self.places)

@@ -156,6 +156,30 @@ def decode(content: bytes, channels: int, bits: Literal[8, 16] = 8, least: int |
     return _upright(pixels.reshape(*pixels.shape[:2], -1), seen.orientation)
 
 
+def stored_values(content: bytes) -> Pixels:
+    """The values of an encoded mask as the file holds them: greys, or the numbers of a palette's colours.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        Shape (height, width), uint8, uint16 or int32, turned upright.
+
+    Raises:
+        UnreadableImageError: When it is no image, damaged, or a picture in colour.
+    """
+    with _opened(content) as image:
+        try:
+            orientation = _header(image, content).orientation
+            image.load()
+            values = np.asarray(image, np.uint8) if image.mode == "1" else np.asarray(image)
+        except _DAMAGED as error:
+            raise UnreadableImageError(_reason(error)) from error
+        if values.ndim == 3 and image.mode not in ("LA", "La", "PA") and (values[:, :, :3] != values[:, :, :1]).any():
+            raise UnreadableImageError("is a picture in colour, a mask has one number for each pixel (grey or palette)")
+    return _upright(values if values.ndim == 2 else values[:, :, 0], orientation)
+
+
 def reduction(width: int, height: int, least: int | None) -> int:
     """By how much a JPEG is reduced while it is decoded, which costs a third: 8, 4, 2 or 1.
 

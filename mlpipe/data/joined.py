@@ -84,6 +84,7 @@ def joined(of: Task, packs: Sequence[Pack]) -> JoinedPack:
         for place, (number, there) in enumerate(zip(part.tolist(), row.tolist(), strict=True))
         if (reason := packs[number].unreadable.get(of.bases[number].samples.ids[there])) is not None
     }
-    return JoinedPack(
-        first.images, reasons, first.folder, first.preprocessing, first.dtype, first.places, tuple(packs), part, row
-    )
+    masks = [pack.masks for pack in packs if pack.masks is not None]
+    of_masks = joined(of, masks) if len(masks) == len(packs) else None
+    images = (first.images, reasons, first.folder, first.preprocessing, first.dtype, first.places, of_masks)
+    return JoinedPack(*images, tuple(packs), part, row)

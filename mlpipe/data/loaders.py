@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mlpipe.data import augmentations, worker_life
+from mlpipe.data.augmentations import Images
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import (
     WHOLE,
@@ -80,7 +81,12 @@ class PackDataset(Dataset[dict[str, torch.Tensor]]):
         if self._steps:
             seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
             images = augmentations.apply(self._steps, images, seeds)
-        if isinstance(images, list):
+        return self._batch(images, rows)
+
+    def _batch(self, images: Images, rows: Rows) -> dict[str, torch.Tensor]:
+        """The batch of some rows, whose images are at hand."""
+        # Originals may happen to have one size, which need not be the network's.
+        if isinstance(images, list) or self._pack.ragged:
             images = np.stack([self._pack.preprocessing.fixed(image) for image in images])
         if images.dtype == np.uint16:
             images = images.astype(np.float32)
@@ -162,10 +168,12 @@ class FoldData(pl.LightningDataModule):
 
     def rows_dataloader(self, rows: Rows) -> Loader:
         """Any rows in their order, without augmentation."""
-        dataset = PackDataset(self._pack, self._task, (), self._draw)
-        return batch_loader(
-            OrderedBatches(rows, self._sampling.eval_batch_size, self._shard), dataset, self._num_workers
-        )
+        batches = OrderedBatches(rows, self._sampling.eval_batch_size, self._shard)
+        return batch_loader(batches, self.rows_dataset(), self._num_workers)
+
+    def rows_dataset(self) -> PackDataset:
+        """The task's images as they are."""
+        return PackDataset(self._pack, self._task, (), self._draw)
 
     @property
     def epoch_images(self) -> int:

@@ -33,6 +33,7 @@ class Preprocessing:
             augmentations that want the whole of it.
         max_side: With `original`, larger images are reduced so that their longer side has this length; None: never.
         interpolation: How new pixels are weighed from old ones.
+        fill: What `pad` fills up with.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Preprocessing:
     keep: Literal["fixed", "original"] = "fixed"
     max_side: int | None = None
     interpolation: Interpolation = "bilinear"
+    fill: int = 0
 
     @property
     def is_ragged(self) -> bool:
@@ -76,7 +78,7 @@ class Preprocessing:
         if self.resize == "short_side":
             top, left = (height - size) // 2, (width - size) // 2
             return np.ascontiguousarray(changed[top : top + size, left : left + size])
-        padded = np.zeros((size, size, pixels.shape[2]), pixels.dtype)
+        padded = np.full((size, size, pixels.shape[2]), self.fill, pixels.dtype)
         top, left = (size - height) // 2, (size - width) // 2
         padded[top : top + height, left : left + width] = changed
         return padded
@@ -85,6 +87,7 @@ class Preprocessing:
         """What decides the cached pixels, for the cache's hash: parameters that change nothing are not in it."""
         max_side = self.max_side if self.is_ragged else None
         size = None if self.is_ragged else self.size
+        filled = {"fill": self.fill} if self.fill else {}
         return {
             "target": "standard",
             "channels": self.channels,
@@ -96,6 +99,7 @@ class Preprocessing:
             "least": self.least,
             "rules": images.RULES,
             "libraries": images.decoders(),
+            **filled,
         }
 
     def _scaled(self, pixels: Pixels, share: float) -> Pixels:

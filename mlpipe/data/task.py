@@ -15,12 +15,14 @@ from mlpipe import files
 from mlpipe.errors import DataError, listing, problem
 
 FORMAT = 2
-Kind = Literal["classification", "multilabel", "regression"]
+Kind = Literal["classification", "multilabel", "regression", "segmentation"]
 Dtype = Literal["uint8", "uint16", "float32"]
 Part = Literal["train", "val", "test", "unlabelled"]
 PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 KINDS, DTYPES = get_args(Kind), get_args(Dtype)
 NO_TARGET = -1
+# What a pixel of a mask holds that counts nowhere, in caches and batches; classes are numbered below it.
+IGNORED = 255
 MOST_CHANNELS = 1024
 
 
@@ -36,6 +38,7 @@ class Row(NamedTuple):
         weight: How much it counts in the loss.
         fold: The fold that it came with; -1: none.
         positive: Whether it shows what is looked for; None: nobody said.
+        mask: For segmentation path and hash of its mask; empty: it has none.
     """
 
     id: str
@@ -46,6 +49,7 @@ class Row(NamedTuple):
     weight: float = 1.0
     fold: int = -1
     positive: bool | None = None
+    mask: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,15 @@ class Samples:
         ids: Unique names; for files the path below the task's root.
         parts: The part that each came with, one of `PARTS`.
         targets: Classification: class numbers, shape (n,), int64, -1 where there is none. Multi-label: 0, 1 or NaN
-            (unknown), and regression: numbers or NaN, both of shape (n, outputs), float64.
+            (unknown), and regression: numbers or NaN, both of shape (n, outputs), float64. Segmentation: the share of
+            each class in the pixels of the mask, NaN without one, shape (n, classes), float64.
         digests: Hashes of the source bytes or pixels.
         groups: A name for each sample whose group must not be split; empty text: a sample of its own.
         weights: How much each sample counts in the loss, shape (n,); None: all the same.
         folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
         noisy: Targets as training sees them where labels were made noisy on purpose; None: the true ones.
         positives: Whether each sample shows what is looked for, shape (n,); None: nobody said.
+        masks: For segmentation path and hash of each sample's mask, both empty where it has none.
     """
 
     ids: tuple[str, ...]
@@ -74,6 +80,7 @@ class Samples:
     folds: npt.NDArray[np.int64] | None = None
     noisy: npt.NDArray[Any] | None = None
     positives: npt.NDArray[np.bool_] | None = None
+    masks: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -95,6 +102,7 @@ class Samples:
             None if self.folds is None else self.folds[rows],
             None if self.noisy is None else self.noisy[rows],
             None if self.positives is None else self.positives[rows],
+            tuple(self.masks[row] for row in rows) if self.masks else (),
         )
 
     def in_part(self, *parts: Part) -> npt.NDArray[np.bool_]:
@@ -156,12 +164,15 @@ class Task:
     def class_counts(self, rows: npt.NDArray[Any] | None = None, *, learned: bool = False) -> npt.NDArray[np.int64]:
         """How many of the given rows (all when None) each class has, or for how many a label holds, shape (classes,).
 
-        For regression: how many rows have each number. `learned` counts targets as training sees them.
+        For regression: how many rows have each number; for segmentation in how many masks a class occurs. `learned` counts
+        targets as training sees them.
         """
         known = self.samples.learned if learned else self.samples.targets
         targets = known if rows is None else known[rows]
         if self.kind == "classification":
             return np.bincount(targets[targets >= 0], minlength=len(self.classes)).astype(np.int64)
+        if self.kind == "segmentation":
+            return np.asarray((targets > 0).sum(axis=0), np.int64)
         counted = targets == 1 if self.kind == "multilabel" else ~np.isnan(targets)
         return np.asarray(counted.sum(axis=0), np.int64)
 
@@ -259,7 +270,9 @@ def _damage(task: Task, path: Path) -> list[str]:
         return ["has other values where texts belong"]
     columns = [samples.parts, samples.targets, samples.digests]
     columns += [
-        one for one in (samples.groups or None, samples.weights, samples.folds, samples.positives) if one is not None
+        one
+        for one in (samples.groups or None, samples.weights, samples.folds, samples.positives, samples.masks or None)
+        if one is not None
     ]
     shape = (n,) if task.kind == "classification" else (n, classes)
     if any(len(column) != n for column in columns) or samples.targets.shape != shape:
@@ -275,8 +288,9 @@ def _damage(task: Task, path: Path) -> list[str]:
         found.append(f"has class numbers beyond its {classes} classes")
     if samples.folds is not None and n and not -1 <= samples.folds.min() <= samples.folds.max() < max(n, 1):
         found.append("has fold numbers beyond its rows")
-    if task.source["type"] in ("folder", "elpv"):
-        climbing = [name for name in samples.ids if name.startswith("/") or ".." in PurePosixPath(name).parts]
+    if task.source["type"] in ("folder", "elpv", "masks"):
+        paths = (*samples.ids, *(path for path, _ in samples.masks))
+        climbing = [name for name in paths if name.startswith("/") or ".." in PurePosixPath(name).parts]
         found += [f"has samples outside of its folder: {listing(climbing, most=3)}"] if climbing else []
     return found
 
@@ -320,6 +334,7 @@ def make(
         positives=np.array([bool(row.positive) for row in ordered])
         if ordered and ordered[0].positive is not None
         else None,
+        masks=tuple(row.mask for row in ordered) if any(row.mask[0] for row in ordered) else (),
     )
     return Task(name, kind, tuple(classes), channels, source, samples, dtype, tuple(notes))
 
@@ -343,6 +358,8 @@ def _as_plain(samples: Samples) -> dict[str, Any]:
         columns["fold"] = samples.folds.tolist()
     if samples.positives is not None:
         columns["positive"] = samples.positives.tolist()
+    if samples.masks:
+        columns["mask"] = [list(pair) for pair in samples.masks]
     return columns
 
 
@@ -357,4 +374,5 @@ def _from_plain(columns: Mapping[str, Any], kind: Kind) -> Samples:
         np.array(columns["weight"], np.float64) if "weight" in columns else None,
         np.array(columns["fold"], np.int64) if "fold" in columns else None,
         positives=np.array(columns["positive"], np.bool_) if "positive" in columns else None,
+        masks=tuple((str(path), str(digest)) for path, digest in columns.get("mask", ())),
     )

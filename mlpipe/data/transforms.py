@@ -48,7 +48,7 @@ def adapt(transform: Any) -> Step:
         import cv2
 
         return _per_image(name, _albumentations(transform), nullcontext, (*UNFIT, cv2.error))
-    return _per_image(name, _torchvision(transform), _global_draws_kept, UNFIT)
+    return _per_image(name, _torchvision(transform), global_draws_kept, UNFIT)
 
 
 def origins(transform: Any) -> set[str]:
@@ -97,7 +97,7 @@ def _per_image(
     def one(image: Batch, seed: int) -> Batch:
         try:
             # A copy of its own: some transforms write into what they are given, and the cache is shared.
-            return _checked(name, image, change(np.array(image, order="C"), seed))
+            return checked(name, image, change(np.array(image, order="C"), seed))
         except errors as error:
             raise unfit(name, _PIPELINE, image, error) from error
 
@@ -114,7 +114,17 @@ def _per_image(
     return step
 
 
-def _checked(name: str, image: Batch, after: Any) -> Batch:
+def checked(name: str, image: Batch, after: Any) -> Batch:
+    """What a transform gave, an image of the same channels and type.
+
+    Args:
+        name: The transform's class.
+        image: What it was given.
+        after: What it gave.
+
+    Raises:
+        DataError: When it is something else.
+    """
     if not isinstance(after, np.ndarray) or after.ndim != 3 or after.shape[2] != image.shape[2]:
         given = f"an array of shape {after.shape}" if isinstance(after, np.ndarray) else f"a {type(after).__name__}"
         wrong = f"{name} gives {given} for an image of shape {image.shape}"
@@ -124,7 +134,12 @@ def _checked(name: str, image: Batch, after: Any) -> Batch:
     return after
 
 
-def _albumentations(transform: Any) -> Callable[[Batch, int], Any]:
+def seeded(transform: Any) -> Callable[[int], None]:
+    """A function that sets an albumentations transform's generators to a seed, for the next image.
+
+    Args:
+        transform: The transform; its generators become ours.
+    """
     # The library's own set_random_seed makes two new generators for each image, and gives all the parts of a Compose
     # the same seed, so that a horizontal and a vertical flip would always happen together. Here all parts share two
     # generators, which are set anew for each image.
@@ -132,10 +147,19 @@ def _albumentations(transform: Any) -> Callable[[Batch, int], Any]:
     transform.set_random_state(np.random.Generator(bits), python)
     start = bits.state
 
-    def change(image: Batch, seed: int) -> Any:
+    def begin(seed: int) -> None:
         start["state"]["key"][0] = seed
         bits.state = start
         python.seed(seed)
+
+    return begin
+
+
+def _albumentations(transform: Any) -> Callable[[Batch, int], Any]:
+    begin = seeded(transform)
+
+    def change(image: Batch, seed: int) -> Any:
+        begin(seed)
         return transform(image=image)["image"]
 
     return change
@@ -155,7 +179,7 @@ def _torchvision(transform: Any) -> Callable[[Batch, int], Any]:
 
 
 @contextmanager
-def _global_draws_kept() -> Iterator[None]:
+def global_draws_kept() -> Iterator[None]:
     """Put the global generators of torch, NumPy and Python back to where they were."""
     import torch
 

@@ -24,7 +24,7 @@ from mlpipe.learn.own_code import Code
 from mlpipe.learn.own_code import Loss as OwnLoss
 
 ClassWeights = Literal["balanced"] | list[float] | None
-Kind = Literal["classification", "multilabel", "regression"]
+Kind = Literal["classification", "multilabel", "regression", "segmentation"]
 
 
 @dataclass(frozen=True)
@@ -341,6 +341,7 @@ def _refuse_other_kinds(name: str, labels: Labels, kinds: tuple[str, ...]) -> No
         "classification": "auto, ce, bce or focal",
         "multilabel": "auto, bce, focal or asymmetric",
         "regression": "auto, mse, mae or huber",
+        "segmentation": "auto, ce, focal, dice, jaccard or lovasz",
     }
     wrong = f"{name} is for {listing(kinds)} tasks, this task is {labels.kind}"
     raise ConfigError(problem("loss", wrong, fix=f"use {others[labels.kind]}"))

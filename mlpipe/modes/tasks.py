@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import cache, joined, sources, tags, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sources import mask_files
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
@@ -204,6 +206,8 @@ def _packed(
     uses.mark(folder)
     is_new = not cache.is_complete(folder)
     pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
+    if of.samples.masks:
+        pack = replace(pack, masks=_packed_masks(run_config, of, preprocessing, workers, progress))
     cache.check_unreadable(pack, max_unreadable)
     if is_new:
         shape = "their own sizes" if preprocessing.is_ragged else " x ".join(map(str, pack.images.shape[1:]))
@@ -211,6 +215,15 @@ def _packed(
     for name, reason in pack.unreadable.items():
         log.warning(f"left out {name}: {reason}")
     return pack
+
+
+def _packed_masks(
+    run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress
+) -> Pack:
+    of_masks, alike = mask_files.task_of(of), mask_files.preprocessing_of(preprocessing)
+    folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of_masks, alike)
+    uses.mark(folder)
+    return cache.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
 
 
 def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None = None) -> RunConfig:
@@ -250,7 +263,7 @@ def describe(of: Task) -> str:
     parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
     colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
-    what = {"classification": "classes", "multilabel": "labels", "regression": "numbers"}[of.kind]
+    what = {"multilabel": "labels", "regression": "numbers"}.get(of.kind, "classes")
     groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
     is_of_records = (of.bases or (of,))[0].source["type"] == "records"
     samples = "records" if is_of_records else f"{colour}{depth} images"
@@ -268,7 +281,7 @@ def refuse_results_inside(of: Task, out_dir: Path) -> None:
 
 def _refuse_folder_inside_source(of: Task, folder: Path, key: str) -> None:
     # Only a folder is searched for images, and would find the program's own.
-    base = sources.root(of) if of.source["type"] == "folder" else None
+    base = sources.root(of) if of.source["type"] in ("folder", "masks") else None
     if base is not None and folder.resolve().is_relative_to(base.resolve()):
         fix = f"choose a folder outside the images with {key}=DIR"
         raise DataError(problem(key, "lies inside the folder of images", got=str(folder), fix=fix))

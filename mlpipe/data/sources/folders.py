@@ -64,7 +64,7 @@ def folder(
         raise DataError(wrong)
     looks = looking.look([file for _, _, file in found], looking.memory_file(data_dir, base))
     number = {label: index for index, label in enumerate(classes)}
-    groups = _groups([file.relative_to(base).as_posix() for _, _, file in found], group)
+    groups = groups_of([file.relative_to(base).as_posix() for _, _, file in found], group)
     rows = [
         Row(
             file.relative_to(base).as_posix(),
@@ -167,7 +167,7 @@ def _class_problems(base: Path, found: list[tuple[Part, str, Path]], classes: li
     return wrong
 
 
-def _groups(names: Sequence[str], pattern: str | None) -> list[str]:
+def groups_of(names: Sequence[str], pattern: str | None) -> list[str]:
     """The group of each path.
 
     Raises:

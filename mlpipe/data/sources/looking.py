@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from mlpipe import files
 from mlpipe.data import images
 from mlpipe.data.images import UnreadableImageError
+
+Seen = TypeVar("Seen")
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,15 @@ class Look:
         digest: The hash of its bytes; empty when it cannot be opened.
         channels: 1 or 3, or 4 with transparency; 0 when it is no image (decoding will list it).
         bits: 8 or 16 for each channel.
+        width: In pixels, upright; 0 when it is no image.
+        height: Alike.
     """
 
     digest: str
     channels: int
     bits: int
+    width: int = 0
+    height: int = 0
 
 
 def look(paths: Sequence[Path], memory: Path | None = None) -> list[Look]:
@@ -37,26 +44,52 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Look]:
         memory: A JSON file that remembers what was seen; a file of the same size and modification time is not read
             again. None: read all.
     """
-    known = _remembered(memory)
+
+    def plain(one: Look) -> list[Any]:
+        return [one.digest, one.channels, one.bits, one.width, one.height]
+
+    def again(item: list[Any]) -> Look:
+        return Look(str(item[0]), *[int(item[place]) for place in range(1, 5)])
+
+    return remembering(paths, memory, _look, plain, again)
+
+
+def remembering(
+    paths: Sequence[Path],
+    memory: Path | None,
+    see: Callable[[Path], Seen],
+    plain: Callable[[Seen], list[Any]],
+    again: Callable[[list[Any]], Seen],
+) -> list[Seen]:
+    """What is seen in each file, in threads; files that have not changed since the last time are not opened.
+
+    Args:
+        paths: The files.
+        memory: The JSON file that remembers; None: nothing is remembered.
+        see: Looks at a file.
+        plain: What was seen, for JSON.
+        again: The same back.
+    """
+    known = _remembered(memory, again)
     marks = [_mark(path) for path in paths]
     missing = [index for index, mark in enumerate(marks) if mark is None or mark not in known]
     with ThreadPoolExecutor(max_workers=min(16, (os.cpu_count() or 1) + 4)) as pool:
-        seen = dict(zip(missing, pool.map(_look, [paths[index] for index in missing]), strict=True))
+        seen = dict(zip(missing, pool.map(see, [paths[index] for index in missing]), strict=True))
     found = []
     for index, mark in enumerate(marks):
         found.append(seen[index] if index in seen else known[mark or ""])
     if memory is not None and missing:
         now = {mark: item for mark, item in zip(marks, found, strict=True) if mark is not None}
-        content = {mark: [item.digest, item.channels, item.bits] for mark, item in now.items()}
+        content = {mark: plain(item) for mark, item in now.items()}
         files.write_text(memory, json.dumps(content, separators=(",", ":")))
     return found
 
 
-def memory_file(data_dir: str | None, root: Path) -> Path | None:
-    """Where what was seen of a folder is remembered; None without a data folder."""
+def memory_file(data_dir: str | None, root: Path, what: str = "") -> Path | None:
+    """Where what was seen of a folder is remembered; None without a data folder. `what`: in a memory of its own."""
     if data_dir is None:
         return None
-    return Path(data_dir).expanduser() / ".seen" / f"{files.digest(str(root))[:16]}.json"
+    return Path(data_dir).expanduser() / ".seen" / f"{files.digest(f'{root}{what}')[:16]}.json"
 
 
 def channels_of(looks: Sequence[Look]) -> int:
@@ -80,7 +113,9 @@ def _look(path: Path) -> Look:
         seen = images.look(content)
     except UnreadableImageError:
         return Look(digest, 0, 8)
-    return Look(digest, seen.channels, seen.bits)
+    turned = seen.orientation in (5, 6, 7, 8)
+    width, height = (seen.height, seen.width) if turned else (seen.width, seen.height)
+    return Look(digest, seen.channels, seen.bits, width, height)
 
 
 def _mark(path: Path) -> str | None:
@@ -92,10 +127,10 @@ def _mark(path: Path) -> str | None:
     return f"{path}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}"
 
 
-def _remembered(memory: Path | None) -> dict[str, Look]:
+def _remembered(memory: Path | None, again: Callable[[list[Any]], Seen]) -> dict[str, Seen]:
     try:
         stored = files.read_json(memory) if memory is not None and memory.is_file() else {}
-        return {mark: Look(str(item[0]), int(item[1]), int(item[2])) for mark, item in stored.items()}
+        return {mark: again(item) for mark, item in stored.items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         # A damaged memory costs reading the files again, nothing else.
         return {}

@@ -11,7 +11,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import images
 from mlpipe.data.images import UnreadableImageError
-from mlpipe.data.sources import array_files, embedded, python_items, record_files
+from mlpipe.data.sources import array_files, embedded, mask_files, python_items, record_files
 from mlpipe.data.task import Task, origins
 from mlpipe.errors import DataError, problem
 
@@ -42,6 +42,8 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
     if kind == "records":
         of_record = record_files.rows_of(of.source)
         return lambda row: of_record(ids[row])
+    if kind == mask_files.TYPE:
+        return mask_files.rows_of(of)
     if not isinstance(of.source.get("root"), str):
         fix = "remove its task.json and create the task again"
         raise DataError(problem(f"task {of.name}", "does not say where its images lie (task.json)", fix=fix))

@@ -68,17 +68,17 @@ def csv(
     table = read(where)
     columns = _Columns(table, path, {"split": split, "fold": fold, "group": group, "weight": weight})
     base = opened(root, data_dir, "task.root") if root is not None else where.parent
-    parts = _parts(table, columns.optional["split"])
+    parts = parts_of(table, columns.optional["split"])
     targets = find_targets(table, target, kind, separator, classes, parts)
     paths = [base / f"{text}{suffix}" for text in table.column(columns.path)]
-    _check_paths(table, columns.path, paths)
+    check_paths(table, columns.path, paths)
     looks = looking.look(paths, looking.memory_file(data_dir, where))
-    folds = _numbers(table, columns.optional["fold"], whole=True)
-    weights = _numbers(table, columns.optional["weight"], whole=False)
+    folds = numbers_of(table, columns.optional["fold"], whole=True)
+    weights = numbers_of(table, columns.optional["weight"], whole=False)
     groups = table.column(columns.optional["group"]) if columns.optional["group"] else [""] * len(table)
     rows = [
         Row(
-            _relative(paths[index], base),
+            relative(paths[index], base),
             _part(parts[index], targets, index),
             targets.values[index],
             looks[index].digest,
@@ -124,7 +124,7 @@ class _Columns:
         return [f"columns used besides path and target: {', '.join(used)}"] if used else []
 
 
-def _parts(table: Table, column: str | None) -> list[Part | None]:
+def parts_of(table: Table, column: str | None) -> list[Part | None]:
     """The part of every row; None where the table leaves it open."""
     if column is None:
         return [None] * len(table)
@@ -145,7 +145,17 @@ def _part(part: Part | None, targets: Targets, index: int) -> Part:
     return part
 
 
-def _check_paths(table: Table, column: str, paths: Sequence[Path]) -> None:
+def check_paths(table: Table, column: str, paths: Sequence[Path]) -> None:
+    """Refuse files that are not there or come twice.
+
+    Args:
+        table: The table.
+        column: The column of paths, for sentences.
+        paths: The file of each row.
+
+    Raises:
+        DataError: With a sentence for each of the first ones.
+    """
     wrong, seen = list[str](), dict[Path, int]()
     for index, path in enumerate(paths):
         first = seen.setdefault(path, index)
@@ -165,7 +175,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _numbers(table: Table, column: str | None, *, whole: bool) -> list[float | None]:
+def numbers_of(table: Table, column: str | None, *, whole: bool) -> list[float | None]:
     """The numbers of a column, None where it is empty."""
     if column is None:
         return [None] * len(table)
@@ -181,5 +191,6 @@ def _numbers(table: Table, column: str | None, *, whole: bool) -> list[float | N
     return found
 
 
-def _relative(path: Path, base: Path) -> str:
+def relative(path: Path, base: Path) -> str:
+    """A file's name below a folder, its whole path where it lies elsewhere."""
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()

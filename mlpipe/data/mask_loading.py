@@ -1,0 +1,86 @@
+"""Batches of images with the class number of every pixel, moved together in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlpipe.data import paired
+from mlpipe.data.augmentations import Images
+from mlpipe.data.cache import Pack
+from mlpipe.data.loaders import Draw, FoldData, PackDataset
+from mlpipe.data.paired import PairStep
+from mlpipe.data.preprocessing import resized
+from mlpipe.data.sampling import Request, Rows, epoch_seeds
+from mlpipe.data.task import IGNORED, Task
+
+
+class MaskDataset(PackDataset):
+    """A task's cached images and masks; an item is a whole batch, as `PackDataset` gives it.
+
+    `target` has the shape (n, height, width), uint8: class numbers, or `IGNORED`, as every pixel of an image without mask.
+
+    Args:
+        pack: The cached images, with masks.
+        task: The task.
+        steps: What moves both.
+        draw: What random draws depend on.
+        is_training: Whether the images are to be learned.
+    """
+
+    def __init__(
+        self, pack: Pack, task: Task, steps: Sequence[PairStep], draw: Draw, *, is_training: bool = False
+    ) -> None:
+        super().__init__(pack, task, (), draw, is_training=is_training)
+        self._pairs, self._has_mask = list(steps), task.samples.labelled
+
+    def __getitem__(self, request: Request) -> dict[str, torch.Tensor]:
+        """The batch of (epoch, rows)."""
+        epoch, rows = request
+        seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
+        images, masks = paired.apply(self._pairs, self._pack.take(rows), self._masks(rows), seeds)
+        batch = self._batch(images, rows)
+        labels = self._fixed(masks)
+        batch["target"] = torch.from_numpy(np.ascontiguousarray(labels[:, :, :, 0]))
+        batch["target"][torch.from_numpy(~self._has_mask[rows])] = IGNORED
+        return batch
+
+    def _masks(self, rows: Rows) -> Images:
+        of_masks = self._pack.masks
+        assert of_masks is not None
+        masks = of_masks.take(rows)
+        if not isinstance(masks, list):
+            return masks
+        # A JPEG that was reduced while it was decoded may be a pixel larger or smaller.
+        sizes = [image.shape[:2] for image in self._pack.take(rows)]
+        return [
+            mask if mask.shape[:2] == size else resized(np.array(mask), size[0], size[1], "nearest")
+            for mask, size in zip(masks, sizes, strict=True)
+        ]
+
+    def _fixed(self, masks: Images) -> np.ndarray:
+        of_masks = self._pack.masks
+        assert of_masks is not None
+        if isinstance(masks, np.ndarray) and not of_masks.ragged:
+            return masks
+        return np.stack([of_masks.preprocessing.fixed(one) for one in masks])
+
+
+class MaskData(FoldData):
+    """The loaders of one fold of images with masks; its `steps` move both."""
+
+    def train_dataset(self) -> PackDataset:
+        """The task's images and masks with their augmentations."""
+        steps: Any = self._steps
+        return MaskDataset(self._pack, self._task, steps, self._draw, is_training=True)
+
+    def rows_dataset(self) -> PackDataset:
+        """The task's images and masks as they are; images alone where it has no masks."""
+        return (
+            MaskDataset(self._pack, self._task, (), self._draw)
+            if self._pack.masks is not None
+            else super().rows_dataset()
+        )

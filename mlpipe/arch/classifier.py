@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
-from mlpipe.errors import DataError, MlpipeError, listing, problem
+from mlpipe.errors import ConfigError, DataError, MlpipeError, listing, problem
 
 # Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).
 EXTRAS = {
@@ -39,11 +39,13 @@ class Head:
         size: How many logits, or numbers.
         mean: For numbers the mean of each in the training images; None for logits.
         std: Their standard deviations alike.
+        per_pixel: Whether every pixel gets them.
     """
 
     size: int
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    per_pixel: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,7 @@ def timm(
         DataError: When a file of weights does not fit.
         ConfigError: When there are not so many stages to freeze.
     """
+    refuse_masks(heads, name)
     channels, size = in_chans or pixels.channels, pixels.size
     options = _options(name, channels, size, pool, drop_rate, drop_path_rate)
     if weights is not None or pretrained is False:
@@ -154,7 +157,7 @@ def timm(
         backbone = _downloaded(name, options, pretrained_fallback)
     else:
         backbone = _from_extra(str(pretrained), name, options)
-    mean, std = _statistics(backbone, channels, pixels)
+    mean, std = statistics(backbone.pretrained_cfg, channels, pixels)
     if pool == "catavgmax":
         features = _pooled_width(backbone, channels, size)
     else:
@@ -221,22 +224,47 @@ def _created(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
 
 def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> Any:
     try:
-        with _hub():
+        with hub():
             return _created(name, True, options)
     except DataError:
         raise
     except Exception as error:
         if fallback == "random":
             return _created(name, False, options)
-        ways = "arch.pretrained=false (random weights), arch.weights=FILE (a file you have)"
         extras = [key for key, (_, _, fits) in EXTRAS.items() if fits == name] or list(EXTRAS)[:1]
-        fix = f"connect to the network, or use {ways} or a local extra (arch.pretrained={extras[0]} arch={EXTRAS[extras[0]][2]})"
-        wrong = f"the pretrained weights of {name} cannot be had ({_first_line(error)})"
-        raise MlpipeError(problem("arch.pretrained", wrong, fix=fix)) from error
+        raise unavailable(
+            name, error, f" or a local extra (arch.pretrained={extras[0]} arch={EXTRAS[extras[0]][2]})"
+        ) from error
+
+
+def unavailable(name: str, error: Exception, more: str = "") -> MlpipeError:
+    """The error for weights that cannot be downloaded, with the ways out.
+
+    Args:
+        name: The network.
+        error: What the download raised.
+        more: A further way.
+    """
+    ways = "arch.pretrained=false (random weights), arch.weights=FILE (a file you have)"
+    wrong = f"the pretrained weights of {name} cannot be had ({_first_line(error)})"
+    return MlpipeError(problem("arch.pretrained", wrong, fix=f"connect to the network, or use {ways}{more}"))
+
+
+def refuse_masks(heads: Mapping[str, Head], name: str) -> None:
+    """Refuse a network that gives one answer for an image where every pixel is to have one.
+
+    Raises:
+        ConfigError: When it is so.
+    """
+    if any(head.per_pixel for head in heads.values()):
+        fix = f"use arch=unet arch.encoder={name}, or fpn, pspnet, linknet"
+        raise ConfigError(
+            problem("arch", "gives one answer for an image, a mask needs one for each pixel", got=name, fix=fix)
+        )
 
 
 @contextmanager
-def _hub() -> Iterator[None]:
+def hub() -> Iterator[None]:
     """Fail at once instead of retrying for a minute when the hub cannot be reached; its cache still serves."""
     from huggingface_hub import constants
 
@@ -303,10 +331,16 @@ def _load_file(network: Classifier, path: Path) -> None:
         raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))
 
 
-def _statistics(backbone: Any, channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:
+def statistics(settings: Mapping[str, Any], channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel that a network was made for, as pixels are given.
+
+    Args:
+        settings: timm's description of its weights.
+        channels: How many channels the network has.
+        pixels: What the images are like.
+    """
     if pixels.normalization == "unit":
         return [0.0] * channels, [pixels.peak] * channels
-    settings = backbone.pretrained_cfg
     mean, std = list(settings.get("mean", (0.5,) * 3)), list(settings.get("std", (0.5,) * 3))
     if channels != len(mean):
         mean, std = [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels

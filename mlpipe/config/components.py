@@ -51,7 +51,7 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.learn.losses",
         ("torch.nn",),
         "torch.nn.modules.module.Module",
-        also="mlpipe.learn.record_losses",
+        also="mlpipe.learn.record_losses mlpipe.learn.mask_losses",
     ),
     "optimizer": Slot(
         "mlpipe.learn.optimizers",

@@ -270,7 +270,8 @@ def _resized(window: Batch, size: int, exact: bool) -> Batch:
     """A window in the wanted size; `exact` takes the nearest pixel instead of weighing several."""
     if exact:
         rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in window.shape[:2])
-        return window[rows][:, columns]
+        nearest: Batch = window[rows][:, columns]
+        return nearest
     import cv2
 
     kind = cv2.INTER_AREA if max(window.shape[:2]) > size else cv2.INTER_LINEAR

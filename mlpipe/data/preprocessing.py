@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from mlpipe.data import images
@@ -82,6 +83,35 @@ class Preprocessing:
         top, left = (size - height) // 2, (size - width) // 2
         padded[top : top + height, left : left + width] = changed
         return padded
+
+    def restored(self, maps: Pixels, height: int, width: int) -> tuple[Pixels, npt.NDArray[np.bool_]]:
+        """What was made of an image's pixels, such as probabilities, at the places and in the size of the image itself.
+
+        Args:
+            maps: Shape (size, size, channels), float32.
+            height: The image's own height.
+            width: Its width.
+
+        Returns:
+            Shape (height, width, channels), and where the network saw the image, shape (height, width): `short_side` cuts
+            off what lies outside of the middle.
+        """
+        seen = np.ones((height, width), np.bool_)
+        if maps.shape[:2] == (height, width):
+            return maps, seen
+        if self.size is None or self.resize == "squash":
+            return resized(maps, height, width), seen
+        size = self.size
+        share = size / (min if self.resize == "short_side" else max)(height, width)
+        down, across = (max(round(side * share), 1) for side in (height, width))
+        if self.resize == "pad":
+            top, left = (size - down) // 2, (size - across) // 2
+            return resized(np.ascontiguousarray(maps[top : top + down, left : left + across]), height, width), seen
+        top, left = (down - size) // 2, (across - size) // 2
+        whole = np.zeros((down, across, maps.shape[2]), maps.dtype)
+        inside = np.zeros((down, across, 1), np.uint8)
+        whole[top : top + size, left : left + size], inside[top : top + size, left : left + size] = maps, 1
+        return resized(whole, height, width), resized(inside, height, width, "nearest")[:, :, 0] > 0
 
     def key(self) -> dict[str, Any]:
         """What decides the cached pixels, for the cache's hash: parameters that change nothing are not in it."""

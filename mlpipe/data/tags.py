@@ -172,6 +172,7 @@ def _kept(task: Task, wanted: int, tag: Tag) -> Task:
 
 
 def _noise(task: Task, tag: Tag, world: World) -> Task:
+    _refuse_masks(task, tag)
     share = float(tag.argument)
     if not 0 <= share <= 1:
         raise DataError(problem("task", "the share must lie in 0 to 1", got=f"+{tag}", fix="write +noise?0.2"))
@@ -203,7 +204,14 @@ def _nested(task: Task, tag: Tag, world: World) -> Task:
     return replace(task, samples=replace(samples, parts=parts, folds=inner[rows]))
 
 
+def _refuse_masks(task: Task, tag: Tag) -> None:
+    if task.kind == "segmentation":
+        fix = "leave the tag out, or make other masks"
+        raise DataError(problem("task", "the classes of masks cannot be changed by a tag", got=f"+{tag}", fix=fix))
+
+
 def _remove(task: Task, tag: Tag, world: World) -> Task:
+    _refuse_masks(task, tag)
     if task.kind == "regression" and len(task.classes) == 1:
         raise DataError(problem("task", "there is a single number to predict", got=f"+{tag}", fix="leave the tag out"))
     name, samples = unquote(tag.argument), task.samples

@@ -31,6 +31,7 @@ from mlpipe.learn import (
     linear_head,
     multitask,
     recording,
+    segmentation,
     setup,
     stages,
     team,
@@ -255,7 +256,8 @@ def _module(
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)
         return joint, data
-    return FoldModule(network, setup.build_loss(recipe, task, view.train), optimizers, learning, stage), data
+    module = segmentation.module_for(task.kind)
+    return module(network, setup.build_loss(recipe, task, view.train), optimizers, learning, stage), data
 
 
 def _team(job: FoldJob, data: FoldData | JointData) -> Team:

@@ -3,12 +3,13 @@
 A loss is called with outputs (n, outputs), targets and, where the task weighs its images, weights (n,). Targets are class
 numbers (n,) or class probabilities (n, classes) for classification; 0, 1 or something between (n, labels) for labels; and
 numbers (n, outputs) for regression, standardised by the program. NaN targets are unknown and left out of the mean. With
-class weights c and weights of images w the mean is sum(w c l) / sum(w c), as in torch.nn.CrossEntropyLoss.
+class weights c and weights of images w the mean is sum(w c l) / sum(w c), as in torch.nn.CrossEntropyLoss. What losses of
+masks are called with is said in `mlpipe.learn.pixel_losses`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.learn import composite as sums
 from mlpipe.learn import expression as grammar
-from mlpipe.learn import probability_losses
+from mlpipe.learn import pixel_losses, probability_losses
 from mlpipe.learn.own_code import Code
 from mlpipe.learn.own_code import Loss as OwnLoss
 
@@ -33,7 +34,8 @@ class Labels:
 
     Attributes:
         kind: What is predicted.
-        counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression.
+        counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression; for
+            segmentation pixels of each class, in millionths of an image.
         total: How many training images there are.
         widths: For records with several outputs how many numbers each has.
     """
@@ -60,7 +62,7 @@ def auto(
     Raises:
         ConfigError: When a key is given that the kind's loss does not take.
     """
-    if labels.kind == "classification":
+    if labels.kind in ("classification", "segmentation"):
         return ce(labels, label_smoothing=label_smoothing, class_weights=class_weights)
     given = {"label_smoothing": label_smoothing, "class_weights": class_weights}
     if wrong := [name for name, value in given.items() if value]:
@@ -75,15 +77,16 @@ def ce(
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """Cross-entropy over softmax.
+    """Cross-entropy over softmax, of images or of the pixels of masks.
 
     Args:
         labels: What is known of the training images.
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
         class_weights: `balanced` (n / (classes * count), as scikit-learn), or one number for each class.
     """
-    _refuse_other_kinds("ce", labels, ("classification",))
-
+    refuse_other_kinds("ce", labels, ("classification", "segmentation"))
+    if labels.kind == "segmentation":
+        return pixel_losses.PixelCrossEntropy(weights(labels, class_weights), label_smoothing)
     return _CrossEntropy(_cross_entropies, weights(labels, class_weights), label_smoothing)
 
 
@@ -94,7 +97,7 @@ def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
         labels: What is known of the training images.
         class_weights: As for `ce`.
     """
-    _refuse_other_kinds("nll", labels, ("classification",))
+    refuse_other_kinds("nll", labels, ("classification",))
     return _OverClasses(lambda logs, wanted: -wanted * logs, weights(labels, class_weights), 0.0)
 
 
@@ -108,7 +111,7 @@ def focal(
 ) -> nn.Module:
     """Focal loss (Lin et al. 2017): the cross-entropy times (1 - p)^gamma, p the probability of the true side.
 
-    Over softmax for classes; over the sigmoid of each label for labels.
+    Over softmax for classes, of images or of pixels; over the sigmoid of each label for labels.
 
     Args:
         labels: What is known of the training images.
@@ -117,13 +120,15 @@ def focal(
         label_smoothing: As for `ce`; classes only.
         class_weights: As for `ce`; classes only.
     """
-    _refuse_other_kinds("focal", labels, ("classification", "multilabel"))
+    refuse_other_kinds("focal", labels, ("classification", "multilabel", "segmentation"))
     if labels.kind == "multilabel":
         _refuse_for_labels(label_smoothing=label_smoothing, class_weights=class_weights)
         return _Focal(gamma, alpha)
     if alpha is not None:
         fix = "use loss.class_weights for classes"
         raise ConfigError(problem("loss.alpha", "is for multi-label tasks", got=alpha, fix=fix))
+    if labels.kind == "segmentation":
+        return pixel_losses.PixelCrossEntropy(weights(labels, class_weights), label_smoothing, gamma)
 
     def each(logits: Tensor, wanted: Tensor) -> Tensor:
         logs = logits.log_softmax(dim=1)
@@ -147,7 +152,7 @@ def poly1(
         label_smoothing: As for `ce`.
         class_weights: As for `ce`.
     """
-    _refuse_other_kinds("poly1", labels, ("classification",))
+    refuse_other_kinds("poly1", labels, ("classification",))
 
     def each(logits: Tensor, wanted: Tensor) -> Tensor:
         logs = logits.log_softmax(dim=1)
@@ -171,7 +176,7 @@ def bce(
         class_weights: As for `ce`, but the mean is not divided by them (torch.nn.BCEWithLogitsLoss).
         pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images.
     """
-    _refuse_other_kinds("bce", labels, ("classification", "multilabel"))
+    refuse_other_kinds("bce", labels, ("classification", "multilabel"))
     balance = (labels.total - labels.counts).clamp(min=1) / labels.counts.clamp(min=1)
     positive = balance.float() if pos_weight == "balanced" else _listed("pos_weight", labels, pos_weight)
     return _EachLabel(positive, weights(labels, class_weights), label_smoothing)
@@ -192,7 +197,7 @@ def asymmetric(
         gamma_pos: Focusing of positives.
         clip: Probability below which a negative counts nothing.
     """
-    _refuse_other_kinds("asymmetric", labels, ("multilabel",))
+    refuse_other_kinds("asymmetric", labels, ("multilabel",))
     return _Asymmetric(gamma_neg, gamma_pos, clip)
 
 
@@ -280,6 +285,8 @@ def own(
 def _sum(labels: Labels, expression: str, functions: Mapping[str, Callable[..., Any]]) -> nn.Module:
     """The sum that an expression means, with functions of the user's own by name."""
     terms = grammar.parse(expression)
+    if labels.kind == "segmentation":
+        return _sum_of_pixels(terms)
     of_probabilities = {**probability_losses.EACH, **probability_losses.TOGETHER}
     known = [*functions, *_TERMS, *of_probabilities]
     names = [name for _, name in terms if name not in functions]
@@ -310,6 +317,17 @@ def _sum(labels: Labels, expression: str, functions: Mapping[str, Callable[..., 
     return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], [part(name) for _, name in terms])
 
 
+def _sum_of_pixels(terms: Sequence[grammar.Term]) -> nn.Module:
+    names = [name for _, name in terms]
+    wrong = sorted(set(names) - set(pixel_losses.TERMS))
+    fix = f"use {listing(pixel_losses.TERMS, most=10)}"
+    if wrong:
+        raise ConfigError([problem("loss.expression", "is no loss of masks", got=name, fix=fix) for name in wrong])
+    together = bool(pixel_losses.TOGETHER & set(names))
+    parts = [pixel_losses.TERMS[name]() for name in names]
+    return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], parts)
+
+
 def weights(labels: Labels, wanted: ClassWeights) -> Tensor | None:
     """The weight of each class, shape (classes,).
 
@@ -334,7 +352,17 @@ def _listed(key: str, labels: Labels, wanted: ClassWeights) -> Tensor | None:
     return torch.tensor([float(value) for value in wanted])
 
 
-def _refuse_other_kinds(name: str, labels: Labels, kinds: tuple[str, ...]) -> None:
+def refuse_other_kinds(name: str, labels: Labels, kinds: tuple[str, ...]) -> None:
+    """Refuse a loss for a task of another kind.
+
+    Args:
+        name: The loss.
+        labels: What is known of the training images.
+        kinds: The kinds that it is for.
+
+    Raises:
+        ConfigError: Naming losses that fit.
+    """
     if labels.kind in kinds:
         return
     others = {
@@ -355,7 +383,7 @@ def _refuse_for_labels(**given: object) -> None:
 
 
 def _numbers(name: str, labels: Labels, each: Callable[[Tensor], Tensor]) -> nn.Module:
-    _refuse_other_kinds(name, labels, ("regression",))
+    refuse_other_kinds(name, labels, ("regression",))
     return _Errors(each)
 
 

@@ -165,7 +165,8 @@ class FoldModule(pl.LightningModule):
         logits = torch.cat([logits for logits, _ in seen])
         targets = torch.cat([targets for _, targets in seen])
         self._seen = []
-        self.log("val/loss", self._loss(logits, targets, None))
+        loss, logits = self._validated(logits, targets)
+        self.log("val/loss", loss)
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
         learning = self._learning
         values = metrics.compute(learning.val_metrics, self.val_logits, self.val_targets, learning.kind)
@@ -173,6 +174,10 @@ class FoldModule(pl.LightningModule):
         self.measured = more(logits, targets) if more is not None else {}
         for name, value in {**values, **self.measured}.items():
             self.log(f"val/{name}", value)
+
+    def _validated(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of the whole split, and its logits, of what the validation steps kept."""
+        return self._loss(logits, targets, None), logits
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The logits of a batch."""

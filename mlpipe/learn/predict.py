@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -19,11 +21,12 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ProjectError, problem
-from mlpipe.learn import multitask, setup
+from mlpipe.learn import multitask, segmentation, setup
 from mlpipe.learn.callbacks import Guard
 from mlpipe.learn.hardware import Numerics
-from mlpipe.learn.module import FoldModule, Learning
-from mlpipe.runs import predictions
+from mlpipe.learn.module import Learning
+from mlpipe.learn.segmentation import PixelBatch
+from mlpipe.runs import maps, predictions
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ def predict(
     state = _state(weights)
     written = 0
     kind = wanted[0].task.kind
-    with predictions.writer(out, {(part.name, part.split) for part in wanted}, kind) as sink:
+    pairs = {(part.name, part.split) for part in wanted}
+    with predictions.writer(out, pairs, kind) as sink, _pixels(out, pairs, kind) as pixels:
         for part in wanted:
             if len(part.rows) == 0:
                 continue
@@ -89,10 +93,10 @@ def predict(
                 network = network.to(memory_format=torch.channels_last)
             views = recipe.tta.build(part.pack.peak)
             learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
-            module = FoldModule(network, torch.nn.Identity(), _no_optimizers, learning)
+            module = segmentation.module_for(kind)(network, torch.nn.Identity(), _no_optimizers, learning)
             data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
             loader = data.rows_dataloader(part.rows)
-            trainer = _trainer(recipe, chosen, [Guard(should_stop, part.name), _Sink(sink, part, fold)])
+            trainer = _trainer(recipe, chosen, [Guard(should_stop, part.name), _Sink(sink, part, fold, pixels)])
             with setup.quiet():
                 trainer.predict(module, dataloaders=loader, return_predictions=False)
             written += len(part.rows)
@@ -100,10 +104,12 @@ def predict(
 
 
 class _Sink(Callback):
-    """Hands every batch's logits to the writer."""
+    """Hands every batch's logits to the writer; of masks counts, and maps to a writer of their own."""
 
-    def __init__(self, sink: predictions.PredictionsWriter, wanted: Wanted, fold: int) -> None:
-        self._sink, self._wanted, self._fold = sink, wanted, fold
+    def __init__(
+        self, sink: predictions.PredictionsWriter, wanted: Wanted, fold: int, pixels: maps.MapsWriter | None
+    ) -> None:
+        self._sink, self._wanted, self._fold, self._pixels = sink, wanted, fold, pixels
 
     def on_predict_batch_end(
         self,
@@ -117,7 +123,23 @@ class _Sink(Callback):
         rows = batch["row"].cpu().numpy()
         ids = [self._wanted.task.samples.ids[row] for row in rows]
         targets = self._wanted.task.samples.targets[rows]
-        self._sink.add(self._wanted.name, self._wanted.split, self._fold, ids, targets, outputs.cpu().numpy())
+        name, split = self._wanted.name, self._wanted.split
+        if isinstance(outputs, PixelBatch):
+            assert self._pixels is not None
+            for place, sample in enumerate(ids):
+                has_mask = outputs.true is not None and not np.isnan(outputs.targets[place]).all()
+                true = outputs.true[place] if outputs.true is not None and has_mask else None
+                self._pixels.add(name, split, sample, outputs.chances[place], true)
+            self._sink.add(name, split, self._fold, ids, outputs.targets, outputs.outputs)
+            return
+        self._sink.add(name, split, self._fold, ids, targets, outputs.cpu().numpy())
+
+
+def _pixels(
+    out: Path, replacing: Collection[tuple[str, str]], kind: str
+) -> AbstractContextManager[maps.MapsWriter | None]:
+    """Where the maps of a record go, beside its table; nowhere for other kinds."""
+    return maps.writer(out.with_suffix(maps.SUFFIX), replacing) if kind == "segmentation" else nullcontext()
 
 
 def _state(weights: Path) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
@@ -22,9 +23,10 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
-from mlpipe.data import device_augmentations, transforms
+from mlpipe.data import device_augmentations, paired, transforms
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
+from mlpipe.data.mask_loading import MaskData
 from mlpipe.data.record_layout import Layout
 from mlpipe.data.record_loading import RecordData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
@@ -140,8 +142,7 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
     Raises:
         ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
     """
-    counts = torch.from_numpy(task.class_counts(rows, learned=True))
-    counts = counts if task.kind != "regression" else counts * 0
+    counts = torch.from_numpy(_counted(task, rows))
     loss = recipe.loss.build(Labels(task.kind, counts, len(rows), _widths(task)))
     if not isinstance(loss, nn.Module):
         raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
@@ -151,6 +152,14 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
             problem("loss", f"{recipe.loss.target} takes no weights of images, the task has them", fix=fix)
         )
     return loss
+
+
+def _counted(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
+    """What a loss is told of the classes, see `Labels.counts`."""
+    if task.kind == "segmentation":
+        return np.asarray(np.rint(np.nansum(task.samples.targets[rows], axis=0) * 1e6), np.int64)
+    counts = task.class_counts(rows, learned=True)
+    return counts if task.kind != "regression" else counts * 0
 
 
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
@@ -219,10 +228,14 @@ def fold_data(
     shard: Shard = WHOLE,
 ) -> FoldData:
     """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
-    steps = [transforms.adapt(step.build()) for step in recipe.augmentations.cpu]
+    masked = pack.masks is not None
+    steps: list[Any] = [
+        paired.adapt(step.target, step.build()) if masked else transforms.adapt(step.build())
+        for step in recipe.augmentations.cpu
+    ]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = recipe.sampling.build()
-    loading = RecordData if task.source["type"] == "records" else FoldData
+    loading = RecordData if task.source["type"] == "records" else MaskData if masked else FoldData
     return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
 
 
@@ -281,8 +294,9 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         reason = str(error).splitlines()[0][:200]
         wrong = f"{arch} cannot take images of {pack.shape[0]} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
-    if outputs.shape != (1, len(task.classes)):
-        wrong = f"gives {list(outputs.shape[1:])} outputs, the task has {len(task.classes)}"
+    wanted = (1, len(task.classes), *(pack.shape if task.kind == "segmentation" else ()))
+    if outputs.shape != wanted:
+        wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
     if (views := recipe.tta.build(pack.peak)) is not None:
         views.predict(lambda images: network(images)[TARGET], torch.zeros(1, pack.channels, *pack.shape), task.kind)
@@ -294,6 +308,9 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
     data = fold_data(recipe, task, view, pack, 0)
     batch = next(iter(data.train_dataloader()))
     target = batch["target"]
+    if task.kind == "segmentation" and recipe.augmentations.device:
+        fix = "use augmentations.cpu.pipeline, which moves images and masks together"
+        raise ConfigError(problem("augmentations.device.pipeline", "changes no masks", fix=fix))
     if steps := device_steps(recipe, pack.peak):
         if task.kind == "classification":
             target = nn.functional.one_hot(target, len(task.classes)).float()
@@ -337,7 +354,7 @@ def monitor_direction(recipe: Recipe) -> Direction:
 def head(task: Task, rows: Rows | None) -> Head:
     """What a network gives for a task; numbers in the unit of the training rows' targets, when these are given."""
     if task.kind != "regression":
-        return Head(len(task.classes))
+        return Head(len(task.classes), per_pixel=task.kind == "segmentation")
     scale = regression_scale(task, rows) if rows is not None else None
     if scale is None:
         return Head(len(task.classes), (0.0,) * len(task.classes), (1.0,) * len(task.classes))

@@ -38,19 +38,28 @@ class Views:
     Attributes:
         views: The views.
         mix: What the mean is of.
+        undo: What puts the outputs for the pixels of each view back to where they were; empty: that cannot be done.
     """
 
     views: tuple[View, ...]
     mix: Mix = "probabilities"
+    undo: tuple[View, ...] = ()
 
     def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: Kind) -> Tensor:
-        """The network's outputs for all views as one, shape (n, outputs), float32.
+        """The network's outputs for all views as one, shape (n, outputs), or (n, classes, height, width), float32.
 
         Args:
-            network: Images to logits, or to numbers, of shape (n, outputs).
+            network: Images to logits, or to numbers, of that shape.
             images: Shape (n, channels, height, width).
             kind: What is predicted.
+
+        Raises:
+            ConfigError: When masks are predicted from views that cannot be undone.
         """
+        if kind == "segmentation":
+            _refuse_lasting(self)
+            turned = [back(network(view(images))) for view, back in zip(self.views, self.undo, strict=True)]
+            return mean_of(turned, kind, self.mix)
         return mean_of([network(view(images)) for view in self.views], kind, self.mix)
 
 
@@ -69,6 +78,8 @@ class _OwnViews(Views):
             ConfigError: When the function fails or gives no images of the same size.
         """
         assert self.function is not None
+        if kind == "segmentation":
+            _refuse_lasting(self)
         seen: list[list[Tensor]] = []
         for image in images:
             given = image.permute(1, 2, 0).float().cpu().numpy()
@@ -89,7 +100,7 @@ def mean_of(outputs: Sequence[Tensor], kind: Kind, mix: Mix = "probabilities") -
 
     Args:
         outputs: Logits, or numbers, each of shape (n, outputs).
-        kind: `classification` (softmax over the outputs), `multilabel` (a sigmoid of each) or `regression`.
+        kind: `classification` and `segmentation` (softmax over the outputs), `multilabel` (a sigmoid of each) or `regression`.
         mix: What the mean is of; for numbers both are the same.
     """
     stacked = torch.stack([part.float() for part in outputs])
@@ -97,7 +108,7 @@ def mean_of(outputs: Sequence[Tensor], kind: Kind, mix: Mix = "probabilities") -
         return stacked.mean(0)
     if kind == "multilabel":
         return _log_mean(nn.functional.logsigmoid(stacked)) - _log_mean(nn.functional.logsigmoid(-stacked))
-    return _log_mean(stacked.log_softmax(-1))
+    return _log_mean(stacked.log_softmax(2))
 
 
 def none(peak: float) -> None:
@@ -177,6 +188,8 @@ def views(peak: float, *, views: list[str | dict[str, Any]], mix: Mix = "probabi
     Raises:
         ConfigError: For an unknown name, or when there is no view.
     """
+    if all(isinstance(view, str) and view in NAMED for view in views) and views:
+        return _named([str(view) for view in views], mix)
     found: list[View] = []
     given: list[object] = list(views)
     for number, view in enumerate(given):
@@ -218,7 +231,7 @@ def own(
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
     found = Code(modules, imports or (), stand_ins or (), trust or ()).function("tta", function)
-    return _OwnViews((), mix, function, found, peak)
+    return _OwnViews((), mix, name=function, function=found, peak=peak)
 
 
 def label(section: Component) -> str:
@@ -236,7 +249,14 @@ def label(section: Component) -> str:
 
 
 def _named(names: list[str], mix: Mix) -> Views:
-    return Views(tuple(_view(name) for name in names), mix)
+    undo = tuple(_view(_BACK.get(name, name)) for name in names) if not set(names) & set(_PLACES) else ()
+    return Views(tuple(_view(name) for name in names), mix, undo)
+
+
+def _refuse_lasting(views: Views) -> None:
+    if not views.undo:
+        fix = "use tta=flips, tta=rotate or tta=d4"
+        raise ConfigError(problem("tta", "these views of an image cannot be undone on its mask", fix=fix))
 
 
 def _view(name: str) -> View:
@@ -277,6 +297,8 @@ def _transformed(step: DeviceStep, seed: int) -> View:
     return transform
 
 
+# The view that undoes another one, where it is not itself.
+_BACK = {"rot90": "rot270", "rot270": "rot90"}
 _PLACES = ("top_left", "top_right", "bottom_left", "bottom_right", "middle")
 NAMED: dict[str, View] = {
     "identity": lambda images: images,

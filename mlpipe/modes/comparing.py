@@ -146,7 +146,7 @@ def paired(one: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, 
         seed: Of the bootstrap.
     """
     units = np.array([groups.get(name, name) for name in one.ids]) if groups is not None else None
-    names = [metrics.HEADLINE[kind], *(["nll"] if kind != "regression" else [])]
+    names = [metrics.HEADLINE[kind], *(["nll"] if "nll" in metrics.BY_KIND[kind] else [])]
     found = [
         compare.paired_bootstrap(
             name, one.calibrated, other.calibrated, one.targets, kind=kind, groups=units, seed=seed

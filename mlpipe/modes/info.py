@@ -89,7 +89,7 @@ class InfoScheduler(Scheduler):
             counts = of.class_counts()
             rows = [[name, str(count)] for name, count in zip(of.classes, counts.tolist(), strict=True)]
             log.info(f"task {of.name}: {tasks.describe(of)}")
-            what = {"classification": "class", "multilabel": "label", "regression": "number"}[of.kind]
+            what = {"multilabel": "label", "regression": "number"}.get(of.kind, "class")
             log.info(tables.grid([what, "images"], rows))
             for note in of.notes:
                 log.info(f"note: {note}")
@@ -224,6 +224,8 @@ def _by_class(of: Task) -> list[sampling.Rows]:
         ordered = known[np.argsort(targets[known, 0], kind="stable")]
         return [ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), 4 * _PER_CLASS)).astype(int)]]
     columns = range(min(len(of.classes), _MOST_CLASSES))
+    if of.kind == "segmentation":
+        return [np.flatnonzero(targets[:, number] > 0) for number in columns]
     if of.kind == "multilabel":
         return [np.flatnonzero(targets[:, number] == 1) for number in columns]
     return [np.flatnonzero(targets == number) for number in columns]
@@ -235,4 +237,6 @@ def _caption(of: Task, row: int) -> str:
         return of.classes[int(target)] if target >= 0 else of.samples.ids[row]
     if of.kind == "multilabel":
         return ", ".join(name for name, value in zip(of.classes, target, strict=True) if value == 1) or "none"
+    if of.kind == "segmentation":
+        return ", ".join(f"{name} {value:.0%}" for name, value in zip(of.classes, target, strict=True) if value > 0)
     return ", ".join(f"{value:.3g}" for value in target)

@@ -233,6 +233,9 @@ def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
         kind: The kind of the task.
     """
     filled = [part for part in parts if part is not None]
+    # Counts of pixels have no mean; `mask_mixture` averages probabilities.
+    if kind == "segmentation":
+        return None
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
         return None
     weights, mixing = [1 / len(filled)] * len(filled), "logits" if kind == "regression" else "probabilities"

@@ -20,7 +20,7 @@ from mlpipe.data import sources, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import folds, judging, members, mixture, packs, tasks
+from mlpipe.modes import folds, judging, members, mixture, new_masks, packs, tasks
 from mlpipe.modes.base import Step, World, raise_all
 from mlpipe.modes.members import Array, Rows
 from mlpipe.post import conformal, threshold
@@ -78,6 +78,10 @@ class NewImages:
 
     def plan(self) -> list[Step]:
         """Decode the images, predict them with every record, mix and write."""
+        if self.pivot.kind == "segmentation" and self.asked.deploy_prior is not None:
+            raise ConfigError(
+                problem("mode.deploy_prior", "is for classes of images, not of pixels", fix="leave it out")
+            )
         self._ensemble = self._found_ensemble()
         self._members = self._found_members()
         weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
@@ -90,6 +94,8 @@ class NewImages:
         ]
         used = {record.id: record for _, found, _ in self._members for record in found}
         steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
+        if self.pivot.kind == "segmentation":
+            return [*steps, Step("masks", self._masks)]
         return [*steps, Step("probabilities", self._combine)]
 
     def _found_ensemble(self) -> EnsembleRecord | None:
@@ -193,6 +199,16 @@ class NewImages:
         self.world.facts.update(found)
         log.info(_summary(self.pivot, table, found["models"]))
         log.info(f"look at: {out}")
+
+    def _masks(self, run: Run | None) -> None:
+        """Mix the probabilities of every pixel, and write a mask for each image."""
+        used = [
+            (record, weight / len(several), self._pack(record).preprocessing)
+            for _, several, weight in self._members
+            for record in several
+        ]
+        unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
+        new_masks.write(self.world, self.pivot, self._new, used, unreadable, SPLIT)
 
     def _mixed(self) -> Rows:
         """The rows of the mixture, in the order of their names."""

@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import judging, members, mixture, reuse, tasks
+from mlpipe.modes import judging, mask_mixture, members, mixture, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.members import Array, Member, Rows
 from mlpipe.modes.mixture import Final
@@ -123,6 +123,10 @@ class PostprocessScheduler(Scheduler):
         raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
         raise_all(self._foreign_rows())
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
+        if self._task.kind == "segmentation":
+            mean = partial(mask_mixture.mean_of_folds, config, self.world, self._task, self._records)
+            report = [Step("report", self._report)] if self._wants_report else []
+            return [*steps, Step("mean of folds", mean), *report]
         if "calibrate" in self._subroutines:
             steps += [Step(f"calibrate {record.id}", partial(self._calibrate, record)) for record in self._records]
         if "ensemble" in self._subroutines:

@@ -76,6 +76,8 @@ def prior_problems(prior: str | list[float], stage: str, task: Task) -> list[str
     wrong = []
     if task.kind == "regression" and prior != "val":
         wrong.append(problem("mode.prior", "numbers have no prevalence", got=prior, fix="leave it out"))
+    if task.kind == "segmentation" and prior != "val":
+        wrong.append(problem("mode.prior", "pixels are not calibrated", got=prior, fix="leave it out"))
     if task.kind == "multilabel" and prior in ("test", "quantify"):
         fix = "use mode.prior=val, or the share of yes of each label as a list"
         wrong.append(problem("mode.prior", "is for classes, not for labels", got=prior, fix=fix))

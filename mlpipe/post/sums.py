@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.post import label_metrics
+from mlpipe.post import label_metrics, mask_metrics
 from mlpipe.post.metrics import BY_KIND, ELEMENTWISE, log_softmax
 from mlpipe.post.rows import Floats, Integers
 
@@ -78,6 +78,8 @@ def statistic(name: str, logits: Floats, targets: npt.NDArray[np.generic], kind:
     if kind == "classification":
         return _of_classes(name, values, targets.astype(np.int64))
     truth = targets.astype(np.float64)
+    if kind == "segmentation":
+        return _of_masks(name, values, truth)
     return _of_labels(name, values, truth) if kind == "multilabel" else _of_numbers(name, values, truth)
 
 
@@ -116,6 +118,16 @@ def _of_labels(name: str, logits: Floats, targets: Floats) -> Statistic:
     else:
         losses = (0.5 * (1 + np.tanh(logits / 2)) - true) ** 2
     return Statistic(np.column_stack([known.sum(axis=1), np.where(known, losses, 0).sum(axis=1)]), _ratio)
+
+
+def _of_masks(name: str, outputs: Floats, targets: Floats) -> Statistic:
+    if name == "image_dice":
+        each = mask_metrics.of_images(outputs, targets)
+        there = ~np.isnan(each)
+        return Statistic(np.column_stack([there, np.where(there, each, 0)]).astype(np.float64), _ratio)
+    predicted, hits = np.split(outputs, 2, axis=1)
+    contributions = np.hstack([hits, predicted, targets])
+    return Statistic(contributions, lambda sums: _PIXELS[name](*np.split(sums, 3, axis=1)))
 
 
 def _of_numbers(name: str, predicted: Floats, targets: Floats) -> Statistic:
@@ -195,6 +207,15 @@ _COUNTS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
     "micro_f1": _micro_f1,
     "mcc": _mcc,
     "kappa": _kappa,
+}
+
+
+_PIXELS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
+    "pixel_accuracy": _accuracy,
+    "dice": lambda *counts: _mean_there(mask_metrics.dice_of(*counts)),
+    "iou": lambda *counts: _mean_there(mask_metrics.iou_of(*counts)),
+    "foreground_dice": lambda *counts: _mean_there(mask_metrics.dice_of(*counts)[:, 1:]),
+    "foreground_iou": lambda *counts: _mean_there(mask_metrics.iou_of(*counts)[:, 1:]),
 }
 
 

@@ -199,7 +199,8 @@ def _shown(
         if path.is_file():
             many = len(ensemble.members)
             what = "model" if ensemble.select_on == "test" else "recipe"
-            name = f"the ensemble of {many} {what}s" if many > 1 else f"the calibrated {what} {_member(ensemble)}"
+            one = "mean of the folds of" if ensemble.select_on == "none" else "calibrated"
+            name = f"the ensemble of {many} {what}s" if many > 1 else f"the {one} {what} {_member(ensemble)}"
             parts = [_labelled(_read(path, ensemble.task, split)) for split in ("val", "test")]
             if any(parts):
                 return Shown(name, ensemble, "", *parts)
@@ -257,6 +258,9 @@ def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
 
 def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     filled = [part for part in parts if part is not None]
+    # Counts of pixels have no mean; that of the maps is an ensemble of its own.
+    if kind == "segmentation":
+        return None
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
         return None
     mixing, weights = ("logits" if kind == "regression" else "probabilities"), [1 / len(filled)] * len(filled)

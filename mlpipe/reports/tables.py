@@ -21,6 +21,8 @@ from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
+# What chose an ensemble that is the plain mean of all folds.
+_NOTHING = "nothing"
 _SHORT = {
     "recipe": "recipe",
     "arch": "arch",
@@ -119,7 +121,12 @@ def pooled(parts: Sequence[Predictions]) -> Predictions | None:
 
 
 def mean_of_folds(parts: Sequence[Predictions], kind: str = "classification") -> Predictions | None:
-    """The folds' mean probabilities (or numbers) for the images that all of them predicted, as logits."""
+    """The folds' mean probabilities (or numbers) for the images that all of them predicted, as logits.
+
+    Counts of pixels have no such mean: `mml post` averages the probabilities of masks.
+    """
+    if kind == "segmentation":
+        return None
     filled = [part for part in parts if len(part)]
     if not filled or len(filled) < len(parts):
         return None
@@ -184,6 +191,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
     chosen_on, test = one.scores.get("chosen on", {}), one.scores.get("test", {})
     members = [record for member in one.members for record in member["records"]]
     ours = one.select_on == "oof"
+    chosen_by = {"oof": "ensemble", "none": _NOTHING}.get(one.select_on, "")
     return {
         "metric": name,
         "task": one.task,
@@ -205,7 +213,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "parameters": None,
         "seconds": None,
         "images_per_s": None,
-        "val_used_for": "ensemble" if ours else "",
+        "val_used_for": chosen_by,
         "records": " ".join(members),
         "ensemble": one.id,
     }
@@ -239,6 +247,8 @@ def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Predi
 
 def _cell(row: dict[str, Any], key: str) -> str:
     if key == "note":
+        if row["val_used_for"] == _NOTHING:
+            return "the mean of its folds"
         if row["ensemble"]:
             return (
                 "out-of-fold is optimistic: it chose the ensemble" if row["val_used_for"] else "chosen on test images"

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from mlpipe import files
-from mlpipe.runs import records
+from mlpipe.runs import maps, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 from mlpipe.runs.references import Located
@@ -34,6 +34,9 @@ def adopt(one: Located, into: Project, *, weights: bool, predictions: bool) -> M
     if predictions:
         place = (source.pivot, source.id)
         _copy(one.project.predictions_file(*place), into.predictions_file(*place))
+        of_pixels = one.project.predictions_file(*place).with_suffix(maps.SUFFIX)
+        if of_pixels.is_file():
+            _copy(of_pixels, into.predictions_file(*place).with_suffix(maps.SUFFIX))
     note = f"taken from project {one.project.name}, where it is number {source.number}"
     kept = source.weights if weights else None
     return records.save(into, dataclasses.replace(source, number=0, weights=kept, notes=[*source.notes, note]))

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from mlpipe import files
 from mlpipe.errors import ProjectError, problem
 
-_TARGET = {"classification": pa.int64(), "multilabel": pa.list_(pa.float32()), "regression": pa.list_(pa.float32())}
+_NUMBERS = pa.list_(pa.float32())
+_TARGET = {"classification": pa.int64(), "multilabel": _NUMBERS, "regression": _NUMBERS, "segmentation": _NUMBERS}
 
 
 def schema(kind: str) -> pa.Schema:
@@ -44,7 +45,8 @@ class Predictions:
         sample_ids: Names, n of them.
         targets: Class numbers of shape (n,), -1 where there is none; of labels and numbers to predict shape (n, outputs),
             NaN where there is none.
-        logits: Shape (n, outputs), float32; for regression the predicted numbers.
+        logits: Shape (n, outputs), float32; for regression the predicted numbers. For segmentation they and the targets are
+            counts of pixels, as `mlpipe.post.mask_metrics` takes them; probabilities of pixels are in `mlpipe.runs.maps`.
         calibrated: Log-probabilities of shape (n, classes), None before `post`.
     """
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from mlpipe import files
 from mlpipe.data import images
@@ -22,6 +23,11 @@ TYPE = "mask_files"
 # More different values than this are hardly classes, unless somebody says so.
 _MOST_GUESSED = 32
 _LARGEST = 65535
+# Okabe and Ito's colours (2008), and a grey for what is no class.
+_COLOURS = (
+    (240, 228, 66), (0, 114, 178), (213, 94, 0), (86, 180, 233), (0, 158, 115), (230, 159, 0), (204, 121, 167), (255, 255, 255),
+)  # fmt: skip
+_NOWHERE = (128, 128, 128)
 
 
 @dataclass(frozen=True)
@@ -176,6 +182,37 @@ def rows_of(of: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
         return values.classes(images.stored_values(content))[:, :, np.newaxis]
 
     return read
+
+
+def encoded(classes: npt.NDArray[np.uint8], values: Values) -> Image.Image:
+    """A mask as `masks` reads it: the value of each class, in a palette that tells classes apart where they fit into one.
+
+    Args:
+        classes: Class numbers, shape (height, width), `IGNORED` where there is none.
+        values: Which value is which class.
+    """
+    free = next(value for value in range(255, -1, -1) if value not in values.numbers)
+    table = np.full(256, free if values.ignored is None else values.ignored, np.uint16)
+    table[: len(values.numbers)] = values.numbers
+    pixels = table[classes]
+    if max(*values.numbers, values.ignored or 0) > 255:
+        return Image.fromarray(pixels)
+    made = Image.fromarray(pixels.astype(np.uint8), mode="L").convert("P")
+    colours = np.zeros((256, 3), np.uint8)
+    colours[:] = _NOWHERE
+    for place, value in enumerate(values.numbers):
+        colours[value] = colour_of(place)
+    made.putpalette(colours.tobytes())
+    return made
+
+
+def colour_of(place: int) -> tuple[int, int, int]:
+    """The colour that a class is drawn in: black for the first one, then colours that are told apart without red and green.
+
+    Args:
+        place: The class number.
+    """
+    return (0, 0, 0) if place == 0 else _COLOURS[(place - 1) % len(_COLOURS)]
 
 
 def described(root: Path, values: Values) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def ranking(facts: TaskFacts) -> Section:
         facts: The task.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.kind == "regression":
+    if rows is None or facts.kind in ("regression", "segmentation"):
         return Section("Ranking")
     rocs, recalls = [], []
     for place, name in enumerate(facts.classes):
@@ -101,7 +101,7 @@ def tables_of_classes(facts: TaskFacts) -> Section:
     if shown is None or rows is None:
         return Section("By class")
     found = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
-    what = {"classification": "class", "multilabel": "label", "regression": "number"}[facts.kind]
+    what = {"multilabel": "label", "regression": "number"}.get(facts.kind, "class")
     header = [what, *(key for key in found[0] if key != "class")]
     cells = [[row["class"], *(_cell(row[key]) for key in header[1:])] for row in found]
     unseen = [row["class"] for row in found if not row["images"]]
@@ -109,7 +109,7 @@ def tables_of_classes(facts: TaskFacts) -> Section:
     if made is not None and len(cells) > _MOST_ROWS:
         made = folded(f"The table of all {len(cells)} rows", made)
     absent = f"No {shown.where} image has: {', '.join(unseen)}." if unseen else None
-    title = {"classification": "By class", "multilabel": "By label", "regression": "By number"}[facts.kind]
+    title = f"By {what}"
     return Section(title, [made, paragraph(absent) if absent else None, _groups(facts, rows)])
 
 

@@ -28,10 +28,10 @@ def ensembles(facts: TaskFacts) -> Section:
         [member["name"], number(member["weight"]), number(alone.get(member["name"])), ", ".join(member["records"])]
         for member in sorted(newest.members, key=lambda one: -one["weight"])
     ]
-    chosen = "out-of-fold images" if newest.select_on == "oof" else "a part of the test images"
+    chosen = {"oof": "out-of-fold images", "none": "nothing"}.get(newest.select_on, "a part of the test images")
     stage = "" if newest.kind == "regression" else f"; {_STAGES.get(newest.stage, newest.stage)}"
     text = (
-        f"{newest.id} has {counted(len(newest.members), 'member')} of {len(alone)}, chosen by {chosen} ({newest.way}); "
+        f"{newest.id} has {counted(len(newest.members), 'member')} of {max(len(alone), 1)}, chosen by {chosen} ({newest.way}); "
         f"it mixes {'numbers' if newest.kind == 'regression' else newest.mixing}{stage}."
     )
     scores = [

@@ -99,6 +99,7 @@ def _task_sentence(facts: TaskFacts) -> str:
         "classification": f"one of {counted(many, 'class', 'classes')}",
         "multilabel": counted(many, "label"),
         "regression": counted(many, "number"),
+        "segmentation": f"which of {counted(many, 'class', 'classes')} every pixel has",
     }[facts.kind]
     images = f" from {counted(len(facts.task.samples), 'image')}" if facts.task is not None else ""
     trained = sum(map(len, facts.recipes.values()))

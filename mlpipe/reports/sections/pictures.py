@@ -43,7 +43,7 @@ def pictures(facts: TaskFacts) -> Section:
         facts: The task.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.shown is None:
+    if rows is None or facts.shown is None or facts.kind == "segmentation":
         return Section("Mistakes")
     wrong, near = chosen(rows, facts.classes, facts.kind)
     if facts.task is None:

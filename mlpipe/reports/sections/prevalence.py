@@ -22,7 +22,7 @@ def prevalence(facts: TaskFacts) -> Section:
     Args:
         facts: A task of classes or labels.
     """
-    if facts.kind == "regression":
+    if facts.kind in ("regression", "segmentation"):
         return Section("Prevalence")
     parts = [] if facts.task is None else _of_task(facts.task, facts.classes, _split_off(facts))
     meant, said = _estimated(facts)

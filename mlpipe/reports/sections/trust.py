@@ -26,7 +26,7 @@ def reliability(facts: TaskFacts) -> Section:
         facts: A task of classes or labels.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.shown is None or facts.kind == "regression":
+    if rows is None or facts.shown is None or facts.kind in ("regression", "segmentation"):
         return Section("Calibration")
     values = {"before calibration": rows.raw, "after calibration": rows.calibrated}
     if not rows.is_calibrated:

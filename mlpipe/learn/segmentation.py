@@ -1,0 +1,89 @@
+"""Learn masks: counts of pixels instead of logits that are kept, and probabilities of every pixel for the project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mlpipe.data.task import IGNORED, Kind
+from mlpipe.learn.module import FoldModule
+from mlpipe.runs import maps
+
+
+@dataclass(frozen=True)
+class PixelBatch:
+    """What is predicted for a batch of images.
+
+    Attributes:
+        outputs: Predicted pixels and hits of each class, shape (n, 2 * classes).
+        targets: True pixels of each class, NaN without a mask, shape (n, classes).
+        chances: Probabilities in 255ths, shape (n, classes, height, width).
+        true: True class numbers, shape (n, height, width); None where no image has a mask.
+    """
+
+    outputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.float32]
+    chances: npt.NDArray[np.uint8]
+    true: npt.NDArray[np.uint8] | None
+
+
+class SegmentationModule(FoldModule):
+    """Learns one fold of images with masks; `val_logits` and `val_targets` are counts, see `mlpipe.post.mask_metrics`.
+
+    The validation loss is the mean of the batches' losses, each with as much weight as it has images.
+    """
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Count the pixels of each class: maps of a whole split would not fit into memory."""
+        logits, target = self._outputs(self._laid_out(batch["images"])), batch["target"].long()
+        loss = self._loss(logits, target, None)
+        outputs, targets = counted(logits.argmax(1), target, logits.shape[1])
+        self._seen.append((torch.cat([outputs, loss.double().expand(len(outputs), 1)], 1), targets))
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> PixelBatch:  # type: ignore[override]
+        """Counts and probabilities of a batch."""
+        logits = super().predict_step(batch, batch_idx)
+        chances = logits.softmax(1).cpu().numpy()
+        predicted, classes = chances.argmax(1), chances.shape[1]
+        target = batch["target"]
+        true = target.cpu().numpy() if target.ndim == 3 else None
+        each = [maps.counts(one, None if true is None else true[place], classes) for place, one in enumerate(predicted)]
+        quantised = np.stack([maps.quantised(one) for one in chances])
+        return PixelBatch(np.stack([one for one, _ in each]), np.stack([one for _, one in each]), quantised, true)
+
+    def _validated(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return logits[:, -1].mean(), logits[:, :-1]
+
+    def _augmented(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self._laid_out(batch["images"]), batch["target"].long()
+
+
+def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Pixels of each image, on the device that they lie on.
+
+    Args:
+        predicted: Class numbers, shape (n, height, width).
+        target: The same, `IGNORED` where pixels do not count.
+        classes: How many classes there are.
+
+    Returns:
+        Predicted pixels and hits, shape (n, 2 * classes), and true pixels, shape (n, classes), both float64.
+    """
+    known = target != IGNORED
+    first = torch.arange(len(target), device=target.device)[:, None, None] * classes
+
+    def count(numbers: Tensor, where: Tensor) -> Tensor:
+        found = torch.bincount((numbers + first)[where], minlength=len(target) * classes)
+        return found.view(len(target), classes).double()
+
+    hits = known & (predicted == target)
+    return torch.cat([count(predicted, known), count(predicted, hits)], 1), count(target, known)
+
+
+def module_for(kind: Kind) -> type[FoldModule]:
+    """What learns a task of a kind."""
+    return SegmentationModule if kind == "segmentation" else FoldModule

@@ -1,0 +1,112 @@
+"""`mml post` for masks: the folds' mean probability of every pixel of the test images, and what it is worth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.task import Task
+from mlpipe.modes import new_masks
+from mlpipe.modes.base import World
+from mlpipe.post import intervals, metrics
+from mlpipe.reports import tables
+from mlpipe.runs import ensembles, maps, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.journal import Run, now
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+NOTE = "probabilities of pixels are not calibrated, and no weights are searched: folds count the same"
+
+
+def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[ModelRecord], run: Run | None) -> None:
+    """Average the newest recipe's folds on the test images, and store it as an ensemble.
+
+    Args:
+        config: The checked configuration.
+        world: The project; told where the files are.
+        task: The task.
+        found: Its records.
+        run: The run.
+    """
+    log.info(NOTE)
+    assert run is not None
+    folds = records.newest_folds([one for one in found if one.recipe == found[-1].recipe])
+    ids = _shared(world, folds)
+    if not ids:
+        why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
+        log.info(f"no ensemble: {why}; the report shows each fold's validation images")
+        return
+    pivot, name = task.name, f"mean-{files.digest([run.name, folds[0].recipe])[:8]}"
+    path = world.project.ensembles_dir(pivot) / f"{name}.parquet"
+    outputs, targets = [], []
+    with ExitStack() as stack:
+        opened = [stack.enter_context(maps.Maps(new_masks.maps_file(world, one))) for one in folds]
+        sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
+        for sample in ids:
+            world.stop.check()
+            chances = maps.mean([one.chances(pivot, "test", sample) for one in opened])
+            true = opened[0].true(pivot, "test", sample)
+            sink.add(pivot, "test", sample, chances, true)
+            counted = maps.counts(chances.argmax(axis=0), true, len(task.classes))
+            outputs.append(counted[0])
+            targets.append(counted[1])
+    rows = predictions.Predictions(ids, np.stack(targets), np.stack(outputs))
+    with predictions.writer(path, kind=task.kind) as table:
+        table.add(pivot, "test", -1, rows.sample_ids, rows.targets, rows.logits)
+    _store(config, world, task, folds, rows, name, run)
+
+
+def _shared(world: World, folds: Sequence[ModelRecord]) -> list[str]:
+    """The test images that every fold predicted, where all predicted the same."""
+    each = [
+        predictions.load(world.project.predictions_file(one.pivot, one.id), one.pivot, "test").sample_ids
+        for one in folds
+    ]
+    return each[0] if all(one == each[0] for one in each) else []
+
+
+def _store(
+    config: RunConfig,
+    world: World,
+    task: Task,
+    folds: Sequence[ModelRecord],
+    rows: predictions.Predictions,
+    name: str,
+    run: Run,
+) -> None:
+    of_group = task.samples.group_of()
+    groups = np.array([of_group[one] for one in rows.sample_ids]) if of_group else None
+    final = metrics.FINAL[task.kind]
+    found = intervals.metric_intervals(
+        final, rows.logits, rows.targets, kind=task.kind, groups=groups, seed=config.seed
+    )
+    record = EnsembleRecord(
+        id=name,
+        created=now(),
+        run=run.name,
+        task=task.name,
+        kind=task.kind,
+        classes=list(task.classes),
+        members=[{"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}],
+        mixing="probabilities",
+        way="mean of folds",
+        select_on="none",
+        stage="none",
+        calibration=None,
+        prior={"kind": "val", "values": []},
+        losses={},
+        scores={"test": {key: one.as_plain() for key, one in found.items()}},
+        notes=[NOTE],
+    )
+    written = ensembles.save(world.project, record)
+    world.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
+    cells = [[key, f"{one.value:.4f}", f"{one.low:.4f} to {one.high:.4f}"] for key, one in found.items()]
+    log.info(f"\ntest, mean of {len(folds)} folds:\n" + tables.grid(["metric", "value", "95 % interval"], cells))
+    log.info(f"ensemble {name}: {written}")

@@ -1,0 +1,121 @@
+"""Metrics of masks from counts of pixels: Dice, intersection over union and accuracy, exact over all images.
+
+Of an image three counts for each class are enough: pixels predicted as it, pixels that truly are, and pixels that are
+both. `outputs` (n, 2 * classes) holds the first and the last, `targets` (n, classes) the second; pixels that do not count
+are in none of them. A class that no image has, truly or predicted, is in no mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[Any]
+Sums = npt.NDArray[np.float64]
+
+
+def dice(outputs: Counts, targets: Counts) -> float:
+    """2 I / (P + T) over the pixels of all images, the mean over classes (Dice 1945)."""
+    return _mean(dice_of(*_sums(outputs, targets)))
+
+
+def iou(outputs: Counts, targets: Counts) -> float:
+    """I / (P + T - I) over the pixels of all images, the mean over classes (Jaccard 1901)."""
+    return _mean(iou_of(*_sums(outputs, targets)))
+
+
+def foreground_dice(outputs: Counts, targets: Counts) -> float:
+    """Dice without the first class."""
+    return _mean(dice_of(*_sums(outputs, targets))[1:])
+
+
+def foreground_iou(outputs: Counts, targets: Counts) -> float:
+    """Intersection over union without the first class."""
+    return _mean(iou_of(*_sums(outputs, targets))[1:])
+
+
+def image_dice(outputs: Counts, targets: Counts) -> float:
+    """The mean over images of each one's own Dice."""
+    return _mean(of_images(outputs, targets))
+
+
+def pixel_accuracy(outputs: Counts, targets: Counts) -> float:
+    """The share of pixels whose class is right."""
+    hits, _, true = _sums(outputs, targets)
+    return float(hits.sum() / true.sum()) if true.sum() else float("nan")
+
+
+METRICS: dict[str, Callable[[Counts, Counts], float]] = {
+    "dice": dice,
+    "iou": iou,
+    "pixel_accuracy": pixel_accuracy,
+    "foreground_dice": foreground_dice,
+    "foreground_iou": foreground_iou,
+    "image_dice": image_dice,
+}
+
+
+def of_images(outputs: Counts, targets: Counts) -> Sums:
+    """Each image's Dice, the mean over the classes that it has or is said to have; shape (n,).
+
+    Args:
+        outputs: Shape (n, 2 * classes).
+        targets: Shape (n, classes).
+    """
+    predicted, hits = np.split(outputs.astype(np.float64), 2, axis=1)
+    each = dice_of(hits, predicted, targets.astype(np.float64))
+    there = ~np.isnan(each)
+    return np.asarray(np.where(there, each, 0).sum(axis=1) / np.where(there.any(axis=1), there.sum(axis=1), np.nan))
+
+
+def dice_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
+    """Dice of counts, NaN where there is nothing, in the counts' shape."""
+    return _divided(2 * hits, predicted + true)
+
+
+def iou_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
+    """Intersection over union of counts, NaN where there is nothing, in the counts' shape."""
+    return _divided(hits, predicted + true - hits)
+
+
+def table(outputs: Counts, targets: Counts, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each class: images that have it, its share of the pixels, Dice, IoU, precision and recall.
+
+    Args:
+        outputs: Shape (n, 2 * classes).
+        targets: Shape (n, classes).
+        classes: Their names.
+    """
+    hits, predicted, true = _sums(outputs, targets)
+    columns = {
+        "pixels": true / max(true.sum(), 1),
+        "dice": dice_of(hits, predicted, true),
+        "iou": iou_of(hits, predicted, true),
+        "precision": _divided(hits, predicted),
+        "recall": _divided(hits, true),
+    }
+    images = (targets > 0).sum(axis=0)
+    return [
+        {"class": name, "images": int(images[place]), **{key: float(values[place]) for key, values in columns.items()}}
+        for place, name in enumerate(classes)
+    ]
+
+
+def _sums(outputs: Counts, targets: Counts) -> tuple[Sums, Sums, Sums]:
+    """Hits, predicted and true pixels of each class in all images."""
+    predicted, hits = np.split(outputs.astype(np.float64).sum(axis=0), 2)
+    return hits, predicted, targets.astype(np.float64).sum(axis=0)
+
+
+def _divided(part: Sums, whole: Sums) -> Sums:
+    out = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out
+
+
+def _mean(values: Sums) -> float:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else float("nan")

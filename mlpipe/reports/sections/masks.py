@@ -1,0 +1,205 @@
+"""Images, true masks and predicted masks beside each other: the worst, some in the middle, and the best."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mlpipe.data import cache, sources
+from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.sources.mask_files import colour_of
+from mlpipe.data.task import IGNORED
+from mlpipe.errors import DataError, listing
+from mlpipe.post import mask_metrics
+from mlpipe.reports.facts import Shown, TaskFacts
+from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
+from mlpipe.reports.sections.parts import Section, number
+from mlpipe.runs import maps
+from mlpipe.runs.maps import Maps
+
+_EACH = 4
+_SIDE = 128
+_GREY = (128, 128, 128)
+_NAMED = 20
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the maps of the shown predictions are: each file with the name and the split of its rows."""
+
+    found: list[tuple[Maps, str, str]]
+
+    def of(self, sample: str) -> tuple[Bytes, Bytes | None] | None:
+        """Predicted and true class numbers of a sample; None where nothing is stored."""
+        for one, task, split in self.found:
+            if one.has(task, split, sample):
+                predicted = one.chances(task, split, sample).argmax(axis=0).astype(np.uint8)
+                return predicted, one.true(task, split, sample)
+        return None
+
+
+def masks(facts: TaskFacts) -> Section:
+    """Pictures of predicted masks, and what the colours mean.
+
+    Args:
+        facts: A task of masks.
+    """
+    shown = facts.shown
+    rows = shown.rows if shown else None
+    if facts.kind != "segmentation" or shown is None or rows is None:
+        return Section("Masks")
+    each = mask_metrics.of_images(rows.calibrated, rows.targets)
+    order = np.argsort(each, kind="stable").tolist()
+    with ExitStack() as stack:
+        stored = _stored(facts, shown, stack)
+        if stored is None:
+            return Section(
+                "Masks", [paragraph("No pictures: the maps of the predictions are gone; mml predict makes them.")]
+            )
+        parts: list[Content | None] = [paragraph(*_legend(facts.classes))]
+        lost = list[str]()
+        read = _reader(facts)
+        for title, places in _chosen(order).items():
+            figures = list[Markup]()
+            for place in places:
+                name = rows.ids[place]
+                both = stored.of(name)
+                picture = _picture(read, name, both[0].shape) if both is not None else None
+                if both is None or picture is None:
+                    lost.append(name)
+                    continue
+                words = f"Dice {number(float(each[place]))}"
+                drawn = _beside(picture, both[1], both[0])
+                figures.append(figure(image(drawn, f"{name}: image, true and predicted mask"), _caption(words, name)))
+            if figures:
+                parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
+    if lost:
+        parts.append(paragraph(f"{len(lost)} of these images cannot be shown any more: {listing(lost, most=3)}."))
+    return Section("Masks", parts)
+
+
+def _chosen(order: list[int]) -> dict[str, list[int]]:
+    """The rows to show, by their title; every one once."""
+    if len(order) <= 3 * _EACH:
+        return {"All images, the worst first": order}
+    middle = (len(order) - _EACH) // 2
+    return {
+        "The worst": order[:_EACH],
+        "In the middle": order[middle : middle + _EACH],
+        "The best": order[-_EACH:],
+    }
+
+
+def _legend(classes: list[str]) -> list[Content]:
+    named = classes[:_NAMED]
+    boxes: list[Content] = [
+        joined(
+            [element("span", "\u00a0\u00a0", style=f"background:rgb{colour_of(place)};border:1px solid"), f" {name}  "]
+        )
+        for place, name in enumerate(named)
+    ]
+    more = f" and {len(classes) - len(named)} more" if len(classes) > len(named) else ""
+    return ["Image, true mask, predicted mask; grey pixels do not count. ", *boxes, more]
+
+
+def _caption(words: str, name: str) -> Markup:
+    return joined([element("span", words), element("span", name, class_="sample")])
+
+
+def _stored(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | None:
+    """The maps of what is shown, opened."""
+    if shown.ensemble is not None:
+        split = "test" if shown.test is not None else "val"
+        path = facts.project.ensembles_dir(facts.name) / f"{shown.ensemble.id}{maps.SUFFIX}"
+        pairs = [(path, facts.name, split)]
+    else:
+        of_recipe = facts.recipes[shown.recipe]
+        files_of = [facts.project.predictions_file(facts.name, one.id).with_suffix(maps.SUFFIX) for one in of_recipe]
+        pairs = [
+            (path, one.task, "test" if one.nested else "val") for path, one in zip(files_of, of_recipe, strict=True)
+        ]
+    if not pairs or not all(path.is_file() for path, _, _ in pairs):
+        return None
+    return Stored([(stack.enter_context(Maps(path)), task, split) for path, task, split in pairs])
+
+
+def _reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None]:
+    """A function from a sample's name and the size of its map to pixels: as the network saw it where that is cached."""
+    task = facts.task
+    if task is None:
+        return lambda sample, shape: None
+    row_of = {name: row for row, name in enumerate(task.samples.ids)}
+    packs = []
+    for folder in sorted((facts.data_dir / task.name / "cache").glob("*")):
+        path = folder / cache.FIXED_FILE
+        if cache.is_complete(folder) and path.is_file() and "-masks-" not in folder.name:
+            packs.append(np.load(path, mmap_mode="r"))
+    read = sources.reader(task, task.channels)
+
+    def pixels(sample: str, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
+        row = row_of.get(sample)
+        if row is None:
+            return None
+        for pack in packs:
+            if pack.ndim == 4 and pack.shape[1:3] == shape and len(pack) == len(row_of):
+                return np.asarray(pack[row])
+        try:
+            return read(row)
+        except (UnreadableImageError, DataError, OSError, ValueError):
+            return None
+
+    return pixels
+
+
+def _picture(
+    read: Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None], sample: str, shape: tuple[int, ...]
+) -> Image.Image | None:
+    values = read(sample, shape)
+    if values is None:
+        return None
+    if values.dtype != np.uint8:
+        peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
+        values = np.clip(np.nan_to_num(values / peak) * 255, 0, 255).astype(np.uint8)
+    made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
+    return made.resize(_size(shape), Image.Resampling.BILINEAR)
+
+
+def _beside(picture: Image.Image, true: Bytes | None, predicted: Bytes) -> str:
+    """Image, true and predicted mask in a row as a data URI."""
+    size = _size(predicted.shape)
+    sheet = Image.new("RGB", (3 * size[0] + 4, size[1]), (255, 255, 255))
+    sheet.paste(picture, (0, 0))
+    for place, mask in ((1, true), (2, predicted)):
+        if mask is not None:
+            drawn = Image.fromarray(coloured(mask)).resize(size, Image.Resampling.NEAREST)
+            sheet.paste(drawn, (place * (size[0] + 2), 0))
+    out = io.BytesIO()
+    sheet.save(out, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+
+
+def coloured(mask: Bytes) -> Bytes:
+    """A mask in colours, shape (height, width, 3).
+
+    Args:
+        mask: Class numbers, shape (height, width), `IGNORED` in grey.
+    """
+    table = np.array([colour_of(place) for place in range(256)], np.uint8)
+    table[IGNORED] = _GREY
+    return np.asarray(table[mask], np.uint8)
+
+
+def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Width and height in the page."""
+    share = _SIDE / max(shape)
+    return max(1, round(shape[1] * share)), max(1, round(shape[0] * share))

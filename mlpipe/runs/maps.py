@@ -1,0 +1,200 @@
+"""What a record predicts for every pixel, in one `.npz` file: probabilities of each class in 255ths, beside the true mask.
+
+`numpy.load(file)["TASK/SPLIT/SAMPLE"]` has the shape (classes, height, width), uint8, at the size that the network sees;
+its arg max is the predicted mask, exactly as the network's. `TASK/SPLIT/SAMPLE/true` has the class numbers (height, width),
+255 where a pixel does not count; images without a mask have none. One file holds many masks without a thousand small files,
+a single mask is read without the others, and means over records need no network.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.errors import ProjectError, problem
+
+Bytes = npt.NDArray[np.uint8]
+
+SUFFIX = ".npz"
+IGNORED = 255
+_TRUE = "/true"
+_SUFFIX = ".npy"
+# A fixed time, so that the same predictions are the same bytes.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class MapsWriter:
+    """Adds maps to a file."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+
+    def add(self, task: str, split: str, sample: str, chances: Bytes, true: Bytes | None) -> None:
+        """Add a sample.
+
+        Args:
+            task: The task's name in the predictions.
+            split: `val`, `test` or `unlabelled`.
+            sample: Its id.
+            chances: What `quantised` gives, shape (classes, height, width).
+            true: Its class numbers, shape (height, width); None without a mask.
+        """
+        name = _name(task, split, sample)
+        self._write(name, chances)
+        if true is not None:
+            self._write(name + _TRUE, true)
+
+    def _write(self, name: str, values: Bytes) -> None:
+        out = io.BytesIO()
+        np.save(out, np.ascontiguousarray(values), allow_pickle=False)
+        entry = zipfile.ZipInfo(name + _SUFFIX, _DATE)
+        self._archive.writestr(entry, out.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
+
+
+@contextmanager
+def writer(path: Path, replacing: Collection[tuple[str, str]] = ()) -> Iterator[MapsWriter]:
+    """A writer whose file appears under its name only when everything was written.
+
+    Args:
+        path: The file. Maps that it already has stay.
+        replacing: Pairs of (task, split) whose old maps go.
+
+    Raises:
+        ProjectError: When the file is there and damaged.
+    """
+    gone = tuple(f"{task}/{split}/" for task, split in replacing)
+    with files.durable(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        if path.exists():
+            with _opened(path) as before:
+                for entry in before.infolist():
+                    if not entry.filename.startswith(gone or ("\0",)):
+                        content = _content(before, entry.filename, path)
+                        kept = zipfile.ZipInfo(entry.filename, _DATE)
+                        archive.writestr(kept, content, zipfile.ZIP_DEFLATED, compresslevel=1)
+        yield MapsWriter(archive)
+
+
+class Maps:
+    """The maps of one file, read one at a time.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ProjectError: When it is not there or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._archive = path, _opened(path)
+        self._names = set(self._archive.namelist())
+
+    def __enter__(self) -> Maps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def has(self, task: str, split: str, sample: str) -> bool:
+        """Whether there is a map of a sample."""
+        return _name(task, split, sample) + _SUFFIX in self._names
+
+    def chances(self, task: str, split: str, sample: str) -> Bytes:
+        """The probabilities of a sample in 255ths, shape (classes, height, width).
+
+        Raises:
+            ProjectError: When there is none, or it is damaged.
+        """
+        return self._read(_name(task, split, sample), 3)
+
+    def true(self, task: str, split: str, sample: str) -> Bytes | None:
+        """The true class numbers, shape (height, width); None where the sample has no mask."""
+        name = _name(task, split, sample) + _TRUE
+        return self._read(name, 2) if name + _SUFFIX in self._names else None
+
+    def _read(self, name: str, dimensions: int) -> Bytes:
+        content = _content(self._archive, name + _SUFFIX, self._path)
+        try:
+            values = np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise _damaged(self._path, f"{name}: {error}") from error
+        if values.dtype != np.uint8 or values.ndim != dimensions:
+            raise _damaged(self._path, f"{name} is no map")
+        return np.asarray(values, np.uint8)
+
+
+def quantised(chances: npt.NDArray[np.floating]) -> Bytes:
+    """Probabilities in 255ths, of which the arg max is that of the probabilities.
+
+    Args:
+        chances: Shape (classes, ...).
+    """
+    found: Bytes = np.rint(chances * 255).astype(np.uint8)
+    top = chances.argmax(axis=0)[None]
+    tied = found.argmax(axis=0)[None] != top
+    # Rounding keeps the order but may make the largest one of several.
+    largest = np.take_along_axis(found, top, 0)
+    np.put_along_axis(found, top, np.where(tied, np.minimum(largest, 254) + 1, largest), 0)
+    return found
+
+
+def mean(parts: Sequence[Bytes], weights: Sequence[float] | None = None) -> Bytes:
+    """The mean of several records' probabilities of a sample, in 255ths.
+
+    Args:
+        parts: Each of shape (classes, height, width).
+        weights: The weight of each; None: all the same.
+    """
+    shares = np.full(len(parts), 1 / len(parts)) if weights is None else np.asarray(weights) / np.sum(weights)
+    total = sum(part.astype(np.float64) * share for part, share in zip(parts, shares.tolist(), strict=True))
+    return quantised(np.asarray(total) / 255)
+
+
+def counts(predicted: npt.NDArray[np.integer], true: Bytes | None, classes: int) -> tuple[npt.NDArray[np.float32], ...]:
+    """Pixels of one image, as `mlpipe.post.mask_metrics` takes them.
+
+    Args:
+        predicted: Class numbers, shape (height, width).
+        true: The same, `IGNORED` where pixels do not count; None: there is no mask.
+        classes: How many classes there are.
+
+    Returns:
+        Predicted pixels and hits of each class, shape (2 * classes,), and true pixels, shape (classes,), NaN without a mask.
+    """
+    known = np.ones(predicted.shape, bool) if true is None else true != IGNORED
+    if true is None or not known.any():
+        said = np.bincount(predicted.ravel(), minlength=classes)
+        nothing = np.full(classes, np.nan, np.float32)
+        return np.concatenate([said, np.zeros(classes)]).astype(np.float32), nothing
+    said, is_true = predicted[known], true[known]
+    hits = np.bincount(said[said == is_true], minlength=classes)
+    outputs = np.concatenate([np.bincount(said, minlength=classes), hits]).astype(np.float32)
+    return outputs, np.bincount(is_true, minlength=classes).astype(np.float32)
+
+
+def _name(task: str, split: str, sample: str) -> str:
+    return f"{task}/{split}/{sample}"
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _content(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        return archive.read(name)
+    except (KeyError, OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, reason: str) -> ProjectError:
+    return ProjectError(problem(str(path), f"cannot be read as maps ({reason})", fix="run mml predict"))

@@ -22,7 +22,7 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 # What chose an ensemble that is the plain mean of all folds.
-_NOTHING = "nothing"
+NOTHING = "nothing"
 _SHORT = {
     "recipe": "recipe",
     "arch": "arch",
@@ -191,7 +191,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
     chosen_on, test = one.scores.get("chosen on", {}), one.scores.get("test", {})
     members = [record for member in one.members for record in member["records"]]
     ours = one.select_on == "oof"
-    chosen_by = {"oof": "ensemble", "none": _NOTHING}.get(one.select_on, "")
+    chosen_by = {"oof": "ensemble", "none": NOTHING}.get(one.select_on, "")
     return {
         "metric": name,
         "task": one.task,
@@ -247,7 +247,7 @@ def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Predi
 
 def _cell(row: dict[str, Any], key: str) -> str:
     if key == "note":
-        if row["val_used_for"] == _NOTHING:
+        if row["val_used_for"] == NOTHING:
             return "the mean of its folds"
         if row["ensemble"]:
             return (

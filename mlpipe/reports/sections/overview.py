@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlpipe.post import metrics
+from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import shares, style
@@ -14,6 +15,7 @@ _WORDS = {
     "accuracy": "accuracy",
     "auroc": "area under the ROC curve",
     "rmse": "root mean squared error",
+    "dice": "mean Dice coefficient of the classes",
 }
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
@@ -152,6 +154,8 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
         found.append(
             "There are no test images. The out-of-fold images also chose the ensemble: the score is optimistic."
         )
+    elif facts.kind == "segmentation" and shown.test is None and any(row["fold_test"] for row in facts.board):
+        found.append("Shown are validation images; mml post averages the masks of all folds on the test images.")
     elif shown.test is None:
         used = facts.recipes[shown.recipe][0]
         if used.val_used_for and not used.nested:
@@ -165,6 +169,8 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
 
 
 def _remark(row: dict[str, Any]) -> str:
+    if row["val_used_for"] == tables.NOTHING:
+        return "the mean of its folds"
     if row["ensemble"]:
         return (
             "out-of-fold images chose it: optimistic" if row["val_used_for"] else "chosen on a part of the test images"

@@ -127,22 +127,11 @@ def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixel
 
 def _end(graph: Graph, *, numbers: bool) -> End:
     """Take the activation off the end of a graph, and its last Dense out of it."""
-    if len(graph.outputs) != 1:
-        fix = "use a network with one output"
-        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
-    step = _giver(graph, graph.outputs[0])
-    activation = _activation(graph, step)
+    step, activation = without_activation(graph)
     if numbers and activation:
         fix = "end it in a linear layer"
         wrong = f"{step.layer} ends in {activation}, which gives no numbers"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
-    if activation and step.activation is None:
-        graph.finish([step.inputs[0]])
-        step = _giver(graph, graph.outputs[0])
-    elif activation:
-        bare = replace(step, activation=None)
-        graph.steps[graph.steps.index(step)] = bare
-        step = bare
     shape = graph.shapes[graph.outputs[0]]
     if len(shape) != 1:
         fix = "end it in Flatten or global pooling, and Dense"
@@ -155,7 +144,34 @@ def _end(graph: Graph, *, numbers: bool) -> End:
     return End(step.layer, shape[0], activation, head)
 
 
-def _giver(graph: Graph, number: int) -> Step:
+def without_activation(graph: Graph) -> tuple[Step, str]:
+    """Take the activation that gives probabilities off the end of a graph with one output.
+
+    Args:
+        graph: The network; it is changed.
+
+    Returns:
+        The call that gives its output now, and the activation; empty where there was none.
+
+    Raises:
+        ConfigError: When it has several outputs, or none of its own.
+    """
+    if len(graph.outputs) != 1:
+        fix = "use a network with one output"
+        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
+    step = giver_of(graph, graph.outputs[0])
+    activation = _activation(graph, step)
+    if activation and step.activation is None:
+        graph.finish([step.inputs[0]])
+        step = giver_of(graph, graph.outputs[0])
+    elif activation:
+        bare = replace(step, activation=None)
+        graph.steps[graph.steps.index(step)] = bare
+        step = bare
+    return step, activation
+
+
+def giver_of(graph: Graph, number: int) -> Step:
     """The call that gives a tensor.
 
     Raises:

@@ -15,6 +15,7 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras_classifier import KerasClassifier, check_input, classifier
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.arch.keras_layers.norms import BatchNorm
+from mlpipe.arch.keras_segmenter import KerasSegmenter, segmenter
 from mlpipe.arch.keras_weights import Report
 from mlpipe.errors import ConfigError, DataError, listing, no_such_file, problem
 
@@ -35,11 +36,11 @@ def keras_json(
     white: Annotated[float, "> 0"] = 1.0,
     always_affine: bool = False,
     freeze: bool | Literal["backbone"] = False,
-) -> KerasClassifier:
+) -> KerasClassifier | KerasSegmenter:
     """A network that Keras wrote as JSON; its last Dense is the head.
 
     A softmax or sigmoid at its end is taken off, so that it gives logits of the same probabilities; a log_softmax stays.
-    One sigmoid does for two classes.
+    One sigmoid does for two classes. For masks it ends in a map of the image's size, and has no head.
 
     Args:
         heads: What each target gets; the program gives it.
@@ -72,7 +73,8 @@ def keras_json(
     graph = keras_graph.build(described, [(pixels.size, pixels.size, pixels.channels)], always_affine=always_affine)
     path = Path(weights).expanduser() if weights is not None else None
     state = _before_heads(graph, path) if path is not None else None
-    network = classifier(graph, heads, pixels, white)
+    per_pixel = any(head.per_pixel for head in heads.values())
+    network = (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
     if path is not None and state is not None:
         _demand(weight_files.load(network, state), path, network)
     if freeze and not any(True for _ in network.heads.parameters()):

@@ -311,6 +311,8 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
     if task.kind == "segmentation" and recipe.augmentations.device:
         fix = "use augmentations.cpu.pipeline, which moves images and masks together"
         raise ConfigError(problem("augmentations.device.pipeline", "changes no masks", fix=fix))
+    if task.kind == "segmentation" and linear_head.applies(recipe):
+        raise ConfigError(problem("optimizer", "is not for masks", got="linear", fix="use another, such as adamw"))
     if steps := device_steps(recipe, pack.peak):
         if task.kind == "classification":
             target = nn.functional.one_hot(target, len(task.classes)).float()

@@ -65,6 +65,8 @@ def _positives(task: Task) -> npt.NDArray[np.bool_]:
         return task.samples.positives
     if task.kind == "multilabel":
         return np.asarray((task.samples.targets == 1).any(axis=1))
+    if task.kind == "segmentation":
+        return np.asarray((task.samples.targets[:, 1:] > 0).any(axis=1))
     fix = "give the data set isPositive(i) (task=items), or leave negatives out"
     raise DataError(problem("stages.list.negatives", "nobody said which images are positive", fix=fix))
 

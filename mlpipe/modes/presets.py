@@ -144,6 +144,9 @@ class PresetScheduler(Scheduler):
     def plan(self) -> list[Step]:
         """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
         self._task = tasks.pivot(self.run_config)
+        if self._task.kind == "segmentation":
+            fix = "leave it out, and choose arch=unet with arch.encoder"
+            raise ConfigError(problem("preset", "is not for masks", fix=fix))
         self._changes = self._for_task(self._task)
         steps: list[Step] = []
         for name in self._names():

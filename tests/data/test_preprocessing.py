@@ -166,3 +166,20 @@ def test_what_a_jpeg_must_keep() -> None:
     assert preprocessing.standard(3, id="x", size=224, interpolation="nearest").least is None
     assert preprocessing.standard(3, id="x", size=224, keep="original").least is None
     assert preprocessing.standard(3, id="x", size=224, keep="original", max_side=500).least == 1000
+
+
+@pytest.mark.parametrize("resize", ["squash", "pad", "short_side"])
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (64, 40), (32, 32), (20, 21)])
+def test_maps_come_back_to_where_the_image_was(resize: str, height: int, width: int) -> None:
+    wanted = preprocessing.standard(1, id="s", size=32, resize=resize)  # type: ignore[arg-type]
+    ramp = np.add.outer(np.linspace(0, 100, height), np.linspace(0, 100, width)).astype(np.float32)[:, :, None]
+    back, seen = wanted.restored(wanted.fixed(ramp), height, width)
+    assert back.shape == (height, width, 1)
+    assert seen.all() == (resize != "short_side" or height == width)
+    inside = seen.copy()
+    # A pixel or two at the edge are weighed with what lies outside.
+    for axis in (0, 1):
+        for step in (-2, -1, 1, 2):
+            inside &= np.roll(seen, step, axis)
+    inside[:2], inside[-2:], inside[:, :2], inside[:, -2:] = False, False, False, False
+    assert np.abs(back - ramp)[inside].max() < 4

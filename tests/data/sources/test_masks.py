@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.data import cache, sources, splits, task
+from mlpipe.data import cache, images, sources, splits, task
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sources import mask_files
 from mlpipe.data.task import IGNORED, Task
@@ -194,3 +194,14 @@ def test_folds_spread_the_share_of_the_background(tmp_path: Path) -> None:
         large = made.samples.targets[drawn.fold == fold, 1] > 0.5
         assert large.sum() == 2
         assert len(large) == 4
+
+
+def test_a_mask_is_written_as_it_is_read(tmp_path: Path) -> None:
+    classes = np.array([[0, 1, 2, IGNORED]], np.uint8)
+    for numbers, ignored in (((0, 128, 255), None), ((7, 3, 9), 1), ((0, 1000, 2), None)):
+        values = mask_files.Values(("a", "b", "c"), numbers, ignored)
+        mask_files.encoded(classes, values).save(tmp_path / "m.png")
+        stored = images.stored_values((tmp_path / "m.png").read_bytes())
+        assert stored[0, :3].tolist() == list(numbers)
+        assert stored[0, 3] not in numbers
+        assert values.classes(stored)[0].tolist() == [0, 1, 2, IGNORED]

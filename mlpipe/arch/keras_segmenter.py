@@ -1,0 +1,75 @@
+"""A Keras network whose output is a map, for masks: pixels in, logits of every pixel out, whatever it ended in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.keras_classifier import without_activation
+from mlpipe.arch.keras_graph import Graph
+from mlpipe.errors import ConfigError, problem
+
+
+class KerasSegmenter(nn.Module):
+    """A Keras network that gives a map.
+
+    Args:
+        graph: The network without a softmax or sigmoid at its end.
+        name: The target.
+        from_one: Whether its single map is the logit of the second of two classes.
+        logarithm: Whether it gives log-probabilities.
+        std: What pixels are divided by, for each channel.
+    """
+
+    def __init__(self, graph: Graph, name: str, from_one: bool, logarithm: bool, std: list[float]) -> None:
+        super().__init__()
+        self.backbone = graph
+        self.heads = nn.ModuleDict({name: nn.Identity()})
+        self.register_buffer("mean", torch.zeros(1, len(std), 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.std: Tensor
+        self._name, self._from_one, self._logarithm = name, from_one, logarithm
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits (log-probabilities where the network gives them) of shape (n, classes, height, width) by target."""
+        outputs: Tensor = self.backbone(images.to(self.std.dtype) / self.std)
+        if self._from_one:
+            # One sigmoid for two classes is a softmax over 0 and its logit.
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
+        return {self._name: outputs.log_softmax(1) if self._logarithm else outputs}
+
+
+def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasSegmenter:
+    """A network for masks.
+
+    Args:
+        graph: The whole network; it is changed.
+        heads: What the target gets.
+        pixels: What the images are like.
+        white: What the network takes white pixels as.
+
+    Raises:
+        ConfigError: When it does not give every pixel its classes, or several tasks are learned together.
+    """
+    if len(heads) > 1:
+        raise ConfigError(problem("mode.multitask", "masks are learned alone", fix="leave it out"))
+    ((name, wanted),) = heads.items()
+    step, activation = without_activation(graph)
+    shape = graph.shapes[graph.outputs[0]]
+    if len(shape) != 3 or shape[:2] != (pixels.size, pixels.size):
+        fix = "end it in a convolution at the images' size"
+        wrong = f"{step.layer} gives {shape}, images are {pixels.size} x {pixels.size}"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    from_one = shape[2] == 1 and wanted.size == 2 and activation == "sigmoid"
+    if shape[2] != wanted.size and not from_one:
+        wrong = f"{step.layer} gives {shape[2]} maps, the task has {wanted.size} classes"
+        raise ConfigError(problem("arch.layers", wrong, fix=f"set its filters to {wanted.size}"))
+    if activation == "sigmoid" and not from_one:
+        fix = "end it in a softmax"
+        wrong = f"{step.layer} ends in a sigmoid for each of {shape[2]} classes, of which a pixel has one"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    std = [pixels.peak / white] * pixels.channels
+    return KerasSegmenter(graph, name, from_one, activation == "logsoftmax", std)

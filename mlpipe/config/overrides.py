@@ -110,7 +110,8 @@ def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override |
         if value[:1] in ("[", "{", "'", '"'):
             reason = str(error).splitlines()[0]
             return problem(key, f"its value cannot be read ({reason})", got=value, fix="check brackets and quotes")
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    # Hydra takes backslashes for what they are but before a quote.
+    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     try:
         return parser.parse_override(f"{key}='{quoted}'")
     except (HydraException, ValueError):

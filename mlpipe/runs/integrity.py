@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mlpipe import files
 from mlpipe.errors import ProjectError
-from mlpipe.runs import ensembles, records
+from mlpipe.runs import ensembles, maps, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -60,6 +60,8 @@ def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
     path = project.predictions_file(record.pivot, record.id)
     if path.exists():
         yield parquet(path, record.id, "predictions")
+        if record.kind == "segmentation":
+            yield of_maps(path.with_suffix(maps.SUFFIX), record.id)
 
 
 def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]:
@@ -72,6 +74,8 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]
     folder = project.ensembles_dir(ensemble.task)
     yield sealed(folder / f"{ensemble.id}.json", ensemble.id)
     yield parquet(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
+    if ensemble.kind == "segmentation":
+        yield of_maps(folder / f"{ensemble.id}{maps.SUFFIX}", ensemble.id)
 
 
 def of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[EnsembleRecord], list[Finding]]:
@@ -133,6 +137,20 @@ def parquet(path: Path, of: str, what: str) -> Finding:
     except (OSError, pa.ArrowException) as error:
         return Finding(of, what, "damaged", (str(error).splitlines() or [""])[0])
     return _ok(of, what)
+
+
+def of_maps(path: Path, of: str) -> Finding:
+    """Whether every map of a file has the checksum that it was written with.
+
+    Args:
+        path: The file.
+        of: Whose it is.
+    """
+    what = "maps of pixels"
+    if not path.is_file():
+        return Finding(of, what, "missing")
+    broken = maps.first_damage(path)
+    return Finding(of, what, "damaged", broken) if broken else _ok(of, what)
 
 
 def _hashed(path: Path, of: str, expected: str | None) -> Finding:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ Bytes = npt.NDArray[np.uint8]
 SUFFIX = ".npz"
 IGNORED = 255
 _TRUE = "/true"
+# What zipfile raises for files that are no archives or are damaged.
+_DAMAGE = (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error)
 _SUFFIX = ".npy"
 # A fixed time, so that the same predictions are the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -129,6 +132,20 @@ class Maps:
         return np.asarray(values, np.uint8)
 
 
+def first_damage(path: Path) -> str:
+    """What is wrong with a file of maps, by the checksums inside it; empty where nothing is.
+
+    Args:
+        path: The file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except _DAMAGE as error:
+        return str(error) or type(error).__name__
+    return f"{broken} is damaged" if broken else ""
+
+
 def quantised(chances: npt.NDArray[np.floating]) -> Bytes:
     """Probabilities in 255ths, of which the arg max is that of the probabilities.
 
@@ -185,14 +202,14 @@ def _name(task: str, split: str, sample: str) -> str:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise _damaged(path, str(error)) from error
 
 
 def _content(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     try:
         return archive.read(name)
-    except (KeyError, OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (KeyError, *_DAMAGE) as error:
         raise _damaged(path, str(error)) from error
 
 

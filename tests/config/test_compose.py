@@ -247,6 +247,8 @@ def test_create_and_split_share_the_number_of_folds() -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
+        (r"a=patient(\d+)\.png", r"patient(\d+)\.png"),
+        (r"a=it's (\'1)\\", r"it's (\'1)\\"),
         ("a=PROJ#3", "PROJ#3"),
         ("a=~/w.pt", "~/w.pt"),
         ("a=im(1).png", "im(1).png"),

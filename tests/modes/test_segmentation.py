@@ -143,3 +143,29 @@ def test_what_does_not_fit_is_said(
     ]
     assert run(trained, "train", *fast, *given, *arguments, "proj=other") == 2
     assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_stages_averages_groups_and_a_frozen_encoder(trained: Path) -> None:
+    given = [
+        *FAST, "task=masks", f"task.root={trained / 'd'}", r"task.group=(\d)\.png", "preprocessing=original",
+        "preprocessing.size=32", "split.folds=3", "loss=lovasz", "mode.subroutines=[train,predict]",
+        "stages=freeze_then_finetune", "callbacks=[ema]", "mode.folds=[0]", "trainer.max_epochs=2", "proj=staged",
+        "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augmentations.random_resized_crop, size: 32}]",
+    ]  # fmt: skip
+    assert run(trained, "train", *given) == 0
+    (record,) = records.load_all(Project(trained / "r/staged"))
+    assert record.nested and record.epochs > 1 and record.scores["val"]["dice"]
+    assert run(trained, "verify", "proj=staged") == 0
+
+
+@pytest.mark.slow
+def test_what_is_damaged_is_found(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = Project(trained / "r/default")
+    record = records.load_all(project)[0]
+    path = project.predictions_file(record.pivot, record.id).with_suffix(".npz")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert run(trained, "verify", f"mode.run={record.run}", "mode.replay=false") == 1
+    assert "maps of pixels" in capsys.readouterr().out
+    path.write_bytes(content)

@@ -77,3 +77,14 @@ def test_damage_is_named(tmp_path: Path) -> None:
         sink.add("t", "val", "0", maps.quantised(chances(0)), None)
     with maps.Maps(tmp_path / "b.npz") as found, pytest.raises(ProjectError, match="run mml predict"):
         found.chances("t", "val", "1")
+
+
+def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with maps.writer(path) as sink:
+        sink.add("t", "val", "0", maps.quantised(chances(0)), None)
+    assert maps.first_damage(path) == ""
+    content = bytearray(path.read_bytes())
+    content[60] ^= 0xFF
+    path.write_bytes(content)
+    assert maps.first_damage(path)

@@ -51,12 +51,21 @@ class Found:
     pairs: list[Pair]
 
 
+@dataclass(frozen=True)
+class _Names:
+    """How masks are called: what their names have more, and whether names or order make pairs."""
+
+    suffix: str
+    pairing: str
+
+
 def masks(
     *,
     root: str | None = None,
     images: str = "images",
     masks: str = "masks",
     mask_suffix: str = "",
+    pairing: Literal["name", "order"] = "name",
     file: str | None = None,
     name: str | None = None,
     classes: list[str] | None = None,
@@ -80,6 +89,8 @@ def masks(
         images: The folder of images below `root`; with `file` the column of their paths.
         masks: The folder of masks below `root`; with `file` the column of theirs, empty for unlabelled images.
         mask_suffix: What a mask's name has more than its image's, before the ending, such as `_mask`.
+        pairing: `name`, or `order`: the first image with the first mask, both sorted by their paths, for two folders whose
+            names have nothing in common.
         file: A table (.csv, .tsv, .parquet) in place of two folders, its paths relative to `root`, else to its own folder;
             columns `split`, `fold`, `group` and `weight` are used when they are there.
         name: The task's name before the hash; None takes the folder's or the table's.
@@ -99,7 +110,7 @@ def masks(
     found = (
         _of_table(file, root, images, masks, data_dir)
         if file
-        else _of_folders(root, images, masks, mask_suffix, data_dir)
+        else _of_folders(root, images, masks, _Names(mask_suffix, pairing), data_dir)
     )
     pairs = found.pairs
     looks = looking.look([pair.image for pair in pairs], looking.memory_file(data_dir, found.images))
@@ -175,12 +186,12 @@ def _notes(values: Values, rows: Sequence[Row]) -> list[str]:
     return notes + ([f"no mask has a pixel of {listing(absent)}"] if absent else [])
 
 
-def _of_folders(root: str | None, images: str, masks: str, suffix: str, data_dir: str | None) -> Found:
+def _of_folders(root: str | None, images: str, masks: str, names: _Names, data_dir: str | None) -> Found:
     base = opened(root, data_dir, "task.root") if root is not None else Path.cwd()
     parts = _parts_above(base, images, masks) if root is not None else {}
     if parts:
         pairs = [
-            pair for part, folder in parts.items() for pair in _paired(folder / images, folder / masks, suffix, part)
+            pair for part, folder in parts.items() for pair in _paired(folder / images, folder / masks, names, part)
         ]
         return Found(base, base, pairs)
     for key, folder in (("task.images", images), ("task.masks", masks)):
@@ -189,7 +200,7 @@ def _of_folders(root: str | None, images: str, masks: str, suffix: str, data_dir
             fix = f"name the folders with task.images=DIR and task.masks=DIR; {base} has the folders {inside}"
             raise DataError(problem(key, "there is no such folder", got=str(base / folder), fix=fix))
     of_images, of_masks = (base / Path(folder).expanduser() for folder in (images, masks))
-    return Found(of_images, of_masks, _paired(of_images, of_masks, suffix, None))
+    return Found(of_images, of_masks, _paired(of_images, of_masks, names, None))
 
 
 def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
@@ -202,13 +213,13 @@ def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
     return found if "train" in found and not (base / images).is_dir() else {}
 
 
-def _paired(images: Path, masks: Path, suffix: str, part: Part | None) -> list[Pair]:
+def _paired(images: Path, masks: Path, names: _Names, part: Part | None) -> list[Pair]:
     """Each image with the mask of its name.
 
     Args:
         images: The folder of images.
         masks: The folder of masks.
-        suffix: What a mask's name has more.
+        names: How a mask is called.
         part: The part of all of them; None: the first folder below `images` says it where all of these are parts.
 
     Raises:
@@ -217,13 +228,15 @@ def _paired(images: Path, masks: Path, suffix: str, part: Part | None) -> list[P
     own, others = images_below(images), images_below(masks) if masks.is_dir() else []
     if not own:
         raise DataError(problem(str(images), "has no images", fix="add images, or name their folder with task.images"))
-    wrong = list[str]()
+    parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
+    if names.pairing == "order":
+        return _in_order(images, masks, own, others, parts)
+    suffix, wrong = names.suffix, list[str]()
     by_stem: dict[str, Path] = {}
     for path in others:
         first = by_stem.setdefault(_stem(path, masks), path)
         if first is not path:
             wrong.append(problem(str(path), f"is a second mask beside {first.name}", fix="remove one of them"))
-    parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
     pairs, used = list[Pair](), dict[str, Path]()
     for image in own:
         stem = _stem(image, images)
@@ -243,6 +256,20 @@ def _paired(images: Path, masks: Path, suffix: str, part: Part | None) -> list[P
     wrong += [problem(str(path), "is a mask without an image", fix=fix) for path in lonely]
     raise_some(wrong)
     return pairs
+
+
+def _in_order(
+    images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part]
+) -> list[Pair]:
+    """The first image that needs a mask with the first mask, and so on."""
+    wanting = [image for image in own if parts[image] != "unlabelled"]
+    if len(wanting) != len(others):
+        wrong = f"there are {len(wanting)} images in {images} and {len(others)} masks in {masks}"
+        raise DataError(
+            problem("task.pairing", wrong, got="order", fix="add what is missing, or use task.pairing=name")
+        )
+    mask_of = dict(zip(wanting, others, strict=True))
+    return [Pair(image, mask_of.get(image), parts[image]) for image in own]
 
 
 def _parts_below(images: Sequence[Path], base: Path) -> dict[Path, Part]:

@@ -205,3 +205,13 @@ def test_a_mask_is_written_as_it_is_read(tmp_path: Path) -> None:
         assert stored[0, :3].tolist() == list(numbers)
         assert stored[0, 3] not in numbers
         assert values.classes(stored)[0].tolist() == [0, 1, 2, IGNORED]
+
+
+def test_pairs_in_order_of_their_names(pairs: Path) -> None:
+    for index in range(8):
+        (pairs / f"masks/{index}.png").rename(pairs / f"masks/other{index}.png")
+    made = sources.masks(root=str(pairs), pairing="order")
+    assert made.samples.masks[3][0] == "other3.png"
+    (pairs / "masks/other7.png").unlink()
+    (found,) = problems(lambda: sources.masks(root=str(pairs), pairing="order"))
+    assert "there are 8 images" in found and "7 masks" in found

@@ -104,7 +104,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         raise ConfigError(list(dict.fromkeys(found)))
     recipe = Recipe(
         **{key: part for key, part in parts.items() if key not in ("task", "split", "logging") and part is not None},
-        metrics=Metrics(**tree["metrics"]),
+        metrics=Metrics(**{**tree["metrics"], "trust": list(trust)}),
         augmentations=Augmentations(normalization, tuple(cpu), tuple(device)),
         clip=Clip(**clip),
         callbacks=callbacks,

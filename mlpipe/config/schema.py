@@ -37,12 +37,22 @@ class Metrics:
         final: Metrics of a finished record, alike.
         monitor: `val/loss` or `val/METRIC`.
         direction: Whether less or more of the monitor is better; `auto` knows mlpipe's own metrics.
+        functions: Names of functions of the user's own, which train, final and monitor may then name.
+        modules: The folder of Python files that they are in.
+        imports: Modules to import beside them.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
     """
 
     train: list[str] | Literal["auto"]
     final: list[str] | Literal["auto"]
     monitor: str
     direction: Literal["auto", "min", "max"] = "auto"
+    functions: list[str] | None = None
+    modules: str | None = None
+    imports: list[str] | None = None
+    stand_ins: list[str] | None = None
+    trust: list[str] | None = None
 
 
 @dataclass(frozen=True)

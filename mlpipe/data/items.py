@@ -38,22 +38,37 @@ class PredictionItem:
 
 
 class DataSet:
-    """A base for those who want one; it has nothing."""
+    """A base for those who want one, and the annotation of a task's data sets; it has nothing."""
 
 
-def _marker(*given: Any, **named: Any) -> Any:
-    """A decorator with or without arguments that leaves its function as it is."""
-    if len(given) == 1 and callable(given[0]) and not named:
-        return given[0]
+class ConnectedModel:
+    """The annotation of a task's experiment; it has nothing."""
 
-    def mark(function: Function) -> Function:
+
+def _marking(mark: str) -> Callable[..., Any]:
+    """A decorator with or without arguments that leaves its function as it is, but for a mark."""
+
+    def decorator(*given: Any, **named: Any) -> Any:
+        if len(given) == 1 and callable(given[0]) and not named:
+            return marked(given[0])
+        return marked
+
+    def marked(function: Function) -> Function:
+        setattr(function, f"__mlpipe_{mark}__", True)
         return function
 
-    return mark
+    return decorator
 
 
-dataset_provider = dataset_preprocessor = dataset_transformer = _marker
-keras_loss = keras_metric = final_metric = task = after_fit = augmenter = _marker
+def is_marked(function: Any, mark: str) -> bool:
+    """Whether one of the decorators of this module marked a function: `task`, `after_fit`, `final_metric`, ..."""
+    return bool(getattr(function, f"__mlpipe_{mark}__", False))
+
+
+dataset_provider, dataset_preprocessor = _marking("dataset_provider"), _marking("dataset_preprocessor")
+dataset_transformer, augmenter = _marking("dataset_transformer"), _marking("augmenter")
+keras_loss, keras_metric, final_metric = _marking("keras_loss"), _marking("keras_metric"), _marking("final_metric")
+task, after_fit = _marking("task"), _marking("after_fit")
 
 
 def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:

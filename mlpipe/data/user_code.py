@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlpipe.data import item_sets, items, records
+from mlpipe.data import derived_sets, item_sets, items, records
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 
 _FOLDER = "__mlpipe_folder__"
@@ -128,7 +128,7 @@ class _StandIn(ModuleType):
     __path__: list[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
-        for place in (records,) if self.__name__.partition(".")[0] == "barrage" else (items, item_sets):
+        for place in (records,) if self.__name__.partition(".")[0] == "barrage" else (items, item_sets, derived_sets):
             if not name.startswith("_") and hasattr(place, name):
                 return getattr(place, name)
         if name.startswith("__"):

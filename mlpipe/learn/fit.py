@@ -30,6 +30,7 @@ from mlpipe.learn import (
     healing,
     linear_head,
     multitask,
+    own_metrics,
     recording,
     segmentation,
     setup,
@@ -147,7 +148,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         healing.attempt(judge, partial(_epoch, trainer), number, network)
     names = setup.final_metrics(recipe, task)
     scores: dict[str, float | None] = {
-        **metrics.compute(names, module.val_logits, module.val_targets, task.kind),
+        **metrics.compute(names, module.val_logits, module.val_targets, task.kind, module.own_metrics),
         **module.measured,
         "loss": float(trainer.callback_metrics["val/loss"]),
     }
@@ -252,6 +253,7 @@ def _module(
         clip_norm=recipe.clip.clip_norm,
         clip_value=recipe.clip.clip_value,
         team=_team(job, data),
+        own_metrics=own_metrics.measures(recipe.metrics, task.kind, len(task.classes)),
     )
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)

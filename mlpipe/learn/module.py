@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from mlpipe.learn.healing import Healed
 from mlpipe.learn.team import Team
 from mlpipe.learn.tta import Views
 from mlpipe.post import metrics
+from mlpipe.post.metrics import Measure
 
 TARGET = "target"
 Optimizers = Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]
@@ -46,6 +47,7 @@ class Learning:
         clip_value: The largest absolute value of a gradient.
         views: What images are predicted from, besides themselves.
         team: The processes that learn the fold.
+        own_metrics: Metrics of the user's own by name.
     """
 
     kind: Kind
@@ -59,6 +61,7 @@ class Learning:
     clip_value: float | None = None
     views: Views | None = None
     team: Team = team.ALONE
+    own_metrics: Mapping[str, Measure] = field(default_factory=dict)
 
 
 class FoldModule(pl.LightningModule):
@@ -93,6 +96,11 @@ class FoldModule(pl.LightningModule):
         self.measured: dict[str, float] = {}
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
+
+    @property
+    def own_metrics(self) -> Mapping[str, Measure]:
+        """Metrics of the user's own by name."""
+        return self._learning.own_metrics
 
     def configure_optimizers(self) -> Any:
         """The optimizer and its schedule, as Lightning wants them."""
@@ -169,7 +177,8 @@ class FoldModule(pl.LightningModule):
         self.log("val/loss", loss)
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
         learning = self._learning
-        values = metrics.compute(learning.val_metrics, self.val_logits, self.val_targets, learning.kind)
+        logits_targets = self.val_logits, self.val_targets
+        values = metrics.compute(learning.val_metrics, *logits_targets, learning.kind, learning.own_metrics)
         more = getattr(self.loss, "measured", None)
         self.measured = more(logits, targets) if more is not None else {}
         for name, value in {**values, **self.measured}.items():

@@ -33,7 +33,7 @@ from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, problem
-from mlpipe.learn import linear_head
+from mlpipe.learn import linear_head, own_metrics
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
@@ -302,6 +302,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         views.predict(lambda images: network(images)[TARGET], torch.zeros(1, pack.channels, *pack.shape), task.kind)
     recipe.tune.build()
     build_loss(recipe, task, rows)
+    own_metrics.measures(recipe.metrics, task.kind, len(task.classes))
     if not linear_head.applies(recipe):
         build_optimizers(recipe, 2, "min")(network)
     view = View(task.name, 0, rows, rows[:1], rows[:0], rows[:0])

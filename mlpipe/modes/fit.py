@@ -5,29 +5,26 @@ from __future__ import annotations
 import logging
 import shlex
 import traceback
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 
 from mlpipe import files
-from mlpipe.config.schema import RunConfig
-from mlpipe.dialects import musket
+from mlpipe.config.schema import Metrics, RunConfig
 from mlpipe.dialects.translation import as_text
-from mlpipe.errors import ConfigError, Interrupted, MlpipeError, ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
+from mlpipe.modes import experiment_files
 from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.modes.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.reports.layouts import musket as layout
-from mlpipe.runs import journal, records
+from mlpipe.runs import journal
 from mlpipe.runs.journal import Run
-from mlpipe.runs.project import Project
 
 log = logging.getLogger("mlpipe")
 
-_CONFIG, _CONCRETE, _SUMMARY, _RUNNING, _ERROR = (
-    "config.yaml", "config_concrete.yaml", "summary.yaml", "inProgress.yaml", "error.yaml",
-)  # fmt: skip
+_RUNNING, _ERROR = "inProgress.yaml", "error.yaml"
 
 
 class FitScheduler(Scheduler):
@@ -71,8 +68,8 @@ class FitScheduler(Scheduler):
         overrides: str,
     ) -> None:
         super().__init__(run_config, world)
-        self._root = Path(project).expanduser().absolute() if project else _project_here()
-        self._names = [part.strip() for part in name.split(",") if part.strip()]
+        self._root = experiment_files.project_root(project)
+        self._names = experiment_files.listed(name)
         self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
         self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
         self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
@@ -102,7 +99,7 @@ class FitScheduler(Scheduler):
             except ConfigError as error:
                 found += [f"{folder.name}: {sentence}" for sentence in error.problems]
                 continue
-            if "num_seeds" in source_of(folder / _CONFIG):
+            if "num_seeds" in experiment_files.source_of(folder / CONFIG):
                 steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
         if found:
             raise ConfigError(found)
@@ -126,42 +123,24 @@ class FitScheduler(Scheduler):
                     raise Interrupted(f"stopped in {step.name}; to go on: mml fit {names}--allow_resume True") from None
 
     def _experiments(self) -> list[Path]:
-        root = self._root / "experiments"
-        known = {path.parent.relative_to(root).as_posix(): path.parent for path in sorted(root.glob(f"**/{_CONFIG}"))}
-        if not known:
-            fix = "name a folder that has experiments/NAME/config.yaml"
-            raise ConfigError(problem("mode.project", "has no experiments", got=str(self._root), fix=fix))
-        if wrong := [name for name in self._names if name not in known]:
-            raise ConfigError(
-                [
-                    problem(
-                        "mode.name",
-                        "there is no such experiment",
-                        got=name,
-                        fix=did_you_mean(name, known) or listing(known),
-                    )
-                    for name in wrong
-                ]
-            )
-        if self._names:
-            return [known[name] for name in self._names]
-        if self._only_report or self._recalculate:
-            return list(known.values())
-        return [folder for folder in known.values() if not (folder / _SUMMARY).exists()]
+        found = experiment_files.experiments(self._root, self._names)
+        if self._names or self._only_report or self._recalculate:
+            return found
+        return [folder for folder in found if not (folder / SUMMARY).exists()]
 
     def _configs(self, folder: Path) -> list[Path]:
         """The configuration files that an experiment runs: its own, or one for each seed."""
-        source = source_of(folder / _CONFIG)
+        source = experiment_files.source_of(folder / CONFIG)
         count = source.get("num_seeds")
         if count is None:
-            return [folder / _CONFIG]
+            return [folder / CONFIG]
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ConfigError(problem("num_seeds", "must be a whole number >= 1", got=count))
         own = {key: value for key, value in source.items() if key != "num_seeds"}
         base = int(own.get("testSplitSeed", 123)), int(own.get("random_state", 33))
         found = []
         for seed in range(count):
-            path = folder / str(seed) / _CONCRETE
+            path = folder / str(seed) / CONCRETE
             if not path.exists():
                 content = {**own, "testSplitSeed": base[0] + seed, "random_state": base[1] + seed}
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,40 +160,36 @@ class FitScheduler(Scheduler):
             f"mode.lenient={str(self._lenient).lower()}",
             *self._places(config),
             f"sys.num_workers={self._workers}",
-            f"seed={42 + (int(config.parent.name) if config.name == _CONCRETE else 0)}",
+            f"seed={42 + (int(config.parent.name) if config.name == CONCRETE else 0)}",
             f"mode.subroutines=[{','.join(subroutines)}]",
             *folds,
             *self._overrides,
         ]
 
     def _places(self, config: Path) -> list[str]:
-        project = self._project(config)
+        project = experiment_files.results_of(config)
         return [
             f"out_dir={as_text(str(project.root.parent))}",
             f"proj={as_text(project.name)}",
             f"data_dir={as_text(str(self._cache))}",
         ]
 
-    def _project(self, config: Path) -> Project:
-        name = config.parent.relative_to(self._root / "experiments").as_posix().replace("/", "-")
-        return Project(self._root / "results" / name)
-
     def _fit(self, config: Path, run: Run | None) -> None:
         from mlpipe.modes import launch
 
         folder = config.parent
-        (folder / _SUMMARY).unlink(missing_ok=True)
+        (folder / SUMMARY).unlink(missing_ok=True)
         (folder / _ERROR).unlink(missing_ok=True)
         files.write_text(folder / _RUNNING, "{}\n")
         log.info(f"experiment {folder.relative_to(self._root / 'experiments').as_posix()}")
         try:
-            if self._recalculate and not self._only_report:
+            if self._recalculate or self._only_report:
                 prepared = launch.prepare("predict", self._training(config, "predict"))
-                launch.execute(prepared, display=self.world.display, stop=self.world.stop)
-            elif not self._only_report:
+            else:
                 prepared = launch.prepare("train", self._resumed(config) or self._training(config, "train", "predict"))
+            if not self._only_report:
                 launch.execute(prepared, display=self.world.display, stop=self.world.stop)
-            self._report(config)
+            self._report(config, prepared.run_config.recipe.metrics)
         except (Interrupted, KeyboardInterrupt):
             raise
         except MlpipeError as error:
@@ -226,21 +201,21 @@ class FitScheduler(Scheduler):
 
     def _resumed(self, config: Path) -> list[str]:
         """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
-        project = self._project(config)
+        project = experiment_files.results_of(config)
         unfinished = [one for one in journal.all_runs(project) if not one.is_finished()]
         if not self._resume or not unfinished:
             return []
         return [f"continue={unfinished[-1].name}", *self._places(config)]
 
-    def _report(self, config: Path) -> None:
-        _, value = report(config, self._project(config))
+    def _report(self, config: Path, measured: Metrics) -> None:
+        _, value = experiment_files.report(config, experiment_files.results_of(config), measured)
         self.world.facts.setdefault("results", {})[str(config.parent)] = value
-        log.info(f"written to {config.parent / _SUMMARY}")
+        log.info(f"written to {config.parent / SUMMARY}")
 
     def _of_seeds(self, folder: Path, run: Run | None) -> None:
         """The parent's summary of an experiment with several seeds, and links to what each has."""
         found = self.world.facts.get("results", {})
-        seeds = sorted((path.parent for path in folder.glob(f"*/{_CONCRETE}")), key=lambda path: int(path.name))
+        seeds = sorted((path.parent for path in folder.glob(f"*/{CONCRETE}")), key=lambda path: int(path.name))
         values = [found[str(seed)] for seed in seeds if str(seed) in found]
         for seed in seeds:
             for name in ("metrics", "weights"):
@@ -248,52 +223,4 @@ class FitScheduler(Scheduler):
                 link.parent.mkdir(exist_ok=True)
                 if not link.exists() and not link.is_symlink():
                     link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)
-        files.write_text(folder / _SUMMARY, yaml.safe_dump(layout.spread(values), sort_keys=False))
-
-
-def report(config: Path, project: Project) -> tuple[dict[str, Any], float]:
-    """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
-
-    Args:
-        config: The experiment's configuration file.
-        project: Where its records are.
-
-    Raises:
-        ProjectError: When nothing was trained.
-    """
-    found = records.latest_cross_validation(records.load_all(project))
-    if not found:
-        fix = f"mml fit --name {config.parent.name}"
-        raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
-    source = source_of(config)
-    names = musket.names_of(source)
-    result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
-    native = next((key for key, name in names.items() if name == result), None)
-    trained = layout.Trained(project, found, names, native)
-    summary = layout.write(config.parent, config.name, trained)
-    return summary, layout.result(summary, trained)
-
-
-def _project_here() -> Path:
-    """The current folder, or the project that it lies in."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "experiments").is_dir():
-            return folder
-    return here
-
-
-def source_of(config: Path) -> Mapping[str, Any]:
-    """An experiment's configuration, what its project says merged in.
-
-    Raises:
-        ConfigError: When it cannot be read.
-    """
-    try:
-        own = files.read_yaml(config)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(problem(str(config), f"cannot be read ({reason})")) from error
-    if not isinstance(own, Mapping):
-        raise ConfigError(problem(str(config), "must be a mapping", got=own))
-    return musket.united(own, musket.Home.of(config).common())
+        files.write_text(folder / SUMMARY, yaml.safe_dump(layout.spread(values), sort_keys=False))

@@ -74,13 +74,17 @@ class Inference:
         if self._has_other_views(record) or any((name, "test") not in there for name in names):
             self.predict(record)
             record = self._of_now(record)
-        chosen = self.config_of(record).recipe.metrics.final
+        from mlpipe.learn import own_metrics
+
+        section = self.config_of(record).recipe.metrics
+        own = own_metrics.measures(section, record.kind, len(record.classes))
+        chosen = section.final
         final = metrics.FINAL[record.kind] if chosen == AUTO else list(chosen)
         scores, details = {}, {}
         for name in names:
             rows = predictions.load(path, name, "test")
             key = "test" if name == record.task else f"test:{name}"
-            scores[key] = metrics.compute(final, rows.logits, rows.targets, record.kind) if len(rows) else {}
+            scores[key] = metrics.compute(final, rows.logits, rows.targets, record.kind, own) if len(rows) else {}
             details[key] = metrics.details(rows.logits, rows.targets, record.classes, record.kind) if len(rows) else {}
         records.with_scores(project, record, scores, details)
         for name, values in scores.items():

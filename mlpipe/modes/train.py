@@ -261,8 +261,13 @@ def _trained(training: FoldTraining, call: Callable[[ModelRecord], None], fold: 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     from mlpipe.learn import setup
 
-    recipe, known = config.recipe.metrics, list(metrics.BY_KIND[task.kind])
+    recipe = config.recipe.metrics
+    known = [*(recipe.functions or ()), *metrics.BY_KIND[task.kind]]
     found = []
+    if recipe.monitor.removeprefix("val/") in (recipe.functions or ()) and recipe.direction == "auto":
+        fix = "use metrics.direction=min or metrics.direction=max"
+        wrong = "nothing tells whether less or more of a function of your own is better"
+        found.append(problem("metrics.direction", wrong, got=recipe.monitor, fix=fix))
     for key in ("train", "final"):
         wanted = getattr(recipe, key)
         for name in wanted if wanted != AUTO else ():

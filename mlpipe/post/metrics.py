@@ -7,7 +7,7 @@ probabilities, so log-probabilities may be passed as well. The metrics of labels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from mlpipe.post.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.int64]
+# A metric: logits of shape (n, outputs) and targets to one number.
+Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
 
 _TINY = 1e-12
 
@@ -147,7 +149,11 @@ LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "
 
 
 def compute(
-    names: Iterable[str], logits: Logits, targets: npt.NDArray[Any], kind: str = "classification"
+    names: Iterable[str],
+    logits: Logits,
+    targets: npt.NDArray[Any],
+    kind: str = "classification",
+    own: Mapping[str, Measure] | None = None,
 ) -> dict[str, float]:
     """The named metrics; rows without a target are left out. Empty when no row has one.
 
@@ -156,11 +162,12 @@ def compute(
         logits: Shape (n, outputs).
         targets: As `mlpipe.data.task.Samples.targets`.
         kind: The kind of the task.
+        own: Further metrics by name, which go before those of the table.
     """
     labelled = targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1)
     if not labelled.any():
         return {}
-    table = BY_KIND[kind]
+    table = {**BY_KIND[kind], **(own or {})}
     return {name: table[name](logits[labelled], targets[labelled]) for name in names}
 
 

@@ -64,7 +64,8 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
         if option == "keras_json":
             needed = ["arch.layers=[]"]
         if option == "own":
-            needed = {"arch": ["arch.name=f"], "loss": ["loss.expression=f"], "tta": ["tta.function=f"]}[group]
+            key = {"arch": "name=f", "loss": "expression=f", "tta": "function=f", "metrics": "functions=[f]"}[group]
+            needed = [f"{group}.{key}"]
         composed(f"{group}={option}", *needed)
     assert "mml " in catalog.purpose(group, option)
 

@@ -55,6 +55,27 @@ def test_a_loss_of_a_stage(tmp_path: Path) -> None:
     assert (node["_target_"], node["expression"]) == ("mlpipe.learn.losses.own", "tight_loss")
 
 
+def test_a_metric_and_its_direction(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"metrics": ["macro_f1"], "primary_metric": "val_turned", "primary_metric_mode": "max"}
+    finals = ["tight_loss", {"turned": {"for_validation": True}}]
+    found = translated(tmp_path, **keys, final_metrics=finals)
+    chosen = found.native["metrics"]
+    assert found.chosen()["metrics"] == "own" and chosen["modules"] == str(tmp_path / "modules")
+    assert chosen["functions"] == ["tight_loss", "turned"]
+    assert (chosen["train"], chosen["final"]) == (
+        ["soft_macro_f1", "turned"],
+        ["soft_macro_f1", "turned", "tight_loss"],
+    )
+    assert (chosen["monitor"], chosen["direction"]) == ("val/turned", "max")
+
+
+def test_a_metric_without_a_direction_goes_by_its_name(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"metrics": ["turned"], "primary_metric": "val_turned", "primary_metric_mode": "auto"}
+    found = translated(tmp_path, **keys)
+    assert found.native["metrics"]["direction"] == "min"
+    assert any(line.key == "primary_metric_mode" and line.fate == "lint" for line in found.report)
+
+
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
@@ -62,7 +83,7 @@ def test_a_loss_of_a_stage(tmp_path: Path) -> None:
         ({"architecture": "MyNett"}, "architecture: unknown architecture, got 'MyNett'; did you mean 'MyNet'"),
         ({"testTimeAugmentation": "turn"}, "testTimeAugmentation: unknown test-time augmentation, got 'turn'"),
         ({"depth": 3}, "depth: unknown key"),
-        ({"metrics": ["turned", "macro_f1"]}, "metrics: a function of the project's modules as a metric (turned)"),
+        ({"metrics": ["turnd", "macro_f1"]}, "metrics: unknown metric, got 'turnd'; did you mean 'turned'"),
     ],
 )
 def test_names_that_are_nobodys(tmp_path: Path, keys: dict[str, Any], sentence: str) -> None:

@@ -111,12 +111,23 @@ def test_several_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_network_a_loss_and_views_of_the_projects_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_a_loss_views_and_metrics_of_the_projects_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = musket_project.CONFIG.replace("ResNet18", "small_net").replace("0.1*dice_loss", "0.1*squares")
     folder = musket_project.make(tmp_path, config=text + "testTimeAugmentation: both_ways\nwidth: 6\n")
+    text = (folder / "config.yaml").read_text().replace("val_macro_f1", "val_share_right")
+    text = text.replace("metrics: [", "final_metrics: [share_right, wrong_ones]\nmetrics: [")
+    (folder / "config.yaml").write_text(text)
     (tmp_path / "modules" / "own_parts_of_a_test.py").write_text(
         "import numpy as np\n"
+        "from musket_core.metrics import final_metric\n"
         "from torch import nn\n\n\n"
+        "def share_right(y_true, y_pred):\n"
+        "    return (y_true.argmax(1) == y_pred.argmax(1)).float()\n\n\n"
+        "@final_metric\n"
+        "def wrong_ones(model, items):\n"
+        "    return sum(item.y.argmax() != item.prediction.argmax() for item in items) / len(items)\n\n\n"
         "def small_net(input_shape, width):\n"
         "    return nn.Sequential(nn.Conv2d(input_shape[2], width, 3), nn.BatchNorm2d(width), nn.ReLU())\n\n\n"
         "def squares(y_true, y_pred):\n"
@@ -126,7 +137,13 @@ def test_a_network_a_loss_and_views_of_the_projects_own(tmp_path: Path, monkeypa
     )
     monkeypatch.chdir(tmp_path)
     assert cli.main(["fit", *ON_CPU]) == 0
-    assert yaml.safe_load((folder / "summary.yaml").read_text())["completed"] is True
+    found = yaml.safe_load((folder / "summary.yaml").read_text())["allStages"]
+    assert found["share_right"] == found["categorical_accuracy"]
+    assert found["share_right_holdout"] + found["wrong_ones_holdout"] == pytest.approx(1)
+    with (folder / "metrics" / "metrics-0.0.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert row["val_share_right"] == row["val_categorical_accuracy"] and "val_wrong_ones" not in row
     record = next((tmp_path / "results" / "first" / "tasks").glob("*/models/*/record.json"))
     stored = json.loads(record.read_text())
+    assert stored["monitor"] == "val/share_right (max)" and "wrong_ones" in stored["scores"]["val"]
     assert (stored["arch"], stored["environment"]["tta"]) == ("small_net", "own (both_ways)")

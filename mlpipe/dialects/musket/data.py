@@ -20,7 +20,7 @@ def translate_data(work: Work) -> None:
         return
     parts = _parts(work, given)
     if "holdout" in work.source:
-        parts["test"] = _calls(work, "holdout", work.source["holdout"])
+        parts["test"] = calls(work, "holdout", work.source["holdout"])
         work.say("holdout", "same", "task.test")
     if not any(parts.values()):
         return
@@ -43,12 +43,18 @@ def translate_data(work: Work) -> None:
 
 def _parts(work: Work, given: Any) -> dict[str, list[Any]]:
     if isinstance(given, Mapping) and given and set(given) <= set(_PARTS):
-        return {_PARTS[key]: _calls(work, f"dataset.{key}", value) for key, value in given.items()}
-    return {"train": _calls(work, "dataset", given)}
+        return {_PARTS[key]: calls(work, f"dataset.{key}", value) for key, value in given.items()}
+    return {"train": calls(work, "dataset", given)}
 
 
-def _calls(work: Work, key: str, given: Any) -> list[Any]:
-    """Functions with their arguments: `[{call: NAME, arguments: [...]}, ...]`."""
+def calls(work: Work, key: str, given: Any) -> list[Any]:
+    """Functions with their arguments: `[{call: NAME, arguments: [...]}, ...]`.
+
+    Args:
+        work: Notes what is wrong.
+        key: Where it stands in the source.
+        given: A map of functions, or the name of an entry of `datasets`.
+    """
     named = work.source.get("datasets") or {}
     if isinstance(given, str):
         if given not in named:
@@ -57,7 +63,7 @@ def _calls(work: Work, key: str, given: Any) -> list[Any]:
             fix = did_you_mean(given, named, otherwise="name an entry of datasets, or a function with its arguments")
             work.refuse(key, "there is no such data set", got=given, fix=fix)
             return []
-        return _calls(work, f"datasets.{given}", named[given])
+        return calls(work, f"datasets.{given}", named[given])
     if not isinstance(given, Mapping) or not given:
         work.refuse(key, "must be a function with its arguments", got=given, fix="for example getTrain: [false]")
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects import names
@@ -91,11 +90,14 @@ def metric(work: Work, key: str, name: str) -> str | None:
     table = names.METRICS[work.kind]
     if name == "loss":
         return "loss"
+    if work.is_own(name):
+        if name not in work.own_metrics:
+            work.own_metrics.append(name)
+        return name
     native = table.get(name.lower())
-    if native is None and work.is_own(name):
-        work.missing(key, f"a function of the project's modules as a metric ({name})")
-    elif native is None:
-        fix = did_you_mean(name, table, otherwise=f"known with {work.activation}: {listing(table, most=20)}")
+    if native is None:
+        known = [*work.own_names(), *table]
+        fix = did_you_mean(name, known, otherwise=f"known with {work.activation}: {listing(table, most=20)}")
         work.refuse(key, "unknown metric", got=name, fix=fix)
     return native
 
@@ -154,6 +156,7 @@ def translate_metrics(work: Work) -> None:
     """`metrics`, `final_metrics`, `primary_metric`, its mode, and `experiment_result`."""
     train = _listed(work, "metrics")
     final = _listed(work, "final_metrics")
+    train += [name for name in final if name in _for_validation(work.source.get("final_metrics"))]
     if (result := work.source.get("experiment_result")) is not None:
         name = metric(work, "experiment_result", bare(work, "experiment_result", str(result)))
         final += [name] if name else []
@@ -182,6 +185,8 @@ def direction(work: Work, key: str, monitored: str, given: Any = None) -> str:
     """
     mode = str(given if given is not None else work.source.get(key, "auto")).lower()
     name = monitored.removeprefix("val/")
+    if name in work.own_metrics:
+        return _direction_of_own(work, key, name, mode)
     natural = "min" if name in ("loss", "nll", "elementwise_nll", "mse", "mae") else "max"
     if mode not in ("auto", "min", "max"):
         work.refuse(key, "must be auto, min or max", got=mode)
@@ -197,6 +202,17 @@ def direction(work: Work, key: str, monitored: str, given: Any = None) -> str:
     return mode
 
 
+def _direction_of_own(work: Work, key: str, name: str, mode: str) -> str:
+    """The way that is better for a function of the project's own: as the file says, else by its name, as Keras goes."""
+    if mode in ("min", "max"):
+        return mode
+    if mode != "auto":
+        work.refuse(key, "must be auto, min or max", got=mode)
+    by_name = "max" if "acc" in name or name.startswith("fmeasure") else "min"
+    work.say(key, "lint", note=f"auto: by the name of {name}, as Keras goes, {by_name}; say min or max")
+    return by_name
+
+
 def monitor(work: Work, key: str, name: str, *, given: bool = True) -> str | None:
     """The native monitor of a log key such as `val_loss`; one that nothing computes is a problem unless lenient."""
     plain = bare(work, key, name)
@@ -204,7 +220,9 @@ def monitor(work: Work, key: str, name: str, *, given: bool = True) -> str | Non
         work.refuse(key, "the training loss cannot be monitored", got=name, fix="use val_loss")
         return None
     native = metric(work, key, plain)
-    listed = _names(work.source.get("metrics"))
+    listed = [*_names(work.source.get("metrics")), *_for_validation(work.source.get("final_metrics"))]
+    if key == "primary_metric":
+        listed += _names(work.source.get("final_metrics"))
     if native not in (None, "loss") and given and plain not in listed:
         if work.lenient:
             work.say(key, "lint", note=f"nothing computes {name}; it is computed here")
@@ -228,18 +246,28 @@ def _names(given: Any) -> list[str]:
     return [str(next(iter(entry)) if isinstance(entry, dict) and entry else entry) for entry in entries]
 
 
-def names_of(source: Mapping[str, Any]) -> dict[str, str]:
+def _for_validation(given: Any) -> list[str]:
+    """The final metrics that are measured after every epoch too."""
+    entries = [entry for entry in given if isinstance(entry, dict)] if isinstance(given, list) else []
+    named = [(str(name), options) for entry in entries for name, options in entry.items()]
+    return [name for name, options in named if isinstance(options, dict) and options.get("for_validation") is True]
+
+
+def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
     """What an experiment calls each native metric that it names, in its order.
 
     Args:
         source: The experiment's configuration, common.yaml merged in.
+        home: Where it lies.
     """
-    work = Work(source, Home(Path("config.yaml"), Path()), lenient=True)
+    work = Work(source, home, lenient=True)
     table = {**names.METRICS[work.kind], "loss": "loss"}
     found: dict[str, str] = {}
     for key in ("metrics", "primary_metric", "final_metrics", "experiment_result"):
         for name in _names(source.get(key)):
             plain = name.removeprefix("val_").removesuffix("_holdout")
-            if plain.lower() in table:
+            if work.is_own(plain):
+                found.setdefault(plain, plain)
+            elif plain.lower() in table:
                 found.setdefault(table[plain.lower()], plain)
     return found

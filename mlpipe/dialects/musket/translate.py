@@ -82,6 +82,7 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
     losses.translate_losses(work)
     losses.translate_metrics(work)
     _callbacks_and_stages(work)
+    _own_metrics(work)
     translate_data(work)
     translate_split(work)
     _defaults(work)
@@ -279,6 +280,14 @@ def _callbacks_and_stages(work: Work) -> None:
     if root.lr is not None:
         work.set("optimizer.lr", root.lr)
     translate_stages(work, root)
+
+
+def _own_metrics(work: Work) -> None:
+    """Functions of the project's modules that are named as metrics, or watched by a callback."""
+    if work.own_metrics:
+        work.options["metrics"] = "own"
+        for place, value in {"functions": work.own_metrics, **work.code()}.items():
+            work.set(f"metrics.{place}", value)
 
 
 def _defaults(work: Work) -> None:

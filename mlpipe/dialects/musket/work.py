@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlpipe.dialects.musket.reading import Home
@@ -22,11 +22,13 @@ class Work(Collected):
         source: The experiment's configuration, common.yaml merged in.
         home: Where it lies.
         lenient: Let pass what Keras let pass.
+        own_metrics: Functions of the project's modules that are named as metrics.
     """
 
     source: Mapping[str, Any]
     home: Home
     lenient: bool
+    own_metrics: list[str] = field(default_factory=list)
     _own: frozenset[str] | None = None
 
     def unknown(self, key: str, word: str, known: Any, where: str = "") -> None:

@@ -6,15 +6,17 @@ import csv
 import io
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from mlpipe import files
 from mlpipe.post import metrics
+from mlpipe.post.metrics import Measure
 from mlpipe.post.mixing import combine
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
@@ -34,12 +36,14 @@ class Trained:
         found: The record of each fold.
         names: Musket's name of each native metric.
         result: The native name of the experiment's result; None: the monitor's mean.
+        own: Metrics of the user's own by name.
     """
 
     project: Project
     found: Sequence[ModelRecord]
     names: Mapping[str, str]
     result: str | None = None
+    own: Mapping[str, Measure] = field(default_factory=dict)
 
 
 def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
@@ -116,20 +120,24 @@ def _all_stages(trained: Trained) -> dict[str, Any]:
     kind = trained.found[0].kind
     validated = [_predicted(trained, one, "val") for one in trained.found]
     held = [_predicted(trained, one, "test") for one in trained.found]
+    known = {**metrics.BY_KIND[kind], **trained.own}
     for native, name in trained.names.items():
-        measured = _IN_SUMMARY.get(native, native)
-        if measured not in metrics.BY_KIND[kind]:
+        measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
+        if measured not in known:
             continue
+
+        def value(of: npt.NDArray[Any], targets: npt.NDArray[Any], measured: str = measured) -> float:
+            return float(metrics.compute([measured], of, targets, kind, trained.own)[measured])
+
         if all(one is not None for one in validated):
-            values = [metrics.compute([measured], one.logits, one.targets, kind)[measured] for one in validated if one]
-            found[name] = spread(values)
+            found[name] = spread([value(one.logits, one.targets) for one in validated if one])
         if held and all(one is not None and len(one.sample_ids) for one in held):
             first = held[0]
             assert first is not None
             parts = [one.logits.astype(np.float64) for one in held if one]
             mixing = "logits" if kind == "regression" else "probabilities"
             mixed = combine(parts, [1 / len(parts)] * len(parts), kind, mixing)
-            found[f"{name}_holdout"] = float(metrics.compute([measured], mixed, first.targets, kind)[measured])
+            found[f"{name}_holdout"] = value(mixed, first.targets)
     return found
 
 

@@ -1,0 +1,77 @@
+"""Data sets made of others: some of their items, or several sets after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlpipe.data.items import PredictionItem
+
+
+class Derived:
+    """Items of other sets; what those know of an item besides (`isPositive`, `sample_weight`) is asked of them."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def place(self, item: int) -> tuple[Any, int]:
+        """The set that an item is of, and its number there."""
+        raise NotImplementedError
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        """The item with this number.
+
+        Raises:
+            IndexError: When there is none.
+        """
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        of, number = self.place(item)
+        found: PredictionItem = of[number]
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        """What is asked for an item, where the sets know it; what they know of themselves, where they agree."""
+        if name in ("isPositive", "sample_weight", "get_target", "get_stratify_class") and len(self):
+            if hasattr(self.place(0)[0], name):
+                return lambda item: getattr(self.place(item)[0], name)(self.place(item)[1])
+        elif name == "classes" and len(self) and hasattr(self.place(0)[0], name):
+            return self.place(0)[0].classes
+        raise AttributeError(name)
+
+
+class SubDataSet(Derived):
+    """Some items of a set, in an order of their own.
+
+    Args:
+        ds: The set.
+        idx: Their numbers.
+    """
+
+    def __init__(self, ds: Any, idx: Sequence[int]) -> None:
+        self._ds, self._rows = ds, [int(row) for row in idx]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def place(self, item: int) -> tuple[Any, int]:
+        """The set, and the item's number there."""
+        return self._ds, self._rows[item]
+
+
+class CompositeDataSet(Derived):
+    """Several sets after another.
+
+    Args:
+        components: The sets.
+    """
+
+    def __init__(self, components: Sequence[Any]) -> None:
+        self._places = [(one, row) for one in components for row in range(len(one))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def place(self, item: int) -> tuple[Any, int]:
+        """The set, and the item's number there."""
+        return self._places[item]

@@ -1,0 +1,96 @@
+"""Functions of your own as metrics: measured after every epoch, at the end, and able to choose the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mlpipe.config.schema import Metrics
+from mlpipe.data.items import PredictionItem, is_marked
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.own_code import Code, called
+from mlpipe.post.metrics import Measure, log_softmax
+
+Floats = npt.NDArray[np.float32]
+
+
+def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
+    """The functions that `metrics.functions` names, as metrics of logits and targets.
+
+    A function `f(y_true, y_pred)` is given tensors (n, outputs), targets (one-hot for classes) and probabilities (numbers
+    for regression), and gives one number, or one for each image, whose mean counts. One that is marked with
+    `final_metric` is `f(model, items)`: None, and a list of `PredictionItem` with `y` and `prediction`, numbered. Images
+    with an unknown target are left out. Each function is tried once with random values.
+
+    Args:
+        section: The configuration's section.
+        kind: What is predicted.
+        outputs: How many outputs there are.
+
+    Raises:
+        ConfigError: When a function fails, or gives no number.
+        DataError: When the code is not trusted, cannot be imported, or has no such function.
+    """
+    if not section.functions:
+        return {}
+    code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
+    found = {name: _measure(name, code.function("metrics", name), kind) for name in section.functions}
+    _try(found, kind, outputs)
+    return found
+
+
+def _measure(name: str, function: Callable[..., Any], kind: str) -> Measure:
+    return partial(_measured, name, function, kind)
+
+
+def _measured(
+    name: str, function: Callable[..., Any], kind: str, logits: npt.NDArray[Any], targets: npt.NDArray[Any]
+) -> float:
+    """The number that a user's function gives for logits and targets; NaN where no image has a known target."""
+    wanted = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
+    known = ~np.isnan(wanted).any(axis=1)
+    if not known.any():
+        return float("nan")
+    true, said = wanted[known], _probabilities(logits[known], kind)
+    if is_marked(function, "final_metric"):
+        listed = [PredictionItem(row, None, y, p) for row, (y, p) in enumerate(zip(true, said, strict=True))]
+        given = called("metrics", name, function, None, listed)
+    else:
+        with torch.no_grad():
+            given = called("metrics", name, function, torch.from_numpy(true), torch.from_numpy(said))
+    try:
+        values = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given, np.float64)
+    except (TypeError, ValueError):
+        values = np.empty((0, 0))
+    if values.ndim > 1 or values.size == 0 or (values.ndim and len(values) != len(true)):
+        fix = "return one number, or one for each image"
+        raise ConfigError(problem("metrics", f"{name} gives no number", got=_shown(given), fix=fix))
+    return float(values.mean())
+
+
+def _shown(given: Any) -> Any:
+    return list(given.shape) if hasattr(given, "shape") else type(given).__name__
+
+
+def _probabilities(logits: npt.NDArray[Any], kind: str) -> Floats:
+    if kind == "regression":
+        return logits.astype(np.float32)
+    if kind == "classification":
+        return np.exp(log_softmax(logits)).astype(np.float32)
+    return (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
+
+
+def _try(found: Mapping[str, Measure], kind: str, outputs: int) -> None:
+    """Call each function once, so that one that cannot work is known before anything is trained."""
+    drawn = np.random.default_rng(0)
+    logits = drawn.normal(size=(8, outputs))
+    targets: npt.NDArray[Any] = np.arange(8) % max(outputs, 1)
+    if kind != "classification":
+        targets = drawn.integers(0, 2, (8, outputs)).astype(np.float32)
+    for measure in found.values():
+        measure(logits, targets)

@@ -1,0 +1,106 @@
+"""A Musket project's experiments as files: which there are, what they say, where they train, and what is written of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.config.schema import Metrics
+from mlpipe.dialects import musket
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.reports.layouts import musket as layout
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+
+CONFIG, CONCRETE, SUMMARY = "config.yaml", "config_concrete.yaml", "summary.yaml"
+
+
+def project_root(given: str | None) -> Path:
+    """The project's folder: the given one, else the current one or the one that it lies in."""
+    return Path(given).expanduser().absolute() if given else project_here()
+
+
+def listed(text: str) -> list[str]:
+    """Names that are separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def experiments(root: Path, names: Sequence[str]) -> list[Path]:
+    """The folders of the experiments with these names, in their order; of all where none is named.
+
+    Raises:
+        ConfigError: When there is none at all, or none of a name.
+    """
+    base = root / "experiments"
+    known = {path.parent.relative_to(base).as_posix(): path.parent for path in sorted(base.glob(f"**/{CONFIG}"))}
+    if not known:
+        fix = "name a folder that has experiments/NAME/config.yaml"
+        raise ConfigError(problem("mode.project", "has no experiments", got=str(root), fix=fix))
+    wrong = [
+        problem("mode.name", "there is no such experiment", got=name, fix=did_you_mean(name, known) or listing(known))
+        for name in names
+        if name not in known
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    return [known[name] for name in names] if names else list(known.values())
+
+
+def results_of(config: Path) -> Project:
+    """The project of ours in which an experiment trains."""
+    home = musket.Home.of(config)
+    return Project(home.project / "results" / home.name.replace("/", "-"))
+
+
+def report(config: Path, project: Project, measured: Metrics) -> tuple[dict[str, Any], float]:
+    """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its records are.
+        measured: The checked section of metrics.
+
+    Raises:
+        ProjectError: When nothing was trained.
+    """
+    found = records.latest_cross_validation(records.load_all(project))
+    if not found:
+        fix = f"mml fit --name {config.parent.name}"
+        raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
+    from mlpipe.learn import own_metrics
+
+    source = source_of(config)
+    names = musket.names_of(source, musket.Home.of(config))
+    result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
+    native = next((key for key, name in names.items() if name == result), None)
+    own = own_metrics.measures(measured, found[0].kind, len(found[0].classes))
+    trained = layout.Trained(project, found, names, native, own)
+    summary = layout.write(config.parent, config.name, trained)
+    return summary, layout.result(summary, trained)
+
+
+def project_here() -> Path:
+    """The current folder, or the project that it lies in."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "experiments").is_dir():
+            return folder
+    return here
+
+
+def source_of(config: Path) -> Mapping[str, Any]:
+    """An experiment's configuration, what its project says merged in.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    try:
+        own = files.read_yaml(config)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(problem(str(config), f"cannot be read ({reason})")) from error
+    if not isinstance(own, Mapping):
+        raise ConfigError(problem(str(config), "must be a mapping", got=own))
+    return musket.united(own, musket.Home.of(config).common())

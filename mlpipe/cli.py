@@ -29,7 +29,7 @@ _FLAGS = {
 }  # fmt: skip
 
 # Modes whose keys may be written as `--key value` too.
-_SCRIPTS = ("fit", "analyze")
+_SCRIPTS = ("fit", "task", "analyze")
 
 
 @dataclass
@@ -219,14 +219,12 @@ def _project_words(call: Call) -> str:
 
 
 def _require_mode(call: Call) -> None:
-    from mlpipe.config import catalog, rules
+    from mlpipe.config import catalog
     from mlpipe.errors import did_you_mean, listing
 
     modes = sorted({*catalog.options("mode"), *(m for path in call.config_dirs for m in _modes_in(path))})
     if call.mode in modes:
         return
-    if call.mode in rules.LATER_MODES:
-        raise ConfigError(rules.later(f"mml {call.mode}"))
     if not call.mode:
         raise ConfigError(problem("mode", "the first word is the mode", fix=f"one of {listing(modes, most=20)}"))
     fix = did_you_mean(call.mode, modes, otherwise=f"modes: {listing(modes, most=20)}")

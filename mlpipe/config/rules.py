@@ -21,9 +21,6 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "post": ("calibrate", "ensemble"),
     "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "report"),
 }
-LATER_MODES = (
-    "task",
-)  # fmt: skip
 LATER_KEYS = (
     "slicing", "hydra",
 )  # fmt: skip

@@ -38,6 +38,7 @@ from mlpipe.learn import (
     team,
 )
 from mlpipe.learn.callbacks import EpochScores, Guard, Keeper, Progress
+from mlpipe.learn.examples import Examples
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.healing import Healed
 from mlpipe.learn.job import FoldJob as FoldJob
@@ -112,6 +113,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     begin, epochs = stages.position(job.checkpoint)
     history: list[dict[str, float]] = []
     carried: stages.Carried | None = None
+    shown: list[dict[str, Any]] = []
     if resuming:
         watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
     recipe.compile.build(network)
@@ -130,7 +132,10 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
             guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number)
             follower = EpochScores(watch.epoch, monitor)
-            callbacks = [guard, progress, _Speeds(progress, speeds), *own, follower, keeper]
+            callbacks = [guard, progress, _Speeds(progress, speeds), *own, follower]
+            if count := int(job.logging.params.get("examples", 0)):
+                callbacks.append(Examples(shown, number, stages.view_of(view, task, plan[number]).val.tolist(), count))
+            callbacks.append(keeper)
             trainer = _trainer(job, now, chosen.precision, callbacks, number, epochs)
             saved = str(job.checkpoint) if resuming and number == begin else None
             if linear_head.applies(recipe):
@@ -164,6 +169,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         "notes": notes,
         "co_tasks": co_tasks,
         "events": healed.events,
+        "examples": shown,
     }
 
 

@@ -11,31 +11,38 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 from mlpipe.errors import ConfigError, problem
 
 
-def none(folder: Path) -> list[Logger]:
+def none(folder: Path, *, examples: Annotated[int, ">= 0"] = 0) -> list[Logger]:
     """Nothing; each record has its `metrics.csv` anyway.
 
     Args:
         folder: Where the fold's files would go.
+        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
     """
     return []
 
 
-def csv(folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10) -> list[Logger]:
+def csv(
+    folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10, examples: Annotated[int, ">= 0"] = 0
+) -> list[Logger]:
     """A line of CSV every few steps.
 
     Args:
         folder: Where the fold's files go.
         every_n_steps: Steps between two lines.
+        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
     """
     return [CSVLogger(folder, name="", version="", flush_logs_every_n_steps=every_n_steps)]
 
 
-def tensorboard(folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10) -> list[Logger]:
+def tensorboard(
+    folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10, examples: Annotated[int, ">= 0"] = 0
+) -> list[Logger]:
     """Curves for TensorBoard.
 
     Args:
         folder: Where the fold's files go.
         every_n_steps: Steps between two points.
+        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
 
     Raises:
         ConfigError: When the package tensorboard is not installed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import platform
 import shutil
 from importlib.metadata import version
@@ -57,6 +58,7 @@ def write(
     notes: list[str],
     co_tasks: list[dict[str, Any]],
     events: list[dict[str, Any]],
+    examples: list[dict[str, Any]],
 ) -> ModelRecord:
     """Write weights, metrics and configuration, then the record that names them, then drop the saved state.
 
@@ -70,6 +72,7 @@ def write(
         notes: What a person should know of it.
         co_tasks: What is known of tasks that were learned with it.
         events: What went wrong and was mended.
+        examples: What some validation images were predicted to be, by epoch.
     """
     folder = job.project.model_dir(job.task.name, job.record_id)
     digest = None
@@ -77,6 +80,10 @@ def write(
         digest = weight_files.save(adapt.merged_state(module.network), folder / records.WEIGHTS_FILE)
     files.write_text(folder / records.METRICS_FILE, _as_csv(module.history))
     files.write_text(folder / records.CONFIG_FILE, job.pipeline)
+    kept = [records.METRICS_FILE, records.CONFIG_FILE]
+    if examples:
+        files.write_text(folder / records.EXAMPLES_FILE, json.dumps(examples))
+        kept.append(records.EXAMPLES_FILE)
     optimistic = bool(job.val_used_for) and not job.nested
     record = ModelRecord(
         id=job.record_id,
@@ -106,7 +113,7 @@ def write(
         details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
         co_tasks=co_tasks,
         events=events,
-        checksums={name: files.digest_file(folder / name) for name in (records.METRICS_FILE, records.CONFIG_FILE)},
+        checksums={name: files.digest_file(folder / name) for name in kept},
     )
     record = records.save(job.project, record)
     shutil.rmtree(job.checkpoint, ignore_errors=True)

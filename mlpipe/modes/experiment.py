@@ -130,15 +130,16 @@ class Experiment:
 
     Args:
         path: The file.
+        cache: Where images are cached; None: `.cache` in its project.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, cache: Path | None = None) -> None:
         self.path = str(Path(path).expanduser().absolute())
         self.overrides: list[str] = []
         self._source = experiment_files.source_of(Path(self.path))
         home = musket.Home.of(Path(self.path))
         self._project = experiment_files.results_of(Path(self.path))
-        self._data_dir = home.project / ".cache"
+        self._data_dir = cache or home.project / ".cache"
         self._networks: dict[str, tuple[nn.Module, Any, Any]] = {}
 
     def fit(self, dataset: Any = None, foldsToExecute: Sequence[int] | None = None) -> dict[str, Any]:  # noqa: N803
@@ -163,7 +164,7 @@ class Experiment:
         overrides = [*self._common(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
         prepared = launch.prepare("train", overrides)
         launch.execute(prepared)
-        return experiment_files.report(path, self._project, prepared.run_config.recipe.metrics)[0]
+        return experiment_files.report(path, self._project, prepared.run_config)[0]
 
     def get_dataset(self, name: str = "train", trust: Sequence[str] = ()) -> Any:
         """A data set of the experiment.
@@ -190,6 +191,18 @@ class Experiment:
         if not rows:
             raise ProjectError(problem("holdout", "this configuration does not have one", fix="add testSplit: 0.2"))
         return SubDataSet(whole, rows)
+
+    @property
+    def data_names(self) -> list[str]:
+        """What `get_dataset` knows by name."""
+        return [*(self._source.get("datasets") or {}), "dataset", "train", "validation", "holdout"]
+
+    def task_arguments(self, name: str) -> dict[str, Any]:
+        """What the configuration's `tasks` says of a task: arguments by name."""
+        said = self._source.get("tasks") or {}
+        entries = said if isinstance(said, list) else [{key: value} for key, value in said.items()]
+        found = next((one[name] for one in entries if isinstance(one, dict) and name in one), None)
+        return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
 
     def _rows(self, record: ModelRecord, split: str) -> list[int]:
         """The items that a record predicted, by their numbers."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mlpipe import files
-from mlpipe.config.schema import Metrics
+from mlpipe.config.schema import RunConfig
 from mlpipe.dialects import musket
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.modes import tasks
+from mlpipe.reports import gallery
 from mlpipe.reports.layouts import musket as layout
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
 
 CONFIG, CONCRETE, SUMMARY = "config.yaml", "config_concrete.yaml", "summary.yaml"
 
@@ -54,13 +60,13 @@ def results_of(config: Path) -> Project:
     return Project(home.project / "results" / home.name.replace("/", "-"))
 
 
-def report(config: Path, project: Project, measured: Metrics) -> tuple[dict[str, Any], float]:
+def report(config: Path, project: Project, config_of_run: RunConfig) -> tuple[dict[str, Any], float]:
     """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
 
     Args:
         config: The experiment's configuration file.
         project: Where its records are.
-        measured: The checked section of metrics.
+        config_of_run: The checked configuration.
 
     Raises:
         ProjectError: When nothing was trained.
@@ -75,10 +81,18 @@ def report(config: Path, project: Project, measured: Metrics) -> tuple[dict[str,
     names = musket.names_of(source, musket.Home.of(config))
     result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
     native = next((key for key, name in names.items() if name == result), None)
-    own = own_metrics.measures(measured, found[0].kind, len(found[0].classes))
-    trained = layout.Trained(project, found, names, native, own)
+    own = own_metrics.measures(config_of_run.recipe.metrics, found[0].kind, len(found[0].classes))
+    images = partial(_images, config_of_run, found[0])
+    trained = layout.Trained(project, found, names, native, own, images)
     summary = layout.write(config.parent, config.name, trained)
     return summary, layout.result(summary, trained)
+
+
+def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> tuple[Any, Any]:
+    """Pixels and targets of some rows of the task that a record was trained on."""
+    task = tasks.named(record.pivot, config_of_run.data_dir)
+    pack = tasks.pack_of(tasks.config_of(config_of_run, record), task, 1)
+    return gallery.eight_bit(pack.take_fixed(np.array(rows, np.int64))), task.samples.targets[rows]
 
 
 def project_here() -> Path:

@@ -12,12 +12,13 @@ from typing import Annotated
 import yaml
 
 from mlpipe import files
-from mlpipe.config.schema import Metrics, RunConfig
+from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
-from mlpipe.modes import experiment_files
+from mlpipe.modes import experiment_files, task
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.modes.experiment_files import CONCRETE, CONFIG, SUMMARY
+from mlpipe.modes.task import Told
 from mlpipe.reports.layouts import musket as layout
 from mlpipe.runs import journal
 from mlpipe.runs.journal import Run
@@ -40,7 +41,7 @@ class FitScheduler(Scheduler):
         num_workers: Loader processes.
         allow_resume: Go on with an interrupted training.
         force_recalc: Predict again and write the reports anew, without training.
-        launch_tasks: Must be false.
+        launch_tasks: Run every task of the project on each experiment after it.
         only_report: Write the reports from what is stored.
         cache: Where images are cached; None: `.cache` in the project.
         folds: Folds to train, separated by commas; empty: all.
@@ -85,8 +86,6 @@ class FitScheduler(Scheduler):
         """
         for key in self._unused:
             log.info(f"mode.{key}: one device trains a fold")
-        if self._tasks:
-            raise ConfigError(problem("mode.launch_tasks", "tasks are not available in this version of mlpipe"))
         if wrong := [one for one in self._folds if not one.isdigit()]:
             raise ConfigError(problem("mode.folds", "must be numbers of folds", got=wrong, fix="for example 0,2"))
         steps, found = [], list[str]()
@@ -101,6 +100,10 @@ class FitScheduler(Scheduler):
                 continue
             if "num_seeds" in experiment_files.source_of(folder / CONFIG):
                 steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
+            if self._tasks:
+                told = Told(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
+                for config in self._configs(folder):
+                    steps += task.steps_of(config, self._root, (), told, self.world)
         if found:
             raise ConfigError(found)
         if not steps:
@@ -189,7 +192,7 @@ class FitScheduler(Scheduler):
                 prepared = launch.prepare("train", self._resumed(config) or self._training(config, "train", "predict"))
             if not self._only_report:
                 launch.execute(prepared, display=self.world.display, stop=self.world.stop)
-            self._report(config, prepared.run_config.recipe.metrics)
+            self._report(config, prepared.run_config)
         except (Interrupted, KeyboardInterrupt):
             raise
         except MlpipeError as error:
@@ -207,8 +210,8 @@ class FitScheduler(Scheduler):
             return []
         return [f"continue={unfinished[-1].name}", *self._places(config)]
 
-    def _report(self, config: Path, measured: Metrics) -> None:
-        _, value = experiment_files.report(config, experiment_files.results_of(config), measured)
+    def _report(self, config: Path, config_of_run: RunConfig) -> None:
+        _, value = experiment_files.report(config, experiment_files.results_of(config), config_of_run)
         self.world.facts.setdefault("results", {})[str(config.parent)] = value
         log.info(f"written to {config.parent / SUMMARY}")
 

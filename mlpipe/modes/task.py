@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +16,12 @@ from typing import Annotated, Any
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import items, user_code
 from mlpipe.dialects import musket
+from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean, in_short, listing, problem
 from mlpipe.modes import experiment_files
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.modes.experiment import Experiment
-from mlpipe.modes.experiment_files import CONFIG, SUMMARY
+from mlpipe.modes.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -65,7 +67,8 @@ class TaskScheduler(Scheduler):
         self._root = experiment_files.project_root(project)
         self._names, self._tasks = experiment_files.listed(name), experiment_files.listed(task)
         self._resume, self._recalculate = allow_resume, force_recalc
-        self._cache, self._overrides = cache, overrides
+        self._overrides = overrides
+        self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
         self._of_fit = {"num_gpus": num_gpus, "gpus_per_net": gpus_per_net, "num_workers": num_workers}
 
     def plan(self) -> list[Step]:
@@ -88,9 +91,10 @@ class TaskScheduler(Scheduler):
         if self._recalculate and (again := [folder for folder in folders if folder not in unfinished]):
             steps.append(self._fit_step(again, "force_recalc"))
         trust = tuple(self.run_config.tree.get("trust") or ())
-        told = [*shlex.split(self._overrides), *_places(self._cache)]
+        told = Told(trust, tuple(shlex.split(self._overrides)), self._cache)
         for folder in folders:
-            steps += steps_of(folder, self._root, self._tasks, trust, told, self.world)
+            for config in sorted(folder.glob(f"*/{CONCRETE}")) or [folder / CONFIG]:
+                steps += steps_of(config, self._root, self._tasks, told, self.world)
         if not steps:
             log.info("no experiment is finished; mml fit trains them")
         return steps
@@ -104,12 +108,11 @@ class TaskScheduler(Scheduler):
 
     def _fit_step(self, folders: Sequence[Path], key: str) -> Step:
         names = ",".join(folder.relative_to(self._root / "experiments").as_posix() for folder in folders)
-        given = {"project": str(self._root), "name": names, key: True, "cache": self._cache, **self._of_fit}
+        given = {"project": str(self._root), "name": names, key: True, "cache": str(self._cache), **self._of_fit}
         given["overrides"] = self._overrides
         return Step(f"fit {names}", partial(self._fit, given), in_project=False)
 
     def _fit(self, given: Mapping[str, Any], run: Run | None) -> None:
-        from mlpipe.dialects.translation import as_text
         from mlpipe.modes import launch
 
         trust = self.run_config.tree.get("trust") or []
@@ -119,24 +122,36 @@ class TaskScheduler(Scheduler):
         launch.execute(prepared, display=self.world.display, stop=self.world.stop)
 
 
-def steps_of(
-    folder: Path, root: Path, wanted: Sequence[str], trust: Sequence[str], overrides: Sequence[str], world: World
-) -> list[Step]:
+@dataclass(frozen=True)
+class Told:
+    """What the command line says of every experiment.
+
+    Attributes:
+        trust: Folders outside the current one, and modules, whose code may run.
+        overrides: Further overrides.
+        cache: Where images are cached.
+    """
+
+    trust: tuple[str, ...]
+    overrides: tuple[str, ...]
+    cache: Path
+
+
+def steps_of(config: Path, root: Path, wanted: Sequence[str], told: Told, world: World) -> list[Step]:
     """A step for each task of one experiment.
 
     Args:
-        folder: The experiment's folder.
+        config: The experiment's configuration.
         root: The project's folder.
         wanted: Names of tasks; empty, or `all` among them: every one.
-        trust: Folders outside the current one, and modules, whose code may run.
-        overrides: Further overrides of the experiment.
+        told: What the command line says.
         world: Its facts are told what tasks return.
 
     Raises:
         ConfigError: When there is no task of a name.
         DataError: When the project's modules cannot be imported, or are not trusted.
     """
-    known = _tasks_of(folder / CONFIG, trust)
+    known = _tasks_of(config, told.trust)
     names = list(known) if not wanted or "all" in wanted else wanted
     if not known:
         fix = "mark a function in modules/*.py with @tasks.task"
@@ -145,12 +160,9 @@ def steps_of(
         fixes = [did_you_mean(name, known, otherwise=f"there are {listing(known)}") for name in wrong]
         found = zip(wrong, fixes, strict=True)
         raise ConfigError([problem("mode.task", "there is no such task", got=name, fix=fix) for name, fix in found])
-    label = folder.relative_to(root).as_posix()
-    told = [*overrides, *([f"trust=[{','.join(repr(one) for one in trust)}]"] if trust else [])]
-    call = partial(_run, folder, trust=trust, overrides=told, world=world)
-    return [
-        Step(f"task {label} {name}", partial(call, name, known[name]), in_project=False) for name in names
-    ]
+    label = config.parent.relative_to(root).as_posix()
+    call = partial(_run, config, told=told, world=world)
+    return [Step(f"task {label} {name}", partial(call, name, known[name]), in_project=False) for name in names]
 
 
 def _tasks_of(config: Path, trust: Sequence[str]) -> dict[str, Callable[..., Any]]:
@@ -165,20 +177,20 @@ def _tasks_of(config: Path, trust: Sequence[str]) -> dict[str, Callable[..., Any
 
 
 def _run(
-    folder: Path,
+    config: Path,
     name: str,
     function: Callable[..., Any],
     run: Run | None,
     *,
-    trust: Sequence[str],
-    overrides: Sequence[str],
+    told: Told,
     world: World,
 ) -> None:
     """Call a task in its folder; what it returns is a fact."""
+    folder = config.parent
     log.info(f"task {name} of {folder.name}")
-    experiment = Experiment(folder / CONFIG)
-    experiment.overrides = list(overrides)
-    given = _arguments(name, function, experiment, trust)
+    experiment = Experiment(config, told.cache)
+    experiment.overrides = [*told.overrides, *([f"trust={as_text(told.trust)}"] if told.trust else [])]
+    given = _arguments(name, function, experiment, told.trust)
     place = folder / name
     place.mkdir(exist_ok=True)
     with _inside(place):
@@ -225,10 +237,6 @@ def _kind(annotation: Any) -> str:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     last = text.rpartition(".")[2]
     return "data" if last.endswith("DataSet") else "model" if last.endswith(("Model", "Config", "Experiment")) else ""
-
-
-def _places(cache: str | None) -> list[str]:
-    return [f"data_dir={Path(cache).expanduser().absolute()}"] if cache else []
 
 
 @contextmanager

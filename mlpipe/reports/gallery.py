@@ -1,10 +1,11 @@
-"""Pictures of samples: grids with a caption under each image, as PNG."""
+"""Pictures of samples: grids with a caption under each image, as PNG or JPEG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path:
     Args:
         images: Pixels, grey or colour.
         captions: One for each image.
-        path: The PNG to write.
+        path: The PNG or JPEG to write.
         columns: Images in a row; 0: as many as make the grid about square.
     """
     columns = columns or max(1, math.ceil(math.sqrt(len(images))))
@@ -35,12 +36,27 @@ def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path:
         sheet.paste(_enlarged(pixels), (left, top))
         draw.text((left, top + _CELL + 1), _fitting(caption, font), fill=_INK, font=font)
     with files.durable(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        if path.suffix == ".jpg":
+            sheet.save(temporary, format="JPEG", quality=90)
+        else:
+            sheet.save(temporary, format="PNG")
     return path
 
 
+def eight_bit(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Pixels of 8 or 16 bit, or from 0 to 1, as 8 bit.
+
+    Args:
+        pixels: Of any shape.
+    """
+    if pixels.dtype == np.uint8:
+        return pixels
+    peak = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0
+    return np.asarray(np.clip(np.nan_to_num(pixels / peak) * 255, 0, 255), np.uint8)
+
+
 def _enlarged(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    image = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0]).convert("RGB")
     scale = _CELL / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     method = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR

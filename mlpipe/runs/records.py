@@ -18,6 +18,7 @@ RECORD_FILE = "record.json"
 WEIGHTS_FILE = "weights.safetensors"
 METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.yaml"
+EXAMPLES_FILE = "examples.json"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from mlpipe import cli
 from tests import musket_project
@@ -78,6 +79,9 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
     folds = yaml.safe_load((folder / "config.yaml.folds_split").read_text())
     assert sorted(row for _, val in folds for row in val) == list(range(16))
     assert not (folder / "inProgress.yaml").exists()
+    for stage, fold in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        with Image.open(folder / "examples" / str(stage) / str(fold) / "epoch_0.jpg") as grid:
+            assert grid.format == "JPEG" and min(grid.size) > 96
 
     capsys.readouterr()
     assert cli.main(["fit", *ON_CPU]) == 0

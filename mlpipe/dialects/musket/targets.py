@@ -35,10 +35,25 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
     work = Work(source, home, lenient=True)
     parts = [source.get("dataset")] if name is None else [name]
     key = "dataset" if name is None else "datasets"
-    if name is None and isinstance(parts[0], Mapping) and parts[0] and set(parts[0]) <= {"train", "validation", "holdout"}:
+    if (
+        name is None
+        and isinstance(parts[0], Mapping)
+        and parts[0]
+        and set(parts[0]) <= {"train", "validation", "holdout"}
+    ):
         parts = [parts[0][part] for part in ("train", "validation", "holdout") if part in parts[0]]
     found = [call for part in parts for call in calls(work, key, part)]
     if name is None and "holdout" in source:
         found += calls(work, "holdout", source["holdout"])
     work.require_none_wrong()
     return {"calls": found, **work.code(), "root": str(home.project / "data")}
+
+
+def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
+    """Where the functions of an experiment's project are: `modules`, `imports` and `stand_ins`.
+
+    Args:
+        source: The experiment's configuration, common.yaml merged in.
+        home: Where it lies.
+    """
+    return Work(source, home, lenient=True).code()

@@ -300,6 +300,8 @@ def _defaults(work: Work) -> None:
         work.say("batch", "same", "sampling.batch_size", "missing, so 8")
     sampling.setdefault("eval_batch_size", 32)
     work.set("mode.nested", False)
+    work.options.setdefault("logging", "none")
+    work.set("logging.examples", 16)
     for key in ("num_seeds", "tasks"):
         if key in work.source:
             work.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")

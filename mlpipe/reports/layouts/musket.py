@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from mlpipe import files
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
 from mlpipe.post.mixing import combine
+from mlpipe.reports.layouts import example_grids
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 Row = dict[str, float]
+Images = Callable[[list[int]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 # In a summary every prediction is a yes or a no, so the counts of F1 are whole.
 _IN_SUMMARY = {"soft_macro_f1": "macro_f1"}
 
@@ -37,6 +39,8 @@ class Trained:
         names: Musket's name of each native metric.
         result: The native name of the experiment's result; None: the monitor's mean.
         own: Metrics of the user's own by name.
+        images: The pixels of some rows of the task, shape (n, height, width, channels), and their targets; None: no
+            pictures are drawn.
     """
 
     project: Project
@@ -44,6 +48,7 @@ class Trained:
     names: Mapping[str, str]
     result: str | None = None
     own: Mapping[str, Measure] = field(default_factory=dict)
+    images: Images | None = None
 
 
 def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
@@ -68,6 +73,8 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
             target = folder / "weights" / f"best-{record.fold}.{kept}.weights"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(home / records.WEIGHTS_FILE, target)
+        if trained.images is not None and (home / records.EXAMPLES_FILE).is_file():
+            example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
     _write_splits(folder, config, trained)
     found = summary(config, trained)
     files.write_text(folder / "summary.yaml", yaml.safe_dump(found, sort_keys=False))

@@ -18,6 +18,7 @@ from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing
 from mlpipe.post import metrics
+from mlpipe.reports import gallery
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Markup, bullets, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section, number, percent
@@ -162,10 +163,7 @@ class Album:
 
 def _uri(pixels: npt.NDArray[Any]) -> str:
     """A small PNG or JPEG; of many channels the first one or three are shown."""
-    values = pixels
-    if values.dtype != np.uint8:
-        peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
-        values = np.clip(np.nan_to_num(values / peak) * 255, 0, 255).astype(np.uint8)
+    values = gallery.eight_bit(pixels)
     made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0])
     is_small = max(made.size) <= _SMALL
     made.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)

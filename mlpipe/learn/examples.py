@@ -1,0 +1,44 @@
+"""What some validation images are predicted to be after every epoch, for pictures of how a training learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from mlpipe.learn.module import FoldModule
+
+# Enough for a picture, and a tenth of what single precision would take as text.
+_DIGITS = 4
+
+
+class Examples(Callback):
+    """Keeps the outputs of the first validation images after every epoch; they are saved with the state.
+
+    Args:
+        kept: Where they are added: `epoch`, `stage`, `rows` of the task, `outputs` of shape (rows, outputs).
+        stage: The stage's number.
+        rows: The validation rows of the stage, in their order.
+        count: How many of them.
+    """
+
+    def __init__(self, kept: list[dict[str, Any]], stage: int, rows: Sequence[int], count: int) -> None:
+        self._kept, self._stage, self._rows = kept, stage, [int(row) for row in rows[:count]]
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add the epoch's."""
+        assert isinstance(pl_module, FoldModule)
+        outputs = pl_module.val_logits[: len(self._rows)].astype(np.float64).round(_DIGITS)
+        entry = {"epoch": int(trainer.current_epoch), "stage": self._stage, "rows": self._rows}
+        self._kept.append({**entry, "outputs": outputs.tolist()})
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was kept so far."""
+        return {"kept": self._kept}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it up."""
+        self._kept[:] = state_dict["kept"]

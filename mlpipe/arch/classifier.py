@@ -59,6 +59,7 @@ class Pixels:
         normalization: `model` (mean and deviation that the network was made for) or `unit` (0 to 1).
         inputs: For records name and shape of each array in their vector; empty for images.
         parameters: For records what the network is told of them.
+        width: Their width where it differs from the height; None: the same.
     """
 
     channels: int
@@ -67,6 +68,12 @@ class Pixels:
     normalization: str = "model"
     inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    width: int | None = None
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.size, self.size if self.width is None else self.width
 
 
 class Classifier(nn.Module):
@@ -150,7 +157,7 @@ def timm(
     """
     refuse_masks(heads, name)
     channels, size = in_chans or pixels.channels, pixels.size
-    options = _options(name, channels, size, pool, drop_rate, drop_path_rate)
+    options = _options(name, channels, pixels.sides, pool, drop_rate, drop_path_rate)
     if weights is not None or pretrained is False:
         backbone = _created(name, False, options)
     elif pretrained is True:
@@ -190,7 +197,7 @@ def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> li
 
 
 def _options(
-    name: str, channels: int, size: int, pool: str | None, drop_rate: float, drop_path_rate: float | None
+    name: str, channels: int, sides: tuple[int, int], pool: str | None, drop_rate: float, drop_path_rate: float | None
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"in_chans": channels, "num_classes": 0, "drop_rate": drop_rate}
     if pool is not None:
@@ -198,8 +205,8 @@ def _options(
     if drop_path_rate is not None:
         options["drop_path_rate"] = drop_path_rate
     settings = timm_library.get_pretrained_cfg(name, allow_unregistered=True)
-    if settings is not None and settings.fixed_input_size and settings.input_size[-1] != size:
-        options["img_size"] = size
+    if settings is not None and settings.fixed_input_size and settings.input_size[-2:] != sides:
+        options["img_size"] = sides[0] if sides[0] == sides[1] else sides
     return options
 
 

@@ -84,6 +84,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     found += _section_problems("optimizer", clip, Clip)
     rates = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _LAYER_KEYS}
     found += _section_problems("optimizer", rates, LayerRates)
+    if parts["preprocessing"] is not None:
+        parts["preprocessing"] = _before(parts["preprocessing"], found, trust)
     if parts["tta"] is not None:
         parts["tta"] = _views(parts["tta"], found, trust)
     callbacks = _callbacks(tree.get("callbacks"), found, trust)
@@ -225,6 +227,18 @@ def _pipeline(section: Any, where: str, found: list[str], trust: tuple[str, ...]
         if part is not None:
             built.append(part)
     return built
+
+
+def _before(preprocessing: Component, found: list[str], trust: tuple[str, ...]) -> Component:
+    """The component of `preprocessing` with the transforms before the resize checked and made components."""
+    given = preprocessing.params.get("before")
+    steps = []
+    for index, node in enumerate(given if isinstance(given, list) else []):
+        step, wrong = components.check(f"preprocessing.before[{index}]", "augmentations", node, trust=trust)
+        found.extend(wrong)
+        steps.append(step)
+    params = {**preprocessing.params, "before": steps}
+    return Component(preprocessing.slot, preprocessing.target, params) if steps else preprocessing
 
 
 def _views(tta: Component, found: list[str], trust: tuple[str, ...]) -> Component:

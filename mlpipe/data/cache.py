@@ -65,7 +65,7 @@ class Pack:
     def shape(self) -> tuple[int, int]:
         """Height and width of what a network sees; (0, 0) for features."""
         if self.places is not None:
-            return self.preprocessing.size or 0, self.preprocessing.size or 0
+            return self.preprocessing.sides or (0, 0)
         return (self.images.shape[1], self.images.shape[2]) if self.images.ndim == 4 else (0, 0)
 
     @property
@@ -218,8 +218,8 @@ def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: fillin
 
 def _image_shape(task: Task, preprocessing: Preprocessing) -> tuple[int, int, int]:
     """The shape of all images: the wanted one, or that of the first that can be read."""
-    if preprocessing.size is not None:
-        return preprocessing.size, preprocessing.size, preprocessing.channels
+    if preprocessing.sides is not None:
+        return (*preprocessing.sides, preprocessing.channels)
     shape = next(_shapes(task, preprocessing, range(len(task.samples))), None)
     if shape is None:
         raise DataError(problem("task", f"none of its {len(task.samples)} images can be read"))

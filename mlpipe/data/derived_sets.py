@@ -18,6 +18,10 @@ class Derived:
         """The set that an item is of, and its number there."""
         raise NotImplementedError
 
+    def sets(self) -> Sequence[Any]:
+        """The sets that items are of."""
+        raise NotImplementedError
+
     def __getitem__(self, item: int) -> PredictionItem:
         """The item with this number.
 
@@ -32,11 +36,11 @@ class Derived:
 
     def __getattr__(self, name: str) -> Any:
         """What is asked for an item, where the sets know it; what they know of themselves, where they agree."""
-        if name in ("isPositive", "sample_weight", "get_target", "get_stratify_class") and len(self):
-            if hasattr(self.place(0)[0], name):
+        if name in ("isPositive", "sample_weight", "get_target", "get_stratify_class"):
+            if all(hasattr(one, name) for one in self.sets()):
                 return lambda item: getattr(self.place(item)[0], name)(self.place(item)[1])
-        elif name == "classes" and len(self) and hasattr(self.place(0)[0], name):
-            return self.place(0)[0].classes
+        elif name == "classes":
+            return self.sets()[0].classes
         raise AttributeError(name)
 
 
@@ -58,6 +62,10 @@ class SubDataSet(Derived):
         """The set, and the item's number there."""
         return self._ds, self._rows[item]
 
+    def sets(self) -> Sequence[Any]:
+        """The set."""
+        return [self._ds]
+
 
 class CompositeDataSet(Derived):
     """Several sets after another.
@@ -67,6 +75,7 @@ class CompositeDataSet(Derived):
     """
 
     def __init__(self, components: Sequence[Any]) -> None:
+        self._sets = list(components)
         self._places = [(one, row) for one in components for row in range(len(one))]
 
     def __len__(self) -> int:
@@ -75,3 +84,7 @@ class CompositeDataSet(Derived):
     def place(self, item: int) -> tuple[Any, int]:
         """The set, and the item's number there."""
         return self._places[item]
+
+    def sets(self) -> Sequence[Any]:
+        """The sets."""
+        return self._sets

@@ -35,6 +35,15 @@ class PredictionItem:
 
     def __init__(self, path: Any, x: Any, y: Any, prediction: Any = None) -> None:
         self.id, self.x, self.y, self.prediction = path, x, y, prediction
+        self.before: PredictionItem | None = None
+
+    def original(self) -> PredictionItem:
+        """The item that a preprocessor made it of; itself where none did."""
+        return self if self.before is None else self.before
+
+    def rootItem(self) -> PredictionItem:  # noqa: N802
+        """The item of the data set that preprocessing began with."""
+        return self if self.before is None else self.before.rootItem()
 
 
 class DataSet:

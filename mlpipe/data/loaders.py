@@ -87,7 +87,8 @@ class PackDataset(Dataset[dict[str, torch.Tensor]]):
         """The batch of some rows, whose images are at hand."""
         # Originals may happen to have one size, which need not be the network's.
         if isinstance(images, list) or self._pack.ragged:
-            images = np.stack([self._pack.preprocessing.fixed(image) for image in images])
+            made = self._pack.preprocessing.fixed if self._pack.ragged else self._pack.preprocessing.sized
+            images = np.stack([made(image) for image in images])
         if images.dtype == np.uint16:
             images = images.astype(np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(images))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mlpipe.data import images
+from mlpipe.data.before_resize import BeforeResize
 from mlpipe.data.images import Pixels
 from mlpipe.errors import ConfigError, problem
 
@@ -28,23 +29,30 @@ class Preprocessing:
     Attributes:
         id: The name that the cache's folder begins with.
         channels: How many channels the images have.
-        size: Height and width in pixels; None keeps what the image has.
+        size: Height and width in pixels, both or each; None keeps what the image has.
         resize: How the shape is met.
         keep: `fixed` caches the result; `original` caches the image as it is, and it is resized when it is loaded, after
             augmentations that want the whole of it.
         max_side: With `original`, larger images are reduced so that their longer side has this length; None: never.
         interpolation: How new pixels are weighed from old ones.
         fill: What `pad` fills up with.
+        before: What happens to every image before it is resized.
     """
 
     id: str
     channels: int
-    size: int | None
+    size: int | tuple[int, int] | None
     resize: Resize
     keep: Literal["fixed", "original"] = "fixed"
     max_side: int | None = None
     interpolation: Interpolation = "bilinear"
     fill: int = 0
+    before: BeforeResize | None = None
+
+    @property
+    def sides(self) -> tuple[int, int] | None:
+        """Height and width of the result; None: as the image."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @property
     def is_ragged(self) -> bool:
@@ -54,7 +62,9 @@ class Preprocessing:
     @property
     def least(self) -> int | None:
         """The shortest side that a JPEG must keep when it is decoded at a reduced size; None: it must not be reduced."""
-        length = self.max_side if self.is_ragged else self.size
+        if self.before is not None:
+            return None
+        length = self.max_side if self.is_ragged else max(self.sides or (0,)) or None
         # `nearest` keeps values that are there, and a reduced picture has others.
         return None if length is None or self.interpolation == "nearest" else _OVERSAMPLED * length
 
@@ -67,20 +77,24 @@ class Preprocessing:
         return pixels if share >= 1 else self._scaled(pixels, share)
 
     def fixed(self, pixels: Pixels) -> Pixels:
-        """An image of shape (height, width, channels) as one of (size, size, channels)."""
-        size = self.size
+        """An image of shape (height, width, channels) through what comes before the resize, and resized."""
+        return self.sized(pixels if self.before is None else self.before(pixels))
+
+    def sized(self, pixels: Pixels) -> Pixels:
+        """An image of shape (height, width, channels) as one of the wanted height and width."""
         height, width = pixels.shape[:2]
-        if size is None or (height, width) == (size, size):
+        if self.sides is None or (height, width) == self.sides:
             return pixels
+        high, wide = self.sides
         if self.resize == "squash":
-            return resized(pixels, size, size, self.interpolation)
-        changed = self._scaled(pixels, size / (min if self.resize == "short_side" else max)(height, width))
+            return resized(pixels, high, wide, self.interpolation)
+        changed = self._scaled(pixels, (max if self.resize == "short_side" else min)(high / height, wide / width))
         height, width = changed.shape[:2]
         if self.resize == "short_side":
-            top, left = (height - size) // 2, (width - size) // 2
-            return np.ascontiguousarray(changed[top : top + size, left : left + size])
-        padded = np.full((size, size, pixels.shape[2]), self.fill, pixels.dtype)
-        top, left = (size - height) // 2, (size - width) // 2
+            top, left = (height - high) // 2, (width - wide) // 2
+            return np.ascontiguousarray(changed[top : top + high, left : left + wide])
+        padded = np.full((high, wide, pixels.shape[2]), self.fill, pixels.dtype)
+        top, left = (high - height) // 2, (wide - width) // 2
         padded[top : top + height, left : left + width] = changed
         return padded
 
@@ -88,7 +102,7 @@ class Preprocessing:
         """What was made of an image's pixels, such as probabilities, at the places and in the size of the image itself.
 
         Args:
-            maps: Shape (size, size, channels), float32.
+            maps: Shape (height, width, channels) of the result, float32.
             height: The image's own height.
             width: Its width.
 
@@ -99,26 +113,28 @@ class Preprocessing:
         seen = np.ones((height, width), np.bool_)
         if maps.shape[:2] == (height, width):
             return maps, seen
-        if self.size is None or self.resize == "squash":
+        if self.sides is None or self.resize == "squash":
             return resized(maps, height, width), seen
-        size = self.size
-        share = size / (min if self.resize == "short_side" else max)(height, width)
+        high, wide = self.sides
+        share = (max if self.resize == "short_side" else min)(high / height, wide / width)
         down, across = (max(round(side * share), 1) for side in (height, width))
         if self.resize == "pad":
-            top, left = (size - down) // 2, (size - across) // 2
+            top, left = (high - down) // 2, (wide - across) // 2
             return resized(np.ascontiguousarray(maps[top : top + down, left : left + across]), height, width), seen
-        top, left = (down - size) // 2, (across - size) // 2
+        top, left = (down - high) // 2, (across - wide) // 2
         whole = np.zeros((down, across, maps.shape[2]), maps.dtype)
         inside = np.zeros((down, across, 1), np.uint8)
-        whole[top : top + size, left : left + size], inside[top : top + size, left : left + size] = maps, 1
+        whole[top : top + high, left : left + wide], inside[top : top + high, left : left + wide] = maps, 1
         return resized(whole, height, width), resized(inside, height, width, "nearest")[:, :, 0] > 0
 
     def key(self) -> dict[str, Any]:
         """What decides the cached pixels, for the cache's hash: parameters that change nothing are not in it."""
         max_side = self.max_side if self.is_ragged else None
-        size = None if self.is_ragged else self.size
+        size = None if self.is_ragged else list(self.size) if isinstance(self.size, tuple) else self.size
+        before = {"before": self.before.key()} if self.before is not None and not self.is_ragged else {}
         filled = {"fill": self.fill} if self.fill else {}
         return {
+            **before,
             "target": "standard",
             "channels": self.channels,
             "size": size,
@@ -141,18 +157,21 @@ def standard(
     channels: int,
     *,
     id: str,
-    size: Annotated[int, ">= 1", "<= 8192"] | None,
+    size: Annotated[int, ">= 1", "<= 8192"] | list[Annotated[int, ">= 1", "<= 8192"]] | None,
+    before: list[Any] | None = None,
     resize: Literal["squash", "short_side", "pad"] = "squash",
     keep: Literal["fixed", "original"] = "fixed",
     max_side: Annotated[int, ">= 1"] | None = None,
     interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear",
 ) -> Preprocessing:
-    """Resize to a square with antialiasing (Pillow), the same way for any number of channels, 8 or 16 bit or floats.
+    """Resize with antialiasing (Pillow), the same way for any number of channels, 8 or 16 bit or floats.
 
     Args:
         channels: How many channels the images have; the program gives it.
         id: The name that the cache's folder begins with.
-        size: Height and width in pixels; None keeps the pixels as they are.
+        size: Height and width in pixels, one number for both or a list of two; None keeps the pixels as they are.
+        before: Transforms (components in place of mappings with a `_target_`) that every image goes through before the
+            resize, in training after its augmentations, in prediction too.
         resize: `squash` changes the shape to a square; `short_side` resizes the shorter side and cuts out the middle; `pad`
             resizes the longer side and fills up with zeros.
         keep: `fixed` caches the resized image; `original` caches it as it is, for augmentations that want the whole.
@@ -166,7 +185,15 @@ def standard(
     if keep == "original" and size is None:
         fix = "give a size, or use preprocessing=none for images that all have one size"
         raise ConfigError(problem("preprocessing.size", "is needed to make batches of originals", fix=fix))
-    return Preprocessing(id, channels, size, resize, keep, max_side, interpolation)
+    if isinstance(size, list) and len(size) != 2:
+        raise ConfigError(
+            problem("preprocessing.size", "must be height and width", got=size, fix="for example [96, 128]")
+        )
+    sides = (size[0], size[1]) if isinstance(size, list) else size
+    # A list of two equal sides is the square of that side, so that both share a cache.
+    sides = sides[0] if isinstance(sides, tuple) and sides[0] == sides[1] else sides
+    steps = BeforeResize(before) if before else None
+    return Preprocessing(id, channels, sides, resize, keep, max_side, interpolation, before=steps)
 
 
 def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolation = "bilinear") -> Pixels:

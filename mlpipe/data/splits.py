@@ -7,7 +7,7 @@ into as many folds (`mlpipe.data.variants`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -244,10 +244,24 @@ def _shuffled_test(
     return np.asarray(pool[stay], np.int64)
 
 
+def with_extra(samples: Samples, split: Split) -> Split:
+    """The split with the extra part in a fold of its own, beyond those that are validated: every other fold learns it.
+
+    Args:
+        samples: The task's samples.
+        split: How the others are split.
+    """
+    extra = samples.in_part("extra") & samples.labelled
+    if not extra.any():
+        return split
+    return replace(split, fold=np.where(extra, split.n_folds, split.fold))
+
+
 def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
     """The nested folds of the pool when one fold is set aside, shape (n,): -1 outside the pool and in that fold."""
-    pool = np.flatnonzero(split.fold >= 0)
+    pool = np.flatnonzero((split.fold >= 0) & (split.fold < split.n_folds))
     inner = np.full(len(samples), -1, np.int64)
+    inner[split.fold >= split.n_folds] = split.n_folds
     if split.dealing == "mml":
         targets = samples.targets[pool]
         inner[pool] = mml_split.nested_fold_numbers(targets, split.n_folds, split.seed, fold, stratify=split.stratify)
@@ -368,7 +382,7 @@ def _check_enough(pool: Ints, folds: int) -> None:
 def _outside_pool(samples: Samples) -> Ints:
     fold = np.zeros(len(samples), np.int64)
     fold[samples.in_part("test")] = TEST
-    fold[samples.in_part("unlabelled")] = UNLABELLED
+    fold[samples.in_part("unlabelled", "extra")] = UNLABELLED
     return fold
 
 

@@ -17,8 +17,9 @@ from mlpipe.errors import DataError, listing, problem
 FORMAT = 2
 Kind = Literal["classification", "multilabel", "regression", "segmentation"]
 Dtype = Literal["uint8", "uint16", "float32"]
-Part = Literal["train", "val", "test", "unlabelled"]
-PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
+# `extra` is learned in every fold and validated in none.
+Part = Literal["train", "val", "test", "unlabelled", "extra"]
+PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled", "extra")
 KINDS, DTYPES = get_args(Kind), get_args(Dtype)
 NO_TARGET = -1
 # What a pixel of a mask holds that counts nowhere, in caches and batches; classes are numbered below it.

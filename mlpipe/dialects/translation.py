@@ -12,7 +12,7 @@ from mlpipe.errors import ConfigError, problem
 
 Fate = Literal["same", "differs", "ignored", "lint"]
 # Mappings whose keys no configuration knows, so that they are given as one value.
-_WHOLE = ("arch.arguments", "arch.network", "task.loader", "task.transformer")
+_WHOLE = ("arch.arguments", "arch.network", "task.loader", "task.transformer", "task.augmenter")
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def own(
     function = Code(modules, imports or (), stand_ins or (), trust or ()).function("arch", name)
     channels = in_chans or pixels.channels
     told = {
-        "input_shape": (pixels.size, pixels.size, channels),
+        "input_shape": (*pixels.sides, channels),
         "in_chans": channels,
         "classes": sum(head.size for head in heads.values()),
         "include_top": False,
@@ -101,19 +101,19 @@ def own(
         raise ConfigError(problem("arch", f"{name} gives no network", got=type(module).__name__, fix=fix))
     body = Body(module, pool, drop_rate)
     mean, std = _statistics(channels, pixels)
-    network = Classifier(body, _width(body, name, channels, pixels.size), heads, mean, std)
+    network = Classifier(body, _width(body, name, channels, pixels.sides), heads, mean, std)
     if weights is not None:
         _load(network, Path(weights).expanduser())
     adapt.freeze(network, freeze)
     return network
 
 
-def _width(body: Body, name: str, channels: int, size: int) -> int:
+def _width(body: Body, name: str, channels: int, sides: tuple[int, int]) -> int:
     """How many features come out, found by trying."""
     was_training = body.training
     body.eval()
     with torch.no_grad():
-        features = called("arch", name, body, torch.zeros(2, channels, size, size))
+        features = called("arch", name, body, torch.zeros(2, channels, *sides))
     body.train(was_training)
     if features.ndim != 2 or len(features) != 2:
         fix = "let it give (n, features) or (n, features, height, width)"

@@ -76,7 +76,9 @@ def build_network(
     """
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
-    pixels = Pixels(pack.channels, pack.shape[0], pack.peak, recipe.augmentations.normalization, *_of_records(task))
+    height, width = pack.shape
+    normalization = recipe.augmentations.normalization
+    pixels = Pixels(pack.channels, height, pack.peak, normalization, *_of_records(task), width=width)
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -292,7 +294,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
             outputs = network(torch.zeros(1, pack.channels, *pack.shape))[TARGET]
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]
-        wrong = f"{arch} cannot take images of {pack.shape[0]} pixels ({reason})"
+        wrong = f"{arch} cannot take images of {pack.shape[0]} x {pack.shape[1]} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
     wanted = (1, len(task.classes), *(pack.shape if task.kind == "segmentation" else ()))
     if outputs.shape != wanted:

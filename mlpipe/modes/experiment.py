@@ -266,6 +266,7 @@ class Experiment:
         Returns:
             Shape (items, outputs).
         """
+        dataset = self._prepared(dataset)
         count = len(dataset) if limit < 0 else min(limit, len(dataset))
         found = [dataset[index] for index in range(count)]
         folds = [fold] if isinstance(fold, int) else list(fold)
@@ -294,9 +295,9 @@ class Experiment:
             batchSize: Items in a batch.
         """
         record = self._record(fold, stage)
-        numbers = self._rows(record, "val")
+        numbers, seen = self._rows(record, "val"), self._prepared(ds)
         for start in range(0, len(numbers), batchSize):
-            found = [ds[number] for number in numbers[start : start + batchSize]]
+            found = [seen[number] for number in numbers[start : start + batchSize]]
             results = self._predicted(record, found, batchSize, ttflips)
             yield Batch(
                 [np.asarray(item.x) for item in found],
@@ -319,7 +320,18 @@ class Experiment:
         size = [] if outputs is None else [f"task.outputs={outputs}"]
         call = f"task.train=[{{call:{user_code.hold(dataset)}}}]"
         name = f"task.name={as_text(self._project.name)}"
-        return [*texts, "task=items", call, f"task.kind={kind}", *size, name, "task.allow_overlap=true"]
+        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items()]
+        return [*texts, "task=items", call, f"task.kind={kind}", *size, name, *added, "task.allow_overlap=true"]
+
+    def _additions(self) -> dict[str, Any]:
+        return musket.additions_of(self._source, musket.Home.of(Path(self.path)))
+
+    def _prepared(self, dataset: Any) -> Any:
+        """A data set of the user's own after the configuration's `preprocessing`."""
+        added = {key: value for key, value in self._additions().items() if key not in ("extra", "augmenter")}
+        if "preprocessing" not in added:
+            return dataset
+        return CompositeDataSet(python_items.opened([{"call": user_code.hold(dataset)}], **added))
 
     def _record(self, fold: int, stage: int) -> ModelRecord:
         found = records.latest_cross_validation(records.load_all(self._project))

@@ -189,7 +189,8 @@ class PresetScheduler(Scheduler):
         config = self._child(self._names()[-1], {}).run_config
         channels = tasks.preprocessing_of(config, self._task).channels
         batch = min(int(config.recipe.sampling.params["batch_size"]), 32)
-        size = int(config.recipe.preprocessing.params["size"])
+        given = config.recipe.preprocessing.params["size"]
+        size = max(given) if isinstance(given, list) else int(given)
         found = measure.speed(config.recipe, channels, size, len(self._task.classes), batch)
         split = tasks.split_of(config, self._task)
         test = int((split.fold == splits.TEST).sum())

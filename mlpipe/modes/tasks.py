@@ -14,7 +14,7 @@ from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import cache, joined, sources, tags, task
+from mlpipe.data import cache, joined, sources, splits, tags, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import mask_files
@@ -127,7 +127,7 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
         return Split.from_plain(stored["splits"][key])
-    drawn: Split = run_config.split.build(of.samples)
+    drawn = splits.with_extra(of.samples, run_config.split.build(of.samples))
     parameters = {"target": run_config.split.target, **run_config.split.params}
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
@@ -150,7 +150,7 @@ def _split_without_test(run_config: RunConfig, of: Task) -> Split:
     split = run_config.split
     fixed = {"test_fraction": 0.0} if "test_fraction" in split.params else {}
     drawn: Split = Component(split.slot, split.target, {**split.params, **fixed}).build(of.samples)
-    return drawn
+    return splits.with_extra(of.samples, drawn)
 
 
 def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from typing import Any
 
 import cv2
@@ -11,6 +12,7 @@ import PIL
 import pytest
 from PIL import Image
 
+from mlpipe.config.components import Component
 from mlpipe.data import images, preprocessing
 from mlpipe.errors import ConfigError
 
@@ -183,3 +185,32 @@ def test_maps_come_back_to_where_the_image_was(resize: str, height: int, width: 
             inside &= np.roll(seen, step, axis)
     inside[:2], inside[-2:], inside[:, :2], inside[:, -2:] = False, False, False, False
     assert np.abs(back - ramp)[inside].max() < 4
+
+
+def test_height_and_width_of_their_own() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    squashed = preprocessing.standard(3, id="x", size=[8, 16])
+    assert (squashed(pixels) == np.asarray(Image.fromarray(pixels).resize((16, 8), Image.Resampling.BILINEAR))).all()
+    assert preprocessing.standard(3, id="x", size=[40, 20], resize="short_side")(pixels).shape == (40, 20, 3)
+    padded = preprocessing.standard(3, id="x", size=[10, 30], resize="pad")(pixels)
+    assert padded.shape == (10, 30, 3) and not padded[:, :7].any() and padded[:, 8:22].any()
+    square = preprocessing.standard(3, id="x", size=[8, 8])
+    assert square.key() == preprocessing.standard(3, id="x", size=8).key() != squashed.key()
+    with pytest.raises(ConfigError, match="must be height and width"):
+        preprocessing.standard(3, id="x", size=[8])
+
+
+def test_transforms_before_the_resize_are_the_same_each_time() -> None:
+    def built(probability: float) -> preprocessing.Preprocessing:
+        flip = Component("augmentations", "albumentations.HorizontalFlip", {"p": probability})
+        return preprocessing.standard(3, id="x", size=10, before=[flip])
+
+    drawn = np.random.default_rng(0)
+    pictures = [drawn.integers(0, 256, (20, 30, 3), dtype=np.uint8) for _ in range(12)]
+    plain = preprocessing.standard(3, id="x", size=10)
+    assert all((built(1.0)(one) == plain(one[:, ::-1])).all() for one in pictures)
+    # Half of them are turned, by what they show and not by chance.
+    turned = [not (built(0.5)(one) == plain(one)).all() for one in pictures]
+    again = pickle.loads(pickle.dumps(built(0.5)))
+    assert turned == [not (again(one) == plain(one)).all() for one in pictures] and 0 < sum(turned) < 12
+    assert built(0.5).key() != built(1.0).key() != plain.key()

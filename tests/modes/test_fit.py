@@ -102,6 +102,47 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.slow
+def test_data_that_functions_of_the_project_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = musket_project.CONFIG.replace("[32, 32, 3]", "[24, 40, 3]").replace("  - epochs: 1\n    negatives: 1\n", "")
+    text += (
+        "datasets:\n  more:\n    getTrain: [6, 1]\nextra_train_data: more\n"
+        "dataset_augmenter: {name: twice, mirrored: true}\n"
+        "declarations:\n  bright:\n    - brighter: {by: 20}\n    - disk-cache:\n"
+        "preprocessing: bright\ntransforms:\n  Flipud: 1.0\ntestTimeAugmentation: true\n"
+    )
+    folder = musket_project.make(tmp_path, config=text)
+    (tmp_path / "modules" / "changes_of_a_test.py").write_text(
+        "import numpy as np\n"
+        "from musket_core import preprocessing\n"
+        "from musket_core.datasets import CompositeDataSet, PredictionItem\n\n\n"
+        "@preprocessing.dataset_preprocessor\n"
+        "def brighter(x, by):\n"
+        "    return np.minimum(x.astype(int) + by, 255).astype(np.uint8)\n\n\n"
+        "class Mirror:\n"
+        "    def __init__(self, inner):\n"
+        "        self.inner = inner\n\n"
+        "    def __len__(self):\n"
+        "        return len(self.inner)\n\n"
+        "    def __getitem__(self, item):\n"
+        "        found = self.inner[item]\n"
+        "        return PredictionItem(found.id, found.x[:, ::-1], found.y)\n\n\n"
+        "def twice(mirrored):\n"
+        "    return lambda inner: CompositeDataSet([inner, Mirror(inner)])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", *ON_CPU]) == 0
+    record = json.loads(next((tmp_path / "results" / "first").glob("tasks/*/models/*/record.json")).read_text())
+    # 40 items of the train part, 8 of them held out; both halves of the rest validate, all learn the 6 items beside.
+    assert record["counts"] == {"train": 22, "val": 16, "test": 8, "unlabelled": 0}
+    assert record["environment"]["tta"] == "hv" or "vertical" in record["environment"]["tta"]
+    kept = sorted((tmp_path / ".cache" / "steps").glob("*/*.npz"))
+    assert len(kept) == 26 and (folder / "summary.yaml").is_file()
+    stamps = [path.stat().st_mtime_ns for path in kept]
+    assert cli.main(["fit", "--name", "first", "--force_recalc", "True", *ON_CPU]) == 0
+    assert [path.stat().st_mtime_ns for path in kept] == stamps
+
+
+@pytest.mark.slow
 def test_several_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = musket_project.CONFIG.replace("  - epochs: 1\n    negatives: 1\n", "") + "num_seeds: 2\n"
     folder = musket_project.make(tmp_path, config=text)

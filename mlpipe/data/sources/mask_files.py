@@ -17,7 +17,7 @@ from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import looking
 from mlpipe.data.task import IGNORED, Task
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import ConfigError, DataError, listing, problem
 
 TYPE = "mask_files"
 # More different values than this are hardly classes, unless somebody says so.
@@ -149,7 +149,14 @@ def task_of(images_task: Task) -> Task:
 
 
 def preprocessing_of(of_images: Preprocessing) -> Preprocessing:
-    """What happens to masks where this happens to images: the same places, and class numbers that are never mixed."""
+    """What happens to masks where this happens to images: the same places, and class numbers that are never mixed.
+
+    Raises:
+        ConfigError: For transforms before the resize, which would change images alone.
+    """
+    if of_images.before is not None:
+        fix = "use augmentations.cpu.pipeline, which moves images and masks together"
+        raise ConfigError(problem("preprocessing.before", "changes no masks", fix=fix))
     return replace(of_images, id=f"{of_images.id}-masks", channels=1, interpolation="nearest", fill=IGNORED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import threading
@@ -14,12 +15,14 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.data import items as protocol
-from mlpipe.data import task, user_code
+from mlpipe.data import preprocessors, task, user_code
 from mlpipe.data.sources.folders import finished
 from mlpipe.data.task import Dtype, Kind, Part, Row, Task
 from mlpipe.errors import DataError, in_short, listing, problem
 
-_PARTS: tuple[tuple[str, Part], ...] = (("train", "train"), ("validation", "val"), ("test", "test"))
+_PARTS: tuple[tuple[str, Part], ...] = (
+    ("train", "train"), ("validation", "val"), ("test", "test"), ("extra", "extra"),
+)  # fmt: skip
 _DTYPES: dict[str, Dtype] = {"uint8": "uint8", "uint16": "uint16", "float32": "float32"}
 
 
@@ -29,6 +32,10 @@ def items(
     train: list[dict[str, Any]],
     validation: list[dict[str, Any]] | None = None,
     test: list[dict[str, Any]] | None = None,
+    extra: list[dict[str, Any]] | None = None,
+    preprocessing: list[dict[str, Any]] | None = None,
+    augmenter: dict[str, Any] | None = None,
+    steps_dir: str | None = None,
     modules: str | None = None,
     imports: list[str] | None = None,
     root: str | None = None,
@@ -48,6 +55,11 @@ def items(
         train: Functions with their arguments, `{call: NAME, arguments: [...]}`; their sets are joined.
         validation: The same for a validation part of the task's own.
         test: The same for a test part of the task's own.
+        extra: The same for items that every fold learns from and none validates on.
+        preprocessing: A chain of functions over the items of all parts (`mlpipe.data.preprocessors`), `{call: NAME,
+            arguments: {...}}`.
+        augmenter: A function that makes another set of that of the train part, after the chain; written alike.
+        steps_dir: Where `disk-cache` in a chain keeps items; None: it keeps nothing.
         modules: The folder of Python files with the functions; None: built-in sets only.
         imports: Modules to import beside those of the folder; only those that `trust` names.
         root: The folder that relative paths among the arguments of built-in sets are relative to.
@@ -64,7 +76,14 @@ def items(
     _check_code(modules, imports or [], trust or [])
     source = {
         "type": "items",
-        "parts": {"train": train, "validation": validation or [], "test": test or []},
+        "parts": {
+            "train": train,
+            "validation": validation or [],
+            "test": test or [],
+            **({"extra": extra} if extra else {}),
+        },
+        **{key: value for key, value in (("preprocessing", preprocessing), ("augmenter", augmenter)) if value},
+        **({"steps_dir": steps_dir} if preprocessing else {}),
         "modules": modules,
         "imports": list(imports or []),
         "stand_ins": list(stand_ins or []),
@@ -119,6 +138,8 @@ def opened(
     imports: Sequence[str] = (),
     stand_ins: Sequence[str] = (),
     root: str | None = None,
+    preprocessing: Sequence[Mapping[str, Any]] = (),
+    steps_dir: str | None = None,
     trust: Sequence[str] = (),
 ) -> list[Any]:
     """The data sets that functions give, as `items` is told of them.
@@ -129,6 +150,8 @@ def opened(
         imports: As for `items`.
         stand_ins: As for `items`.
         root: As for `items`.
+        preprocessing: As for `items`.
+        steps_dir: As for `items`.
         trust: As for `items`.
 
     Raises:
@@ -136,7 +159,9 @@ def opened(
     """
     _check_code(modules, imports, trust)
     parts = {"train": list(calls), "validation": [], "test": []}
-    source = {"parts": parts, "modules": modules, "imports": list(imports), "stand_ins": list(stand_ins), "base": root}
+    source: dict[str, Any] = {"parts": parts, "modules": modules, "imports": list(imports), "base": root}
+    source |= {"stand_ins": list(stand_ins)}
+    source |= {"preprocessing": list(preprocessing), "steps_dir": steps_dir}
     return [one for _, one in _sets(source)]
 
 
@@ -163,12 +188,41 @@ def _made(text: str, stamp: tuple[Any, ...]) -> list[tuple[Part, Any]]:
     known = user_code.functions(folder, source["imports"], source["stand_ins"])
     found: list[tuple[Part, Any]] = []
     for key, part in _PARTS:
-        for entry in source["parts"][key]:
+        for entry in source["parts"].get(key, []):
             name, given = str(entry["call"]), entry.get("arguments") or []
             function = user_code.chosen(name, known, f"task.{key}")
             base = Path(source["base"]) if source["base"] and function.__module__.startswith("mlpipe.") else None
-            found.append((part, _called(function, name, given, base, source["stand_ins"])))
+            made = _called(function, name, given, base, source["stand_ins"])
+            found.append((part, _changed(source, part, made, known, folder)))
     return found
+
+
+def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[str, Any], folder: Path | None) -> Any:
+    """A set after the chain of the task, and in training after its augmenter."""
+    if source.get("preprocessing"):
+        code = files.digest([files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else [])
+        steps = Path(source["steps_dir"]) if source.get("steps_dir") else None
+        made = preprocessors.Chain(known, code, steps).applied(source["preprocessing"], made)
+    augmenter = source.get("augmenter")
+    if part != "train" or not augmenter:
+        return made
+    name, given = str(augmenter["call"]), dict(augmenter.get("arguments") or {})
+    function = user_code.chosen(name, dict(known), "task.augmenter")
+    if len(_needed(function)) > len(given):
+        changed = preprocessors.called(name, function, made, **given)
+    else:
+        changed = preprocessors.called(name, preprocessors.called(name, function, **given), made)
+    if not hasattr(changed, "__len__") or not hasattr(changed, "__getitem__"):
+        fix = "let it return a data set, or a function from one to another"
+        raise DataError(problem("task.augmenter", f"{name} gives no data set", got=type(changed).__name__, fix=fix))
+    return changed
+
+
+def _needed(function: Any) -> list[str]:
+    """The parameters of a function that have no default."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    return [one.name for one in parameters if one.default is one.empty and one.kind in kinds]
 
 
 def _called(function: Any, name: str, given: Any, base: Path | None, stand_ins: Sequence[str]) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlpipe.dialects.musket.chains import translate_chain
 from mlpipe.dialects.musket.work import Work
+from mlpipe.errors import did_you_mean, listing
 
 _PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
 
@@ -13,6 +15,7 @@ _PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
 def translate_data(work: Work) -> None:
     """`dataset`, `datasets`, `imports`, `holdout`: a native `task=items`, where the file names data at all."""
     given = work.source.get("dataset")
+    added = additions(work)
     if given is None:
         work.say(
             "dataset", "lint", note="there is none: choose the task yourself, for example task=folder task.root=DIR"
@@ -32,7 +35,7 @@ def translate_data(work: Work) -> None:
         "kind": work.kind,
         "outputs": outputs_of(work),
     }
-    for key, value in {**values, **parts}.items():
+    for key, value in {**values, **parts, **added}.items():
         if value not in (None, []):
             work.set(f"task.{key}", value)
     work.say("dataset", "same", "task")
@@ -58,8 +61,6 @@ def calls(work: Work, key: str, given: Any) -> list[Any]:
     named = work.source.get("datasets") or {}
     if isinstance(given, str):
         if given not in named:
-            from mlpipe.errors import did_you_mean
-
             fix = did_you_mean(given, named, otherwise="name an entry of datasets, or a function with its arguments")
             work.refuse(key, "there is no such data set", got=given, fix=fix)
             return []
@@ -68,6 +69,39 @@ def calls(work: Work, key: str, given: Any) -> list[Any]:
         work.refuse(key, "must be a function with its arguments", got=given, fix="for example getTrain: [false]")
         return []
     return [{"call": str(name), "arguments": _arguments(value)} for name, value in given.items()]
+
+
+def additions(work: Work) -> dict[str, Any]:
+    """What else happens to the data sets: `preprocessing`, `extra_train_data` and `dataset_augmenter`.
+
+    Args:
+        work: The translation.
+    """
+    found: dict[str, Any] = {}
+    if chain := translate_chain(work):
+        found |= {"preprocessing": chain, "steps_dir": str(work.home.project / ".cache" / "steps")}
+    if work.source.get("extra_train_data") is not None:
+        found["extra"] = calls(work, "extra_train_data", work.source["extra_train_data"])
+        work.say("extra_train_data", "same", "task.extra")
+    if work.source.get("dataset_augmenter") is not None:
+        found["augmenter"] = _augmenter(work, work.source["dataset_augmenter"])
+    return found
+
+
+def _augmenter(work: Work, given: Any) -> dict[str, Any] | None:
+    key = "dataset_augmenter"
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        work.refuse(key, "must have a name", got=given, fix="for example {name: TheAugmenter, parameter: 3}")
+        return None
+    if not work.is_own(given["name"]):
+        own = work.own_names()
+        fix = did_you_mean(given["name"], own, otherwise=f"there are {listing(own, most=20)}")
+        work.refuse(key, "no function of the project's modules has this name", got=given["name"], fix=fix)
+        return None
+    note = "it makes the set that folds are cut from, so that what it adds is validated on too"
+    work.say(key, "differs", "task.augmenter", note)
+    arguments = {str(name): value for name, value in given.items() if name != "name"}
+    return {"call": given["name"], **({"arguments": arguments} if arguments else {})}
 
 
 def _arguments(value: Any) -> Any:

@@ -21,13 +21,14 @@ class _WrongError(Exception):
     """What is wrong with an operation's parameters."""
 
 
-def pipeline(work: Work, key: str, given: Any) -> Steps:
+def pipeline(work: Work, key: str, given: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
     """The steps that a map (or list of maps) of operations means, in its order.
 
     Args:
         work: Notes what is wrong.
         key: Where it stands in the source.
         given: Operations to parameters.
+        place: The native key that they go to.
     """
     maps = given if isinstance(given, list) else [given] if given else []
     steps: Steps = []
@@ -44,7 +45,7 @@ def pipeline(work: Work, key: str, given: Any) -> Steps:
                 continue
             try:
                 steps += _OPERATIONS[full](parameters)
-                work.say(f"{key}.{name}", "same", "augmentations.cpu.pipeline")
+                work.say(f"{key}.{name}", "same", place)
             except (_WrongError, TypeError, ValueError, KeyError) as error:
                 work.refuse(f"{key}.{name}", f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
     return steps

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpipe.dialects.musket.data import calls, outputs_of
+from mlpipe.dialects.musket.data import additions, calls, outputs_of
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.work import Work
 
@@ -22,7 +22,7 @@ def targets_of(source: Mapping[str, Any]) -> tuple[str, int | None]:
 
 
 def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> dict[str, Any]:
-    """The functions that give a data set of an experiment, and where they are, as `task=items` takes them.
+    """The functions that give a data set of an experiment, its chain, and where they are, as `task=items` takes them.
 
     Args:
         source: The experiment's configuration, common.yaml merged in.
@@ -45,8 +45,26 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
     found = [call for part in parts for call in calls(work, key, part)]
     if name is None and "holdout" in source:
         found += calls(work, "holdout", source["holdout"])
+    added = additions(work)
     work.require_none_wrong()
-    return {"calls": found, **work.code(), "root": str(home.project / "data")}
+    chain = {key: added[key] for key in ("preprocessing", "steps_dir") if key in added}
+    return {"calls": found, **work.code(), "root": str(home.project / "data"), **chain}
+
+
+def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
+    """What else happens to data sets that are given in Python, as keys of `task=items`; empty: nothing.
+
+    Args:
+        source: The experiment's configuration, common.yaml merged in.
+        home: Where it lies.
+
+    Raises:
+        ConfigError: When it names what is not there.
+    """
+    work = Work(source, home, lenient=True)
+    added = additions(work)
+    work.require_none_wrong()
+    return {**added, **work.code(), "root": str(home.project / "data")} if added else {}
 
 
 def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:

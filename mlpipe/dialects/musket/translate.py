@@ -19,7 +19,7 @@ _ELSEWHERE = (
     "activation", "callbacks", "classes", "dataset", "datasets", "experiment_result", "final_metrics", "folds_count",
     "freeze_encoder", "holdout", "imports", "loss", "lr", "metrics", "optimizer", "primary_metric",
     "primary_metric_mode", "random_state", "stages", "stratified", "testSplit", "testSplitSeed", "validationSplit",
-    "num_seeds", "tasks", "declarations",
+    "num_seeds", "tasks", "declarations", "preprocessing", "extra_train_data", "dataset_augmenter",
 )  # fmt: skip
 _IGNORED = {
     "verbose": "mml shows progress by itself",
@@ -36,10 +36,6 @@ _IGNORED = {
 _MISSING = {
     "crops": "training on crops",
     "manualResize": "training without a resize",
-    "transforms": "a transform of training and prediction alike",
-    "preprocessing": "a chain of preprocessors",
-    "extra_train_data": "a data set that is added to the training part",
-    "dataset_augmenter": "an augmenter of data sets",
     "pretrain_transform": "a function over the training part",
     "groupFunc": "stratification by a function",
     "hyperparameters": "Musket's own search (mml has hpo=optuna)",
@@ -188,11 +184,8 @@ def _shape(work: Work, key: str, value: Any) -> None:
         work.refuse(key, "must be [height, width, channels]", got=value)
         return
     height, width, channels = value
-    if height != width:
-        work.missing(key, "a shape that is no square", f"use [{max(height, width)}, {max(height, width)}, {channels}]")
-        return
     work.options.setdefault("preprocessing", "default")
-    work.same(key, "preprocessing.size", height)
+    work.same(key, "preprocessing.size", height if height == width else [height, width])
     work.set("preprocessing.interpolation", "bicubic")
     work.set("arch.in_chans", channels)
 
@@ -206,10 +199,23 @@ def _augmentation(work: Work, key: str, value: Any) -> None:
     work.set("augmentations.cpu.pipeline", steps)
 
 
+def _transforms(work: Work, key: str, value: Any) -> None:
+    steps = imgaug.pipeline(work, key, value, place="preprocessing.before")
+    if steps:
+        work.options.setdefault("preprocessing", "default")
+        work.set("preprocessing.before", steps)
+        note = "what is random in them is drawn from an image's pixels, so that it is predicted alike each time"
+        work.say(key, "differs", "preprocessing.before", note)
+
+
 def _tta(work: Work, key: str, value: Any) -> None:
     options = {"horizontal": "flips", "horizontal_and_vertical": "hv", "true": "d4"}
     option = options.get(str(value).lower())
-    if option is not None:
+    shape = work.source.get("shape") or work.source.get("input_shape")
+    if option == "d4" and isinstance(shape, list) and len(shape) == 3 and shape[0] != shape[1]:
+        work.options["tta"] = "hv"
+        work.say(key, "differs", "tta", "an image that is no square has four views: the quarter turns are left out")
+    elif option is not None:
         work.options["tta"] = option
         work.say(key, "same", "tta")
     elif value and work.is_own(value):
@@ -300,13 +306,12 @@ def _defaults(work: Work) -> None:
         work.say("batch", "same", "sampling.batch_size", "missing, so 8")
     sampling.setdefault("eval_batch_size", 32)
     work.set("mode.nested", False)
-    work.options.setdefault("logging", "none")
     work.set("logging.examples", 16)
     for key in ("num_seeds", "tasks"):
         if key in work.source:
             work.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")
     if "declarations" in work.source:
-        work.say("declarations", "ignored", note="nothing refers to them")
+        work.say("declarations", "same", note="those that preprocessing names are in its place")
 
 
 _KEYS: dict[str, Callable[[Work, str, Any], None]] = {
@@ -316,6 +321,7 @@ _KEYS: dict[str, Callable[[Work, str, Any], None]] = {
     "shape": _shape,
     "input_shape": _shape,
     "augmentation": _augmentation,
+    "transforms": _transforms,
     "testTimeAugmentation": _tta,
     "maxEpochSize": _max_epoch_size,
     "copyWeights": _copy_weights,

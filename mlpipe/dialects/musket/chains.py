@@ -1,0 +1,110 @@
+"""`preprocessing` and `declarations`: chains of the project's functions, caches and branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.dialects.musket import imgaug
+from mlpipe.dialects.musket.work import Work
+from mlpipe.errors import did_you_mean, listing
+
+# As in `mlpipe.data.preprocessors`, which this package does not know.
+BUILT_IN = (
+    "cache", "disk-cache", "pass", "seq-preprocessor", "split-preprocessor", "split-concat-preprocessor",
+    "transform-preprocessor",
+)  # fmt: skip
+_BRANCHES = ("split-preprocessor", "split-concat-preprocessor", "transform-preprocessor")
+_DEEPEST = 20
+
+
+def translate_chain(work: Work) -> list[dict[str, Any]]:
+    """The chain of `preprocessing`, its augmentations put where training has them; empty where there is none.
+
+    Args:
+        work: The translation.
+    """
+    given = work.source.get("preprocessing")
+    if given in (None, [], {}):
+        return []
+    found = _chain(work, "preprocessing", given, 0)
+    work.say("preprocessing", "same", "task.preprocessing")
+    return found
+
+
+def _chain(work: Work, key: str, given: Any, depth: int) -> list[dict[str, Any]]:
+    declared = work.source.get("declarations") or {}
+    if depth > _DEEPEST:
+        work.refuse(key, "declarations name each other without an end", fix="take one of them out")
+        return []
+    if isinstance(given, str):
+        return _entry(work, key, given, None, declared, depth)
+    entries = given if isinstance(given, list) else [given]
+    found = []
+    for number, entry in enumerate(entries):
+        where = f"{key}[{number}]"
+        if isinstance(entry, str):
+            found += _entry(work, where, entry, None, declared, depth)
+        elif isinstance(entry, Mapping) and entry:
+            for name, arguments in entry.items():
+                found += _entry(work, where, str(name), arguments, declared, depth)
+        else:
+            work.refuse(
+                where, "must be a function with its arguments", got=entry, fix="for example {resize: {size: 32}}"
+            )
+    return found
+
+
+def _entry(
+    work: Work, key: str, name: str, arguments: Any, declared: Mapping[str, Any], depth: int
+) -> list[dict[str, Any]]:
+    if name in declared:
+        body = declared[name]
+        if isinstance(body, Mapping) and set(body) & {"body", "parameters"}:
+            if body.get("parameters"):
+                work.missing(f"declarations.{name}", "a declaration with parameters", "write its chain out")
+            body = body.get("body")
+        return _chain(work, f"declarations.{name}", body, depth + 1)
+    if name == "augmentation":
+        _augmentation(work, key, arguments)
+        return []
+    if name in _BRANCHES:
+        branches = list(arguments.values()) if isinstance(arguments, Mapping) else arguments
+        if not isinstance(branches, list) or not branches:
+            work.refuse(key, f"{name} needs its branches", got=arguments, fix="give a list of chains")
+            return []
+        return [{"call": name, "arguments": [_chain(work, key, branch, depth + 1) for branch in branches]}]
+    if name == "seq-preprocessor":
+        return [{"call": name, "arguments": _chain(work, key, arguments, depth + 1)}]
+    if name not in BUILT_IN and not work.is_own(name):
+        known = [*work.own_names(), *BUILT_IN, *declared, "augmentation"]
+        fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
+        work.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
+        return []
+    if arguments is None:
+        return [{"call": name}]
+    given = dict(arguments) if isinstance(arguments, Mapping) else arguments
+    return [{"call": name, "arguments": given if isinstance(given, dict | list) else [given]}]
+
+
+def _augmentation(work: Work, key: str, body: Any) -> None:
+    """Operations that act in training only, each with its own chance where the body gives weights."""
+    chances: list[Any] = []
+    if isinstance(body, Mapping) and "body" in body:
+        chances, body = list(body.get("weights") or []), body["body"]
+    operations = body if isinstance(body, list) else [{name: given} for name, given in (body or {}).items()]
+    if chances and len(chances) != len(operations):
+        work.refuse(key, "weights has another length than body", got=chances, fix="give one for each operation")
+        return
+    steps = []
+    for number, operation in enumerate(operations):
+        made = imgaug.pipeline(work, key, operation)
+        if chances:
+            made = [{**step, "p": step["p"] * float(chances[number])} for step in made]
+        steps += made
+    if steps:
+        present = work.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
+        present += steps
+        work.options["preprocessing"] = "original"
+        work.set("preprocessing.max_side", None)
+        work.say(f"{key}.augmentation", "differs", "augmentations.cpu.pipeline", "after the rest of the chain")

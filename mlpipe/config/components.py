@@ -86,6 +86,7 @@ SLOTS: dict[str, Slot] = {
     "tune": Slot("mlpipe.learn.tune"),
     "peft": Slot("mlpipe.arch.adapt"),
     "compile": Slot("mlpipe.learn.compiling"),
+    "slicing": Slot("mlpipe.learn.slicing"),
 }
 
 

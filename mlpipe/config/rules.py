@@ -22,11 +22,11 @@ SUBROUTINES: dict[str, tuple[str, ...]] = {
     "info": ("tasks", "hpo", "samples", "sample_grid", "models", "more_data", "compare", "report"),
 }
 LATER_KEYS = (
-    "slicing", "hydra",
+    "hydra",
 )  # fmt: skip
 PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",
-    "sampling", "trainer", "tta", "tune", "peft", "compile", "stages", "split", "metrics",
+    "sampling", "trainer", "tta", "tune", "peft", "compile", "stages", "split", "metrics", "slicing",
 )  # fmt: skip
 # Which modes read a key of `reuse`.
 REUSED_BY = {
@@ -68,6 +68,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
     if tree["mode"].get("multitask") and (tree.get("stages") or {}).get("list"):
         found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
+    found += _slicing(tree)
     found += _exact_head(tree) if name in ("train", "tl") else []
     found += _stages(tree)
     found += _preset_rules(tree)
@@ -157,6 +158,18 @@ def _tunes(tree: Mapping[str, Any]) -> bool:
 def is_exact(tree: Mapping[str, Any]) -> bool:
     """Whether a recipe's head is fitted exactly (`optimizer=linear`), and has no epochs."""
     return str(tree["optimizer"].get("_target_", "")).endswith("optimizers.linear")
+
+
+def _slicing(tree: Mapping[str, Any]) -> list[str]:
+    """What images that are cut into cells cannot go with."""
+    if str((tree.get("slicing") or {}).get("_target_", "")).rpartition(".")[2] in ("", "none"):
+        return []
+    found = []
+    if tree["mode"].get("multitask"):
+        found.append(problem("slicing", "is for one task", got="mode.multitask", fix="leave one of the two out"))
+    if is_exact(tree):
+        found.append(problem("slicing", "optimizer=linear learns from whole images", fix="leave one of the two out"))
+    return found
 
 
 def _exact_head(tree: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ RECIPE_SECTIONS = (
     "trainer",
 )
 # Parts of a recipe that may be missing; a recipe without one is the recipe whose option is `none`.
-OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile")
+OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
 
 
@@ -231,6 +231,7 @@ class Recipe:
     tune: Component
     peft: Component
     compile: Component
+    slicing: Component
     layer_decay: float | None
     stages: tuple[Stage, ...]
     seed: int

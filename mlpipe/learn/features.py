@@ -23,6 +23,8 @@ def applies(recipe: Recipe, network: nn.Module) -> bool:
     """Whether features are the same in every epoch: nothing but heads learns, and no image is changed at random."""
     if recipe.augmentations.cpu or recipe.augmentations.device or not isinstance(network, Classifier):
         return False
+    if not recipe.slicing.is_none:
+        return False
     return not any(parameter.requires_grad for parameter in network.backbone.parameters())
 
 

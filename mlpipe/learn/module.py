@@ -19,7 +19,7 @@ from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
 from mlpipe.data.device_augmentations import DeviceStep
 from mlpipe.data.task import Kind
-from mlpipe.learn import micro, team
+from mlpipe.learn import micro, slicing, team
 from mlpipe.learn.healing import Healed
 from mlpipe.learn.team import Team
 from mlpipe.learn.tta import Views
@@ -121,7 +121,9 @@ class FoldModule(pl.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
         images, target = self._augmented(batch)
-        loss = self._loss(self._outputs(images), target, batch.get("weight"))
+        outputs, weight = self._outputs(images), batch.get("weight")
+        target = slicing.per_cell(target, outputs)
+        loss = self._loss(outputs, target, None if weight is None else slicing.per_cell(weight, outputs))
         self._loss_sum += loss.detach() * len(target)
         self._count += len(target)
         if self.trainer.loggers:

@@ -33,7 +33,7 @@ from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, problem
-from mlpipe.learn import linear_head, own_metrics
+from mlpipe.learn import linear_head, own_metrics, slicing
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
@@ -76,7 +76,8 @@ def build_network(
     """
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
-    height, width = pack.shape
+    cells: slicing.Cells | None = recipe.slicing.build()
+    height, width = pack.shape if cells is None else cells.size(*pack.shape)
     normalization = recipe.augmentations.normalization
     pixels = Pixels(pack.channels, height, pack.peak, normalization, *_of_records(task), width=width)
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
@@ -84,6 +85,8 @@ def build_network(
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
     if pretrained and not bare:
         recipe.peft.build(network)
+    if cells is not None:
+        slicing.attach(network, cells, {TARGET: task.kind})
     return network
 
 

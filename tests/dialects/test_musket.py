@@ -163,7 +163,7 @@ def test_data_sets_are_functions_with_arguments() -> None:
         ({"preprocessing": [{"cach": None}]}, "did you mean 'cache'"),
         ({"dataset_augmenter": {"name": "twice"}}, "dataset_augmenter: no function of the project's modules"),
         ({"extra_train_data": "more"}, "extra_train_data: there is no such data set, got 'more'"),
-        ({"crops": 3}, "training on crops is not available"),
+        ({"crops": 0}, "crops: must be a whole number >= 1"),
         ({"callbacks": {"Foo": {}}}, "the callback Foo is not available"),
         ({"classes": [3, 3], "activation": ["sigmoid"]}, "there are 2 heads"),
     ],
@@ -173,7 +173,7 @@ def test_mistakes_are_named(keys: dict[str, Any], sentence: str) -> None:
 
 
 def test_every_problem_is_reported_at_once() -> None:
-    found = problems(optimizer="Adma", activation="tanh", crops=2)
+    found = problems(optimizer="Adma", activation="tanh", crops=-2)
     assert all(part in found for part in ("optimizer:", "activation:", "crops:"))
 
 

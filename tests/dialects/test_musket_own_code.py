@@ -76,6 +76,45 @@ def test_a_metric_without_a_direction_goes_by_its_name(tmp_path: Path) -> None:
     assert any(line.key == "primary_metric_mode" and line.fate == "lint" for line in found.report)
 
 
+def test_crops_batches_and_data(tmp_path: Path) -> None:
+    found = translated(tmp_path, crops=2, shape=[64, 32, 3], batch=10, testTimeAugmentation=True)
+    assert (found.native["slicing"], found.native["sampling"]["batch_size"]) == ({"cells": 2}, 2)
+    assert (found.native["preprocessing"]["size"], found.chosen()["tta"]) == ([64, 32], "hv")
+
+
+def test_chains_and_declarations(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {
+        "declarations": {"start": [{"turned": None}], "all": {"body": ["start", {"cache": {"name": "kept"}}]}},
+        "preprocessing": [
+            "all",
+            {"split-concat-preprocessor": [["pass"], [{"tight_loss": {"by": 2}}]]},
+            {"augmentation": {"body": [{"Fliplr": 0.5}], "weights": [0.4], "seed": 3}},
+            {"disk-cache": {"split": True}},
+        ],
+        "extra_train_data": {"getTrain": [6]},
+        "dataset_augmenter": {"name": "MyNet", "depth": 3},
+        "transforms": {"Flipud": 1.0},
+    }
+    found = translated(tmp_path, **keys)
+    task = found.native["task"]
+    assert task["preprocessing"] == [
+        {"call": "turned"},
+        {"call": "cache", "arguments": {"name": "kept"}},
+        {
+            "call": "split-concat-preprocessor",
+            "arguments": [[{"call": "pass"}], [{"call": "tight_loss", "arguments": {"by": 2}}]],
+        },
+        {"call": "disk-cache", "arguments": {"split": True}},
+    ]
+    assert task["extra"] == [{"call": "getTrain", "arguments": [6]}]
+    assert task["augmenter"] == {"call": "MyNet", "arguments": {"depth": 3}}
+    assert found.native["preprocessing"]["before"] == [{"_target_": "albumentations.VerticalFlip", "p": 1.0}]
+    (flip,) = found.native["augmentations"]["cpu"]["pipeline"]
+    assert flip == {"_target_": "albumentations.HorizontalFlip", "p": 0.2}
+    with pytest.raises(ConfigError, match="name each other without an end"):
+        translated(tmp_path / "again", declarations={"a": ["b"], "b": ["a"]}, preprocessing="a")
+
+
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [

@@ -103,11 +103,15 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.slow
 def test_data_that_functions_of_the_project_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = musket_project.CONFIG.replace("[32, 32, 3]", "[24, 40, 3]").replace("  - epochs: 1\n    negatives: 1\n", "")
+    text = (
+        musket_project.CONFIG.replace("[32, 32, 3]", "[48, 96, 3]")
+        .replace("batch: 8\n", "")
+        .replace("  - epochs: 1\n    negatives: 1\n", "")
+    )
     text += (
         "datasets:\n  more:\n    getTrain: [6, 1]\nextra_train_data: more\n"
         "dataset_augmenter: {name: twice, mirrored: true}\n"
-        "declarations:\n  bright:\n    - brighter: {by: 20}\n    - disk-cache:\n"
+        "crops: 2\nbatch: 32\ndeclarations:\n  bright:\n    - brighter: {by: 20}\n    - disk-cache:\n"
         "preprocessing: bright\ntransforms:\n  Flipud: 1.0\ntestTimeAugmentation: true\n"
     )
     folder = musket_project.make(tmp_path, config=text)

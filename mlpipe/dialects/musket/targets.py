@@ -47,7 +47,7 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
         found += calls(work, "holdout", source["holdout"])
     added = additions(work)
     work.require_none_wrong()
-    chain = {key: added[key] for key in ("preprocessing", "steps_dir") if key in added}
+    chain = {key: value for key, value in added.items() if key in ("preprocessing", "steps_dir")}
     return {"calls": found, **work.code(), "root": str(home.project / "data"), **chain}
 
 

@@ -34,7 +34,6 @@ _IGNORED = {
     "imgaug_lists": "a list of two numbers is a range",
 }
 _MISSING = {
-    "crops": "training on crops",
     "manualResize": "training without a resize",
     "pretrain_transform": "a function over the training part",
     "groupFunc": "stratification by a function",
@@ -235,6 +234,30 @@ def _number(place: str, note: str = "") -> Callable[[Work, str, Any], None]:
     return handle
 
 
+def _batch(work: Work, key: str, value: Any) -> None:
+    note = "the last, smaller batch of an epoch is learned too"
+    if "batch_size" not in work.native.get("sampling", {}):
+        work.set("sampling.batch_size", value)
+    else:
+        note += "; it counts images, and Musket's counts cells"
+    work.say(key, "differs", "sampling.batch_size", note)
+
+
+def _crops(work: Work, key: str, value: Any) -> None:
+    if value in (None, 1):
+        work.say(key, "ignored", note="there is one cell")
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 2:
+        work.refuse(key, "must be a whole number >= 1", got=value, fix="3 cuts an image into 9 cells")
+        return
+    work.options["slicing"] = "crops"
+    work.set("slicing.cells", value)
+    note = "folds, batches and augmentations are of whole images, a prediction is the mean over the cells"
+    work.say(key, "differs", "slicing.cells", note)
+    # A batch of Musket counts cells.
+    work.set("sampling.batch_size", max(1, round(int(work.source.get("batch", 8)) / value**2)))
+
+
 def _max_epoch_size(work: Work, key: str, value: Any) -> None:
     if value is None:
         return
@@ -324,9 +347,10 @@ _KEYS: dict[str, Callable[[Work, str, Any], None]] = {
     "transforms": _transforms,
     "testTimeAugmentation": _tta,
     "maxEpochSize": _max_epoch_size,
+    "crops": _crops,
     "copyWeights": _copy_weights,
     "dropout": _number("arch.drop_rate"),
-    "batch": _number("sampling.batch_size", "the last, smaller batch of an epoch is learned too"),
+    "batch": _batch,
     "inference_batch": _number("sampling.eval_batch_size"),
     "clipnorm": _number("optimizer.clip_norm"),
     "clipvalue": _number("optimizer.clip_value"),

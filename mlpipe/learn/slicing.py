@@ -1,0 +1,111 @@
+"""Images cut into cells: a network sees each cell, and what it says of an image is made of what it says of its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.data.task import Kind
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.tta import mean_of
+
+Over = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A grid of cells.
+
+    Attributes:
+        side: Cells in a row and in a column.
+        over: What an image's prediction is of its cells' probabilities (or numbers).
+    """
+
+    side: int
+    over: Over
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of a cell of images of a height and width.
+
+        Raises:
+            ConfigError: When they cannot be divided without a rest.
+        """
+        if height % self.side or width % self.side:
+            fix = f"use multiples of {self.side}, for example {max(height - height % self.side, self.side)}"
+            wrong = f"cannot be cut into {self.side} x {self.side} equal cells"
+            raise ConfigError(problem("preprocessing.size", wrong, got=[height, width], fix=fix))
+        return height // self.side, width // self.side
+
+    def cut(self, images: Tensor) -> Tensor:
+        """The cells of images of shape (n, channels, height, width), row by row: shape (n * side ** 2, channels, ...)."""
+        number, channels, height, width = images.shape
+        high, wide = self.size(height, width)
+        rows = images.reshape(number, channels, self.side, high, self.side, wide)
+        return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, high, wide)
+
+    def joined(self, outputs: Tensor, kind: Kind) -> Tensor:
+        """Images' logits (or numbers) from those of their cells, shape (n * side ** 2, outputs) to (n, outputs)."""
+        parts = outputs.float().reshape(-1, self.side**2, outputs.shape[1])
+        if self.over == "mean":
+            return mean_of(list(parts.unbind(1)), kind)
+        if kind == "classification":
+            # The largest probability of each class; the softmax of its logarithm makes them add up to one.
+            return parts.log_softmax(-1).amax(1)
+        return parts.amax(1)
+
+
+def none() -> None:
+    """Images as they are."""
+
+
+def crops(*, cells: Annotated[int, ">= 2", "<= 64"], over: Literal["mean", "max"] = "mean") -> Cells:
+    """A grid of equal cells, each learned with its image's target, as in Musket's classification pipeline.
+
+    Folds, batches and augmentations are of whole images, so that cells of one image never lie in training and validation.
+
+    Args:
+        cells: Cells in a row and in a column.
+        over: An image's probabilities are the mean or the largest of its cells'.
+    """
+    return Cells(cells, over)
+
+
+def attach(network: nn.Module, cells: Cells, kinds: Mapping[str, Kind]) -> None:
+    """Let a network cut the images that it is given, and, unless it is in training, join what it gives for the cells.
+
+    The network's weights keep their names. In training it gives outputs of cells; see `per_cell` for their targets.
+
+    Args:
+        network: Images to outputs by target, changed in place.
+        cells: The grid.
+        kinds: What is predicted for each target.
+    """
+    network.register_forward_pre_hook(partial(_cut, cells))
+    network.register_forward_hook(partial(_joined, cells, dict(kinds)))
+
+
+def per_cell(values: Tensor, outputs: Tensor) -> Tensor:
+    """Targets or weights of images as those of the outputs that a network in training gave for them.
+
+    Args:
+        values: Shape (n, ...).
+        outputs: Shape (n * k, ...), k for each image after another; k is 1 where images are not cut.
+    """
+    return values if len(values) == len(outputs) else values.repeat_interleave(len(outputs) // len(values), 0)
+
+
+def _cut(cells: Cells, network: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (cells.cut(given[0]), *given[1:])
+
+
+def _joined(
+    cells: Cells, kinds: dict[str, Kind], network: nn.Module, given: tuple[Any, ...], outputs: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    if network.training and torch.is_grad_enabled():
+        return outputs
+    return {name: cells.joined(part, kinds[name]) if name in kinds else part for name, part in outputs.items()}

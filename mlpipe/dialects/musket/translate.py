@@ -129,7 +129,11 @@ def _architecture(work: Work, key: str, value: Any) -> None:
         work.refuse(key, wrong, got=value, fix="for example ResNet34")
         return
     if name == "nasnetmobile":
-        work.missing(key, "NASNetMobile", "use NASNetLarge, or arch=mnasnet_100 on the command line")
+        work.options["arch"] = "nasnetmobile"
+        if work.source.get("weights") is not None:
+            fix = "use weights: null, or NASNetLarge"
+            work.refuse("weights", "there are no pretrained weights of NASNetMobile", fix=fix)
+        work.say(key, "same", "arch", "Keras's network of timm's cells; pixels from -1 to 1")
         return
     if name not in names.BACKBONES:
         near = did_you_mean(str(value), work.own_names()) or did_you_mean(name, names.BACKBONES)

@@ -1,0 +1,127 @@
+"""NASNet-A (4 @ 1056), Keras's NASNetMobile: made of timm's NASNet cells, with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from timm.layers.conv_bn_act import ConvNormAct
+from timm.models import nasnet
+from torch import Tensor, nn
+
+from mlpipe.arch import adapt
+from mlpipe.arch import weights as weight_files
+from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.errors import ConfigError, DataError, problem
+
+_STEM, _FEATURES, _CELLS = 32, 1056, 4
+
+
+class NASNetMobile(nn.Module):
+    """Images to features, shape (n, 1056): the network of Zoph et al. 2018 for phones.
+
+    Of timm's NASNetALarge it differs in its width, in four cells between reductions, and in what the first cell after a
+    reduction sees beside it: the cell before the reduction, not the one before that.
+
+    Args:
+        channels: Of the images.
+        pool: How maps become features, avg or max.
+        drop_rate: Dropout of the features.
+    """
+
+    def __init__(self, channels: int, pool: str = "avg", drop_rate: float = 0.0) -> None:
+        super().__init__()
+        norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.1)
+        self.conv0 = ConvNormAct(channels, _STEM, kernel_size=3, padding=0, stride=2, norm_layer=norm, apply_act=False)
+        width = _FEATURES // 24
+        same: dict[str, Any] = {"pad_type": "same"}
+        self.cell_stem_0 = nasnet.CellStem0(_STEM, num_channels=width // 4, **same)
+        self.cell_stem_1 = nasnet.CellStem1(_STEM, num_channels=width // 2, **same)
+        self.block_0 = _block(width, before=width, given=2 * width)
+        self.reduction_0 = nasnet.ReductionCell0(6 * width, 2 * width, 6 * width, 2 * width, **same)
+        self.block_1 = _block(2 * width, before=6 * width, given=8 * width)
+        self.reduction_1 = nasnet.ReductionCell1(12 * width, 4 * width, 12 * width, 4 * width, **same)
+        self.block_2 = _block(4 * width, before=12 * width, given=16 * width)
+        self.act, self.dropout, self._pool = nn.ReLU(), nn.Dropout(drop_rate), pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features of normalised images."""
+        stem = self.conv0(images)
+        before = self.cell_stem_0(stem)
+        given = self.cell_stem_1(stem, before)
+        before, given = _through(self.block_0, before, given)
+        before, given = given, self.reduction_0(given, before)
+        before, given = _through(self.block_1, before, given)
+        before, given = given, self.reduction_1(given, before)
+        maps = self.act(_through(self.block_2, before, given)[1])
+        pooled = maps.mean((2, 3)) if self._pool == "avg" else maps.amax((2, 3))
+        features: Tensor = self.dropout(pooled)
+        return features
+
+
+def mobile(
+    heads: Mapping[str, Head],
+    pixels: Pixels,
+    *,
+    name: str = "nasnetmobile",
+    pretrained: bool = False,
+    weights: str | None = None,
+    in_chans: Annotated[int, ">= 1"] | None = None,
+    pool: Literal["avg", "max"] = "avg",
+    drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
+    freeze: bool | Literal["backbone"] = False,
+) -> Classifier:
+    """NASNet-A (4 @ 1056) of Zoph et al. 2018 with new heads; 4,269,716 parameters and statistics before them, as in Keras.
+
+    Args:
+        heads: What each target gets; the program gives it.
+        pixels: What the images are like; the program gives it.
+        name: What records call it.
+        pretrained: Must be false: timm has no weights of it.
+        weights: A file of weights of the whole network.
+        in_chans: Channels of the network; None: as the images.
+        pool: How feature maps are pooled.
+        drop_rate: Dropout before the head.
+        freeze: True or `backbone`: learn the heads only.
+
+    Raises:
+        ConfigError: For pretrained weights.
+        DataError: When a file of weights does not fit.
+    """
+    if pretrained:
+        fix = "use arch.pretrained=false, or arch=nasnetalarge"
+        raise ConfigError(problem("arch.pretrained", "there are no weights of NASNetMobile", fix=fix))
+    channels = in_chans or pixels.channels
+    body = NASNetMobile(channels, pool, drop_rate)
+    # Pixels from -1 to 1, as Keras prepares them for this network.
+    shift = 0.0 if pixels.normalization == "unit" else pixels.peak / 2
+    scale = pixels.peak if pixels.normalization == "unit" else pixels.peak / 2
+    network = Classifier(body, _FEATURES, heads, [shift] * channels, [scale] * channels)
+    if weights is not None:
+        match = weight_files.load(network, weight_files.read(Path(weights).expanduser()))
+        if lost := [part for part in network.state_dict() if part.startswith("backbone.") and part not in match.loaded]:
+            wrong = f"does not fit the network ({match.sentence()}; {lost[0]} is missing)"
+            fix = "choose the arch that it was saved from"
+            raise DataError(problem("arch.weights", wrong, got=weights, fix=fix))
+    adapt.freeze(network, freeze)
+    return network
+
+
+def _block(width: int, *, before: int, given: int) -> nn.ModuleList:
+    """Four cells of a width, from two inputs of so many channels."""
+    same: dict[str, Any] = {"pad_type": "same"}
+    cells: list[nn.Module] = [nasnet.FirstCell(before, width // 2, given, width, **same)]
+    left, right = given, 6 * width
+    for _ in range(_CELLS - 1):
+        cells.append(nasnet.NormalCell(left, width, right, width, **same))
+        left, right = right, 6 * width
+    return nn.ModuleList(cells)
+
+
+def _through(block: nn.ModuleList, before: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """The outputs of a block's last two cells."""
+    for cell in block:
+        before, given = given, cell(given, before)
+    return before, given

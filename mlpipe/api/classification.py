@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlpipe.data.items import DataSet, PredictionItem
+from mlpipe.data.items import DataSet, PredictionItem, custom, custom_models, get_custom_objects
 from mlpipe.modes.experiment import Batch, Experiment, Finder, Map
 
-__all__ = ["Batch", "DataSet", "Experiment", "Finder", "Map", "PredictionItem", "parse"]
+__all__ = [
+    "Batch", "DataSet", "Experiment", "Finder", "Map", "PredictionItem", "custom", "custom_models", "get_custom_objects",
+    "parse",
+]  # fmt: skip
 
 
 def parse(path: str | Path) -> Experiment:

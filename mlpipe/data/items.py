@@ -8,6 +8,7 @@ A set needs no base class: `__len__` and `__getitem__(i)` are enough. It may als
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,6 +79,17 @@ dataset_provider, dataset_preprocessor = _marking("dataset_provider"), _marking(
 dataset_transformer, augmenter = _marking("dataset_transformer"), _marking("augmenter")
 keras_loss, keras_metric, final_metric = _marking("keras_loss"), _marking("keras_metric"), _marking("final_metric")
 task, after_fit = _marking("task"), _marking("after_fit")
+
+
+# Networks, losses, metrics and activations that a program in Python gives a name, as Keras's registry of custom objects.
+custom_models: dict[str, Any] = {}
+custom = SimpleNamespace(models=custom_models)
+_OBJECTS: dict[str, Any] = {}
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """Functions by the names that a configuration may call them: put yours in before it is used."""
+    return _OBJECTS
 
 
 def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:

@@ -34,6 +34,11 @@ def hold(data_set: Any) -> str:
     return name
 
 
+def custom() -> dict[str, Any]:
+    """What a program in Python registered by name, see `mlpipe.data.items.get_custom_objects`."""
+    return {**items.custom_models, **items.get_custom_objects()}
+
+
 def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
     """Refuse a folder of code that is not the user's own.
 
@@ -84,7 +89,7 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
     Raises:
         DataError: When a file cannot be imported.
     """
-    found = {name: getattr(item_sets, name) for name in item_sets.__all__} | _HELD
+    found = {name: getattr(item_sets, name) for name in item_sets.__all__} | _HELD | custom()
     with standing_in(stand_ins):
         names = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__") if folder else []
         if folder and str(folder) not in sys.path:
@@ -96,7 +101,8 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
                 for key, value in vars(module).items()
                 if callable(value) and not key.startswith("_") and getattr(value, "__module__", name) == name
             }
-    return found
+    # A module may register what it has under other names.
+    return found | custom()
 
 
 def chosen(name: str, known: dict[str, Any], key: str) -> Any:

@@ -14,12 +14,13 @@ from mlpipe.errors import ConfigError, no_such_file, problem
 NATIVE, MUSKET, RMLDNN, BARRAGE, MML_CORE = "native", "musket", "rmldnn", "barrage", mml_core.NAME
 
 
-def translated(path: Path, *, lenient: bool = False) -> Translation:
+def translated(path: Path, *, lenient: bool = False, also: frozenset[str] = frozenset()) -> Translation:
     """The native configuration of a recipe file.
 
     Args:
         path: A Musket YAML, a Barrage JSON, a pipeline of mml-core or a native YAML.
         lenient: Let unknown keys and monitors that nothing computes pass, as Keras does.
+        also: Names of functions that a program in Python gave.
 
     Raises:
         ConfigError: When the file cannot be read or speaks no known dialect, or with a sentence for each problem in it.
@@ -33,7 +34,7 @@ def translated(path: Path, *, lenient: bool = False) -> Translation:
     source = _parsed(path, text)
     dialect = dialect_of(text, source)
     if dialect == MUSKET:
-        return musket.translate(source, musket.Home.of(path), lenient=lenient)
+        return musket.translate(source, musket.Home.of(path, also), lenient=lenient)
     if dialect == BARRAGE:
         return barrage.translate(source)
     if dialect == MML_CORE:

@@ -137,7 +137,7 @@ class Experiment:
         self.path = str(Path(path).expanduser().absolute())
         self.overrides: list[str] = []
         self._source = experiment_files.source_of(Path(self.path))
-        home = musket.Home.of(Path(self.path))
+        home = experiment_files.home_of(Path(self.path))
         self._project = experiment_files.results_of(Path(self.path))
         self._data_dir = cache or home.project / ".cache"
         self._networks: dict[str, tuple[nn.Module, Any, Any]] = {}
@@ -178,7 +178,7 @@ class Experiment:
             ConfigError: When it names no such data set.
             ProjectError: When the experiment was not trained.
         """
-        home = musket.Home.of(Path(self.path))
+        home = experiment_files.home_of(Path(self.path))
         part = _PART.fullmatch(name)
         if part is None or name in (self._source.get("datasets") or {}):
             given = musket.data_of(self._source, home, None if name == "dataset" else name)
@@ -324,7 +324,7 @@ class Experiment:
         return [*texts, "task=items", call, f"task.kind={kind}", *size, name, *added, "task.allow_overlap=true"]
 
     def _additions(self) -> dict[str, Any]:
-        return musket.additions_of(self._source, musket.Home.of(Path(self.path)))
+        return musket.additions_of(self._source, experiment_files.home_of(Path(self.path)))
 
     def _prepared(self, dataset: Any) -> Any:
         """A data set of the user's own after the configuration's `preprocessing`."""

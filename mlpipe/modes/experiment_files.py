@@ -11,6 +11,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import user_code
 from mlpipe.dialects import musket
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.modes import tasks
@@ -54,9 +55,14 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
     return [known[name] for name in names] if names else list(known.values())
 
 
+def home_of(config: Path) -> musket.Home:
+    """Where an experiment lies, with the functions that a program in Python registered."""
+    return musket.Home.of(config, frozenset(user_code.custom()))
+
+
 def results_of(config: Path) -> Project:
     """The project of ours in which an experiment trains."""
-    home = musket.Home.of(config)
+    home = home_of(config)
     return Project(home.project / "results" / home.name.replace("/", "-"))
 
 
@@ -78,7 +84,7 @@ def report(config: Path, project: Project, config_of_run: RunConfig) -> tuple[di
     from mlpipe.learn import own_metrics
 
     source = source_of(config)
-    names = musket.names_of(source, musket.Home.of(config))
+    names = musket.names_of(source, home_of(config))
     result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
     native = next((key for key, name in names.items() if name == result), None)
     own = own_metrics.measures(config_of_run.recipe.metrics, found[0].kind, len(found[0].classes))
@@ -117,4 +123,4 @@ def source_of(config: Path) -> Mapping[str, Any]:
         raise ConfigError(problem(str(config), f"cannot be read ({reason})")) from error
     if not isinstance(own, Mapping):
         raise ConfigError(problem(str(config), "must be a mapping", got=own))
-    return musket.united(own, musket.Home.of(config).common())
+    return musket.united(own, home_of(config).common())

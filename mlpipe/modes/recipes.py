@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlpipe.data import user_code
 from mlpipe.dialects import detect, translation
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, problem
@@ -46,7 +47,9 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
             raise ConfigError(problem("recipe", "there is nothing to convert", fix="mml convert recipe=FILE"))
         return list(overrides), []
     path = Path(given).expanduser().absolute()
-    found = detect.translated(path, lenient=_value("mode.lenient", overrides) == "true")
+    found = detect.translated(
+        path, lenient=_value("mode.lenient", overrides) == "true", also=frozenset(user_code.custom())
+    )
     if found.native.get("trust"):
         wrong, fix = "must be said on the command line, not in a file", "read that file, then add trust=[...] yourself"
         raise ConfigError(problem("trust", wrong, got=found.native["trust"], fix=fix))

@@ -167,7 +167,7 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], told: Told, world:
 
 def _tasks_of(config: Path, trust: Sequence[str]) -> dict[str, Callable[..., Any]]:
     """The marked functions of an experiment's project by name."""
-    source, home = experiment_files.source_of(config), musket.Home.of(config)
+    source, home = experiment_files.source_of(config), experiment_files.home_of(config)
     code = musket.code_of(source, home)
     if home.modules is not None:
         user_code.check_trusted(home.modules, trust, "modules")

@@ -9,11 +9,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from mlpipe.api import classification
 from mlpipe.api.classification import Finder, PredictionItem
+from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.errors import ConfigError, DataError, ProjectError
+from mlpipe.learn.losses import Labels
+from mlpipe.modes import launch
 
 README = """
 architecture: ResNet18 #pre-trained model we are going to use
@@ -150,3 +155,27 @@ def test_the_change_of_the_loss_by_hand() -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         classification.parse(tmp_path / "config.yaml")
+
+
+def test_what_python_registers_goes_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(README.replace("ResNet18", "MyUnet").replace("binary_crossentropy", "my_loss"))
+    with pytest.raises(ConfigError, match="unknown architecture, got 'MyUnet'"):
+        classification.parse(config).fit(proteins(tmp_path))
+
+    def network(input_shape: tuple[int, ...]) -> nn.Module:
+        return nn.Conv2d(input_shape[2], 4, 3)
+
+    def squares(y_true: Any, y_pred: Any) -> Any:
+        return (y_true - y_pred).square().sum(1)
+
+    monkeypatch.setitem(classification.custom.models, "MyUnet", network)
+    monkeypatch.setitem(classification.get_custom_objects(), "my_loss", squares)
+    assert classification.custom_models["MyUnet"] is network
+    cfg = classification.parse(config)
+    recipe = launch.prepare("train", cfg._common(proteins(tmp_path))).run_config.recipe
+    loss = recipe.loss.build(Labels("multilabel", torch.tensor([4, 4, 4]), 8))
+    logits, target = torch.randn(5, 3), torch.ones(5, 3)
+    torch.testing.assert_close(loss(logits, target), (1 - logits.sigmoid()).square().sum(1).mean())
+    made = recipe.arch.build({"target": Head(3)}, Pixels(3, 32))
+    assert made(torch.rand(2, 3, 32, 32))["target"].shape == (2, 3)

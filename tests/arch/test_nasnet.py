@@ -27,9 +27,11 @@ def test_it_is_as_large_as_keras_s() -> None:
 @pytest.mark.slow
 def test_keras_counts_the_same() -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
-    import keras
+    # The public function refuses to make it for torch, whose outputs differ at an edge; what is counted is the same.
+    from keras.src.applications.nasnet import NASNet
 
-    assert keras.applications.NASNetMobile(include_top=False, weights=None).count_params() == _OF_KERAS
+    made = NASNet((224, 224, 3), 1056, 4, 32, False, 2, include_top=False, weights=None, default_size=224)
+    assert made.count_params() == _OF_KERAS
 
 
 def test_it_gives_logits_and_learns() -> None:

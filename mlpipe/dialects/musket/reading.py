@@ -25,18 +25,20 @@ class Home:
     Attributes:
         config: Its configuration file.
         project: The folder with `experiments/` and `modules/`; the experiment's own folder where there is none.
+        also: Names of functions that a program in Python gave, beside those of the modules.
     """
 
     config: Path
     project: Path
+    also: frozenset[str] = frozenset()
 
     @staticmethod
-    def of(config: Path) -> Home:
+    def of(config: Path, also: frozenset[str] = frozenset()) -> Home:
         """The home of a configuration file: its project is the folder above `experiments`, the nearest one with `modules/`."""
         config = config.absolute()
         above = [folder.parent for folder in config.parents if folder.name == "experiments"]
         projects = [folder for folder in above if (folder / "modules").is_dir()]
-        return Home(config, next(iter([*projects, *above]), config.parent))
+        return Home(config, next(iter([*projects, *above]), config.parent), also)
 
     @property
     def experiment(self) -> Path:
@@ -57,7 +59,7 @@ class Home:
 
     def functions(self) -> frozenset[str]:
         """The names of the functions and classes in the project's modules, read without running them."""
-        return (
+        return self.also | (
             frozenset(name for file in sorted(self.modules.glob("*.py")) for name in _defined(file))
             if self.modules
             else frozenset()

@@ -20,6 +20,7 @@ _ELSEWHERE = (
     "freeze_encoder", "holdout", "imports", "loss", "lr", "metrics", "optimizer", "primary_metric",
     "primary_metric_mode", "random_state", "stages", "stratified", "testSplit", "testSplitSeed", "validationSplit",
     "num_seeds", "tasks", "declarations", "preprocessing", "extra_train_data", "dataset_augmenter",
+    "manualResize",
 )  # fmt: skip
 _IGNORED = {
     "verbose": "mml shows progress by itself",
@@ -34,7 +35,6 @@ _IGNORED = {
     "imgaug_lists": "a list of two numbers is a range",
 }
 _MISSING = {
-    "manualResize": "training without a resize",
     "pretrain_transform": "a function over the training part",
     "groupFunc": "stratification by a function",
     "hyperparameters": "Musket's own search (mml has hpo=optuna)",
@@ -337,6 +337,12 @@ def _defaults(work: Work) -> None:
     for key in ("num_seeds", "tasks"):
         if key in work.source:
             work.say(key, "ignored", note=f"mml {'fit' if key == 'num_seeds' else 'task'} sees to it")
+    if work.source.get("manualResize"):
+        before = work.native.pop("preprocessing", {}).get("before")
+        work.options["preprocessing"] = "none"
+        if before:
+            work.set("preprocessing.before", before)
+        work.say("manualResize", "same", "preprocessing", "all images must have one size")
     if "declarations" in work.source:
         work.say("declarations", "same", note="those that preprocessing names are in its place")
 

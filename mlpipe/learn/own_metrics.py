@@ -33,11 +33,13 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
         outputs: How many outputs there are.
 
     Raises:
-        ConfigError: When a function fails, or gives no number.
+        ConfigError: When a function fails, or gives no number; for masks.
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
     if not section.functions:
         return {}
+    if kind == "segmentation":
+        raise ConfigError(problem("metrics.functions", "measure no masks", got=section.functions, fix="leave them out"))
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
     found = {name: _measure(name, code.function("metrics", name), kind) for name in section.functions}
     _try(found, kind, outputs)

@@ -86,6 +86,8 @@ def build_network(
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:
+        if task.kind == "segmentation":
+            raise ConfigError(problem("slicing", "joins no masks", got="crops", fix="use slicing=none"))
         slicing.attach(network, cells, {TARGET: task.kind})
     return network
 

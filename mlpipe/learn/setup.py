@@ -242,6 +242,9 @@ def fold_data(
     ]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = recipe.sampling.build()
+    if task.kind == "segmentation":
+        # A decoder's memory grows with the images: what fits in training fits here.
+        sampling = replace(sampling, eval_batch_size=min(sampling.eval_batch_size, sampling.batch_size))
     loading = RecordData if task.source["type"] == "records" else MaskData if masked else FoldData
     return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
 

@@ -225,7 +225,7 @@ def _paired(images: Path, masks: Path, names: _Names, part: Part | None) -> list
     Raises:
         DataError: With a sentence for each one that has no partner, or several.
     """
-    own, others = images_below(images), images_below(masks) if masks.is_dir() else []
+    own, others = _apart(images, masks, names.suffix)
     if not own:
         raise DataError(problem(str(images), "has no images", fix="add images, or name their folder with task.images"))
     parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
@@ -256,6 +256,18 @@ def _paired(images: Path, masks: Path, names: _Names, part: Part | None) -> list
     wrong += [problem(str(path), "is a mask without an image", fix=fix) for path in lonely]
     raise_some(wrong)
     return pairs
+
+
+def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:
+    """The files of images and of masks, also where masks lie among or below the images."""
+    own, others = images_below(images), images_below(masks) if masks.is_dir() else []
+    if images.resolve() == masks.resolve() and suffix:
+        return [path for path in own if not path.stem.endswith(suffix)], [
+            path for path in others if path.stem.endswith(suffix)
+        ]
+    if masks.resolve().is_relative_to(images.resolve()):
+        own = [path for path in own if path not in set(others)]
+    return own, others
 
 
 def _in_order(

@@ -215,3 +215,15 @@ def test_pairs_in_order_of_their_names(pairs: Path) -> None:
     (pairs / "masks/other7.png").unlink()
     (found,) = problems(lambda: sources.masks(root=str(pairs), pairing="order"))
     assert "there are 8 images" in found and "7 masks" in found
+
+
+def test_masks_among_or_below_the_images(pairs: Path, tmp_path: Path) -> None:
+    for index in range(3):
+        for target in ("a/{}_mask.png", "b/masks/{}.png"):
+            picture(tmp_path / target.format(index), np.asarray(Image.open(pairs / f"masks/{index}.png")))
+        for target in ("a/{}.png", "b/{}.png"):
+            picture(tmp_path / target.format(index), np.asarray(Image.open(pairs / f"images/{index}.png")))
+    among = sources.masks(root=str(tmp_path / "a"), images=".", masks=".", mask_suffix="_mask")
+    below = sources.masks(root=str(tmp_path / "b"), images=".")
+    assert among.samples.ids == below.samples.ids == ("0.png", "1.png", "2.png")
+    assert np.array_equal(among.samples.targets, below.samples.targets)

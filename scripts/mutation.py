@@ -94,7 +94,9 @@ def main() -> None:
             shutil.copy(TOP / name, folder / name)
         run(folder, ["mlpipe.nothing"])
         codes = results(folder)
-        chosen = {part: drawn([n for n in codes if n.startswith(PARTS[part])], given.each, given.seed) for part in given.only}
+        chosen = {
+            part: drawn([n for n in codes if n.startswith(PARTS[part])], given.each, given.seed) for part in given.only
+        }
         run(folder, [name for names in chosen.values() for name in names])
         codes = results(folder)
         rows = table(codes, chosen)

@@ -167,9 +167,19 @@ class FoldData(pl.LightningDataModule):
         """How many batches the validation images make for one process."""
         return len(OrderedBatches(self._view.val, self._sampling.eval_batch_size))
 
-    def rows_dataloader(self, rows: Rows) -> Loader:
-        """Any rows in their order, without augmentation."""
-        batches = OrderedBatches(rows, self._sampling.eval_batch_size, self._shard)
+    @property
+    def eval_batch_size(self) -> int:
+        """Images at a time when nothing is learned."""
+        return int(self._sampling.eval_batch_size)
+
+    def rows_dataloader(self, rows: Rows, at_once: int | None = None) -> Loader:
+        """Any rows in their order, without augmentation.
+
+        Args:
+            rows: The rows.
+            at_once: How many in a batch; None: `eval_batch_size`.
+        """
+        batches = OrderedBatches(rows, at_once or self.eval_batch_size, self._shard)
         return batch_loader(batches, self.rows_dataset(), self._num_workers)
 
     def rows_dataset(self) -> PackDataset:

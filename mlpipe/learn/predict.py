@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,19 @@ from pytorch_lightning.callbacks import Callback
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
+from mlpipe.data.loaders import FoldData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.errors import ProjectError, problem
-from mlpipe.learn import multitask, segmentation, setup
+from mlpipe.errors import ProjectError, TrainingError, problem
+from mlpipe.learn import healing, multitask, segmentation, setup
 from mlpipe.learn.callbacks import Guard
 from mlpipe.learn.hardware import Numerics
-from mlpipe.learn.module import Learning
+from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.learn.segmentation import PixelBatch
 from mlpipe.runs import maps, predictions
+
+log = logging.getLogger("mlpipe")
 
 
 @dataclass(frozen=True)
@@ -95,21 +100,56 @@ def predict(
             learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
             module = segmentation.module_for(kind)(network, torch.nn.Identity(), _no_optimizers, learning)
             data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
-            loader = data.rows_dataloader(part.rows)
-            trainer = _trainer(recipe, chosen, [Guard(should_stop, part.name), _Sink(sink, part, fold, pixels)])
-            with setup.quiet():
-                trainer.predict(module, dataloaders=loader, return_predictions=False)
+            writes, guard = _Sink(sink, part, fold, pixels), Guard(should_stop, part.name)
+            _through(partial(_trainer, recipe, chosen, [guard, writes]), module, data, part, writes)
             written += len(part.rows)
     return written
 
 
+def _through(
+    trainer: Callable[[], pl.Trainer], module: FoldModule, data: FoldData, part: Wanted, writes: _Sink
+) -> None:
+    """Predict the rows of a part, with half as many images at a time from where memory ran out.
+
+    Raises:
+        TrainingError: When it runs out with a single image.
+    """
+    at_once = data.eval_batch_size
+    while writes.rows < len(part.rows):
+        sentence = _no_memory(trainer(), module, data.rows_dataloader(part.rows[writes.rows :], at_once))
+        if not sentence:
+            return
+        if at_once == 1:
+            fix = "use smaller images (preprocessing.size) or a smaller network"
+            raise TrainingError(f"predicting {part.name}: memory ran out with one image at a time ({sentence}); {fix}")
+        at_once = max(1, at_once // 2)
+        log.warning(f"predicting {part.name}: memory ran out; from here on {at_once} images at a time")
+
+
+def _no_memory(trainer: pl.Trainer, module: FoldModule, loader: Any) -> str:
+    """Predict; what the system said when memory ran out, empty when it did not. The batch's tensors are gone after it."""
+    try:
+        with setup.quiet():
+            trainer.predict(module, dataloaders=loader, return_predictions=False)
+        return ""
+    except RuntimeError as error:
+        if not healing.is_out_of_memory(error):
+            raise
+        return (str(error).splitlines() or ["out of memory"])[0]
+
+
 class _Sink(Callback):
-    """Hands every batch's logits to the writer; of masks counts, and maps to a writer of their own."""
+    """Hands every batch's logits to the writer; of masks counts, and maps to a writer of their own.
+
+    Attributes:
+        rows: How many rows were handed on.
+    """
 
     def __init__(
         self, sink: predictions.PredictionsWriter, wanted: Wanted, fold: int, pixels: maps.MapsWriter | None
     ) -> None:
         self._sink, self._wanted, self._fold, self._pixels = sink, wanted, fold, pixels
+        self.rows = 0
 
     def on_predict_batch_end(
         self,
@@ -121,6 +161,7 @@ class _Sink(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         rows = batch["row"].cpu().numpy()
+        self.rows += len(rows)
         ids = [self._wanted.task.samples.ids[row] for row in rows]
         targets = self._wanted.task.samples.targets[rows]
         name, split = self._wanted.name, self._wanted.split

@@ -43,8 +43,10 @@ def no_number_above(rate: float, epoch: int) -> Callable[[FoldModule, int, Tenso
     return strike
 
 
-def little_memory(monkeypatch: MonkeyPatch, most: int, error: Exception | None = None, epoch: int = 1) -> list[int]:
-    """More images than that do not fit through the network from an epoch on; returns how many went through it."""
+def little_memory(
+    monkeypatch: MonkeyPatch, most: int, error: Exception | None = None, epoch: int = 1, after: int = 0
+) -> list[int]:
+    """More images than that do not fit through the network from an epoch and so many calls on; returns how many were tried."""
     seen: list[int] = []
     through = FoldModule._through
 
@@ -53,7 +55,7 @@ def little_memory(monkeypatch: MonkeyPatch, most: int, error: Exception | None =
 
         def hook(_: Any, given: tuple[Tensor, ...]) -> None:
             seen.append(len(given[0]))
-            if len(given[0]) > most and late:
+            if len(given[0]) > most and late and len(seen) > after:
                 raise error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
         handle = network.register_forward_pre_hook(hook)

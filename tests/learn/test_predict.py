@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 import torch
 
 from mlpipe.arch import weights
-from mlpipe.errors import Interrupted, ProjectError
+from mlpipe.errors import Interrupted, ProjectError, TrainingError
 from mlpipe.learn import fit, predict, setup
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.predict import Wanted
 from mlpipe.runs import predictions
 from tests.learn.conftest import job
+from tests.learn.test_healing import little_memory
 
 FEW = ["trainer.max_epochs=1", "sampling.eval_batch_size=50"]
 
@@ -61,6 +63,35 @@ def test_predictions_are_a_forward_pass(trained: FoldJob, tmp_path: Path) -> Non
     record_scores = (one.project.model_dir("digits", "record") / "record.json").read_text()
     accuracy = (predictions.load(out, "digits", "val").logits.argmax(1) == one.task.samples.targets[val]).mean()
     assert f'"accuracy": {accuracy}' in record_scores
+
+
+def test_memory_that_runs_out_halves_what_is_predicted_at_a_time(
+    trained: FoldJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, rows = trained, trained.view.test[:120]
+    parts = [wanted(one, "test", rows)]
+    predict.predict(one.recipe, weights_of(one), 0, parts, tmp_path / "whole.parquet", num_workers=0)
+    # The first batch of 50 fits, then no more than 20 do.
+    seen = little_memory(monkeypatch, 20, epoch=0, after=1)
+    with caplog.at_level(logging.WARNING, "mlpipe"):
+        assert predict.predict(one.recipe, weights_of(one), 0, parts, tmp_path / "cut.parquet", num_workers=0) == 120
+    assert seen == [50, 50, 25, *[12] * 5, 10]
+    assert "memory ran out; from here on 12 images at a time" in caplog.text
+    whole, cut = (predictions.load(tmp_path / f"{name}.parquet", "digits", "test") for name in ("whole", "cut"))
+    assert whole.sample_ids == cut.sample_ids
+    np.testing.assert_allclose(whole.logits, cut.logits, atol=2e-4, rtol=1e-4)
+
+
+def test_memory_for_not_even_one_image_is_a_sentence(
+    trained: FoldJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little_memory(monkeypatch, 0, epoch=0)
+    out = tmp_path / "p.parquet"
+    with pytest.raises(TrainingError, match="memory ran out with one image at a time .*preprocessing.size"):
+        predict.predict(
+            trained.recipe, weights_of(trained), 0, [wanted(trained, "test", trained.view.test[:9])], out, num_workers=0
+        )
+    assert not out.exists()
 
 
 def test_only_what_is_predicted_anew_is_replaced(trained: FoldJob, tmp_path: Path) -> None:

@@ -303,7 +303,8 @@ def missing_classes(fold: Ints, n_folds: int, targets: Ints, classes: Sequence[s
     for number in range(n_folds):
         there = set(targets[fold == number].tolist())
         absent = [name for index, name in enumerate(classes) if index not in there]
-        if absent:
+        # A fold without any image is one that nothing is judged on.
+        if there and absent:
             wrong = f"has no image of {listing(absent)}, because groups and given folds stay as they are"
             found.append(problem(f"fold {number}", wrong, fix="use fewer folds (split.folds=N), or other groups"))
     return found

@@ -83,8 +83,13 @@ def nested(task: Task, split: Split, fold: int) -> View:
     )
 
 
-def check(task: Task, view: View) -> None:
+def check(task: Task, view: View, *, is_judged: bool = True) -> None:
     """Refuse a view in which a class has no training image, or nothing is left to validate on.
+
+    Args:
+        task: The task.
+        view: The rows of one of its folds.
+        is_judged: Whether the split gives the fold something to validate on.
 
     Raises:
         DataError: With the names of the classes.
@@ -96,7 +101,7 @@ def check(task: Task, view: View) -> None:
         what = {"classification": "of class", "multilabel": "with label", "regression": "with a value of"}[task.kind]
         wrong = f"no readable training image is left {what} {listing(empty)}"
         raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix="add images or use fewer folds"))
-    if len(view.val) == 0:
+    if is_judged and len(view.val) == 0:
         raise DataError(problem(f"{view.task} fold {view.fold}", "no validation image is left", fix="use fewer folds"))
 
 

@@ -267,7 +267,8 @@ class EpochScores(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report."""
-        self._report(trainer.current_epoch, float(trainer.callback_metrics[self._monitor]))
+        if self._monitor in trainer.callback_metrics:
+            self._report(trainer.current_epoch, float(trainer.callback_metrics[self._monitor]))
 
 
 class Progress(Callback):

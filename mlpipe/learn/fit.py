@@ -150,26 +150,33 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         if plan[-1].val_negatives is not None:
             data = setup.fold_data(now, task, view, job.pack, job.num_workers, shard=job.shard)
         judge = partial(trainer.validate, module, datamodule=data, verbose=False)
-        healing.attempt(judge, partial(_epoch, trainer), number, network)
-    names = setup.final_metrics(recipe, task)
-    scores: dict[str, float | None] = {
-        **metrics.compute(names, module.val_logits, module.val_targets, task.kind, module.own_metrics),
-        **module.measured,
-        "loss": float(trainer.callback_metrics["val/loss"]),
-    }
+        if len(view.val):
+            healing.attempt(judge, partial(_epoch, trainer), number, network)
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
     notes = [begun] * bool(begun) + ["resumed: timings are of the last part"] * resuming
     return {
         "module": module,
         "keeper": keeper,
-        "scores": scores,
+        "scores": _scores(job, module, trainer),
         "timings": timings,
         "chosen": chosen,
         "notes": notes,
         "co_tasks": co_tasks,
         "events": healed.events,
         "examples": shown,
+    }
+
+
+def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, float | None]:
+    """The final metrics of the validation images; none where there are none."""
+    if not len(job.view.val):
+        return {}
+    names = setup.final_metrics(job.recipe, job.task)
+    return {
+        **metrics.compute(names, module.val_logits, module.val_targets, job.task.kind, module.own_metrics),
+        **module.measured,
+        "loss": float(trainer.callback_metrics["val/loss"]),
     }
 
 

@@ -110,7 +110,9 @@ def write(
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + notes,
-        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)},
+        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)}
+        if len(job.view.val)
+        else {},
         co_tasks=co_tasks,
         events=events,
         checksums={name: files.digest_file(folder / name) for name in kept},

@@ -202,4 +202,4 @@ def _told(record: ModelRecord) -> str:
     if "train_images_per_s" in record.timings:
         speed = f"{record.timings['train_images_per_s']:.0f} images/s"
         how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
-    return f"validation {parts} ({how})"
+    return f"validation {parts} ({how})" if scores else f"trained, not validated ({how})"

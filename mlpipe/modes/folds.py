@@ -62,7 +62,7 @@ class Folds:
             DataError: When unreadable images left a class without any.
         """
         view = self.view(fold)
-        variants.check(self.task, view)
+        variants.check(self.task, view, is_judged=self.nested or bool((self.split.fold == fold).any()))
         return view
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
+from mlpipe.config import rules
 from mlpipe.config.schema import AUTO, RunConfig
 from mlpipe.data import splits
 from mlpipe.data.splits import Split
@@ -210,6 +211,7 @@ class TrainingScheduler(Scheduler):
             found = splits.size_problems(task.kind, task.samples, split, task.classes, nested=self._nested)
         if self._folds is not None:
             found += folds.problems(self._folds, list(split.validated))
+        found += _unjudged_problems(config, split)
         arch = config.recipe.arch.params
         if config.recipe.arch.target.endswith("classifier.timm"):
             keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
@@ -256,6 +258,15 @@ def _trained(training: FoldTraining, call: Callable[[ModelRecord], None], fold: 
         call(records.load(ground.world.project.model_dir(ground.task.name, training.record_id(run, fold))))
 
     return step
+
+
+def _unjudged_problems(config: RunConfig, split: Split) -> list[str]:
+    """Nothing can be chosen by validation images where there are none."""
+    used = rules.val_used_for(config.tree)
+    if not used or all((split.fold == fold).any() for fold in split.validated):
+        return []
+    fix = "use mode.store_best=false, no early stop and no plateau schedule, or give the task a test part"
+    return [problem("split", f"leaves no image to validate on, by which to choose ({listing(used)})", fix=fix)]
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:

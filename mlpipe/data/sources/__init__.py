@@ -9,15 +9,18 @@ from mlpipe.data.sources.array_files import arrays
 from mlpipe.data.sources.cells import elpv
 from mlpipe.data.sources.embedded import digits, fashion_mini
 from mlpipe.data.sources.folders import folder
+from mlpipe.data.sources.idx_files import mnist
+from mlpipe.data.sources.labelled_folders import folders
 from mlpipe.data.sources.masks import masks
 from mlpipe.data.sources.pictures import pictures
 from mlpipe.data.sources.python_items import items
 from mlpipe.data.sources.reading import Read, reader, root
 from mlpipe.data.sources.record_files import records_of as records
+from mlpipe.data.sources.sample_files import samples
 from mlpipe.data.sources.stored import created
 from mlpipe.data.sources.tables import csv
 
 __all__ = [
-    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "items", "masks", "pictures", "reader",
-    "records", "root",
+    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "items", "masks", "mnist",
+    "pictures", "reader", "records", "root", "samples",
 ]  # fmt: skip

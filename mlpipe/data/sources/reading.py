@@ -11,7 +11,16 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import images
 from mlpipe.data.images import UnreadableImageError
-from mlpipe.data.sources import array_files, embedded, mask_files, python_items, record_files
+from mlpipe.data.sources import (
+    array_files,
+    embedded,
+    idx_files,
+    labelled_folders,
+    mask_files,
+    python_items,
+    record_files,
+    sample_files,
+)
 from mlpipe.data.task import Task, origins
 from mlpipe.errors import DataError, problem
 
@@ -44,11 +53,16 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
         return lambda row: of_record(ids[row])
     if kind == mask_files.TYPE:
         return mask_files.rows_of(of)
+    if kind in ("mnist", "samples"):
+        of_file = (idx_files if kind == "mnist" else sample_files).rows_of(of.source)
+        return lambda row: in_channels(of_file(ids[row]), channels)
+    if kind == "folders":
+        return lambda row: _file_image(labelled_folders.path_of(of.source, ids[row]), of, row, channels, least)
     if not isinstance(of.source.get("root"), str):
         fix = "remove its task.json and create the task again"
         raise DataError(problem(f"task {of.name}", "does not say where its images lie (task.json)", fix=fix))
     base = Path(of.source["root"])
-    return lambda row: _file_image(base, of, row, channels, least)
+    return lambda row: _file_image(base / ids[row], of, row, channels, least)
 
 
 def _variant_reader(of: Task, channels: int, least: int | None) -> Read:
@@ -75,13 +89,12 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
     raise UnreadableImageError(f"has {pixels.shape[2]} channels, {channels} are wanted")
 
 
-def _file_image(base: Path, of: Task, row: int, channels: int, least: int | None) -> Pixels:
-    name = of.samples.ids[row]
+def _file_image(path: Path, of: Task, row: int, channels: int, least: int | None) -> Pixels:
     try:
-        content = (base / name).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
     if files.digest_bytes(content) != of.samples.digests[row]:
         fix = "run the command that created the task again, which makes a new task of what is there now"
-        raise DataError(problem(str(base / name), f"has changed since the task {of.name} was created", fix=fix))
+        raise DataError(problem(str(path), f"has changed since the task {of.name} was created", fix=fix))
     return images.decode(content, channels, bits=16 if of.dtype == "uint16" else 8, least=least)

@@ -1,0 +1,61 @@
+"""Two folders of images as one task: classes by folder or by tag, and what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpipe.data import sources
+from mlpipe.errors import DataError
+from tests.conftest import make_pictures
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Path:
+    make_pictures(tmp_path / "one", {"dark": 4, "light": 3})
+    make_pictures(tmp_path / "two", {"dark": 2, "light": 2}, seed=1)
+    return tmp_path
+
+
+def test_the_folder_of_an_image_is_its_class(both: Path) -> None:
+    task = sources.folders(train=str(both / "one"), test=str(both / "two"))
+    assert task.classes == ("dark", "light") and task.part_sizes() == {"train": 7, "test": 4}
+    row = task.samples.ids.index("test/light/001.png")
+    assert task.samples.targets[row] == 1 and task.channels == 3
+    read = sources.reader(task, 3)
+    assert np.array_equal(read(row), np.asarray(Image.open(both / "two" / "light" / "001.png")))
+
+
+def test_with_a_tag_it_is_the_folder_right_below_the_tag(tmp_path: Path) -> None:
+    for label, left in (("cat", 0), ("dog", 100)):
+        make_pictures(tmp_path / "all" / "tagged" / label, {"deep": 2}, seed=left)
+    task = sources.folders(train=str(tmp_path / "all"), train_tag="tagged")
+    assert task.classes == ("cat", "dog")
+    with pytest.raises(DataError, match=r"task\.train_tag: .* lies in no folder below one of this name, got 'other'"):
+        sources.folders(train=str(tmp_path / "all"), train_tag="other")
+
+
+def test_classes_of_one_part_only_are_named_with_their_like(both: Path) -> None:
+    (both / "two" / "light").rename(both / "two" / "ligth")
+    with pytest.raises(DataError) as raised:
+        sources.folders(train=str(both / "one"), test=str(both / "two"))
+    text = str(raised.value)
+    assert "task.test: ligth: is a class that the training part does not have; did you mean 'light'?" in text
+    assert "task.test: has no image of class 'light'; did you mean 'ligth'?" in text
+
+
+def test_other_files_are_passed_over_or_refused(both: Path) -> None:
+    (both / "one" / "dark" / "Thumbs.db").write_bytes(b"x")
+    assert len(sources.folders(train=str(both / "one")).samples) == 7
+    with pytest.raises(DataError, match=r"task\.train: holds files that are no images: dark/Thumbs\.db"):
+        sources.folders(train=str(both / "one"), strict=True)
+
+
+def test_without_labels_every_image_is_unlabelled(both: Path) -> None:
+    task = sources.folders(test=str(both / "two"), labelled=False, classes=["a", "b", "c"])
+    assert task.part_sizes() == {"unlabelled": 4} and set(task.samples.targets.tolist()) == {-1}
+    with pytest.raises(DataError, match=r"task\.train: a folder is needed"):
+        sources.folders()

@@ -85,6 +85,12 @@ def _parse(arguments: list[str]) -> Call:
             call.cfg = value if equals else next(rest, "")
         elif name in ("--config-dir", "-cd"):
             call.config_dirs.append(Path(value if equals else next(rest, "")).absolute())
+        elif call.mode == "train" and name == "--config":
+            # What rmldnn's command line is: --config=FILE, --config FILE, --config= FILE.
+            call.overrides.append(f"recipe={_quoted(value or next(rest, ''))}")
+        elif call.mode == "train" and name == "--app":
+            fix = "leave it out: classification of images, numpy arrays and MNIST is what there is"
+            found.append(problem("--app", f"{value or next(rest, '')} is not available in this version", fix=fix))
         elif call.mode in _SCRIPTS and text.startswith("--") and len(text) > 2:
             call.overrides.append(_script_option(name, value if equals else next(rest, "")))
         elif text.startswith("-") and not text[1:].replace(".", "").isdigit():
@@ -111,8 +117,13 @@ def _script_option(name: str, value: str) -> str:
     lower = value.lower()
     if lower in ("true", "false", "null") or value.isdigit():
         return f"mode.{name[2:]}={lower}"
-    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"mode.{name[2:]}='{quoted}'"
+    return f"mode.{name[2:]}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    """A text in Hydra's grammar."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _run(call: Call) -> int:

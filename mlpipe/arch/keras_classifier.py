@@ -26,12 +26,14 @@ class End:
         units: How many there are.
         activation: What it turned them into; empty: nothing, or nothing that gives probabilities.
         head: The last Dense, taken out of the graph; None where there is none.
+        module: Its module's name in the graph.
     """
 
     layer: str
     units: int
     activation: str
     head: nn.Linear | None
+    module: str = ""
 
 
 class KerasClassifier(Classifier):
@@ -42,8 +44,11 @@ class KerasClassifier(Classifier):
         features: How many features it gives.
         heads: What each target gets; the first is the task's own.
         head: The first target's head.
-        logarithm: Whether the network gives log-probabilities.
         std: What pixels are divided by, for each channel.
+        end: How the file ends it.
+
+    Attributes:
+        origin: Names (`layer/weight`) of what was loaded from a file of weights, and of what stayed new.
     """
 
     def __init__(
@@ -52,19 +57,39 @@ class KerasClassifier(Classifier):
         features: int,
         heads: Mapping[str, Head],
         head: nn.Module,
-        logarithm: bool,
+        end: End,
         std: list[float],
     ) -> None:
         super().__init__(graph, features, heads, [0.0] * len(std), std)
-        self._own, self._logarithm = next(iter(heads)), logarithm
+        self._own, self._end = next(iter(heads)), replace(end, head=None)
+        self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.heads[self._own] = head
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (log-probabilities where the network gives them), or numbers, of shape (n, outputs) by target."""
         outputs = super().forward(images)
-        if self._logarithm:
+        if self._end.activation == "logsoftmax":
             outputs[self._own] = outputs[self._own].log_softmax(1)
         return outputs
+
+    def as_in_file(self, outputs: Tensor) -> Tensor:
+        """What the network as the file has it gives, from the outputs of `forward` for its own target, (n, units)."""
+        if self._end.units == 1 and outputs.shape[1] == 2:
+            return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
+        match self._end.activation:
+            case "softmax":
+                return outputs.softmax(1)
+            case "sigmoid":
+                return outputs.sigmoid()
+        return outputs
+
+    def by_layer(self) -> dict[str, Tensor]:
+        """The network's tensors, named `layer.tensor` after the file's layers; a head of one unit is one again."""
+        tensors = {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
+        for name, tensor in self.heads[self._own].state_dict().items():
+            is_doubled = self._end.units == 1 and len(tensor) == 2
+            tensors[f"{self._end.module}.{name}"] = (tensor[1:] - tensor[:1] if is_doubled else tensor).detach()
+        return tensors
 
 
 def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasClassifier:
@@ -87,7 +112,7 @@ def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: f
         raise ConfigError(problem("arch.layers", "has no features for further heads", got=end.layer, fix=fix))
     features = end.head.in_features if end.head is not None else end.units
     std = [pixels.peak / white] * pixels.channels
-    return KerasClassifier(graph, features, heads, head, end.activation == "logsoftmax", std)
+    return KerasClassifier(graph, features, heads, head, end, std)
 
 
 def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str) -> None:
@@ -116,8 +141,8 @@ def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixel
         wrong = f"{name} takes images of {channels} channels, the task's have {pixels.channels}"
         fix = f"set the last number of the input's shape to {pixels.channels}"
         found.append(problem("arch.layers", wrong, got=shape, fix=fix))
-    if not all(size in (None, pixels.size) for size in (height, width)):
-        wrong = f"{name} takes images of {height} x {width}, these are {pixels.size} x {pixels.size}"
+    if not all(size in (None, own) for size, own in zip((height, width), pixels.sides, strict=True)):
+        wrong = f"{name} takes images of {height} x {width}, these are {pixels.sides[0]} x {pixels.sides[1]}"
         sizes = {height, width} - {None}
         fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "use a network for square images"
         found.append(problem("preprocessing.size", wrong, got=pixels.size, fix=fix))
@@ -141,7 +166,7 @@ def _end(graph: Graph, *, numbers: bool) -> End:
     if is_last and isinstance(module, nn.Linear):
         head = module
         graph.finish([step.inputs[0]])
-    return End(step.layer, shape[0], activation, head)
+    return End(step.layer, shape[0], activation, head, step.module)
 
 
 def without_activation(graph: Graph) -> tuple[Step, str]:

@@ -33,6 +33,7 @@ def keras_json(
     name: str | None = None,
     pretrained: bool = False,
     weights: str | None = None,
+    weights_by_layer: bool = False,
     white: Annotated[float, "> 0"] = 1.0,
     always_affine: bool = False,
     freeze: bool | Literal["backbone"] = False,
@@ -50,6 +51,7 @@ def keras_json(
         name: What it is called.
         pretrained: There are no pretrained weights to be had.
         weights: A file of weights: Keras's (.h5, .weights.h5), .safetensors, .pt or .pth.
+        weights_by_layer: Load what has the name of a layer, and leave the others new, however many they are.
         white: What the network takes white pixels as: 1, or 255 where it begins with a Rescaling layer.
         always_affine: Let batch normalisations learn scale and offset also where the file says no, as rmldnn does.
         freeze: True or `backbone`: learn the last Dense only.
@@ -70,11 +72,12 @@ def keras_json(
         content = keras_parsing.decoded(content, "arch.file")
     described = keras_parsing.describe(content)
     check_input(described.shapes, pixels, name or described.name)
-    graph = keras_graph.build(described, [(pixels.size, pixels.size, pixels.channels)], always_affine=always_affine)
+    graph = keras_graph.build(described, [(*pixels.sides, pixels.channels)], always_affine=always_affine)
     path = Path(weights).expanduser() if weights is not None else None
-    state = _before_heads(graph, path) if path is not None else None
+    state, origin = (None, ((), ())) if path is None else _before_heads(graph, path, weights_by_layer)
     per_pixel = any(head.per_pixel for head in heads.values())
     network = (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
+    network.origin = origin
     if path is not None and state is not None:
         _demand(weight_files.load(network, state), path, network)
     if freeze and not any(True for _ in network.heads.parameters()):
@@ -86,8 +89,13 @@ def keras_json(
     return network
 
 
-def _before_heads(graph: Graph, path: Path) -> dict[str, Any] | None:
+def _before_heads(
+    graph: Graph, path: Path, is_by_layer: bool
+) -> tuple[dict[str, Any] | None, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Load weights that are named by the file's layers; those that are named as a record's come back for later.
+
+    Returns:
+        The latter, and the names (`layer/weight`) of what was loaded and of what stayed new.
 
     Raises:
         DataError: When they do not fit.
@@ -95,20 +103,38 @@ def _before_heads(graph: Graph, path: Path) -> dict[str, Any] | None:
     if path.suffix not in (".h5", ".hdf5"):
         state = weight_files.read(path)
         if any(name.startswith(("backbone.", "heads.")) for name in state):
-            return state
-        _demand(weight_files.load(graph, state), path, graph)
-        return None
+            return state, ((), ())
+        match = weight_files.load(graph, state)
+        if not is_by_layer:
+            _demand(match, path, graph)
+        _demand_shapes(match.misshapen, path)
+        loaded, missing = (
+            tuple(name.replace(".", "/", 1) for name in names) for names in (match.loaded, match.missing)
+        )
+        if not loaded:
+            wrong = f"holds no layer of the network ({match.sentence()})"
+            raise DataError(problem("arch.weights", wrong, got=str(path), fix="name the file of this network"))
+        return None, (loaded, missing)
     report = load_weights(graph, path)
-    if report.mismatched:
-        wrong = f"does not fit the network ({listing(report.mismatched, most=3)})"
-        fix = "rename the layers that are to begin with new weights"
-        raise DataError(problem("arch.weights", wrong, got=str(path), fix=fix))
+    _demand_shapes(report.mismatched, path)
     if not report.matched:
         wrong = f"holds no layer of the network ({report.sentence()})"
         raise DataError(problem("arch.weights", wrong, got=str(path), fix="name the file of this network"))
     if report.skipped or report.unused:
         log.info(f"{path.name}: {report.sentence()}")
-    return None
+    return None, (report.matched, report.skipped)
+
+
+def _demand_shapes(others: Sequence[str], path: Path) -> None:
+    """Demand that no weight has another shape.
+
+    Raises:
+        DataError: When one has.
+    """
+    if others:
+        wrong = f"does not fit the network ({listing(others, most=3)})"
+        fix = "rename the layers that are to begin with new weights"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix=fix))
 
 
 def _demand(match: weight_files.Match, path: Path, network: nn.Module) -> None:

@@ -45,20 +45,20 @@ class Slot:
 SLOTS: dict[str, Slot] = {
     "mode": Slot("mlpipe.modes"),
     "task": Slot("mlpipe.data.sources"),
-    "split": Slot("mlpipe.data.splits"),
+    "split": Slot("mlpipe.data.splits", also="mlpipe.data.split_on_test"),
     "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network mlpipe.learn.record_network"),
     "loss": Slot(
         "mlpipe.learn.losses",
         ("torch.nn",),
         "torch.nn.modules.module.Module",
-        also="mlpipe.learn.record_losses mlpipe.learn.mask_losses",
+        also="mlpipe.learn.record_losses mlpipe.learn.mask_losses mlpipe.learn.output_losses",
     ),
     "optimizer": Slot(
         "mlpipe.learn.optimizers",
         ("torch.optim", "timm.optim"),
         "torch.optim.optimizer.Optimizer",
         1,
-        also="mlpipe.learn.keras_optimizers",
+        also="mlpipe.learn.keras_optimizers mlpipe.learn.second_order",
     ),
     "lr_scheduler": Slot(
         "mlpipe.learn.lr_schedulers", ("torch.optim.lr_scheduler",), "torch.optim.lr_scheduler.LRScheduler", 1
@@ -68,6 +68,7 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.data.augmentations",
         ("torchvision.transforms.v2", "albumentations"),
         "torch.nn.modules.module.Module albumentations.core.transforms_interface.BasicTransform",
+        also="mlpipe.data.geometry",
     ),
     "device_augmentations": Slot(
         "mlpipe.data.device_augmentations",
@@ -79,7 +80,7 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.learn.callbacks",
         ("pytorch_lightning.callbacks", "lightning.pytorch.callbacks"),
         "pytorch_lightning.callbacks.callback.Callback",
-        also="mlpipe.learn.best_practice",
+        also="mlpipe.learn.best_practice mlpipe.learn.layer_files mlpipe.learn.output_files",
     ),
     "logging": Slot("mlpipe.learn.loggers"),
     "tta": Slot("mlpipe.learn.tta"),

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mlpipe.data import augmentations, worker_life
+from mlpipe.data import augmentations, geometry, worker_life
 from mlpipe.data.augmentations import Images
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import (
@@ -163,6 +163,11 @@ class FoldData(pl.LightningDataModule):
         return self.rows_dataloader(self._view.val)
 
     @property
+    def val_ids(self) -> list[str]:
+        """The validation images' names, in their order."""
+        return [self._task.samples.ids[row] for row in self._view.val]
+
+    @property
     def val_batches(self) -> int:
         """How many batches the validation images make for one process."""
         return len(OrderedBatches(self._view.val, self._sampling.eval_batch_size))
@@ -173,7 +178,7 @@ class FoldData(pl.LightningDataModule):
         return int(self._sampling.eval_batch_size)
 
     def rows_dataloader(self, rows: Rows, at_once: int | None = None) -> Loader:
-        """Any rows in their order, without augmentation.
+        """Any rows in their order, through the steps that every image goes through and no others.
 
         Args:
             rows: The rows.
@@ -183,8 +188,8 @@ class FoldData(pl.LightningDataModule):
         return batch_loader(batches, self.rows_dataset(), self._num_workers)
 
     def rows_dataset(self) -> PackDataset:
-        """The task's images as they are."""
-        return PackDataset(self._pack, self._task, (), self._draw)
+        """The task's images as they are evaluated."""
+        return PackDataset(self._pack, self._task, geometry.always(self._steps), self._draw)
 
     @property
     def epoch_images(self) -> int:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe.data import images
+from mlpipe.data import geometry, images
 from mlpipe.data.before_resize import BeforeResize
 from mlpipe.data.images import Pixels
 from mlpipe.errors import ConfigError, problem
 
 Resize = Literal["squash", "short_side", "pad"]
-Interpolation = Literal["nearest", "box", "bilinear", "bicubic", "lanczos"]
+Interpolation = Literal["nearest", "box", "bilinear", "bicubic", "lanczos", "linear"]
 
 
 # How many times larger than the result an image is at least before it is resized, as in Pillow's `Image.thumbnail`.
@@ -65,8 +65,8 @@ class Preprocessing:
         if self.before is not None:
             return None
         length = self.max_side if self.is_ragged else max(self.sides or (0,)) or None
-        # `nearest` keeps values that are there, and a reduced picture has others.
-        return None if length is None or self.interpolation == "nearest" else _OVERSAMPLED * length
+        # `nearest` keeps values that are there, and a reduced picture has others; `linear` sees few of them.
+        return None if length is None or self.interpolation in ("nearest", "linear") else _OVERSAMPLED * length
 
     def __call__(self, pixels: Pixels) -> Pixels:
         """What is cached of an image of shape (height, width, channels)."""
@@ -162,7 +162,7 @@ def standard(
     resize: Literal["squash", "short_side", "pad"] = "squash",
     keep: Literal["fixed", "original"] = "fixed",
     max_side: Annotated[int, ">= 1"] | None = None,
-    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bilinear",
+    interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos", "linear"] = "bilinear",
 ) -> Preprocessing:
     """Resize with antialiasing (Pillow), the same way for any number of channels, 8 or 16 bit or floats.
 
@@ -177,7 +177,8 @@ def standard(
         keep: `fixed` caches the resized image; `original` caches it as it is, for augmentations that want the whole.
         max_side: With `original`: the longest side that is kept; larger images are reduced.
         interpolation: The filter of the resize. All but `nearest` weigh every old pixel when they shrink; `nearest` keeps
-            values as they are, `bicubic` and `lanczos` are sharper and may overshoot.
+            values as they are, `bicubic` and `lanczos` are sharper and may overshoot; `linear` weighs the four nearest
+            pixels only, as OpenCV's resize does by itself, and aliases.
 
     Raises:
         ConfigError: When originals are kept and there is no size to make of them for the network.
@@ -199,6 +200,8 @@ def standard(
 def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolation = "bilinear") -> Pixels:
     """Resize with one of Pillow's filters, whose support grows with the reduction, so that shrinking does not alias.
 
+    `linear` is OpenCV's, whose support does not grow.
+
     Args:
         pixels: Shape (height, width, channels), uint8, uint16 or float32.
         height: The new height.
@@ -208,6 +211,8 @@ def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolatio
     Returns:
         Shape (height, width, channels), of the same type.
     """
+    if interpolation == "linear":
+        return geometry.resized(pixels, width, height)
     method = Image.Resampling[interpolation.upper()]
     if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

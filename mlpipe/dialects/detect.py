@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
-from mlpipe.dialects import barrage, mml_core, musket
+from mlpipe.dialects import barrage, mml_core, musket, rmldnn
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, no_such_file, problem
 
@@ -18,7 +18,7 @@ def translated(path: Path, *, lenient: bool = False, also: frozenset[str] = froz
     """The native configuration of a recipe file.
 
     Args:
-        path: A Musket YAML, a Barrage JSON, a pipeline of mml-core or a native YAML.
+        path: A Musket YAML, an rmldnn JSON, a Barrage JSON, a pipeline of mml-core or a native YAML.
         lenient: Let unknown keys and monitors that nothing computes pass, as Keras does.
         also: Names of functions that a program in Python gave.
 
@@ -39,10 +39,9 @@ def translated(path: Path, *, lenient: bool = False, also: frozenset[str] = froz
         return barrage.translate(source)
     if dialect == MML_CORE:
         return mml_core.translate(source)
-    if dialect == NATIVE:
-        return Translation(NATIVE, _native(source))
-    fix = "train its network: arch=keras_json arch.file=NETWORK.json (docs/from_rmldnn.md)"
-    raise ConfigError(problem("recipe", f"is an {dialect} file, which cannot be read yet", got=str(path), fix=fix))
+    if dialect == RMLDNN:
+        return rmldnn.translate(source, lenient=lenient)
+    return Translation(NATIVE, _native(source))
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:

@@ -23,6 +23,28 @@ def mapping(key: str, value: Any) -> list[str]:
     return [] if isinstance(value, Mapping) else [problem(key, "must be a mapping", got=value, fix="use {}")]
 
 
+def flag(key: str, value: Any) -> list[str]:
+    """True or false."""
+    return [] if isinstance(value, bool) else [problem(key, "must be true or false", got=value, fix="without quotes")]
+
+
+def anything(key: str, value: Any) -> list[str]:
+    """Any value."""
+    return []
+
+
+def word(*options: str) -> Rule:
+    """One of some texts, in any case."""
+
+    def rule(key: str, value: Any) -> list[str]:
+        if isinstance(value, str) and value.lower() in [option.lower() for option in options]:
+            return []
+        fix = did_you_mean(value, options) if isinstance(value, str) else ""
+        return [problem(key, f"must be {' or '.join(options)}", got=value, fix=fix or "choose one of them")]
+
+    return rule
+
+
 def one_of(*options: str) -> Rule:
     """One of some texts."""
 
@@ -47,8 +69,10 @@ def whole(least: int, most: int | None = None) -> Rule:
 
 
 def number(*, above: float | None = None, least: float | None = None) -> Rule:
-    """A finite number that is larger than one bound or not smaller than another."""
-    wanted = f"a number > {above:g}" if above is not None else f"a number >= {least:g}"
+    """A finite number, where a bound is given larger than one or not smaller than another."""
+    wanted = (
+        f"a number > {above:g}" if above is not None else f"a number >= {least:g}" if least is not None else "a number"
+    )
 
     def rule(key: str, value: Any) -> list[str]:
         fits = _is_number(value) and (above is None or value > above) and (least is None or value >= least)
@@ -107,8 +131,20 @@ class Block:
             if name in known:
                 found += known[name](_dotted(key, str(name)), one)
             elif not self.is_open:
-                fix = did_you_mean(str(name), known, otherwise=f"known keys: {listing(known)}")
-                found.append(problem(_dotted(key, str(name)), "unknown key", fix=fix))
+                found.append(unknown_key(_dotted(key, str(name)), known))
+        return found
+
+    def strangers(self, key: str, value: Any) -> list[str]:
+        """The sentences for unknown keys alone."""
+        if not isinstance(value, Mapping):
+            return []
+        known, found = {**self.required, **self.optional}, list[str]()
+        for name, one in value.items():
+            rule = known.get(name)
+            if isinstance(rule, Block | Chosen):
+                found += rule.strangers(_dotted(key, str(name)), one)
+            elif rule is None and not self.is_open:
+                found.append(unknown_key(_dotted(key, str(name)), known))
         return found
 
     def _near(self, name: str, value: Mapping[str, Any], known: Mapping[str, Rule]) -> str:
@@ -116,6 +152,31 @@ class Block:
         strangers = [str(one) for one in value if one not in known]
         near = did_you_mean(name, strangers)
         return f"is {near.split(chr(39))[1]!r} meant to be it?" if near else "add it"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A mapping whose known keys depend on what is in it.
+
+    Attributes:
+        choose: The rules for a value.
+    """
+
+    choose: Callable[[Any], Block]
+
+    def __call__(self, key: str, value: Any) -> list[str]:
+        """A sentence for everything that is wrong."""
+        return self.choose(value)(key, value)
+
+    def strangers(self, key: str, value: Any) -> list[str]:
+        """The sentences for unknown keys alone."""
+        return self.choose(value).strangers(key, value)
+
+
+def unknown_key(key: str, known: Mapping[str, Any]) -> str:
+    """The sentence for a key that is none of the known ones, with the nearest of them."""
+    fix = did_you_mean(key.rpartition(".")[2], known, otherwise=f"known keys: {listing(known, most=20)}")
+    return problem(key, "unknown key", fix=fix)
 
 
 def _dotted(key: str, name: str) -> str:

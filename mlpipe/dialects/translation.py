@@ -47,12 +47,14 @@ class Translation:
         native: `defaults`, a list of one-key mappings from group to option, and the sections' values.
         report: A line for each key of the source, and lint.
         needed: What the file does not say and the command line must, with examples.
+        mode: The mode that does what the file asks for, where it is not a training; empty: it is one.
     """
 
     dialect: str
     native: dict[str, Any]
     report: tuple[Line, ...] = field(default=())
     needed: Mapping[str, str] = field(default_factory=dict)
+    mode: str = ""
 
     def chosen(self) -> dict[str, Any]:
         """The options of groups."""

@@ -38,6 +38,8 @@ class Tick:
         loss: The mean training loss of this epoch so far.
         images_per_s: Training images in a second, in this epoch so far.
         wait: The share of the time spent waiting for data.
+        batch_loss: The loss of this batch, on its device.
+        norm: The norm of all its gradients together, on its device; None: it was not computed.
     """
 
     epoch: int
@@ -47,6 +49,8 @@ class Tick:
     loss: float
     images_per_s: float
     wait: float
+    batch_loss: Tensor | None = None
+    norm: Tensor | None = None
 
 
 def early(
@@ -173,6 +177,7 @@ class Guard(Callback):
     def __init__(self, should_stop: Callable[[], bool], where: str, stage: int = 0) -> None:
         self._should_stop, self._where, self._stage = should_stop, where, stage
         self._gradients: Tensor | None = None
+        self.norm: Tensor | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the gradients of the last epoch."""
@@ -190,6 +195,7 @@ class Guard(Callback):
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return
         norm = _norm(parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None)
+        self.norm = norm
         if norm is None:
             return
         # What is on a GPU is looked at with the loss, so that it need not wait for every step.
@@ -271,6 +277,23 @@ class EpochScores(Callback):
             self._report(trainer.current_epoch, float(trainer.callback_metrics[self._monitor]))
 
 
+class EpochRows(Callback):
+    """Tells the outside everything measured after every epoch.
+
+    Args:
+        report: Told the epoch and the validation's loss and metrics by their names; none where nothing is validated.
+    """
+
+    def __init__(self, report: Callable[[int, dict[str, float]], None]) -> None:
+        self._report = report
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report."""
+        logged = trainer.callback_metrics
+        values = {name[4:]: float(value) for name, value in logged.items() if name.startswith("val/")}
+        self._report(trainer.current_epoch, values)
+
+
 class Progress(Callback):
     """Measures speed and waiting, and reports where the training is.
 
@@ -309,8 +332,9 @@ class Progress(Callback):
             self._loss += (float(outputs["loss"]) - self._loss) / (batch_idx + 1)
         batches = int(trainer.num_training_batches)
         epochs = self._epochs or trainer.max_epochs or 0
-        tick = Tick(trainer.current_epoch, epochs, batch_idx + 1, batches, self._loss, self.images_per_s, self.wait)
-        self._report(tick)
+        norm = next((one.norm for one in trainer.callbacks if isinstance(one, Guard)), None)  # type: ignore[attr-defined]
+        at = (trainer.current_epoch, epochs, batch_idx + 1, batches)
+        self._report(Tick(*at, self._loss, self.images_per_s, self.wait, outputs["loss"].detach(), norm))
 
 
 class TimeLimit(Callback):

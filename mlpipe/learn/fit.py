@@ -37,7 +37,7 @@ from mlpipe.learn import (
     stages,
     team,
 )
-from mlpipe.learn.callbacks import EpochScores, Guard, Keeper, Progress
+from mlpipe.learn.callbacks import EpochRows, EpochScores, Guard, Keeper, Progress
 from mlpipe.learn.examples import Examples
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.healing import Healed
@@ -132,7 +132,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
             guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number)
             follower = EpochScores(watch.epoch, monitor)
-            callbacks = [guard, progress, _Speeds(progress, speeds), *own, follower]
+            followers = [follower, EpochRows(watch.row)]
+            callbacks = [guard, progress, _Speeds(progress, speeds), *own, *followers]
             if count := int(job.logging.params.get("examples", 0)):
                 callbacks.append(Examples(shown, number, stages.view_of(view, task, plan[number]).val.tolist(), count))
             callbacks.append(keeper)

@@ -81,6 +81,7 @@ class Watch:
         report: Told after every batch.
         log: Told what a person should know.
         epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
+        row: Told the epoch and everything measured after every epoch.
         healed: Told what went wrong and was mended, see `mlpipe.learn.healing`.
     """
 
@@ -89,3 +90,4 @@ class Watch:
     log: Callable[[str], None] = field(default=lambda text: None)
     epoch: Callable[[int, float], None] = field(default=lambda epoch, score: None)
     healed: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
+    row: Callable[[int, dict[str, float]], None] = field(default=lambda epoch, values: None)

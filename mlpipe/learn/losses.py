@@ -346,8 +346,8 @@ def _listed(key: str, labels: Labels, wanted: ClassWeights) -> Tensor | None:
         fix = did_you_mean(wanted, ["balanced"], otherwise="use balanced, or a list")
         raise ConfigError(problem(f"loss.{key}", "is neither balanced nor a list", got=wanted, fix=fix))
     n = len(labels.counts)
-    if len(wanted) != n or min(float(value) for value in wanted) <= 0:
-        fix = f"give {n} positive numbers, or balanced"
+    if len(wanted) != n or min(float(value) for value in wanted) < 0 or max(float(value) for value in wanted) == 0:
+        fix = f"give {n} numbers >= 0, or balanced"
         raise ConfigError(problem(f"loss.{key}", "does not fit the classes", got=wanted, fix=fix))
     return torch.tensor([float(value) for value in wanted])
 

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from mlpipe.arch import adapt
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.lamb import AmsgradLamb
 
 Groups = list[dict[str, Any]]
 
@@ -51,6 +52,13 @@ def scale_rates(optimizer: Optimizer) -> None:
         group["lr"] *= group.pop("lr_scale", 1.0)
 
 
+def _decaying(groups: Groups, decay_all: bool) -> Groups:
+    """The groups; where all is to decay, without the exceptions."""
+    if not decay_all:
+        return groups
+    return [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+
+
 def _layered_groups(network: nn.Module, layer_decay: float) -> Groups:
     layers = adapt.layers_of(network, coarse=False)
     if layers is None:
@@ -73,6 +81,8 @@ def sgd(
     weight_decay: Annotated[float, ">= 0"] = 0.0,
     momentum: Annotated[float, ">= 0", "< 1"] = 0.9,
     nesterov: bool = True,
+    dampening: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    decay_all: bool = False,
 ) -> Optimizer:
     """Stochastic gradient descent, torch.optim.SGD.
 
@@ -82,9 +92,16 @@ def sgd(
         weight_decay: L2 penalty.
         momentum: Share of the last step that is kept.
         nesterov: Look ahead (Sutskever et al. 2013); needs momentum.
+        dampening: Share of the gradient that does not go into the momentum; not with nesterov.
+        decay_all: Let norms and biases decay, too.
     """
     return torch.optim.SGD(
-        groups, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov and momentum > 0
+        _decaying(groups, decay_all),
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        dampening=dampening,
+        nesterov=nesterov and momentum > 0 and dampening == 0,
     )
 
 
@@ -95,6 +112,8 @@ def adam(
     weight_decay: Annotated[float, ">= 0"] = 0.0,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: Annotated[float, "> 0"] = 1e-8,
+    amsgrad: bool = False,
+    decay_all: bool = False,
 ) -> Optimizer:
     """Adam (Kingma & Ba 2015), torch.optim.Adam.
 
@@ -104,8 +123,12 @@ def adam(
         weight_decay: L2 penalty, added to the gradient.
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
+        amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
+        decay_all: Let norms and biases decay, too.
     """
-    return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]), eps=eps)
+    pair = (betas[0], betas[1])
+    groups = _decaying(groups, decay_all)
+    return torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, betas=pair, eps=eps, amsgrad=amsgrad)
 
 
 def adamw(
@@ -115,6 +138,8 @@ def adamw(
     weight_decay: Annotated[float, ">= 0"] = 0.05,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: Annotated[float, "> 0"] = 1e-8,
+    amsgrad: bool = False,
+    decay_all: bool = False,
 ) -> Optimizer:
     """AdamW (Loshchilov & Hutter 2019), torch.optim.AdamW.
 
@@ -124,8 +149,12 @@ def adamw(
         weight_decay: Weight decay apart from the gradient.
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
+        amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
+        decay_all: Let norms and biases decay, too.
     """
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]), eps=eps)
+    pair = (betas[0], betas[1])
+    groups = _decaying(groups, decay_all)
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=pair, eps=eps, amsgrad=amsgrad)
 
 
 def adagrad(
@@ -135,6 +164,7 @@ def adagrad(
     weight_decay: Annotated[float, ">= 0"] = 0.0,
     lr_decay: Annotated[float, ">= 0"] = 0.0,
     eps: Annotated[float, "> 0"] = 1e-10,
+    decay_all: bool = False,
 ) -> Optimizer:
     """Adagrad (Duchi, Hazan & Singer 2011), torch.optim.Adagrad.
 
@@ -144,7 +174,9 @@ def adagrad(
         weight_decay: L2 penalty.
         lr_decay: The rate is divided by 1 + step * lr_decay.
         eps: Added to the denominator.
+        decay_all: Let norms and biases decay, too.
     """
+    groups = _decaying(groups, decay_all)
     return torch.optim.Adagrad(groups, lr=lr, weight_decay=weight_decay, lr_decay=lr_decay, eps=eps)
 
 
@@ -222,6 +254,7 @@ def rmsprop(
     momentum: Annotated[float, ">= 0", "< 1"] = 0.0,
     centered: bool = False,
     eps: Annotated[float, "> 0"] = 1e-8,
+    decay_all: bool = False,
 ) -> Optimizer:
     """RMSprop (Tieleman & Hinton 2012), torch.optim.RMSprop.
 
@@ -233,9 +266,16 @@ def rmsprop(
         momentum: Share of the last step that is kept.
         centered: Divide by the running variance instead of the running square.
         eps: Added to the denominator.
+        decay_all: Let norms and biases decay, too.
     """
     return torch.optim.RMSprop(
-        groups, lr=lr, weight_decay=weight_decay, alpha=alpha, momentum=momentum, centered=centered, eps=eps
+        _decaying(groups, decay_all),
+        lr=lr,
+        weight_decay=weight_decay,
+        alpha=alpha,
+        momentum=momentum,
+        centered=centered,
+        eps=eps,
     )
 
 
@@ -248,6 +288,8 @@ def lars(
     nesterov: bool = False,
     trust_coeff: Annotated[float, "> 0"] = 0.001,
     always_adapt: bool = True,
+    dampening: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    decay_all: bool = False,
 ) -> Optimizer:
     """LARS (You, Gitman & Ginsburg 2017), timm.optim.Lars: the step of each layer in proportion to its weights.
 
@@ -259,12 +301,15 @@ def lars(
         nesterov: Look ahead; needs momentum.
         trust_coeff: Length of a step as a share of the layer's norm.
         always_adapt: Scale layers without weight decay too.
+        dampening: Share of the gradient that does not go into the momentum.
+        decay_all: Let norms and biases decay, too.
     """
     return Lars(
-        groups,
+        _decaying(groups, decay_all),
         lr=lr,
         weight_decay=weight_decay,
         momentum=momentum,
+        dampening=dampening,
         nesterov=nesterov and momentum > 0,
         trust_coeff=trust_coeff,
         always_adapt=always_adapt,
@@ -280,6 +325,8 @@ def lamb(
     eps: Annotated[float, "> 0"] = 1e-6,
     max_grad_norm: Annotated[float, "> 0"] | None = 1.0,
     always_adapt: bool = False,
+    amsgrad: bool = False,
+    decay_all: bool = False,
 ) -> Optimizer:
     """LAMB (You et al. 2020), timm.optim.Lamb: Adam with LARS' scaling of layers, for large batches.
 
@@ -291,9 +338,14 @@ def lamb(
         eps: Added to the denominator.
         max_grad_norm: The largest norm of all gradients together; None: no bound.
         always_adapt: Scale layers without weight decay too.
+        amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
+        decay_all: Let norms and biases decay, too.
     """
-    return Lamb(
-        groups,
+    if amsgrad and max_grad_norm is not None:
+        fix = "add optimizer.max_grad_norm=null; optimizer.clip_norm bounds the gradients, too"
+        raise ConfigError(problem("optimizer.amsgrad", "knows no bound of its own", fix=fix))
+    return (AmsgradLamb if amsgrad else Lamb)(
+        _decaying(groups, decay_all),
         lr=lr,
         weight_decay=weight_decay,
         betas=(betas[0], betas[1]),

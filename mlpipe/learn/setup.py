@@ -23,7 +23,7 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
-from mlpipe.data import device_augmentations, paired, transforms
+from mlpipe.data import augmentations, device_augmentations, geometry, paired, transforms
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
 from mlpipe.data.mask_loading import MaskData
@@ -76,10 +76,12 @@ def build_network(
     """
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
+    height, width, channels = seen_shape(recipe, pack)
     cells: slicing.Cells | None = recipe.slicing.build()
-    height, width = pack.shape if cells is None else cells.size(*pack.shape)
+    if cells is not None:
+        height, width = cells.size(height, width)
     normalization = recipe.augmentations.normalization
-    pixels = Pixels(pack.channels, height, pack.peak, normalization, *_of_records(task), width=width)
+    pixels = Pixels(channels, height, pack.peak, normalization, *_of_records(task), width=width)
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -90,6 +92,16 @@ def build_network(
             raise ConfigError(problem("slicing", "joins no masks", got="crops", fix="use slicing=none"))
         slicing.attach(network, cells, {TARGET: task.kind})
     return network
+
+
+def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, int, int]:
+    """Height, width and channels of what the network is given, after the steps that every image goes through."""
+    steps = geometry.always([transforms.adapt(step.build()) for step in recipe.augmentations.cpu])
+    if not steps:
+        return (*pack.shape, pack.channels)
+    (changed,) = augmentations.apply(steps, pack.take(np.zeros(1, np.int64)), np.zeros(1, np.uint64))
+    height, width, channels = changed.shape
+    return height, width, channels
 
 
 def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
@@ -297,19 +309,20 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
     network, _ = started_network(recipe, task, pack, 0, rows, start)
     network.eval()
     arch = recipe.arch.params.get("name", recipe.arch.target)
+    height, width, channels = seen_shape(recipe, pack)
     try:
         with torch.no_grad():
-            outputs = network(torch.zeros(1, pack.channels, *pack.shape))[TARGET]
+            outputs = network(torch.zeros(1, channels, height, width))[TARGET]
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]
-        wrong = f"{arch} cannot take images of {pack.shape[0]} x {pack.shape[1]} pixels ({reason})"
+        wrong = f"{arch} cannot take images of {height} x {width} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
     wanted = (1, len(task.classes), *(pack.shape if task.kind == "segmentation" else ()))
     if outputs.shape != wanted:
         wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
     if (views := recipe.tta.build(pack.peak)) is not None:
-        views.predict(lambda images: network(images)[TARGET], torch.zeros(1, pack.channels, *pack.shape), task.kind)
+        views.predict(lambda images: network(images)[TARGET], torch.zeros(1, channels, height, width), task.kind)
     recipe.tune.build()
     build_loss(recipe, task, rows)
     own_metrics.measures(recipe.metrics, task.kind, len(task.classes))

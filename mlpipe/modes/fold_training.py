@@ -13,7 +13,7 @@ from mlpipe.config import rules, snapshot
 from mlpipe.data.sampling import WHOLE
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.modes import cotasks, folds
+from mlpipe.modes import cotasks, folds, tracing
 from mlpipe.modes.base import healed
 from mlpipe.modes.folds import Folds
 from mlpipe.post import metrics
@@ -71,6 +71,10 @@ class FoldTraining:
         views = [self.ground.checked(fold) for fold in self.chosen]
         pack, rows = self.ground.pack(task), views[0].train
         setup.try_recipe(recipe, task, pack, rows, self.start)
+        if self.ground.config.sys.console != "mlpipe":
+            network, _ = setup.started_network(recipe, task, pack, 0, rows, self.start)
+            counts = {"train": len(rows), "test": len(views[0].val)}
+            tracing.introduce(self.ground.config, task, network, counts)
         stages.check(recipe, task, pack, rows)
         if self.co_tasks:
             joints = [self._joint(view) for view in views]
@@ -103,8 +107,12 @@ class FoldTraining:
             return
         position, world = self.chosen.index(fold), self.ground.world
         told = partial(healed, run, f"train fold {fold}")
-        watch = fit.Watch(world.stop, self._reporter(position), log.debug, self._epoch_follower(position), told)
         job = self._job(fold, run, self._tuned(run))
+        trace = None
+        if tracing.wanted(self.ground.config):
+            trace = tracing.Trace(self.ground.config, run, job.record_id, len(job.view.val))
+        report, row = self._reporter(position, trace), trace.epoch if trace else _unheard
+        watch = fit.Watch(world.stop, report, log.debug, self._epoch_follower(position), told, row)
         if job.shard.rank > 0:
             fit.train(job, fit.Watch(world.stop))
             return
@@ -165,13 +173,17 @@ class FoldTraining:
         name = section.target.rpartition(".")[2]
         return {} if section.is_none else tune.read(run.folder, name)
 
-    def _reporter(self, position: int) -> Callable[[Any], None]:
+    def _reporter(self, position: int, trace: tracing.Trace | None) -> Callable[[Any], None]:
         count, display = len(self.chosen), self.ground.world.display
         alone = self.ground.config.sys.fold_workers != 1
         started = False
 
         def report(tick: Any) -> None:
             nonlocal started
+            if trace is not None:
+                trace.batch(tick)
+            if self.ground.config.sys.console != "mlpipe":
+                return
             per_fold = tick.epochs * tick.batches
             done = (0 if alone else position * per_fold) + tick.epoch * tick.batches + tick.batch
             if not started:
@@ -191,6 +203,10 @@ class FoldTraining:
                 follower.epoch(position, epoch, epochs, score)
 
         return report
+
+
+def _unheard(epoch: int, values: dict[str, float]) -> None:
+    """Nobody wants to know."""
 
 
 def _told(record: ModelRecord) -> str:

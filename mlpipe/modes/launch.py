@@ -136,6 +136,7 @@ def execute(
     Raises:
         MlpipeError: When a step fails, or somebody asked to stop.
     """
+    from mlpipe.modes import tracing
     from mlpipe.modes.base import Scheduler, Stop, World
     from mlpipe.reports.progress import Display
 
@@ -154,7 +155,8 @@ def execute(
     if prepared.resumed is not None and prepared.resumed.is_finished():
         world.facts.update(run=prepared.resumed.name, finished=True)
         return world.facts
-    scheduler.run(prepared.resumed)
+    with tracing.stamped(config):
+        scheduler.run(prepared.resumed)
     return world.facts
 
 

@@ -12,17 +12,27 @@ from mlpipe.errors import ConfigError, problem
 
 _KEYS = ("recipe", "mode.lenient")
 # Only these have the keys of a training.
-_TRAINING = ("train", "predict", "test", "tl", "lr_find")
+_TRAINING = ("train", "predict", "test", "tl", "lr_find", "evaluate")
 
 
 def redirected(mode: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
-    """The mode and overrides of a command; `predict` with a folder of artifacts as its recipe is the mode `score`.
+    """The mode and overrides of a command.
+
+    `predict` with a folder of artifacts as its recipe is the mode `score`; `train` with a file that trains nothing is
+    what the file asks for.
 
     Args:
         mode: The command's first word.
         overrides: The command line's.
+
+    Raises:
+        ConfigError: When the file cannot be read or translated.
     """
     given = _value("recipe", overrides)
+    if mode == "train" and given is not None and Path(given).expanduser().is_file():
+        path = Path(given).expanduser().absolute()
+        lenient = _value("mode.lenient", overrides) == "true"
+        return detect.translated(path, lenient=lenient).mode or mode, list(overrides)
     if mode != "predict" or given is None or not Path(given).expanduser().is_dir():
         return mode, list(overrides)
     rest = [text.replace("task.file=", "mode.file=", 1) for text in overrides if _key(text) != "recipe"]

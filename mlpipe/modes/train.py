@@ -13,7 +13,7 @@ from mlpipe.data import splits
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.modes import artifacts, cotasks, folds, inference, leaderboard, new_images, reuse, tasks
+from mlpipe.modes import artifacts, cotasks, folds, inference, leaderboard, new_images, reuse, tasks, tracing
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.fold_training import FoldTraining, Kept
 from mlpipe.modes.folds import Folds
@@ -115,7 +115,8 @@ class TrainingScheduler(Scheduler):
         begun = reuse.start(config, task, self._start_facts)
         self._recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *co_tasks)), begun)
         chosen = self._chosen_folds(split)
-        raise_all(artifacts.problems(config, task, chosen, stored=self._kept.parameters))
+        wrong = artifacts.problems(config, task, chosen, stored=self._kept.parameters)
+        raise_all(wrong + tracing.problems(config, len(chosen)))
         training = FoldTraining(ground, chosen, self._recipe_hash, self._kept, co_tasks, self._wish, begun)
         steps = self._preprocessing(ground, [task, *co_tasks, *self._other_tasks])
         steps.append(Step("build the network", training.try_network, in_project=False))

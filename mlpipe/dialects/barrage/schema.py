@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.barrage.rules import Block, Rule, many, mapping, number, number_or, one_of, text, whole
+from mlpipe.dialects.rules import Block, Rule, many, mapping, number, number_or, one_of, text, whole
 from mlpipe.errors import ConfigError, listing, problem
 
 DEFAULTS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,221 @@
+"""Resize, crop, turn and recolour images in the order that a recipe lists: some for every image, some for training only.
+
+Each is a step of `augmentations.cpu.pipeline`, as those of `mlpipe.data.augmentations`. The deterministic ones are
+`Always`: images that are evaluated go through them too, in the same order. Sizes are [width, height] in pixels; new pixels
+are interpolated linearly between old ones, as OpenCV does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.augmentations import Batch, Images, Seeds, Step, uniform
+from mlpipe.errors import ConfigError, DataError, did_you_mean, problem
+
+_PIPELINE = "augmentations.cpu.pipeline"
+# OpenCV turns and recolours at most so many channels at a time.
+_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class Always:
+    """A step that images go through in evaluation too.
+
+    Attributes:
+        change: The step.
+    """
+
+    change: Step
+
+    def __call__(self, images: Images, seeds: Seeds) -> Images:
+        """The changed images."""
+        changed: Images = self.change(images, seeds)
+        return changed
+
+
+def always(steps: Sequence[Step]) -> list[Step]:
+    """The steps that images go through in evaluation."""
+    return [step for step in steps if isinstance(step, Always)]
+
+
+def resize(*, size: tuple[int, int]) -> Step:
+    """Resize to a size, whatever the shape; without antialiasing.
+
+    Args:
+        size: Width and height.
+
+    Raises:
+        ConfigError: When one of them is not positive.
+    """
+    width, height = _size("resize", size)
+    return Always(_each(lambda image, draws: resized(image, width, height), 0))
+
+
+def center_crop(*, size: tuple[int, int]) -> Step:
+    """Cut out the middle; images must be as large at least.
+
+    Args:
+        size: Width and height.
+
+    Raises:
+        ConfigError: When one of them is not positive.
+    """
+    width, height = _size("center_crop", size)
+
+    def crop(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+        rows, columns = image.shape[:2]
+        if rows < height or columns < width:
+            wrong = f"center_crop to {width} x {height} cannot take an image of {columns} x {rows} pixels"
+            raise DataError(problem(_PIPELINE, wrong, fix="resize before it, or crop less"))
+        top, left = (rows - height) // 2, (columns - width) // 2
+        return image[top : top + height, left : left + width]
+
+    return Always(_each(crop, 0))
+
+
+def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
+    """Cut off a random part of every side, c S / 2 with c from 0 to `most`, drawn for each side anew; sizes then differ.
+
+    Args:
+        most: The largest c; S is the image's width or height.
+    """
+
+    def crop(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+        rows, columns = image.shape[:2]
+        top, bottom = (int(draw * most * rows / 2) for draw in draws[:2])
+        left, right = (int(draw * most * columns / 2) for draw in draws[2:])
+        return image[top : rows - bottom, left : columns - right]
+
+    return _each(crop, 4)
+
+
+def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
+    """Cut off the same share of every side, c S / 2 with c from 0 to `most`, and resize to the size before.
+
+    Args:
+        most: The largest c; S is the image's width or height.
+    """
+
+    def zoom(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+        rows, columns = image.shape[:2]
+        top, left = (int(draws[0] * most * side / 2) for side in (rows, columns))
+        return resized(image[top : rows - top, left : columns - left], columns, rows)
+
+    return _each(zoom, 1)
+
+
+def rotate(*, degrees: float) -> Step:
+    """Turn clockwise around the middle; the size stays, and what comes from outside is zero.
+
+    Args:
+        degrees: By how much.
+    """
+    return Always(_each(lambda image, draws: _turned(image, degrees), 0))
+
+
+def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
+    """Turn around the middle by a random angle, as `rotate` does.
+
+    Args:
+        degrees: The largest angle either way.
+    """
+    return _each(lambda image, draws: _turned(image, float(2 * draws[0] - 1) * degrees), 1)
+
+
+def convert_color(*, code: str) -> Step:
+    """Change colours with OpenCV's cvtColor; images are RGB before it.
+
+    Args:
+        code: A code of OpenCV without `COLOR_`, such as RGB2BGR, RGB2HSV or RGB2GRAY.
+
+    Raises:
+        ConfigError: When OpenCV has no such code.
+    """
+    import cv2
+
+    number = getattr(cv2, f"COLOR_{code}", None)
+    if number is None:
+        codes = [name.removeprefix("COLOR_") for name in dir(cv2) if name.startswith("COLOR_")]
+        fix = did_you_mean(code, codes, otherwise="for example RGB2GRAY")
+        raise ConfigError(problem(_PIPELINE, "convert_color has no such code", got=code, fix=fix))
+
+    def change(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+        try:
+            changed = cv2.cvtColor(np.ascontiguousarray(image), number)
+        except cv2.error as error:
+            wrong = f"convert_color {code} cannot take images of shape {image.shape} and type {image.dtype}"
+            raise DataError(problem(_PIPELINE, wrong, fix="use another code, or put it elsewhere")) from error
+        return np.asarray(changed).reshape(*changed.shape[:2], -1)
+
+    return Always(_each(change, 0))
+
+
+def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, "> 0"] = 1.0) -> Step:
+    """Subtract a mean and divide by a deviation, both of values where white is 1; pixels become floating point.
+
+    Args:
+        mean: The mean.
+        std: The deviation.
+        white: What the images have as white: 255 for 8 bit. It is the unit of the result, too, as networks take it.
+
+    Raises:
+        ConfigError: When the deviation is 0.
+    """
+    if std == 0:
+        raise ConfigError(problem(_PIPELINE, "normalize divides by std", got=std, fix="use another number"))
+    factor, offset = np.float32(1 / std), np.float32(mean * white / std)
+    return Always(_each(lambda image, draws: image.astype(np.float32) * factor - offset, 0))
+
+
+def _each(change: Callable[[Batch, npt.NDArray[Any]], Batch], draws: int) -> Step:
+    """A step from a change of one image, which is given so many numbers from 0 to 1, drawn from the image's seed."""
+
+    def step(images: Images, seeds: Seeds) -> Images:
+        drawn = np.stack([uniform(seeds, number) for number in range(draws)], 1) if draws else np.empty((len(seeds), 0))
+        changed = [change(image, own) for image, own in zip(images, drawn, strict=True)]
+        return np.stack(changed) if len({image.shape for image in changed}) == 1 else changed
+
+    return step
+
+
+def _size(name: str, size: Sequence[int]) -> tuple[int, int]:
+    if len(size) != 2 or min(size) < 1:
+        raise ConfigError(problem(_PIPELINE, f"{name} takes width and height", got=size, fix="for example [64, 64]"))
+    return size[0], size[1]
+
+
+def resized(image: Batch, width: int, height: int) -> Batch:
+    """An image of shape (height, width, channels) in another size, each new pixel from the four nearest old ones.
+
+    Args:
+        image: The image.
+        width: The new width.
+        height: The new height.
+    """
+    import cv2
+
+    if image.shape[:2] == (height, width):
+        return image
+    return _by_channels(image, lambda part: cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR))
+
+
+def _turned(image: Batch, degrees: float) -> Batch:
+    import cv2
+
+    rows, columns = image.shape[:2]
+    # OpenCV counts angles the other way, and pixels from their middle.
+    matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), -degrees, 1.0)
+    return _by_channels(image, lambda part: cv2.warpAffine(part, matrix, (columns, rows), flags=cv2.INTER_LINEAR))
+
+
+def _by_channels(image: Batch, change: Callable[[Batch], Any]) -> Batch:
+    parts = [
+        np.ascontiguousarray(image[:, :, first : first + _CHANNELS]) for first in range(0, image.shape[2], _CHANNELS)
+    ]
+    changed = [np.asarray(part) for part in map(change, parts)]
+    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in changed], axis=2)

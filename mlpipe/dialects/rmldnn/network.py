@@ -1,0 +1,108 @@
+"""What a translation must know of a network: how it ends, how many outputs it has, whether it drops units at random."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import ConfigError, no_such_file, problem
+
+# What activations at the end are called in files, in lower case and without underscores.
+_ENDS = {
+    "softmax": "softmax", "logsoftmax": "log_softmax", "logsoftmaxv2": "log_softmax", "sigmoid": "sigmoid",
+}  # fmt: skip
+_KEY = "neural_network.layers"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What layers say.
+
+    Attributes:
+        end: softmax, log_softmax, sigmoid, or linear for everything else.
+        units: How many outputs there are; None: the last layers do not say.
+        drops: Whether a layer drops units at random.
+        name: The network's name; empty: it has none.
+    """
+
+    end: str = "linear"
+    units: int | None = None
+    drops: bool = False
+    name: str = ""
+
+
+def look(layers: Any) -> Network:
+    """What a file of layers, a list of them, or a whole network of Keras says.
+
+    Raises:
+        ConfigError: When the file is not there or is no JSON.
+    """
+    content = _content(layers)
+    config = content.get("config") if isinstance(content, Mapping) else None
+    listed = content if isinstance(content, list) else _layers_of(content)
+    found = [layer for layer in listed if isinstance(layer, Mapping)]
+    drops = any("dropout" in str(layer.get("class_name", "")).lower() for layer in found)
+    name = str(config.get("name") or "") if isinstance(config, Mapping) else ""
+    end, units = "linear", None
+    for layer in _backwards(found, config if isinstance(config, Mapping) else {}):
+        own = layer.get("config") if isinstance(layer.get("config"), Mapping) else {}
+        assert isinstance(own, Mapping)
+        end = _end_of(str(layer.get("class_name", "")), own) if end == "linear" else end
+        units = own.get("units", own.get("filters"))
+        if units is not None or str(layer.get("class_name")) not in _PASSING:
+            break
+    return Network(end, units if isinstance(units, int) else None, drops, name)
+
+
+# Layers that leave the number of outputs as it is.
+_PASSING = ("Activation", "Softmax", "Log_Softmax", "LogSoftmax", "Sigmoid", "Dropout", "Flatten")
+
+
+def _content(layers: Any) -> Any:
+    if not isinstance(layers, str):
+        return layers
+    path = Path(layers).expanduser()
+    if not path.is_file():
+        raise ConfigError(no_such_file(_KEY, path, got=layers, otherwise="name a JSON file, as seen from this folder"))
+    try:
+        return files.plain_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        fix = "give what model.to_json() writes"
+        raise ConfigError(problem(_KEY, f"is not JSON ({error})", got=layers, fix=fix)) from error
+
+
+def _layers_of(content: Any) -> list[Any]:
+    config = content.get("config") if isinstance(content, Mapping) else None
+    listed = config.get("layers") if isinstance(config, Mapping) else config
+    return listed if isinstance(listed, list) else []
+
+
+def _backwards(layers: list[Mapping[str, Any]], config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The layers from the end on, as far as one follows another: by their inputs where these are given."""
+    by_name = {_name(layer): layer for layer in layers}
+    ends = config.get("output_layers")
+    text = json.dumps(ends) if ends else ""
+    last = next((layer for layer in reversed(layers) if not ends or f'"{_name(layer)}"' in text), None)
+    found: list[Mapping[str, Any]] = []
+    while last is not None and last not in found:
+        found.append(last)
+        inbound = json.dumps(last.get("inbound_nodes") or [])
+        place = next(index for index, layer in enumerate(layers) if layer is last)
+        before = layers[place - 1] if place else None
+        named = next((by_name[name] for name in by_name if f'"{name}"' in inbound and by_name[name] is not last), None)
+        last = named or before
+    return found
+
+
+def _name(layer: Mapping[str, Any]) -> str:
+    config = layer.get("config")
+    return str(layer.get("name") or (config.get("name") if isinstance(config, Mapping) else "") or "")
+
+
+def _end_of(kind: str, config: Mapping[str, Any]) -> str:
+    said = str(config.get("activation") or "") if "activation" in config else kind
+    return _ENDS.get(said.lower().replace("_", ""), "linear")

@@ -1,0 +1,128 @@
+"""The transforms of section `data`, in their order, as native steps of geometry and colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.dialects.rmldnn.work import Work
+
+_HOME, _FLIPS = "mlpipe.data.geometry", "mlpipe.data.augmentations"
+# Transforms that draw at random, which happen in training only.
+_RANDOM = (
+    "jitter_crop", "random_horizontal_flip", "random_vertical_flip", "random_zoom", "random_rotate",
+)  # fmt: skip
+# The native step of each transform, and what its number is called there.
+_STEPS: dict[str, tuple[str, str]] = {
+    "resize": (f"{_HOME}.resize", "size"),
+    "center_crop": (f"{_HOME}.center_crop", "size"),
+    "jitter_crop": (f"{_HOME}.jitter_crop", "most"),
+    "random_horizontal_flip": (f"{_FLIPS}.horizontal_flip", "p"),
+    "random_vertical_flip": (f"{_FLIPS}.vertical_flip", "p"),
+    "random_zoom": (f"{_HOME}.random_zoom", "most"),
+    "rotate": (f"{_HOME}.rotate", "degrees"),
+    "random_rotate": (f"{_HOME}.random_rotate", "degrees"),
+    "convert_color": (f"{_HOME}.convert_color", "code"),
+}
+
+
+def translate_transforms(work: Work, *, is_colour: bool, white: float) -> None:
+    """Preprocessing and steps of the inputs.
+
+    Args:
+        work: The translation.
+        is_colour: Whether the inputs are colour images, which rmldnn reads as BGR.
+        white: What the inputs have as white: 255 for images.
+    """
+    data = work.section("data")
+    key = "input_transforms" if "input_transforms" in data else "transforms"
+    listed = [(f"data.{key}[{number}]", *_one(item)) for number, item in enumerate(data.get(key) or [])]
+    if "input_transforms" in data and "transforms" in data:
+        work.refuse("data.input_transforms", "stands beside transforms", fix="keep one of the two")
+    if data.get("target_transforms"):
+        work.missing("data.target_transforms", "a change of targets that are images")
+    codes = [value for _, name, value in listed if name == "convert_color"]
+    if is_colour and codes != ["BGR2RGB"]:
+        work.steps.append({"_target_": f"{_HOME}.convert_color", "code": "RGB2BGR"})
+        work.say(
+            "data", "same", "augmentations.cpu.pipeline", "colours go in as blue, green, red, as rmldnn reads them"
+        )
+    elif is_colour:
+        place = next(place for place, name, _ in listed if name == "convert_color")
+        work.say(place, "same", note="images are read in this order")
+        listed = [one for one in listed if one[1] != "convert_color"]
+    sizes = [name for _, name, _ in listed if name in ("resize", "center_crop")]
+    ragged = "jitter_crop" in [name for _, name, _ in listed[_last(listed, ("resize", "center_crop")) :]]
+    if ragged:
+        work.refuse(f"data.{key}", "jitter_crop leaves images of several sizes", fix="put a resize behind it")
+    _preprocess(work, listed, bool(sizes))
+    for place, name, value in listed:
+        _step(work, place, name, value, white)
+    work.options["augmentations"] = "none"
+    if work.steps:
+        work.set("augmentations.cpu.pipeline", work.steps)
+
+
+def _one(item: Mapping[str, Any]) -> tuple[str, Any]:
+    ((name, value),) = item.items()
+    return name, value
+
+
+def _last(listed: list[tuple[str, str, Any]], names: tuple[str, ...]) -> int:
+    """Where the last of some transforms stands; -1 counts from the end, so that without one all are behind it."""
+    places = [place for place, (_, name, _) in enumerate(listed) if name in names]
+    return places[-1] if places else 0
+
+
+def _preprocess(work: Work, listed: list[tuple[str, str, Any]], resizes: bool) -> None:
+    """What is cached: images at the size of a resize that comes first, originals where one comes later."""
+    if not resizes:
+        work.options["preprocessing"] = "none"
+        return
+    place, name, value = listed[0]
+    if name == "resize" and value[0] == value[1]:
+        work.options["preprocessing"] = "default"
+        work.set("preprocessing.size", value[0])
+        work.set("preprocessing.interpolation", "linear")
+        work.say(place, "same", "preprocessing.size", "done once, into the cache")
+        del listed[0]
+        return
+    work.options["preprocessing"] = "original"
+    work.set("preprocessing.max_side", None)
+    work.set("preprocessing.size", max(_size(listed)))
+
+
+def _size(listed: list[tuple[str, str, Any]]) -> list[int]:
+    return next(value for _, name, value in reversed(listed) if name in ("resize", "center_crop"))
+
+
+def _step(work: Work, place: str, name: str, value: Any, white: float) -> None:
+    if name == "random_patches":
+        work.missing(place, "random_patches, which makes targets of images,")
+        return
+    if name in ("resize", "center_crop") and len(value) != 2:
+        work.refuse(place, "takes width and height", got=value, fix="for example [64, 64]")
+        return
+    if name in ("jitter_crop", "random_zoom") and value >= 1:
+        work.refuse(place, "must be smaller than 1", got=value, fix="for example 0.1")
+        return
+    if name in ("random_horizontal_flip", "random_vertical_flip") and value > 1:
+        work.refuse(place, "is a probability", got=value, fix="give a number from 0 to 1")
+        return
+    if name == "normalize":
+        step = {
+            "_target_": f"{_HOME}.normalize",
+            "mean": float(value.get("mean", 0)),
+            "std": float(value.get("std", 1)),
+        }
+        work.steps.append({**step, "white": white})
+    else:
+        target, key = _STEPS[name]
+        work.steps.append({"_target_": target, key: value})
+    note = ""
+    if name in _RANDOM:
+        work.random.append(name)
+        note = "in training only"
+    elif name in ("resize", "center_crop"):
+        note = "[width, height]"
+    work.say(f"{place}.{name}", "same", "augmentations.cpu.pipeline", note)

@@ -1,0 +1,55 @@
+"""What the translation of an rmldnn configuration collects on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlpipe.dialects.rmldnn.network import Network
+from mlpipe.dialects.translation import Collected
+
+
+@dataclass
+class Work(Collected):
+    """A translation at work.
+
+    Attributes:
+        source: The object `neural_network`, checked.
+        network: What its layers say.
+        steps: Native steps that every image goes through or may go through in training.
+        random: Names of transforms that draw at random.
+    """
+
+    source: Mapping[str, Any]
+    network: Network
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    random: list[str] = field(default_factory=list)
+
+    def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
+        """Note a problem, by the key as the file has it."""
+        super().refuse(f"neural_network.{key}", wrong, got=got, fix=fix)
+
+    def section(self, name: str) -> Mapping[str, Any]:
+        """One of the objects inside; empty where it is not there."""
+        found = self.source.get(name) or {}
+        assert isinstance(found, Mapping)
+        return found
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is learned."""
+        return "input_path" in self.section("data") and self.source.get("num_epochs", 1) > 0
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are test samples."""
+        return "test_input_path" in self.section("data")
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether test samples have targets."""
+        data = self.section("data")
+        labels = str(data.get("target_type", "")).lower() == "labels"
+        is_mnist = str(data.get("type") or data.get("target_type") or "").lower() == "mnist"
+        return labels or is_mnist or "test_target_path" in data

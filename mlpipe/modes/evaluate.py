@@ -1,0 +1,61 @@
+"""`mml evaluate`: a network with the weights of a file, judged on a task's images, or just applied to them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.modes import folds, packs, tasks, tracing
+from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.reports.layouts import rmldnn as layout
+from mlpipe.reports.layouts.rmldnn import EpochRow
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class EvaluationScheduler(Scheduler):
+    """Gives every image of a task to the recipe's network; nothing is trained, and the project stays as it is.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        outputs: A folder for output_1.h5, what the network gives for each image.
+    """
+
+    def __init__(self, run_config: RunConfig, world: World, *, outputs: str | None) -> None:
+        super().__init__(run_config, world)
+        self._outputs = Path(outputs).expanduser().absolute() if outputs else None
+
+    def plan(self) -> list[Step]:
+        """One step, after the images are there."""
+        config = self.run_config
+        raise_all(require_writable(config.data_dir, "data_dir") + tracing.problems(config, 1))
+        self._task = tasks.pivot(config)
+        return [Step("evaluate", self._evaluate, in_project=False)]
+
+    def _evaluate(self, run: Run | None) -> None:
+        from mlpipe.learn import evaluate, output_files, setup
+
+        config, task = self.run_config, self._task
+        pack = packs.packed(self.world, config, task, max_unreadable=packs.unreadable_allowed(config))
+        setup.prepare_torch(config.recipe.threads)
+        network = setup.build_network(config.recipe, task, pack, seed=config.seed)
+        tracing.introduce(config, task, network, {"test": len(task.samples)})
+        workers = folds.num_workers(config)
+        found = evaluate.evaluate(config.recipe, task, pack, network, num_workers=workers, should_stop=self.world.stop)
+        row = EpochRow(1, 0.0, found.scores.get("loss"), found.scores.get("accuracy"))
+        size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
+        if config.sys.console == "rmldnn":
+            log.info(layout.eval_line(row, 1, -(-len(found.rows) // size)))
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
+        log.info(f"{task.name}: {shown or f'{len(found.rows)} images, no targets'}")
+        self.world.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
+        if config.sys.outfile is not None:
+            tracing.write(config.sys.outfile, [], [row])
+        if self._outputs is not None:
+            names = [task.samples.ids[place] for place in found.rows]
+            path = output_files.write(self._outputs, 1, names, output_files.as_in_file(network, found.logits))
+            self.world.facts.update(outputs=str(path))
+            log.info(f"outputs: {path}")

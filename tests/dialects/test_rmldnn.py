@@ -1,0 +1,283 @@
+"""rmldnn's configurations as native ones: every section, every refusal, the report."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlpipe.dialects import detect, rmldnn, translation
+from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.network import look
+from mlpipe.dialects.translation import Translation
+from mlpipe.errors import ConfigError
+
+
+def net(activation: str = "log_softmax", units: int = 3, *more: dict[str, Any]) -> list[dict[str, Any]]:
+    first = {"name": "flat", "batch_input_shape": [None, 8, 8, 3]}
+    last = {"name": "out", "units": units, "activation": activation}
+    return [{"class_name": "Flatten", "config": first}, *more, {"class_name": "Dense", "config": last}]
+
+
+CONFIG: dict[str, Any] = {
+    "num_epochs": 4,
+    "layers": net(),
+    "data": {"input_type": "images", "target_type": "labels", "input_path": "a", "test_input_path": "b"},
+    "optimizer": {"type": "SGD"},
+    "loss": {"function": "NLL"},
+}
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """The configuration with other sections; `data__batch_size=3` changes one key, None takes one out."""
+    made = copy.deepcopy(CONFIG)
+    for key, value in changes.items():
+        *way, last = key.split("__")
+        node = made
+        for part in way:
+            node = node[part]
+        if value is None:
+            node.pop(last, None)
+        else:
+            node[last] = value
+    return {"neural_network": made}
+
+
+def translated(**changes: Any) -> Translation:
+    return rmldnn.translate(config(**changes))
+
+
+def native(**changes: Any) -> dict[str, Any]:
+    return translated(**changes).native
+
+
+def test_a_training_with_its_defaults() -> None:
+    found = translated()
+    tree = found.native
+    assert found.chosen() == {
+        "arch": "keras_json", "task": "folders", "preprocessing": "none", "augmentations": "none", "split": "on_test",
+        "optimizer": "sgd", "lr_scheduler": "none", "loss": "nll",
+    }  # fmt: skip
+    assert tree["task"] == {
+        "channels": 3, "bits": 8, "strict": True, "train": "a", "test": "b", "allow_overlap": True,
+    }  # fmt: skip
+    assert tree["sampling"] == {"batch_size": 64, "eval_batch_size": 64}
+    assert tree["mode"] == {"nested": False, "store_best": False} and tree["trainer"]["max_epochs"] == 4
+    assert json.loads(tree["arch"]["layers"]) == net() and found.mode == ""
+    assert tree["augmentations"]["cpu"]["pipeline"] == [
+        {"_target_": "mlpipe.data.geometry.convert_color", "code": "RGB2BGR"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("SGD", {"lr": 0.01, "momentum": 0.0, "weight_decay": 0.0, "dampening": 0.0, "nesterov": False}),
+        ("adagrad", {"lr": 0.01, "lr_decay": 0.0, "weight_decay": 0.0}),
+        ("ADAM", {"lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}),
+        ("AdamW", {"lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}),
+        ("rmsprop", {"lr": 0.01, "momentum": 0.0, "alpha": 0.99, "eps": 1e-8, "centered": False, "weight_decay": 0.0}),
+        ("LARS", {"lr": 0.01, "momentum": 0.0, "weight_decay": 0.0, "dampening": 0.0, "nesterov": False,
+                  "trust_coeff": 1e-3, "always_adapt": True}),
+        ("LAMB", {"lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False,
+                  "always_adapt": True, "max_grad_norm": None}),
+        ("Hessian", {"lr": 1.0, "max_iter": 2000, "max_eval": 4000, "tolerance": 1e-8, "relative_tolerance": 1e-8}),
+    ],
+)  # fmt: skip
+def test_every_optimizer_with_the_defaults_of_the_page(kind: str, values: dict[str, Any]) -> None:
+    found = translated(optimizer={"type": kind})
+    given = dict(found.native["optimizer"])
+    assert found.chosen()["optimizer"] == {"hessian": "lbfgs"}.get(kind.lower(), kind.lower())
+    assert given.pop("decay_all", None) == (None if kind == "Hessian" else True)
+    assert given == values
+
+
+@pytest.mark.parametrize(
+    ("given", "option", "values"),
+    [
+        ({"type": "Step", "step_size": 2}, "step", {"step_epochs": 2, "gamma": 0.1}),
+        ({"type": "multistep", "milestones": [2, 5], "gamma": 0.5}, "multistep", {"milestones": [2, 5], "gamma": 0.5}),
+        ({"type": "Exponential", "gamma": 0.2, "verbose": True}, "exponential", {"gamma": 0.2}),
+        ({"type": "Warmup", "num_epochs": 5, "start_factor": 0.2}, "warmup", {"warmup_epochs": 5, "start_ratio": 0.2}),
+    ],
+)
+def test_every_schedule(given: dict[str, Any], option: str, values: dict[str, Any]) -> None:
+    found = translated(optimizer={"type": "adam", "lr_scheduler": given})
+    assert found.chosen()["lr_scheduler"] == option
+    assert found.native["lr_scheduler"] == {"interval": "epoch", **values}
+
+
+@pytest.mark.parametrize(
+    ("end", "loss", "option", "values"),
+    [
+        ("log_softmax", {"function": "nll"}, "nll", {}),
+        ("log_softmax_v2", {"function": "NLL", "weight": [1, 2, 3]}, "nll", {"class_weights": [1.0, 2.0, 3.0]}),
+        ("log_softmax", {"function": "NLL", "ignore_index": 1}, "nll", {"class_weights": [1.0, 0.0, 1.0]}),
+        ("log_softmax", {"function": "NLL", "ignore_index": -100}, "nll", {}),
+        ("softmax", {"function": "NLL"}, "ce", {}),
+        ("sigmoid", {"function": "BCE", "source": "sigmoid"}, "elementwise", {"of": "bce", "outputs": "sigmoid"}),
+        ("softmax", {"function": "bce"}, "elementwise", {"of": "bce", "outputs": "softmax"}),
+        ("linear", {"function": "mse"}, "elementwise", {"of": "squared_error", "outputs": "linear"}),
+        ("softmax", {"function": "Focal", "gamma": 1.5}, "focal", {"gamma": 1.5}),
+        ("log_softmax", {"function": "focal", "source": "log_softmax"}, "focal", {"gamma": 2.0}),
+        ("sigmoid", {"function": "focal", "source": "sigmoid"}, "elementwise",
+         {"of": "focal", "outputs": "sigmoid", "gamma": 2.0}),
+    ],
+)  # fmt: skip
+def test_losses_follow_from_how_the_network_ends(
+    end: str, loss: dict[str, Any], option: str, values: dict[str, Any]
+) -> None:
+    found = translated(layers=net(end), loss=loss)
+    assert found.chosen()["loss"] == option and found.native.get("loss", {}) == values
+
+
+def test_how_a_network_ends_is_seen_through_its_last_layers() -> None:
+    tail = [{"class_name": "Activation", "config": {"name": "end", "activation": "Softmax"}}]
+    assert look([*net("linear", 7), *tail]).end == "softmax" and look([*net("linear", 7), *tail]).units == 7
+    whole = {"class_name": "Sequential", "config": {"name": "big", "layers": [*net("relu", 4), *tail]}}
+    assert look(whole).name == "big" and look(whole).units == 4
+    assert look(net("linear", 3, {"class_name": "Dropout", "config": {"rate": 0.5}})).drops
+    ends = {"layers": [net("sigmoid", 2)[1], *net("relu", 9)], "output_layers": [["first", 0, 0]]}
+    ends["layers"][0]["config"]["name"] = "first"  # type: ignore[index, call-overload]
+    assert look({"class_name": "Functional", "config": ends}).end == "sigmoid"
+
+
+def test_transforms_in_their_order() -> None:
+    listed = [
+        {"convert_color": "BGR2RGB"},
+        {"random_horizontal_flip": 0.5},
+        {"jitter_crop": 0.1},
+        {"random_rotate": 20},
+        {"resize": [16, 8]},
+        {"normalize": {"mean": 0.5}},
+    ]
+    tree = native(data__transforms=listed)
+    steps = tree["augmentations"]["cpu"]["pipeline"]
+    assert [step["_target_"].rpartition(".")[2] for step in steps] == [
+        "horizontal_flip", "jitter_crop", "random_rotate", "resize", "normalize",
+    ]  # fmt: skip
+    assert steps[3]["size"] == [16, 8] and steps[4] == {
+        "_target_": "mlpipe.data.geometry.normalize", "mean": 0.5, "std": 1.0, "white": 255.0,
+    }  # fmt: skip
+    assert tree["preprocessing"] == {"max_side": None, "size": 16}
+    first = native(data__transforms=[{"resize": [9, 9]}, {"rotate": 90}], data__grayscale=True)
+    assert first["preprocessing"] == {"size": 9, "interpolation": "linear"} and first["task"]["channels"] == 1
+    assert [step["_target_"].rpartition(".")[2] for step in first["augmentations"]["cpu"]["pipeline"]] == ["rotate"]
+
+
+def test_numpy_mnist_and_tags() -> None:
+    arrays = {"type": "numpy", "input_path": "x.npz", "target_path": "y.npz", "test_input_path": "z.npz"}
+    tree = native(data=arrays | {"test_target_path": "t"}, layers=net(units=5))
+    assert tree["task"]["classes"] == list("01234") and "augmentations" not in tree
+    assert (tree["task"]["train_targets"], tree["task"]["test_targets"]) == ("y.npz", "t")
+    mnist = native(data={"type": "mnist", "input_path": "m", "test_input_path": "n", "preload": True})
+    assert (mnist["task"]["root"], mnist["task"]["test_root"]) == ("m", "n")
+    tags = native(data__training_tag="train", data__test_tag="test")
+    assert (tags["task"]["train_tag"], tags["task"]["test_tag"]) == ("train", "test")
+
+
+def test_what_trains_nothing_is_evaluated() -> None:
+    load = {"load": "w.h5"}
+    data = {"input_type": "images", "test_input_path": "b", "test_output_path": "o"}
+    infer = translated(data=data, optimizer=None, loss=None, checkpoints=load)
+    assert infer.mode == "evaluate" and infer.native["mode"] == {"outputs": "o"}
+    assert infer.native["task"]["labelled"] is False and infer.native["task"]["classes"] == ["0", "1", "2"]
+    assert infer.native["arch"]["weights"] == "w.h5" and "loss" not in infer.chosen()
+    judged = translated(num_epochs=0, checkpoints=load)
+    assert judged.mode == "evaluate" and judged.chosen()["loss"] == "nll" and "train" not in judged.native["task"]
+
+
+def test_files_that_are_asked_for() -> None:
+    tree = native(outfile="o.txt", checkpoints={"save": "ck", "interval": 5}, data__test_output_path="out")
+    assert tree["sys"] == {"console": "rmldnn", "outfile": "o.txt"}
+    assert {"callbacks": ["layer_files", "output_files"]} in tree["defaults"]
+    assert tree["callbacks"] == {"checkpoints": {"folder": "ck", "interval": 5}, "outputs": {"folder": "out"}}
+    assert "callbacks=[layer_files,output_files]" in translation.overrides(tree, set())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"num_epoch": 3}, r"neural_network\.num_epoch: unknown key; did you mean 'num_epochs'"),
+        ({"data__batchsize": 3}, r"neural_network\.data\.batchsize: unknown key; did you mean 'batch_size'"),
+        ({"data__batch_size": 0}, r"data\.batch_size: must be a whole number >= 1, got 0"),
+        ({"data__preload": "yes"}, r"data\.preload: must be true or false, got 'yes'"),
+        ({"data__transforms": [{"rotat": 3}]}, r"transforms\[0\]\.rotat: unknown key; did you mean 'rotate'"),
+        ({"data__transforms": [{"rotate": 3, "resize": [1, 1]}]}, r"transforms\[0\]: must be one transform"),
+        ({"data__transforms": [{"jitter_crop": 0.1}]}, r"jitter_crop leaves images of several sizes; put a resize"),
+        ({"data__transforms": [{"resize": [1, 2, 3]}]}, r"transforms\[0\]: takes width and height, got \[1, 2, 3\]"),
+        ({"data__transforms": [{"random_zoom": 1}]}, r"must be smaller than 1, got 1"),
+        ({"data__transforms": [{"random_patches": {}}]}, r"random_patches, which makes targets of images, is not"),
+        ({"data__type": "numpy"}, r"data\.input_type: type says numpy, got 'images'"),
+        ({"data__input_type": "labels"}, r"labels are for targets"),
+        ({"data__input_type": "hdf5"}, r"hdf5 as inputs is not available"),
+        ({"data__target_type": "images"}, r"images as targets of images is not available"),
+        ({"data__target_is_mask": True}, r"masks as targets is not available"),
+        ({"data__slicers": [{}]}, r"slices of one array is not available"),
+        ({"data__input_path": None, "data__test_input_path": None}, r"nothing to train on and nothing to evaluate"),
+        ({"optimizer": None}, r"neural_network\.optimizer: is needed to train"),
+        ({"optimizer": {"type": "Adm"}}, r"optimizer\.type: must be SGD or .*, got 'Adm'; did you mean 'Adam'"),
+        ({"optimizer": {"type": "Adam", "momentum": 1}}, r"optimizer\.momentum: unknown key"),
+        ({"optimizer": {"type": "SGD", "nesterov": True}}, r"nesterov: needs a momentum and no dampening"),
+        ({"optimizer": {"type": "SGD", "lr_scheduler": {"type": "Exponential"}}}, r"lr_scheduler\.gamma: is needed"),
+        ({"optimizer": {"type": "SGD", "lr_scheduler": {"type": "Cosine"}}}, r"must be Step or MultiStep or"),
+        ({"optimizer": {"type": "Hessian"}, "data__transforms": [{"random_rotate": 3}]},
+         r"Hessian needs images that stay the same \(random_rotate\)"),
+        ({"optimizer": {"type": "Hessian"}, "layers": net("log_softmax", 3, {"class_name": "Dropout", "config": {}})},
+         r"Hessian needs a network without dropout"),
+        ({"loss": {"function": "NLL", "gamma": 2}}, r"loss\.gamma: unknown key"),
+        ({"loss": {"function": "NLL", "weight": [1, 2]}}, r"loss\.weight: the network has 3 outputs, got \[1\.0, 2\.0\]"),
+        ({"loss": {"function": "Dice"}}, r"Dice, which compares images with images, is not available"),
+        ({"loss": {"function": "Poisson2D_PDE"}}, r"Poisson2D_pde, a loss of --app, is not available"),
+        ({"loss": {"function": "BCE"}}, r"BCE takes probabilities, the network ends in log_softmax"),
+        ({"loss": {"function": "Focal", "source": "sigmoid"}}, r"loss\.source: the network ends in log_softmax"),
+        ({"layers": "missing.json"}, r"neural_network\.layers: there is no such file, got 'missing\.json'"),
+        ({"layers": 3}, r"neural_network\.layers: must be a list"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        translated(**changes)
+
+
+def test_every_problem_at_once_and_unknown_keys_pass_when_asked() -> None:
+    source = config(data__batch_size=0, data__batchsiz=1, num_epoch=2)
+    with pytest.raises(ConfigError) as raised:
+        rmldnn.translate(source)
+    assert len(raised.value.problems) == 3
+    source = config(data__batchsiz=1, num_epoch=2)
+    found = rmldnn.translate(source, lenient=True)
+    assert [line.key for line in found.of_fate("lint")] == [
+        "neural_network.data.batchsiz", "neural_network.num_epoch",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="extra: unknown key"):
+        rmldnn.translate({**config(), "extra": 1})
+
+
+def test_a_slip_in_the_json_has_its_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('{"neural_network": {\n  "num_epochs": 3\n  "layers": []}}')
+    with pytest.raises(ConfigError, match=r"Expecting ',' delimiter: line 3 column 3"):
+        detect.translated(path)
+    path.write_text(json.dumps(config()))
+    assert detect.translated(path).dialect == "rmldnn"
+
+
+def test_the_report_has_a_line_for_every_key() -> None:
+    given = config(outfile="o.txt", debug=True, data__transforms=[{"rotate": 5}], checkpoints={"load": "w.pt"})
+    lines = {line.key for line in rmldnn.translate(given).report}
+    assert {
+        "outfile", "debug", "num_epochs", "layers", "checkpoints.load", "data.input_path", "data.transforms[0].rotate",
+        "optimizer.type", "loss.function", "data.target_type",
+    } <= lines  # fmt: skip
+
+
+def test_every_optimizer_of_the_page_has_its_defaults() -> None:
+    from mlpipe.dialects.rmldnn.training import DEFAULTS
+
+    assert set(DEFAULTS) == set(schema.OPTIMIZERS)
+    for kind, known in schema.OPTIMIZERS.items():
+        assert set(known) | {"learning_rate"} == set(DEFAULTS[kind]), kind

@@ -82,7 +82,7 @@ class Lbfgs(torch.optim.LBFGS):
         def counted() -> Any:
             loss = closure()
             gradients = [one.grad for group in self.param_groups for one in group["params"] if one.grad is not None]
-            seen.append((float(loss), float(torch.nn.utils.get_total_norm(gradients))))
+            seen.append((float(torch.as_tensor(loss).detach()), float(torch.nn.utils.get_total_norm(gradients))))
             return loss
 
         first: Any = None

@@ -1,0 +1,52 @@
+"""rmldnn's lines and tables, character by character."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from mlpipe.reports.layouts import rmldnn as layout
+from mlpipe.reports.layouts.rmldnn import BatchRow, EpochRow
+
+BATCHES = [BatchRow(1, 1, 0.25, 0.7028, 0.5123), BatchRow(1, 2, 1.5, 0.5, 2.0)]
+
+
+def test_the_lines_of_a_training() -> None:
+    line = layout.train_line(BATCHES[0], 10, 13, 0.27)
+    assert line == (
+        "Train Epoch [  1/ 10] : Batch [    1/   13] (Loss = 0.7028; |g| = 0.5123) [Data: 27%; Compute: 73%]"
+    )
+    row = EpochRow(1, 2.0, 0.6603, 1.0)
+    assert (
+        layout.eval_line(row, 10, 1) == "Eval  Epoch [  1/ 10] : Batch [    1/    1] (Loss: 0.6603) | Accuracy: 1.000"
+    )
+    assert layout.eval_line(EpochRow(1, 2.0, None, None), 1, 1) == "Eval  Epoch [  1/  1] : Batch [    1/    1]"
+
+
+def test_the_tables_begin_with_the_epoch_and_end_with_the_accuracy() -> None:
+    assert layout.paths("logs/out.v2.txt") == (Path("logs/out.v2_train.txt"), Path("logs/out.v2_test.txt"))
+    assert layout.train_table(BATCHES) == "1 1 0.250 0.7028 0.5123\n1 2 1.500 0.5 2\n"
+    text = layout.test_table([EpochRow(1, 0.5, 0.9, 0.75), EpochRow(2, 1.0, 0.5, 0.875)])
+    # How rml_optuna.py reads it.
+    numbers = [line.split() for line in text.splitlines()]
+    assert [(int(line[0]), float(line[-1])) for line in numbers] == [(1, 0.75), (2, 0.875)]
+    assert layout.test_table([EpochRow(1, 0.5, None, None)]) == "1 0.500\n"
+
+
+def test_what_is_said_of_weights() -> None:
+    lines = layout.loading_lines("w.h5", ["a/kernel"], ["a/bias", "b/kernel", "b/bias"])
+    assert lines == [
+        "Loading model checkpoint from HDF5 file: w.h5",
+        "   Skipping layer b: not found in model",
+        "   Skipping parameter a.bias: not found in model",
+    ]
+    assert layout.loading_lines("w.pt", [], [])[0] == "Loading model checkpoint from file: w.pt"
+
+
+def test_every_line_has_the_time_in_front() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "one\ntwo", (), None)
+    lines = layout.Stamped("%(message)s").format(record).split("\n")
+    assert [line[-3:] for line in lines] == ["one", "two"]
+    assert all(re.match(r"\[\d{4}-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d\.\d{6}\] ", line) for line in lines)
+    assert layout.block("Title", {"a": 1, "long": 2}) == ["Title", "  a    : 1", "  long : 2"]

@@ -72,6 +72,11 @@ class KerasClassifier(Classifier):
             outputs[self._own] = outputs[self._own].log_softmax(1)
         return outputs
 
+    @property
+    def taken_off(self) -> int:
+        """How many operations of the file are not in the graph any more: its last Dense, and an activation behind it."""
+        return int(self._end.module != "") + int(self._end.activation != "")
+
     def as_in_file(self, outputs: Tensor) -> Tensor:
         """What the network as the file has it gives, from the outputs of `forward` for its own target, (n, units)."""
         if self._end.units == 1 and outputs.shape[1] == 2:
@@ -166,7 +171,7 @@ def _end(graph: Graph, *, numbers: bool) -> End:
     if is_last and isinstance(module, nn.Linear):
         head = module
         graph.finish([step.inputs[0]])
-    return End(step.layer, shape[0], activation, head, step.module)
+    return End(step.layer, shape[0], activation, head, step.module if head is not None else "")
 
 
 def without_activation(graph: Graph) -> tuple[Step, str]:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mlpipe.arch import keras_json
+from mlpipe.arch.keras_classifier import KerasClassifier
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.config.schema import Recipe
 
@@ -31,6 +32,6 @@ def network(module: nn.Module, name: str) -> dict[str, int | str]:
     graphs = [part for part in module.modules() if isinstance(part, Graph)]
     if graphs:
         activations = sum(step.activation is not None for graph in graphs for step in graph.steps)
-        # The head is a layer of the file, too.
-        facts["Num of operations"] = sum(len(graph.layers) for graph in graphs) + 1 + activations
+        rest = module.taken_off if isinstance(module, KerasClassifier) else 0
+        facts["Num of operations"] = sum(len(graph.layers) for graph in graphs) + activations + rest
     return facts

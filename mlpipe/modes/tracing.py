@@ -46,7 +46,8 @@ def problems(config: RunConfig, folds: int) -> list[str]:
         found.append(problem("sys.outfile", "its folder is not there", got=outfile, fix=fix))
     if wanted(config) and folds != 1:
         fix = "use split=on_test, split=given or mode.cv=false"
-        found.append(problem("sys.outfile", f"is for one fold, {folds} are trained", fix=fix))
+        key = "sys.outfile" if outfile is not None else "sys.console"
+        found.append(problem(key, f"is for one fold, {folds} are trained", fix=fix))
     return found
 
 

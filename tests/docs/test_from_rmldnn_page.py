@@ -1,4 +1,4 @@
-"""The page for those who come from rmldnn: every command and the Python on it run, and its layers are there."""
+"""The page for those who come from rmldnn: its configuration, every command and the Python run, its layers are there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 
 from mlpipe.arch import keras_layers
 from mlpipe.cli import main
+from tests.conftest import make_pictures
 
 PAGE = (Path(__file__).parents[2] / "docs" / "from_rmldnn.md").read_text("utf-8")
-COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
+COMMANDS = [command for command in re.findall(r"^mml .*$", PAGE, re.MULTILINE) if "keras_json" in command]
+OF_FILES = [command for command in re.findall(r"^mml .*$", PAGE, re.MULTILINE) if "config.json" in command]
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 QUICK = ["trainer.max_epochs=1", "sys.threads=1", "mode.folds=[0]", "mode.nested=false", "preprocessing.size=16"]
 
@@ -43,6 +45,24 @@ def test_the_layers_of_the_page_are_there() -> None:
 def test_a_command_of_the_page(network: Path, command: str) -> None:
     _, mode, *arguments = shlex.split(command)
     assert main([mode, *arguments, *QUICK]) == 0
+
+
+@pytest.mark.slow
+def test_the_configuration_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])
+    first = {"name": "flat", "batch_input_shape": [None, 8, 8, 3]}
+    last = {"name": "out", "units": 2, "activation": "log_softmax"}
+    layers = [{"class_name": "Flatten", "config": first}, {"class_name": "Dense", "config": last}]
+    (tmp_path / "model.json").write_text(json.dumps(layers))
+    make_pictures(tmp_path / "train", {"dark": 40, "light": 40})
+    make_pictures(tmp_path / "test", {"dark": 10, "light": 10}, seed=1)
+    assert len(OF_FILES) == 3
+    for command in OF_FILES:
+        _, mode, *arguments = shlex.split(command)
+        assert main([mode, *arguments, "sys.threads=1"]) == 0
+    assert float((tmp_path / "log_test.txt").read_text().split()[-1]) >= 0.9
+    assert (tmp_path / "checkpoints" / "model_checkpoint_3.pt").is_file()
+    assert (tmp_path / "outputs" / "output_3.h5").is_file()
 
 
 def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,7 @@ def _network(work: Work) -> None:
     work.options["arch"] = "keras_json"
     if isinstance(layers, str):
         work.same("layers", "arch.file", layers)
-        work.set("arch.name", Path(layers).stem)
+        work.set("arch.name", work.network.name or Path(layers).stem)
     else:
         work.same("layers", "arch.layers", json.dumps(layers, separators=(",", ":")))
         work.set("arch.name", work.network.name or "Unknown")

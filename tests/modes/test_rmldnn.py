@@ -1,0 +1,146 @@
+"""rmldnn configurations from the command line: training, its lines and files, evaluation, inference, what is in the way."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from mlpipe.cli import main
+from mlpipe.errors import ConfigError
+from mlpipe.modes import launch
+from tests.data.sources.test_idx_files import write_idx
+
+LAYERS: list[dict[str, Any]] = [
+    {"class_name": "Conv2D", "config": {"name": "conv", "filters": 16, "kernel_size": [3, 3], "padding": "same",
+                                        "activation": "ReLU", "batch_input_shape": [None, 8, 8, 1]}},
+    {"class_name": "MaxPooling2D", "config": {"name": "pool", "pool_size": [2, 2]}},
+    {"class_name": "Flatten", "config": {"name": "flat"}},
+    {"class_name": "Dense", "config": {"name": "hidden", "units": 32, "activation": "relu"}},
+    {"class_name": "Dense", "config": {"name": "out", "units": 10, "activation": "log_softmax"}},
+]  # fmt: skip
+CUT = 1400
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    found = load_digits()
+    pixels, numbers = np.round(found.images * (255 / 16)).astype(np.uint8), found.target
+    for part, rows in (("train", range(CUT)), ("t10k", range(CUT, len(pixels)))):
+        for row in rows:
+            file = tmp_path / "png" / part / str(numbers[row]) / f"{row:04d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[row]).resize((16, 16), Image.Resampling.NEAREST).save(file)
+        write_idx(tmp_path / "idx" / f"{part}-images-idx3-ubyte.gz", pixels[list(rows)])
+        write_idx(tmp_path / "idx" / f"{part}-labels-idx1-ubyte", numbers[list(rows)])
+    (tmp_path / "model.json").write_text(json.dumps(LAYERS))
+    return tmp_path
+
+
+def write(path: str, **sections: Any) -> str:
+    whole = {"layers": "model.json", "loss": {"function": "NLL"}, **sections}
+    Path(path).write_text(json.dumps({"neural_network": whole}))
+    return path
+
+
+def images(**more: Any) -> dict[str, Any]:
+    transforms = [{"resize": [8, 8]}, {"random_rotate": 5}, {"normalize": {"mean": 0.3, "std": 0.5}}]
+    common = {"input_type": "images", "target_type": "labels", "grayscale": True, "transforms": transforms}
+    return {**common, "input_path": "png/train/", "test_input_path": "png/t10k/", "batch_size": 32, **more}
+
+
+@pytest.mark.slow
+def test_class_folders_from_training_to_inference(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    adam = {"type": "Adam", "learning_rate": 0.005, "lr_scheduler": {"type": "Exponential", "gamma": 0.8}}
+    write(
+        "config.json",
+        num_epochs=8,
+        outfile="log.txt",
+        data=images(test_output_path="outputs"),
+        optimizer=adam,
+        checkpoints={"save": "ck", "interval": 4},
+    )
+    assert main(["convert", "recipe=config.json"]) == 0
+    assert "- optimizer: adam" in capsys.readouterr().out
+    assert main(["train", "--config=", "./config.json", "sys.threads=1"]) == 0
+    out = capsys.readouterr().out
+    lines = [re.sub(r"^\[[^]]*\] ", "", line) for line in out.splitlines()]
+    accuracies = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("Eval  Epoch")]
+    assert len(accuracies) == 8 and accuracies[-1] >= 0.88 and lines[-1] == "All done (return value = 0)."
+    assert "Number of class labels: 10" in lines and "  Total parameters     : 8714" in lines
+    table = [line.split() for line in Path("log_test.txt").read_text().splitlines()]
+    assert [int(line[0]) for line in table] == list(range(1, 9))
+    assert [round(float(line[-1]), 3) for line in table] == pytest.approx(accuracies, abs=1e-3)
+    assert len(Path("log_train.txt").read_text().splitlines()) == 8 * 44
+    assert set(torch.load("ck/model_checkpoint_8.pt", weights_only=True)) == {
+        f"{layer}.{name}" for layer in ("conv", "hidden", "out") for name in ("weight", "bias")
+    }
+    with h5py.File("outputs/output_8.h5") as file:
+        names = [f"{label}/{name}" for label in file for name in file[label]]
+        right = np.mean([file[name][()].argmax() == int(name[0]) for name in names])
+        logs = file[names[0]][()]
+    assert len(names) == 397 and right == pytest.approx(accuracies[-1], abs=1e-3)
+    assert logs.shape == (10,) and np.exp(logs).sum() == pytest.approx(1, abs=1e-5)
+
+    load = {"load": "ck/model_checkpoint_8.pt"}
+    write("test.json", outfile="again.txt", data=images(input_path="png/train"), num_epochs=0, checkpoints=load)
+    assert main(["train", "recipe=test.json", "sys.threads=1"]) == 0
+    assert re.search(r"Eval  Epoch \[  1/  1\] .* \| Accuracy: (0\.\d+)", capsys.readouterr().out)[1] == (
+        f"{accuracies[-1]:.3f}"
+    )  # type: ignore[index]
+    assert float(Path("again_test.txt").read_text().split()[-1]) == pytest.approx(accuracies[-1], abs=1e-3)
+    data = images(test_output_path="inferred")
+    data = {key: value for key, value in data.items() if key not in ("input_path", "target_type")}
+    write("infer.json", data=data, checkpoints=load)
+    Path("infer.json").write_text(Path("infer.json").read_text().replace('"loss": {"function": "NLL"}, ', ""))
+    assert main(["train", "recipe=infer.json", "sys.threads=1"]) == 0
+    assert "Eval  Epoch [  1/  1] : Batch [    7/    7]\n" in capsys.readouterr().out
+    with h5py.File("outputs/output_8.h5") as one, h5py.File("inferred/output_1.h5") as other:
+        assert np.allclose(one[names[5]][()], other[names[5]][()], atol=1e-4)
+
+
+@pytest.mark.slow
+def test_mnist_and_colour_images_that_are_not_square(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mnist = {"type": "mnist", "input_path": "idx", "test_input_path": "idx", "batch_size": 32}
+    write("mnist.json", num_epochs=4, data=mnist, optimizer={"type": "LAMB", "amsgrad": True})
+    assert main(["train", "recipe=mnist.json", "sys.threads=1"]) == 0
+    assert float(re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)[-1]) >= 0.85
+    first = {**LAYERS[0], "config": {**LAYERS[0]["config"], "batch_input_shape": [None, 8, 12, 3]}}
+    data = images(grayscale=False, transforms=[{"jitter_crop": 0.1}, {"resize": [12, 8]}, {"random_zoom": 0.1}])
+    write("colour.json", num_epochs=1, layers=[first, *LAYERS[1:]], data=data, optimizer={"type": "SGD"})
+    assert main(["train", "recipe=colour.json", "sys.threads=1"]) == 0
+    hessian = {"type": "Hessian", "max_iterations": 15}
+    write("hessian.json", num_epochs=1, data=mnist, optimizer=hessian)
+    assert main(["train", "recipe=hessian.json", "sys.threads=1"]) == 0
+    assert float(re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)[-1]) >= 0.6
+
+
+def test_what_is_in_the_way_is_said_before_anything_is_made(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write("config.json", data=images(), optimizer={"type": "SGD"}, outfile="no/such/log.txt")
+    assert main(["train", "recipe=config.json", "sys.threads=1"]) == 2
+    assert "sys.outfile: its folder is not there, got 'no/such/log.txt'" in capsys.readouterr().err
+    (digits / "png" / "train" / "3" / "notes.txt").write_text("x")
+    assert main(["train", "recipe=config.json", "sys.outfile=log.txt", "sys.threads=1"]) == 2
+    assert "holds files that are no images: 3/notes.txt" in capsys.readouterr().err
+    assert main(["train", "--app=gan", "--config=config.json"]) == 2
+    assert "--app: gan is not available in this version" in capsys.readouterr().err
+    assert not (digits / "results" / "default" / "runs").exists()
+
+
+def test_the_command_line_of_rmldnn(digits: Path) -> None:
+    write("config.json", data=images(), optimizer={"type": "SGD"})
+    config = launch.prepare("train", ["recipe=config.json", "optimizer.lr=0.5"]).run_config
+    assert config.recipe.optimizer.params["lr"] == 0.5 and config.sys.console == "rmldnn"
+    write("other.json", data=images(), optimizer={"type": "SGD"}, epochs=3)
+    with pytest.raises(ConfigError, match=r"neural_network\.epochs: unknown key; did you mean 'num_epochs'"):
+        launch.prepare("train", ["recipe=other.json"])
+    notes = launch.prepare("train", ["recipe=other.json", "mode.lenient=true"]).notes
+    assert any("[lint] neural_network.epochs" in note for note in notes)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -49,8 +49,8 @@ class Tick:
     loss: float
     images_per_s: float
     wait: float
-    batch_loss: Tensor | None = None
-    norm: Tensor | None = None
+    batch_loss: Tensor | None = field(default=None, compare=False)
+    norm: Tensor | None = field(default=None, compare=False)
 
 
 def early(
@@ -177,7 +177,7 @@ class Guard(Callback):
     def __init__(self, should_stop: Callable[[], bool], where: str, stage: int = 0) -> None:
         self._should_stop, self._where, self._stage = should_stop, where, stage
         self._gradients: Tensor | None = None
-        self.norm: Tensor | None = None
+        self._last: Tensor | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the gradients of the last epoch."""
@@ -195,7 +195,7 @@ class Guard(Callback):
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return
         norm = _norm(parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None)
-        self.norm = norm
+        self._last = norm
         if norm is None:
             return
         # What is on a GPU is looked at with the loss, so that it need not wait for every step.
@@ -230,6 +230,10 @@ class Guard(Callback):
     def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
         """Look at the wish to stop."""
         self._stop_if_asked()
+
+    def last_norm(self) -> Tensor | None:
+        """The norm of the last step's gradients before they were bounded; None where it was not computed."""
+        return self._last
 
     def _stop_if_asked(self) -> None:
         if self._should_stop():
@@ -301,10 +305,17 @@ class Progress(Callback):
         report: Called after every batch.
         images: Training images in an epoch.
         epochs: The most epochs of all stages; None: the trainer's.
+        norm: Gives the norm of the last step's gradients, where it is known.
     """
 
-    def __init__(self, report: Callable[[Tick], None], images: int, epochs: int | None = None) -> None:
-        self._report, self._images, self._epochs = report, images, epochs
+    def __init__(
+        self,
+        report: Callable[[Tick], None],
+        images: int,
+        epochs: int | None = None,
+        norm: Callable[[], Tensor | None] = lambda: None,
+    ) -> None:
+        self._report, self._images, self._epochs, self._norm = report, images, epochs, norm
         self.epoch_seconds = self.images_per_s = self.wait = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -332,9 +343,8 @@ class Progress(Callback):
             self._loss += (float(outputs["loss"]) - self._loss) / (batch_idx + 1)
         batches = int(trainer.num_training_batches)
         epochs = self._epochs or trainer.max_epochs or 0
-        norm = next((one.norm for one in trainer.callbacks if isinstance(one, Guard)), None)  # type: ignore[attr-defined]
         at = (trainer.current_epoch, epochs, batch_idx + 1, batches)
-        self._report(Tick(*at, self._loss, self.images_per_s, self.wait, outputs["loss"].detach(), norm))
+        self._report(Tick(*at, self._loss, self.images_per_s, self.wait, outputs["loss"].detach(), self._norm()))
 
 
 class TimeLimit(Callback):

@@ -128,11 +128,11 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             module.history, module.healed = history, healed
             if recipe.stages:
                 data.load_state_dict({"first_epoch": epochs})
-            progress = Progress(watch.report, data.epoch_images, epochs + sum(stage.epochs for stage in plan[number:]))
-            own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
             guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number)
-            follower = EpochScores(watch.epoch, monitor)
-            followers = [follower, EpochRows(watch.row)]
+            whole = epochs + sum(stage.epochs for stage in plan[number:])
+            progress = Progress(watch.report, data.epoch_images, whole, guard.last_norm)
+            own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
+            followers = [EpochScores(watch.epoch, monitor), EpochRows(watch.row)]
             callbacks = [guard, progress, _Speeds(progress, speeds), *own, *followers]
             if count := int(job.logging.params.get("examples", 0)):
                 callbacks.append(Examples(shown, number, stages.view_of(view, task, plan[number]).val.tolist(), count))

@@ -241,12 +241,6 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
             detect.translated(tmp_path / name)
 
 
-def test_a_file_of_rmldnn_is_told_what_there_is_of_it(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"neural_network": {}}')
-    with pytest.raises(ConfigError, match=r"is an rmldnn file, which cannot be read yet.*arch=keras_json"):
-        detect.translated(tmp_path / "config.json")
-
-
 def test_values_become_overrides_that_hydra_reads() -> None:
     native = {"defaults": [{"arch": "timm"}], "arch": {"name": "a.b"}, "x": {"y": [{"k": "it's"}, None, 1e-7]}}
     assert translation.overrides(native, set()) == [

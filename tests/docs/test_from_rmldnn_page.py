@@ -54,15 +54,15 @@ def test_the_configuration_of_the_page(tmp_path: Path) -> None:
     last = {"name": "out", "units": 2, "activation": "log_softmax"}
     layers = [{"class_name": "Flatten", "config": first}, {"class_name": "Dense", "config": last}]
     (tmp_path / "model.json").write_text(json.dumps(layers))
-    make_pictures(tmp_path / "train", {"dark": 40, "light": 40})
+    make_pictures(tmp_path / "train", {"dark": 100, "light": 100})
     make_pictures(tmp_path / "test", {"dark": 10, "light": 10}, seed=1)
     assert len(OF_FILES) == 3
     for command in OF_FILES:
         _, mode, *arguments = shlex.split(command)
         assert main([mode, *arguments, "sys.threads=1"]) == 0
     assert float((tmp_path / "log_test.txt").read_text().split()[-1]) >= 0.9
-    assert (tmp_path / "checkpoints" / "model_checkpoint_3.pt").is_file()
-    assert (tmp_path / "outputs" / "output_3.h5").is_file()
+    assert (tmp_path / "checkpoints" / "model_checkpoint_10.pt").is_file()
+    assert (tmp_path / "outputs" / "output_10.h5").is_file()
 
 
 def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str]) -> None:

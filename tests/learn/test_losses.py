@@ -36,7 +36,7 @@ def test_balanced_weights_are_scikit_learns() -> None:
 
 def test_weights_must_fit_the_classes() -> None:
     assert losses.weights(CLASSES, [1, 2, 3, 4]).tolist() == [1, 2, 3, 4]  # type: ignore[union-attr]
-    for wrong in ([1.0, 2.0], [1.0, 2.0, 0.0, 1.0]):
+    for wrong in ([1.0, 2.0], [1.0, 2.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]):
         with pytest.raises(ConfigError, match=r"loss\.class_weights: does not fit the classes"):
             losses.weights(CLASSES, wrong)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 MODULE = """
 import numpy as np
-from musket_core import datasets
-from musket_core.datasets import PredictionItem
+from musket_core import datasets, tasks
+from musket_core.datasets import DataSet, PredictionItem
+from musket_core.model import ConnectedModel
 
 
 class Shapes:
@@ -45,6 +46,12 @@ def getLabels(count):
 
 def broken():
     raise RuntimeError("no data today")
+
+
+@tasks.task
+def predict_holdout(m: ConnectedModel, holdout: DataSet):
+    found = m.predict_all_to_array(holdout, [0, 1])
+    np.savetxt("predictions.csv", found, delimiter=",")
 """
 CONFIG = """#%Musket Classification 1.0
 architecture: ResNet18

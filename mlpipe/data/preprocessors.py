@@ -88,15 +88,15 @@ class Chain:
             return _Mapped(data_set, name, called(name, function, *listed, **named), [], {})
         return _Mapped(data_set, name, function, listed, named)
 
-    def _inner(self, entries: Any, data_set: Any) -> Any:
-        inner = Chain(self.functions, self.code, self.folder, list(self.done), self.named, self.source)
+    def _inner(self, entries: Any, data_set: Any, part: int | None = None) -> Any:
+        done = [*self.done, *([{"part": part}] if part is not None else [])]
+        inner = Chain(self.functions, self.code, self.folder, done, self.named, self.source)
         return inner.applied(entries, data_set)
 
     def _branches(self, name: str, given: Any, data_set: Any) -> Any:
         if name == "transform-preprocessor":
-            return _Each(
-                data_set, [self._inner(branch, _Part(data_set, number)) for number, branch in enumerate(given)]
-            )
+            parts = [self._inner(branch, _Part(data_set, number), number) for number, branch in enumerate(given)]
+            return _Each(data_set, parts)
         joined = name == "split-concat-preprocessor"
         return _Each(data_set, [self._inner(branch, data_set) for branch in given], joined=joined)
 

@@ -20,6 +20,7 @@ from mlpipe.dialects import musket
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import DataError, ProjectError, listing, problem
 from mlpipe.modes import experiment_files, launch, tasks
+from mlpipe.modes.finder import Finder
 from mlpipe.runs import predictions, records
 from mlpipe.runs.records import ModelRecord
 
@@ -58,67 +59,6 @@ class Batch:
     results: Array
     ground_truth: Array
     predicted_maps_aug: list[Map]
-
-
-@dataclass(frozen=True)
-class Finder:
-    """The curve of a range test.
-
-    Attributes:
-        lrs: The rates.
-        losses: The loss of each step.
-    """
-
-    lrs: list[float]
-    losses: list[float]
-
-    def plot_loss(self, n_skip_beginning: int = 10, n_skip_end: int = 5) -> Any:
-        """The loss over the rate, on the current axes.
-
-        Args:
-            n_skip_beginning: Steps left out at the beginning.
-            n_skip_end: Steps left out at the end.
-        """
-        return self._plot(self.losses, "loss", n_skip_beginning, n_skip_end)
-
-    def plot_loss_change(
-        self,
-        sma: int = 1,
-        n_skip_beginning: int = 10,
-        n_skip_end: int = 5,
-        y_lim: tuple[float, float] = (-0.01, 0.01),
-    ) -> Any:
-        """How fast the loss changes over the rate, on the current axes.
-
-        Args:
-            sma: Steps over which the change is averaged.
-            n_skip_beginning: Steps left out at the beginning.
-            n_skip_end: Steps left out at the end.
-            y_lim: The axis.
-        """
-        axes = self._plot(self.loss_change(sma), "rate of loss change", n_skip_beginning, n_skip_end)
-        axes.set_ylim(*y_lim)
-        return axes
-
-    def loss_change(self, sma: int = 1) -> list[float]:
-        """The mean change of the loss over `sma` steps; zero for the first ones.
-
-        Raises:
-            DataError: When sma is less than 1.
-        """
-        if sma < 1:
-            raise DataError(problem("sma", "must be at least 1", got=sma, fix="use 1"))
-        later = [(now - before) / sma for before, now in zip(self.losses, self.losses[sma:], strict=False)]
-        return [0.0] * min(sma, len(self.losses)) + later
-
-    def _plot(self, values: Sequence[float], label: str, first: int, last: int) -> Any:
-        import matplotlib.pyplot as plt
-
-        end = len(self.lrs) - last
-        axes = plt.gca()
-        axes.plot(self.lrs[first:end], values[first:end])
-        axes.set(xscale="log", xlabel="learning rate (log scale)", ylabel=label)
-        return axes
 
 
 class Experiment:
@@ -266,7 +206,7 @@ class Experiment:
         Returns:
             Shape (items, outputs).
         """
-        dataset = self._prepared(dataset)
+        dataset = self._prepared(dataset, "augmenter")
         count = len(dataset) if limit < 0 else min(limit, len(dataset))
         found = [dataset[index] for index in range(count)]
         folds = [fold] if isinstance(fold, int) else list(fold)
@@ -326,10 +266,10 @@ class Experiment:
     def _additions(self) -> dict[str, Any]:
         return musket.additions_of(self._source, experiment_files.home_of(Path(self.path)))
 
-    def _prepared(self, dataset: Any) -> Any:
-        """A data set of the user's own after the configuration's `preprocessing`."""
-        added = {key: value for key, value in self._additions().items() if key not in ("extra", "augmenter")}
-        if "preprocessing" not in added:
+    def _prepared(self, dataset: Any, *leaving: str) -> Any:
+        """A data set of the user's own after what the configuration does to data sets, but for some of it."""
+        added = {key: value for key, value in self._additions().items() if key not in ("extra", *leaving)}
+        if not {"preprocessing", "augmenter"} & set(added):
             return dataset
         return CompositeDataSet(python_items.opened([{"call": user_code.hold(dataset)}], **added))
 

@@ -153,3 +153,10 @@ def test_sets_after_another() -> None:
     assert [both.isPositive(row) for row in range(4)] == [False, True, True, False]
     with pytest.raises(AttributeError):
         _ = both.sample_weight
+
+
+def test_parts_of_a_split_are_kept_apart_on_disk(tmp_path: Path) -> None:
+    split = {"call": "split-preprocessor", "arguments": [[{"call": "plus"}], [{"call": "pass"}]]}
+    each = {"call": "transform-preprocessor", "arguments": [[{"call": "disk-cache"}], [{"call": "disk-cache"}]]}
+    for _ in range(2):
+        assert [one.max() for one in chain(tmp_path).applied([split, each], Numbers(3))[2].x] == [3, 2]

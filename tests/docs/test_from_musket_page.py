@@ -20,7 +20,7 @@ MORE = {
 
 
 def test_the_page_has_commands() -> None:
-    assert {shlex.split(command)[1] for command in COMMANDS} == {"convert", "train", "fit", "analyze"}
+    assert {shlex.split(command)[1] for command in COMMANDS} == {"convert", "train", "fit", "analyze", "task"}
 
 
 @pytest.mark.slow
@@ -31,4 +31,5 @@ def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         _, mode, *arguments = shlex.split(command)
         assert main([mode, *arguments, *MORE.get(mode, [])]) == 0, command
     assert (tmp_path / "experiments" / "report.csv").is_file()
+    assert len((tmp_path / "experiments/first/predict_holdout/predictions.csv").read_text().splitlines()) == 4
     assert main(["post", "proj=first", "out_dir=results", "data_dir=.cache"]) == 0

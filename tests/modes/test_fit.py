@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 
 from mlpipe import cli
+from mlpipe.api import classification
 from tests import musket_project
 
 ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
@@ -141,6 +142,10 @@ def test_data_that_functions_of_the_project_change(tmp_path: Path, monkeypatch: 
     assert record["environment"]["tta"] == "hv" or "vertical" in record["environment"]["tta"]
     kept = sorted((tmp_path / ".cache" / "steps").glob("*/*.npz"))
     assert len(kept) == 26 and (folder / "summary.yaml").is_file()
+    whole, held = (classification.parse(folder / "config.yaml").get_dataset(name) for name in ("dataset", "holdout"))
+    # Items of the augmenter's come after the others, and all went through the chain.
+    assert len(whole) == 40 and len(held) == 8 and (whole[20].x == whole[0].x[:, ::-1]).all()
+    assert whole[0].x.min() >= 20 and held[0].x.min() >= 20
     stamps = [path.stat().st_mtime_ns for path in kept]
     assert cli.main(["fit", "--name", "first", "--force_recalc", "True", *ON_CPU]) == 0
     assert [path.stat().st_mtime_ns for path in kept] == stamps

@@ -134,6 +134,9 @@ def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
 def opened(
     calls: Sequence[Mapping[str, Any]],
     *,
+    validation: Sequence[Mapping[str, Any]] = (),
+    test: Sequence[Mapping[str, Any]] = (),
+    augmenter: Mapping[str, Any] | None = None,
     modules: str | None = None,
     imports: Sequence[str] = (),
     stand_ins: Sequence[str] = (),
@@ -142,10 +145,13 @@ def opened(
     steps_dir: str | None = None,
     trust: Sequence[str] = (),
 ) -> list[Any]:
-    """The data sets that functions give, as `items` is told of them.
+    """The data sets that functions give, as `items` is told of them, in the order in which it numbers their items.
 
     Args:
         calls: Functions with their arguments, `{call: NAME, arguments: [...]}`.
+        validation: Those of a validation part.
+        test: Those of a test part.
+        augmenter: As for `items`; None: sets are as they are.
         modules: As for `items`.
         imports: As for `items`.
         stand_ins: As for `items`.
@@ -158,10 +164,11 @@ def opened(
         DataError: When the code is not trusted, or a function is not there or fails.
     """
     _check_code(modules, imports, trust)
-    parts = {"train": list(calls), "validation": [], "test": []}
+    parts = {"train": list(calls), "validation": list(validation), "test": list(test)}
     source: dict[str, Any] = {"parts": parts, "modules": modules, "imports": list(imports), "base": root}
     source |= {"stand_ins": list(stand_ins)}
     source |= {"preprocessing": list(preprocessing), "steps_dir": steps_dir}
+    source |= {"augmenter": dict(augmenter)} if augmenter else {}
     return [one for _, one in _sets(source)]
 
 
@@ -200,7 +207,8 @@ def _made(text: str, stamp: tuple[Any, ...]) -> list[tuple[Part, Any]]:
 def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[str, Any], folder: Path | None) -> Any:
     """A set after the chain of the task, and in training after its augmenter."""
     if source.get("preprocessing"):
-        code = files.digest([files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else [])
+        hashes = [files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else []
+        code = files.digest([*hashes, *map(_text, user_code.custom().values())])
         steps = Path(source["steps_dir"]) if source.get("steps_dir") else None
         made = preprocessors.Chain(known, code, steps).applied(source["preprocessing"], made)
     augmenter = source.get("augmenter")
@@ -216,6 +224,14 @@ def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[st
         fix = "let it return a data set, or a function from one to another"
         raise DataError(problem("task.augmenter", f"{name} gives no data set", got=type(changed).__name__, fix=fix))
     return changed
+
+
+def _text(function: Any) -> str:
+    """What tells a function that a program in Python registered from another one."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return repr(getattr(getattr(function, "__code__", None), "co_code", function))
 
 
 def _needed(function: Any) -> list[str]:

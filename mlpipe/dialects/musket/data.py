@@ -21,10 +21,7 @@ def translate_data(work: Work) -> None:
             "dataset", "lint", note="there is none: choose the task yourself, for example task=folder task.root=DIR"
         )
         return
-    parts = _parts(work, given)
-    if "holdout" in work.source:
-        parts["test"] = calls(work, "holdout", work.source["holdout"])
-        work.say("holdout", "same", "task.test")
+    parts = parts_of(work)
     if not any(parts.values()):
         return
     work.options["task"] = "items"
@@ -44,10 +41,21 @@ def translate_data(work: Work) -> None:
             work.say(key, "same", "task")
 
 
-def _parts(work: Work, given: Any) -> dict[str, list[Any]]:
+def parts_of(work: Work) -> dict[str, list[Any]]:
+    """The functions of each part that `dataset` and `holdout` name, by the part's native name.
+
+    Args:
+        work: The translation.
+    """
+    given = work.source.get("dataset")
     if isinstance(given, Mapping) and given and set(given) <= set(_PARTS):
-        return {_PARTS[key]: calls(work, f"dataset.{key}", value) for key, value in given.items()}
-    return {"train": calls(work, "dataset", given)}
+        found = {_PARTS[key]: calls(work, f"dataset.{key}", value) for key, value in given.items()}
+    else:
+        found = {"train": calls(work, "dataset", given)}
+    if "holdout" in work.source:
+        found["test"] = calls(work, "holdout", work.source["holdout"])
+        work.say("holdout", "same", "task.test")
+    return found
 
 
 def calls(work: Work, key: str, given: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpipe.dialects.musket.data import additions, calls, outputs_of
+from mlpipe.dialects.musket.data import additions, calls, outputs_of, parts_of
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.work import Work
 
@@ -33,22 +33,12 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
         ConfigError: When there is no such data set.
     """
     work = Work(source, home, lenient=True)
-    parts = [source.get("dataset")] if name is None else [name]
-    key = "dataset" if name is None else "datasets"
-    if (
-        name is None
-        and isinstance(parts[0], Mapping)
-        and parts[0]
-        and set(parts[0]) <= {"train", "validation", "holdout"}
-    ):
-        parts = [parts[0][part] for part in ("train", "validation", "holdout") if part in parts[0]]
-    found = [call for part in parts for call in calls(work, key, part)]
-    if name is None and "holdout" in source:
-        found += calls(work, "holdout", source["holdout"])
+    found = parts_of(work) if name is None else {"train": calls(work, "datasets", name)}
     added = additions(work)
     work.require_none_wrong()
-    chain = {key: value for key, value in added.items() if key in ("preprocessing", "steps_dir")}
-    return {"calls": found, **work.code(), "root": str(home.project / "data"), **chain}
+    kept = ("preprocessing", "steps_dir", *(("augmenter",) if name is None else ()))
+    also = {key: value for key, value in {**found, **added}.items() if key in ("validation", "test", *kept)}
+    return {"calls": found.get("train", []), **also, **work.code(), "root": str(home.project / "data")}
 
 
 def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:

@@ -78,7 +78,8 @@ def random_resized_crop(
         corners = _corners(down, across, sides, height, width)
         cut = np.empty((len(images), size, size, images[0].shape[2]), images[0].dtype)
         for index, (top, left, h, w) in enumerate(corners.tolist()):
-            cut[index] = _resized(images[index][top : top + h, left : left + w], size, exact)
+            window = images[index][top : top + h, left : left + w]
+            cut[index] = _nearest(window, size) if exact else _resized(window, size)
         return cut
 
     return crop
@@ -266,12 +267,14 @@ def _corners(
     return np.stack([top, left, height, width], axis=1).astype(np.int64)
 
 
-def _resized(window: Batch, size: int, exact: bool) -> Batch:
-    """A window in the wanted size; `exact` takes the nearest pixel instead of weighing several."""
-    if exact:
-        rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in window.shape[:2])
-        nearest: Batch = window[rows][:, columns]
-        return nearest
+def _nearest(window: Batch, size: int) -> Batch:
+    """A window in the wanted size, of pixels that it has."""
+    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in window.shape[:2])
+    found: Batch = window[rows][:, columns]
+    return found
+
+
+def _resized(window: Batch, size: int) -> Batch:
     import cv2
 
     kind = cv2.INTER_AREA if max(window.shape[:2]) > size else cv2.INTER_LINEAR

@@ -108,7 +108,7 @@ SNIPPETS: dict[str, tuple[str, dict[str, Any]]] = {
     "inference_batch": ("inference_batch: 8", {"sampling.eval_batch_size": 8}),
     "loss": ("loss: binary_crossentropy", {"loss._target_": "mlpipe.learn.losses.bce"}),
     "lr": ("lr: 0.01", {"optimizer.lr": 0.01}),
-    "manualResize": ("manualResize: true", {"preprocessing.size": None, "preprocessing.keep": "fixed"}),
+    "manualResize": ("manualResize: true", {"preprocessing.size": None, "preprocessing.id": "none"}),
     "metrics": (
         "metrics: #We would like to track some metrics\n  - binary_accuracy\n  - binary_crossentropy\n"
         "  - matthews_correlation",

@@ -100,7 +100,7 @@ def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, int, int]:
     if not steps:
         return (*pack.shape, pack.channels)
     (changed,) = augmentations.apply(steps, pack.take(np.zeros(1, np.int64)), np.zeros(1, np.uint64))
-    height, width, channels = changed.shape
+    height, width, channels = (pack.preprocessing.fixed(changed) if pack.ragged else changed).shape
     return height, width, channels
 
 

@@ -162,7 +162,7 @@ def test_transforms_in_their_order() -> None:
     assert steps[3]["size"] == [16, 8] and steps[4] == {
         "_target_": "mlpipe.data.geometry.normalize", "mean": 0.5, "std": 1.0, "white": 255.0,
     }  # fmt: skip
-    assert tree["preprocessing"] == {"max_side": None, "size": 16}
+    assert tree["preprocessing"] == {"max_side": None, "size": [8, 16]}
     first = native(data__transforms=[{"resize": [9, 9]}, {"rotate": 90}], data__grayscale=True)
     assert first["preprocessing"] == {"size": 9, "interpolation": "linear"} and first["task"]["channels"] == 1
     assert [step["_target_"].rpartition(".")[2] for step in first["augmentations"]["cpu"]["pipeline"]] == ["rotate"]

@@ -89,7 +89,8 @@ def _preprocess(work: Work, listed: list[tuple[str, str, Any]], resizes: bool) -
         return
     work.options["preprocessing"] = "original"
     work.set("preprocessing.max_side", None)
-    work.set("preprocessing.size", max(_size(listed)))
+    # rmldnn names the width first.
+    work.set("preprocessing.size", _size(listed)[::-1])
 
 
 def _size(listed: list[tuple[str, str, Any]]) -> list[int]:

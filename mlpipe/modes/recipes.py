@@ -30,9 +30,7 @@ def redirected(mode: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """
     given = _value("recipe", overrides)
     if mode == "train" and given is not None and Path(given).expanduser().is_file():
-        path = Path(given).expanduser().absolute()
-        lenient = _value("mode.lenient", overrides) == "true"
-        return detect.translated(path, lenient=lenient).mode or mode, list(overrides)
+        return _translated(Path(given).expanduser().absolute(), overrides).mode or mode, list(overrides)
     if mode != "predict" or given is None or not Path(given).expanduser().is_dir():
         return mode, list(overrides)
     rest = [text.replace("task.file=", "mode.file=", 1) for text in overrides if _key(text) != "recipe"]
@@ -57,9 +55,7 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
             raise ConfigError(problem("recipe", "there is nothing to convert", fix="mml convert recipe=FILE"))
         return list(overrides), []
     path = Path(given).expanduser().absolute()
-    found = detect.translated(
-        path, lenient=_value("mode.lenient", overrides) == "true", also=frozenset(user_code.custom())
-    )
+    found = _translated(path, overrides)
     if found.native.get("trust"):
         wrong, fix = "must be said on the command line, not in a file", "read that file, then add trust=[...] yourself"
         raise ConfigError(problem("trust", wrong, got=found.native["trust"], fix=fix))
@@ -82,6 +78,12 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         texts += [f"{key}={value}" for key, value in found.needed.items() if key not in chosen]
         return [*texts, *rest, f"mode.recipe={translation.as_text(str(path))}", f"mode.lenient={lenient}"], []
     return [*texts, *rest], _notes(given, path, found)
+
+
+def _translated(path: Path, overrides: Sequence[str]) -> Translation:
+    """A file as the command line wants it read, with the functions that a program in Python gave."""
+    lenient = _value("mode.lenient", overrides) == "true"
+    return detect.translated(path, lenient=lenient, also=frozenset(user_code.custom()))
 
 
 def _notes(given: str, path: Path, found: Translation) -> list[str]:

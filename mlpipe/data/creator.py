@@ -8,7 +8,7 @@ from typing import Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources import looking
-from mlpipe.data.sources.folders import dtype_of, finished
+from mlpipe.data.sources.class_folders import dtype_of, finished
 from mlpipe.data.task import NO_TARGET, Kind, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 

@@ -153,13 +153,15 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         judge = partial(trainer.validate, module, datamodule=data, verbose=False)
         if len(view.val):
             healing.attempt(judge, partial(_epoch, trainer), number, network)
+    scores = _scores(job, module, trainer)
+    # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
     notes = [begun] * bool(begun) + ["resumed: timings are of the last part"] * resuming
     return {
         "module": module,
         "keeper": keeper,
-        "scores": _scores(job, module, trainer),
+        "scores": scores,
         "timings": timings,
         "chosen": chosen,
         "notes": notes,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from mlpipe.data.sources.array_files import arrays
 from mlpipe.data.sources.cells import elpv
+from mlpipe.data.sources.class_folders import folder
 from mlpipe.data.sources.embedded import digits, fashion_mini
-from mlpipe.data.sources.folders import folder
 from mlpipe.data.sources.idx_files import mnist
 from mlpipe.data.sources.labelled_folders import folders
 from mlpipe.data.sources.masks import masks

@@ -13,7 +13,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.data import task
-from mlpipe.data.sources.folders import finished
+from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.task import NO_TARGET, Dtype, Kind, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources import looking
-from mlpipe.data.sources.folders import finished
+from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.task import Kind, Row, Task
 from mlpipe.errors import DataError, problem
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from mlpipe.data import images, task
 from mlpipe.data.sources import looking
-from mlpipe.data.sources.folders import dtype_of, finished, opened
+from mlpipe.data.sources.class_folders import dtype_of, finished, opened
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 

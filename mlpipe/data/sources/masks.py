@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources import looking, mask_files
-from mlpipe.data.sources.folders import PART_FOLDERS, dtype_of, finished, groups_of, images_below, opened
+from mlpipe.data.sources.class_folders import PART_FOLDERS, dtype_of, finished, groups_of, images_below, opened
 from mlpipe.data.sources.looking import Look
 from mlpipe.data.sources.mask_files import Mask, Values
 from mlpipe.data.sources.table_files import read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlpipe.data import images, task
-from mlpipe.data.sources import folders, looking
+from mlpipe.data.sources import class_folders, looking
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import DataError, problem
 
@@ -31,8 +31,8 @@ def pictures(*, root: str, like: Task, data_dir: str | None = None) -> Task:
     if path.is_file() and path.suffix.lower() in images.EXTENSIONS:
         base, found = path.parent, [path]
     else:
-        base = folders.opened(root, data_dir, "mode.source")
-        found = folders.images_below(base)
+        base = class_folders.opened(root, data_dir, "mode.source")
+        found = class_folders.images_below(base)
     if not found:
         kinds = ", ".join(sorted(images.EXTENSIONS))
         raise DataError(problem("mode.source", "holds no image", got=root, fix=f"images end in {kinds}"))
@@ -53,4 +53,4 @@ def pictures(*, root: str, like: Task, data_dir: str | None = None) -> Task:
         dtype=like.dtype,
         source={"type": "folder", "root": str(base)},
     )
-    return folders.finished(made, allow_overlap=True)
+    return class_folders.finished(made, allow_overlap=True)

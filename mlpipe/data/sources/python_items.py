@@ -16,7 +16,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import items as protocol
 from mlpipe.data import preprocessors, task, user_code
-from mlpipe.data.sources.folders import finished
+from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.task import Dtype, Kind, Part, Row, Task
 from mlpipe.errors import DataError, in_short, listing, problem
 

@@ -25,7 +25,7 @@ from mlpipe.data.records import (
     RecordSet,
     RecordTransformer,
 )
-from mlpipe.data.sources.folders import finished
+from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.task import Kind, Part, Row, Task
 from mlpipe.errors import DataError, MlpipeError, in_short, listing, problem
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from mlpipe.data import task
 from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
-from mlpipe.data.sources.folders import finished
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, listing, no_such_file, problem
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources import looking
-from mlpipe.data.sources.folders import PART_FOLDERS, dtype_of, finished, opened
+from mlpipe.data.sources.class_folders import PART_FOLDERS, dtype_of, finished, opened
 from mlpipe.data.sources.table_files import Table, read
 from mlpipe.data.sources.table_targets import Targets, find_targets, number, raise_some
 from mlpipe.data.task import Part, Row, Task

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mlpipe.data import sources, task
 from mlpipe.data.images import UnreadableImageError
-from mlpipe.data.sources import folders
+from mlpipe.data.sources import class_folders
 from mlpipe.errors import DataError
 from tests.conftest import make_pictures
 
@@ -144,9 +144,9 @@ def test_the_embedded_sets_are_balanced_and_read_as_they_are() -> None:
     assert max(int(read(row).max()) for row in range(20)) == 255
 
 
-@pytest.mark.parametrize("alias", sorted(folders.PART_FOLDERS))
+@pytest.mark.parametrize("alias", sorted(class_folders.PART_FOLDERS))
 def test_every_name_of_a_part(tmp_path: Path, alias: str) -> None:
-    part = folders.PART_FOLDERS[alias]
+    part = class_folders.PART_FOLDERS[alias]
     if part != "train":
         make_pictures(tmp_path / "parted" / "train", {"a": 2, "b": 2}, seed=1)
     make_pictures(tmp_path / "parted" / alias.upper(), {"a": 3, "b": 2}, seed=2)

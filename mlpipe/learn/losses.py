@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.learn import composite as sums
 from mlpipe.learn import expression as grammar
+from mlpipe.learn import loss_means as means
 from mlpipe.learn import pixel_losses, probability_losses
 from mlpipe.learn.own_code import Code
 from mlpipe.learn.own_code import Loss as OwnLoss
@@ -87,7 +88,7 @@ def ce(
     refuse_other_kinds("ce", labels, ("classification", "segmentation"))
     if labels.kind == "segmentation":
         return pixel_losses.PixelCrossEntropy(weights(labels, class_weights), label_smoothing)
-    return _CrossEntropy(_cross_entropies, weights(labels, class_weights), label_smoothing)
+    return means.CrossEntropy(means.cross_entropies, weights(labels, class_weights), label_smoothing)
 
 
 def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
@@ -98,7 +99,7 @@ def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
         class_weights: As for `ce`.
     """
     refuse_other_kinds("nll", labels, ("classification",))
-    return _OverClasses(lambda logs, wanted: -wanted * logs, weights(labels, class_weights), 0.0)
+    return means.OverClasses(lambda logs, wanted: -wanted * logs, weights(labels, class_weights), 0.0)
 
 
 def focal(
@@ -123,7 +124,7 @@ def focal(
     refuse_other_kinds("focal", labels, ("classification", "multilabel", "segmentation"))
     if labels.kind == "multilabel":
         _refuse_for_labels(label_smoothing=label_smoothing, class_weights=class_weights)
-        return _Focal(gamma, alpha)
+        return means.FocalLabels(gamma, alpha)
     if alpha is not None:
         fix = "use loss.class_weights for classes"
         raise ConfigError(problem("loss.alpha", "is for multi-label tasks", got=alpha, fix=fix))
@@ -134,7 +135,7 @@ def focal(
         logs = logits.log_softmax(dim=1)
         return -wanted * (1 - logs.exp()) ** gamma * logs
 
-    return _OverClasses(each, weights(labels, class_weights), label_smoothing)
+    return means.OverClasses(each, weights(labels, class_weights), label_smoothing)
 
 
 def poly1(
@@ -158,7 +159,7 @@ def poly1(
         logs = logits.log_softmax(dim=1)
         return wanted * (epsilon * (1 - logs.exp()) - logs)
 
-    return _OverClasses(each, weights(labels, class_weights), label_smoothing)
+    return means.OverClasses(each, weights(labels, class_weights), label_smoothing)
 
 
 def bce(
@@ -179,7 +180,7 @@ def bce(
     refuse_other_kinds("bce", labels, ("classification", "multilabel"))
     balance = (labels.total - labels.counts).clamp(min=1) / labels.counts.clamp(min=1)
     positive = balance.float() if pos_weight == "balanced" else _listed("pos_weight", labels, pos_weight)
-    return _EachLabel(positive, weights(labels, class_weights), label_smoothing)
+    return means.EachLabel(positive, weights(labels, class_weights), label_smoothing)
 
 
 def asymmetric(
@@ -198,7 +199,7 @@ def asymmetric(
         clip: Probability below which a negative counts nothing.
     """
     refuse_other_kinds("asymmetric", labels, ("multilabel",))
-    return _Asymmetric(gamma_neg, gamma_pos, clip)
+    return means.AsymmetricLabels(gamma_neg, gamma_pos, clip)
 
 
 def mse(labels: Labels) -> nn.Module:
@@ -384,110 +385,7 @@ def _refuse_for_labels(**given: object) -> None:
 
 def _numbers(name: str, labels: Labels, each: Callable[[Tensor], Tensor]) -> nn.Module:
     refuse_other_kinds(name, labels, ("regression",))
-    return _Errors(each)
-
-
-def _mean(values: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean over known entries, each row with its weight."""
-    share = known.to(values.dtype) if weight is None else known * weight.to(values.dtype)[:, None]
-    # Where nothing is known the loss is zero, and so is its gradient.
-    return (torch.where(known, values, values.new_zeros(())) * share).sum() / share.sum().clamp(min=1e-12)
-
-
-class _OverClasses(nn.Module):
-    """Losses over a distribution of classes: the sum over classes of `each`, which holds the target as a factor."""
-
-    def __init__(self, each: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None, label_smoothing: float) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight)
-        self.weight: Tensor | None
-        self._each, self._smoothing = each, label_smoothing
-
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        classes = logits.shape[1]
-        hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target
-        wanted = hard * (1 - self._smoothing) + self._smoothing / classes
-        share = hard.new_ones(len(hard)) if weight is None else weight.to(hard.dtype)
-        values = self._each(logits, wanted)
-        if self.weight is None:
-            return (values.sum(dim=1) * share).sum() / share.sum()
-        return ((values * self.weight).sum(dim=1) * share).sum() / ((hard @ self.weight) * share).sum()
-
-
-class _CrossEntropy(_OverClasses):
-    """The same through torch's fused kernel where that can say it."""
-
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        if target.ndim == 1 and weight is None:
-            return F.cross_entropy(logits, target, self.weight, label_smoothing=self._smoothing)
-        return super().forward(logits, target, weight)
-
-
-def _cross_entropies(logits: Tensor, wanted: Tensor) -> Tensor:
-    return -wanted * logits.log_softmax(dim=1)
-
-
-class _EachLabel(nn.Module):
-    def __init__(self, pos_weight: Tensor | None, weight: Tensor | None, label_smoothing: float) -> None:
-        super().__init__()
-        self.register_buffer("pos_weight", pos_weight)
-        self.register_buffer("weight", weight)
-        self.pos_weight: Tensor | None
-        self.weight: Tensor | None
-        self._smoothing = label_smoothing
-
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        outputs = logits.shape[1]
-        wanted = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
-        known = ~wanted.isnan()
-        wanted = wanted.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing / outputs
-        values = F.binary_cross_entropy_with_logits(
-            logits, wanted, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
-        )
-        return _mean(values, known, weight)
-
-
-class _Focal(nn.Module):
-    def __init__(self, gamma: float, alpha: float | None) -> None:
-        super().__init__()
-        self._gamma, self._alpha = gamma, alpha
-
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        known = ~target.isnan()
-        wanted = target.nan_to_num(0.0)
-        each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        probability = logits.sigmoid()
-        right = probability * wanted + (1 - probability) * (1 - wanted)
-        values = each * (1 - right) ** self._gamma
-        if self._alpha is not None:
-            values = values * (self._alpha * wanted + (1 - self._alpha) * (1 - wanted))
-        return _mean(values, known, weight)
-
-
-class _Asymmetric(nn.Module):
-    def __init__(self, gamma_neg: float, gamma_pos: float, clip: float) -> None:
-        super().__init__()
-        self._gamma_neg, self._gamma_pos, self._clip = gamma_neg, gamma_pos, clip
-
-    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        known = ~target.isnan()
-        wanted = target.nan_to_num(0.0)
-        positive = logits.sigmoid()
-        negative = (1 - positive + self._clip).clamp(max=1)
-        log_positive, log_negative = F.logsigmoid(logits), negative.clamp(min=1e-8).log()
-        values = -wanted * (1 - positive) ** self._gamma_pos * log_positive
-        values = values - (1 - wanted) * (1 - negative) ** self._gamma_neg * log_negative
-        return _mean(values, known, weight)
-
-
-class _Errors(nn.Module):
-    def __init__(self, each: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self._each = each
-
-    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        known = ~target.isnan()
-        return _mean(self._each(outputs - target.nan_to_num(0.0)), known, weight)
+    return means.Errors(each)
 
 
 _TERMS: dict[str, Callable[[Labels], nn.Module]] = {

@@ -1,0 +1,167 @@
+"""The modules behind losses of classes, labels and numbers: means over what is known, with weights of classes and images.
+
+They are called as `mlpipe.learn.losses` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean over known entries, each row with its weight; zero, and so its gradient, where nothing is known.
+
+    Args:
+        values: Shape (n, outputs).
+        known: Which of them count, alike.
+        weight: Of each row, shape (n,); None: all the same.
+    """
+    share = known.to(values.dtype) if weight is None else known * weight.to(values.dtype)[:, None]
+    return (torch.where(known, values, values.new_zeros(())) * share).sum() / share.sum().clamp(min=1e-12)
+
+
+class OverClasses(nn.Module):
+    """Losses over a distribution of classes: the sum over classes of `each`, which holds the target as a factor.
+
+    Args:
+        each: Logits and wanted shares of classes, both (n, classes), to values alike.
+        weight: The weight of each class, shape (classes,); None: all the same.
+        label_smoothing: Share of the target spread evenly over all classes.
+    """
+
+    def __init__(self, each: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None, label_smoothing: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.weight: Tensor | None
+        self._each, self._smoothing = each, label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        classes = logits.shape[1]
+        hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target
+        wanted = hard * (1 - self._smoothing) + self._smoothing / classes
+        share = hard.new_ones(len(hard)) if weight is None else weight.to(hard.dtype)
+        values = self._each(logits, wanted)
+        if self.weight is None:
+            return (values.sum(dim=1) * share).sum() / share.sum()
+        return ((values * self.weight).sum(dim=1) * share).sum() / ((hard @ self.weight) * share).sum()
+
+
+class CrossEntropy(OverClasses):
+    """The same through torch's fused kernel where that can say it."""
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        if target.ndim == 1 and weight is None:
+            return F.cross_entropy(logits, target, self.weight, label_smoothing=self._smoothing)
+        return super().forward(logits, target, weight)
+
+
+def cross_entropies(logits: Tensor, wanted: Tensor) -> Tensor:
+    """-wanted log p of each class, shape (n, classes).
+
+    Args:
+        logits: Shape (n, classes).
+        wanted: The share that each class should have, alike.
+    """
+    return -wanted * logits.log_softmax(dim=1)
+
+
+class EachLabel(nn.Module):
+    """Binary cross-entropy of each label by itself.
+
+    Args:
+        pos_weight: How much more a label that holds counts, shape (outputs,); None: the same.
+        weight: The weight of each label alike.
+        label_smoothing: Share of the target spread evenly over the labels.
+    """
+
+    def __init__(self, pos_weight: Tensor | None, weight: Tensor | None, label_smoothing: float) -> None:
+        super().__init__()
+        self.register_buffer("pos_weight", pos_weight)
+        self.register_buffer("weight", weight)
+        self.pos_weight: Tensor | None
+        self.weight: Tensor | None
+        self._smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        outputs = logits.shape[1]
+        wanted = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
+        known = ~wanted.isnan()
+        wanted = wanted.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing / outputs
+        values = F.binary_cross_entropy_with_logits(
+            logits, wanted, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
+        )
+        return mean_of_known(values, known, weight)
+
+
+class FocalLabels(nn.Module):
+    """The focal loss of each label by itself (Lin et al. 2017).
+
+    Args:
+        gamma: How much less easy labels count.
+        alpha: The weight of labels that hold, 1 - alpha being that of the others; None: the same.
+    """
+
+    def __init__(self, gamma: float, alpha: float | None) -> None:
+        super().__init__()
+        self._gamma, self._alpha = gamma, alpha
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        known = ~target.isnan()
+        wanted = target.nan_to_num(0.0)
+        each = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+        probability = logits.sigmoid()
+        right = probability * wanted + (1 - probability) * (1 - wanted)
+        values = each * (1 - right) ** self._gamma
+        if self._alpha is not None:
+            values = values * (self._alpha * wanted + (1 - self._alpha) * (1 - wanted))
+        return mean_of_known(values, known, weight)
+
+
+class AsymmetricLabels(nn.Module):
+    """The asymmetric loss of each label (Ridnik et al. 2021).
+
+    Args:
+        gamma_neg: How much less easy labels that do not hold count.
+        gamma_pos: How much less easy ones that hold count.
+        clip: Probabilities below it are zero where a label does not hold.
+    """
+
+    def __init__(self, gamma_neg: float, gamma_pos: float, clip: float) -> None:
+        super().__init__()
+        self._gamma_neg, self._gamma_pos, self._clip = gamma_neg, gamma_pos, clip
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        known = ~target.isnan()
+        wanted = target.nan_to_num(0.0)
+        positive = logits.sigmoid()
+        negative = (1 - positive + self._clip).clamp(max=1)
+        log_positive, log_negative = F.logsigmoid(logits), negative.clamp(min=1e-8).log()
+        values = -wanted * (1 - positive) ** self._gamma_pos * log_positive
+        values = values - (1 - wanted) * (1 - negative) ** self._gamma_neg * log_negative
+        return mean_of_known(values, known, weight)
+
+
+class Errors(nn.Module):
+    """The mean of a function of errors, of the numbers that are known.
+
+    Args:
+        each: Errors to values of the same shape.
+    """
+
+    def __init__(self, each: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._each = each
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        known = ~target.isnan()
+        return mean_of_known(self._each(outputs - target.nan_to_num(0.0)), known, weight)

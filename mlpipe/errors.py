@@ -69,9 +69,14 @@ def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
     return printable(f"{sentence}; {fix}" if fix else sentence)
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, at most 200 characters of it; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__
+
+
 def in_short(error: BaseException) -> str:
     """An unexpected error in one line: its type and the first line of what it says, its type again where it says nothing."""
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '') or type(error).__name__}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def printable(text: str) -> str:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import nn
 
 from mlpipe.config.schema import Recipe
@@ -18,8 +15,7 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.learn import setup
-from mlpipe.learn.callbacks import Guard
+from mlpipe.learn import predict, setup
 from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.post import metrics
 
@@ -57,28 +53,29 @@ def evaluate(
         network: The network.
         num_workers: Loader processes.
         should_stop: Asked after every batch.
+
+    Raises:
+        TrainingError: When memory runs out with a single image.
     """
     setup.prepare_torch(recipe.threads)
     chosen = setup.numerics_for(recipe, pack)
     rows = np.flatnonzero(~pack.unreadable_mask(task))
     view = View(task.name, 0, rows, rows, rows, rows)
-    loader = setup.fold_data(recipe, task, view, pack, num_workers).rows_dataloader(rows)
+    data = setup.fold_data(recipe, task, view, pack, num_workers)
     learning = Learning(task.kind, [], 0, 0, channels_last=chosen.channels_last)
-    module = FoldModule(network, nn.Identity(), _no_optimizers, learning)
-    with setup.quiet():
-        trainer = pl.Trainer(
-            accelerator=recipe.trainer.get("accelerator", "auto"),
-            devices=1,
-            precision=chosen.precision,
-            plugins=[LightningEnvironment()],
-            callbacks=[Guard(should_stop, task.name)],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        found: Any = trainer.predict(module, dataloaders=loader)
-    logits = torch.cat(found).cpu().float()
+    module = FoldModule(network, nn.Identity(), predict.no_optimizers, learning)
+    found: list[torch.Tensor] = []
+    predict.through(
+        recipe,
+        chosen,
+        module,
+        data,
+        rows,
+        lambda batch, outputs: found.append(outputs.cpu().float()),
+        where=task.name,
+        should_stop=should_stop,
+    )
+    logits = torch.cat(found)
     return Given(rows, logits.numpy(), _scores(recipe, task, rows, logits))
 
 
@@ -91,7 +88,3 @@ def _scores(recipe: Recipe, task: Task, rows: Rows, logits: torch.Tensor) -> dic
     values = metrics.compute(list(wanted), logits.numpy()[known], targets, task.kind)
     loss = setup.build_loss(recipe, task, rows[known])(logits[known], torch.from_numpy(targets))
     return {"loss": float(loss), **{name: float(value) for name, value in values.items() if value is not None}}
-
-
-def _no_optimizers(network: nn.Module) -> Any:
-    raise AssertionError("an evaluation has no optimizer")

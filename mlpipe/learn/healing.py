@@ -17,7 +17,7 @@ from torch import nn
 
 from mlpipe import files
 from mlpipe.config.schema import Healing
-from mlpipe.errors import TrainingError
+from mlpipe.errors import TrainingError, first_line
 from mlpipe.learn import micro
 
 Event = dict[str, Any]
@@ -85,15 +85,22 @@ def attempt(call: Callable[[], object], epoch: Callable[[], int], stage: int, ne
     Raises:
         OutOfMemory: When memory ran out; it holds nothing of what was computed.
     """
+    if sentence := shortage(call):
+        raise OutOfMemory(sentence, epoch(), stage, micro.smallest(network))
+
+
+def shortage(call: Callable[[], object]) -> str:
+    """Do something that may run out of memory: what the system said when it did, empty when it did not.
+
+    The error and its traceback, which hold the batch's tensors, are gone when this returns.
+    """
     try:
         call()
-        return
+        return ""
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        sentence = (str(error).splitlines() or ["out of memory"])[0]
-    # Outside of the except block: the old error's traceback holds the batch's tensors.
-    raise OutOfMemory(sentence, epoch(), stage, micro.smallest(network))
+        return first_line(error)
 
 
 class Healed:

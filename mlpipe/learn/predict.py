@@ -98,57 +98,61 @@ def predict(
                 network = network.to(memory_format=torch.channels_last)
             views = recipe.tta.build(part.pack.peak)
             learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
-            module = segmentation.module_for(kind)(network, torch.nn.Identity(), _no_optimizers, learning)
+            module = segmentation.module_for(kind)(network, torch.nn.Identity(), no_optimizers, learning)
             data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
-            writes, guard = _Sink(sink, part, fold, pixels), Guard(should_stop, part.name)
-            _through(partial(_trainer, recipe, chosen, [guard, writes]), module, data, part, writes)
+            take = partial(_stored, sink, part, fold, pixels)
+            through(recipe, chosen, module, data, part.rows, take, where=part.name, should_stop=should_stop)
             written += len(part.rows)
     return written
 
 
-def _through(
-    trainer: Callable[[], pl.Trainer], module: FoldModule, data: FoldData, part: Wanted, writes: _Sink
+def through(
+    recipe: Recipe,
+    chosen: Numerics,
+    module: FoldModule,
+    data: FoldData,
+    rows: Rows,
+    take: Callable[[Mapping[str, Any], Any], None],
+    *,
+    where: str,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Predict the rows of a part, with half as many images at a time from where memory ran out.
+    """Hand what a network gives for some rows on, with half as many images at a time from where memory ran out.
+
+    Args:
+        recipe: Which accelerator is used.
+        chosen: How numbers are computed.
+        module: The network; it learns nothing.
+        data: Where the images come from.
+        rows: Row numbers, in the order in which they are given.
+        take: Is given each batch and what came out for it.
+        where: What is predicted, for sentences.
+        should_stop: Asked after every batch.
 
     Raises:
-        TrainingError: When it runs out with a single image.
+        TrainingError: When memory runs out with a single image.
     """
+    given = _Given(take)
     at_once = data.eval_batch_size
-    while writes.rows < len(part.rows):
-        sentence = _no_memory(trainer(), module, data.rows_dataloader(part.rows[writes.rows :], at_once))
+    while given.rows < len(rows):
+        trainer = _trainer(recipe, chosen, [Guard(should_stop, where), given])
+        loader = data.rows_dataloader(rows[given.rows :], at_once)
+        with setup.quiet():
+            sentence = healing.shortage(partial(trainer.predict, module, loader, return_predictions=False))
         if not sentence:
             return
         if at_once == 1:
             fix = "use smaller images (preprocessing.size) or a smaller network"
-            raise TrainingError(f"predicting {part.name}: memory ran out with one image at a time ({sentence}); {fix}")
+            raise TrainingError(f"predicting {where}: memory ran out with one image at a time ({sentence}); {fix}")
         at_once = max(1, at_once // 2)
-        log.warning(f"predicting {part.name}: memory ran out; from here on {at_once} images at a time")
+        log.warning(f"predicting {where}: memory ran out; from here on {at_once} images at a time")
 
 
-def _no_memory(trainer: pl.Trainer, module: FoldModule, loader: Any) -> str:
-    """Predict; what the system said when memory ran out, empty when it did not. The batch's tensors are gone after it."""
-    try:
-        with setup.quiet():
-            trainer.predict(module, dataloaders=loader, return_predictions=False)
-        return ""
-    except RuntimeError as error:
-        if not healing.is_out_of_memory(error):
-            raise
-        return (str(error).splitlines() or ["out of memory"])[0]
+class _Given(Callback):
+    """Hands every batch and its outputs on, and counts their rows."""
 
-
-class _Sink(Callback):
-    """Hands every batch's logits to the writer; of masks counts, and maps to a writer of their own.
-
-    Attributes:
-        rows: How many rows were handed on.
-    """
-
-    def __init__(
-        self, sink: predictions.PredictionsWriter, wanted: Wanted, fold: int, pixels: maps.MapsWriter | None
-    ) -> None:
-        self._sink, self._wanted, self._fold, self._pixels = sink, wanted, fold, pixels
+    def __init__(self, take: Callable[[Mapping[str, Any], Any], None]) -> None:
+        self._take = take
         self.rows = 0
 
     def on_predict_batch_end(
@@ -160,20 +164,31 @@ class _Sink(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        rows = batch["row"].cpu().numpy()
-        self.rows += len(rows)
-        ids = [self._wanted.task.samples.ids[row] for row in rows]
-        targets = self._wanted.task.samples.targets[rows]
-        name, split = self._wanted.name, self._wanted.split
-        if isinstance(outputs, PixelBatch):
-            assert self._pixels is not None
-            for place, sample in enumerate(ids):
-                has_mask = outputs.true is not None and not np.isnan(outputs.targets[place]).all()
-                true = outputs.true[place] if outputs.true is not None and has_mask else None
-                self._pixels.add(name, split, sample, outputs.chances[place], true)
-            self._sink.add(name, split, self._fold, ids, outputs.targets, outputs.outputs)
-            return
-        self._sink.add(name, split, self._fold, ids, targets, outputs.cpu().numpy())
+        self.rows += len(batch["row"])
+        self._take(batch, outputs)
+
+
+def _stored(
+    sink: predictions.PredictionsWriter,
+    wanted: Wanted,
+    fold: int,
+    pixels: maps.MapsWriter | None,
+    batch: Mapping[str, Any],
+    outputs: Any,
+) -> None:
+    """Write a batch's logits; of masks counts, and maps to a writer of their own."""
+    rows = batch["row"].cpu().numpy()
+    ids = [wanted.task.samples.ids[row] for row in rows]
+    if not isinstance(outputs, PixelBatch):
+        targets = wanted.task.samples.targets[rows]
+        sink.add(wanted.name, wanted.split, fold, ids, targets, outputs.cpu().numpy())
+        return
+    assert pixels is not None
+    for place, sample in enumerate(ids):
+        has_mask = outputs.true is not None and not np.isnan(outputs.targets[place]).all()
+        true = outputs.true[place] if outputs.true is not None and has_mask else None
+        pixels.add(wanted.name, wanted.split, sample, outputs.chances[place], true)
+    sink.add(wanted.name, wanted.split, fold, ids, outputs.targets, outputs.outputs)
 
 
 def _pixels(
@@ -217,5 +232,6 @@ def _only(wanted: Wanted) -> View:
     return View(wanted.name, 0, wanted.rows, wanted.rows, wanted.rows, wanted.rows)
 
 
-def _no_optimizers(network: torch.nn.Module) -> Any:
+def no_optimizers(network: torch.nn.Module) -> Any:
+    """For a module that only predicts."""
     raise AssertionError("prediction has no optimizer")

@@ -59,14 +59,14 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     from mlpipe.config.compose import Facts, compose
 
     command = shlex.join(["mml", mode, *map(studies.masked, overrides)])
-    mode, overrides = recipes.redirected(mode, overrides)
+    mode, overrides, recipe = recipes.redirected(mode, overrides)
     overrides, notes = _with_best(overrides)
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
     project = Project(out_dir / (_peek("proj", overrides) or "default"))
     if (wanted := _peek("continue", overrides)) is not None:
         return _resumed(mode, project, data_dir, wanted, overrides)
-    overrides, more = recipes.applied(mode, overrides)
+    overrides, more = recipes.applied(mode, overrides, recipe)
     notes += more
     texts = list(overrides)
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):

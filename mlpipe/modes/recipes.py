@@ -15,7 +15,7 @@ _KEYS = ("recipe", "mode.lenient")
 _TRAINING = ("train", "predict", "test", "tl", "lr_find", "evaluate")
 
 
-def redirected(mode: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
+def redirected(mode: str, overrides: Sequence[str]) -> tuple[str, list[str], Translation | None]:
     """The mode and overrides of a command.
 
     `predict` with a folder of artifacts as its recipe is the mode `score`; `train` with a file that trains nothing is
@@ -25,19 +25,23 @@ def redirected(mode: str, overrides: Sequence[str]) -> tuple[str, list[str]]:
         mode: The command's first word.
         overrides: The command line's.
 
+    Returns:
+        The mode, the overrides, and the translated file where it had to be read for this.
+
     Raises:
         ConfigError: When the file cannot be read or translated.
     """
     given = _value("recipe", overrides)
     if mode == "train" and given is not None and Path(given).expanduser().is_file():
-        return _translated(Path(given).expanduser().absolute(), overrides).mode or mode, list(overrides)
+        found = _translated(Path(given).expanduser().absolute(), overrides)
+        return found.mode or mode, list(overrides), found
     if mode != "predict" or given is None or not Path(given).expanduser().is_dir():
-        return mode, list(overrides)
+        return mode, list(overrides), None
     rest = [text.replace("task.file=", "mode.file=", 1) for text in overrides if _key(text) != "recipe"]
-    return "score", [*rest, f"mode.folder={translation.as_text(given)}"]
+    return "score", [*rest, f"mode.folder={translation.as_text(given)}"], None
 
 
-def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+def applied(mode: str, overrides: Sequence[str], found: Translation | None = None) -> tuple[list[str], list[str]]:
     """The overrides with those of `recipe=FILE` in front of them, and notes on what a person should know.
 
     A group whose option the command line names is the command line's alone.
@@ -45,6 +49,7 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     Args:
         mode: The mode; `convert` gets to know the file itself.
         overrides: The command line's.
+        found: The translated file, where it has been read.
 
     Raises:
         ConfigError: When the file cannot be read or translated, or describes no data and no task is named.
@@ -55,7 +60,7 @@ def applied(mode: str, overrides: Sequence[str]) -> tuple[list[str], list[str]]:
             raise ConfigError(problem("recipe", "there is nothing to convert", fix="mml convert recipe=FILE"))
         return list(overrides), []
     path = Path(given).expanduser().absolute()
-    found = _translated(path, overrides)
+    found = found or _translated(path, overrides)
     if found.native.get("trust"):
         wrong, fix = "must be said on the command line, not in a file", "read that file, then add trust=[...] yourself"
         raise ConfigError(problem("trust", wrong, got=found.native["trust"], fix=fix))

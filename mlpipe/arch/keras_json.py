@@ -21,8 +21,6 @@ from mlpipe.errors import ConfigError, DataError, listing, no_such_file, problem
 
 log = logging.getLogger("mlpipe")
 
-_MOST_MISSING = 0.1
-
 
 def keras_json(
     heads: Mapping[str, Head],
@@ -79,7 +77,7 @@ def keras_json(
     network = (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
     network.origin = origin
     if path is not None and state is not None:
-        _demand(weight_files.load(network, state), path, network)
+        weight_files.demand(weight_files.load(network, state), path)
     if freeze and not any(True for _ in network.heads.parameters()):
         fix = "end the network in a Dense layer, or leave it out"
         raise ConfigError(problem("arch.freeze", "leaves nothing to learn", got=freeze, fix=fix))
@@ -106,7 +104,7 @@ def _before_heads(
             return state, ((), ())
         match = weight_files.load(graph, state)
         if not is_by_layer:
-            _demand(match, path, graph)
+            weight_files.demand(match, path)
         _demand_shapes(match.misshapen, path)
         loaded, missing = (
             tuple(name.replace(".", "/", 1) for name in names) for names in (match.loaded, match.missing)
@@ -135,18 +133,6 @@ def _demand_shapes(others: Sequence[str], path: Path) -> None:
         wrong = f"does not fit the network ({listing(others, most=3)})"
         fix = "rename the layers that are to begin with new weights"
         raise DataError(problem("arch.weights", wrong, got=str(path), fix=fix))
-
-
-def _demand(match: weight_files.Match, path: Path, network: nn.Module) -> None:
-    """Demand that nearly all of a network was loaded.
-
-    Raises:
-        DataError: When more than a tenth is missing.
-    """
-    own = network.state_dict()
-    if len([name for name in own if name not in match.loaded]) > _MOST_MISSING * len(own):
-        wrong = f"does not fit the network ({match.sentence()})"
-        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the network that it was saved from"))
 
 
 def load(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.arch.keras_layers.reading import Slot
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, first_line, listing, problem
 
 # The order in which Keras 3 numbers the weights of a layer.
 _ORDER = (
@@ -162,7 +162,7 @@ def _read(path: Path) -> Stored:
             if "layers" in root or "_layer_checkpoint_dependencies" in root:
                 return dict(_new(root.get("layers", root.get("_layer_checkpoint_dependencies")), (), path))
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         raise DataError(
             problem(_KEY, f"cannot be read ({reason})", got=str(path), fix="use a file of Keras")
         ) from error

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from timm.layers.conv_bn_act import ConvNormAct
 from timm.models import nasnet
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Classifier, Head, Pixels
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.errors import ConfigError, problem
 
 _STEM, _FEATURES, _CELLS = 32, 1056, 4
 
@@ -44,7 +45,8 @@ class NASNetMobile(nn.Module):
         self.block_1 = _block(2 * width, before=6 * width, given=8 * width)
         self.reduction_1 = nasnet.ReductionCell1(12 * width, 4 * width, 12 * width, 4 * width, **same)
         self.block_2 = _block(4 * width, before=12 * width, given=16 * width)
-        self.act, self.dropout, self._pool = nn.ReLU(), nn.Dropout(drop_rate), pool
+        self.act, self.dropout = nn.ReLU(), nn.Dropout(drop_rate)
+        self.pool = SelectAdaptivePool2d(pool_type=f"fast{pool}", flatten=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features of normalised images."""
@@ -56,8 +58,7 @@ class NASNetMobile(nn.Module):
         before, given = _through(self.block_1, before, given)
         before, given = given, self.reduction_1(given, before)
         maps = self.act(_through(self.block_2, before, given)[1])
-        pooled = maps.mean((2, 3)) if self._pool == "avg" else maps.amax((2, 3))
-        features: Tensor = self.dropout(pooled)
+        features: Tensor = self.dropout(self.pool(maps))
         return features
 
 
@@ -100,11 +101,9 @@ def mobile(
     scale = pixels.peak if pixels.normalization == "unit" else pixels.peak / 2
     network = Classifier(body, _FEATURES, heads, [shift] * channels, [scale] * channels)
     if weights is not None:
-        match = weight_files.load(network, weight_files.read(Path(weights).expanduser()))
-        if lost := [part for part in network.state_dict() if part.startswith("backbone.") and part not in match.loaded]:
-            wrong = f"does not fit the network ({match.sentence()}; {lost[0]} is missing)"
-            fix = "choose the arch that it was saved from"
-            raise DataError(problem("arch.weights", wrong, got=weights, fix=fix))
+        path = Path(weights).expanduser()
+        match = weight_files.load(network, weight_files.read(path))
+        weight_files.demand(match, path, part="backbone.", most_missing=0)
     adapt.freeze(network, freeze)
     return network
 

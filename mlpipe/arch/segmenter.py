@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels, hub, statistics, unavailable
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.errors import ConfigError, first_line, problem
 
 Freeze = bool | Literal["backbone"]
-_MOST_MISSING = 0.1
 
 
 class Segmenter(nn.Module):
@@ -281,16 +280,10 @@ def _created(
     try:
         return made(encoder_weights=None, **options)
     except (RuntimeError, ValueError, AssertionError, TypeError, KeyError, AttributeError, IndexError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         fix = "use an encoder with features at several resolutions, such as resnet34, or another arch"
         raise ConfigError(problem("arch.encoder", f"cannot be used here ({reason})", got=encoder, fix=fix)) from error
 
 
 def _load(network: Segmenter, path: Path) -> None:
-    if not path.is_file():
-        raise DataError(problem("arch.weights", "there is no such file", got=str(path), fix="name one"))
-    match = weight_files.load(network, weight_files.read(path))
-    own = network.state_dict()
-    if len([name for name in own if name not in match.loaded]) > _MOST_MISSING * len(own):
-        wrong = f"does not fit the network ({match.sentence()})"
-        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the network that it was saved from"))
+    weight_files.demand(weight_files.load(network, weight_files.read(path)), path)

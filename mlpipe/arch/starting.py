@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from mlpipe.arch import weights as weight_files
 from mlpipe.errors import DataError, listing, problem
 
-MOST_MISSING = 0.1
 _HEADS = "heads."
 
 
@@ -51,7 +50,7 @@ def load(network: nn.Module, start: Start) -> str:
     match = weight_files.load(network, state)
     body = [name for name in own if _is_body(name)]
     lost = [name for name in body if name not in match.loaded]
-    if len(lost) > MOST_MISSING * len(body) and not start.allow_missing:
+    if len(lost) > weight_files.MOST_MISSING * len(body) and not start.allow_missing:
         wrong = f"{len(lost)} of {len(body)} tensors of the network's body are not in {start.name} ({match.sentence()})"
         fix = "choose the arch that it was trained with, or add reuse.allow_missing=true"
         raise DataError(problem("reuse.parameters", wrong, fix=fix))

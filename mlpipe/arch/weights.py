@@ -12,7 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mlpipe import files
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, first_line, listing, problem
+
+# So many of a network's tensors may be missing in a file that is said to be its.
+MOST_MISSING = 0.1
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,25 @@ class Match:
             if names:
                 parts.append(f"{len(names)} {word} ({listing(names, most=4)})")
         return ", ".join(parts)
+
+
+def demand(match: Match, path: Path, *, part: str = "", most_missing: float = MOST_MISSING) -> None:
+    """Demand that a file held nearly all of a network.
+
+    Args:
+        match: What of the file went where.
+        path: The file.
+        part: What the names begin with that count.
+        most_missing: The share of their tensors that may be missing.
+
+    Raises:
+        DataError: When more are missing or of another shape.
+    """
+    found = [name for name in match.loaded if name.startswith(part)]
+    lost = [name for name in (*match.missing, *match.misshapen) if name.startswith(part)]
+    if len(lost) > most_missing * (len(found) + len(lost)):
+        wrong = f"does not fit the network ({match.sentence()})"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))
 
 
 def save(state: Mapping[str, Tensor], path: Path) -> str:
@@ -92,7 +114,7 @@ def read_plain(path: Path, key: str = "arch.weights") -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         fix = "use a .safetensors file, or a torch file that holds tensors only"
         raise DataError(problem(key, f"cannot be read ({reason})", got=str(path), fix=fix)) from error
 
@@ -112,7 +134,7 @@ def read_despite_classes(path: Path) -> dict[str, Tensor]:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = first_line(error)
         raise DataError(problem(str(path), f"cannot be read as weights ({reason})")) from error
     with torch.serialization.safe_globals([(_stand_in(name), name) for name in names]):
         return read(path)
@@ -141,7 +163,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         try:
             return dict(load_file(path))
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise DataError(problem("arch.weights", f"cannot be read ({reason})", got=str(path))) from error
     stored = read_plain(path)
     for key in ("state_dict", "model", "state_dict_ema"):

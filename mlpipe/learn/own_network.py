@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from torch import Tensor, nn
 
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
-from mlpipe.arch.classifier import Classifier, Head, Pixels
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.arch.classifier import Classifier, Head, Pixels, statistics
+from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.own_code import Code, called, taken
 
 # What most ImageNet weights were trained with.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_STATISTICS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
 
 class Body(nn.Module):
@@ -30,13 +32,14 @@ class Body(nn.Module):
 
     def __init__(self, module: nn.Module, pool: str, drop_rate: float) -> None:
         super().__init__()
-        self.module, self.dropout, self._pool = module, nn.Dropout(drop_rate), pool
+        self.module, self.dropout = module, nn.Dropout(drop_rate)
+        self.pool = SelectAdaptivePool2d(pool_type=f"fast{pool}", flatten=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """Features, shape (n, features)."""
         found: Tensor = self.module(images)
         if found.ndim == 4:
-            found = found.mean((2, 3)) if self._pool == "avg" else found.amax((2, 3))
+            found = self.pool(found)
         dropped: Tensor = self.dropout(found)
         return dropped
 
@@ -100,7 +103,7 @@ def own(
         fix = "return a torch.nn.Module"
         raise ConfigError(problem("arch", f"{name} gives no network", got=type(module).__name__, fix=fix))
     body = Body(module, pool, drop_rate)
-    mean, std = _statistics(channels, pixels)
+    mean, std = statistics(_STATISTICS, channels, pixels)
     network = Classifier(body, _width(body, name, channels, pixels.sides), heads, mean, std)
     if weights is not None:
         _load(network, Path(weights).expanduser())
@@ -121,21 +124,8 @@ def _width(body: Body, name: str, channels: int, sides: tuple[int, int]) -> int:
     return int(features.shape[1])
 
 
-def _statistics(channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:
-    if pixels.normalization == "unit":
-        return [0.0] * channels, [pixels.peak] * channels
-    mean, std = list(_MEAN), list(_STD)
-    if channels != 3:
-        mean, std = [sum(mean) / 3] * channels, [sum(std) / 3] * channels
-    return [value * pixels.peak for value in mean], [value * pixels.peak for value in std]
-
-
 def _load(network: Classifier, path: Path) -> None:
     state = weight_files.read(path)
     if not any(name.startswith(("backbone.", "heads.")) for name in state):
         state = {f"backbone.module.{name}": tensor for name, tensor in state.items()}
-    match = weight_files.load(network, state)
-    lost = [name for name in network.state_dict() if name.startswith("backbone.") and name not in match.loaded]
-    if lost:
-        wrong = f"does not fit the network ({match.sentence()})"
-        raise DataError(problem("arch.weights", wrong, got=str(path), fix="choose the arch that it was saved from"))
+    weight_files.demand(weight_files.load(network, state), path, part="backbone.", most_missing=0)

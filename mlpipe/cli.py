@@ -17,6 +17,7 @@ from mlpipe.errors import (
     STOPPED_RESUMABLE,
     ConfigError,
     MlpipeError,
+    in_short,
     problem,
 )
 
@@ -300,9 +301,8 @@ def _unexpected(error: Exception) -> int:
         return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()
-    first = (str(error).splitlines() or [""])[0]
     hint = "the run's log.txt has the traceback; MML_DEBUG=1 prints it here"
-    print(f"unexpected {type(error).__name__}: {first}; {hint}", file=sys.stderr)
+    print(f"unexpected {in_short(error)}; {hint}", file=sys.stderr)
     return STEP_FAILED
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -103,6 +105,25 @@ def read_json(path: Path) -> Any:
         ValueError: When it is not JSON, or is nested too deeply to be read.
     """
     return plain_json(path.read_text("utf-8"))
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Rows as CSV with a header; what a row lacks is empty.
+
+    Args:
+        rows: A mapping from column to value for each.
+        columns: The columns in their order; None: those of the first row, and without any row an empty text.
+
+    Raises:
+        ValueError: When a row has a column that is not among them.
+    """
+    out = io.StringIO()
+    if columns is None and not rows:
+        return ""
+    table = csv.DictWriter(out, list(columns if columns is not None else rows[0]), restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return out.getvalue()
 
 
 def read_yaml(path: Path) -> Any:

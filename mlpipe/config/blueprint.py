@@ -13,7 +13,7 @@ from typing import Any
 
 from mlpipe import files
 from mlpipe.config.catalog import ALIASES
-from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 
 # Keys of `mode` that decide how a model is learned.
 LEARNING_KEYS = ("cv", "nested", "store_parameters", "store_best", "multitask", "co_tasks", "task_weights", "freeze")
@@ -28,7 +28,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         stored = files.read_yaml(path)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigError(problem("reuse.blueprint", f"cannot be read ({reason})", got=str(path))) from error
     if not isinstance(stored, dict) or not stored:
         fix = "write sections such as arch: and optimizer:"

@@ -20,7 +20,7 @@ from typing import Any
 import mlpipe
 from mlpipe.config import signatures
 from mlpipe.config.signatures import Signature
-from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, first_line, listing, problem
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _misplaced(section: str, target: str, slot: Slot, signature: Signature) -> s
 
 
 def _not_made(component: Component, error: Exception) -> str:
-    reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+    reason = first_line(error)
     fix = "correct its parameters"
     return problem(component.slot, f"{component.target} cannot be made ({reason})", got=dict(component.params), fix=fix)
 

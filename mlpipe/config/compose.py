@@ -24,7 +24,7 @@ from mlpipe.config import catalog, interpolation, network_files, rules, signatur
 from mlpipe.config.assemble import assemble
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 
 # How Hydra and OmegaConf refuse an override; the last three are what they let through for an entry of a list.
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
@@ -320,4 +320,4 @@ def _absolute_reference(text: str) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".").replace("\n", " ")
+    return first_line(error).rstrip(".")

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from mlpipe.config.catalog import ALIASES
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, first_line, problem
 
 # Items of a list that name a record of a project, such as PROJ#3, and are not quoted yet.
 _REFERENCE = re.compile(r"(?<=[\[,])\s*([^\[\]{},:'\"]*#[^\[\]{},:'\"]*)(?=[\],])")
@@ -108,7 +108,7 @@ def _parsed(parser: OverridesParser, text: str, *, sweeping: bool) -> Override |
             return override
     except (HydraException, ValueError) as error:
         if value[:1] in ("[", "{", "'", '"'):
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             return problem(key, f"its value cannot be read ({reason})", got=value, fix="check brackets and quotes")
     # Hydra takes backslashes for what they are but before a quote.
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)

@@ -17,6 +17,8 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from mlpipe.errors import first_line
+
 Pixels = npt.NDArray[Any]
 
 EXTENSIONS = frozenset(
@@ -97,7 +99,7 @@ def look(content: bytes) -> Header:
         try:
             return _header(image, content)
         except _DAMAGED as error:
-            raise UnreadableImageError(_reason(error)) from error
+            raise UnreadableImageError(first_line(error)) from error
 
 
 def header(content: bytes) -> tuple[int, int, int]:
@@ -150,7 +152,7 @@ def decode(content: bytes, channels: int, bits: Literal[8, 16] = 8, least: int |
             else:
                 pixels = _by_pillow(image, channels, bits)
         except _DAMAGED as error:
-            raise UnreadableImageError(_reason(error)) from error
+            raise UnreadableImageError(first_line(error)) from error
     if bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
     return _upright(pixels.reshape(*pixels.shape[:2], -1), seen.orientation)
@@ -174,7 +176,7 @@ def stored_values(content: bytes) -> Pixels:
             image.load()
             values = np.asarray(image, np.uint8) if image.mode == "1" else np.asarray(image)
         except _DAMAGED as error:
-            raise UnreadableImageError(_reason(error)) from error
+            raise UnreadableImageError(first_line(error)) from error
         if values.ndim == 3 and image.mode not in ("LA", "La", "PA") and (values[:, :, :3] != values[:, :, :1]).any():
             raise UnreadableImageError("is a picture in colour, a mask has one number for each pixel (grey or palette)")
     return _upright(values if values.ndim == 2 else values[:, :, 0], orientation)
@@ -267,7 +269,7 @@ def _opened(content: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
     except _DAMAGED as error:
-        raise UnreadableImageError(_reason(error)) from error
+        raise UnreadableImageError(first_line(error)) from error
     if image.width * image.height > MOST_PIXELS:
         raise UnreadableImageError(f"{image.width} x {image.height} is more than {MOST_PIXELS:,} pixels")
     return image
@@ -279,7 +281,3 @@ def _eight_bit(image: Image.Image) -> Image.Image:
         most = 255.0 if image.mode == "F" and values.max(initial=0) <= 255 else 65535.0
         return Image.fromarray(np.clip(values * (255.0 / most) + 0.5, 0, 255).astype(np.uint8))
     return image
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

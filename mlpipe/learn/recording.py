@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import shutil
@@ -153,10 +151,4 @@ def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
 
 
 def _as_csv(history: list[dict[str, float]]) -> str:
-    out = io.StringIO()
-    if history:
-        table = csv.DictWriter(out, list(history[0]), lineterminator="\n")
-        table.writeheader()
-        for row in history:
-            table.writerow(row | {key: int(row[key]) for key in ("epoch", "stage") if key in row})
-    return out.getvalue()
+    return files.csv_text([row | {key: int(row[key]) for key in ("epoch", "stage") if key in row} for row in history])

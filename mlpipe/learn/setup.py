@@ -32,7 +32,7 @@ from mlpipe.data.record_loading import RecordData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.errors import ConfigError, DataError, Interrupted, problem
+from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
 from mlpipe.learn import linear_head, own_metrics, slicing
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
@@ -314,7 +314,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         with torch.no_grad():
             outputs = network(torch.zeros(1, channels, height, width))[TARGET]
     except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:200]
+        reason = first_line(error)
         wrong = f"{arch} cannot take images of {height} x {width} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
     wanted = (1, len(task.classes), *(pack.shape if task.kind == "segmentation" else ()))

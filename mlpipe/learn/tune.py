@@ -6,8 +6,6 @@ continued. Nothing of a trial is kept: every fold starts from the weights that i
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -89,11 +87,7 @@ def applied(recipe: Recipe, chosen: Mapping[str, float]) -> Recipe:
 
 def write(tuned: Tuned, folder: Path) -> None:
     """Write `NAME.csv`, what was measured, then `NAME.json`, what was found, into a folder."""
-    out = io.StringIO()
-    table = csv.DictWriter(out, list(tuned.table[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(tuned.table)
-    files.write_text(folder / f"{tuned.name}.csv", out.getvalue())
+    files.write_text(folder / f"{tuned.name}.csv", files.csv_text(tuned.table))
     files.write_json(folder / f"{tuned.name}.json", {"chosen": tuned.chosen, **tuned.facts})
 
 

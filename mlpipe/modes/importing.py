@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -13,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from mlpipe import files
 from mlpipe.config import snapshot
@@ -52,6 +49,7 @@ class Import:
         self._config, self._world = config, world
         self.found: ForeignProject = mml_core.project(source)
         self._described = mml_core.descriptions(data) if data is not None else {}
+        self._read: dict[str, Description] = {}
         self._made: dict[str, Task] = {}
         self._names: dict[str, dict[str, str]] = {}
         missing = [name for name in self._tasks() if name not in self._described]
@@ -82,7 +80,7 @@ class Import:
     def _task(self, name: str) -> Task:
         """A task of mml-core as it is described here, under a name that ends in the hash of its images."""
         if name not in self._made:
-            of = mml_core.description(self._described[name])
+            of = self._description(name)
             table = self._world.project.root / "imported" / f"{files.safe_name(name)}.csv"
             files.write_text(table, _table(of))
             text = translation.as_text
@@ -98,6 +96,12 @@ class Import:
             ]
             self._made[name] = tasks.pivot(self._prepared("create", given))
         return self._made[name]
+
+    def _description(self, name: str) -> Description:
+        """What mml-core says of a task; its file is read once."""
+        if name not in self._read:
+            self._read[name] = mml_core.description(self._described[name])
+        return self._read[name]
 
     def _record(self, model: Model, run: Run | None) -> None:
         assert run is not None
@@ -166,7 +170,7 @@ class Import:
 
     def _recipe_of(self, model: Model, of: Task) -> tuple[RunConfig, list[str]]:
         """What a model was trained with, as this program would train it, and where it differs."""
-        found = mml_core.translate(_yaml(model.pipeline))
+        found = mml_core.translate(_pipeline(model.pipeline))
         native = {key: value for key, value in found.native.items() if key != "mode"}
         given = [
             f"task={translation.as_text(of.name)}",
@@ -233,8 +237,7 @@ class Import:
     def _places(self, task: str) -> dict[str, str]:
         """The path of each sample, which is its name here, by its name there."""
         if task not in self._names:
-            described = mml_core.description(self._described[task])
-            self._names[task] = {name: place for name, place, *_ in described.rows}
+            self._names[task] = {name: place for name, place, *_ in self._description(task).rows}
         return self._names[task]
 
     def _write(self, record_id: str, model: Model, of: Task, rows: Mapping[tuple[str, str], Any]) -> None:
@@ -247,7 +250,7 @@ class Import:
         for path in self.found.blueprints:
             place = self._world.project.root / "blueprints" / path.parent.name / path.name
             try:
-                found = mml_core.translate(_yaml(path))
+                found = mml_core.translate(_pipeline(path))
             except MlpipeError as error:
                 log.info(f"left: {path.relative_to(self.found.root)} ({error})")
                 continue
@@ -257,14 +260,12 @@ class Import:
 
 def _table(of: Description) -> str:
     """A task as a table of paths, targets, splits and folds."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    is_folded = any(fold >= 0 for *_, fold, _ in of.rows)
-    writer.writerow(["path", "target", "split", *(["fold"] if is_folded else [])])
-    for _, place, part, fold, target in of.rows:
-        own = [str(fold) if fold >= 0 else ""] if is_folded else []
-        writer.writerow([place, _told(of, target), part, *own])
-    return text.getvalue()
+    rows = [
+        {"path": place, "target": _told(of, target), "split": part, **({"fold": fold} if fold >= 0 else {})}
+        for _, place, part, fold, target in of.rows
+    ]
+    columns = ["path", "target", "split", "fold"]
+    return files.csv_text(rows, columns if any("fold" in row for row in rows) else columns[:-1])
 
 
 def _told(of: Description, target: Any) -> str:
@@ -280,12 +281,7 @@ def _told(of: Description, target: Any) -> str:
 def _history(model: Model) -> str:
     """The epochs of a model as `metrics.csv`; the task's name is taken out of the columns' names."""
     rows = [{key.replace(f"/{model.view}/", "/"): value for key, value in row.items()} for row in model.history]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return files.csv_text(rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
 def _scores(record: ModelRecord, rows: Mapping[tuple[str, str], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -324,10 +320,10 @@ def _weights(model: Model, of: Task, config: RunConfig, folder: Path) -> tuple[s
     return weight_files.save(found, folder / records.WEIGHTS_FILE), count, ""
 
 
-def _yaml(path: Path) -> Mapping[str, Any]:
+def _pipeline(path: Path) -> Mapping[str, Any]:
     try:
-        stored = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        stored = files.read_yaml(path)
+    except (OSError, ValueError) as error:
         raise ProjectError(problem(str(path), f"cannot be read ({in_short(error)})")) from error
     if not isinstance(stored, dict):
         raise ProjectError(problem(str(path), "is no mapping"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -194,7 +192,7 @@ class NewImages:
         unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
         table = _table(self.pivot, mixed, self._decide(moved_to), unreadable)
         out = self.world.project.reports_dir() / "predictions" / f"{self._new.name}.csv"
-        files.write_text(out, _as_csv(table))
+        files.write_text(out, files.csv_text(table))
         found |= {"csv": str(out), "unreadable": unreadable, "models": sum(len(one) for _, one, _ in self._members)}
         self.world.facts.update(found)
         log.info(_summary(self.pivot, table, found["models"]))
@@ -208,7 +206,7 @@ class NewImages:
             for record in several
         ]
         unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
-        new_masks.write(self.world, self.pivot, self._new, used, unreadable, SPLIT)
+        new_masks.write(self.world, self.pivot, self._new, used, unreadable, SPLIT, self.config.data_dir)
 
     def _mixed(self) -> Rows:
         """The rows of the mixture, in the order of their names."""
@@ -379,11 +377,3 @@ def _summary(pivot: Task, table: Sequence[Mapping[str, Any]], models: int) -> st
     if len(there) < len(table):
         told += f"; {len(table) - len(there)} unreadable"
     return told
-
-
-def _as_csv(table: Sequence[Mapping[str, Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return out.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -29,7 +27,9 @@ Floats = npt.NDArray[np.float32]
 Used = Sequence[tuple[ModelRecord, float, Preprocessing]]
 
 
-def write(world: World, pivot: Task, new: Task, used: Used, unreadable: Mapping[str, str], split: str) -> None:
+def write(
+    world: World, pivot: Task, new: Task, used: Used, unreadable: Mapping[str, str], split: str, data_dir: Path
+) -> None:
     """Write a PNG for each image and a table of what is on them.
 
     Args:
@@ -39,6 +39,7 @@ def write(world: World, pivot: Task, new: Task, used: Used, unreadable: Mapping[
         used: Each record with its weight, and what happened to the images before it saw them.
         unreadable: Reasons by image.
         split: What the images are called in the predictions.
+        data_dir: Where it is remembered how large they are.
 
     Raises:
         ProjectError: When a record's maps are missing or damaged.
@@ -47,7 +48,8 @@ def write(world: World, pivot: Task, new: Task, used: Used, unreadable: Mapping[
     out = world.project.reports_dir() / "predictions" / new.name
     base = sources.root(new)
     assert base is not None
-    looks = dict(zip(new.samples.ids, looking.look([base / name for name in new.samples.ids]), strict=True))
+    seen = looking.look([base / name for name in new.samples.ids], looking.memory_file(str(data_dir), base))
+    looks = dict(zip(new.samples.ids, seen, strict=True))
     rows, taken = list[dict[str, Any]](), dict[Path, str]()
     world.display.start("writing masks", len(new.samples))
     try:
@@ -116,12 +118,8 @@ def _drawn(
 
 def _finish(world: World, out: Path, rows: Sequence[Mapping[str, Any]], values: mask_files.Values, models: int) -> None:
     columns = ["image", "mask", "confidence", *(f"share({name})" for name in values.names), "unseen", "problem"]
-    text = io.StringIO()
-    table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
     path = out.with_suffix(".csv") if "." not in out.name else out.with_name(f"{out.name}.csv")
-    files.write_text(path, text.getvalue())
+    files.write_text(path, files.csv_text(rows, columns))
     made = sum("mask" in row for row in rows)
     failed = f"; {len(rows) - made} unreadable" if made < len(rows) else ""
     world.facts.update({"images": len(rows), "masks": str(out), "csv": str(path), "models": models})

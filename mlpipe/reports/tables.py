@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -62,12 +60,7 @@ def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
     path = project.reports_dir() / "leaderboard.csv"
     written = {row["task"] for row in board}
     everything = [*board, *(row for row in leaderboard(project) if row["task"] not in written)]
-    out = io.StringIO()
-    if everything:
-        table = csv.DictWriter(out, list(everything[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(everything)
-    files.write_text(path, out.getvalue())
+    files.write_text(path, files.csv_text(everything))
     return path
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from mlpipe import files
-from mlpipe.errors import ProjectError, listing, problem
+from mlpipe.errors import ProjectError, first_line, listing, problem
 
 RECORD = 2
 RUN = 1
@@ -154,7 +154,7 @@ def _read(path: Path, kind: Kind) -> Plain:
     try:
         stored = yaml.safe_load(path.read_text("utf-8")) if kind == "config" else files.read_json(path)
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ProjectError(problem(str(path), f"cannot be read ({reason})", fix="remove it or mend it")) from error
     if not isinstance(stored, dict):
         raise ProjectError(problem(str(path), "is damaged", fix="remove it or mend it"))

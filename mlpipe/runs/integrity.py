@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlpipe import files
-from mlpipe.errors import ProjectError
+from mlpipe.errors import ProjectError, first_line
 from mlpipe.runs import ensembles, maps, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
@@ -135,7 +135,7 @@ def parquet(path: Path, of: str, what: str) -> Finding:
     except FileNotFoundError:
         return Finding(of, what, "missing")
     except (OSError, pa.ArrowException) as error:
-        return Finding(of, what, "damaged", (str(error).splitlines() or [""])[0])
+        return Finding(of, what, "damaged", first_line(error))
     return _ok(of, what)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpipe.errors import ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ProjectError, did_you_mean, first_line, listing, problem
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
     try:
         store = _storage(journal_file(project, study) if storage is None else storage)
     except (ValueError, TypeError, LookupError, RecursionError, AttributeError) as error:
-        reason = masked((str(error).splitlines() or [""])[0])
+        reason = masked(first_line(error))
         wrong = f"{where} is not what a search wrote ({type(error).__name__}: {reason})"
         raise ProjectError(problem("hpo.storage", wrong, fix="move it away, and search again")) from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
@@ -72,7 +72,7 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
 
 
 def _failed(error: Exception, where: str) -> ProjectError:
-    reason = masked(str(error.__cause__ or error).splitlines()[0])
+    reason = masked(first_line(error.__cause__ or error))
     fix = "check that it is there, its user and its password, or leave hpo.storage out for a file in the project"
     return ProjectError(problem("hpo.storage", f"failed ({reason})", got=where, fix=fix))
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from mlpipe import files
 from mlpipe.data import images
 from mlpipe.data.images import UnreadableImageError
+from mlpipe.errors import DataError, problem
 
 Seen = TypeVar("Seen")
 
@@ -134,3 +135,20 @@ def _remembered(memory: Path | None, again: Callable[[list[Any]], Seen]) -> dict
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         # A damaged memory costs reading the files again, nothing else.
         return {}
+
+
+def check_unchanged(path: Path, content: bytes, digest: str, task: str) -> None:
+    """Refuse a file that is not the one that a task was made of.
+
+    Args:
+        path: The file.
+        content: What it holds now.
+        digest: Of what it held then.
+        task: The task's name.
+
+    Raises:
+        DataError: When the two differ.
+    """
+    if files.digest_bytes(content) != digest:
+        fix = "run the command that created the task again, which makes a new task of what is there now"
+        raise DataError(problem(str(path), f"has changed since the task {task} was created", fix=fix))

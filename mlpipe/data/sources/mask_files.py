@@ -183,9 +183,7 @@ def rows_of(of: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
         except OSError as error:
             fix = "bring it back, or create the task again"
             raise DataError(problem(str(base / name), f"cannot be opened ({error.strerror})", fix=fix)) from error
-        if files.digest_bytes(content) != digest:
-            fix = "run the command that created the task again, which makes a new task of what is there now"
-            raise DataError(problem(str(base / name), f"has changed since the task {of.name} was created", fix=fix))
+        looking.check_unchanged(base / name, content, digest, of.name)
         return values.classes(images.stored_values(content))[:, :, np.newaxis]
 
     return read

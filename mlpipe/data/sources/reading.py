@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe import files
 from mlpipe.data import images
 from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources import (
@@ -16,6 +15,7 @@ from mlpipe.data.sources import (
     embedded,
     idx_files,
     labelled_folders,
+    looking,
     mask_files,
     python_items,
     record_files,
@@ -94,7 +94,5 @@ def _file_image(path: Path, of: Task, row: int, channels: int, least: int | None
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
-    if files.digest_bytes(content) != of.samples.digests[row]:
-        fix = "run the command that created the task again, which makes a new task of what is there now"
-        raise DataError(problem(str(path), f"has changed since the task {of.name} was created", fix=fix))
+    looking.check_unchanged(path, content, of.samples.digests[row], of.name)
     return images.decode(content, channels, bits=16 if of.dtype == "uint16" else 8, least=least)

@@ -56,11 +56,7 @@ def training_report(history: str) -> str:
     """
     rows = [{_keras_name(name): value for name, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
     names = sorted(set(rows[0]) - {"epoch"}) if rows else []
-    out = io.StringIO()
-    table = csv.DictWriter(out, ["epoch", *names], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return out.getvalue()
+    return files.csv_text(rows, ["epoch", *names])
 
 
 def _keras_name(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -215,7 +214,6 @@ def _measured(histories: Sequence[Sequence[Row]]) -> list[str]:
 
 def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:
     """An epoch a row, counted from 0 in its stage; the columns in the order of their names."""
-    out = io.StringIO()
     plain = []
     for number, row in enumerate(rows):
         entry = {"loss": row["train/loss"], "lr": row["lr"]}
@@ -224,11 +222,7 @@ def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:
                 native = key.removeprefix("val/")
                 entry[f"val_{names.get(native, native)}"] = value
         plain.append({"epoch": number} | {key: entry[key] for key in sorted(entry)})
-    if plain:
-        table = csv.DictWriter(out, list(plain[0]), lineterminator="\n")
-        table.writeheader()
-        table.writerows(plain)
-    return out.getvalue()
+    return files.csv_text(plain)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

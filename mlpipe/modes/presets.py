@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -20,7 +21,8 @@ from mlpipe.data import splits
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes import leaderboard, tasks
-from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.modes.base import Follower, Scheduler, Step, World
+from mlpipe.modes.pace import Pace, PlannedAnew
 from mlpipe.modes.post import PostprocessScheduler
 from mlpipe.modes.train import TrainingScheduler
 from mlpipe.runs.journal import Run
@@ -31,10 +33,12 @@ TARGET = "mlpipe.modes.presets.PresetScheduler"
 _DECIDED_FILE = "preset.json"
 # Kept for calibration, ensembling, the report and the process's own end: seconds, a share of the limit, and seconds for each
 # thousand images.
-_RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 3.0, 0.05, 1.0
+_RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 3.0, 0.02, 1.0
 # Training and prediction cost more than the bare step that was measured: loading, augmentation, validation, saving; and each
 # fold has to be begun.
 _OVERHEAD, _FOLD_SECONDS = 1.1, 1.5
+# The share of a recipe's time after which its pace is known, and how far from the plan makes a new one.
+_PACE, _FAR = 0.03, 0.06
 _TEST_FRACTION = 0.2
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -109,6 +113,11 @@ class Shape:
         learning = self.train * share * self.train_second * _OVERHEAD
         return learning + self.train * (1 - share) * self.evaluate_second
 
+    def at(self, epoch_seconds: float) -> Shape:
+        """The same with another speed: that at which an epoch of one fold takes so long."""
+        factor = epoch_seconds / self.epoch()
+        return replace(self, train_second=factor * self.train_second, evaluate_second=factor * self.evaluate_second)
+
     def predicting(self) -> float:
         """Seconds of all folds' predictions."""
         images = self.test + self.train / max(self.folds, 2)
@@ -140,6 +149,7 @@ class PresetScheduler(Scheduler):
         self._limit = seconds_of(run_config.tree.get("time_limit"))
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
         self._children: dict[str, TrainingScheduler] = {}
+        self._pace: Pace | None = None
 
     def plan(self) -> list[Step]:
         """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
@@ -171,8 +181,8 @@ class PresetScheduler(Scheduler):
             return {}
         return {"split.test_fraction": _TEST_FRACTION}
 
-    def _child(self, name: str, changes: Mapping[str, Any]) -> TrainingScheduler:
-        """The scheduler of one recipe, its configuration changed in some keys."""
+    def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> TrainingScheduler:
+        """The scheduler of one recipe, its configuration changed in some keys; `pace` follows its epochs."""
         tree = deepcopy(dict(self._trees[name]))
         for key, value in {**self._changes, **changes}.items():
             node, (*path, last) = tree, key.split(".")
@@ -180,7 +190,8 @@ class PresetScheduler(Scheduler):
                 node = node.setdefault(part, {})
             node[last] = value
         config = assemble(tree)
-        child: TrainingScheduler = config.scheduler.build(config, self.world)
+        follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
+        child: TrainingScheduler = config.scheduler.build(config, replace(self.world, follower=follower))
         return child
 
     def _measured(self) -> Shape:
@@ -229,34 +240,72 @@ class PresetScheduler(Scheduler):
         return rules.is_exact(self._trees[name])
 
     def _in_turn(self, name: str, step: str, run: Run | None) -> None:
-        """Do a step of a recipe, whose length is decided before its first one."""
+        """Do a step of a recipe, whose length is decided before its first one, and once more when its pace is known."""
         assert run is not None
         decided = self._decided(name, run)
         if decided["epochs"] == 0:
             return
         if name not in self._children:
-            changes: dict[str, Any] = {}
-            if not self._is_exact(name):
-                changes["trainer.max_epochs"] = decided["epochs"]
-                if decided["seconds"] is not None:
-                    stop = {"_target_": "mlpipe.learn.callbacks.time_limit", "seconds": decided["seconds"]}
-                    changes["callbacks.time_limit"] = stop
-            child = self._child(name, changes)
-            self._calls = {one.name: one.call for one in child.plan()}
-            self._children = {name: child}
-        self._calls[step](run)
+            self._begin(name, decided, run)
+        states = set(run.checkpoints_dir.glob("*"))
+        if step.startswith("train fold") and self._pace is not None:
+            self._pace.begin()
+        try:
+            self._calls[step](run)
+        except PlannedAnew:
+            for state in set(run.checkpoints_dir.glob("*")) - states:
+                shutil.rmtree(state)
+            self._begin(name, self._decided(name, run), run)
+            self._calls[step](run)
+        if step.startswith("train fold"):
+            self._pace = None
+
+    def _begin(self, name: str, decided: Mapping[str, Any], run: Run) -> None:
+        """Make the scheduler of a recipe whose turn has come."""
+        changes: dict[str, Any] = {}
+        self._pace = None
+        if not self._is_exact(name):
+            changes["trainer.max_epochs"] = decided["epochs"]
+            if decided["seconds"] is not None:
+                stop = {"_target_": "mlpipe.learn.callbacks.time_limit", "seconds": decided["seconds"]}
+                changes["callbacks.time_limit"] = stop
+                if not decided.get("is_final", True):
+                    self._pace = Pace(_PACE * decided["seconds"], partial(self._judge, name, decided, run))
+        child = self._child(name, changes, self._pace)
+        self._calls = {one.name: one.call for one in child.plan()}
+        self._children = {name: child}
+
+    def _judge(self, name: str, decided: Mapping[str, Any], run: Run, epoch_seconds: float, done: int) -> None:
+        """Compare a recipe's plan with its pace.
+
+        Raises:
+            PlannedAnew: When clearly more epochs would fit, from the start, than are planned, or clearly fewer.
+        """
+        log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
+        self._shape = self._shape.at(epoch_seconds)
+        fitting, planned = self._fitting(name)[0], decided["epochs"]
+        is_too_long = done + fitting < (1 - _FAR) * planned and fitting >= done
+        if is_too_long or fitting > (1 + _FAR) * planned:
+            log.info(f"{name}: an epoch takes {epoch_seconds:.1f} s, so that the plan is made anew")
+            self._store(name, {**self._decide(name), "is_final": True}, run)
+            raise PlannedAnew
 
     def _decided(self, name: str, run: Run) -> dict[str, Any]:
         """Epochs of a recipe and seconds of each of its folds; decided once, so that a continued run does the same."""
         path = run.folder / _DECIDED_FILE
         stored: dict[str, Any] = files.read_json(path) if path.is_file() else {}
         if name not in stored:
-            stored[name] = self._decide(name, list(stored))
-            files.write_json(path, stored)
+            self._store(name, {**self._decide(name), "is_final": False}, run)
+            return self._decided(name, run)
         found: dict[str, Any] = stored[name]
         return found
 
-    def _decide(self, name: str, before: Sequence[str]) -> dict[str, Any]:
+    def _store(self, name: str, decided: Mapping[str, Any], run: Run) -> None:
+        path = run.folder / _DECIDED_FILE
+        stored: dict[str, Any] = files.read_json(path) if path.is_file() else {}
+        files.write_json(path, {**stored, name: dict(decided)})
+
+    def _decide(self, name: str) -> dict[str, Any]:
         most = self._most_epochs(name)
         if self._is_exact(name) or self._limit is None:
             if self._is_exact(name):
@@ -265,9 +314,7 @@ class PresetScheduler(Scheduler):
                 log.info(f"{name}: {most} epochs of each fold")
             return {"epochs": most, "seconds": None}
         left = self._left()
-        later = [one for one in self._names() if one not in before and not self._is_exact(one)]
-        share = left / len(later)
-        epochs = epochs_within(share, self._shape, most)
+        epochs, share = self._fitting(name)
         if epochs == 0:
             log.info(
                 f"{name}: left out, {_clock(max(left, 0))} are left and one epoch of {self._shape.folds} "
@@ -279,6 +326,13 @@ class PresetScheduler(Scheduler):
             f"{name}: {epochs} of {most} epochs of each fold, in at most {_clock(share)} of the {_clock(left)} left"
         )
         return {"epochs": epochs, "seconds": round(seconds, 1)}
+
+    def _fitting(self, name: str) -> tuple[int, float]:
+        """How many epochs of a recipe fit into its share of what is left, and that share."""
+        names = self._names()
+        later = [one for one in names[names.index(name) :] if not self._is_exact(one)]
+        share = self._left() / len(later)
+        return epochs_within(share, self._shape, self._most_epochs(name)), share
 
     def _left(self) -> float:
         """Seconds that are left for training."""
@@ -308,8 +362,11 @@ def _key(text: str) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """A time for people: 45 s, 12 min, 1 h 30 min."""
+    """A time for people: 45 s, 3 min 20 s, 12 min, 1 h 30 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
+    if seconds < 600:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

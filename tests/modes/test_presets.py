@@ -13,7 +13,8 @@ from mlpipe.errors import ConfigError
 from mlpipe.learn.callbacks import TimeLimit
 from mlpipe.modes import presets
 from mlpipe.modes.fold_training import FoldTraining
-from mlpipe.modes.presets import Shape
+from mlpipe.modes.pace import Pace
+from mlpipe.modes.presets import PresetScheduler, Shape
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
@@ -55,6 +56,14 @@ def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe(
     assert presets.recipe_overrides(preset, "b", ["split=kfold"]) == ["mode.nested=false", "split=kfold"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(45.4, "45 s"), (119.7, "2 min"), (200, "3 min 20 s"), (601, "10 min"), (5400, "90 min"), (6060, "1 h 41 min")],
+)
+def test_times_for_people(seconds: float, text: str) -> None:
+    assert presets._clock(seconds) == text
+
+
 def test_epochs_that_fit() -> None:
     one = Shape(train=1000, test=0, folds=1, train_second=0.01, evaluate_second=0.001)
     assert one.epoch() == pytest.approx(800 * 0.01 * 1.1 + 0.2)
@@ -63,6 +72,78 @@ def test_epochs_that_fit() -> None:
     assert presets.epochs_within(1e6, one, 20) == 20 and presets.epochs_within(5, one, 20) == 0
     five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)
     assert presets.epochs_within(five.predicting() + 5 * five.epoch() * 1.01, five, 20) == 1
+
+
+def test_a_shape_at_another_speed() -> None:
+    five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)
+    slower = five.at(3 * five.epoch())
+    assert slower.epoch() == pytest.approx(3 * five.epoch()) and slower.evaluate_second == pytest.approx(0.003)
+
+
+def test_the_pace_is_told_once_without_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, int]] = []
+    clock = iter([0.0, 5.0, 7.0, 9.0])
+    monkeypatch.setattr("mlpipe.modes.pace.time.monotonic", lambda: next(clock))
+    pace = Pace(8.0, lambda seconds, done: told.append((seconds, done)))
+    pace.epoch(0, 0, 9, 0.5)
+    pace.begin()
+    for epoch in range(6):
+        pace.epoch(0, epoch, 9, 0.5)
+        pace.epoch(1, epoch, 9, 0.5)
+    assert told == [(2.0, 3)]
+
+
+def test_the_pace_of_a_single_epoch_and_of_a_fold_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, int]] = []
+    clock = iter([0.0, 5.0, 0.0])
+    monkeypatch.setattr("mlpipe.modes.pace.time.monotonic", lambda: next(clock))
+    alone = Pace(4.0, lambda seconds, done: told.append((seconds, done)))
+    alone.begin()
+    alone.epoch(0, 0, 9, 0.5)
+    resumed = Pace(4.0, lambda seconds, done: told.append((seconds, done)))
+    resumed.begin()
+    resumed.epoch(0, 3, 9, 0.5)
+    resumed.epoch(0, 4, 9, 0.5)
+    assert told == [(5.0, 1)]
+
+
+@pytest.mark.parametrize(("measured", "seen", "before", "after"), [(5.0, None, 2, 4), (1e-6, 20.0, 4, 2)])
+def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
+    measured: float,
+    seen: float | None,
+    before: int,
+    after: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Seconds of an epoch that were measured beforehand, and that the first fold shows; None: as it is, hardly any."""
+    real = PresetScheduler._measured
+    shapes: list[Shape] = []
+
+    def measure(self: PresetScheduler) -> Shape:
+        shapes.append(real(self))
+        return shapes[0].at(measured)
+
+    def left(self: PresetScheduler) -> float:
+        slow = shapes[0].at(max(measured, seen or 0.0))
+        return slow.predicting() + 2.6 * slow.epoch()
+
+    monkeypatch.setattr(PresetScheduler, "_measured", measure)
+    monkeypatch.setattr(PresetScheduler, "_left", left)
+    monkeypatch.setattr("mlpipe.modes.presets._PACE", 0.0)
+    if seen is not None:
+        monkeypatch.setattr(Pace, "epoch", lambda self, position, epoch, *rest: self._told(seen, epoch + 1))
+    assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=4"]) == 0
+    told = capsys.readouterr().out
+    assert f"tuned: {before} of 4 epochs" in told and "so that the plan is made anew" in told
+    assert f"tuned: {after} of 4 epochs" in told
+    project = Project(tmp_path / "results" / "default")
+    _, tuned = records.load_all(project, "digits")
+    assert tuned.epochs == after
+    run = project.run_dir(tuned.run)
+    assert json.loads((run / "preset.json").read_text())["tuned"]["is_final"]
+    assert not list((run / "checkpoints").glob("*"))
 
 
 def test_a_time_limit_ends_a_training_and_survives_a_resume() -> None:

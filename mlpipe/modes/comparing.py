@@ -100,6 +100,7 @@ def contender(project: Project, task: str, text: str) -> Contender:
         told = listing([f"{recipe} ({named[recipe]})" for recipe in fitting])
         raise ProjectError(problem(KEY, "several recipes have that network", got=text, fix=f"name one of {told}"))
     there = [*named, *dict.fromkeys(named.values()), *(record.id for record in stored), *(one.id for one in mixed)]
+    there += ["latest"] * bool(mixed)
     known = listing([*(f"{recipe} ({arch})" for recipe, arch in named.items()), *(one.id for one in mixed)], most=8)
     fix = did_you_mean(text, there, otherwise=f"recipes and ensembles of {task}: {known or 'none'}")
     raise ProjectError(problem(KEY, f"there is no such record of {task}", got=text, fix=fix))

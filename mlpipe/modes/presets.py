@@ -176,8 +176,8 @@ class PresetScheduler(Scheduler):
 
     def _for_task(self, task: Task) -> dict[str, Any]:
         """What the task asks of every recipe: test images of its own where it came with none."""
-        given = self._trees[self._names()[0]]["split"].get("test_fraction")
-        if given or "test" in task.samples.parts or "test_fraction" not in self._trees[self._names()[0]]["split"]:
+        split = self._trees[self._names()[0]]["split"]
+        if split.get("test_fraction") or "test" in task.samples.parts or "test_fraction" not in split:
             return {}
         return {"split.test_fraction": _TEST_FRACTION}
 

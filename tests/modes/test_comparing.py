@@ -78,6 +78,8 @@ def test_rows_that_chose_are_no_judge(tmp_path: Path, capsys: pytest.CaptureFixt
     """With select_on=test the test rows chose, and recipes without test rows have held-out ones only."""
     project = make_project(tmp_path, make_task(tmp_path / "data"), {"one": 4.0, "two": 0.5})
     assert post(tmp_path, "mode.select_on=test") == 0
+    assert info(tmp_path, "mode.compare=[one,latst]", "mode.subroutines=[compare]") == 2
+    assert "got 'latst'; did you mean 'latest'?" in capsys.readouterr().err
     assert info(tmp_path, "mode.compare=[latest,one]", "mode.subroutines=[compare]") == 2
     assert "have no predictions of the same rows with a target" in capsys.readouterr().err
     for record in records.load_all(project, "made"):

@@ -93,6 +93,9 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
     signature = signatures.read(f"{__name__}.Launcher")
     assert signature is not None
     found += signature.problems(GROUP.replace("/", "."), section)
+    if not found and section["signal_delay_s"] >= 60 * section["timeout_min"]:
+        wrong, fix = "is not before the end of the time limit", "make it shorter than hydra.launcher.timeout_min"
+        found.append(problem(f"{PREFIX}signal_delay_s", wrong, got=section["signal_delay_s"], fix=fix))
     if found:
         raise ConfigError(found)
     return Launcher(**section), rest

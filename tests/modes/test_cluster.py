@@ -56,6 +56,8 @@ def test_wrong_keys_of_a_launcher_are_listed() -> None:
         "hydra.launcher.partitoin: unknown key; did you mean 'partition'?",
         "hydra.launcher.timeout_min: must be a whole number >= 1",
     }
+    with pytest.raises(ConfigError, match="signal_delay_s: is not before the end of the time limit, got 90; make it"):
+        launcher.split(["hydra/launcher=slurm", "hydra.launcher.timeout_min=1"])
     with pytest.raises(ConfigError, match="hydra.launcher.partition: belongs to a launcher; add hydra/launcher=slurm"):
         launcher.split(["hydra.launcher.partition=gpu"])
     with pytest.raises(ConfigError, match="hydra/launcher: unknown option, got 'slrum'; did you mean 'slurm'"):
@@ -144,45 +146,110 @@ def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 90
     return found
 
 
+class Queue:
+    """A sweep over folds on the cluster, in a process of its own.
+
+    Args:
+        tmp_path: The test's folder.
+        folds: As on the command line.
+        arguments: Further overrides.
+    """
+
+    def __init__(self, tmp_path: Path, folds: str, *arguments: str) -> None:
+        given = ["hydra/launcher=slurm", f"hydra.launcher.submitit_folder={tmp_path / 'queue'}", f"mode.folds={folds}"]
+        command = [sys.executable, "-m", "mlpipe.cli", "train", *SMALL, *arguments, "proj=slurm", *given, "-m"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(command, env=os.environ, text=True, **pipes)
+        self.project = Project(tmp_path / "results" / "slurm")
+
+    def with_state(self, fold: int) -> Path:
+        """The run of a fold, when it has saved a state."""
+
+        def found() -> Path | None:
+            runs = [journal.Run("", path.parents[2]) for path in self.project.runs_dir().rglob("state.json")]
+            return {int(run.plan()["steps"][0].split()[-1]): run.folder for run in runs}.get(fold)
+
+        run = wait_for(found, self.process)
+        assert isinstance(run, Path)
+        return run
+
+    def start_again(self, run: Path) -> None:
+        """See that a run was stopped and is queued, which Slurm would start two minutes later, and start it now."""
+        name = slurm_id(run)
+        wait_for(lambda: "interrupted" in (run / "journal.jsonl").read_text("utf-8"), self.process)
+        wait_for(lambda: (cluster.states([name]) or {}).get(name) == "PENDING", self.process)
+        # The parent looks every few seconds.
+        time.sleep(3 * cluster._ASK)
+        subprocess.run(["scontrol", "update", f"JobId={name}", "StartTime=now"], check=True, timeout=60)
+
+    def end(self, code: int) -> str:
+        """What the sweep printed, when it ended as expected."""
+        shown, errors = self.process.communicate(timeout=900)
+        assert self.process.returncode == code, shown + errors
+        return shown + errors
+
+
+def slurm_id(run: Path) -> str:
+    """The job that a run is of."""
+    (first, *_) = (run / "journal.jsonl").read_text("utf-8").splitlines()
+    return str(json.loads(first)["job"])
+
+
 @pytest.mark.services
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_an_array_of_folds_one_killed_one_stopped_and_queued_again(tmp_path: Path) -> None:
-    arguments = [*SMALL, "trainer.max_epochs=6"]
-    queue = ["hydra/launcher=slurm", f"hydra.launcher.submitit_folder={tmp_path / 'queue'}", "mode.folds=0,1,2", "-m"]
-    command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments, "proj=slurm", *queue]
-    process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    project = Project(tmp_path / "results" / "slurm")
-
-    def with_state() -> dict[int, Path]:
-        """The run of each fold that has saved a state."""
-        found = [journal.Run("", path.parents[2]) for path in project.runs_dir().rglob("state.json")]
-        return {int(run.plan()["steps"][0].split()[-1]): run.folder for run in found}
-
-    def slurm_id(run: Path) -> str:
-        (first, *_) = (run / "journal.jsonl").read_text("utf-8").splitlines()
-        return str(json.loads(first)["job"])
-
-    killed = wait_for(lambda: with_state().get(1), process)
+    queue = Queue(tmp_path, "0,1,2", "trainer.max_epochs=6")
+    killed = queue.with_state(1)
     os.kill(json.loads((killed / "running.json").read_text("utf-8"))["pid"], signal.SIGKILL)
-    stopped = wait_for(lambda: with_state().get(2), process)
-    name = slurm_id(stopped)
-    subprocess.run(["scancel", "--signal=USR1", name], check=True, timeout=60)
+    stopped = queue.with_state(2)
     # An edit of the configuration after the jobs were queued would be read by a worker that composes: ours has a run.
-    wait_for(lambda: "interrupted" in (stopped / "journal.jsonl").read_text("utf-8"), process)
-    wait_for(lambda: (cluster.states([name]) or {}).get(name) == "PENDING", process)
-    # The parent looks every few seconds; Slurm waits two minutes before it starts a job again.
-    time.sleep(3 * cluster._ASK)
-    subprocess.run(["scontrol", "update", f"JobId={name}", "StartTime=now"], check=True, timeout=60)
-    shown, errors = process.communicate(timeout=900)
-    assert process.returncode == 1, errors
-    assert "job 2 (mode.folds=1, Slurm" in shown + errors
-    assert "failed: ended without a result (FAILED, SIGKILL); to go on: mml train continue=" in shown + errors
-    assert "was stopped and is queued again" in shown + errors
-    assert not [path for path in project.root.rglob("*") if path.suffix in (".pkl", ".pickle", ".sh")]
+    subprocess.run(["scancel", "--signal=USR1", slurm_id(stopped)], check=True, timeout=60)
+    queue.start_again(stopped)
+    shown = queue.end(1)
+    assert "job 2 (mode.folds=1, Slurm" in shown
+    assert "failed: ended without a result (FAILED, SIGKILL); to go on: mml train continue=" in shown
+    assert "was stopped and is queued again" in shown
+    assert not [path for path in queue.project.root.rglob("*") if path.suffix in (".pkl", ".pickle", ".sh")]
     assert sorted(weights(tmp_path, "slurm")) == [0, 2]
     assert main(["train", f"continue={killed.parent.name}/{killed.name}", "proj=slurm"]) == 0
-    assert main(["train", *arguments, "proj=here"]) == 0
+    assert main(["train", *SMALL, "trainer.max_epochs=6", "proj=here"]) == 0
+    assert weights(tmp_path, "slurm") == weights(tmp_path, "here")
+
+
+@pytest.mark.services
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_a_job_that_slurm_preempts_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """One job is sent SIGTERM while it keeps its place, the other is taken its place by Slurm, as in a preemption."""
+    queue = Queue(tmp_path, "0,1", "trainer.max_epochs=20")
+    told = queue.with_state(0)
+    subprocess.run(["scancel", "--signal=TERM", slurm_id(told)], check=True, timeout=60)
+    preempted = queue.with_state(1)
+    subprocess.run(["scontrol", "requeue", slurm_id(preempted)], check=True, timeout=60)
+    queue.start_again(told)
+    queue.start_again(preempted)
+    shown = queue.end(0)
+    assert shown.count("was stopped and is queued again") == 2
+    assert main(["train", *SMALL, "mode.folds=[0,1]", "trainer.max_epochs=20", "proj=here"]) == 0
+    assert weights(tmp_path, "slurm") == weights(tmp_path, "here")
+
+
+@pytest.mark.services
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_a_job_at_its_time_limit_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """Slurm looks at limits twice a minute, so that the signal may come a minute earlier than it is asked for."""
+    limit = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=30"]
+    queue = Queue(tmp_path, "0", "trainer.max_epochs=100", *limit)
+    run = queue.with_state(0)
+    while queue.process.poll() is None:
+        if (cluster.states([slurm_id(run)]) or {}).get(slurm_id(run)) == "PENDING":
+            subprocess.run(["scontrol", "update", f"JobId={slurm_id(run)}", "StartTime=now"], check=False, timeout=60)
+        time.sleep(3 * cluster._ASK)
+    assert "was stopped and is queued again" in queue.end(0)
+    assert "interrupted" in (run / "journal.jsonl").read_text("utf-8")
+    assert main(["train", *SMALL, "mode.folds=[0]", "trainer.max_epochs=100", "proj=here"]) == 0
     assert weights(tmp_path, "slurm") == weights(tmp_path, "here")
 
 

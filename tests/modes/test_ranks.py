@@ -177,6 +177,26 @@ def test_two_processes_make_the_weights_scores_and_predictions_of_one(tmp_path: 
     assert list(predicted["sample_id"]) == list(also["sample_id"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_every_process_of_a_sweeps_job_has_the_jobs_configuration(tmp_path: Path) -> None:
+    """Jobs of a sweep, each learned by two processes, end as the same trainings by themselves."""
+    small = [*PLAIN, "trainer.max_epochs=1", "trainer.devices=2"]
+    sweep = [*small, "optimizer.lr=1e-3,5e-4", "proj=sweep", "-m"]
+    done = subprocess.run(command(*sweep), env=os.environ, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    for rate in ("1e-3", "5e-4"):
+        alone = [*small, f"optimizer.lr={rate}", f"proj={rate}"]
+        done = subprocess.run(command(*alone), env=os.environ, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+    swept = {record.recipe: record for record in records.load_all(Project(tmp_path / "results" / "sweep"))}
+    single = {one["recipe"]: one for one, _, _ in (trained(tmp_path, rate) for rate in ("1e-3", "5e-4"))}
+    assert len(swept) == 2 and swept.keys() == single.keys()
+    for recipe, record in swept.items():
+        assert record.weights == single[recipe]["weights"] and record.scores == single[recipe]["scores"]
+    assert len({record.weights for record in swept.values()}) == 2
+
+
 def in_training(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
     """A run of two processes that has saved a state, and these processes."""
     arguments = command(*PLAIN, "arch.drop_rate=0.2", "trainer.max_epochs=6", "trainer.devices=2")

@@ -1,10 +1,11 @@
 """How many small faults in `post`, `data/splits`, `runs` and `files` the fast tests notice: mutmut's mutants, drawn at random.
 
 A copy of the tree is mutated, so that nothing here changes. A mutant is one small change of a function (another operator,
-number, text or argument); it is killed when a test of these packages fails or runs far too long, and survives otherwise. Some
+number, text or argument); it is killed when a test of its part fails or runs far too long, and survives otherwise. Some
 survivors mean the same as the code (a larger default that never counts, another wording), so that not all can be killed.
 
-    python scripts/mutation.py [--each 60] [--seed 0] [--only post runs files splits] [--json FILE] [--survivors]
+    python scripts/mutation.py [--each 60] [--seed 0] [--only post runs files splits] [--json FILE] [--show]
+    python scripts/mutation.py --again FILE    # after more tests: the same draw, of which only the survivors are tried
 """
 
 from __future__ import annotations
@@ -14,30 +15,80 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 TOP = Path(__file__).parents[1]
-PARTS = {"post": "mlpipe.post.", "splits": "mlpipe.data.splits.", "runs": "mlpipe.runs.", "files": "mlpipe.files."}
 COPIED = ("mlpipe", "conf", "tests", "scripts", "docs", "notebooks", "requirements")
 FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile", "LICENSE")
 SURVIVED, UNTESTED = 0, 33
 TIMED_OUT = (36, 24, 152, 255, -24, -9)
+# Mutants are made without a run, so that only those that are drawn are tried.
+GENERATE = """
+from mutmut import __main__ as mutmut
+mutmut.set_mutant_under_test("mutant_generation")
+mutmut.makedirs("mutants")
+mutmut.copy_src_dir()
+mutmut.copy_also_copy_files()
+mutmut.create_mutants(1)
+"""
 
 
-def run(folder: Path, names: Sequence[str]) -> None:
-    """Let mutmut make its mutants, learn which test runs which function, and try the named ones."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+@dataclass(frozen=True)
+class Part:
+    """What is mutated together.
+
+    Attributes:
+        sources: Patterns of the files that are mutated.
+        tests: The files and folders of the tests that may kill them.
+    """
+
+    sources: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+_RUNS = ("tests/runs", "tests/test_files.py")
+PARTS = {
+    "post": Part(("mlpipe/post/*.py",), ("tests/post",)),
+    "splits": Part(
+        ("mlpipe/data/splits.py",), tuple(f"tests/data/test_{name}.py" for name in ("splits", "mml_split", "dealing"))
+    ),
+    "runs": Part(("mlpipe/runs/*.py",), _RUNS),
+    "files": Part(("mlpipe/files.py",), _RUNS),
+}
+
+
+def copy(folder: Path, part: Part) -> None:
+    """Copy the tree, with mutmut's two keys that say what is mutated and tested."""
+    folder.mkdir(parents=True)
+    for name in COPIED:
+        shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in FILES:
+        shutil.copy(TOP / name, folder / name)
+    settings = folder / "pyproject.toml"
+    text = settings.read_text("utf-8")
+    for key, values in {"only_mutate": part.sources, "pytest_add_cli_args_test_selection": part.tests}.items():
+        text, found = re.subn(rf"^{key} = \[.*\]$", f"{key} = {json.dumps(values)}", text, flags=re.MULTILINE)
+        if found != 1:
+            sys.exit(f"pyproject.toml: `{key}` of [tool.mutmut] is not one line")
+    settings.write_text(text, "utf-8")
+
+
+def run(folder: Path, *words: str) -> str:
+    """Run Python in the copy; what it printed."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)
-    command = [sys.executable, "-m", "mutmut", "run", *names]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"mutmut failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done.stdout
 
 
 def results(folder: Path) -> dict[str, int | None]:
@@ -60,22 +111,26 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
 
 
-def table(codes: Mapping[str, int | None], chosen: Mapping[str, Sequence[str]]) -> list[dict[str, object]]:
-    """A row for each part: mutants there are, tried, killed, of these by time, survived, without any test."""
-    rows: list[dict[str, object]] = []
-    for part, names in chosen.items():
-        there = sum(name.startswith(PARTS[part]) for name in codes)
-        tried = Counter(codes[name] for name in names)
-        n = len(names)
-        lost = tried[SURVIVED] + tried[UNTESTED]
-        low, high = wilson(n - lost, n)
-        late = sum(tried[code] for code in TIMED_OUT)
-        rows.append(
-            {"part": part, "mutants": there, "tried": n, "killed": n - lost, "by time": late}
-            | {"survived": tried[SURVIVED], "no test": tried[UNTESTED]}
-            | {"share": round((n - lost) / n, 3), "interval": [round(low, 3), round(high, 3)]}
-        )
-    return rows
+def tried(folder: Path, part: Part, names: Sequence[str] | None, each: int, seed: int) -> dict[str, int | None]:
+    """The exit code of the tests for each mutant of a part, None for those that were not drawn."""
+    copy(folder, part)
+    run(folder, "-c", GENERATE)
+    there = results(folder)
+    run(folder, "-m", "mutmut", "run", *(drawn(list(there), each, seed) if names is None else names))
+    return results(folder)
+
+
+def row(part: str, there: int, codes: Mapping[str, int]) -> dict[str, object]:
+    """Mutants there are, tried, killed, of these by time, survived, without any test."""
+    counts, n = Counter(codes.values()), len(codes)
+    lost = counts[SURVIVED] + counts[UNTESTED]
+    low, high = wilson(n - lost, n)
+    late = sum(counts[code] for code in TIMED_OUT)
+    return (
+        {"part": part, "mutants": there, "tried": n, "killed": n - lost, "by time": late}
+        | {"survived": counts[SURVIVED], "no test": counts[UNTESTED]}
+        | {"share": round((n - lost) / n, 3), "interval": [round(low, 3), round(high, 3)]}
+    )
 
 
 def main() -> None:
@@ -83,33 +138,30 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--survivors", action="store_true", help="print what each survivor changes")
+    parser.add_argument("--json", type=Path, help="write rows and the exit code of each mutant that was tried")
+    parser.add_argument("--again", type=Path, metavar="FILE", help="try the survivors of such a file again")
+    parser.add_argument("--show", action="store_true", help="print what each survivor changes")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for name in COPIED:
-            shutil.copytree(TOP / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in FILES:
-            shutil.copy(TOP / name, folder / name)
-        run(folder, ["mlpipe.nothing"])
-        codes = results(folder)
-        chosen = {
-            part: drawn([n for n in codes if n.startswith(PARTS[part])], given.each, given.seed) for part in given.only
-        }
-        run(folder, [name for names in chosen.values() for name in names])
-        codes = results(folder)
-        rows = table(codes, chosen)
-        survivors = [name for names in chosen.values() for name in names if codes[name] in (SURVIVED, UNTESTED)]
-        if given.survivors:
-            for name in survivors:
-                subprocess.run([sys.executable, "-m", "mutmut", "show", name], cwd=folder)
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
-    for name in survivors:
-        print(f"survived: {name}")
-    if given.json:
-        given.json.write_text(json.dumps({"rows": rows, "survivors": survivors}, indent=1), "utf-8")
+    before = json.loads(given.again.read_text("utf-8")) if given.again else {"rows": [], "codes": {}}
+    rows, codes = [], dict[str, dict[str, int]]()
+    for part in [one["part"] for one in before["rows"]] or given.only:
+        old = before["codes"].get(part, {})
+        again = [name for name, code in old.items() if code in (SURVIVED, UNTESTED)]
+        there = next((one["mutants"] for one in before["rows"] if one["part"] == part), 0)
+        with tempfile.TemporaryDirectory() as temporary:
+            found: Mapping[str, int | None] = old
+            if again or not old:
+                folder = Path(temporary) / "tree"
+                found = tried(folder, PARTS[part], again or None, given.each, given.seed)
+                there = len(found)
+            codes[part] = old | {name: code for name, code in found.items() if code is not None}
+            if given.show:
+                for name in (name for name, code in codes[part].items() if code in (SURVIVED, UNTESTED)):
+                    print(run(folder, "-m", "mutmut", "show", name), flush=True)
+        rows.append(row(part, there, codes[part]))
+        print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+        if given.json:
+            given.json.write_text(json.dumps({"rows": rows, "codes": codes}, indent=1), "utf-8")
 
 
 if __name__ == "__main__":

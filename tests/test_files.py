@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
@@ -42,6 +42,7 @@ def test_libraries_that_write_by_themselves_say_it_in_words(error: Exception, fu
     assert files.disk_is_full(error) is full
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.text(st.characters(codec="utf-8")).filter(lambda key: key != "checksum"), PLAIN))
 def test_what_is_sealed_reads_whole_and_a_change_breaks_it(content: dict[str, Any]) -> None:
     import tempfile

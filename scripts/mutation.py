@@ -58,7 +58,8 @@ _RUNS = ("tests/runs", "tests/test_files.py")
 PARTS = {
     "post": Part(("mlpipe/post/*.py",), ("tests/post",)),
     "splits": Part(
-        ("mlpipe/data/splits.py",), tuple(f"tests/data/test_{name}.py" for name in ("splits", "mml_split", "dealing"))
+        ("mlpipe/data/splits.py",),
+        tuple(f"tests/data/test_{name}.py" for name in ("splits", "mml_split", "shuffled_split", "dealing")),
     ),
     "runs": Part(("mlpipe/runs/*.py",), _RUNS),
     "files": Part(("mlpipe/files.py",), _RUNS),

@@ -7,6 +7,8 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from mlpipe.data import splits
 from mlpipe.data.splits import TEST, UNLABELLED
-from mlpipe.data.task import Samples
+from mlpipe.data.task import Part, Samples
 from mlpipe.errors import DataError
 from tests.data.samples import make_samples
 
@@ -225,3 +227,175 @@ def test_overlap_pairs_identical_images_of_different_parts_only() -> None:
     assert splits.overlap(dataclasses.replace(samples, digests=tuple("abcde"))) == []
     sentence = splits.overlap_problem(splits.overlap(samples))
     assert "2 validation or test images" in sentence and "0000 = 0002" in sentence and "allow_overlap" in sentence
+
+
+def test_a_split_as_plain_data() -> None:
+    made = splits.kfold(make_samples([0, 1] * 4 + [-1]), folds=2, stratify=False, seed=7)
+    plain = made.as_plain()
+    assert plain == {
+        "fold": made.fold.tolist(), "n_folds": 2, "validated": [0, 1], "stratify": False, "seed": 7, "dealing": "even",
+    }  # fmt: skip
+    again = splits.Split.from_plain(plain)
+    assert (again.n_folds, again.validated, again.stratify, again.seed, again.dealing) == (2, (0, 1), False, 7, "even")
+    assert again.fold.dtype == np.int64 and made.fold[-1] == UNLABELLED
+
+
+def with_folds(folds: list[int], parts: Sequence[Part] | None = None) -> Samples:
+    made = make_samples([index % 2 for index in range(len(folds))], parts=parts)
+    return dataclasses.replace(made, folds=np.array(folds))
+
+
+@pytest.mark.parametrize("way", [splits.kfold, splits.mml, splits.shuffled, splits.given])
+def test_folds_that_came_with_the_task_are_kept(way: Callable[[Samples], splits.Split]) -> None:
+    made = way(with_folds([2, 0, 1, 1, 0, -1], ["train", "val", "train", "train", "train", "test"]))
+    assert made.fold.tolist() == [2, 0, 1, 1, 0, TEST]
+    assert (made.n_folds, made.validated) == (3, (0, 1, 2))
+    with pytest.raises(
+        DataError, match=r"2 training images have no fold \(0001, 0003\); give every training row a fold"
+    ):
+        way(with_folds([0, -1, 1, -1, 0, 1]))
+    with pytest.raises(DataError, match=r"split=given: fold 1 has no training image; number the folds 0, 1, 2"):
+        way(with_folds([0, 2, 2, 0, 0, 2]))
+    with pytest.raises(DataError, match="split=given: there is a single fold; number the folds"):
+        way(with_folds([0] * 6))
+
+
+def test_as_many_folds_as_images_is_the_most() -> None:
+    assert sorted(splits.kfold(make_samples([0, 1, 0]), folds=3).fold.tolist()) == [0, 1, 2]
+    assert sorted(splits.mml(make_samples([0] * 3), folds=3, stratify=False).fold.tolist()) == [0, 1, 2]
+
+
+def test_holdout_draws_its_two_parts_with_two_seeds() -> None:
+    samples = make_samples([0, 1] * 30)
+    made = splits.holdout(samples, test_fraction=0.25)
+    assert np.bincount(made.fold + 1).tolist() == [16, 8, 36]
+    other = splits.holdout(samples, test_fraction=0.25, seed=1)
+    assert ((made.fold == TEST) == (other.fold == TEST)).all() and (made.fold != other.fold).any()
+    moved = splits.holdout(samples, test_fraction=0.25, test_seed=1)
+    assert ((made.fold == TEST) != (moved.fold == TEST)).any()
+    assert (made.seed, made.stratify, made.dealing) == (42, True, "even")
+    for fraction, n in ((0.01, 4), (0.9, 4)):
+        with pytest.raises(DataError, match=rf"leaves a part of the {n} images empty, got {fraction}"):
+            splits.holdout(make_samples([0, 1] * (n // 2)), val_fraction=fraction)
+
+
+def test_without_stratification_a_share_is_of_all() -> None:
+    samples = make_samples([0, 1, 2, 3, 4] * 2)
+    made = splits.holdout(samples, val_fraction=0.3, stratify=False)
+    assert (made.fold == 0).sum() == 3 and made.stratify is False
+
+
+def test_a_share_of_labels_or_numbers_is_the_nearest_that_folds_make() -> None:
+    values = np.linspace(0, 1, 40)[:, None]
+    samples = dataclasses.replace(make_samples([0] * 40), targets=values)
+    for fraction, wanted in ((0.2, 8), (0.5, 20), (0.3, 12), (0.05, 2)):
+        assert (splits.holdout(samples, val_fraction=fraction).fold == 0).sum() == wanted
+    assert (splits.kfold(samples, folds=2, test_fraction=0.25).fold == TEST).sum() == 10
+
+
+def test_images_without_a_label_are_outside_of_every_split() -> None:
+    samples = make_samples([0, 1, -1, 0, 1, -1, 0], parts=["train"] * 5 + ["val", "val"])
+    for way in (splits.kfold, splits.mml, splits.shuffled):
+        made = way(samples, folds=2, stratify=False)
+        assert made.fold[[2, 5]].tolist() == [UNLABELLED] * 2 and (np.delete(made.fold, [2, 5]) >= 0).all()
+    assert splits.given(samples).fold.tolist() == [1, 1, UNLABELLED, 1, 1, UNLABELLED, 0]
+
+
+def test_an_extra_part_is_learned_by_all_and_judged_by_none() -> None:
+    samples = make_samples([0, 1, 0, 1, 0, -1], parts=["train"] * 4 + ["extra", "extra"])
+    plain = splits.kfold(samples, folds=2)
+    assert plain.fold[4:].tolist() == [UNLABELLED] * 2
+    made = splits.with_extra(samples, plain)
+    assert made.fold.tolist() == [*plain.fold[:4].tolist(), 2, UNLABELLED]
+    assert made.validated == (0, 1) and made.n_folds == 2
+    inner = splits.inner_folds(samples, made, 0)
+    assert inner[made.fold == 0].tolist() == [-1] * 2 and sorted(inner[made.fold == 1].tolist()) == [0, 1]
+    assert inner[4:].tolist() == [2, -1]
+    without = splits.kfold(make_samples([0, 1] * 2), folds=2)
+    assert splits.with_extra(make_samples([0, 1] * 2), without) is without
+
+
+def test_nested_folds_are_even_in_what_is_left() -> None:
+    samples = make_samples([0, 1] * 30, parts=["train"] * 54 + ["test"] * 6)
+    made = splits.kfold(samples, folds=3, seed=5)
+    inner = splits.inner_folds(samples, made, 1)
+    assert ((inner == -1) == ((made.fold == 1) | (made.fold == TEST))).all()
+    assert fold_counts(samples.targets, inner, 3).tolist() == [[6, 6]] * 3
+    assert (splits.inner_folds(samples, dataclasses.replace(made, seed=6), 1) != inner).any()
+
+
+def test_groups_are_refused_where_they_would_be_torn() -> None:
+    samples = dataclasses.replace(make_samples([0, 1] * 5), groups=("a",) * 10)
+    with pytest.raises(DataError, match=r"split=mml: tears groups.*use split=kfold, or leave the groups out"):
+        splits.mml(samples, folds=2)
+    with pytest.raises(DataError, match=r"split=shuffled: tears groups.*; use split=kfold"):
+        splits.shuffled(samples, folds=2)
+
+
+def test_groups_of_the_training_part_that_are_elsewhere_too() -> None:
+    samples = make_samples([0] * 6, parts=["train", "train", "val", "test", "test", "unlabelled"])
+    assert splits.group_overlap_problems(samples) == []
+    grouped = dataclasses.replace(samples, groups=("a", "", "a", "b", "", "a"))
+    (sentence,) = splits.group_overlap_problems(grouped)
+    assert sentence.startswith("task: 1 groups are in the training part and in another one (a)")
+    assert "give each group one part, or accept it with task.allow_overlap=true" in sentence
+    assert splits.group_overlap_problems(dataclasses.replace(samples, groups=("a", "b", "c", "d", "", "a"))) == []
+
+
+def test_sentences_about_a_fold_without_a_class() -> None:
+    targets = np.array([0, 1, 0, 0, 1, 1])
+    assert splits.missing_classes(np.array([0, 0, 1, 1, 1, 0]), 2, targets, ["a", "b"]) == []
+    found = splits.missing_classes(np.array([0, 0, 1, 1, 3, 0]), 4, targets, ["a", "b"])
+    why = "because groups and given folds stay as they are; use fewer folds (split.folds=N), or other groups"
+    assert found == [f"fold 1: has no image of b, {why}", f"fold 3: has no image of a, {why}"]
+
+
+def test_labels_need_images_with_and_without_them() -> None:
+    targets = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [np.nan, np.nan]])
+    samples = dataclasses.replace(make_samples([0] * 5), targets=targets)
+    split = splits.Split(np.array([0, 1, 2, 0, 1]), 3, (0, 1, 2), True, 0)
+    found = splits.size_problems("multilabel", samples, split, ["x", "y"], nested=False)
+    assert [sentence.partition(";")[0] for sentence in found] == [
+        "label 'x': 1 training images without it are too few for 3 folds",
+        "label 'y': 2 training images with it are too few for 3 folds",
+        "label 'y': 2 training images without it are too few for 3 folds",
+    ]
+    assert (
+        splits.size_problems("multilabel", samples, dataclasses.replace(split, n_folds=1), ["x", "y"], nested=True)
+        == []
+    )
+    assert splits.size_problems("regression", samples, split, ["x", "y"], nested=False) == []
+
+
+def test_sizes_count_the_pool_only() -> None:
+    samples = make_samples([0, 0, 1, 1, 1], parts=["train"] * 4 + ["test"])
+    split = splits.Split(np.array([0, 1, 0, 1, TEST]), 2, (0, 1), True, 0)
+    assert splits.size_problems("classification", samples, split, ["a", "b"], nested=False) == []
+    found = splits.size_problems(
+        "classification", samples, dataclasses.replace(split, n_folds=3), ["a", "b"], nested=False
+    )
+    assert len(found) == 2 and "'b'" in found[1] and "2 training images are too few for 3 folds" in found[1]
+
+
+def test_shuffled_splits_are_refused_in_words(tmp_path: Path) -> None:
+    numbers = dataclasses.replace(make_samples([0] * 6), targets=np.arange(6.0)[:, None])
+    with pytest.raises(DataError, match=r"split\.stratify: is for classes and labels; add split\.stratify=false"):
+        splits.shuffled(numbers, folds=2, stratify=True)
+    assert splits.shuffled(numbers, folds=2).n_folds == 2
+    labels_ = dataclasses.replace(numbers, targets=np.array([[0.0], [1], [0], [1], [0], [1]]))
+    assert splits.shuffled(labels_, folds=2, stratify=True).stratify is True
+    tested = make_samples([0, 1] * 3, parts=["train"] * 5 + ["test"])
+    with pytest.raises(DataError, match=r"already; leave split\.test_fraction and split\.test_file out"):
+        splits.shuffled(tested, folds=2, test_fraction=0.2)
+    assert splits.shuffled(tested, folds=2).fold[-1] == TEST
+    with pytest.raises(DataError, match=r"split\.folds: cannot be made \(.*\), got 2; use fewer"):
+        splits.shuffled(make_samples([0, 1, 2, 3]), folds=2, stratify=True)
+    with pytest.raises(DataError, match=r"split\.folds: there are only 1 training images, got 2; use fewer"):
+        splits.shuffled(make_samples([0]), folds=1)
+    for content in ("[[[0], [1, 2]], [[1], [2, 3]]]", "[[[0], [1, 2]], [[1], [6]]]"):
+        (tmp_path / "folds").write_text(content)
+        with pytest.raises(DataError, match=r"split\.folds_file: does not fit the 6 images; remove it"):
+            splits.shuffled(make_samples([0, 1] * 3), folds_file=str(tmp_path / "folds"))
+    (tmp_path / "folds").write_text("[[[4, 5], [0, 1]], [[0, 1], [3]]]")
+    made = splits.shuffled(make_samples([0, 1] * 3), folds_file=str(tmp_path / "folds"))
+    assert made.fold.tolist() == [0, 0, 2, 1, 2, 2] and (made.n_folds, made.validated) == (3, (0, 1))

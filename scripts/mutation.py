@@ -54,15 +54,14 @@ class Part:
     tests: tuple[str, ...]
 
 
-_RUNS = ("tests/runs", "tests/test_files.py")
 PARTS = {
     "post": Part(("mlpipe/post/*.py",), ("tests/post",)),
     "splits": Part(
         ("mlpipe/data/splits.py",),
         tuple(f"tests/data/test_{name}.py" for name in ("splits", "mml_split", "shuffled_split", "dealing")),
     ),
-    "runs": Part(("mlpipe/runs/*.py",), _RUNS),
-    "files": Part(("mlpipe/files.py",), _RUNS),
+    "runs": Part(("mlpipe/runs/*.py",), ("tests/runs", "tests/modes/test_upgrade.py")),
+    "files": Part(("mlpipe/files.py",), ("tests/test_files.py",)),
 }
 
 
@@ -112,12 +111,22 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
 
 
-def tried(folder: Path, part: Part, names: Sequence[str] | None, each: int, seed: int) -> dict[str, int | None]:
+def tried(
+    folder: Path, part: Part, names: Sequence[str] | None, each: int, seed: int, jobs: int
+) -> dict[str, int | None]:
     """The exit code of the tests for each mutant of a part, None for those that were not drawn."""
     copy(folder, part)
     run(folder, "-c", GENERATE)
     there = results(folder)
-    run(folder, "-m", "mutmut", "run", *(drawn(list(there), each, seed) if names is None else names))
+    run(
+        folder,
+        "-m",
+        "mutmut",
+        "run",
+        "--max-children",
+        str(jobs),
+        *(drawn(list(there), each, seed) if names is None else names),
+    )
     return results(folder)
 
 
@@ -139,6 +148,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants tried side by side")
     parser.add_argument("--json", type=Path, help="write rows and the exit code of each mutant that was tried")
     parser.add_argument("--again", type=Path, metavar="FILE", help="try the survivors of such a file again")
     parser.add_argument("--show", action="store_true", help="print what each survivor changes")
@@ -153,7 +163,7 @@ def main() -> None:
             found: Mapping[str, int | None] = old
             if again or not old:
                 folder = Path(temporary) / "tree"
-                found = tried(folder, PARTS[part], again or None, given.each, given.seed)
+                found = tried(folder, PARTS[part], again or None, given.each, given.seed, given.jobs)
                 there = len(found)
             codes[part] = old | {name: code for name, code in found.items() if code is not None}
             if given.show:

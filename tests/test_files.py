@@ -69,3 +69,177 @@ def test_an_unfinished_name_tells_process_and_machine() -> None:
     name = files.temporary_name(Path("a.json"))
     assert name.startswith(f".a.json.tmp-{os.getpid()}-{files.machine()}") and len(files.machine()) == 8
     assert files.temporary_name(Path("a.json")) != name
+
+
+def test_a_durable_write_syncs_the_file_then_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, order = tmp_path / "a" / "b" / "x.bin", list[str]()
+    sync, replace = os.fsync, Path.replace
+
+    def synced(handle: int) -> None:
+        order.append(f"sync {Path(os.readlink(f'/proc/self/fd/{handle}')).name.partition('.tmp')[0]}")  # noqa: PTH115
+        sync(handle)
+
+    def renamed(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for content in (b"first", b"second"):
+        order.clear()
+        files.write_bytes(path, content)
+        assert order == ["sync .x.bin", "rename", "sync b"]
+        assert path.read_bytes() == content and list(path.parent.iterdir()) == [path]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_text_and_lines_are_utf8_whatever_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, synced = tmp_path / "x.txt", list[int]()
+    files.write_text(path, "é\n")
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_size), sync(handle)))
+    files.append_line(path, "日本\n\n")
+    files.append_line(path, "x")
+    assert path.read_bytes() == "é\n日本\nx\n".encode()
+    # Every line is written when it is synced.
+    assert synced == [10, 12]
+
+
+def test_json_as_it_is_written(tmp_path: Path) -> None:
+    import numpy as np
+
+    content = {"é": [1.5, float("nan"), float("-inf")], "b": (np.float32(0.5), np.int64(3)), "a": None, "t": True}
+    text = files.json_text(content)
+    assert text == ('{\n "é": [\n  1.5,\n  null,\n  null\n ],\n "b": [\n  0.5,\n  3\n ],\n "a": null,\n "t": true\n}\n')
+    files.write_json(tmp_path / "x.json", content)
+    assert (tmp_path / "x.json").read_text("utf-8") == text
+    assert files.read_json(tmp_path / "x.json")["é"] == [1.5, None, None]
+
+
+def test_json_and_yaml_that_are_nested_without_end_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("[" * 5_000)
+    for read in (files.read_json, files.read_yaml):
+        with pytest.raises(ValueError, match="^it is nested too deeply$"):
+            read(tmp_path / "x")
+    with pytest.raises(ValueError, match="^Expecting property name"):
+        files.plain_json("{]")
+
+
+def test_yaml_is_plain_and_small(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes("a: [1, é]\nb: &one {c: 1}\nd: [*one, *one]\n".encode())
+    assert files.read_yaml(tmp_path / "x.yaml") == {"a": [1, "é"], "b": {"c": 1}, "d": [{"c": 1}, {"c": 1}]}
+    with pytest.raises(ValueError, match="^it holds itself$"):
+        files.plain_yaml("&a [*a]")
+    with pytest.raises(ValueError, match="^it holds itself$"):
+        files.plain_yaml("&a {x: {y: *a}}")
+    with pytest.raises(ValueError) as caught:
+        files.plain_yaml("a: [1\nb: 2")
+    assert "\n" not in str(caught.value) and "line 2" in str(caught.value)
+
+
+@pytest.mark.parametrize(("count", "fits"), [(99_999, True), (100_000, False)])
+def test_values_are_counted_with_the_list_that_holds_them(count: int, fits: bool) -> None:
+    # A list of n values is n + 1 values; MOST_NODES of them are allowed.
+    value = [None] * count
+    if fits:
+        assert files._count(value, {}, set()) == files.MOST_NODES
+    else:
+        with pytest.raises(ValueError, match="^it holds more than 100,000 values$"):
+            files._count(value, {}, set())
+
+
+def test_aliases_count_as_often_as_they_are_used() -> None:
+    shared = {"x": [1, 2], "y": 3}
+    assert files._count(shared, {}, set()) == 5
+    assert files._count([shared, shared, "z"], {}, set()) == 12
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    with pytest.raises(ValueError, match="it holds more than 100,000 values"):
+        files.plain_yaml("\n".join(lines))
+
+
+def test_rows_as_csv() -> None:
+    rows = [{"a": 1, "b": "x,y"}, {"b": 'say "é"'}]
+    assert files.csv_text(rows) == 'a,b\n1,"x,y"\n,"say ""é"""\n'
+    assert files.csv_text(rows, ["b", "a"]) == 'b,a\n"x,y",1\n"say ""é""",\n'
+    assert files.csv_text([]) == ""
+    assert files.csv_text([], ["a", "b"]) == "a,b\n"
+    with pytest.raises(ValueError, match="'c'"):
+        files.csv_text([{"a": 1}, {"c": 2}])
+
+
+def test_hashes_are_blake2b_and_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import hashlib
+
+    content = bytes(range(256)) * 5
+    wanted = hashlib.blake2b(content, digest_size=16).hexdigest()
+    monkeypatch.setattr(files, "_CHUNK", 100)
+    (tmp_path / "x").write_bytes(content)
+    assert files.digest_bytes(content) == files.digest_file(tmp_path / "x") == wanted
+    # Records hold these: they are the same for every version.
+    assert files.digest({"b": [1, 2.5, None], "a": "é"}) == files.digest({"a": "é", "b": [1, 2.5, None]})
+    assert files.digest({"b": [1, 2.5, None], "a": "é"}) == files.digest_bytes('{"a":"é","b":[1,2.5,null]}'.encode())
+
+
+def test_a_seal_is_of_what_is_stored(tmp_path: Path) -> None:
+    files.write_sealed(tmp_path / "x.json", {"b": float("nan"), "a": (1, 2)})
+    stored = files.read_json(tmp_path / "x.json")
+    assert stored == {"b": None, "a": [1, 2], "checksum": files.digest({"a": [1, 2], "b": None})}
+    assert list(stored) == ["b", "a", "checksum"]
+    assert files.seal_is_broken({**stored, "checksum": "0"}) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a b/c:d", "a_b_c_d"), ("../../etc/passwd", "etc_passwd"), (".hidden", "hidden"), ("x+1-2.png", "x+1-2.png"),
+        ("", "unnamed"), ("...", "unnamed"), ("é", "unnamed"), ("_x_", "x"), ("a" * 100, "a" * 80), ("aéé9Z", "a_9Z"),
+    ],
+)  # fmt: skip
+def test_names_of_files_are_safe(text: str, name: str) -> None:
+    assert files.safe_name(text) == name
+
+
+def test_what_is_no_text_cannot_be_stored() -> None:
+    for text, wanted in (("abc", True), ("é日", True), ("\ue000\U0001f600", True)):
+        assert files.is_utf8(text) is wanted
+        text.encode("utf-8")
+    for text in ("\ud800", "a\udc80", "\udfff é"):
+        assert files.is_utf8(text) is False
+        with pytest.raises(UnicodeEncodeError):
+            text.encode("utf-8")
+
+
+def test_a_folder_that_can_be_written_stays_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert files.is_writable(tmp_path) and files.is_writable(tmp_path / "not" / "yet")
+    assert list(tmp_path.iterdir()) == []
+    assert files.nearest_existing(tmp_path / "not" / "yet") == tmp_path == files.nearest_existing(tmp_path)
+    (tmp_path / "file").write_text("x")
+    assert not files.is_writable(tmp_path / "file") and not files.is_writable(tmp_path / "file" / "below")
+    monkeypatch.chdir(tmp_path)
+    assert files.nearest_existing(Path("none/of/these")) == tmp_path
+
+    def refused(self: Path, mode: int = 0o666, exist_ok: bool = True) -> None:
+        assert self.parent == tmp_path and not exist_ok and self.name.startswith(f".mlpipe-probe-{os.getpid()}-")
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "touch", refused)
+    assert not files.is_writable(tmp_path)
+
+
+def test_a_machine_is_told_by_name_start_and_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    import platform
+
+    here = files.machine()
+    assert files.machine.__wrapped__() == here
+    monkeypatch.setattr(platform, "node", lambda: "another")
+    other = files.machine.__wrapped__()
+    assert other != here and files.machine() == here
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding=None: f"{self} started again")
+    started = files.machine.__wrapped__()
+    monkeypatch.setattr(Path, "readlink", lambda self: Path(f"{self} of another container"))
+    assert len({here, other, started, files.machine.__wrapped__()}) == 4
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    monkeypatch.setattr(Path, "is_symlink", lambda self: False)
+    assert files.machine.__wrapped__() == files.digest(["another", "", ""])[:8]

@@ -20,18 +20,22 @@ class KerasSegmenter(nn.Module):
         graph: The network without a softmax or sigmoid at its end.
         name: The target.
         from_one: Whether its single map is the logit of the second of two classes.
-        logarithm: Whether it gives log-probabilities.
+        activation: What the file ends in; empty: nothing that gives probabilities.
         std: What pixels are divided by, for each channel.
+
+    Attributes:
+        origin: As of `mlpipe.arch.keras_classifier.KerasClassifier`.
     """
 
-    def __init__(self, graph: Graph, name: str, from_one: bool, logarithm: bool, std: list[float]) -> None:
+    def __init__(self, graph: Graph, name: str, from_one: bool, activation: str, std: list[float]) -> None:
         super().__init__()
+        self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.backbone = graph
         self.heads = nn.ModuleDict({name: nn.Identity()})
         self.register_buffer("mean", torch.zeros(1, len(std), 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.std: Tensor
-        self._name, self._from_one, self._logarithm = name, from_one, logarithm
+        self._name, self._from_one, self._activation = name, from_one, activation
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (log-probabilities where the network gives them) of shape (n, classes, height, width) by target."""
@@ -39,7 +43,22 @@ class KerasSegmenter(nn.Module):
         if self._from_one:
             # One sigmoid for two classes is a softmax over 0 and its logit.
             outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
-        return {self._name: outputs.log_softmax(1) if self._logarithm else outputs}
+        return {self._name: outputs.log_softmax(1) if self._activation == "logsoftmax" else outputs}
+
+    @property
+    def taken_off(self) -> int:
+        """How many operations of the file are not in the graph any more: an activation at its end."""
+        return int(self._activation != "")
+
+    def as_in_file(self, outputs: Tensor) -> Tensor:
+        """What the network as the file has it gives, from the outputs of `forward`, (n, maps, height, width)."""
+        if self._from_one:
+            return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
+        return outputs.softmax(1) if self._activation == "softmax" else outputs
+
+    def by_layer(self) -> dict[str, Tensor]:
+        """The network's tensors, named `layer.tensor` after the file's layers."""
+        return {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
 
 
 def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasSegmenter:
@@ -59,9 +78,9 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
     ((name, wanted),) = heads.items()
     step, activation = without_activation(graph)
     shape = graph.shapes[graph.outputs[0]]
-    if len(shape) != 3 or shape[:2] != (pixels.size, pixels.size):
+    if len(shape) != 3 or shape[:2] != pixels.sides:
         fix = "end it in a convolution at the images' size"
-        wrong = f"{step.layer} gives {shape}, images are {pixels.size} x {pixels.size}"
+        wrong = f"{step.layer} gives {shape}, images are {pixels.sides[0]} x {pixels.sides[1]}"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     from_one = shape[2] == 1 and wanted.size == 2 and activation == "sigmoid"
     if shape[2] != wanted.size and not from_one:
@@ -72,4 +91,4 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
         wrong = f"{step.layer} ends in a sigmoid for each of {shape[2]} classes, of which a pixel has one"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     std = [pixels.peak / white] * pixels.channels
-    return KerasSegmenter(graph, name, from_one, activation == "logsoftmax", std)
+    return KerasSegmenter(graph, name, from_one, activation, std)

@@ -2,7 +2,8 @@
 
 Each is a step of `augmentations.cpu.pipeline`, as those of `mlpipe.data.augmentations`. The deterministic ones are
 `Always`: images that are evaluated go through them too, in the same order. Sizes are [width, height] in pixels; new pixels
-are interpolated linearly between old ones, as OpenCV does it.
+are interpolated linearly between old ones, as OpenCV does it; where `exact` is asked for, which is for masks, they are the
+nearest old ones, and each step moves a mask as it moves the image of the same seed.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class Always:
         change: The step.
     """
 
-    change: Step
+    change: Callable[..., Any]
 
-    def __call__(self, images: Images, seeds: Seeds) -> Images:
-        """The changed images."""
-        changed: Images = self.change(images, seeds)
+    def __call__(self, images: Images, seeds: Seeds, exact: bool = False) -> Images:
+        """The changed images; with `exact` no value that they did not have."""
+        changed: Images = self.change(images, seeds, exact)
         return changed
 
 
@@ -53,7 +54,7 @@ def resize(*, size: tuple[int, int]) -> Step:
         ConfigError: When one of them is not positive.
     """
     width, height = _size("resize", size)
-    return Always(_each(lambda image, draws: resized(image, width, height), 0))
+    return Always(_each(lambda image, draws, exact: resized(image, width, height, exact), 0))
 
 
 def center_crop(*, size: tuple[int, int]) -> Step:
@@ -67,7 +68,7 @@ def center_crop(*, size: tuple[int, int]) -> Step:
     """
     width, height = _size("center_crop", size)
 
-    def crop(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+    def crop(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
         rows, columns = image.shape[:2]
         if rows < height or columns < width:
             wrong = f"center_crop to {width} x {height} cannot take an image of {columns} x {rows} pixels"
@@ -85,7 +86,7 @@ def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
         most: The largest c; S is the image's width or height.
     """
 
-    def crop(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+    def crop(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
         rows, columns = image.shape[:2]
         top, bottom = (int(draw * most * rows / 2) for draw in draws[:2])
         left, right = (int(draw * most * columns / 2) for draw in draws[2:])
@@ -101,10 +102,10 @@ def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
         most: The largest c; S is the image's width or height.
     """
 
-    def zoom(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+    def zoom(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
         rows, columns = image.shape[:2]
         top, left = (int(draws[0] * most * side / 2) for side in (rows, columns))
-        return resized(image[top : rows - top, left : columns - left], columns, rows)
+        return resized(image[top : rows - top, left : columns - left], columns, rows, exact)
 
     return _each(zoom, 1)
 
@@ -115,7 +116,7 @@ def rotate(*, degrees: float) -> Step:
     Args:
         degrees: By how much.
     """
-    return Always(_each(lambda image, draws: _turned(image, degrees), 0))
+    return Always(_each(lambda image, draws, exact: _turned(image, degrees, exact), 0))
 
 
 def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
@@ -124,7 +125,7 @@ def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
     Args:
         degrees: The largest angle either way.
     """
-    return _each(lambda image, draws: _turned(image, float(2 * draws[0] - 1) * degrees), 1)
+    return _each(lambda image, draws, exact: _turned(image, float(2 * draws[0] - 1) * degrees, exact), 1)
 
 
 def convert_color(*, code: str) -> Step:
@@ -144,7 +145,7 @@ def convert_color(*, code: str) -> Step:
         fix = did_you_mean(code, codes, otherwise="for example RGB2GRAY")
         raise ConfigError(problem(_PIPELINE, "convert_color has no such code", got=code, fix=fix))
 
-    def change(image: Batch, draws: npt.NDArray[Any]) -> Batch:
+    def change(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
         try:
             changed = cv2.cvtColor(np.ascontiguousarray(image), number)
         except cv2.error as error:
@@ -169,15 +170,15 @@ def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, ">
     if std == 0:
         raise ConfigError(problem(_PIPELINE, "normalize divides by std", got=std, fix="use another number"))
     factor, offset = np.float32(1 / std), np.float32(mean * white / std)
-    return Always(_each(lambda image, draws: image.astype(np.float32) * factor - offset, 0))
+    return Always(_each(lambda image, draws, exact: image.astype(np.float32) * factor - offset, 0))
 
 
-def _each(change: Callable[[Batch, npt.NDArray[Any]], Batch], draws: int) -> Step:
+def _each(change: Callable[[Batch, npt.NDArray[Any], bool], Batch], draws: int) -> Step:
     """A step from a change of one image, which is given so many numbers from 0 to 1, drawn from the image's seed."""
 
-    def step(images: Images, seeds: Seeds) -> Images:
+    def step(images: Images, seeds: Seeds, exact: bool = False) -> Images:
         drawn = np.stack([uniform(seeds, number) for number in range(draws)], 1) if draws else np.empty((len(seeds), 0))
-        changed = [change(image, own) for image, own in zip(images, drawn, strict=True)]
+        changed = [change(image, own, exact) for image, own in zip(images, drawn, strict=True)]
         return np.stack(changed) if len({image.shape for image in changed}) == 1 else changed
 
     return step
@@ -189,28 +190,32 @@ def _size(name: str, size: Sequence[int]) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def resized(image: Batch, width: int, height: int) -> Batch:
+def resized(image: Batch, width: int, height: int, exact: bool = False) -> Batch:
     """An image of shape (height, width, channels) in another size, each new pixel from the four nearest old ones.
 
     Args:
         image: The image.
         width: The new width.
         height: The new height.
+        exact: Each new pixel is the nearest old one.
     """
     import cv2
 
     if image.shape[:2] == (height, width):
         return image
-    return _by_channels(image, lambda part: cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR))
+    # Of OpenCV's two this one measures from the middles of pixels, as the linear one does.
+    how = cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_LINEAR
+    return _by_channels(image, lambda part: cv2.resize(part, (width, height), interpolation=how))
 
 
-def _turned(image: Batch, degrees: float) -> Batch:
+def _turned(image: Batch, degrees: float, exact: bool) -> Batch:
     import cv2
 
     rows, columns = image.shape[:2]
     # OpenCV counts angles the other way, and pixels from their middle.
     matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), -degrees, 1.0)
-    return _by_channels(image, lambda part: cv2.warpAffine(part, matrix, (columns, rows), flags=cv2.INTER_LINEAR))
+    how = cv2.INTER_NEAREST if exact else cv2.INTER_LINEAR
+    return _by_channels(image, lambda part: cv2.warpAffine(part, matrix, (columns, rows), flags=how))
 
 
 def _by_channels(image: Batch, change: Callable[[Batch], Any]) -> Batch:

@@ -78,9 +78,10 @@ class MaskData(FoldData):
         return MaskDataset(self._pack, self._task, steps, self._draw, is_training=True)
 
     def rows_dataset(self) -> PackDataset:
-        """The task's images and masks as they are; images alone where it has no masks."""
+        """The task's images and masks as they are evaluated; images alone where it has no masks."""
+        steps: Any = self._steps
         return (
-            MaskDataset(self._pack, self._task, (), self._draw)
+            MaskDataset(self._pack, self._task, paired.always(steps), self._draw)
             if self._pack.masks is not None
             else super().rows_dataset()
         )

@@ -8,20 +8,52 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlpipe.data import transforms
+from mlpipe.data import geometry, transforms
 from mlpipe.data.augmentations import Images, Seeds, Step, mix, once
 from mlpipe.errors import DataError, problem
 
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
 _PIPELINE = "augmentations.cpu.pipeline"
-_OWN = "mlpipe.data.augmentations"
-_MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "rotate90")
-_COLOURING = ("brightness_contrast", "random_erasing")
+_OWN, _GEOMETRY = "mlpipe.data.augmentations", "mlpipe.data.geometry"
+_MOVING = tuple(f"{_OWN}.{name}" for name in ("random_crop", "horizontal_flip", "vertical_flip", "rotate90"))
+_COLOURING = (
+    f"{_OWN}.brightness_contrast", f"{_OWN}.random_erasing", f"{_GEOMETRY}.convert_color", f"{_GEOMETRY}.normalize",
+)  # fmt: skip
+# Those that are asked for the nearest pixel, where masks are moved.
+_SAMPLING = (
+    f"{_OWN}.random_resized_crop",
+    *(
+        f"{_GEOMETRY}.{name}"
+        for name in ("resize", "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Always:
+    """A step that images and masks go through in evaluation too.
+
+    Attributes:
+        change: The step.
+    """
+
+    change: PairStep
+
+    def __call__(self, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
+        """The changed images and masks."""
+        changed: tuple[Images, Images] = self.change(images, masks, seeds)
+        return changed
+
+
+def always(steps: Sequence[PairStep]) -> list[PairStep]:
+    """The steps that images and masks go through in evaluation."""
+    return [step for step in steps if isinstance(step, Always)]
 
 
 def adapt(target: str, transform: Any) -> PairStep:
@@ -35,22 +67,18 @@ def adapt(target: str, transform: Any) -> PairStep:
     Raises:
         DataError: For transforms that normalise, and those that say nothing of masks.
     """
-    libraries, name = transforms.origins(transform), target.rpartition(".")[2]
+    libraries = transforms.origins(transform)
     if "albumentations" in libraries:
         transforms.refuse_normalising(transform, _PIPELINE)
         return _each(type(transform).__name__, _albumentations(transform))
     if any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__):
         transforms.refuse_normalising(transform, _PIPELINE)
         return _each(type(transform).__name__, _torchvision(transform))
-    own = target in {f"{_OWN}.{one}" for one in (*_MOVING, *_COLOURING, "random_resized_crop")}
-    if not own:
+    if target not in (*_MOVING, *_COLOURING, *_SAMPLING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move masks too"
         raise DataError(problem(_PIPELINE, "does not say what happens to masks", got=target, fix=fix))
-    if name in _COLOURING:
-        return lambda images, masks, seeds: (once(transform, images, seeds), masks)
-    if name in _MOVING:
-        return lambda images, masks, seeds: (once(transform, images, seeds), once(transform, masks, seeds))
-    return _cropping(transform)
+    step = _own(target, transform)
+    return Always(step) if isinstance(transform, geometry.Always) else step
 
 
 def apply(steps: Sequence[PairStep], images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
@@ -75,7 +103,13 @@ def apply(steps: Sequence[PairStep], images: Images, masks: Images, seeds: Seeds
     return images, back
 
 
-def _cropping(transform: Callable[..., Any]) -> PairStep:
+def _own(target: str, transform: Callable[..., Any]) -> PairStep:
+    """A step of mlpipe's own for images and masks."""
+    if target in _COLOURING:
+        return lambda images, masks, seeds: (once(transform, images, seeds), masks)
+    if target in _MOVING:
+        return lambda images, masks, seeds: (once(transform, images, seeds), once(transform, masks, seeds))
+
     def exactly(masks: Images, seeds: Seeds) -> Any:
         return transform(masks, seeds, exact=True)
 

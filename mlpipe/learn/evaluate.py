@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +14,9 @@ from torch import nn
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows
-from mlpipe.data.task import Task
+from mlpipe.data.task import IGNORED, Task
 from mlpipe.data.variants import View
-from mlpipe.learn import predict, setup
+from mlpipe.learn import predict, segmentation, setup
 from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.post import metrics
 
@@ -57,6 +58,87 @@ def evaluate(
     Raises:
         TrainingError: When memory runs out with a single image.
     """
+    found: list[torch.Tensor] = []
+    rows = _through(
+        recipe,
+        task,
+        pack,
+        network,
+        lambda batch, outputs: found.append(outputs.cpu().float()),
+        num_workers=num_workers,
+        should_stop=should_stop,
+    )
+    logits = torch.cat(found)
+    return Given(rows, logits.numpy(), _scores(recipe, task, rows, logits))
+
+
+def evaluate_masks(
+    recipe: Recipe,
+    task: Task,
+    pack: Pack,
+    network: nn.Module,
+    *,
+    num_workers: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    take: Callable[[Rows, npt.NDArray[np.float32]], None] = lambda rows, logits: None,
+) -> Given:
+    """Give every image of a task of masks to a network; of the maps, which may be many, only the counts are kept.
+
+    The loss is the mean of the batches' losses, each with as much weight as it has images.
+
+    Args:
+        recipe: As for `evaluate`.
+        task: As for `evaluate`.
+        pack: As for `evaluate`.
+        network: As for `evaluate`.
+        num_workers: As for `evaluate`.
+        should_stop: As for `evaluate`.
+        take: Gets the rows of each batch and their maps, shape (n, classes, height, width).
+
+    Returns:
+        As `evaluate`, with counts of pixels as `logits`; without any column where no image has a mask.
+
+    Raises:
+        TrainingError: When memory runs out with a single image.
+    """
+    masked = np.flatnonzero(task.samples.labelled & ~pack.unreadable_mask(task))
+    loss = setup.build_loss(recipe, task, masked) if len(masked) else None
+    counts, targets, losses = list[torch.Tensor](), list[torch.Tensor](), list[float]()
+
+    def count(batch: Mapping[str, Any], outputs: torch.Tensor) -> None:
+        logits, target = outputs.float().cpu(), batch["target"].cpu()
+        take(batch["row"].cpu().numpy(), logits.numpy())
+        known = (
+            (target != IGNORED).flatten(1).any(1) if target.ndim == 3 else torch.zeros(len(target), dtype=torch.bool)
+        )
+        if loss is None or not known.any():
+            return
+        logits, target = logits[known], target[known].long()
+        outcome = segmentation.counted(logits.argmax(1), target, logits.shape[1])
+        counts.append(outcome[0])
+        targets.append(outcome[1])
+        losses.append(float(loss(logits, target)) * len(logits))
+
+    rows = _through(recipe, task, pack, network, count, num_workers=num_workers, should_stop=should_stop)
+    if not counts:
+        return Given(rows, np.empty((len(rows), 0), np.float32), {})
+    seen, true = torch.cat(counts).numpy(), torch.cat(targets).numpy()
+    values = metrics.compute(setup.val_metrics(recipe, task), seen, true, task.kind)
+    scores = {name: float(value) for name, value in values.items() if value is not None}
+    return Given(rows, seen.astype(np.float32), {"loss": sum(losses) / len(seen), **scores})
+
+
+def _through(
+    recipe: Recipe,
+    task: Task,
+    pack: Pack,
+    network: nn.Module,
+    take: Callable[[Mapping[str, Any], Any], None],
+    *,
+    num_workers: int,
+    should_stop: Callable[[], bool],
+) -> Rows:
+    """Hand what a network gives for every image that can be read on, batch by batch; their rows."""
     setup.prepare_torch(recipe.threads)
     chosen = setup.numerics_for(recipe, pack)
     rows = np.flatnonzero(~pack.unreadable_mask(task))
@@ -64,19 +146,8 @@ def evaluate(
     data = setup.fold_data(recipe, task, view, pack, num_workers)
     learning = Learning(task.kind, [], 0, 0, channels_last=chosen.channels_last)
     module = FoldModule(network, nn.Identity(), predict.no_optimizers, learning)
-    found: list[torch.Tensor] = []
-    predict.through(
-        recipe,
-        chosen,
-        module,
-        data,
-        rows,
-        lambda batch, outputs: found.append(outputs.cpu().float()),
-        where=task.name,
-        should_stop=should_stop,
-    )
-    logits = torch.cat(found)
-    return Given(rows, logits.numpy(), _scores(recipe, task, rows, logits))
+    predict.through(recipe, chosen, module, data, rows, take, where=task.name, should_stop=should_stop)
+    return rows
 
 
 def _scores(recipe: Recipe, task: Task, rows: Rows, logits: torch.Tensor) -> dict[str, float]:

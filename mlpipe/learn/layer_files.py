@@ -12,7 +12,10 @@ from pytorch_lightning.callbacks import Callback
 from mlpipe import files
 from mlpipe.arch import adapt
 from mlpipe.arch.keras_classifier import KerasClassifier
+from mlpipe.arch.keras_segmenter import KerasSegmenter
 from mlpipe.learn.callbacks import Direction
+
+_KERAS = (KerasClassifier, KerasSegmenter)
 
 
 class LayerFiles(Callback):
@@ -33,7 +36,7 @@ class LayerFiles(Callback):
             return
         network = pl_module.network
         assert isinstance(network, torch.nn.Module)
-        state = network.by_layer() if isinstance(network, KerasClassifier) else adapt.merged_state(network)
+        state = network.by_layer() if isinstance(network, _KERAS) else adapt.merged_state(network)
         self._folder.mkdir(parents=True, exist_ok=True)
         with files.durable(self._folder / f"model_checkpoint_{epoch}.pt") as temporary:
             torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)

@@ -92,13 +92,15 @@ def ce(
 
 
 def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
-    """Negative log-likelihood, torch.nn.NLLLoss, for a network that gives log-probabilities itself.
+    """Negative log-likelihood, torch.nn.NLLLoss, for a network that gives log-probabilities itself, of images or pixels.
 
     Args:
         labels: What is known of the training images.
         class_weights: As for `ce`.
     """
-    refuse_other_kinds("nll", labels, ("classification",))
+    refuse_other_kinds("nll", labels, ("classification", "segmentation"))
+    if labels.kind == "segmentation":
+        return pixel_losses.PixelCrossEntropy(weights(labels, class_weights), of_logs=True)
     return means.OverClasses(lambda logs, wanted: -wanted * logs, weights(labels, class_weights), 0.0)
 
 

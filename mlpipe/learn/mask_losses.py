@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from torch import nn
 
+from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.losses import ClassWeights, Labels, refuse_other_kinds, weights
 from mlpipe.learn.pixel_losses import PixelLovasz, PixelOverlap
 
@@ -68,12 +69,19 @@ def jaccard(
     )
 
 
-def lovasz(labels: Labels, *, per_image: bool = False) -> nn.Module:
-    """The Lovász extension of the Jaccard loss (Berman et al. 2018), over softmax.
+def lovasz(labels: Labels, *, per_image: bool = False, hinge: bool = False) -> nn.Module:
+    """The Lovász extension of the Jaccard loss (Berman et al. 2018), over softmax or as a hinge.
 
     Args:
         labels: What is known of the training images.
         per_image: The mean over images, instead of all pixels of a batch together.
+        hinge: For two classes: the Lovász hinge of the second one's logit.
+
+    Raises:
+        ConfigError: When a hinge is wanted of more than two classes.
     """
     refuse_other_kinds("lovasz", labels, ("segmentation",))
-    return PixelLovasz(per_image)
+    if hinge and len(labels.counts) != 2:
+        fix = "leave it out, the softmax does for any number of classes"
+        raise ConfigError(problem("loss.hinge", f"is for two classes, the task has {len(labels.counts)}", fix=fix))
+    return PixelLovasz(per_image, hinge)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,54 @@ from torch import nn
 
 from mlpipe import files
 from mlpipe.arch.keras_classifier import KerasClassifier
+from mlpipe.arch.keras_segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
+from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.callbacks import Direction
+from mlpipe.learn.segmentation import SegmentationModule
+
+Add = Callable[[Sequence[str], np.ndarray[Any, Any]], None]
 
 
-def write(folder: Path, epoch: int, names: Sequence[str], outputs: np.ndarray[Any, Any]) -> Path:
-    """Write `output_EPOCH.h5`.
+@contextmanager
+def writer(folder: Path, epoch: int) -> Iterator[Add]:
+    """A function that adds what a network gives for some samples to `output_EPOCH.h5`, which is there when all went well.
+
+    It takes the samples' ids (folders become groups, and the part that a sample came with is left out) and an array of
+    shape (n, ...), which is stored as float32.
 
     Args:
         folder: Where to; it is made.
         epoch: Counted from 1.
-        names: Samples' ids; folders become groups, and the part that a sample came with is left out.
-        outputs: What the network gives for each, shape (n, outputs); stored as float32.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"output_{epoch}.h5"
-    with files.durable(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, values in zip(names, outputs, strict=True):
-            part, _, rest = name.partition("/")
-            file[rest if part in PARTS and rest else name] = np.asarray(values, np.float32)
-    return path
+    with files.durable(path_of(folder, epoch)) as temporary, h5py.File(temporary, "w") as file:
+
+        def add(names: Sequence[str], outputs: np.ndarray[Any, Any]) -> None:
+            for name, values in zip(names, outputs, strict=True):
+                part, _, rest = name.partition("/")
+                file[rest if part in PARTS and rest else name] = np.asarray(values, np.float32)
+
+        yield add
+
+
+def path_of(folder: Path, epoch: int) -> Path:
+    """The file of an epoch's outputs."""
+    return folder / f"output_{epoch}.h5"
+
+
+def write(folder: Path, epoch: int, names: Sequence[str], outputs: np.ndarray[Any, Any]) -> Path:
+    """Write `output_EPOCH.h5` at once.
+
+    Args:
+        folder: As for `writer`.
+        epoch: Counted from 1.
+        names: As for `writer`.
+        outputs: What the network gives for each, shape (n, ...).
+    """
+    with writer(folder, epoch) as add:
+        add(names, outputs)
+    return path_of(folder, epoch)
 
 
 def as_in_file(network: nn.Module, logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -43,9 +72,9 @@ def as_in_file(network: nn.Module, logits: np.ndarray[Any, Any]) -> np.ndarray[A
 
     Args:
         network: The network.
-        logits: What it gave, shape (n, outputs).
+        logits: What it gave, shape (n, outputs) or (n, classes, height, width).
     """
-    if not isinstance(network, KerasClassifier):
+    if not isinstance(network, KerasClassifier | KerasSegmenter):
         return logits
     return network.as_in_file(torch.from_numpy(np.asarray(logits, np.float32))).numpy()
 
@@ -60,15 +89,67 @@ class OutputFiles(Callback):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+        self._open, self._done = ExitStack(), 0
+        self._add: Add | None = None
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the file of maps, which are too many to wait for the end of the epoch.
+
+        Raises:
+            ConfigError: When several processes have a part of the images each.
+        """
+        if trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, SegmentationModule):
+            return
+        if trainer.world_size > 1:
+            fix = "use trainer.devices=1, or write them afterwards with mml evaluate"
+            raise ConfigError(problem("callbacks.outputs", "writes maps from one process only", fix=fix))
+        self._add, self._done = self._open.enter_context(writer(self._folder, trainer.current_epoch + 1)), 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write the maps of a batch."""
+        if self._add is None:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        names = data.val_ids[self._done : self._done + len(outputs)]
+        self._done += len(outputs)
+        self._add(names, as_in_file(_network(pl_module), outputs.float().cpu().numpy()))
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write."""
+        if self._add is not None:
+            self._add = None
+            self._open.close()
+            return
         if trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        network = pl_module.network
-        assert isinstance(network, nn.Module)
-        outputs = as_in_file(network, pl_module.val_logits)  # type: ignore[arg-type]
-        write(self._folder, trainer.current_epoch + 1, data.val_ids, outputs)
+        write(
+            self._folder,
+            trainer.current_epoch + 1,
+            data.val_ids,
+            as_in_file(_network(pl_module), pl_module.val_logits),  # type: ignore[arg-type]
+        )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave no half of a file."""
+        if self._add is not None:
+            self._add = None
+            with suppress(type(exception)):
+                self._open.__exit__(type(exception), exception, exception.__traceback__)
+
+
+def _network(module: pl.LightningModule) -> nn.Module:
+    network = module.network
+    assert isinstance(network, nn.Module)
+    return network
 
 
 def every_epoch(monitor: str, direction: Direction, *, folder: str = "outputs") -> Callback:

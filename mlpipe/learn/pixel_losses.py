@@ -27,10 +27,14 @@ class PixelCrossEntropy(nn.Module):
         weight: The weight of each class, shape (classes,); None: all the same.
         label_smoothing: Share of the target spread evenly over all classes.
         gamma: How much less easy pixels count.
+        of_logs: Whether outputs are log-probabilities, taken as they are (torch.nn.NLLLoss).
     """
 
-    def __init__(self, weight: Tensor | None, label_smoothing: float = 0.0, gamma: float = 0.0) -> None:
+    def __init__(
+        self, weight: Tensor | None, label_smoothing: float = 0.0, gamma: float = 0.0, *, of_logs: bool = False
+    ) -> None:
         super().__init__()
+        self._of_logs = of_logs
         self.register_buffer("weight", weight)
         self.weight: Tensor | None
         self._smoothing, self._gamma = label_smoothing, gamma
@@ -38,9 +42,12 @@ class PixelCrossEntropy(nn.Module):
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean over the pixels that count; zero without any."""
         known = target != IGNORED
-        each = F.cross_entropy(
-            logits, target, self.weight, ignore_index=IGNORED, reduction="none", label_smoothing=self._smoothing
-        )
+        if self._of_logs:
+            each = F.nll_loss(logits, target, self.weight, ignore_index=IGNORED, reduction="none")
+        else:
+            each = F.cross_entropy(
+                logits, target, self.weight, ignore_index=IGNORED, reduction="none", label_smoothing=self._smoothing
+            )
         safe = torch.where(known, target, 0)
         if self._gamma:
             chance = logits.softmax(1).gather(1, safe[:, None])[:, 0]
@@ -105,17 +112,20 @@ class PixelOverlap(nn.Module):
 
 
 class PixelLovasz(nn.Module):
-    """The Lovász extension of the Jaccard loss of a softmax (Berman, Rannen Triki & Blaschko 2018).
+    """The Lovász extension of the Jaccard loss (Berman, Rannen Triki & Blaschko 2018), of a softmax or as a hinge.
 
     Args:
         per_image: The mean over images, instead of all pixels of the batch together.
+        hinge: For two classes the hinge of the second one's logit, in place of the softmax's errors of both.
     """
 
-    def __init__(self, per_image: bool = False) -> None:
+    def __init__(self, per_image: bool = False, hinge: bool = False) -> None:
         super().__init__()
         from segmentation_models_pytorch.losses import LovaszLoss  # type: ignore[import-untyped]
 
-        self._loss, self._per_image = LovaszLoss("multiclass", ignore_index=IGNORED, from_logits=True), per_image
+        kind = "binary" if hinge else "multiclass"
+        self._loss, self._per_image = LovaszLoss(kind, ignore_index=IGNORED, from_logits=True), per_image
+        self._hinge = hinge
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch; zero where no pixel counts."""
@@ -123,6 +133,8 @@ class PixelLovasz(nn.Module):
         logits, known = logits.float(), (target != IGNORED).flatten(1).any(1)
         if not known.any():
             return logits.sum() * 0
+        if self._hinge:
+            logits = logits[:, 1] - logits[:, 0]
         if not self._per_image:
             loss: Tensor = self._loss(logits, target)
             return loss

@@ -37,12 +37,13 @@ class SegmentationModule(FoldModule):
     The validation loss is the mean of the batches' losses, each with as much weight as it has images.
     """
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Count the pixels of each class: maps of a whole split would not fit into memory."""
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]
+        """Count the pixels of each class: maps of a whole split would not fit into memory. Callbacks get the logits."""
         logits, target = self._outputs(self._laid_out(batch["images"])), batch["target"].long()
         loss = self._loss(logits, target, None)
         outputs, targets = counted(logits.argmax(1), target, logits.shape[1])
         self._seen.append((torch.cat([outputs, loss.double().expand(len(outputs), 1)], 1), targets))
+        return logits
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> PixelBatch:  # type: ignore[override]
         """Counts and probabilities of a batch."""

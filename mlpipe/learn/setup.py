@@ -317,7 +317,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         reason = first_line(error)
         wrong = f"{arch} cannot take images of {height} x {width} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
-    wanted = (1, len(task.classes), *(pack.shape if task.kind == "segmentation" else ()))
+    wanted = (1, len(task.classes), *((height, width) if task.kind == "segmentation" else ()))
     if outputs.shape != wanted:
         wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))

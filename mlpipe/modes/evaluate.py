@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
 
 from mlpipe.config.schema import RunConfig
+from mlpipe.data.cache import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
 from mlpipe.modes import folds, packs, tasks, tracing
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.reports.layouts import rmldnn as layout
 from mlpipe.reports.layouts.rmldnn import EpochRow
 from mlpipe.runs.journal import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mlpipe.learn import evaluate
 
 log = logging.getLogger("mlpipe")
 
@@ -36,7 +49,7 @@ class EvaluationScheduler(Scheduler):
         return [Step("evaluate", self._evaluate, in_project=False)]
 
     def _evaluate(self, run: Run | None) -> None:
-        from mlpipe.learn import evaluate, output_files, setup
+        from mlpipe.learn import output_files, setup
 
         config, task = self.run_config, self._task
         pack = packs.packed(self.world, config, task, max_unreadable=packs.unreadable_allowed(config))
@@ -44,8 +57,8 @@ class EvaluationScheduler(Scheduler):
         network = setup.build_network(config.recipe, task, pack, seed=config.seed)
         tracing.introduce(config, task, network, {"test": len(task.samples)})
         workers = folds.num_workers(config)
-        found = evaluate.evaluate(config.recipe, task, pack, network, num_workers=workers, should_stop=self.world.stop)
-        row = EpochRow(1, 0.0, found.scores.get("loss"), found.scores.get("accuracy"))
+        found = self._given(task, pack, network, workers)
+        row = EpochRow(1, 0.0, found.scores.get("loss"), tracing.accuracy(found.scores))
         size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
         if config.sys.console == "rmldnn":
             log.info(layout.eval_line(row, 1, -(-len(found.rows) // size)))
@@ -55,7 +68,25 @@ class EvaluationScheduler(Scheduler):
         if config.sys.outfile is not None:
             tracing.write(config.sys.outfile, [], [row])
         if self._outputs is not None:
-            names = [task.samples.ids[place] for place in found.rows]
-            path = output_files.write(self._outputs, 1, names, output_files.as_in_file(network, found.logits))
+            path = output_files.path_of(self._outputs, 1)
             self.world.facts.update(outputs=str(path))
             log.info(f"outputs: {path}")
+
+    def _given(self, task: Task, pack: Pack, network: nn.Module, workers: int) -> evaluate.Given:
+        """What the network gives; written where that is asked for."""
+        from mlpipe.learn import evaluate, output_files
+
+        recipe, samples = self.run_config.recipe, task.samples.ids
+
+        def add(rows: Rows, logits: npt.NDArray[np.float32]) -> None:
+            if write is not None:
+                write([samples[row] for row in rows], output_files.as_in_file(network, logits))
+
+        with output_files.writer(self._outputs, 1) if self._outputs is not None else nullcontext() as write:
+            arguments = (recipe, task, pack, network)
+            if task.kind == "segmentation":
+                stop = self.world.stop
+                return evaluate.evaluate_masks(*arguments, num_workers=workers, should_stop=stop, take=add)
+            found = evaluate.evaluate(*arguments, num_workers=workers, should_stop=self.world.stop)
+            add(found.rows, found.logits)
+            return found

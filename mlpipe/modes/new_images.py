@@ -93,6 +93,7 @@ class NewImages:
         used = {record.id: record for _, found, _ in self._members for record in found}
         steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
         if self.pivot.kind == "segmentation":
+            raise_all(new_masks.moved(tasks.config_of(self.config, record).recipe for record in used.values()))
             return [*steps, Step("masks", self._masks)]
         return [*steps, Step("probabilities", self._combine)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
+from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import looking, mask_files
@@ -77,6 +78,24 @@ def write(
     finally:
         world.display.close()
     _finish(world, out, rows, values, len(used))
+
+
+def moved(recipes: Iterable[Recipe]) -> list[str]:
+    """A sentence for each step of evaluation after which a map's places are not those of the image.
+
+    Args:
+        recipes: How the models were trained.
+    """
+    steps = {step.target.rpartition(".")[2] for recipe in recipes for step in recipe.augmentations.cpu}
+    fix = "train without it, for example with preprocessing.resize=short_side"
+    return [
+        problem(
+            "augmentations.cpu.pipeline",
+            f"{name} also moves images that are predicted, masks would not fit them",
+            fix=fix,
+        )
+        for name in sorted(steps & {"center_crop", "rotate"})
+    ]
 
 
 def values_of(pivot: Task) -> mask_files.Values:

@@ -101,7 +101,7 @@ class Trace:
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """An epoch ended and was evaluated."""
-        row = EpochRow(epoch + 1, self._seconds(), values.get("loss"), values.get("accuracy"))
+        row = EpochRow(epoch + 1, self._seconds(), values.get("loss"), accuracy(values))
         self._kept[row.epoch] = (self._batches, row)
         plain = {"epoch": vars(row), "batches": [vars(one) for one in self._batches]}
         self._batches = []
@@ -119,6 +119,11 @@ class Trace:
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
+
+
+def accuracy(values: Mapping[str, float]) -> float | None:
+    """What stands in the column of accuracies: the share of right answers, of masks Dice; None where neither is measured."""
+    return next((values[name] for name in ("accuracy", "foreground_dice", "dice") if name in values), None)
 
 
 def write(outfile: str, batches: list[BatchRow], epochs: list[EpochRow]) -> None:
@@ -159,7 +164,8 @@ def introduce(config: RunConfig, task: Task, network: Any, parts: Mapping[str, i
                 "Learning rate scheduler", {"Type": schedule.target.rpartition(".")[2], **schedule.params}
             )
     lines += layout.block("Loss", {"Function": recipe.loss.target.rpartition(".")[2], **recipe.loss.params})
-    lines.append(f"Number of class labels: {len(task.classes)}")
+    if task.kind != "segmentation":
+        lines.append(f"Number of class labels: {len(task.classes)}")
     shown = {"Number of training samples": parts.get("train", 0), "Number of test samples": parts.get("test", 0)}
     lines += layout.block("Dataset", {**shown, "Batch size": batch, "Test batch size": test_batch})
     log.info("\n".join(lines))

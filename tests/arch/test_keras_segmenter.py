@@ -56,6 +56,8 @@ def test_the_probabilities_are_keras_s(units: int, activation: str, tmp_path: An
     with torch.no_grad():
         found = made(torch.from_numpy(pixels).permute(0, 3, 1, 2) * 255)["target"].softmax(1)
     (wanted,) = keras_outputs(theirs, [pixels])
+    in_file = made.as_in_file(made(torch.from_numpy(pixels).permute(0, 3, 1, 2) * 255)["target"]).detach()
+    assert np.allclose(in_file.permute(0, 2, 3, 1).numpy(), wanted, atol=1e-4) and made.taken_off == 1
     wanted = np.exp(wanted) if activation == "log_softmax" else wanted
     wanted = np.concatenate([1 - wanted, wanted], axis=3) if units == 1 else wanted
     assert np.allclose(found.permute(0, 2, 3, 1).numpy(), wanted, atol=1e-5)
@@ -77,6 +79,14 @@ def test_a_list_of_layers() -> None:
 def test_what_is_no_map_of_classes_is_refused(layers: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         outputs(layers)
+
+
+def test_images_need_not_be_square() -> None:
+    made = keras_json(HEADS, Pixels(1, 6, width=10), layers=[conv(batch_input_shape=[None, 6, 10, 1], name="c")])
+    assert made(torch.zeros(2, 1, 6, 10))["target"].shape == (2, 3, 6, 10)
+    assert set(made.by_layer()) == {"c.weight", "c.bias"}
+    with pytest.raises(ConfigError, match="images are 6 x 10"):
+        keras_json(HEADS, Pixels(1, 6, width=10), layers=[conv(padding="valid")])
 
 
 def test_masks_are_learned_alone() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torchvision.transforms import v2
 
-from mlpipe.data import augmentations, paired
+from mlpipe.data import augmentations, geometry, paired
 from mlpipe.data.task import IGNORED
 from mlpipe.errors import DataError
 
@@ -89,6 +89,44 @@ def test_images_of_several_sizes() -> None:
     moved, labels = paired.apply([step], images, masks, np.arange(2, dtype=np.uint64))
     assert all(np.array_equal(one, other * 3) for one, other in zip(moved, labels, strict=True))
     assert np.array_equal(labels[0], masks[0][:, ::-1])
+
+
+GEOMETRY: list[tuple[str, Any]] = [
+    ("resize", geometry.resize(size=(30, 26))),
+    ("center_crop", geometry.center_crop(size=(14, 10))),
+    ("jitter_crop", geometry.jitter_crop(most=0.5)),
+    ("random_zoom", geometry.random_zoom(most=0.5)),
+    ("rotate", geometry.rotate(degrees=30)),
+    ("random_rotate", geometry.random_rotate(degrees=40)),
+]
+
+
+@pytest.mark.parametrize(("name", "step"), GEOMETRY, ids=lambda value: value if isinstance(value, str) else "")
+def test_steps_of_geometry_move_masks_as_images_and_mix_no_values(name: str, step: Any) -> None:
+    # A disc, off the middle: linear and nearest pixels differ at its edge only, wherever it goes.
+    rows, columns = np.mgrid[:60, :80]
+    masks = np.repeat((((rows - 25) ** 2 + (columns - 45) ** 2 < 324) + 1)[None, :, :, None], 9, axis=0).astype(
+        np.uint8
+    )
+    pair = paired.adapt(f"mlpipe.data.geometry.{name}", step)
+    moved, labels = paired.apply([pair], masks * 100, masks, np.arange(9, dtype=np.uint64))
+    for image, mask in zip(moved, labels, strict=True):
+        known = mask[..., 0] != IGNORED
+        assert image.shape[:2] == mask.shape[:2] and set(np.unique(mask[known]).tolist()) <= {1, 2}
+        inside = known & (image[..., 0] >= 100)
+        assert (np.abs(image[inside, 0].astype(int) - 100 * mask[inside, 0]) > 50).mean() < 0.01
+        assert known.all() or name.endswith("rotate")
+    assert (paired.always([pair]) == [pair]) == (name in ("resize", "center_crop", "rotate"))
+
+
+def test_colours_of_every_image_leave_masks_alone() -> None:
+    images, masks, seeds = samples()
+    steps = [geometry.convert_color(code="RGB2BGR"), geometry.normalize(mean=0.5, std=0.5, white=255)]
+    names = ["convert_color", "normalize"]
+    pairs = [paired.adapt(f"mlpipe.data.geometry.{name}", step) for name, step in zip(names, steps, strict=True)]
+    moved, labels = paired.apply(pairs, images, masks, seeds)
+    assert np.array_equal(labels, masks) and np.array_equal(moved, augmentations.apply(steps, images, seeds))
+    assert paired.always(pairs) == pairs
 
 
 def test_a_step_that_says_nothing_of_masks_is_refused() -> None:

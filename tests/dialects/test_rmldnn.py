@@ -214,7 +214,7 @@ def test_files_that_are_asked_for() -> None:
         ({"data__type": "numpy"}, r"data\.input_type: type says numpy, got 'images'"),
         ({"data__input_type": "labels"}, r"labels are for targets"),
         ({"data__input_type": "hdf5"}, r"hdf5 as inputs is not available"),
-        ({"data__target_type": "images"}, r"images as targets of images is not available"),
+        ({"data__target_type": "images", "loss": {"function": "MSE"}}, r"images as targets of images is not available"),
         ({"data__target_is_mask": True}, r"masks as targets is not available"),
         ({"data__slicers": [{}]}, r"slices of one array is not available"),
         ({"data__input_path": None, "data__test_input_path": None}, r"nothing to train on and nothing to evaluate"),

@@ -7,7 +7,10 @@ import re
 import shlex
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
+from PIL import Image
 
 from mlpipe.arch import keras_layers
 from mlpipe.cli import main
@@ -63,6 +66,26 @@ def test_the_configuration_of_the_page(tmp_path: Path) -> None:
     assert float((tmp_path / "log_test.txt").read_text().split()[-1]) >= 0.9
     assert (tmp_path / "checkpoints" / "model_checkpoint_10.pt").is_file()
     assert (tmp_path / "outputs" / "output_10.h5").is_file()
+
+
+@pytest.mark.slow
+def test_the_masks_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])
+    last = {"name": "out", "filters": 3, "kernel_size": 1, "activation": "softmax"}
+    layers = [{"class_name": "Conv2D", "config": {**last, "batch_input_shape": [None, 16, 24, 3]}}]
+    (tmp_path / "maps.json").write_text(json.dumps(layers))
+    for part, many in (("train", 30), ("test", 6)):
+        for number in range(many):
+            mask = np.ones((20, 30), np.uint8)
+            mask[:, number % 9 : 20], mask[:, 20:] = 2, 3
+            for kind, pixels in (("masks", mask), ("inputs", np.stack([mask * 80, 255 - mask * 80, mask], 2))):
+                path = tmp_path / kind / part / f"{number:02}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    assert main(["train", "recipe=config.json", "sys.threads=1", "sampling.batch_size=2"]) == 0
+    assert float((tmp_path / "log_test.txt").read_text().split()[-1]) >= 0.5
+    with h5py.File(tmp_path / "outputs" / "output_2.h5") as found:
+        assert sorted(found) == [f"{number:02}.png" for number in range(6)] and found["00.png"].shape == (3, 16, 24)
 
 
 def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -147,3 +147,38 @@ def test_balanced_weights_count_pixels() -> None:
     mine = mask_losses.dice(labels(2, [900, 100]), class_weights="balanced")
     wanted = PixelOverlap("dice", weight=torch.tensor([1000 / 1800, 1000 / 200]))
     assert mine(logits, target).item() == pytest.approx(wanted(logits, target).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_log_probabilities_are_torchs_negative_log_likelihood(ignored: bool) -> None:
+    logits, target = batch(3, ignored)
+    # No log-probabilities of anything: they are taken as they are.
+    wanted = F.nll_loss(logits, target, torch.tensor([1.0, 0.5, 2.0]), ignore_index=IGNORED)
+    mine = losses.nll(labels(), class_weights=[1.0, 0.5, 2.0])
+    assert mine(logits, target).item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_the_lovasz_hinge_by_its_definition() -> None:
+    logits, target = batch(2, ignored=True)
+    known = target != IGNORED
+    signs, score = 2.0 * target[known] - 1, (logits[:, 1] - logits[:, 0])[known]
+    # Berman et al. 2018, algorithm 1: errors from the largest on, weighed by how much each worsens the Jaccard index.
+    errors, order = (1 - score * signs).sort(descending=True)
+    wanted, last = 0.0, 0.0
+    total = int((signs > 0).sum())
+    for number in range(1, len(order) + 1):
+        wrong = signs[order[:number]]
+        lost = 1 - (total - int((wrong > 0).sum())) / (total + int((wrong < 0).sum()))
+        wanted, last = wanted + max(float(errors[number - 1]), 0.0) * (lost - last), lost
+    mine = mask_losses.lovasz(labels(2), hinge=True)
+    assert mine(logits, target).item() == pytest.approx(wanted, rel=1e-4)
+    with pytest.raises(ConfigError, match="loss.hinge: is for two classes, the task has 3"):
+        mask_losses.lovasz(labels(3), hinge=True)
+
+
+def test_a_class_may_weigh_nothing_in_an_overlap() -> None:
+    logits, target = batch(2)
+    chance, true = logits.softmax(1)[:, 1], (target == 1).float()
+    wanted = 1 - 2 * (chance * true).sum() / (chance.sum() + true.sum() + 1e-7)
+    mine = mask_losses.dice(labels(2), over="all", class_weights=[0.0, 1.0])
+    assert mine(logits, target).item() == pytest.approx(wanted.item(), abs=1e-6)

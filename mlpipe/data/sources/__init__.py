@@ -11,6 +11,7 @@ from mlpipe.data.sources.class_folders import folder
 from mlpipe.data.sources.embedded import digits, fashion_mini
 from mlpipe.data.sources.idx_files import mnist
 from mlpipe.data.sources.labelled_folders import folders
+from mlpipe.data.sources.mask_folders import mask_folders
 from mlpipe.data.sources.masks import masks
 from mlpipe.data.sources.pictures import pictures
 from mlpipe.data.sources.python_items import items
@@ -21,6 +22,6 @@ from mlpipe.data.sources.stored import created
 from mlpipe.data.sources.tables import csv
 
 __all__ = [
-    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "items", "masks", "mnist",
-    "pictures", "reader", "records", "root", "samples",
+    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "items", "mask_folders", "masks",
+    "mnist", "pictures", "reader", "records", "root", "samples",
 ]  # fmt: skip

@@ -60,7 +60,7 @@ def folders(
         own: Part = "train" if part == "train" else "test"
         found += [
             (own, _class_of(file, tag, f"task.{part}_tag") if labelled else "", file)
-            for file in _images(base, f"task.{part}", strict)
+            for file in images_in(base, f"task.{part}", strict)
         ]
     names = classes or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
     if wrong := _class_problems(found, names) if labelled else []:
@@ -93,7 +93,7 @@ def path_of(source: Mapping[str, Any], name: str) -> Path:
     return Path(source[part]) / rest
 
 
-def _images(base: Path, key: str, strict: bool) -> list[Path]:
+def images_in(base: Path, key: str, strict: bool) -> list[Path]:
     """Every image below a folder, hidden files left out, in a fixed order.
 
     Raises:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources import looking, mask_files
@@ -52,7 +52,18 @@ class Found:
 
 
 @dataclass(frozen=True)
-class _Names:
+class Reading:
+    """How images and masks are read; each as the key of `masks` of that name, `ignored` as its `ignore_index`."""
+
+    classes: list[str] | None
+    values: list[int] | None
+    ignored: int | None
+    channels: int | None
+    bits: int | None
+
+
+@dataclass(frozen=True)
+class Names:
     """How masks are called: what their names have more, and whether names or order make pairs."""
 
     suffix: str
@@ -110,8 +121,44 @@ def masks(
     found = (
         _of_table(file, root, images, masks, data_dir)
         if file
-        else _of_folders(root, images, masks, _Names(mask_suffix, pairing), data_dir)
+        else _of_folders(root, images, masks, Names(mask_suffix, pairing), data_dir)
     )
+    made = of_pairs(
+        found,
+        [relative(pair.image, found.images) for pair in found.pairs],
+        name or Path(file or root or images).expanduser().absolute().name.split(".")[0],
+        {"type": "mask_table" if file else "masks", "root": str(found.images)},
+        Reading(classes, values, ignore_index, channels, bits),
+        group=group,
+        data_dir=data_dir,
+    )
+    return finished(made, allow_overlap)
+
+
+def of_pairs(
+    found: Found,
+    names: Sequence[str],
+    title: str,
+    source: Mapping[str, Any],
+    reading: Reading,
+    *,
+    group: str | None = None,
+    data_dir: str | None = None,
+) -> Task:
+    """The task of images with masks, before it has its final name.
+
+    Args:
+        found: The pairs.
+        names: The id of each.
+        title: The task's name.
+        source: How its images are found again.
+        reading: How images and masks are read.
+        group: As for `masks`.
+        data_dir: As for `masks`.
+
+    Raises:
+        DataError: As `masks` raises it.
+    """
     pairs = found.pairs
     looks = looking.look([pair.image for pair in pairs], looking.memory_file(data_dir, found.images))
     masked = [pair.mask for pair in pairs if pair.mask is not None]
@@ -123,29 +170,23 @@ def masks(
             if mask.reason
         ]
     )
-    of_values = mask_files.values_of(list(seen.values()), classes, values, ignore_index)
+    of_values = mask_files.values_of(list(seen.values()), reading.classes, reading.values, reading.ignored)
     raise_some(_problems(pairs, looks, seen, of_values))
-    names = [relative(pair.image, found.images) for pair in pairs]
     groups = groups_of(names, group) if group is not None else [pair.group for pair in pairs]
     rows = [
         _row(pair, names[place], groups[place], looks[place].digest, found.masks, seen, of_values)
         for place, pair in enumerate(pairs)
     ]
-    made = task.make(
-        name or Path(file or root or images).expanduser().absolute().name.split(".")[0],
+    return task.make(
+        title,
         of_values.names,
         rows,
         kind="segmentation",
-        channels=channels or looking.channels_of(looks),
-        dtype=dtype_of(bits or looking.bits_of(looks)),
-        source={
-            "type": "mask_table" if file else "masks",
-            "root": str(found.images),
-            "masks": mask_files.described(found.masks, of_values),
-        },
+        channels=reading.channels or looking.channels_of(looks),
+        dtype=dtype_of(reading.bits or looking.bits_of(looks)),
+        source={**source, "masks": mask_files.described(found.masks, of_values)},
         notes=_notes(of_values, rows),
     )
-    return finished(made, allow_overlap)
 
 
 def _row(pair: Pair, name: str, group: str, digest: str, base: Path, seen: dict[Path, Mask], values: Values) -> Row:
@@ -186,12 +227,12 @@ def _notes(values: Values, rows: Sequence[Row]) -> list[str]:
     return notes + ([f"no mask has a pixel of {listing(absent)}"] if absent else [])
 
 
-def _of_folders(root: str | None, images: str, masks: str, names: _Names, data_dir: str | None) -> Found:
+def _of_folders(root: str | None, images: str, masks: str, names: Names, data_dir: str | None) -> Found:
     base = opened(root, data_dir, "task.root") if root is not None else Path.cwd()
     parts = _parts_above(base, images, masks) if root is not None else {}
     if parts:
         pairs = [
-            pair for part, folder in parts.items() for pair in _paired(folder / images, folder / masks, names, part)
+            pair for part, folder in parts.items() for pair in paired(folder / images, folder / masks, names, part)
         ]
         return Found(base, base, pairs)
     for key, folder in (("task.images", images), ("task.masks", masks)):
@@ -200,7 +241,7 @@ def _of_folders(root: str | None, images: str, masks: str, names: _Names, data_d
             fix = f"name the folders with task.images=DIR and task.masks=DIR; {base} has the folders {inside}"
             raise DataError(problem(key, "there is no such folder", got=str(base / folder), fix=fix))
     of_images, of_masks = (base / Path(folder).expanduser() for folder in (images, masks))
-    return Found(of_images, of_masks, _paired(of_images, of_masks, names, None))
+    return Found(of_images, of_masks, paired(of_images, of_masks, names, None))
 
 
 def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
@@ -213,7 +254,7 @@ def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
     return found if "train" in found and not (base / images).is_dir() else {}
 
 
-def _paired(images: Path, masks: Path, names: _Names, part: Part | None) -> list[Pair]:
+def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[Pair]:
     """Each image with the mask of its name.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlpipe.dialects.rmldnn.masks import check_moves, translate_mask_images
 from mlpipe.dialects.rmldnn.transforms import translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
 
@@ -27,7 +28,10 @@ def translate_data(work: Work) -> None:
     if not ("input_path" in data or "test_input_path" in data):
         fix = "add input_path to train, test_input_path to evaluate"
         work.refuse("data", "there is nothing to train on and nothing to evaluate", fix=fix)
-    if inputs == "images":
+    if inputs == "images" and work.is_of_masks and targets in ("images", None):
+        translate_mask_images(work)
+        check_moves(work)
+    elif inputs == "images":
         _images(work, targets)
     elif inputs == "numpy":
         _numpy(work, targets)
@@ -46,7 +50,7 @@ def translate_data(work: Work) -> None:
             work.say(f"data.{key}", "differs" if note else "same", f"sampling.{place}", note)
     if "preload" in data:
         work.say("data.preload", "ignored", note="samples are decoded once, into a cache in memory's reach")
-    if data.get("target_is_mask"):
+    if data.get("target_is_mask") and not work.is_of_masks:
         work.missing("data.target_is_mask", "masks as targets")
 
 

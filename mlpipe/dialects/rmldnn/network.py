@@ -27,12 +27,14 @@ class Network:
         units: How many outputs there are; None: the last layers do not say.
         drops: Whether a layer drops units at random.
         name: The network's name; empty: it has none.
+        maps: Whether it gives maps, a number for each pixel and output.
     """
 
     end: str = "linear"
     units: int | None = None
     drops: bool = False
     name: str = ""
+    maps: bool = False
 
 
 def look(layers: Any) -> Network:
@@ -47,19 +49,24 @@ def look(layers: Any) -> Network:
     found = [layer for layer in listed if isinstance(layer, Mapping)]
     drops = any("dropout" in str(layer.get("class_name", "")).lower() for layer in found)
     name = str(config.get("name") or "") if isinstance(config, Mapping) else ""
-    end, units = "linear", None
+    end, units, maps = "linear", None, True
     for layer in _backwards(found, config if isinstance(config, Mapping) else {}):
         own = layer.get("config") if isinstance(layer.get("config"), Mapping) else {}
         assert isinstance(own, Mapping)
         end = _end_of(str(layer.get("class_name", "")), own) if end == "linear" else end
-        units = own.get("units", own.get("filters"))
+        units, kind = own.get("units", own.get("filters")), str(layer.get("class_name", ""))
+        maps = maps and kind != "Flatten" and (units is None or "Conv" in kind)
         if units is not None or str(layer.get("class_name")) not in _PASSING:
             break
-    return Network(end, units if isinstance(units, int) else None, drops, name)
+    known = units if isinstance(units, int) else None
+    return Network(end, known, drops, name, maps and known is not None)
 
 
 # Layers that leave the number of outputs as it is.
-_PASSING = ("Activation", "Softmax", "Log_Softmax", "LogSoftmax", "Sigmoid", "Dropout", "Flatten")
+_PASSING = (
+    "Activation", "Softmax", "Log_Softmax", "LogSoftmax", "Sigmoid", "Dropout", "Flatten", "UpSampling2D", "Cropping2D",
+    "ZeroPadding2D", "BatchNormalization",
+)  # fmt: skip
 
 
 def _content(layers: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.masks import translate_mask_loss
 from mlpipe.dialects.rmldnn.work import Work
 
 _ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
@@ -103,8 +104,11 @@ def _schedule(work: Work, given: Mapping[str, Any] | None) -> None:
 
 
 def translate_loss(work: Work) -> None:
-    """The loss over class numbers."""
+    """The loss over class numbers, or over masks."""
     given = work.section("loss")
+    if work.is_of_masks:
+        translate_mask_loss(work)
+        return
     kind = schema.named(str(given["function"]), schema.LOSSES)
     if kind in ("Dice", "Jaccard", "Lovasz"):
         work.missing("loss.function", f"{kind}, which compares images with images,", "use NLL, BCE, MSE or Focal")

@@ -12,6 +12,8 @@ _HOME, _FLIPS = "mlpipe.data.geometry", "mlpipe.data.augmentations"
 _RANDOM = (
     "jitter_crop", "random_horizontal_flip", "random_vertical_flip", "random_zoom", "random_rotate",
 )  # fmt: skip
+# Transforms that change values and move nothing.
+COLOURS = ("convert_color", "normalize")
 # The native step of each transform, and what its number is called there.
 _STEPS: dict[str, tuple[str, str]] = {
     "resize": (f"{_HOME}.resize", "size"),
@@ -36,10 +38,11 @@ def translate_transforms(work: Work, *, is_colour: bool, white: float) -> None:
     """
     data = work.section("data")
     key = "input_transforms" if "input_transforms" in data else "transforms"
-    listed = [(f"data.{key}[{number}]", *_one(item)) for number, item in enumerate(data.get(key) or [])]
-    if "input_transforms" in data and "transforms" in data:
-        work.refuse("data.input_transforms", "stands beside transforms", fix="keep one of the two")
-    if data.get("target_transforms"):
+    listed = listed_of(work, "input")
+    for one in ("input_transforms", "target_transforms"):
+        if one in data and "transforms" in data:
+            work.refuse(f"data.{one}", "stands beside transforms", fix="keep one of the two")
+    if data.get("target_transforms") and not work.is_of_masks:
         work.missing("data.target_transforms", "a change of targets that are images")
     codes = [value for _, name, value in listed if name == "convert_color"]
     if is_colour and codes != ["BGR2RGB"]:
@@ -61,6 +64,14 @@ def translate_transforms(work: Work, *, is_colour: bool, white: float) -> None:
     work.options["augmentations"] = "none"
     if work.steps:
         work.set("augmentations.cpu.pipeline", work.steps)
+
+
+def listed_of(work: Work, part: str) -> list[tuple[str, str, Any]]:
+    """The transforms of `input` or `target`: key, name and value of each."""
+    data = work.section("data")
+    is_split = "input_transforms" in data or "target_transforms" in data
+    key = f"{part}_transforms" if is_split else "transforms"
+    return [(f"data.{key}[{number}]", *_one(item)) for number, item in enumerate(data.get(key) or [])]
 
 
 def _one(item: Mapping[str, Any]) -> tuple[str, Any]:

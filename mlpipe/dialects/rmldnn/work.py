@@ -47,6 +47,21 @@ class Work(Collected):
         return "test_input_path" in self.section("data")
 
     @property
+    def is_of_masks(self) -> bool:
+        """Whether every pixel has a class: targets are masks, or there are none and the network gives maps.
+
+        Losses of classes say so too where `target_is_mask` does not.
+        """
+        data, loss = self.section("data"), str(self.section("loss").get("function", "")).lower()
+        targets = str(data.get("target_type") or data.get("type") or "").lower()
+        if not self.trains and not self.has_targets:
+            return self.network.maps
+        if targets not in ("images", "numpy", "hdf5"):
+            return False
+        of_classes = loss in ("nll", "dice", "jaccard", "focal", "lovasz")
+        return bool(data.get("target_is_mask")) or (of_classes and (self.network.maps or targets == "images"))
+
+    @property
     def has_targets(self) -> bool:
         """Whether test samples have targets."""
         data = self.section("data")

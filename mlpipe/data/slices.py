@@ -1,0 +1,350 @@
+"""A volume cut into slices, and predictions of slices joined to a volume again: where each lies, and what of it counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ConfigError, problem
+
+Floats = npt.NDArray[Any]
+Region = tuple[slice, ...]
+
+
+class Cuttable(Protocol):
+    """What can be cut: an array, a file that is mapped, a dataset of HDF5."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Channels first, or spatial axes alone."""
+
+    def __getitem__(self, where: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class SliceSet:
+    """How a volume is cut; every tuple has a number for each spatial axis of the volume.
+
+    Attributes:
+        name: What its dataset of predictions is called.
+        sizes: The part of a slice whose predictions count. An axis of size 1 is not there for the network.
+        before: What is put in front of it.
+        after: What is put behind it.
+        strides: How far a slice is from the one before.
+        discard_remainders: Leave out what no whole slice covers, instead of filling the last slice up with zeros.
+        transpose: Swap the two axes of a slice for the network, and back afterwards.
+        margin: What is put around a slice: `zeros`, or the volume's own `data`, with zeros outside of it.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    strides: tuple[int, ...]
+    discard_remainders: bool = False
+    transpose: bool = False
+    margin: Literal["zeros", "data"] = "zeros"
+
+    @property
+    def flat(self) -> tuple[int, ...]:
+        """The axes that the network does not see."""
+        return tuple(axis for axis, size in enumerate(self.sizes) if size == 1)
+
+    @property
+    def rank(self) -> int:
+        """How many axes the network sees."""
+        return len(self.sizes) - len(self.flat)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """The sizes with what is put around."""
+        return tuple(map(sum, zip(self.sizes, self.before, self.after, strict=True)))
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """The spatial shape that the network sees."""
+        shape = tuple(size for axis, size in enumerate(self.padded) if axis not in self.flat)
+        return shape[::-1] if self.transpose else shape
+
+    def inside(self, seen: Floats) -> Floats:
+        """A view of what the network sees, shape (channels, *seen), in the axes of the volume, (channels, *padded)."""
+        turned = seen.swapaxes(-1, -2) if self.transpose else seen
+        return np.expand_dims(turned, tuple(axis + 1 for axis in self.flat))
+
+
+def slice_set(
+    place: str,
+    number: int,
+    *,
+    sizes: list[Annotated[int, ">= 1"]],
+    padding: list[Annotated[int, ">= 0"]] | None = None,
+    padded_sizes: list[Annotated[int, ">= 1"]] | None = None,
+    strides: list[Annotated[int, ">= 1"]] | None = None,
+    discard_remainders: bool = False,
+    transpose: bool = False,
+    margin: Literal["zeros", "data"] = "zeros",
+    name: str | None = None,
+) -> SliceSet:
+    """A slice set from a configuration, with the meaning that rmldnn's page gives `slicers`.
+
+    Args:
+        place: The configuration's key, for sentences.
+        number: The number of the set, for its name, from 1.
+        sizes: The size of a slice along each spatial axis; 1 takes the axis away.
+        padding: What is put on either side along each axis; not together with padded_sizes.
+        padded_sizes: The size of a slice with what is put around it; of an odd rest the larger half goes behind.
+        strides: How far slices are apart; none: the sizes.
+        discard_remainders: Leave out what no whole slice covers.
+        transpose: Swap the axes of slices that have two.
+        margin: Put zeros around slices, or the data that are there.
+        name: The name of its dataset; none: slice_set_NUMBER.
+
+    Raises:
+        ConfigError: With a sentence for everything that is wrong.
+    """
+    axes, found = len(sizes), list[str]()
+    for key, values in (("padding", padding), ("padded_sizes", padded_sizes), ("strides", strides)):
+        if values is not None and len(values) != axes:
+            wrong = f"needs a number for each of the {axes} axes of sizes"
+            found.append(problem(f"{place}.{key}", wrong, got=values, fix="give it as many"))
+    if padding is not None and padded_sizes is not None:
+        fix = "leave one of the two out"
+        found.append(problem(f"{place}.padding", "says the same as padded_sizes", got=padding, fix=fix))
+    if not sizes or all(size == 1 for size in sizes):
+        found.append(problem(f"{place}.sizes", "leaves the network no axis", got=sizes, fix="make one larger than 1"))
+    if transpose and sum(size > 1 for size in sizes) != 2:
+        fix = "leave it out, or set the other sizes to 1"
+        found.append(problem(f"{place}.transpose", "is for slices of two axes", got=sizes, fix=fix))
+    title = f"slice_set_{number}" if name is None else name
+    if not title or "/" in title or title in (".", ".."):
+        found.append(problem(f"{place}.name", "cannot name a dataset", got=name, fix="use a word without /"))
+    if found:
+        raise ConfigError(found)
+    before, after = _around(place, sizes, padding, padded_sizes)
+    apart = tuple(sizes if strides is None else strides)
+    return SliceSet(title, tuple(sizes), before, after, apart, discard_remainders, transpose, margin)
+
+
+def _around(
+    place: str, sizes: Sequence[int], padding: Sequence[int] | None, padded_sizes: Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What is put in front and behind along each axis.
+
+    Raises:
+        ConfigError: When padded sizes are smaller than sizes, or an axis of size 1 is padded.
+    """
+    key = "padding" if padded_sizes is None else "padded_sizes"
+    given = padding if padded_sizes is None else padded_sizes
+    rest = [2 * one for one in padding or [0] * len(sizes)]
+    if padded_sizes is not None:
+        rest = [padded - size for padded, size in zip(padded_sizes, sizes, strict=True)]
+    if any(one < 0 for one in rest):
+        fix = f"give no number below those of sizes, {list(sizes)}"
+        raise ConfigError(problem(f"{place}.{key}", "is smaller than sizes", got=given, fix=fix))
+    if any(one and size == 1 for one, size in zip(rest, sizes, strict=True)):
+        fix = "pad the other axes only"
+        raise ConfigError(problem(f"{place}.{key}", "pads an axis of size 1, which is taken away", got=given, fix=fix))
+    return tuple(one // 2 for one in rest), tuple(one - one // 2 for one in rest)
+
+
+def require_together(sets: Sequence[SliceSet], place: str) -> None:
+    """Demand that slice sets can be of one volume and for one network.
+
+    Raises:
+        ConfigError: With a sentence for everything that is wrong.
+    """
+    found, names = list[str](), [one.name for one in sets]
+    for index, one in enumerate(sets):
+        if len(one.sizes) != len(sets[0].sizes):
+            fix = f"give {len(sets[0].sizes)} numbers, as {place}[0] does"
+            found.append(problem(f"{place}[{index}].sizes", "has other axes", got=list(one.sizes), fix=fix))
+        elif one.rank != sets[0].rank:
+            wrong = f"gives slices of {one.rank} axes, those of {place}[0] have {sets[0].rank}"
+            fix = "one network takes slices of one kind"
+            found.append(problem(f"{place}[{index}].sizes", wrong, got=list(one.sizes), fix=fix))
+        if one.name in names[:index]:
+            found.append(problem(f"{place}[{index}].name", "is taken", got=one.name, fix="choose another"))
+    if found:
+        raise ConfigError(found)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All slices of a set in a volume, counted along the last axis first.
+
+    Attributes:
+        cut: The set.
+        shape: The volume's spatial shape.
+    """
+
+    cut: SliceSet
+    shape: tuple[int, ...]
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """How many slices there are along each axis."""
+        found = []
+        for length, size, stride in zip(self.shape, self.cut.sizes, self.cut.strides, strict=True):
+            rest = (length - size) / stride
+            found.append(math.floor(rest) + 1 if self.cut.discard_remainders else max(math.ceil(rest), 0) + 1)
+        return tuple(max(count, 0) for count in found)
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    @cached_property
+    def extent(self) -> tuple[int, ...]:
+        """The spatial shape of the predictions: the volume's, or what whole slices cover."""
+        if not self.cut.discard_remainders:
+            return self.shape
+        parts = zip(self.counts, self.cut.strides, self.cut.sizes, strict=True)
+        return tuple((count - 1) * stride + size if count else 0 for count, stride, size in parts)
+
+    @cached_property
+    def coverage(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """For each axis of the extent how many slices lie over each of its places; over a point lie their product."""
+        found = []
+        for count, stride, size, length in zip(self.counts, self.cut.strides, self.cut.sizes, self.extent, strict=True):
+            edges = np.zeros(length + 1, np.int64)
+            starts = np.arange(count) * stride
+            np.add.at(edges, np.minimum(starts, length), 1)
+            np.add.at(edges, np.minimum(starts + size, length), -1)
+            found.append(np.cumsum(edges[:-1]))
+        return tuple(found)
+
+    @cached_property
+    def overlaps(self) -> bool:
+        """Whether slices lie over each other anywhere."""
+        return any(bool((over > 1).any()) for over in self.coverage)
+
+    @cached_property
+    def has_gaps(self) -> bool:
+        """Whether there are places that no slice covers."""
+        return any(bool((over < 1).any()) for over in self.coverage)
+
+    def start(self, index: int) -> tuple[int, ...]:
+        """Where the part of a slice that counts begins in the volume."""
+        found = []
+        for count, stride in zip(reversed(self.counts), reversed(self.cut.strides), strict=True):
+            index, place = divmod(index, count)
+            found.append(place * stride)
+        return tuple(reversed(found))
+
+    def region(self, index: int) -> Region:
+        """The part of the extent that a slice's prediction is of."""
+        parts = zip(self.start(index), self.cut.sizes, self.extent, strict=True)
+        return tuple(slice(at, min(at + size, length)) for at, size, length in parts)
+
+    def share(self, region: Region) -> Floats:
+        """What each prediction counts in a region, shape of the region: one over how many there are."""
+        whole = np.ones((1,) * len(region))
+        for axis, (over, part) in enumerate(zip(self.coverage, region, strict=True)):
+            whole = whole * (1.0 / over[part]).reshape([-1 if axis == other else 1 for other in range(len(region))])
+        return whole.astype(np.float32)
+
+
+def require_cuttable(grid: Grid, place: str, *, joined: bool = True) -> None:
+    """Demand that a volume has slices and, where predictions are joined, that they cover it.
+
+    Args:
+        grid: The slices.
+        place: The set's key, for sentences.
+        joined: Whether predictions are joined.
+
+    Raises:
+        ConfigError: When they do not.
+    """
+    if not len(grid):
+        fix = "use smaller sizes, or discard_remainders=false"
+        wrong = f"no whole slice fits into {list(grid.shape)}"
+        raise ConfigError(problem(f"{place}.sizes", wrong, got=list(grid.cut.sizes), fix=fix))
+    if joined and grid.has_gaps:
+        fix = "give no stride above its size where predictions are joined"
+        raise ConfigError(problem(f"{place}.strides", "leaves gaps", got=list(grid.cut.strides), fix=fix))
+
+
+def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> Floats:
+    """One slice as the network is given it; nothing else of the volume is read.
+
+    Args:
+        volume: Shape (channels, *grid.shape), or grid.shape for one channel.
+        grid: All slices.
+        index: Which.
+        out: Where to, shape (channels, *grid.cut.seen); None: a new array of float32.
+    """
+    sizes = grid.cut.sizes
+    has_channels = len(volume.shape) > len(sizes)
+    if out is None:
+        out = np.empty((volume.shape[0] if has_channels else 1, *grid.cut.seen), np.float32)
+    view, read, put, is_whole = grid.cut.inside(out), list[slice](), list[slice](), True
+    for axis, at in enumerate(grid.start(index)):
+        before, after, length = grid.cut.before[axis], grid.cut.after[axis], grid.shape[axis]
+        around = (before, after) if grid.cut.margin == "data" else (0, 0)
+        low, high = max(at - around[0], 0), min(at + sizes[axis] + around[1], length)
+        first = at - before
+        read.append(slice(low, max(high, low)))
+        put.append(slice(low - first, max(high, low) - first))
+        is_whole = is_whole and low == first and high == at + sizes[axis] + after
+    if not is_whole:
+        out[...] = 0
+    if has_channels:
+        view[(slice(None), *put)] = volume[(slice(None), *read)]
+    else:
+        view[(0, *put)] = volume[tuple(read)]
+    return out
+
+
+def counted(grid: Grid, index: int, prediction: Floats) -> tuple[Region, Floats]:
+    """Where a prediction belongs, and a view of what of it counts: padding cut off, transposition undone.
+
+    Args:
+        grid: All slices.
+        index: Which.
+        prediction: Shape (channels, *grid.cut.seen).
+
+    Returns:
+        The region, and values of shape (channels, *region).
+    """
+    region = grid.region(index)
+    inside = [
+        slice(before, before + part.stop - part.start) for before, part in zip(grid.cut.before, region, strict=True)
+    ]
+    return region, grid.cut.inside(prediction)[(slice(None), *inside)]
+
+
+def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
+    """Put a prediction where it belongs; where several are of one place, each adds its share of their mean.
+
+    Args:
+        joined: Shape (channels, *grid.extent), zeros before the first prediction; changed in place.
+        grid: All slices.
+        index: Which; each once.
+        prediction: Shape (channels, *grid.cut.seen).
+
+    Raises:
+        FloatingPointError: When a number is too large for the type of `joined`.
+    """
+    region, values = counted(grid, index, prediction)
+    where: Any = (slice(None), *region)
+    with np.errstate(over="raise"):
+        if grid.overlaps:
+            joined[where] += values * grid.share(region)
+        else:
+            joined[where] = values
+
+
+def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:
+    """Predictions of all slices, in their order, as one array of shape (channels, *grid.extent), overlaps averaged."""
+    joined: npt.NDArray[np.float32] | None = None
+    for index, prediction in enumerate(predictions):
+        if joined is None:
+            joined = np.zeros((len(prediction), *grid.extent), np.float32)
+        put(joined, grid, index, prediction)
+    assert joined is not None
+    return joined

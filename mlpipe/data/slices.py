@@ -282,7 +282,7 @@ def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> 
     has_channels = len(volume.shape) > len(sizes)
     if out is None:
         out = np.empty((volume.shape[0] if has_channels else 1, *grid.cut.seen), np.float32)
-    view, read, put, is_whole = grid.cut.inside(out), list[slice](), list[slice](), True
+    view, read, put, is_whole = grid.cut.inside(out), list[Any](), list[Any](), True
     for axis, at in enumerate(grid.start(index)):
         before, after, length = grid.cut.before[axis], grid.cut.after[axis], grid.shape[axis]
         around = (before, after) if grid.cut.margin == "data" else (0, 0)
@@ -312,7 +312,7 @@ def counted(grid: Grid, index: int, prediction: Floats) -> tuple[Region, Floats]
         The region, and values of shape (channels, *region).
     """
     region = grid.region(index)
-    inside = [
+    inside: list[Any] = [
         slice(before, before + part.stop - part.start) for before, part in zip(grid.cut.before, region, strict=True)
     ]
     return region, grid.cut.inside(prediction)[(slice(None), *inside)]

@@ -1,0 +1,187 @@
+"""One large array in a file, read piece by piece, however large it is: .npy, .npz and HDF5."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_file, problem
+
+ENDS = (".npy", ".npz", ".h5", ".hdf5")
+_DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, OverflowError)
+_PIECE = 1 << 20
+
+
+class Volume:
+    """An array in a file, of which only what is asked for is read.
+
+    Args:
+        array: A memory map, or a dataset of HDF5.
+        name: What the file calls it; empty: nothing.
+    """
+
+    def __init__(self, array: Any, name: str) -> None:
+        self.name, self._array = name, array
+        self.shape: tuple[int, ...] = tuple(array.shape)
+
+    def __getitem__(self, where: Any) -> Any:
+        return self._array[where]
+
+    def release(self) -> None:
+        """Let the system take back the memory of what was read; it is read again where it is needed again."""
+        release(self._array)
+
+
+def release(array: Any) -> None:
+    """Give the mapped pages of a file back; what was written into them is in the system's cache of the file.
+
+    Args:
+        array: A memory map of a file, or anything else, which stays as it is.
+    """
+    mapping = getattr(array, "base", None)
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def file_of(path: Path, key: str) -> Path:
+    """The one file of a volume, which a folder may be named for.
+
+    Raises:
+        DataError: When it is not there, or a folder holds none or several.
+    """
+    if path.is_file():
+        if path.suffix.lower() not in ENDS:
+            raise DataError(problem(key, "is no array", got=str(path), fix=f"use a file in {listing(ENDS)}"))
+        return path
+    if not path.is_dir():
+        raise DataError(no_such_file(key, path))
+    found = sorted(one for one in path.iterdir() if one.suffix.lower() in ENDS)
+    if len(found) != 1:
+        wrong = f"holds {len(found)} arrays, slices are cut from one"
+        raise DataError(problem(key, wrong, got=str(path), fix=f"name a file in {listing(ENDS)}"))
+    return found[0]
+
+
+@contextmanager
+def opened(path: Path, key: str, *, dataset: str | None = None, scratch: Path | None = None) -> Iterator[Volume]:
+    """The one array of a file, or the one that is named.
+
+    Args:
+        path: A .npy file, an .npz (its array is unpacked to a file that has no name), or HDF5.
+        key: The configuration's key, for sentences.
+        dataset: The name of the array, where an .npz or an HDF5 file holds several.
+        scratch: Where an .npz is unpacked; None: the system's folder for temporary files.
+
+    Raises:
+        DataError: When it is damaged, holds no such array, or no array of numbers.
+    """
+    with ExitStack() as stack:
+        try:
+            volume = _volume(stack, path, key, dataset, scratch)
+        except _DAMAGED as error:
+            wrong = f"cannot be read ({in_short(error)})"
+            raise DataError(problem(key, wrong, got=str(path), fix="save it again")) from error
+        yield volume
+
+
+def _volume(stack: ExitStack, path: Path, key: str, dataset: str | None, scratch: Path | None) -> Volume:
+    match path.suffix.lower():
+        case ".npy":
+            return Volume(_mapped(stack.enter_context(path.open("rb"))), "")
+        case ".npz":
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            name = _named([one[:-4] for one in archive.namelist() if one.endswith(".npy")], dataset, path, key)
+            return Volume(_unpacked(archive, f"{name}.npy", stack, scratch), name)
+        case _:
+            file = stack.enter_context(h5py.File(path, "r"))
+            name = _named(_datasets(file), dataset, path, key)
+            return Volume(_of_hdf5(path, file[name]), name)
+
+
+def _named(names: list[str], wanted: str | None, path: Path, key: str) -> str:
+    """The array that is asked for, or the only one.
+
+    Raises:
+        DataError: When there is none.
+    """
+    if wanted is None and len(names) == 1:
+        return names[0]
+    if wanted in names:
+        return str(wanted)
+    place = f"{key.rpartition('.')[0]}.dataset".lstrip(".")
+    if wanted is not None:
+        fix = did_you_mean(wanted, names, otherwise=f"there are {listing(names) or 'none'}")
+        raise DataError(problem(place, f"{path.name} has no such array", got=wanted, fix=fix))
+    fix = f"name one of {listing(names)}" if names else "save one array of numbers in it"
+    raise DataError(problem(place, f"{path.name} holds {len(names)} arrays, slices are cut from one", fix=fix))
+
+
+def _mapped(file: IO[bytes]) -> npt.NDArray[Any]:
+    """The array of an open .npy file as a memory map.
+
+    Raises:
+        ValueError: When it is no such file, or holds anything but numbers.
+    """
+    version = np.lib.format.read_magic(file)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if header is None:
+        raise ValueError(f"it is of version {version} of the format")
+    shape, is_fortran, dtype = header(file)
+    _require_numbers(shape, dtype)
+    return np.memmap(file, dtype, "r", file.tell(), shape, "F" if is_fortran else "C")
+
+
+def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: Path | None) -> npt.NDArray[Any]:
+    """A member of an .npz as a memory map of a file without a name.
+
+    Raises:
+        OSError: When there is no room for it.
+    """
+    folder = Path(tempfile.gettempdir()) if scratch is None else scratch
+    size, free = archive.getinfo(member).file_size, shutil.disk_usage(folder).free
+    if size > free:
+        raise OSError(errno.ENOSPC, f"{size:,} bytes are to be unpacked in {folder}, {free:,} are free")
+    unpacked = stack.enter_context(tempfile.TemporaryFile(dir=folder))  # noqa: SIM115
+    with archive.open(member) as packed:
+        shutil.copyfileobj(packed, unpacked, _PIECE)
+    unpacked.seek(0)
+    return _mapped(unpacked)
+
+
+def _datasets(file: Any) -> list[str]:
+    """The names of all datasets; links to other places are not followed."""
+    names: list[str] = []
+    file.visititems(lambda name, one: names.append(name) if isinstance(one, h5py.Dataset) else None)
+    return names
+
+
+def _of_hdf5(path: Path, dataset: Any) -> Any:
+    """A dataset as a memory map where it lies in one piece, else as it is.
+
+    Raises:
+        ValueError: When its numbers are in other files, or it holds anything but numbers.
+    """
+    if dataset.external or dataset.is_virtual:
+        raise ValueError("its numbers are in other files")
+    _require_numbers(dataset.shape, dataset.dtype)
+    offset = dataset.id.get_offset()
+    if offset is None or dataset.chunks is not None or dataset.id.get_create_plist().get_nfilters():
+        return dataset
+    return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+
+
+def _require_numbers(shape: Any, dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "buif" or not shape or 0 in shape:
+        raise ValueError(f"it holds {list(shape or ())} of {dtype}, and is to be an array of numbers")

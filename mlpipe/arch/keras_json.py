@@ -72,7 +72,7 @@ def keras_json(
     check_input(described.shapes, pixels, name or described.name)
     graph = keras_graph.build(described, [(*pixels.sides, pixels.channels)], always_affine=always_affine)
     path = Path(weights).expanduser() if weights is not None else None
-    state, origin = (None, ((), ())) if path is None else _before_heads(graph, path, weights_by_layer)
+    state, origin = (None, ((), ())) if path is None else before_heads(graph, path, weights_by_layer)
     per_pixel = any(head.per_pixel for head in heads.values())
     network = (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
     network.origin = origin
@@ -87,7 +87,7 @@ def keras_json(
     return network
 
 
-def _before_heads(
+def before_heads(
     graph: Graph, path: Path, is_by_layer: bool
 ) -> tuple[dict[str, Any] | None, tuple[tuple[str, ...], tuple[str, ...]]]:
     """Load weights that are named by the file's layers; those that are named as a record's come back for later.

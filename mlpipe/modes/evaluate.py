@@ -1,11 +1,11 @@
-"""`mml evaluate`: a network with the weights of a file, judged on a task's images, or just applied to them."""
+"""`mml evaluate`: a network with the weights of a file, judged on a task's images, or just applied to them or to slices."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,11 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
+from mlpipe.errors import problem
 from mlpipe.modes import folds, packs, tasks, tracing
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.reports.layouts import rmldnn as layout
+from mlpipe.modes.volume_slices import Asked, VolumeSlices
+from mlpipe.reports.layouts import rmldnn as rmldnn_layout
 from mlpipe.reports.layouts.rmldnn import EpochRow
 from mlpipe.runs.journal import Run
 
@@ -35,15 +37,50 @@ class EvaluationScheduler(Scheduler):
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
         outputs: A folder for output_1.h5, what the network gives for each image.
+        slices: Slice sets of a volume that the network is applied to instead of a task's images.
+        source: The file of the volume.
+        dataset: The name of the array in it.
+        outfile: The HDF5 file that predictions of slices are joined in.
+        precision: Its numbers have 32 or 16 bit.
+        layout: Where the channels of its datasets are.
+        record: The trained network to apply, such as `PROJ#3`; None: the configuration's own.
+        batch_size: Slices at a time.
     """
 
-    def __init__(self, run_config: RunConfig, world: World, *, outputs: str | None) -> None:
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        outputs: str | None = None,
+        slices: list[dict[str, Any]] | None = None,
+        source: str | None = None,
+        dataset: str | None = None,
+        outfile: str | None = None,
+        precision: Literal["single", "half"] = "single",
+        layout: Literal["channels_last", "channels_first"] = "channels_last",
+        record: str | None = None,
+        batch_size: Annotated[int, ">= 1"] | Literal["auto"] = "auto",
+    ) -> None:
         super().__init__(run_config, world)
         self._outputs = Path(outputs).expanduser().absolute() if outputs else None
+        self._volume = None
+        if slices is not None:
+            asked = Asked(slices, source, dataset, outfile, precision, layout, record, batch_size)
+            self._volume = VolumeSlices(run_config, world, asked)
+        fix = "add mode.slices, or leave it out"
+        for_slices = {"source": source, "dataset": dataset, "outfile": outfile, "record": record}
+        odd = [key for key, value in for_slices.items() if value is not None and slices is None]
+        self._odd = [problem(f"mode.{key}", "is for slices", fix=fix) for key in odd]
+        if slices is not None and outputs is not None:
+            self._odd.append(problem("mode.outputs", "is for images, not for slices", fix="use mode.outfile"))
 
     def plan(self) -> list[Step]:
-        """One step, after the images are there."""
+        """One step, after the images are there; slices of a volume need no task."""
         config = self.run_config
+        raise_all(self._odd)
+        if self._volume is not None:
+            return self._volume.plan()
         raise_all(require_writable(config.data_dir, "data_dir") + tracing.problems(config, 1))
         self._task = tasks.pivot(config)
         return [Step("evaluate", self._evaluate, in_project=False)]
@@ -61,7 +98,7 @@ class EvaluationScheduler(Scheduler):
         row = EpochRow(1, 0.0, found.scores.get("loss"), tracing.accuracy(found.scores))
         size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
         if config.sys.console == "rmldnn":
-            log.info(layout.eval_line(row, 1, -(-len(found.rows) // size)))
+            log.info(rmldnn_layout.eval_line(row, 1, -(-len(found.rows) // size)))
         shown = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
         log.info(f"{task.name}: {shown or f'{len(found.rows)} images, no targets'}")
         self.world.facts.update(task=task.name, images=len(found.rows), scores=found.scores)

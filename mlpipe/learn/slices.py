@@ -1,0 +1,198 @@
+"""A network applied to the slices of a volume: read ahead by one thread, computed, written by another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from torch import Tensor, nn
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.config.schema import Recipe
+from mlpipe.data import slices
+from mlpipe.data.assembly import Assembly
+from mlpipe.data.slices import Grid
+from mlpipe.data.volumes import Volume
+from mlpipe.errors import ConfigError, ProjectError, TrainingError, problem
+from mlpipe.learn import healing, setup
+from mlpipe.learn.hardware import numerics
+from mlpipe.learn.module import TARGET
+
+# Bytes of slices after which the mapped pages of the volume are given back.
+_RELEASE_AFTER = 64 << 20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Slices that go through the network together, all of one set.
+
+    Attributes:
+        which: The set's position.
+        first: The first of them.
+        stop: The first after them.
+    """
+
+    which: int
+    first: int
+    stop: int
+
+
+def batches(grids: Sequence[Grid], size: int) -> Iterator[Batch]:
+    """All slices of all sets in their order."""
+    for which, grid in enumerate(grids):
+        for first in range(0, len(grid), size):
+            yield Batch(which, first, min(first + size, len(grid)))
+
+
+def apply(
+    network: Callable[[Tensor], Tensor],
+    volume: Volume,
+    grids: Sequence[Grid],
+    joined: Assembly,
+    *,
+    size: int,
+    device: torch.device | str = "cpu",
+    after: Callable[[Batch], None] = lambda batch: None,
+) -> None:
+    """Give every slice to a network, and hand on what it gives.
+
+    Args:
+        network: Slices of shape (n, channels, *seen) to predictions of the same spatial shape.
+        volume: What is cut.
+        grids: The slices of each set.
+        joined: What takes the predictions.
+        size: How many slices there are at a time.
+        device: Where the network is.
+        after: Told every batch when it is computed; raising in it ends all.
+
+    Raises:
+        ConfigError: When predictions have another spatial shape than slices.
+        TrainingError: When memory runs out.
+    """
+    upcoming, read = batches(grids, size), 0
+    with ThreadPoolExecutor(1, "reader") as reader, torch.inference_mode():
+        batch = next(upcoming, None)
+        waiting = reader.submit(_read, volume, grids, batch) if batch is not None else None
+        while batch is not None and waiting is not None:
+            given, following = waiting.result(), next(upcoming, None)
+            read += given.nbytes
+            if read >= _RELEASE_AFTER:
+                read = 0
+                volume.release()
+            waiting = reader.submit(_read, volume, grids, following) if following is not None else None
+            joined.put(batch.which, batch.first, _computed(network, given, device))
+            after(batch)
+            batch = following
+
+
+def _read(volume: Volume, grids: Sequence[Grid], batch: Batch) -> npt.NDArray[np.float32]:
+    """The slices of a batch, shape (slices, channels, *seen)."""
+    grid = grids[batch.which]
+    channels = volume.shape[0] if len(volume.shape) > len(grid.shape) else 1
+    found = np.empty((batch.stop - batch.first, channels, *grid.cut.seen), np.float32)
+    for place in range(len(found)):
+        slices.cut(volume, grid, batch.first + place, found[place])
+    return found
+
+
+def _computed(
+    network: Callable[[Tensor], Tensor], given: npt.NDArray[np.float32], device: torch.device | str
+) -> npt.NDArray[np.float32]:
+    try:
+        found = network(torch.from_numpy(given).to(device)).float().cpu().numpy()
+    except RuntimeError as error:
+        if not healing.is_out_of_memory(error):
+            raise
+        fix = "use fewer at a time (mode.batch_size), or smaller ones"
+        raise TrainingError(f"memory ran out with {len(given)} slices at a time; {fix}") from error
+    if found.shape[2:] != given.shape[2:]:
+        wrong = (
+            f"gives {list(found.shape[1:])} of slices of {list(given.shape[1:])}, where only the channels may change"
+        )
+        raise ConfigError(problem("arch", wrong, fix="use a network that keeps the size"))
+    return np.asarray(found)
+
+
+def placed(
+    recipe: Recipe, networks: Mapping[tuple[int, ...], nn.Module]
+) -> tuple[Callable[[Tensor], Tensor], torch.device]:
+    """A function of slices on the device and in the precision that a recipe's `trainer` says, and the device.
+
+    Args:
+        recipe: The recipe.
+        networks: The network as it was made for slices of each spatial shape.
+    """
+    setup.prepare_torch(recipe.threads)
+    accelerator = recipe.trainer.get("accelerator", "auto")
+    largest = max(max(shape) for shape in networks)
+    chosen = numerics(recipe.trainer.get("precision", "32-true"), largest, accelerator)
+    with setup.quiet():
+        fabric = Fabric(
+            accelerator=accelerator, devices=1, precision=chosen.precision, plugins=[LightningEnvironment()]
+        )
+        ready: dict[tuple[int, ...], Any] = {
+            shape: fabric.setup_module(network.eval().requires_grad_(False)) for shape, network in networks.items()
+        }
+
+    def network(given: Tensor) -> Tensor:
+        found: Tensor = ready[tuple(given.shape[2:])](given)
+        return found
+
+    return network, fabric.device
+
+
+class Probabilities(nn.Module):
+    """What a network for masks gives, as probabilities of classes.
+
+    Args:
+        network: Images to logits by target.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Shape (n, channels, height, width) to (n, classes, height, width)."""
+        logits: Tensor = self.network(images)[TARGET]
+        return logits.float().softmax(1)
+
+
+def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: tuple[int, ...]) -> Probabilities:
+    """The network of a record that was trained on masks, for slices.
+
+    Args:
+        recipe: What it was trained with.
+        weights: Its weights.
+        classes: How many classes it has.
+        channels: How many channels slices have.
+        seen: Their spatial shape.
+
+    Raises:
+        ConfigError: When slices have not two axes, or other channels.
+        ProjectError: When weights do not fit the recipe.
+    """
+    if len(seen) != 2:
+        fix = "set one of the sizes to 1"
+        raise ConfigError(problem("mode.record", f"was trained on images, slices have {len(seen)} axes", fix=fix))
+    state = weight_files.read(weights)
+    trained_on = state["mean"].shape[1] if "mean" in state else channels
+    if trained_on != channels:
+        wrong = f"has {channels} channels, the images of the record had {trained_on}"
+        raise ConfigError(problem("mode.source", wrong, fix="use a volume with as many"))
+    pixels = Pixels(channels, seen[0], normalization=recipe.augmentations.normalization, width=seen[1])
+    arch = setup.without_weights(recipe.arch)
+    network: nn.Module = arch.build({TARGET: Head(classes, per_pixel=True)}, pixels)
+    match = weight_files.load(network, state)
+    if match.missing or match.unexpected or match.misshapen:
+        raise ProjectError(problem(str(weights), f"does not fit its recipe: {match.sentence()}"))
+    return Probabilities(network)

@@ -93,7 +93,7 @@ def predict(
                 continue
             chosen = setup.numerics_for(recipe, part.pack)
             network = multitask.stored_network(recipe, part.task, part.pack, co_tasks)
-            _load(network, state, weights)
+            load(network, state, weights)
             if chosen.channels_last:
                 network = network.to(memory_format=torch.channels_last)
             views = recipe.tta.build(part.pack.peak)
@@ -206,7 +206,17 @@ def _state(weights: Path) -> dict[str, torch.Tensor]:
     return weight_files.read(weights)
 
 
-def _load(network: torch.nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
+def load(network: torch.nn.Module, state: dict[str, torch.Tensor], weights: Path) -> None:
+    """Load a record's weights into the network of its recipe.
+
+    Args:
+        network: The network.
+        state: What the file holds.
+        weights: The file, for the sentence.
+
+    Raises:
+        ProjectError: When one is missing, too much, or of another shape.
+    """
     match = weight_files.load(network, state)
     if match.missing or match.unexpected or match.misshapen:
         raise ProjectError(problem(str(weights), f"does not fit its recipe: {match.sentence()}"))

@@ -22,8 +22,8 @@ from mlpipe.data import slices
 from mlpipe.data.assembly import Assembly
 from mlpipe.data.slices import Grid
 from mlpipe.data.volumes import Volume
-from mlpipe.errors import ConfigError, ProjectError, TrainingError, problem
-from mlpipe.learn import healing, setup
+from mlpipe.errors import ConfigError, TrainingError, problem
+from mlpipe.learn import healing, predict, setup
 from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
 
@@ -192,7 +192,5 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
     pixels = Pixels(channels, seen[0], normalization=recipe.augmentations.normalization, width=seen[1])
     arch = setup.without_weights(recipe.arch)
     network: nn.Module = arch.build({TARGET: Head(classes, per_pixel=True)}, pixels)
-    match = weight_files.load(network, state)
-    if match.missing or match.unexpected or match.misshapen:
-        raise ProjectError(problem(str(weights), f"does not fit its recipe: {match.sentence()}"))
+    predict.load(network, state, weights)
     return Probabilities(network)

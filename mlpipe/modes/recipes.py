@@ -73,6 +73,8 @@ def applied(mode: str, overrides: Sequence[str], found: Translation | None = Non
         mode not in ("convert", "post", "info")
         and "task" not in {*found.chosen(), *chosen}
         and found.dialect != "native"
+        # Slices of a volume need no task.
+        and not found.native.get("mode", {}).get("slices")
     ):
         fix = "add a task, for example task=folder task.root=DIR"
         raise ConfigError(problem("recipe", f"{path.name} names no data", fix=fix))

@@ -216,7 +216,9 @@ def test_files_that_are_asked_for() -> None:
         ({"data__input_type": "hdf5"}, r"hdf5 as inputs is not available"),
         ({"data__target_type": "images", "loss": {"function": "MSE"}}, r"images as targets of images is not available"),
         ({"data__target_is_mask": True}, r"masks as targets is not available"),
-        ({"data__slicers": [{}]}, r"slices of one array is not available"),
+        ({"data__slicers": [{}]}, r"slicers\[0\]\.sizes: is needed"),
+        ({"data__slicers": [{"sizes": [4], "size": 3}]}, r"slicers\[0\]\.size: unknown key; did you mean 'sizes'"),
+        ({"data__slicers": [{"sizes": [4]}]}, r"learning from slices of one array is not available"),
         ({"data__input_path": None, "data__test_input_path": None}, r"nothing to train on and nothing to evaluate"),
         ({"optimizer": None}, r"neural_network\.optimizer: is needed to train"),
         ({"optimizer": {"type": "Adm"}}, r"optimizer\.type: must be SGD or .*, got 'Adm'; did you mean 'Adam'"),
@@ -281,3 +283,37 @@ def test_every_optimizer_of_the_page_has_its_defaults() -> None:
     assert set(DEFAULTS) == set(schema.OPTIMIZERS)
     for kind, known in schema.OPTIMIZERS.items():
         assert set(known) | {"learning_rate"} == set(DEFAULTS[kind]), kind
+
+
+SLICED = {
+    "input_type": "HDF5", "test_input_path": "v.h5", "hdf5_outfile": "p.h5", "hdf5_precision": "Half",
+    "hdf5_layout": "channels_first", "transforms": [{"random_rotate": 5}], "test_batch_size": 20,
+    "slicers": [{"name": "yz", "sizes": [1, 131, 1001.0], "padded_sizes": [1, 144, 1008], "transpose": True}],
+}  # fmt: skip
+
+
+def test_slices_of_an_array_are_an_evaluation_without_a_task() -> None:
+    found = translated(data=SLICED, optimizer=None, loss=None, checkpoints={"load": "w.h5"})
+    assert found.mode == "evaluate" and found.chosen() == {"arch": "keras_json"}
+    assert found.native["mode"] == {
+        "slices": [{"name": "yz", "sizes": [1, 131, 1001], "padded_sizes": [1, 144, 1008], "transpose": True}],
+        "batch_size": 20, "source": "v.h5", "outfile": "p.h5", "precision": "half", "layout": "channels_first",
+    }  # fmt: skip
+    assert [line.key for line in found.of_fate("ignored")] == ["data.transforms"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"hdf5_outfile": None}, "data.hdf5_outfile: is needed with slicers; name the file of predictions"),
+        ({"input_type": "images"}, "data.input_type: slices are cut from numpy or hdf5, got 'images'; use one of them"),
+        ({"test_target_path": "t.h5"}, "data.test_target_path: a loss over slices is not available"),
+        ({"test_output_path": "out"}, "data.test_output_path: is for samples in files of their own; use hdf5_outfile"),
+        ({"transforms": [{"normalize": {}}]}, "data.transforms: normalize of slices is not available"),
+    ],
+)
+def test_what_slices_do_not_do_is_named(changes: dict[str, Any], sentence: str) -> None:
+    data = {key: value for key, value in {**SLICED, **changes}.items() if value is not None}
+    with pytest.raises(ConfigError) as error:
+        translated(data=data, optimizer=None, loss=None)
+    assert any(text.startswith(f"neural_network.{sentence}") for text in error.value.problems)

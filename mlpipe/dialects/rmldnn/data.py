@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from mlpipe.dialects.rmldnn.masks import check_moves, translate_mask_images
+from mlpipe.dialects.rmldnn.slicing import translate_slices
 from mlpipe.dialects.rmldnn.transforms import translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
 
 # Keys that belong to what this version has not.
 _LATER = {
-    "slicers": "learning from slices of one array",
-    "hdf5_outfile": "assembling predictions of slices",
+    "hdf5_outfile": "assembling predictions of anything but slicers",
     "hdf5_precision": "half precision of outputs",
-    "hdf5_layout": "assembling predictions of slices",
+    "hdf5_layout": "assembling predictions of anything but slicers",
     **dict.fromkeys(
         ("num_examples", "num_test_examples", "domain_size", "bc_frequency", "bc_type"), "learning from equations"
     ),
@@ -22,6 +22,9 @@ def translate_data(work: Work) -> None:
     """The task, its images, their steps and batches."""
     data = work.section("data")
     inputs, targets = _types(work)
+    if "slicers" in data:
+        translate_slices(work, inputs)
+        return
     for key, what in _LATER.items():
         if key in data and not (key == "hdf5_precision" and data[key].lower() == "single"):
             work.missing(f"data.{key}", what)

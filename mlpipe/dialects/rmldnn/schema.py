@@ -88,6 +88,15 @@ def transforms(key: str, value: Any) -> list[str]:
     return found
 
 
+_SLICER = Block(
+    {"sizes": many(whole(1), least=1)},
+    {
+        "name": text,
+        "padding": many(whole(0), least=1),
+        **dict.fromkeys(("padded_sizes", "strides"), many(whole(1), least=1)),
+        **dict.fromkeys(("discard_remainders", "transpose"), flag),
+    },
+)
 _DATA = Block(
     {},
     {
@@ -97,7 +106,7 @@ _DATA = Block(
         **dict.fromkeys(("batch_size", "test_batch_size"), whole(1)),
         **dict.fromkeys(("preload", "target_is_mask", "grayscale", "input_grayscale", "target_grayscale"), flag),
         **dict.fromkeys(("transforms", "input_transforms", "target_transforms"), transforms),
-        "slicers": many(mapping, least=1),
+        "slicers": many(_SLICER, least=1),
         "hdf5_precision": word("single", "half"),
         "hdf5_layout": word("channels_last", "channels_first"),
         **dict.fromkeys(("num_examples", "num_test_examples", "domain_size"), whole(1)),

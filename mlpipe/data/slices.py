@@ -241,12 +241,14 @@ class Grid:
         parts = zip(self.start(index), self.cut.sizes, self.extent, strict=True)
         return tuple(slice(at, min(at + size, length)) for at, size, length in parts)
 
-    def share(self, region: Region) -> Floats:
-        """What each prediction counts in a region, shape of the region: one over how many there are."""
-        whole = np.ones((1,) * len(region))
+    def shares(self, region: Region) -> list[Floats]:
+        """What each prediction counts in a region: factors to multiply, one for each axis along which slices overlap."""
+        found = []
         for axis, (over, part) in enumerate(zip(self.coverage, region, strict=True)):
-            whole = whole * (1.0 / over[part]).reshape([-1 if axis == other else 1 for other in range(len(region))])
-        return whole.astype(np.float32)
+            if (over[part] > 1).any():
+                shape = [-1 if axis == other else 1 for other in range(len(region))]
+                found.append((1.0 / over[part]).astype(np.float32).reshape(shape))
+        return found
 
 
 def require_cuttable(grid: Grid, place: str, *, joined: bool = True) -> None:
@@ -333,10 +335,12 @@ def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
     region, values = counted(grid, index, prediction)
     where: Any = (slice(None), *region)
     with np.errstate(over="raise"):
-        if grid.overlaps:
-            joined[where] += values * grid.share(region)
-        else:
+        if not grid.overlaps:
             joined[where] = values
+            return
+        for number, factor in enumerate(grid.shares(region)):
+            values = values * factor if number == 0 else np.multiply(values, factor, out=values)
+        joined[where] += values
 
 
 def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:

@@ -98,7 +98,11 @@ def _read(volume: Volume, grids: Sequence[Grid], batch: Batch) -> npt.NDArray[np
     """The slices of a batch, shape (slices, channels, *seen)."""
     grid = grids[batch.which]
     channels = volume.shape[0] if len(volume.shape) > len(grid.shape) else 1
-    found = np.empty((batch.stop - batch.first, channels, *grid.cut.seen), np.float32)
+    seen = grid.cut.seen
+    # Rows of transposed slices stay as they lie in the volume: the network gets a view, which is quicker than a copy.
+    stored = (*seen[:-2], seen[-1], seen[-2]) if grid.cut.transpose else seen
+    found = np.empty((batch.stop - batch.first, channels, *stored), np.float32)
+    found = found.swapaxes(-1, -2) if grid.cut.transpose else found
     for place in range(len(found)):
         slices.cut(volume, grid, batch.first + place, found[place])
     return found

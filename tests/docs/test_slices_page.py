@@ -1,0 +1,64 @@
+"""The page on slices: every command on it runs, its table lists the keys, the Python gives what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from mlpipe.cli import main
+from mlpipe.config import signatures
+from tests.data.samples import make_masks
+
+PAGE = (Path(__file__).parents[2] / "docs" / "slices.md").read_text("utf-8")
+COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+QUICK = [
+    "arch.encoder=resnet10t", "arch.pretrained=false", "trainer.max_epochs=1", "preprocessing.size=32",
+]  # fmt: skip
+
+
+def test_the_table_has_every_key() -> None:
+    signature = signatures.read("mlpipe.data.slices.slice_set")
+    assert signature is not None
+    assert set(re.findall(r"^\| `(\w+)`", PAGE, re.MULTILINE)) == set(signature.parameters) - {"padded_sizes"}
+
+
+def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(PYTHON[1], {})
+    assert capsys.readouterr().out == "48 True\n"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page(tmp_path: Path) -> None:
+    import keras
+
+    volume = np.random.default_rng(0).normal(size=(1, 30, 40, 50)).astype(np.float32)
+    np.save("volume.npy", volume)
+    with h5py.File("volume.h5", "w") as file:
+        file["scan"], file["other"] = volume, volume[0]
+    for axes, layer in ((2, keras.layers.Conv2D), (3, keras.layers.Conv3D)):
+        inputs = keras.layers.Input((*[None] * axes, 1))
+        model = keras.Sequential([inputs, layer(2, 3, padding="same", activation="softmax", name="last")])
+        Path(f"net{axes}d.json").write_text(model.to_json())
+        model.save_weights(f"net{axes}d.weights.h5")
+    make_masks(tmp_path / "scans", 30)
+    np.save("scan.npy", (volume[0, :, :32, :32] * 50 + 100).clip(0, 255).astype(np.uint8))
+    assert len(COMMANDS) == 4
+    for command in COMMANDS:
+        _, mode, *arguments = shlex.split(command)
+        assert main([mode, *arguments, "sys.threads=1", *(QUICK if mode == "train" else [])]) == 0, command
+    found: dict[str, object] = {}
+    exec(PYTHON[0], found)
+    assert np.asarray(found["mask"]).shape == (30, 40, 50)
+    with h5py.File("planes.h5") as file:
+        assert {name: (one.shape, str(one.dtype)) for name, one in file.items()} == {
+            name: ((30, 40, 50, 2), "float16") for name in ("xz", "yz")
+        }
+    with h5py.File("classes.h5") as file:
+        assert np.allclose(file["slice_set_1"][()].sum(-1), 1, atol=1e-5)

@@ -31,7 +31,7 @@ def test_the_table_has_every_key() -> None:
 
 def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     exec(PYTHON[1], {})
-    assert capsys.readouterr().out == "48 True\n"
+    assert capsys.readouterr().out == "36 True\n"
 
 
 @pytest.mark.slow

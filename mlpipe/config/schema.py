@@ -202,6 +202,7 @@ class Stage:
         negatives: How many negative images it learns for each positive one, 0: none; None: all.
         val_negatives: The same for its validation images.
         carry: Go on with the optimizer of the stage before, its rate included where the stage names none.
+        keep: Keep its own best weights in the record too; the next stage starts from them.
     """
 
     epochs: Annotated[int, ">= 1"]
@@ -214,6 +215,7 @@ class Stage:
     negatives: Annotated[int, ">= 0"] | None = None
     val_negatives: Annotated[int, ">= 0"] | None = None
     carry: bool = False
+    keep: bool = False
 
 
 @dataclass(frozen=True)

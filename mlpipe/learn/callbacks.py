@@ -118,6 +118,9 @@ class Keeper(Checkpoint):
         direction: Whether less or more is better.
         folder: Where the state is saved.
         keep_best: False keeps nothing: the last epoch's weights are the result.
+
+    Attributes:
+        of_stages: The best weights of each stage that keeps its own, by its number.
     """
 
     def __init__(self, monitor: str, direction: Direction, folder: Path, *, keep_best: bool) -> None:
@@ -125,7 +128,19 @@ class Keeper(Checkpoint):
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self.best_state: dict[str, Tensor] = {}
+        self.of_stages: dict[int, dict[str, Tensor]] = {}
+        self._stage: int | None = None
+        self._stage_score: float | None = None
         self._saved_at, self._cost = time.perf_counter(), 0.0
+
+    def begin(self, stage: int, *, keep: bool) -> None:
+        """Begin a stage; a saved state that is taken up afterwards says how far it was.
+
+        Args:
+            stage: Its number.
+            keep: Whether its own best weights are kept.
+        """
+        self._stage, self._stage_score = stage if keep else None, None
 
     @property
     def folder(self) -> Path:
@@ -134,8 +149,7 @@ class Keeper(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare, keep, save."""
-        if self._keep_best:
-            self._compare(trainer, pl_module)
+        self._compare(trainer, pl_module)
         started = time.perf_counter()
         # A state saved after the last epoch would be continued by one epoch more when an early stop chose that epoch.
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
@@ -146,23 +160,34 @@ class Keeper(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept, for the saved state."""
-        return {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
+        found = {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
+        # What nobody asked for leaves the state as it is without stages.
+        return found | ({"stages": self.of_stages, "stage_score": self._stage_score} if self.of_stages else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was kept."""
         self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
         self.best_state = state_dict["state"]
+        self.of_stages, self._stage_score = state_dict.get("stages", {}), state_dict.get("stage_score")
 
     def _compare(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        score = float(trainer.callback_metrics[self._monitor])
-        if score != score:
+        if not self._keep_best and self._stage is None:
             return
-        better = self.best_score is None or (
-            score < self.best_score if self._direction == "min" else score > self.best_score
-        )
-        if better:
-            self.best_score, self.best_epoch = score, trainer.current_epoch
-            self.best_state = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+        score = float(trainer.callback_metrics[self._monitor])
+        best = self._keep_best and self._is_better(score, self.best_score)
+        best_of_stage = self._stage is not None and self._is_better(score, self._stage_score)
+        if not best and not best_of_stage:
+            return
+        state = {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+        if best:
+            self.best_score, self.best_epoch, self.best_state = score, trainer.current_epoch, state
+        if best_of_stage and self._stage is not None:
+            self._stage_score, self.of_stages[self._stage] = score, state
+
+    def _is_better(self, score: float, than: float | None) -> bool:
+        if score != score:
+            return False
+        return than is None or (score < than if self._direction == "min" else score > than)
 
 
 class Guard(Callback):

@@ -59,9 +59,10 @@ def fit(job: FoldJob, watch: Watch) -> ModelRecord:
 def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
     """Train one fold, stage by stage; resumes from `job.checkpoint` when a state is there.
 
-    Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false), with a
-    new optimizer. The final scores are those of the kept weights, with the last stage's loss. A saved state that is
-    damaged is not used; a loss that is no number and memory that runs out are mended as `job.healing` says.
+    Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false; those of
+    the stage before where that keeps its own), with a new optimizer. The final scores are those of the kept weights, with
+    the last stage's loss. A saved state that is damaged is not used; a loss that is no number and memory that runs out are
+    mended as `job.healing` says.
 
     Returns:
         What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
@@ -119,8 +120,9 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     recipe.compile.build(network)
     with setup.quiet(), compiling.explained():
         for number in range(begin, len(plan)):
-            if number > begin and keeper.best_epoch is not None:
-                stages.take_up(network, keeper.best_state)
+            if number > begin and (keeper.best_epoch is not None or number - 1 in keeper.of_stages):
+                stages.take_up(network, keeper.of_stages.get(number - 1, keeper.best_state))
+            keeper.begin(number, keep=plan[number].keep)
             stages.prepare(network, plan[number], at_first)
             now = stages.recipe_of(recipe, plan[number])
             place = number if len(plan) > 1 else None

@@ -23,9 +23,9 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     """The functions that `metrics.functions` names, as metrics of logits and targets.
 
     A function `f(y_true, y_pred)` is given tensors (n, outputs), targets (one-hot for classes) and probabilities (numbers
-    for regression), and gives one number, or one for each image, whose mean counts. One that is marked with
-    `final_metric` is `f(model, items)`: None, and a list of `PredictionItem` with `y` and `prediction`, numbered. Images
-    with an unknown target are left out. Each function is tried once with random values.
+    for regression), and gives one number, or one for each image, whose mean counts, or a mapping from names to such. One
+    that is marked with `final_metric` is `f(model, items)`: None, and a list of `PredictionItem` with `y` and
+    `prediction`, numbered. Images with an unknown target are left out. Each function is tried once with random values.
 
     Args:
         section: The configuration's section.
@@ -52,8 +52,8 @@ def _measure(name: str, function: Callable[..., Any], kind: str) -> Measure:
 
 def _measured(
     name: str, function: Callable[..., Any], kind: str, logits: npt.NDArray[Any], targets: npt.NDArray[Any]
-) -> float:
-    """The number that a user's function gives for logits and targets; NaN where no image has a known target."""
+) -> float | dict[str, float]:
+    """What a user's function gives for logits and targets; NaN where no image has a known target."""
     wanted = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
     known = ~np.isnan(wanted).any(axis=1)
     if not known.any():
@@ -65,11 +65,18 @@ def _measured(
     else:
         with torch.no_grad():
             given = called("metrics", name, function, torch.from_numpy(true), torch.from_numpy(said))
+    if isinstance(given, Mapping) and given:
+        return {str(key): _number(f"{name}: {key}", value, len(true)) for key, value in given.items()}
+    return _number(name, given, len(true))
+
+
+def _number(name: str, given: Any, images: int) -> float:
+    """One number, or the mean of one for each image."""
     try:
         values = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given, np.float64)
     except (TypeError, ValueError):
         values = np.empty((0, 0))
-    if values.ndim > 1 or values.size == 0 or (values.ndim and len(values) != len(true)):
+    if values.ndim > 1 or values.size == 0 or (values.ndim and len(values) != images):
         fix = "return one number, or one for each image"
         raise ConfigError(problem("metrics", f"{name} gives no number", got=_shown(given), fix=fix))
     return float(values.mean())

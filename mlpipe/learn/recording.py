@@ -17,7 +17,7 @@ from mlpipe import files
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
-from mlpipe.learn import setup
+from mlpipe.learn import setup, stages
 from mlpipe.learn.callbacks import Keeper
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.job import FoldJob
@@ -79,6 +79,10 @@ def write(
     files.write_text(folder / records.METRICS_FILE, _as_csv(module.history))
     files.write_text(folder / records.CONFIG_FILE, job.pipeline)
     kept = [records.METRICS_FILE, records.CONFIG_FILE]
+    for stage, state in keeper.of_stages.items() if job.store_parameters else ():
+        stages.take_up(module.network, state)
+        weight_files.save(adapt.merged_state(module.network), records.stage_weights(folder, stage))
+        kept.append(records.stage_weights(folder, stage).name)
     if examples:
         files.write_text(folder / records.EXAMPLES_FILE, json.dumps(examples))
         kept.append(records.EXAMPLES_FILE)

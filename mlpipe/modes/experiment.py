@@ -80,7 +80,7 @@ class Experiment:
         home = experiment_files.home_of(Path(self.path))
         self._project = experiment_files.results_of(Path(self.path))
         self._data_dir = cache or home.project / ".cache"
-        self._networks: dict[str, tuple[nn.Module, Any, Any]] = {}
+        self._networks: dict[Path, tuple[nn.Module, Any, Any]] = {}
 
     def fit(self, dataset: Any = None, foldsToExecute: Sequence[int] | None = None) -> dict[str, Any]:  # noqa: N803
         """Train every fold, and write weights, metrics and summary.yaml beside the configuration.
@@ -124,7 +124,7 @@ class Experiment:
             given = musket.data_of(self._source, home, None if name == "dataset" else name)
             return CompositeDataSet(python_items.opened(trust=trust, **given))
         whole = self.get_dataset("dataset", trust)
-        record = self._record(int(part["fold"] or 0), -1)
+        record = self._record(int(part["fold"] or 0))
         rows = self._rows(record, "val" if part["part"] == "validation" else "test")
         if part["part"] == "train":
             rows = sorted(set(range(len(whole))) - set(rows))
@@ -176,13 +176,13 @@ class Experiment:
 
         Args:
             fold: The fold.
-            stage: The last one; the weights of a fold are the best of all its stages.
+            stage: The stage whose best weights it has; -1: the last one.
 
         Raises:
             ProjectError: When the fold was not trained.
-            DataError: When another stage is asked for.
+            DataError: When there is no such stage.
         """
-        return self._loaded(self._record(fold, stage))[0]
+        return self._loaded(self._record(fold), stage)[0]
 
     def predict_all_to_array(
         self,
@@ -198,7 +198,7 @@ class Experiment:
         Args:
             dataset: The data set.
             fold: A fold, or several.
-            stage: The last one, see `load_model`.
+            stage: A stage, or several whose predictions are averaged too; -1: the last one.
             limit: Only so many items; -1: all.
             batch_size: Images at a time.
             ttflips: True: all eight turns and mirror images; `Horizontal` or `Horizontal_and_vertical`.
@@ -212,7 +212,7 @@ class Experiment:
         folds = [fold] if isinstance(fold, int) else list(fold)
         stages = [stage] if isinstance(stage, int) else list(stage)
         predicted = [
-            self._predicted(self._record(one, last), found, batch_size, ttflips) for one in folds for last in stages
+            self._predicted(self._record(one), number, found, batch_size, ttflips) for one in folds for number in stages
         ]
         mean: Array = np.mean(predicted, axis=0)
         return mean
@@ -230,15 +230,15 @@ class Experiment:
         Args:
             ds: The data set that was trained on.
             fold: The fold.
-            stage: The last one, see `load_model`.
+            stage: As for `load_model`.
             ttflips: As for `predict_all_to_array`.
             batchSize: Items in a batch.
         """
-        record = self._record(fold, stage)
+        record = self._record(fold)
         numbers, seen = self._rows(record, "val"), self._prepared(ds)
         for start in range(0, len(numbers), batchSize):
             found = [seen[number] for number in numbers[start : start + batchSize]]
-            results = self._predicted(record, found, batchSize, ttflips)
+            results = self._predicted(record, stage, found, batchSize, ttflips)
             yield Batch(
                 [np.asarray(item.x) for item in found],
                 [item.id for item in found],
@@ -273,25 +273,33 @@ class Experiment:
             return dataset
         return CompositeDataSet(python_items.opened([{"call": user_code.hold(dataset)}], **added))
 
-    def _record(self, fold: int, stage: int) -> ModelRecord:
+    def _record(self, fold: int) -> ModelRecord:
         found = records.latest_cross_validation(records.load_all(self._project))
         record = next((one for one in found if one.fold == fold), None)
         if record is None:
             fix = f"trained are {listing(one.fold for one in found)}" if found else "call fit first"
             raise ProjectError(problem("fold", "was not trained", got=fold, fix=fix))
-        last = len(self._source.get("stages") or [None]) - 1
-        if stage not in (-1, last):
-            wrong = "only the best weights of all stages are kept"
-            raise DataError(problem("stage", wrong, got=stage, fix=f"use -1 or {last}"))
         return record
 
-    def _loaded(self, record: ModelRecord) -> tuple[nn.Module, Any, Any]:
-        """The network of a record, its recipe, and the pack of its images; loaded once."""
-        if record.id not in self._networks:
-            self._networks[record.id] = self._load(record)
-        return self._networks[record.id]
+    def _weights(self, record: ModelRecord, stage: int) -> Path:
+        """The file of the best weights of a stage."""
+        folder = self._project.model_dir(record.pivot, record.id)
+        kept = records.kept_stages(folder)
+        last = kept[-1] if kept else len(self._source.get("stages") or [None]) - 1
+        number = last if stage == -1 else stage
+        if number != last and number not in kept:
+            fix = f"use -1 or {listing(kept or [last])}"
+            raise DataError(problem("stage", "there are no weights of it", got=stage, fix=fix))
+        return records.stage_weights(folder, number) if kept else folder / records.WEIGHTS_FILE
 
-    def _load(self, record: ModelRecord) -> tuple[nn.Module, Any, Any]:
+    def _loaded(self, record: ModelRecord, stage: int) -> tuple[nn.Module, Any, Any]:
+        """The network of a record, its recipe, and the pack of its images; loaded once."""
+        file = self._weights(record, stage)
+        if file not in self._networks:
+            self._networks[file] = self._load(record, file)
+        return self._networks[file]
+
+    def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
         from mlpipe.arch import weights
         from mlpipe.learn import setup
 
@@ -301,19 +309,21 @@ class Experiment:
         pack = tasks.pack_of(config, of, 1)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
-        weights.load(network, weights.read(self._project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE))
+        weights.load(network, weights.read(file))
         return network.eval(), config.recipe, pack
 
     def _places(self, record: ModelRecord) -> list[str]:
         return [*self._common(None)[1:], f"task={as_text(record.pivot)}"]
 
-    def _predicted(self, record: ModelRecord, found: Sequence[Any], batch_size: int, ttflips: bool | str) -> Array:
+    def _predicted(
+        self, record: ModelRecord, stage: int, found: Sequence[Any], batch_size: int, ttflips: bool | str
+    ) -> Array:
         import torch
 
         from mlpipe.learn.module import TARGET
         from mlpipe.learn.tta import mean_of
 
-        network, recipe, pack = self._loaded(record)
+        network, recipe, pack = self._loaded(record, stage)
         views = (_views(ttflips) or recipe.tta).build(pack.peak)
         parts = []
         for start in range(0, len(found), batch_size):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,16 +49,18 @@ class Inference:
         wanted = self._wanted(record)
         display.start(f"predicting {record.id}", 1)
         try:
-            written = predict.predict(
-                recipe,
-                project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
-                record.fold,
-                wanted,
-                project.predictions_file(record.pivot, record.id),
-                num_workers=folds.num_workers(self.ground.config),
-                should_stop=self.ground.world.stop,
-                co_tasks=record.co_tasks,
-            )
+            written = 0
+            for weights, out in self._files(record):
+                written += predict.predict(
+                    recipe,
+                    weights,
+                    record.fold,
+                    wanted,
+                    out,
+                    num_workers=folds.num_workers(self.ground.config),
+                    should_stop=self.ground.world.stop,
+                    co_tasks=record.co_tasks,
+                )
         finally:
             display.close()
         if record.environment.get("tta", "none") != tta.label(recipe.tta):
@@ -94,6 +97,13 @@ class Inference:
     def config_of(self, record: ModelRecord) -> RunConfig:
         """The configuration that a record was trained with, in today's folders."""
         return tasks.config_of(self.ground.config, record, self.homes.get(record.id))
+
+    def _files(self, record: ModelRecord) -> list[tuple[Path, Path]]:
+        """Where a record's weights are, and where what they predict goes; those of stages that keep their own after them."""
+        folder = self.ground.world.project.model_dir(record.pivot, record.id)
+        own = folder / records.WEIGHTS_FILE, self.ground.world.project.predictions_file(record.pivot, record.id)
+        kept = [] if self.instead else records.kept_stages(folder)
+        return [own, *((records.stage_weights(folder, one), records.stage_predictions(folder, one)) for one in kept)]
 
     def _of_now(self, record: ModelRecord) -> ModelRecord:
         return records.load(self.ground.world.project.model_dir(record.pivot, record.id))

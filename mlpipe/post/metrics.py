@@ -18,8 +18,8 @@ from mlpipe.post.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.int64]
-# A metric: logits of shape (n, outputs) and targets to one number.
-Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
+# A metric: logits of shape (n, outputs) and targets to one number, or to several by name.
+Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float | Mapping[str, float]]
 
 _TINY = 1e-12
 
@@ -162,13 +162,18 @@ def compute(
         logits: Shape (n, outputs).
         targets: As `mlpipe.data.task.Samples.targets`.
         kind: The kind of the task.
-        own: Further metrics by name, which go before those of the table.
+        own: Further metrics by name, which go before those of the table; of one that gives several numbers each is in the
+            result under its own name.
     """
     labelled = targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1)
     if not labelled.any():
         return {}
-    table = {**BY_KIND[kind], **(own or {})}
-    return {name: table[name](logits[labelled], targets[labelled]) for name in names}
+    table: dict[str, Measure] = {**BY_KIND[kind], **(own or {})}
+    found: dict[str, float] = {}
+    for name in names:
+        value = table[name](logits[labelled], targets[labelled])
+        found |= value if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def direction(name: str) -> str:

@@ -55,7 +55,8 @@ def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
         yield Finding(record.id, records.WEIGHTS_FILE, "not compared", "no weights were kept")
     else:
         yield _hashed(folder / records.WEIGHTS_FILE, record.id, record.weights)
-    for name in (records.METRICS_FILE, records.CONFIG_FILE):
+    of_stages = [name for name in record.checksums if name.startswith("weights.stage")]
+    for name in (records.METRICS_FILE, records.CONFIG_FILE, *of_stages):
         yield _hashed(folder / name, record.id, record.checksums.get(name))
     path = project.predictions_file(record.pivot, record.id)
     if path.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,22 @@ WEIGHTS_FILE = "weights.safetensors"
 METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.yaml"
 EXAMPLES_FILE = "examples.json"
+
+
+def stage_weights(folder: Path, stage: int) -> Path:
+    """The best weights of one stage, in a model's folder; they are there where the stage keeps its own."""
+    return folder / f"weights.stage{stage}.safetensors"
+
+
+def stage_predictions(folder: Path, stage: int) -> Path:
+    """What the best weights of one stage predict, in a model's folder."""
+    return folder / f"predictions.stage{stage}.parquet"
+
+
+def kept_stages(folder: Path) -> list[int]:
+    """The stages whose own best weights are in a model's folder."""
+    found = (re.fullmatch(r"weights\.stage(\d+)\.safetensors", path.name) for path in folder.glob("weights.stage*"))
+    return sorted(int(one[1]) for one in found if one)
 
 
 @dataclass(frozen=True)
@@ -122,12 +139,14 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
         record: The record.
         why: Ends the sentence that is added to its notes.
     """
-    path = project.model_dir(record.pivot, record.id) / WEIGHTS_FILE
+    folder = project.model_dir(record.pivot, record.id)
+    of_stages = [stage_weights(folder, stage) for stage in kept_stages(folder)]
     if record.weights is not None:
-        record = save(
-            project, dataclasses.replace(record, weights=None, notes=[*record.notes, f"its weights were {why}"])
-        )
-    path.unlink(missing_ok=True)
+        checksums = {name: one for name, one in record.checksums.items() if folder / name not in of_stages}
+        notes = [*record.notes, f"its weights were {why}"]
+        record = save(project, dataclasses.replace(record, weights=None, notes=notes, checksums=checksums))
+    for path in (folder / WEIGHTS_FILE, *of_stages):
+        path.unlink(missing_ok=True)
     return record
 
 

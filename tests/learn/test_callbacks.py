@@ -159,3 +159,23 @@ def test_early_is_lightnings() -> None:
     stopping = callbacks.early("val/accuracy", "max", patience=2, min_delta=0.01)
     assert (stopping.monitor, stopping.mode, stopping.patience, stopping.min_delta) == ("val/accuracy", "max", 2, 0.01)
     assert not stopping.check_finite
+
+
+def test_a_stage_that_keeps_its_own_keeps_its_best_though_an_earlier_one_was_better(tmp_path: Path) -> None:
+    keeper = Keeper("val/x", "max", tmp_path, keep_best=True)
+    keeper.begin(0, keep=True)
+    epochs(keeper, [3.0, 9.0])
+    keeper.begin(1, keep=True)
+    trainer = FakeTrainer(max_epochs=9)
+    module = nn.Linear(1, 1, bias=False)
+    for epoch, score in ((2, 4.0), (3, 5.0)):
+        nn.init.constant_(module.weight, epoch)
+        trainer.current_epoch, trainer.callback_metrics = epoch, {"val/x": torch.tensor(score)}
+        keeper.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+    restored = Keeper("val/x", "max", tmp_path, keep_best=True)
+    restored.begin(1, keep=True)
+    restored.load_state_dict(keeper.state_dict())
+    trainer.current_epoch, trainer.callback_metrics = 4, {"val/x": torch.tensor(4.5)}
+    restored.on_train_epoch_end(trainer, module)  # type: ignore[arg-type]
+    assert {stage: state["weight"].item() for stage, state in restored.of_stages.items()} == {0: 1.0, 1: 3.0}
+    assert (restored.best_epoch, restored.best_state["weight"].item()) == (1, 1.0)

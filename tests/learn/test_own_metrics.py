@@ -32,6 +32,11 @@ def table(y_true, y_pred):
     return y_true
 
 
+@final_metric
+def both(model, items):
+    return {"share": right(model, items), "images": len(items)}
+
+
 def failing(y_true, y_pred):
     raise RuntimeError("no metric today")
 
@@ -93,3 +98,13 @@ def test_what_is_no_metric(section: Any, name: str, sentence: str) -> None:
 def test_a_name_that_nobody_has(section: Any) -> None:
     with pytest.raises(DataError, match="did you mean 'cross'"):
         own_metrics.measures(section("crss"), "classification", 2)
+
+
+def test_one_that_gives_several_numbers_has_each_under_its_name(section: Any) -> None:
+    logits, targets = np.eye(4)[[0, 1, 2, 2]] * 3, np.array([0, 1, 2, 3])
+    own = own_metrics.measures(section("both"), "classification", 4)
+    assert metrics.compute(["both", "accuracy"], logits, targets, own=own) == {
+        "share": 0.75,
+        "images": 4,
+        "accuracy": 0.75,
+    }

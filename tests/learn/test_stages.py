@@ -15,6 +15,7 @@ from mlpipe.config.schema import Stage
 from mlpipe.errors import DataError, Interrupted
 from mlpipe.learn import fit, setup, stages
 from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.runs import integrity, records
 from tests.learn.conftest import job
 from tests.learn.test_fit import calls_in_epoch, history, stop_after
 
@@ -175,3 +176,39 @@ def test_a_stage_of_few_negatives_trains_and_is_judged_on_all_images(tmp_path: P
     )
     record = fit.fit(one, Watch())
     assert sum(row["images"] for row in record.details["val"]["classes"]) == len(one.view.val)
+
+
+def test_a_stage_that_keeps_its_own_weights_is_what_the_next_one_starts_from(tmp_path: Path) -> None:
+    base = ["lr_scheduler=none", "optimizer=sgd", "metrics.monitor=val/loss"]
+    # The second stage breaks what the first one learned, and the third one moves nothing.
+    listed = "stages.list=[{epochs:1,lr:1e-2,keep:true},{epochs:1,lr:10.0,keep:true},{epochs:1,lr:1e-12,keep:true}]"
+    one = job(tmp_path, *base, listed)
+    record = fit.fit(one, Watch())
+    folder = one.project.model_dir("digits", "record")
+    assert records.kept_stages(folder) == [0, 1, 2]
+    first, second, third = (weights.read(records.stage_weights(folder, stage)) for stage in range(3))
+    assert all(torch.equal(first[name], stored(one)[name]) for name in first)
+    head = "heads.target.weight"
+    assert not torch.equal(first[head], second[head])
+    torch.testing.assert_close(third[head], second[head])
+    losses = [float(row["val/loss"]) for row in rows(one)]
+    assert losses[1] > losses[0] and record.best_epoch == 0
+    assert {"weights.stage0.safetensors", "weights.stage2.safetensors"} <= set(record.checksums)
+    assert not [found for found in integrity.of_record(one.project, record) if found.is_wrong]
+    records.without_weights(one.project, record, "taken away")
+    assert records.kept_stages(folder) == []
+
+
+def test_what_stages_keep_survives_an_interruption(saves_every_epoch: None, tmp_path: Path) -> None:
+    listed = "stages.list=[{epochs:2,lr:1e-2,keep:true},{epochs:2,lr:1e-3,keep:true}]"
+    whole, cut = job(tmp_path / "whole", listed), job(tmp_path / "cut", listed)
+    fit.fit(whole, Watch())
+    with pytest.raises(Interrupted):
+        fit.fit(cut, stop_after(calls_in_epoch(cut) * 3 + 2))
+    fit.fit(cut, Watch())
+    for stage in (0, 1):
+        one, other = (
+            weights.read(records.stage_weights(each.project.model_dir("digits", "record"), stage))
+            for each in (whole, cut)
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one)

@@ -36,6 +36,8 @@ def translate_stages(work: Work, root: Found) -> None:
         if "unfreeze_encoder" in entry or "freeze_encoder" in entry:
             frozen = not entry["unfreeze_encoder"] if "unfreeze_encoder" in entry else bool(entry["freeze_encoder"])
         native = _stage(work, number, entry, root)
+        if len(given) > 1:
+            native["keep"] = True
         if mentioned:
             native["freeze"] = "backbone" if frozen else False
         entries.append(native)

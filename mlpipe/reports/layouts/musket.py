@@ -23,6 +23,8 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 Row = dict[str, float]
+# Logits and targets of some images.
+Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 Images = Callable[[list[int]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 # In a summary every prediction is a yes or a no, so the counts of F1 are whole.
 _IN_SUMMARY = {"soft_macro_f1": "macro_f1"}
@@ -67,11 +69,10 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
         for stage in range(_stages(rows)):
             name = f"metrics/metrics-{record.fold}.{stage}.csv"
             files.write_text(folder / name, _csv(_of_stage(rows, stage), trained.names))
-        if record.weights is not None:
-            kept = int(rows[record.best_epoch].get("stage", 0)) if rows else 0
-            target = folder / "weights" / f"best-{record.fold}.{kept}.weights"
+        for stage, weights in _weights(home, record, rows).items():
+            target = folder / "weights" / f"best-{record.fold}.{stage}.weights"
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(home / records.WEIGHTS_FILE, target)
+            shutil.copyfile(weights, target)
         if trained.images is not None and (home / records.EXAMPLES_FILE).is_file():
             example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
     _write_splits(folder, config, trained)
@@ -81,7 +82,7 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
 
 
 def summary(config: str, trained: Trained) -> dict[str, Any]:
-    """The content of summary.yaml: each stage by its best epochs, and the kept weights as `allStages`.
+    """The content of summary.yaml: what the best weights of each stage reach, and as `allStages` all of them together.
 
     Args:
         config: The configuration file's name.
@@ -89,23 +90,21 @@ def summary(config: str, trained: Trained) -> dict[str, Any]:
     """
     histories = [_rows(trained.project.model_dir(one.pivot, one.id) / records.METRICS_FILE) for one in trained.found]
     count = max(map(_stages, histories), default=0)
-    stages = [
-        {
-            trained.names.get(name, name): spread([row[f"val/{name}"] for row in best])
-            for name in _measured(histories)
-            if name in trained.names
-        }
-        for best in (
-            [_best(_of_stage(rows, stage), one) for rows, one in _paired(histories, trained)] for stage in range(count)
-        )
-    ]
+    kept = [set(records.kept_stages(trained.project.model_dir(one.pivot, one.id))) for one in trained.found]
+    known = set[int].intersection(*kept) if kept else set()
+    if count > 1 and known == set(range(count)):
+        stages = [_measured(trained, [stage]) for stage in range(count)]
+        together = _measured(trained, list(range(count)))
+    else:
+        together = _measured(trained, [None])
+        stages = [together] if count == 1 else [_of_epochs(trained, histories, stage) for stage in range(count)]
     return {
         "completed": True,
         "cfgName": config,
         "subsample": 1.0,
         "folds": [one.fold for one in trained.found],
         "stages": stages,
-        "allStages": _all_stages(trained),
+        "allStages": together,
     }
 
 
@@ -121,34 +120,72 @@ def result(found: Mapping[str, Any], trained: Trained) -> float:
     return float(np.mean([one.scores["val"].get(monitor) or float("nan") for one in trained.found]))
 
 
-def _all_stages(trained: Trained) -> dict[str, Any]:
+def _weights(home: Path, record: ModelRecord, rows: Sequence[Row]) -> dict[int, Path]:
+    """The file of the best weights of each stage that there is one of."""
+    if record.weights is None:
+        return {}
+    if kept := records.kept_stages(home):
+        return {stage: records.stage_weights(home, stage) for stage in kept}
+    return {int(rows[record.best_epoch].get("stage", 0)) if rows else 0: home / records.WEIGHTS_FILE}
+
+
+def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
+    """Metrics of the mean prediction of some stages over the folds, and of the mean of all folds on the holdout.
+
+    Args:
+        trained: The cross-validation.
+        stages: Their numbers; None: the weights of the record itself.
+    """
     found: dict[str, Any] = {}
     kind = trained.found[0].kind
-    validated = [_predicted(trained, one, "val") for one in trained.found]
-    held = [_predicted(trained, one, "test") for one in trained.found]
+    validated = [_mixed([_predicted(trained, one, "val", stage) for stage in stages], kind) for one in trained.found]
+    held = _mixed([_predicted(trained, one, "test", stage) for one in trained.found for stage in stages], kind)
     known = {**metrics.BY_KIND[kind], **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
         if measured not in known:
             continue
 
-        def value(of: npt.NDArray[Any], targets: npt.NDArray[Any], measured: str = measured) -> float:
-            return float(metrics.compute([measured], of, targets, kind, trained.own)[measured])
+        def values(part: Part, measured: str = measured, name: str = name) -> dict[str, float]:
+            """The metric, or each number of one that gives several, by what Musket calls it."""
+            given = metrics.compute([measured], *part, kind, trained.own)
+            return {name if key == measured else key: value for key, value in given.items()}
 
-        if all(one is not None for one in validated):
-            found[name] = spread([value(one.logits, one.targets) for one in validated if one])
-        if held and all(one is not None and len(one.sample_ids) for one in held):
-            first = held[0]
-            assert first is not None
-            parts = [one.logits.astype(np.float64) for one in held if one]
-            mixing = "logits" if kind == "regression" else "probabilities"
-            mixed = combine(parts, [1 / len(parts)] * len(parts), kind, mixing)
-            found[f"{name}_holdout"] = value(mixed, first.targets)
+        if all(part is not None for part in validated):
+            rows = [values(part) for part in validated if part is not None]
+            found |= {key: spread([row.get(key, float("nan")) for row in rows]) for key in rows[0]}
+        if held is not None and len(held[1]):
+            found |= {f"{key}_holdout": value for key, value in values(held).items()}
     return found
 
 
-def _predicted(trained: Trained, record: ModelRecord, split: str) -> predictions.Predictions | None:
+def _mixed(parts: Sequence[predictions.Predictions | None], kind: str) -> Part | None:
+    """The mean prediction of several models for the same images, and the targets; None where one is missing."""
+    there = [one for one in parts if one is not None]
+    if not there or len(there) < len(parts):
+        return None
+    if len(there) == 1:
+        return there[0].logits, there[0].targets
+    mixing = "logits" if kind == "regression" else "probabilities"
+    logits = [one.logits.astype(np.float64) for one in there]
+    return combine(logits, [1 / len(there)] * len(there), kind, mixing), there[0].targets
+
+
+def _of_epochs(trained: Trained, histories: Sequence[list[Row]], stage: int) -> dict[str, Any]:
+    """The metrics of a stage's best epochs, for records that keep the best weights of all stages only."""
+    best = [_best(_of_stage(rows, stage), one) for rows, one in zip(histories, trained.found, strict=True)]
+    logged = [key.removeprefix("val/") for key in best[0] if key.startswith("val/")]
+    return {
+        trained.names[name]: spread([row[f"val/{name}"] for row in best]) for name in logged if name in trained.names
+    }
+
+
+def _predicted(
+    trained: Trained, record: ModelRecord, split: str, stage: int | None = None
+) -> predictions.Predictions | None:
     path = trained.project.predictions_file(record.pivot, record.id)
+    if stage is not None:
+        path = records.stage_predictions(trained.project.model_dir(record.pivot, record.id), stage)
     if not path.is_file() or (record.task, split) not in predictions.contents(path):
         return None
     return predictions.load(path, record.task, split)
@@ -196,20 +233,11 @@ def _of_stage(rows: Sequence[Row], stage: int) -> list[Row]:
     return [row for row in rows if int(row.get("stage", 0)) == stage]
 
 
-def _paired(histories: Sequence[list[Row]], trained: Trained) -> list[tuple[list[Row], ModelRecord]]:
-    return list(zip(histories, trained.found, strict=True))
-
-
 def _best(rows: Sequence[Row], record: ModelRecord) -> Row:
     """The epoch that the monitor chooses among some."""
     key, _, direction = record.monitor.partition(" ")
     choose = min if "min" in direction else max
     return choose(rows, key=lambda row: row[key])
-
-
-def _measured(histories: Sequence[Sequence[Row]]) -> list[str]:
-    first = histories[0][0] if histories and histories[0] else {}
-    return [key.removeprefix("val/") for key in first if key.startswith("val/")]
 
 
 def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:

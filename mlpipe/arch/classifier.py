@@ -7,7 +7,7 @@ import logging
 import re
 import socket
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
+from mlpipe.arch.keras_layers import activations
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, problem
 
 # Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).
@@ -39,12 +40,15 @@ class Head:
         mean: For numbers the mean of each in the training images; None for logits.
         std: Their standard deviations alike.
         per_pixel: Whether every pixel gets them.
+        activations: What they go through, for outputs that stand side by side: Keras's name of each function, and how
+            many of them it is of; empty: nothing.
     """
 
     size: int
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     per_pixel: bool = False
+    activations: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,11 @@ class Classifier(nn.Module):
         self.mean: Tensor
         self.std: Tensor
         self._scaled = [name for name, head in heads.items() if head.mean is not None]
+        self._activated = {
+            name: [(activations.named(one, "task.heads", keras=2), width) for one, width in head.activations]
+            for name, head in heads.items()
+            if head.activations
+        }
         for name in self._scaled:
             self.register_buffer(f"{name}_mean", torch.tensor(heads[name].mean))
             self.register_buffer(f"{name}_std", torch.tensor(heads[name].std))
@@ -111,12 +120,20 @@ class Classifier(nn.Module):
         outputs = {name: head(features) for name, head in self.heads.items()}
         for name in self._scaled:
             outputs[name] = outputs[name].float() * getattr(self, f"{name}_std") + getattr(self, f"{name}_mean")
+        for name, parts in self._activated.items():
+            outputs[name] = _activated(outputs[name].float(), parts)
         return outputs
 
     def features(self, images: Tensor) -> Tensor:
         """What the heads see of images, shape (n, features)."""
         features: Tensor = self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
         return features
+
+
+def _activated(values: Tensor, parts: Sequence[tuple[Callable[[Tensor], Tensor], int]]) -> Tensor:
+    """Values side by side, shape (n, outputs), each part of them after its function."""
+    split = zip(parts, torch.split(values, [width for _, width in parts], 1), strict=True)
+    return torch.cat([function(part) for (function, _), part in split], 1)
 
 
 def timm(

@@ -89,6 +89,10 @@ METRICS: dict[str, dict[str, str]] = {
         "sparse_categorical_crossentropy": "nll",
         "binary_crossentropy": "elementwise_nll",
         "log_loss": "elementwise_nll",
+        "top_k_categorical_accuracy": "top5_accuracy",
+        "dice": "elementwise_dice",
+        **dict.fromkeys(("iou", "iou_coef"), "soft_iou"),
+        "iot": "hard_iou",
     },
     "multilabel": {
         "binary_accuracy": "accuracy",
@@ -99,9 +103,26 @@ METRICS: dict[str, dict[str, str]] = {
         "binary_crossentropy": "nll",
         "log_loss": "nll",
         "dice": "micro_f1",
+        **dict.fromkeys(("iou", "iou_coef"), "soft_iou"),
+        "iot": "hard_iou",
     },
     "regression": {
         **dict.fromkeys(("mse", "mean_squared_error"), "mse"),
         **dict.fromkeys(("mae", "mean_absolute_error"), "mae"),
     },
 }
+# What losses of probabilities mean for numbers too, as in `mlpipe.learn.probability_losses`.
+_OF_NUMBERS = (
+    "squared_error",
+    "absolute_error",
+    "log_cosh",
+    "huber_error",
+    "squared_sum",
+    "cosine",
+    "percentage_error",
+)
+# A loss may be a metric; where its kind has no metric of that name, the loss itself is measured.
+for _kind, _table in METRICS.items():
+    for _name, _term in LOSSES.items():
+        if _term not in ("bce", "ce") and (_kind != "regression" or _term in _OF_NUMBERS):
+            _table.setdefault(_name, f"loss_{_term}")

@@ -1,4 +1,4 @@
-"""Functions of your own as metrics: measured after every epoch, at the end, and able to choose the epoch."""
+"""Functions of your own, and losses, as metrics: measured after every epoch, at the end, and able to choose the epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ import torch
 from mlpipe.config.schema import Metrics
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import probability_losses
+from mlpipe.learn.composite import OnProbabilities
 from mlpipe.learn.own_code import Code, called
+from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure, log_softmax
 
 Floats = npt.NDArray[np.float32]
@@ -27,6 +30,8 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     that is marked with `final_metric` is `f(model, items)`: None, and a list of `PredictionItem` with `y` and
     `prediction`, numbered. Images with an unknown target are left out. Each function is tried once with random values.
 
+    Losses that `train`, `final` or `monitor` name (`loss_dice`) are among them, see `of_losses`.
+
     Args:
         section: The configuration's section.
         kind: What is predicted.
@@ -36,14 +41,38 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
         ConfigError: When a function fails, or gives no number; for masks.
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
+    named = {*_named(section.train), *_named(section.final), section.monitor.removeprefix("val/")}
+    losses = {name: measure for name, measure in of_losses(kind).items() if name in named}
     if not section.functions:
-        return {}
+        return losses
     if kind == "segmentation":
         raise ConfigError(problem("metrics.functions", "measure no masks", got=section.functions, fix="leave them out"))
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
     found = {name: _measure(name, code.function("metrics", name), kind) for name in section.functions}
     _try(found, kind, outputs)
-    return found
+    return {**losses, **found}
+
+
+def of_losses(kind: str) -> dict[str, Measure]:
+    """The losses of `mlpipe.learn.probability_losses` as metrics: `loss_dice`, `loss_focal_sum` and so on.
+
+    Args:
+        kind: What is predicted; for numbers those that mean something for them, for masks none.
+    """
+    if kind == "segmentation":
+        return {}
+    names = [*probability_losses.EACH, *probability_losses.TOGETHER]
+    fit = [name for name in names if kind != "regression" or name in probability_losses.OF_NUMBERS]
+    return {f"{metrics.OF_LOSS}{name}": partial(_lost, OnProbabilities(name, kind)) for name in fit}
+
+
+def _lost(loss: OnProbabilities, logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
+    with torch.no_grad():
+        return float(loss(torch.from_numpy(np.asarray(logits)).float(), torch.from_numpy(np.asarray(targets))))
+
+
+def _named(given: Any) -> list[str]:
+    return list(given) if isinstance(given, list) else []
 
 
 def _measure(name: str, function: Callable[..., Any], kind: str) -> Measure:

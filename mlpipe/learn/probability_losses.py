@@ -42,6 +42,13 @@ def elementwise_bce(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     return _mean(-(t * p.log() + (1 - t) * (1 - p).log()), known)
 
 
+def normalized_ce(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
+    """The cross-entropy of probabilities that are first divided by their sum, as Keras takes them after a sigmoid."""
+    p = p * known
+    p = (p / p.sum(1, keepdim=True).clamp(min=_TINY)).clamp(_TINY, 1 - _TINY)
+    return -(t * p.log() * known).sum(1)
+
+
 def squared_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean squared difference."""
     return _mean((t - p) ** 2, known)
@@ -153,6 +160,7 @@ EACH: dict[str, Loss] = {
     "jaccard": jaccard,
     "iou": iou,
     "elementwise_bce": elementwise_bce,
+    "normalized_ce": normalized_ce,
     "squared_error": squared_error,
     "absolute_error": absolute_error,
     "squared_log_error": squared_log_error,

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.arch import starting
-from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
@@ -33,7 +33,7 @@ from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
-from mlpipe.learn import linear_head, own_metrics, slicing
+from mlpipe.learn import linear_head, output_losses, own_metrics, slicing
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
@@ -85,6 +85,9 @@ def build_network(
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
+    if _heads(task) and not isinstance(network, Classifier):
+        fix = "use a network of timm, or a function of your own"
+        raise ConfigError(problem("arch", "has no heads with activations", got=arch.target, fix=fix))
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:
@@ -113,12 +116,20 @@ def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Ma
 
 
 def _widths(task: Task) -> tuple[int, ...]:
-    """How many numbers each of several outputs of records has; empty for one output, and for images."""
+    """How many numbers each of several outputs has; empty for one output."""
+    if parts := _heads(task):
+        return tuple(width for _, width in parts)
     source = (task.bases or (task,))[0].source
     if source["type"] != "records":
         return ()
     layout = Layout.from_plain(source["layout"])
     return () if layout.is_single else tuple(output.width for output in layout.outputs)
+
+
+def _heads(task: Task) -> tuple[tuple[str, int], ...]:
+    """What the outputs of a task go through, and how many each has; empty for one that does not say."""
+    given = (task.bases or (task,))[0].source.get("heads") or ()
+    return tuple((str(one["activation"]), int(one["outputs"])) for one in given)
 
 
 def without_weights(arch: Component) -> Component:
@@ -183,8 +194,8 @@ def _counted(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
 
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the training targets, shape (outputs,) each; None for other kinds."""
-    # Networks for records give numbers as they are, and no head in which they could be scaled.
-    if task.kind != "regression" or task.source["type"] == "records":
+    # Networks for records give numbers as they are, and no head in which they could be scaled; activations have bounds.
+    if task.kind != "regression" or task.source["type"] == "records" or _heads(task):
         return None
     targets = task.samples.learned[rows]
     std = np.nanstd(targets, axis=0)
@@ -277,12 +288,12 @@ def val_metrics(recipe: Recipe, task: Task) -> list[str]:
 
 
 def outputs_metrics(recipe: Recipe) -> list[str]:
-    """What the loss of several outputs measures by itself: `OUTPUT_loss` and `OUTPUT_METRIC`."""
+    """What the loss of several outputs measures by itself: `OUTPUT_loss`, `OUTPUT_METRIC`, and means over all outputs."""
     parts = recipe.loss.params.get("parts")
+    listed = parts if isinstance(parts, list) else []
     return [
-        f"{part['name']}_{name}"
-        for part in (parts if isinstance(parts, list) else [])
-        for name in ("loss", *part.get("metrics", []))
+        *(f"{part['name']}_{name}" for part in listed for name in ("loss", *part.get("metrics", []))),
+        *output_losses.shared([part.get("metrics", []) for part in listed]),
     ]
 
 
@@ -381,6 +392,8 @@ def head(task: Task, rows: Rows | None) -> Head:
     """What a network gives for a task; numbers in the unit of the training rows' targets, when these are given."""
     if task.kind != "regression":
         return Head(len(task.classes), per_pixel=task.kind == "segmentation")
+    if parts := _heads(task):
+        return Head(len(task.classes), activations=parts)
     scale = regression_scale(task, rows) if rows is not None else None
     if scale is None:
         return Head(len(task.classes), (0.0,) * len(task.classes), (1.0,) * len(task.classes))

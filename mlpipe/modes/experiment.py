@@ -256,12 +256,11 @@ class Experiment:
         ]
         if dataset is None:
             return texts
-        kind, outputs = musket.targets_of(self._source)
-        size = [] if outputs is None else [f"task.outputs={outputs}"]
+        targets = [f"task.{key}={as_text(value)}" for key, value in musket.targets_of(self._source).items()]
         call = f"task.train=[{{call:{user_code.hold(dataset)}}}]"
         name = f"task.name={as_text(self._project.name)}"
         added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items()]
-        return [*texts, "task=items", call, f"task.kind={kind}", *size, name, *added, "task.allow_overlap=true"]
+        return [*texts, "task=items", call, *targets, name, *added, "task.allow_overlap=true"]
 
     def _additions(self) -> dict[str, Any]:
         return musket.additions_of(self._source, experiment_files.home_of(Path(self.path)))

@@ -81,13 +81,15 @@ def report(config: Path, project: Project, config_of_run: RunConfig) -> tuple[di
     if not found:
         fix = f"mml fit --name {config.parent.name}"
         raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
-    from mlpipe.learn import own_metrics
+    from mlpipe.learn import output_losses, own_metrics
 
     source = source_of(config)
     names = musket.names_of(source, home_of(config))
     result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
     native = next((key for key, name in names.items() if name == result), None)
-    own = own_metrics.measures(config_of_run.recipe.metrics, found[0].kind, len(found[0].classes))
+    kind, outputs = found[0].kind, len(found[0].classes)
+    own = own_metrics.measures(config_of_run.recipe.metrics, kind, outputs)
+    own |= output_losses.measures_of(config_of_run.recipe.loss, kind, outputs)
     images = partial(_images, config_of_run, found[0])
     trained = layout.Trained(project, found, names, native, own, images)
     summary = layout.write(config.parent, config.name, trained)

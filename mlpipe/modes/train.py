@@ -271,10 +271,10 @@ def _unjudged_problems(config: RunConfig, split: Split) -> list[str]:
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:
-    from mlpipe.learn import setup
+    from mlpipe.learn import own_metrics, setup
 
     recipe = config.recipe.metrics
-    known = [*(recipe.functions or ()), *metrics.BY_KIND[task.kind]]
+    known = [*(recipe.functions or ()), *metrics.BY_KIND[task.kind], *own_metrics.of_losses(task.kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in (recipe.functions or ()) and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"

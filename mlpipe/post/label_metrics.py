@@ -76,6 +76,16 @@ def elementwise_mcc(logits: Logits, targets: Targets) -> float:
     return elementwise.mcc(_sigmoid(logits.astype(np.float64)), targets)
 
 
+def soft_iou(logits: Logits, targets: Targets) -> float:
+    """`mlpipe.post.elementwise.soft_iou` of probabilities."""
+    return elementwise.soft_iou(_sigmoid(logits.astype(np.float64)), targets)
+
+
+def hard_iou(logits: Logits, targets: Targets) -> float:
+    """`mlpipe.post.elementwise.hard_iou` of probabilities."""
+    return elementwise.hard_iou(_sigmoid(logits.astype(np.float64)), targets)
+
+
 METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "accuracy": accuracy,
     "exact_match": exact_match,
@@ -90,6 +100,11 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
 ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "soft_macro_f1": soft_macro_f1,
     "elementwise_mcc": elementwise_mcc,
+    "soft_iou": soft_iou,
+    "hard_iou": hard_iou,
+    # The names that the same have for classes.
+    "elementwise_accuracy": accuracy,
+    "elementwise_nll": nll,
 }
 
 

@@ -35,6 +35,11 @@ def accuracy(logits: Logits, targets: Targets) -> float:
     return float((logits.argmax(axis=1) == targets).mean())
 
 
+def top5_accuracy(logits: Logits, targets: Targets) -> float:
+    """The share of rows whose target's logit is among the five largest."""
+    return float((np.argsort(-logits, axis=1, kind="stable")[:, :5] == targets[:, np.newaxis]).any(axis=1).mean())
+
+
 def balanced_accuracy(logits: Logits, targets: Targets) -> float:
     """The mean of the classes' recalls, over the classes that occur."""
     confusion = confusion_matrix(logits, targets)
@@ -123,6 +128,10 @@ ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "elementwise_mcc": _each(elementwise.mcc),
     "elementwise_nll": _each(elementwise.nll),
     "soft_macro_f1": _each(elementwise.soft_macro_f1),
+    "elementwise_dice": _each(elementwise.dice),
+    "soft_iou": _each(elementwise.soft_iou),
+    "hard_iou": _each(elementwise.hard_iou),
+    "top5_accuracy": top5_accuracy,
 }
 BY_KIND: dict[str, dict[str, Callable[[Logits, Any], float]]] = {
     "classification": METRICS | ELEMENTWISE,
@@ -146,6 +155,8 @@ FINAL = {
 # What tables are sorted by.
 HEADLINE = {"classification": "accuracy", "multilabel": "auroc", "regression": "rmse", "segmentation": "dice"}
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})
+# What the names of metrics that are losses begin with.
+OF_LOSS = "loss_"
 
 
 def compute(
@@ -178,7 +189,8 @@ def compute(
 
 def direction(name: str) -> str:
     """`min` or `max`, whichever is better for a metric."""
-    return "min" if name.rpartition("/")[2] in LESS_IS_BETTER else "max"
+    plain = name.rpartition("/")[2]
+    return "min" if plain in LESS_IS_BETTER or plain.startswith(OF_LOSS) or plain.endswith("_loss") else "max"
 
 
 def details(logits: Logits, targets: npt.NDArray[Any], classes: Sequence[str], kind: str) -> dict[str, Any]:

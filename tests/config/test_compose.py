@@ -57,7 +57,7 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
             needed = ["arch.freeze=true", "augmentations=none"]
         if (group, option) == ("arch", "records"):
             needed = ["arch.network={}", "arch.output=y"]
-        if (group, option) == ("loss", "keras_outputs"):
+        if (group, option) in (("loss", "keras_outputs"), ("loss", "heads")):
             needed = ["loss.parts=[]"]
         if (group, option) == ("loss", "keras"):
             needed = ["loss.name=huber"]

@@ -128,7 +128,44 @@ def test_sigmoid_heads_are_one_head_of_labels() -> None:
     native = changed(**heads, dataset={"getTrain": [False, False]}).native
     assert native["task"]["outputs"] == 8
     assert native["loss"] == {"expression": "2*bce"}
-    assert "not all sigmoid" in problems(**{**heads, "activation": ["sigmoid", "softmax"]})
+    assert "there are 2 heads" in problems(**{**heads, "activation": ["sigmoid"] * 3})
+    assert "there are 2 heads" in problems(**{**heads, "loss": ["mse"] * 3})
+    assert "did you mean 'softsign'" in problems(**{**heads, "activation": "softsgn"})
+
+
+def test_heads_of_several_sizes_and_activations_have_a_loss_and_metrics_each() -> None:
+    found = changed(
+        classes=[4, 3],
+        activation=["softmax", "sigmoid"],
+        loss=["categorical_crossentropy", "binary_crossentropy+0.1*dice_loss"],
+        dataset={"getTrain": []},
+        metrics=["binary_accuracy", "categorical_accuracy"],
+        primary_metric="val_dense_1_categorical_accuracy",
+        primary_metric_mode="max",
+        callbacks={},
+    )
+    native = found.native
+    assert (native["task"]["kind"], native["task"]["outputs"]) == ("regression", 7)
+    assert native["task"]["heads"] == [
+        {"outputs": 4, "activation": "softmax"},
+        {"outputs": 3, "activation": "sigmoid"},
+    ]
+    first, second = native["loss"]["parts"]
+    assert (first["name"], first["expression"], first["metrics"]) == (
+        "out0",
+        "ce",
+        ["elementwise_accuracy", "accuracy"],
+    )
+    assert (second["expression"], second["metrics"]) == ("bce+0.1*dice", ["elementwise_accuracy"])
+    assert native["metrics"]["monitor"] == "val/out0_accuracy"
+    assert found.chosen()["loss"] == "heads"
+
+
+def test_an_activation_beside_the_usual_ones_is_of_the_task() -> None:
+    keys = {"classes": 2, "activation": "tanh", "loss": "mse", "metrics": ["mae"], "primary_metric": "val_loss"}
+    found = changed(**keys, primary_metric_mode="min", dataset={"getTrain": []}, callbacks={})
+    assert found.native["task"]["heads"] == [{"outputs": 2, "activation": "tanh"}]
+    assert found.native["loss"]["parts"][0]["expression"] == "squared_error"
 
 
 def test_data_sets_are_functions_with_arguments() -> None:
@@ -149,7 +186,7 @@ def test_data_sets_are_functions_with_arguments() -> None:
         ({"architeture": "x"}, "architeture: unknown key; did you mean 'architecture'?"),
         ({"architecture": "ResNet33"}, "did you mean 'resnet"),
         ({"architecture": "FPN"}, "is a segmentation network"),
-        ({"activation": "tanh"}, "the activation tanh is not available"),
+        ({"activation": "tahn"}, "there is no such activation, got 'tahn'; did you mean 'tanh'?"),
         ({"optimizer": "Adem"}, "did you mean 'adam'?"),
         ({"optimizer": None}, "optimizer: is missing"),
         ({"stages": [{"epoch": 3}]}, "stages[0].epoch: unknown key; did you mean 'epochs'?"),

@@ -41,6 +41,7 @@ def items(
     root: str | None = None,
     name: str | None = None,
     outputs: Annotated[int, ">= 1"] | None = None,
+    heads: list[dict[str, Any]] | None = None,
     stand_ins: list[str] | None = None,
     trust: list[str] | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
@@ -65,6 +66,8 @@ def items(
         root: The folder that relative paths among the arguments of built-in sets are relative to.
         name: The task's name before the hash; None takes the first function's.
         outputs: How many numbers y has; None: as many as it has.
+        heads: With kind=regression what numbers go through, for outputs that stand side by side: `{outputs: 4,
+            activation: softmax}`, activations by Keras's names; None: they are as they are, scaled by their deviation.
         stand_ins: Packages whose imports give `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
         max_unreadable: As for `folder`; an item that cannot be read is always an error.
@@ -84,11 +87,15 @@ def items(
         },
         **{key: value for key, value in (("preprocessing", preprocessing), ("augmenter", augmenter)) if value},
         **({"steps_dir": steps_dir} if preprocessing else {}),
+        **({"heads": heads} if heads else {}),
         "modules": modules,
         "imports": list(imports or []),
         "stand_ins": list(stand_ins or []),
         "base": root,
     }
+    if heads:
+        _check_heads(heads, kind)
+        outputs = sum(one["outputs"] for one in heads)
     sets = _sets(source)
     described = [(part, one, index) for part, one in sets for index in range(len(one))]
     if not described:
@@ -109,6 +116,16 @@ def items(
     title = name or str(train[0]["call"])
     made = task.make(title, names, rows, kind=kind, channels=channels, dtype=_DTYPES[dtype], source=source)
     return finished(made, allow_overlap)
+
+
+def _check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
+    if kind != "regression":
+        raise DataError(problem("task.heads", "is for task.kind=regression", got=kind, fix="leave it out"))
+    for number, one in enumerate(heads):
+        width = one.get("outputs")
+        if set(one) != {"outputs", "activation"} or not isinstance(width, int) or isinstance(width, bool) or width < 1:
+            fix = "for example {outputs: 4, activation: softmax}"
+            raise DataError(problem(f"task.heads[{number}]", "needs outputs and activation", got=dict(one), fix=fix))
 
 
 def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.musket.chains import translate_chain
+from mlpipe.dialects.musket.heads import task_keys
 from mlpipe.dialects.musket.work import Work
 from mlpipe.errors import did_you_mean, listing
 
@@ -31,6 +32,7 @@ def translate_data(work: Work) -> None:
         "name": work.home.name.replace("/", "-"),
         "kind": work.kind,
         "outputs": outputs_of(work),
+        **task_keys(work),
     }
     for key, value in {**values, **parts, **added}.items():
         if value not in (None, []):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects import names
+from mlpipe.dialects.musket import heads
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.work import Work
 from mlpipe.errors import did_you_mean, listing
@@ -15,20 +16,33 @@ _HOME = "mlpipe.learn.losses"
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # Splits at `+`, but not inside an exponent such as 1e+1.
 _TERMS = re.compile(r"(?<![\d.][eE])\+")
+_LESS_IS_BETTER = re.compile(r"(^|_)(loss|nll|mse|mae)$|^(out\d+_)?loss_")
 _PLAIN = {"classification": "ce", "multilabel": "bce", "regression": "mse"}
 
 
-def component(work: Work, key: str, text: Any) -> dict[str, Any] | None:
-    """The native loss that a name or a composite such as `binary_crossentropy+0.1*dice_loss` means.
+def component(work: Work, key: str, given: Any) -> dict[str, Any] | None:
+    """The native loss that a name or a composite such as `binary_crossentropy+0.1*dice_loss` means, or a list of them.
 
     Args:
         work: Notes what is wrong.
         key: Where it stands in the source.
-        text: The name or composite.
+        given: The name or composite; a list of one for each head; None: the usual one of the activation.
     """
-    expression = _expression(work, key, str(text))
+    if isinstance(given, list) and len(given) not in (1, len(work.heads)):
+        fix = "give loss, classes and activation one length"
+        work.refuse(key, f"there are {len(work.heads)} heads", got=given, fix=fix)
+        return None
+    if work.has_parts:
+        return _of_parts(work, key, given)
+    text = given[0] if isinstance(given, list) else given
+    if text is None:
+        return {"_target_": f"{_HOME}.auto"}
+    expression = _expression(work, key, str(text), work.kind)
     if expression is None:
         return None
+    if work.are_joined:
+        # A Keras network adds the losses of its heads.
+        return {"_target_": f"{_HOME}.composite", "expression": f"{len(work.heads)}*{expression}"}
     if any(work.is_own(term.rpartition("*")[2]) for term in expression.split("+")):
         return {"_target_": f"{_HOME}.own", "expression": expression, **work.code()}
     if expression == _PLAIN[work.kind] or (work.kind == "regression" and expression == "squared_error"):
@@ -36,12 +50,30 @@ def component(work: Work, key: str, text: Any) -> dict[str, Any] | None:
     return {"_target_": f"{_HOME}.composite", "expression": expression}
 
 
-def _expression(work: Work, key: str, text: str) -> str | None:
-    terms = [_term(work, key, part.strip()) for part in _TERMS.split(text)]
+def _of_parts(work: Work, key: str, given: Any) -> dict[str, Any] | None:
+    """A loss for each head; one that is given is that of all."""
+    texts = given if isinstance(given, list) else [given]
+    texts = texts * len(work.heads) if len(texts) == 1 else texts
+    found: list[str] = []
+    for text, (activation, _) in zip(texts, work.heads, strict=True):
+        expression = "auto" if text is None else _expression(work, key, str(text), heads.kind_of(activation))
+        if expression is None:
+            return None
+        found.append(expression)
+    own = any(work.is_own(term.rpartition("*")[2]) for expression in found for term in expression.split("+"))
+    return {
+        "_target_": "mlpipe.learn.output_losses.heads",
+        "parts": heads.parts(work, found),
+        **(work.code() if own else {}),
+    }
+
+
+def _expression(work: Work, key: str, text: str, kind: str) -> str | None:
+    terms = [_term(work, key, part.strip(), kind) for part in _TERMS.split(text)]
     return None if None in terms else "+".join(str(term) for term in terms)
 
 
-def _term(work: Work, key: str, text: str) -> str | None:
+def _term(work: Work, key: str, text: str, kind: str) -> str | None:
     factors = [factor.strip() for factor in text.split("*")]
     words = [factor for factor in factors if not _NUMBER.fullmatch(factor)]
     weight = 1.0
@@ -51,11 +83,11 @@ def _term(work: Work, key: str, text: str) -> str | None:
         fix = "write terms such as 0.1*dice_loss, joined by +"
         work.refuse(key, "each term needs exactly one loss", got=text, fix=fix)
         return None
-    name = _native_term(work, key, words[0])
+    name = _native_term(work, key, words[0], kind)
     return None if name is None else name if weight == 1.0 else f"{weight:g}*{name}"
 
 
-def _native_term(work: Work, key: str, word: str) -> str | None:
+def _native_term(work: Work, key: str, word: str, kind: str) -> str | None:
     if work.is_own(word):
         return word
     known = {name.lower(): term for name, term in names.LOSSES.items()}
@@ -65,16 +97,17 @@ def _native_term(work: Work, key: str, word: str) -> str | None:
             word, [*work.own_names(), *names.LOSSES], otherwise=f"known: {listing(names.LOSSES, most=40)}"
         )
         work.refuse(key, "unknown loss", got=word, fix=fix)
-    elif term == "bce" and work.kind == "classification":
+    elif term == "bce" and kind == "classification":
         note = "on softmax each class counts as a yes-or-no question of its own; categorical_crossentropy is usual"
         work.say(key, "lint", note=note)
         return "elementwise_bce"
-    elif term == "ce" and work.kind != "classification":
-        fix = "use activation: softmax, or binary_crossentropy"
-        work.refuse(key, f"{word} needs a softmax, the activation is {work.activation}", fix=fix)
-        return None
-    elif term == "bce" and work.kind == "regression":
-        work.refuse(key, f"{word} needs probabilities, the activation is linear", fix="use activation: sigmoid")
+    elif term == "ce" and kind == "multilabel" and not word.lower().startswith("sparse"):
+        note = "after a sigmoid the probabilities are divided by their sum, as Keras does; softmax is usual"
+        work.say(key, "lint", note=note)
+        return "normalized_ce"
+    elif term in ("ce", "bce") and kind != "classification" and (term == "ce" or kind == "regression"):
+        fix = "use activation: softmax" if term == "ce" else "use activation: sigmoid"
+        work.refuse(key, f"{word} needs probabilities of another activation than {work.activation}", fix=fix)
         return None
     return term
 
@@ -94,6 +127,8 @@ def metric(work: Work, key: str, name: str) -> str | None:
         if name not in work.own_metrics:
             work.own_metrics.append(name)
         return name
+    if work.has_parts:
+        return heads.metric(work, key, name)
     native = table.get(name.lower())
     if native is None:
         known = [*work.own_names(), *table]
@@ -112,14 +147,6 @@ def bare(work: Work, key: str, name: str) -> str:
 def translate_losses(work: Work) -> None:
     """The root's `loss`; where it is missing, the usual one of the activation."""
     given = work.source.get("loss")
-    if given is None:
-        work.options["loss"] = "auto"
-        work.say("loss", "same", "loss", "missing, so the usual one of the activation")
-        return
-    if isinstance(given, list):
-        given = _of_heads(work, given)
-        if given is None:
-            return
     found = component(work, "loss", given)
     if found is None:
         return
@@ -128,28 +155,17 @@ def translate_losses(work: Work) -> None:
     for name, value in found.items():
         if name != "_target_":
             work.set(f"loss.{name}", value)
-    if option == "own":
+    if given is None:
+        work.say("loss", "same", "loss", "missing, so the usual one of the activation")
+    elif option == "own":
         note = "functions of the modules are given torch's tensors: y_true and the probabilities y_pred"
         work.say("loss", "differs", "loss", note)
+    elif option == "heads":
+        work.say("loss", "same", "loss.parts")
     elif work.kind == "regression":
         work.say("loss", "differs", "loss", "computed on targets in standard deviations of the training images")
     else:
         work.say("loss", "same", "loss")
-
-
-def _of_heads(work: Work, given: list[Any]) -> str | None:
-    """The one loss that equals a list of losses, where the heads can be joined to one."""
-    if len(given) == 1:
-        return str(given[0])
-    sizes = work.source.get("classes")
-    if not isinstance(sizes, list):
-        work.refuse("loss", "is a list, but classes is none", got=given, fix="give both, and activation, one length")
-        return None
-    if set(map(str, given)) - {"binary_crossentropy", "log_loss"} or len(set(map(str, sizes))) > 1:
-        what = "several heads other than sigmoid heads of one size with binary_crossentropy"
-        work.missing("loss", what, "train one head for each experiment")
-        return None
-    return f"{len(given)}*binary_crossentropy"
 
 
 def translate_metrics(work: Work) -> None:
@@ -163,13 +179,20 @@ def translate_metrics(work: Work) -> None:
         work.say("experiment_result", "same", "metrics.final", "mml fit reports it")
     primary = work.source.get("primary_metric")
     key = "primary_metric"
-    monitored = monitor(work, key, str(primary) if primary is not None else "val_binary_accuracy", given=bool(primary))
+    usual = "val_loss" if work.has_parts else "val_binary_accuracy"
+    monitored = monitor(work, key, str(primary) if primary is not None else usual, given=bool(primary))
     if primary is not None and not str(primary).startswith("val_"):
         work.say(key, "lint", "metrics.monitor", f"taken as val_{primary}: a log has no other key to choose epochs by")
     if monitored is not None:
         work.say(key, "same", work.set("metrics.monitor", monitored))
         work.set("metrics.direction", direction(work, "primary_metric_mode", monitored))
         train += [monitored.removeprefix("val/")]
+    if work.has_parts:
+        # Those of the heads are with their losses.
+        train, final = ([name for name in given if name in work.own_metrics] for given in (train, final))
+        work.set("metrics.train", list(dict.fromkeys(train)))
+        work.set("metrics.final", list(dict.fromkeys([*train, *final])))
+        return
     work.set("metrics.train", [name for name in dict.fromkeys(train) if name != "loss"] or "auto")
     work.set("metrics.final", [name for name in dict.fromkeys([*train, *final]) if name != "loss"] or "auto")
 
@@ -187,7 +210,7 @@ def direction(work: Work, key: str, monitored: str, given: Any = None) -> str:
     name = monitored.removeprefix("val/")
     if name in work.own_metrics:
         return _direction_of_own(work, key, name, mode)
-    natural = "min" if name in ("loss", "nll", "elementwise_nll", "mse", "mae") else "max"
+    natural = "min" if _LESS_IS_BETTER.search(name) else "max"
     if mode not in ("auto", "min", "max"):
         work.refuse(key, "must be auto, min or max", got=mode)
         return natural
@@ -220,10 +243,14 @@ def monitor(work: Work, key: str, name: str, *, given: bool = True) -> str | Non
         work.refuse(key, "the training loss cannot be monitored", got=name, fix="use val_loss")
         return None
     native = metric(work, key, plain)
+    if native == "":
+        fix = "name a head's own, for example val_out0_" + plain
+        work.refuse(key, "not all heads have this metric, so there is no mean of it", got=name, fix=fix)
+        return None
     listed = [*_names(work.source.get("metrics")), *_for_validation(work.source.get("final_metrics"))]
     if key == "primary_metric":
         listed += _names(work.source.get("final_metrics"))
-    if native not in (None, "loss") and given and plain not in listed:
+    if native not in (None, "loss") and given and heads.plain(plain) not in (*listed, "loss"):
         if work.lenient:
             work.say(key, "lint", note=f"nothing computes {name}; it is computed here")
         else:
@@ -263,6 +290,10 @@ def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
     work = Work(source, home, lenient=True)
     table = {**names.METRICS[work.kind], "loss": "loss"}
     found: dict[str, str] = {}
+    if work.has_parts:
+        keys = ("metrics", "primary_metric", "final_metrics", "experiment_result")
+        named = [bare(work, key, name) for key in keys for name in _names(source.get(key))]
+        table, found = {"loss": "loss"}, heads.names_of(work, [name for name in named if not work.is_own(name)])
     for key in ("metrics", "primary_metric", "final_metrics", "experiment_result"):
         for name in _names(source.get(key)):
             plain = name.removeprefix("val_").removesuffix("_holdout")

@@ -55,10 +55,7 @@ def _stage(work: Work, number: int, entry: Mapping[str, Any], root: Found) -> di
         work.refuse(f"{key}.epochs", "must be a whole number >= 1", got=epochs, fix="say how many epochs it has")
     native: dict[str, Any] = {"epochs": epochs}
     if entry.get("loss") is not None:
-        given = entry["loss"]
-        found = losses.component(
-            work, f"{key}.loss", given[0] if isinstance(given, list) and len(given) == 1 else given
-        )
+        found = losses.component(work, f"{key}.loss", entry["loss"])
         if found is not None:
             native["loss"] = found
     own = _callbacks(work, key, entry, root)

@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects.musket.data import additions, calls, outputs_of, parts_of
+from mlpipe.dialects.musket.heads import task_keys
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.work import Work
 
 
-def targets_of(source: Mapping[str, Any]) -> tuple[str, int | None]:
-    """The native kind of task, and how many numbers a target has.
+def targets_of(source: Mapping[str, Any]) -> dict[str, Any]:
+    """What a native task is told of targets: its kind, how many numbers a target has, and what they go through.
 
     Args:
         source: The experiment's configuration, common.yaml merged in.
     """
     work = Work(source, Home(Path("config.yaml"), Path()), lenient=True)
-    return work.kind, outputs_of(work)
+    found = {"kind": work.kind, "outputs": outputs_of(work), **task_keys(work)}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> dict[str, Any]:

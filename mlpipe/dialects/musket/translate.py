@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket import callbacks, imgaug, losses
+from mlpipe.dialects.musket import callbacks, heads, imgaug, losses
 from mlpipe.dialects.musket.data import translate_data, translate_split
 from mlpipe.dialects.musket.reading import Home, united, with_numbers
 from mlpipe.dialects.musket.stages import translate_stages
@@ -58,7 +58,7 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
     work = Work(with_numbers(united(source, home.common()), found=texts), home, lenient)
     for key in texts:
         work.say(key, "lint", note="YAML reads it as a text, a number needs a point (1.0e-4); taken as the number")
-    _heads(work)
+    heads.check(work)
     for key, value in work.source.items():
         if key in _KEYS:
             _KEYS[key](work, key, value)
@@ -74,48 +74,15 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
         if key not in work.source:
             work.refuse(key, "is missing", fix=f"add {key}:")
     _optimizer(work)
-    losses.translate_losses(work)
     losses.translate_metrics(work)
     _callbacks_and_stages(work)
+    losses.translate_losses(work)
     _own_metrics(work)
     translate_data(work)
     translate_split(work)
     _defaults(work)
     work.require_none_wrong()
     return Translation("musket", work.whole(), tuple(work.lines))
-
-
-def _heads(work: Work) -> None:
-    """Check that `classes` and `activation` fit each other."""
-    classes, activation = work.source.get("classes"), work.source.get("activation")
-    if classes is None:
-        work.refuse("classes", "is missing", fix="say how many classes there are")
-    for size in classes if isinstance(classes, list) else [classes]:
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            work.refuse("classes", "must be a whole number >= 1", got=size)
-    if activation is None:
-        work.refuse("activation", "is missing", fix="use sigmoid for labels, softmax for classes, none for numbers")
-        return
-    if work.activation not in ("sigmoid", "softmax", "linear"):
-        known = ("sigmoid", "softmax", "none")
-        fix = did_you_mean(work.activation, known, otherwise=f"known: {listing(known)}")
-        work.missing("activation", f"the activation {work.activation}", fix)
-    if isinstance(classes, list) and len(classes) > 1:
-        given = activation if isinstance(activation, list) else [activation] * len(classes)
-        if len(given) != len(classes):
-            work.refuse("activation", f"there are {len(classes)} heads", got=activation, fix="give one for each")
-        elif set(map(str, given)) != {"sigmoid"}:
-            work.missing("classes", "several heads that are not all sigmoid", "train one head for each experiment")
-        else:
-            note = "the sigmoid heads are one head with all labels"
-            work.say("classes", "differs", "task.outputs", note)
-    elif isinstance(activation, list) and len(activation) > 1:
-        work.refuse("activation", "there is one head", got=activation, fix="give one, or a list of classes")
-    else:
-        work.say("classes", "same", "task.outputs")
-    if classes == 1 and work.kind == "classification":
-        work.refuse("activation", "a softmax over one class is always 1", fix="use activation: sigmoid")
-    work.say("activation", "same", "task.kind")
 
 
 def _architecture(work: Work, key: str, value: Any) -> None:

@@ -23,13 +23,18 @@ class Work(Collected):
         home: Where it lies.
         lenient: Let pass what Keras let pass.
         own_metrics: Functions of the project's modules that are named as metrics.
+        of_heads: The native metrics of each head, where each has its own.
     """
 
     source: Mapping[str, Any]
     home: Home
     lenient: bool
     own_metrics: list[str] = field(default_factory=list)
+    of_heads: list[list[str]] = field(default_factory=list)
     _own: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        self.of_heads = [[] for _ in self.heads]
 
     def unknown(self, key: str, word: str, known: Any, where: str = "") -> None:
         """Note an unknown key: an error, or, where things are lenient, a line."""
@@ -58,13 +63,44 @@ class Work(Collected):
         }
 
     @property
+    def heads(self) -> list[tuple[str, int]]:
+        """The activation of each head, and how many numbers it has; one activation is that of all."""
+        given, classes = self.source.get("activation"), self.source.get("classes")
+        sizes = classes if isinstance(classes, list) else [classes]
+        named = given if isinstance(given, list) else [given]
+        names = ["linear" if one in (None, "none") else str(one).lower() for one in named]
+        names = names * len(sizes) if len(names) == 1 else names
+        pairs = zip(names, sizes, strict=False)
+        return [(name, size if isinstance(size, int) and not isinstance(size, bool) else 0) for name, size in pairs]
+
+    @property
     def activation(self) -> str:
         """The last activation, of the first head where there are several."""
-        given = self.source.get("activation")
-        first = given[0] if isinstance(given, list) and given else given
-        return "linear" if first in (None, "none", "linear") else str(first).lower()
+        return self.heads[0][0] if self.heads else "linear"
 
     @property
     def kind(self) -> str:
-        """The native kind of task that the activation means."""
-        return {"sigmoid": "multilabel", "softmax": "classification"}.get(self.activation, "regression")
+        """The native kind of task that the activations mean."""
+        names = {name for name, _ in self.heads}
+        if names == {"softmax"} and len(self.heads) == 1:
+            return "classification"
+        return "multilabel" if names == {"sigmoid"} else "regression"
+
+    @property
+    def are_joined(self) -> bool:
+        """Whether several heads are one natively: sigmoids of one size, each with binary crossentropy."""
+        loss = self.source.get("loss") or "binary_crossentropy"
+        losses = set(map(str, loss if isinstance(loss, list) else [loss]))
+        stages = self.source.get("stages")
+        changed = any(isinstance(one, Mapping) and one.get("loss") is not None for one in stages or [])
+        alike = (
+            len(set(self.heads)) == 1 and self.kind == "multilabel" and losses <= {"binary_crossentropy", "log_loss"}
+        )
+        return len(self.heads) > 1 and alike and not changed
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether each head has a loss and metrics of its own natively: `loss=heads`."""
+        if len(self.heads) > 1:
+            return not self.are_joined
+        return self.activation not in ("sigmoid", "softmax", "linear")

@@ -149,7 +149,7 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
         def values(part: Part, measured: str = measured, name: str = name) -> dict[str, float]:
             """The metric, or each number of one that gives several, by what Musket calls it."""
             given = metrics.compute([measured], *part, kind, trained.own)
-            return {name if key == measured else key: value for key, value in given.items()}
+            return {name if key == measured else trained.names.get(key, key): value for key, value in given.items()}
 
         if all(part is not None for part in validated):
             rows = [values(part) for part in validated if part is not None]

@@ -29,6 +29,8 @@ _FLAGS = {
     "--json": "json", "--dry-run": "dry_run",
 }  # fmt: skip
 
+# Options of scripts that are texts, also where they look like numbers.
+_TEXTS = ("project", "name", "task", "cache", "inputFolder", "output", "onlyMetric", "sortBy")
 # Modes whose keys may be written as `--key value` too.
 _SCRIPTS = ("fit", "task", "analyze")
 
@@ -116,7 +118,7 @@ def _parse(arguments: list[str]) -> Call:
 def _script_option(name: str, value: str) -> str:
     """An option of a script, such as `--name "one, two"`, as the mode's key."""
     lower = value.lower()
-    if lower in ("true", "false", "null") or value.isdigit():
+    if name[2:] not in _TEXTS and (lower in ("true", "false", "null") or value.isdigit()):
         return f"mode.{name[2:]}={lower}"
     return f"mode.{name[2:]}={_quoted(value)}"
 

@@ -18,7 +18,7 @@ import timm as timm_library
 import torch
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt
+from mlpipe.arch import adapt, channels
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras_layers import activations
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, problem
@@ -149,6 +149,8 @@ def timm(
     drop_path_rate: Annotated[float, ">= 0", "< 1"] | None = None,
     freeze: bool | Literal["backbone"] | Annotated[int, ">= 1"] = False,
     pretrained_fallback: Literal["random"] | None = None,
+    extra_channels: channels.Filling = "timm",
+    pre_logits: bool = True,
 ) -> Classifier:
     """Any network of timm, with new heads.
 
@@ -165,6 +167,9 @@ def timm(
         freeze: True or `backbone`: learn the heads only; a number: learn the heads and so many last stages (blocks of a
             transformer). Batch statistics of what is frozen stay too.
         pretrained_fallback: `random` goes on with random weights when a download fails.
+        extra_channels: What pretrained weights of channels beyond the third are: timm's repetition, `zero`, or those of
+            the third (`copy_last`).
+        pre_logits: False leaves out the hidden layers that some networks (VGG) have after the pooling.
 
     Raises:
         MlpipeError: When a download fails; the sentence names the ways out.
@@ -172,17 +177,24 @@ def timm(
         ConfigError: When there are not so many stages to freeze.
     """
     refuse_masks(heads, name)
-    channels, size = in_chans or pixels.channels, pixels.size
-    options = _options(name, channels, pixels.sides, pool, drop_rate, drop_path_rate)
-    if weights is not None or pretrained is False:
-        backbone = _created(name, False, options)
-    elif pretrained is True:
-        backbone = _downloaded(name, options, pretrained_fallback)
-    else:
-        backbone = _from_extra(str(pretrained), name, options)
-    mean, std = statistics(backbone.pretrained_cfg, channels, pixels)
+    count, size = in_chans or pixels.channels, pixels.size
+    options = _options(name, count, pixels.sides, pool, drop_rate, drop_path_rate)
+
+    def body(options: dict[str, Any]) -> Any:
+        if weights is not None or pretrained is False:
+            return _created(name, False, options)
+        if pretrained is True:
+            return _downloaded(name, options, pretrained_fallback)
+        return _from_extra(str(pretrained), name, options)
+
+    backbone = body(options)
+    if extra_channels != "timm" and count > 3 and pretrained is not False and weights is None:
+        channels.widen(backbone, body({**options, "in_chans": 3}), extra_channels)
+    if not pre_logits and hasattr(backbone, "pre_logits"):
+        backbone.pre_logits, backbone.head_hidden_size = nn.Identity(), backbone.num_features
+    mean, std = statistics(backbone.pretrained_cfg, count, pixels)
     if pool == "catavgmax":
-        features = _pooled_width(backbone, channels, size)
+        features = _pooled_width(backbone, count, size)
     else:
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)

@@ -68,7 +68,7 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.data.augmentations",
         ("torchvision.transforms.v2", "albumentations"),
         "torch.nn.modules.module.Module albumentations.core.transforms_interface.BasicTransform",
-        also="mlpipe.data.geometry",
+        also="mlpipe.data.geometry mlpipe.data.drawn",
     ),
     "device_augmentations": Slot(
         "mlpipe.data.device_augmentations",

@@ -16,9 +16,11 @@ from mlpipe.errors import DataError, did_you_mean, listing, problem
 __all__ = [
     "BinaryClassificationDataSet",
     "CategoryClassificationDataSet",
+    "DirectoryDataSet",
     "FolderClassificationDataSet",
     "FolderDataSet",
     "MultiClassClassificationDataSet",
+    "MultiOutputClassClassificationDataSet",
 ]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
 _SEPARATORS = (" ", "|", "_")
@@ -134,6 +136,61 @@ class MultiClassClassificationDataSet(_Table):
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """0 and 1 for each label."""
         return np.array([float(name in self._labels[item]) for name in self.classes])
+
+
+class MultiOutputClassClassificationDataSet(_Table):
+    """Several columns of one class each: y is a list of one-hot arrays, one for each column; all zeros where it is empty.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        clazzColumns: The columns of classes.
+    """
+
+    def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumns: list[str]) -> None:  # noqa: N803
+        super().__init__(imagePath, csvPath, imColumn, "|".join(clazzColumns))
+        self._columns = list(clazzColumns)
+        self._known = [sorted({row[name] for row in self._values} - {""}) for name in self._columns]
+        self.classes = [
+            f"{name} {one}" for name, known in zip(self._columns, self._known, strict=True) for one in known
+        ]
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """The one-hot arrays, joined."""
+        return np.concatenate(self._each(item))
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        """The item with this number."""
+        found = super().__getitem__(item)
+        return PredictionItem(found.id, found.x, self._each(item))
+
+    def _each(self, item: int) -> list[np.ndarray[Any, Any]]:
+        row = self._values[item]
+        pairs = zip(self._columns, self._known, strict=True)
+        return [np.array([float(one == row[name]) for one in known]) for name, known in pairs]
+
+
+class DirectoryDataSet:
+    """The images of a folder in the order of their names, without targets: to be predicted.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Any) -> None:
+        base = Path(path)
+        if not base.is_dir():
+            raise DataError(problem("path", "there is no such folder", got=str(path), fix="name a folder of images"))
+        self._files = sorted(file for file in base.iterdir() if file.suffix.lower() in _SUFFIXES)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        """The item with this number."""
+        with Image.open(self._files[item]) as image:
+            return PredictionItem(self._files[item].name, np.asarray(image.convert("RGB")), None)
 
 
 class FolderClassificationDataSet(_Images):

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.config.components import Component
-from mlpipe.data import items, user_code
+from mlpipe.data import user_code
 from mlpipe.data.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.data.item_sets import DirectoryDataSet
 from mlpipe.data.sources import python_items
 from mlpipe.dialects import musket
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import experiment_files, launch, tasks
+from mlpipe.modes import experiment_files, launch
+from mlpipe.modes.experiment_networks import Batch as Batch
+from mlpipe.modes.experiment_networks import Map as Map
+from mlpipe.modes.experiment_networks import Networks, batch_of
 from mlpipe.modes.finder import Finder
 from mlpipe.runs import predictions, records
 from mlpipe.runs.records import ModelRecord
@@ -29,36 +31,6 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 _PART = re.compile(r"(?P<part>train|validation|holdout)(?P<fold>(?<=validation)\d+)?")
-
-
-@dataclass(frozen=True)
-class Map:
-    """A prediction as an array of shape (1, 1, outputs).
-
-    Attributes:
-        arr: The array.
-    """
-
-    arr: Array
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some items with what was predicted for them.
-
-    Attributes:
-        images: The images as they are.
-        data: Their ids.
-        results: Probabilities, shape (n, outputs).
-        ground_truth: Targets, shape (n, outputs).
-        predicted_maps_aug: The probabilities as maps.
-    """
-
-    images: list[Array]
-    data: list[Any]
-    results: Array
-    ground_truth: Array
-    predicted_maps_aug: list[Map]
 
 
 class Experiment:
@@ -76,18 +48,29 @@ class Experiment:
     def __init__(self, path: str | Path, cache: Path | None = None) -> None:
         self.path = str(Path(path).expanduser().absolute())
         self.overrides: list[str] = []
+        self._resumes = False
         self._source = experiment_files.source_of(Path(self.path))
         home = experiment_files.home_of(Path(self.path))
         self._project = experiment_files.results_of(Path(self.path))
         self._data_dir = cache or home.project / ".cache"
-        self._networks: dict[Path, tuple[nn.Module, Any, Any]] = {}
+        stages = len(self._source.get("stages") or [None])
+        self._networks = Networks(self._project, lambda one: [f"recipe={self.path}", *self._places(one)], stages)
 
-    def fit(self, dataset: Any = None, foldsToExecute: Sequence[int] | None = None) -> dict[str, Any]:  # noqa: N803
+    def fit(
+        self,
+        dataset: Any = None,
+        subsample: float = 1.0,
+        foldsToExecute: Sequence[int] | int | None = None,  # noqa: N803
+        start_from_stage: int = 0,
+    ) -> dict[str, Any]:
         """Train every fold, and write weights, metrics and summary.yaml beside the configuration.
 
         Args:
-            dataset: A data set (`mlpipe.data.items`); None: the one that the configuration names.
+            dataset: A data set (`mlpipe.data.items`), or the name of one of the configuration's; None: the one that it
+                trains on.
+            subsample: The share of the training images that an epoch has, which take turns.
             foldsToExecute: Only these folds.
+            start_from_stage: Must be 0: what was interrupted is continued with `setAllowResume(True)`.
 
         Returns:
             The summary.
@@ -95,16 +78,52 @@ class Experiment:
         Raises:
             ProjectError: When the experiment is finished already.
             ConfigError: With a sentence for every mistake in the configuration.
+            DataError: When an argument is wrong.
         """
         path = Path(self.path)
         if (path.parent / "summary.yaml").exists():
             fix = "remove its summary.yaml to train again"
             raise ProjectError(problem(str(path.parent), "the experiment is already finished", fix=fix))
-        folds = [f"mode.folds=[{','.join(map(str, foldsToExecute))}]"] if foldsToExecute is not None else []
+        if start_from_stage:
+            fix = "use setAllowResume(True), or initial_weights in a stage"
+            raise DataError(
+                problem("start_from_stage", "training begins with the first one", got=start_from_stage, fix=fix)
+            )
+        if not 0 < subsample <= 1:
+            raise DataError(problem("subsample", "must be above 0 and at most 1", got=subsample))
+        dataset = self.get_dataset(dataset) if isinstance(dataset, str) else dataset
+        chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else foldsToExecute
+        folds = [f"mode.folds=[{','.join(map(str, chosen))}]"] if chosen is not None else []
         overrides = [*self._common(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
+        unfinished = experiment_files.unfinished(self._project) if self._resumes else None
+        if unfinished is not None:
+            overrides = [f"continue={unfinished}", *self._common(None)[1:]]
+        elif subsample < 1:
+            overrides += self._shorter(dataset, subsample)
         prepared = launch.prepare("train", overrides)
         launch.execute(prepared)
-        return experiment_files.report(path, self._project, prepared.run_config)[0]
+        return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
+
+    def setAllowResume(self, allow: bool) -> None:  # noqa: N802
+        """Say whether `fit` goes on with an interrupted training, exactly where it was.
+
+        Args:
+            allow: Whether it does.
+        """
+        self._resumes = allow
+
+    def _shorter(self, dataset: Any, subsample: float) -> list[str]:
+        """Epochs of a share of the training images, in whole batches."""
+        size, batch = self._train_size(dataset), int(self._source.get("batch", 8))
+        count = max(1, int(size * subsample) // batch) * batch
+        return ["sampling=subset", f"sampling.sample_count={count}", f"sampling.batch_size={batch}"]
+
+    def _train_size(self, dataset: Any) -> int:
+        """How many images a fold learns from, as far as the configuration tells."""
+        size = len(dataset if dataset is not None else self.get_dataset("dataset"))
+        size = round(size * (1 - float(self._source.get("testSplit", 0.0))))
+        count = int(self._source.get("folds_count", 5))
+        return int(size * (1 - (1 / count if count > 1 else float(self._source.get("validationSplit", 0.2)))))
 
     def get_dataset(self, name: str = "train", trust: Sequence[str] = ()) -> Any:
         """A data set of the experiment.
@@ -150,22 +169,35 @@ class Experiment:
         return [int(name.partition(":")[0]) for name in stored.sample_ids]
 
     def lr_find(
-        self, ds: Any = None, *, start_lr: float = 1e-6, end_lr: float = 1.0, epochs: int = 5, fold: int = 0
+        self,
+        ds: Any = None,
+        foldsToExecute: Sequence[int] | int | None = None,  # noqa: N803
+        stage: int = 0,
+        subsample: float = 1.0,
+        start_lr: float = 1e-6,
+        end_lr: float = 1.0,
+        epochs: int = 5,
     ) -> Finder:
-        """A range test on one fold: the rate rises by the same factor at every step.
+        """A range test on one fold: the rate rises by the same factor at every step, without the file's callbacks.
 
         Args:
             ds: As for `fit`.
+            foldsToExecute: The first of them is the fold; None: fold 0.
+            stage: Must be 0, the first one.
+            subsample: The share of the training images that an epoch has.
             start_lr: The first rate.
             end_lr: The last one.
             epochs: How long the test is, in epochs of this fold.
-            fold: The fold.
+
+        Raises:
+            DataError: When another stage is asked for.
         """
-        size = len(ds) if ds is not None else int(self._source.get("batch", 8)) * 20
-        count = int(self._source.get("folds_count", 5))
-        share = 1 - (1 / count if count > 1 else float(self._source.get("validationSplit", 0.2)))
-        steps = max(20, round(size * share / int(self._source.get("batch", 8))) * epochs)
-        keys = [f"mode.start={start_lr!r}", f"mode.end={end_lr!r}", f"mode.steps={steps}", f"mode.fold={fold}"]
+        if stage:
+            raise DataError(problem("stage", "a range test is of the first stage", got=stage, fix="use 0"))
+        ds = self.get_dataset(ds) if isinstance(ds, str) else ds
+        chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else list(foldsToExecute or [0])
+        steps = max(20, round(self._train_size(ds) * subsample / int(self._source.get("batch", 8))) * epochs)
+        keys = [f"mode.start={start_lr!r}", f"mode.end={end_lr!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
         facts = launch.execute(launch.prepare("lr_find", [*self._common(ds), *keys, *self.overrides]))
         with Path(facts["file"]).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -182,40 +214,116 @@ class Experiment:
             ProjectError: When the fold was not trained.
             DataError: When there is no such stage.
         """
-        return self._loaded(self._record(fold), stage)[0]
+        return self._networks.loaded(self._record(fold), stage)[0]
 
     def predict_all_to_array(
         self,
         dataset: Any,
-        fold: int | Sequence[int],
-        stage: int | Sequence[int] = -1,
+        fold: int | Sequence[int] | None = None,
+        stage: int | Sequence[int] | None = -1,
         limit: int = -1,
         batch_size: int = 32,
         ttflips: bool | str = False,
     ) -> Array:
-        """Probabilities (numbers for a linear activation) of a data set's items, the mean over folds.
+        """Probabilities (numbers for a linear activation) of a data set's items, the mean over folds and stages.
 
         Args:
-            dataset: The data set.
-            fold: A fold, or several.
-            stage: A stage, or several whose predictions are averaged too; -1: the last one.
+            dataset: The data set, or the name of one of the configuration's.
+            fold: A fold, or several; None: all.
+            stage: A stage, or several; -1: the last one; None: all.
             limit: Only so many items; -1: all.
             batch_size: Images at a time.
             ttflips: True: all eight turns and mirror images; `Horizontal` or `Horizontal_and_vertical`.
 
         Returns:
-            Shape (items, outputs).
+            Shape (items, outputs); those of several heads side by side.
         """
-        dataset = self._prepared(dataset, "augmenter")
-        count = len(dataset) if limit < 0 else min(limit, len(dataset))
-        found = [dataset[index] for index in range(count)]
-        folds = [fold] if isinstance(fold, int) else list(fold)
-        stages = [stage] if isinstance(stage, int) else list(stage)
+        found = self._items(dataset, limit)
         predicted = [
-            self._predicted(self._record(one), number, found, batch_size, ttflips) for one in folds for number in stages
+            self._networks.predicted(record, number, found, batch_size, ttflips)
+            for record in self._chosen(fold)
+            for number in self._stages_of(record, stage)
         ]
         mean: Array = np.mean(predicted, axis=0)
         return mean
+
+    def predict_on_dataset(
+        self,
+        dataset: Any,
+        fold: int | Sequence[int] | None = 0,
+        stage: int | Sequence[int] | None = -1,
+        limit: int = -1,
+        batch_size: int = 32,
+        ttflips: bool | str = False,
+    ) -> Iterator[Batch]:
+        """The same in batches; they have no truth where items have none.
+
+        Args:
+            dataset: As for `predict_all_to_array`, like the others.
+            fold: A fold, or several.
+            stage: A stage, or several.
+            limit: Only so many items.
+            batch_size: Items in a batch.
+            ttflips: Views of each.
+        """
+        found = self._items(dataset, limit)
+        for start in range(0, len(found), batch_size):
+            part = found[start : start + batch_size]
+            predicted = [
+                self._networks.predicted(record, number, part, batch_size, ttflips)
+                for record in self._chosen(fold)
+                for number in self._stages_of(record, stage)
+            ]
+            yield batch_of(part, np.mean(predicted, axis=0))
+
+    def predict_on_directory(
+        self, path: str | Path, fold: int | Sequence[int] | None = 0, stage: int = -1, **more: Any
+    ) -> Iterator[Batch]:
+        """The same for the images of a folder, in the order of their names, which are their ids.
+
+        Args:
+            path: The folder.
+            fold: A fold, or several.
+            stage: A stage.
+            more: `limit`, `batch_size` and `ttflips`.
+        """
+        return self.predict_on_dataset(DirectoryDataSet(path), fold, stage, **more)
+
+    def evaluate_all_to_arrays(self, ds: Any, fold: int, stage: int = -1, **more: Any) -> tuple[Array, Array]:
+        """What the model of a fold predicts for its validation items, and their truth.
+
+        Args:
+            ds: As for `evaluateAll`.
+            fold: The fold.
+            stage: The stage.
+            more: `ttflips` and `batchSize`.
+        """
+        batches = list(self.evaluateAll(ds, fold, stage, **more))
+        return np.concatenate([one.results for one in batches]), np.concatenate([one.ground_truth for one in batches])
+
+    def find_treshold(self, ds: Any, fold: int, func: Callable[[Array, Array], float], stage: int = -1) -> float:
+        """The threshold out of 0, 0.01, ... 0.99 at which a function is largest on a fold's validation items.
+
+        Args:
+            ds: As for `evaluateAll`.
+            fold: The fold.
+            func: Given the truth and whether predictions are above the threshold.
+            stage: The stage.
+        """
+        predicted, truth = self.evaluate_all_to_arrays(ds, fold, stage)
+        scores = [float(func(truth, predicted > number / 100)) for number in range(100)]
+        return int(np.argmax(scores)) / 100
+
+    def info(self, metric: str | None = None) -> list[tuple[int, int, float, float]]:
+        """For each fold and stage that was trained the best value of a metric, and the smallest learning rate.
+
+        Args:
+            metric: A column of its metrics files; None: the primary metric.
+        """
+        name = metric or str(self._source.get("primary_metric", "val_binary_accuracy"))
+        return experiment_files.best_of(
+            Path(self.path).parent, name, str(self._source.get("primary_metric_mode", "auto"))
+        )
 
     def evaluateAll(  # noqa: N802
         self,
@@ -235,17 +343,25 @@ class Experiment:
             batchSize: Items in a batch.
         """
         record = self._record(fold)
+        ds = self.get_dataset(ds) if isinstance(ds, str) else ds
         numbers, seen = self._rows(record, "val"), self._prepared(ds)
         for start in range(0, len(numbers), batchSize):
             found = [seen[number] for number in numbers[start : start + batchSize]]
-            results = self._predicted(record, stage, found, batchSize, ttflips)
-            yield Batch(
-                [np.asarray(item.x) for item in found],
-                [item.id for item in found],
-                results,
-                np.stack([items.target_of(item, str(item.id)) for item in found]),
-                [Map(row.reshape(1, 1, -1)) for row in results],
-            )
+            yield batch_of(found, self._networks.predicted(record, stage, found, batchSize, ttflips))
+
+    def _items(self, dataset: Any, limit: int) -> list[Any]:
+        dataset = self.get_dataset(dataset) if isinstance(dataset, str) else self._prepared(dataset, "augmenter")
+        return [dataset[index] for index in range(len(dataset) if limit < 0 else min(limit, len(dataset)))]
+
+    def _chosen(self, folds: int | Sequence[int] | None) -> list[ModelRecord]:
+        if folds is None:
+            return records.latest_cross_validation(records.load_all(self._project)) or [self._record(0)]
+        return [self._record(fold) for fold in ([folds] if isinstance(folds, int) else folds)]
+
+    def _stages_of(self, record: ModelRecord, stages: int | Sequence[int] | None) -> list[int]:
+        if stages is None:
+            return self._networks.stages_of(record)
+        return [stages] if isinstance(stages, int) else list(stages)
 
     def _common(self, dataset: Any) -> list[str]:
         texts = [
@@ -280,77 +396,5 @@ class Experiment:
             raise ProjectError(problem("fold", "was not trained", got=fold, fix=fix))
         return record
 
-    def _weights(self, record: ModelRecord, stage: int) -> Path:
-        """The file of the best weights of a stage."""
-        folder = self._project.model_dir(record.pivot, record.id)
-        kept = records.kept_stages(folder)
-        last = kept[-1] if kept else len(self._source.get("stages") or [None]) - 1
-        number = last if stage == -1 else stage
-        if number != last and number not in kept:
-            fix = f"use -1 or {listing(kept or [last])}"
-            raise DataError(problem("stage", "there are no weights of it", got=stage, fix=fix))
-        return records.stage_weights(folder, number) if kept else folder / records.WEIGHTS_FILE
-
-    def _loaded(self, record: ModelRecord, stage: int) -> tuple[nn.Module, Any, Any]:
-        """The network of a record, its recipe, and the pack of its images; loaded once."""
-        file = self._weights(record, stage)
-        if file not in self._networks:
-            self._networks[file] = self._load(record, file)
-        return self._networks[file]
-
-    def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
-        from mlpipe.arch import weights
-        from mlpipe.learn import setup
-
-        prepared = launch.prepare("predict", [f"recipe={self.path}", *self._places(record), *self.overrides])
-        config = tasks.config_of(prepared.run_config, record)
-        of = tasks.named(record.pivot, self._data_dir)
-        pack = tasks.pack_of(config, of, 1)
-        setup.prepare_torch(config.recipe.threads)
-        network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
-        weights.load(network, weights.read(file))
-        return network.eval(), config.recipe, pack
-
     def _places(self, record: ModelRecord) -> list[str]:
-        return [*self._common(None)[1:], f"task={as_text(record.pivot)}"]
-
-    def _predicted(
-        self, record: ModelRecord, stage: int, found: Sequence[Any], batch_size: int, ttflips: bool | str
-    ) -> Array:
-        import torch
-
-        from mlpipe.learn.module import TARGET
-        from mlpipe.learn.tta import mean_of
-
-        network, recipe, pack = self._loaded(record, stage)
-        views = (_views(ttflips) or recipe.tta).build(pack.peak)
-        parts = []
-        for start in range(0, len(found), batch_size):
-            pixels = [
-                pack.preprocessing.fixed(items.image_of(item, str(item.id)))
-                for item in found[start : start + batch_size]
-            ]
-            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
-            with torch.no_grad():
-                if views is None:
-                    parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))  # type: ignore[arg-type]
-                else:
-                    parts.append(views.predict(lambda batch: network(batch)[TARGET], images, record.kind))
-        logits = torch.cat(parts)
-        if record.kind == "regression":
-            return logits.numpy()
-        return (logits.softmax(1) if record.kind == "classification" else logits.sigmoid()).numpy()
-
-
-def _views(ttflips: bool | str) -> Component | None:
-    """The views that an argument asks for; None: those of the recipe."""
-    if not ttflips:
-        return None
-    named = {"horizontal": False, "horizontal_and_vertical": True}
-    name = str(ttflips).lower()
-    if name in named:
-        return Component("tta", "mlpipe.learn.tta.flips", {"vertical": named[name]})
-    if name != "true":
-        fix = "use True, Horizontal or Horizontal_and_vertical"
-        raise DataError(problem("ttflips", "unknown test-time augmentation", got=ttflips, fix=fix))
-    return Component("tta", "mlpipe.learn.tta.d4", {})
+        return [*self._common(None)[1:], f"task={as_text(record.pivot)}", *self.overrides]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from mlpipe.data import user_code
 from mlpipe.dialects import musket
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.modes import tasks
+from mlpipe.reports import experiments as metrics_tables
 from mlpipe.reports import gallery
 from mlpipe.reports.layouts import musket as layout
-from mlpipe.runs import records
+from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -27,6 +29,20 @@ CONFIG, CONCRETE, SUMMARY = "config.yaml", "config_concrete.yaml", "summary.yaml
 def project_root(given: str | None) -> Path:
     """The project's folder: the given one, else the current one or the one that it lies in."""
     return Path(given).expanduser().absolute() if given else project_here()
+
+
+def names_or_here(name: str, project: str | None) -> list[str]:
+    """Names that are separated by commas; none are given in an experiment's folder: that one.
+
+    Args:
+        name: The names.
+        project: The project as a command names it; None: it is found.
+    """
+    here = Path.cwd()
+    base = project_here() / "experiments"
+    if name or project or base not in here.parents or not (here / CONFIG).is_file():
+        return listed(name)
+    return [here.relative_to(base).as_posix()]
 
 
 def listed(text: str) -> list[str]:
@@ -66,13 +82,49 @@ def results_of(config: Path) -> Project:
     return Project(home.project / "results" / home.name.replace("/", "-"))
 
 
-def report(config: Path, project: Project, config_of_run: RunConfig) -> tuple[dict[str, Any], float]:
+def unfinished(project: Project) -> str | None:
+    """The name of the newest run that was interrupted; None: there is none."""
+    found = [one for one in journal.all_runs(project) if not one.is_finished()]
+    return found[-1].name if found else None
+
+
+def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float, float]]:
+    """Fold, stage, best value and smallest learning rate of each of an experiment's metrics files.
+
+    Args:
+        folder: The experiment's folder.
+        metric: A column.
+        mode: `min`, `max` or `auto`: less is better of losses and errors.
+
+    Raises:
+        ProjectError: When there are no such files, or they have no such column.
+    """
+    found = []
+    for path in sorted((folder / "metrics").glob("metrics-*.csv")):
+        fold, stage = (int(part) for part in path.stem.removeprefix("metrics-").split("."))
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or metric not in rows[0]:
+            fix = f"there are {listing(rows[0])}" if rows else "train it again"
+            raise ProjectError(problem("metric", "was not measured", got=metric, fix=fix))
+        less = mode == "min" or (mode == "auto" and metrics_tables.less_is_better(metric))
+        values = [float(row[metric]) for row in rows if row[metric]]
+        found.append((fold, stage, (min if less else max)(values), min(float(row["lr"]) for row in rows)))
+    if not found:
+        raise ProjectError(problem(str(folder), "nothing was trained yet", fix="call fit first"))
+    return found
+
+
+def report(
+    config: Path, project: Project, config_of_run: RunConfig, subsample: float = 1.0
+) -> tuple[dict[str, Any], float]:
     """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
 
     Args:
         config: The experiment's configuration file.
         project: Where its records are.
         config_of_run: The checked configuration.
+        subsample: The share of the training images that an epoch had.
 
     Raises:
         ProjectError: When nothing was trained.
@@ -91,7 +143,7 @@ def report(config: Path, project: Project, config_of_run: RunConfig) -> tuple[di
     own = own_metrics.measures(config_of_run.recipe.metrics, kind, outputs)
     own |= output_losses.measures_of(config_of_run.recipe.loss, kind, outputs)
     images = partial(_images, config_of_run, found[0])
-    trained = layout.Trained(project, found, names, native, own, images)
+    trained = layout.Trained(project, found, names, native, own, images, subsample)
     summary = layout.write(config.parent, config.name, trained)
     return summary, layout.result(summary, trained)
 

@@ -20,7 +20,6 @@ from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.modes.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.modes.task import Told
 from mlpipe.reports.layouts import musket as layout
-from mlpipe.runs import journal
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -36,8 +35,8 @@ class FitScheduler(Scheduler):
         world: The project, the display, the wish to stop.
         project: The folder with experiments; None: the current one, or the one that it lies in.
         name: Names of experiments, separated by commas; empty: all that are not finished.
-        num_gpus: Read for the sake of old commands; one device trains a fold.
-        gpus_per_net: Likewise.
+        num_gpus: GPUs that are used at once: several train several folds side by side.
+        gpus_per_net: GPUs that train one fold together.
         num_workers: Loader processes.
         allow_resume: Go on with an interrupted training.
         force_recalc: Predict again and write the reports anew, without training.
@@ -70,13 +69,13 @@ class FitScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, world)
         self._root = experiment_files.project_root(project)
-        self._names = experiment_files.listed(name)
+        self._names = experiment_files.names_or_here(name, project)
         self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
         self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
         self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
         self._folds = [part.strip() for part in str(folds).strip("[]").split(",") if part.strip()]
         self._overrides = shlex.split(overrides)
-        self._unused = [key for key, value in (("num_gpus", num_gpus), ("gpus_per_net", gpus_per_net)) if value > 1]
+        self._devices = _devices(num_gpus, gpus_per_net)
 
     def plan(self) -> list[Step]:
         """One step for each experiment (and seed), all of them translated and checked before the first one trains.
@@ -84,8 +83,6 @@ class FitScheduler(Scheduler):
         Raises:
             ConfigError: With a sentence for every problem of any experiment.
         """
-        for key in self._unused:
-            log.info(f"mode.{key}: one device trains a fold")
         if wrong := [one for one in self._folds if not one.isdigit()]:
             raise ConfigError(problem("mode.folds", "must be numbers of folds", got=wrong, fix="for example 0,2"))
         steps, found = [], list[str]()
@@ -124,6 +121,17 @@ class FitScheduler(Scheduler):
                 except Interrupted:
                     names = f"--name {','.join(self._names)} " if self._names else ""
                     raise Interrupted(f"stopped in {step.name}; to go on: mml fit {names}--allow_resume True") from None
+            self._after()
+
+    def _after(self) -> None:
+        """Call the functions that `fit_callbacks.after_fit` marks in the project's modules, once."""
+        if not self.world.facts.get("results"):
+            return
+        config = experiment_files.experiments(self._root, self._names)[0] / CONFIG
+        trust = tuple(self.run_config.tree.get("trust") or ())
+        for name, function in task.marked(config, trust, "after_fit").items():
+            log.info(f"after_fit: {name}")
+            task.called(f"after_fit {name}", function)
 
     def _experiments(self) -> list[Path]:
         found = experiment_files.experiments(self._root, self._names)
@@ -163,6 +171,7 @@ class FitScheduler(Scheduler):
             f"mode.lenient={str(self._lenient).lower()}",
             *self._places(config),
             f"sys.num_workers={self._workers}",
+            *self._devices,
             f"seed={42 + (int(config.parent.name) if config.name == CONCRETE else 0)}",
             f"mode.subroutines=[{','.join(subroutines)}]",
             *folds,
@@ -205,10 +214,10 @@ class FitScheduler(Scheduler):
     def _resumed(self, config: Path) -> list[str]:
         """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
         project = experiment_files.results_of(config)
-        unfinished = [one for one in journal.all_runs(project) if not one.is_finished()]
-        if not self._resume or not unfinished:
+        unfinished = experiment_files.unfinished(project)
+        if not self._resume or unfinished is None:
             return []
-        return [f"continue={unfinished[-1].name}", *self._places(config)]
+        return [f"continue={unfinished}", *self._places(config)]
 
     def _report(self, config: Path, config_of_run: RunConfig) -> None:
         _, value = experiment_files.report(config, experiment_files.results_of(config), config_of_run)
@@ -227,3 +236,18 @@ class FitScheduler(Scheduler):
                 if not link.exists() and not link.is_symlink():
                     link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)
         files.write_text(folder / SUMMARY, yaml.safe_dump(layout.spread(values), sort_keys=False))
+
+
+def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:
+    """The overrides that spread a training over as many of the GPUs as there are; none where one trains it all."""
+    if max(num_gpus, gpus_per_net) < 2:
+        return []
+    import torch
+
+    there = torch.cuda.device_count()
+    if there < max(num_gpus, gpus_per_net):
+        log.info(f"{max(num_gpus, gpus_per_net)} GPUs are asked for, there are {there}")
+    together, beside = min(gpus_per_net, there), min(num_gpus, there)
+    if together > 1:
+        return [f"trainer.devices={together}"]
+    return [f"sys.fold_workers={beside}"] if beside > 1 else []

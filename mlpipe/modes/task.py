@@ -36,8 +36,8 @@ class TaskScheduler(Scheduler):
         project: The folder with experiments; None: the current one, or the one that it lies in.
         name: Names of experiments, separated by commas; empty: all that are finished.
         task: Names of tasks, separated by commas; `all` or empty: every one.
-        num_gpus: Read for the sake of old commands; one device trains a fold.
-        gpus_per_net: Likewise.
+        num_gpus: GPUs of trainings, as for `mml fit`.
+        gpus_per_net: GPUs that train one fold together.
         num_workers: Loader processes of trainings.
         allow_resume: First train what is not finished, from where it stopped.
         force_recalc: First predict again and write the reports anew.
@@ -65,7 +65,8 @@ class TaskScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, world)
         self._root = experiment_files.project_root(project)
-        self._names, self._tasks = experiment_files.listed(name), experiment_files.listed(task)
+        self._names = experiment_files.names_or_here(name, project)
+        self._tasks = experiment_files.listed(task)
         self._resume, self._recalculate = allow_resume, force_recalc
         self._overrides = overrides
         self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
@@ -151,7 +152,7 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], told: Told, world:
         ConfigError: When there is no task of a name.
         DataError: When the project's modules cannot be imported, or are not trusted.
     """
-    known = _tasks_of(config, told.trust)
+    known = marked(config, told.trust, "task")
     names = list(known) if not wanted or "all" in wanted else wanted
     if not known:
         fix = "mark a function in modules/*.py with @tasks.task"
@@ -165,15 +166,44 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], told: Told, world:
     return [Step(f"task {label} {name}", partial(call, name, known[name]), in_project=False) for name in names]
 
 
-def _tasks_of(config: Path, trust: Sequence[str]) -> dict[str, Callable[..., Any]]:
-    """The marked functions of an experiment's project by name."""
+def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[..., Any]]:
+    """The functions of an experiment's project that a decorator marked, by name.
+
+    Args:
+        config: The experiment's configuration.
+        trust: Folders outside the current one, and modules, whose code may run.
+        mark: The decorator's name, `task` or `after_fit`.
+
+    Raises:
+        DataError: When the project's modules cannot be imported, or are not trusted.
+    """
     source, home = experiment_files.source_of(config), experiment_files.home_of(config)
     code = musket.code_of(source, home)
     if home.modules is not None:
         user_code.check_trusted(home.modules, trust, "modules")
     user_code.check_imports(code["imports"], home.modules, trust, "imports")
     functions = user_code.functions(home.modules, code["imports"], code["stand_ins"])
-    return {name: one for name, one in functions.items() if items.is_marked(one, "task")}
+    return {name: one for name, one in functions.items() if items.is_marked(one, mark)}
+
+
+def called(label: str, function: Callable[..., Any], **given: Any) -> Any:
+    """What a function of the project's own returns.
+
+    Args:
+        label: Names it in sentences.
+        function: The function.
+        given: Its arguments.
+
+    Raises:
+        TrainingError: When it fails, with its own error in a few words.
+    """
+    try:
+        return function(**given)
+    except MlpipeError:
+        raise
+    except Exception as error:
+        log.debug("a function of the project fails", exc_info=True)
+        raise TrainingError(problem(label, f"fails ({in_short(error)})", fix="mend it")) from error
 
 
 def _run(
@@ -194,13 +224,7 @@ def _run(
     place = folder / name
     place.mkdir(exist_ok=True)
     with _inside(place):
-        try:
-            returned = function(**given)
-        except MlpipeError:
-            raise
-        except Exception as error:
-            log.debug("a task failed", exc_info=True)
-            raise TrainingError(problem(f"task {name}", f"fails ({in_short(error)})", fix="mend it")) from error
+        returned = called(f"task {name}", function, **given)
     world.facts.setdefault("tasks", {}).setdefault(folder.name, {})[name] = returned
 
 

@@ -92,6 +92,11 @@ def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val
     return out.getvalue()
 
 
+def less_is_better(name: str) -> bool:
+    """Whether less of a metric is better, by its name in a metrics file."""
+    return _LESS_IS_BETTER.search(name) is not None
+
+
 def flat(value: Any, key: str = "") -> dict[str, Any]:
     """A configuration with dotted keys; a list of plain values is one text.
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import binary_opening
 from torch import nn
 
 from mlpipe.api import classification
@@ -124,11 +127,117 @@ def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert batch.results[i] == pytest.approx(cfg.predict_all_to_array(dataset, 1)[number], abs=1e-5)
     assert len(seen) == 12
 
+    # The README's own evaluation: masks of one pixel here.
+    total = dict.fromkeys(range(1, 20), 0.0)
+    for batch in cfg.evaluateAll(dataset, 1):
+        for i in range(len(batch.predicted_maps_aug)):
+            for d in range(1, 20):
+                total[d] += float(binary_opening(batch.predicted_maps_aug[i].arr[:, :, 0] > d / 20).sum())
+    assert list(total.values()) == sorted(total.values(), reverse=True)
+
+    # The README's table of predictions.
+    predictions, images = [], []
+    preds = cfg.predict_all_to_array(dataset, 0, 0)
+    for i in range(len(dataset)):
+        images.append(dataset.paths[i])
+        predictions.append("abc"[np.argmax(preds[i])])
+    df = pd.DataFrame.from_dict({"file": images, "species": predictions})
+    df.to_csv("submission.csv", index=False)
+    assert len(pd.read_csv("submission.csv")) == 24
+
+    everything = cfg.predict_all_to_array(dataset)
+    assert everything == pytest.approx(both)
+    found, truth = cfg.evaluate_all_to_arrays(dataset, 0)
+    assert found.shape == truth.shape == (12, 3)
+    best = cfg.find_treshold(dataset, 0, lambda y, p: float((y == p).mean()))
+    shares = [((found > number / 100) == truth).mean() for number in range(100)]
+    assert best == np.argmax(shares) / 100
+    assert [(fold, stage) for fold, stage, _, _ in cfg.info()] == [(0, 0), (1, 0)]
+    table = pd.read_csv(tmp_path / "metrics" / "metrics-1.0.csv")
+    assert cfg.info("val_loss")[1][2:] == (table["val_loss"].min(), table["lr"].min())
+    folder = tmp_path / "images_to_segment"
+    folder.mkdir()
+    for number in (3, 5):
+        Image.fromarray(dataset[number].x).save(folder / f"{number}.png")
+    (batch,) = cfg.predict_on_directory(folder, [0, 1])
+    assert batch.data == ["3.png", "5.png"] and batch.results == pytest.approx(both[[3, 5]], abs=1e-5)
+    assert len(list(cfg.predict_on_dataset(dataset, batch_size=10, limit=15))) == 2
+
     assert cfg.load_model(0, 0).heads["target"].out_features == 3  # type: ignore[index, union-attr]
     with pytest.raises(DataError, match="stage"):
         cfg.load_model(0, 5)
     with pytest.raises(ProjectError, match="fold"):
         cfg.load_model(7)
+
+
+class Classification:
+    """The README's own data set: a folder of images for each species."""
+
+    def __init__(self, imgPath: str) -> None:  # noqa: N803
+        self.species = ["Black-grass", "Charlock", "Maize"]
+        self.data: list[str] = []
+        self.targets: list[int] = []
+        self.ids: list[str] = []
+        for s_id, s in enumerate(self.species):
+            s_folder = os.path.join(imgPath, s)  # noqa: PTH118
+            for file in os.listdir(s_folder):  # noqa: PTH208
+                self.data.append(os.path.join(s_folder, file))  # noqa: PTH118
+                self.targets.append(s_id)
+                self.ids.append(file)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        item_file = self.data[item]
+        target = self.targets[item]
+        t = np.zeros(len(self.species))
+        t[target] = 1.0
+        image = self.read_image(item_file, (224, 224))
+        return PredictionItem(self.ids[item], image, t)
+
+    def isPositive(self, item: int) -> bool:  # noqa: N802
+        return self.targets[item] > 0
+
+    def read_image(self, filepath: str, target_size: tuple[int, int]) -> Any:
+        img = cv2.imread(filepath, cv2.IMREAD_COLOR)
+        assert img is not None
+        img = cv2.resize(img.copy(), target_size, interpolation=cv2.INTER_AREA)
+        return img
+
+
+@pytest.mark.slow
+def test_stages_and_negatives_of_a_data_set_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawn = np.random.default_rng(0)
+    for species in ("Black-grass", "Charlock", "Maize"):
+        (tmp_path / species).mkdir()
+        for number in range(6):
+            pixels = drawn.integers(0, 255, (20, 20, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / species / f"{species}_{number}.png")
+    text = README.replace("activation: sigmoid", "activation: softmax").replace(
+        "  - epochs: 2\n",
+        "  - epochs: 1\n    negatives: none\n    validation_negatives: real\n"
+        "  - lr: 0.0001\n    epochs: 1\n    negatives: real\n    validation_negatives: real\n"
+        "  - loss: lovasz_loss\n    lr: 0.00001\n    epochs: 1\n    initial_weights: ./other/weights/best-0.1.weights\n",
+    )
+    Path("config.yaml").write_text(text)
+    cfg = classification.parse("config.yaml")
+    cfg.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu", "mode.folds=[0]"]
+    ds = Classification(".")
+    with pytest.raises(DataError, match="initial_weights"):
+        cfg.fit(ds)
+    Path("config.yaml").write_text(text.replace("    initial_weights: ./other/weights/best-0.1.weights\n", ""))
+    cfg = classification.parse("config.yaml")
+    cfg.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
+    summary = cfg.fit(ds, subsample=0.5, foldsToExecute=[0])
+    assert len(summary["stages"]) == 3 and summary["subsample"] == 0.5
+    assert sorted(path.name for path in Path("weights").iterdir()) == [f"best-0.{stage}.weights" for stage in range(3)]
+    (record,) = cfg._chosen(None)
+    assert record.counts["train"] == 12
+    Path("summary.yaml").unlink()
+    with pytest.raises(DataError, match="start_from_stage"):
+        cfg.fit(ds, start_from_stage=1)
 
 
 @pytest.mark.slow
@@ -137,7 +246,8 @@ def test_the_range_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     Path("config.yaml").write_text(README.replace("batch: 16", "batch: 4"))
     cfg = classification.parse("config.yaml")
     cfg.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
-    finder = cfg.lr_find(proteins(tmp_path), start_lr=0.00001, end_lr=1, epochs=8)
+    ds = proteins(tmp_path)
+    finder = cfg.lr_find(ds, start_lr=0.00001, end_lr=1, epochs=8)
     assert finder.lrs[0] == pytest.approx(0.00001) and len(finder.lrs) == len(finder.losses)
     finder.plot_loss(n_skip_beginning=2, n_skip_end=0)
     finder.plot_loss_change(sma=3, n_skip_beginning=2, n_skip_end=5, y_lim=(-0.01, 0.01))

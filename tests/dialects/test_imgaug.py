@@ -9,6 +9,7 @@ import albumentations
 import numpy as np
 import pytest
 
+from mlpipe.data import augmentations, drawn
 from mlpipe.dialects.musket import imgaug
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.work import Work
@@ -80,3 +81,52 @@ def test_the_order_of_the_file_is_kept() -> None:
         "albumentations.VerticalFlip",
         "albumentations.HorizontalFlip",
     ]
+
+
+NESTED = [
+    {"Sequential": {"Fliplr": 1.0, "Add": [20, 40]}},
+    {"OneOf": {"Fliplr": 1.0, "Flipud": 1.0}},
+    {"OneOf": [{"Fliplr": 1.0}, {"Add": [20, 40]}]},
+    {"SomeOf": {"n": [1, 2], "children": [{"Fliplr": 1.0}, {"Flipud": 1.0}]}},
+    {"Sometimes": {"p": 1.0, "then_list": {"Flipud": 1.0}}},
+    {"Dropout": [0.2, 0.4]},
+    {"CoarseDropout": {"p": [0.1, 0.2], "size_percent": 0.02}},
+    {"ElasticTransformation": {"alpha": [40, 60], "sigma": [4, 5]}},
+    {"EdgeDetect": [0.5, 1.0]},
+    {"DirectedEdgeDetect": {"alpha": [0.5, 1.0], "direction": [0.0, 1.0]}},
+    {"Grayscale": [0.4, 0.6]},
+    {"AddElementwise": [20, 40]},
+    {"AddElementwise": {"value": [20, 40], "per_channel": 1}},
+    {"PerspectiveTransform": [0.1, 0.15]},
+    {"ChannelShuffle": 1.0},
+]
+
+
+@pytest.mark.parametrize("given", NESTED)
+def test_nested_operations_and_drawn_parameters_are_steps_of_each_image(given: dict[str, Any]) -> None:
+    images = np.random.default_rng(0).integers(60, 180, (3, 32, 32, 3), dtype=np.uint8)
+    made = [drawn.built(step) for step in steps(given)]
+    seeds = np.array([1, 2, 3], np.uint64)
+    after = augmentations.apply(made, images, seeds)
+    assert after.shape == images.shape and after.dtype == np.uint8
+    assert all((one != other).any() for one, other in zip(after, images, strict=True))
+    alone = augmentations.apply(made, images[1:2], seeds[1:2])
+    assert (alone[0] == after[1]).all()
+
+
+def test_a_list_is_a_choice_where_the_file_says_so() -> None:
+    work = Work({"imgaug_lists": "choice"}, Home.of(Path("/none/config.yaml")), False)
+    (found,) = imgaug.pipeline(work, "augmentation", {"Affine": {"rotate": [-16, 16], "shear": [-3, 3]}})
+    drawn_from = [
+        (one["rotate"], one["shear"]["x"]) for pipeline in found["pipelines"] for one in pipeline
+    ]  # fmt: skip
+    assert sorted(drawn_from) == [
+        ([rotate, rotate], [shear, shear]) for rotate in (-16.0, 16.0) for shear in (-3.0, 3.0)
+    ]
+    assert imgaug.pipeline(work, "augmentation", {"Fliplr": 0.5}) == steps({"Fliplr": 0.5})
+
+
+def test_an_operation_on_masks_says_so() -> None:
+    work = Work({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(work, "augmentation", {"BackgroundReplacer": {"path": "x"}})
+    assert work.wrong == ["augmentation.BackgroundReplacer: needs masks, and classes have none; leave it out"]

@@ -61,9 +61,7 @@ def _entry(
     if name in declared:
         body = declared[name]
         if isinstance(body, Mapping) and set(body) & {"body", "parameters"}:
-            if body.get("parameters"):
-                work.missing(f"declarations.{name}", "a declaration with parameters", "write its chain out")
-            body = body.get("body")
+            body = _filled(work, key, name, body, arguments)
         return _chain(work, f"declarations.{name}", body, depth + 1)
     if name == "augmentation":
         _augmentation(work, key, arguments)
@@ -85,6 +83,29 @@ def _entry(
         return [{"call": name}]
     given = dict(arguments) if isinstance(arguments, Mapping) else arguments
     return [{"call": name, "arguments": given if isinstance(given, dict | list) else [given]}]
+
+
+def _filled(work: Work, key: str, name: str, declared: Mapping[str, Any], arguments: Any) -> Any:
+    """The chain of a declaration with parameters, the given arguments in their place."""
+    parameters = [str(one) for one in declared.get("parameters") or []]
+    if isinstance(arguments, Mapping):
+        given = {str(one): value for one, value in arguments.items()}
+    else:
+        listed = arguments if isinstance(arguments, list) else [] if arguments is None else [arguments]
+        given = dict(zip(parameters, listed, strict=False))
+    if set(given) != set(parameters):
+        fix = f"give {listing(parameters)}" if parameters else "leave its arguments out"
+        work.refuse(key, f"{name} has other parameters", got=sorted(given), fix=fix)
+    return _replaced(declared.get("body"), given)
+
+
+def _replaced(value: Any, given: Mapping[str, Any]) -> Any:
+    """A value in which texts that are names of parameters are what was given for them."""
+    if isinstance(value, Mapping):
+        return {key: _replaced(item, given) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, given) for item in value]
+    return given[value] if isinstance(value, str) and value in given else value
 
 
 def _augmentation(work: Work, key: str, body: Any) -> None:

@@ -1,6 +1,7 @@
 """Augmentations that are named as in imgaug, as transforms of albumentations.
 
-imgaug draws from a list of two numbers one of the two, but Musket's documents call it a range; a range is what it is here.
+imgaug draws from a list of two numbers one of the two, but Musket's documents call it a range; a range is what it is here,
+unless the file says `imgaug_lists: choice`.
 Every operation of imgaug happens always unless it has a probability of its own, so `p` is 1 wherever imgaug has none.
 """
 
@@ -13,6 +14,10 @@ from mlpipe.dialects.musket.work import Work
 from mlpipe.errors import did_you_mean, listing
 
 Steps = list[dict[str, Any]]
+# Reads operations inside of one.
+Inner = Callable[[Any], Steps]
+_DRAWN = "mlpipe.data.drawn"
+_MOST_ALTERNATIVES = 64
 # cv2's numbers of border modes.
 _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
 
@@ -32,23 +37,88 @@ def pipeline(work: Work, key: str, given: Any, place: str = "augmentations.cpu.p
     """
     maps = given if isinstance(given, list) else [given] if given else []
     steps: Steps = []
-    known = {name.lower(): name for name in _OPERATIONS}
     for entry in maps:
         if not isinstance(entry, Mapping):
             work.refuse(key, "must be a map of operations", got=entry, fix="for example {Fliplr: 0.5}")
             continue
         for name, parameters in entry.items():
-            full = known.get(str(name).lower())
-            if full is None:
-                fix = did_you_mean(str(name), _OPERATIONS, otherwise=f"known: {listing(_OPERATIONS, most=40)}")
-                work.refuse(f"{key}.{name}", "there is no such operation here", fix=fix)
-                continue
-            try:
-                steps += _OPERATIONS[full](parameters)
-                work.say(f"{key}.{name}", "same", place)
-            except (_WrongError, TypeError, ValueError, KeyError) as error:
-                work.refuse(f"{key}.{name}", f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
+            steps += _operation(work, f"{key}.{name}", str(name), parameters, place)
     return steps
+
+
+def _operation(work: Work, key: str, name: str, parameters: Any, place: str) -> Steps:
+    known = {one.lower(): one for one in (*_OPERATIONS, *_NESTING)}
+    full = known.get(name.lower())
+    if full is None:
+        if name.lower() == "backgroundreplacer":
+            work.refuse(key, "needs masks, and classes have none", fix="leave it out")
+            return []
+        fix = did_you_mean(name, known.values(), otherwise=f"known: {listing(known.values(), most=50)}")
+        work.refuse(key, "there is no such operation here", fix=fix)
+        return []
+    try:
+        if full in _NESTING:
+            return _NESTING[full](lambda inner: pipeline(work, key, inner, place), parameters)
+        if work.source.get("imgaug_lists") == "choice":
+            found = _one_each([_OPERATIONS[full](one) for one in _alternatives(parameters)])
+        else:
+            found = _OPERATIONS[full](parameters)
+        work.say(key, "same", place)
+        return found
+    except (_WrongError, TypeError, ValueError, KeyError) as error:
+        work.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
+        return []
+
+
+def _alternatives(given: Any) -> list[Any]:
+    """What imgaug draws from: parameters in which each list of numbers is one of them."""
+    if isinstance(given, list) and all(isinstance(one, int | float) for one in given):
+        return list(given)
+    if not isinstance(given, Mapping):
+        return [given]
+    found: list[dict[str, Any]] = [{}]
+    for key, value in given.items():
+        found = [{**one, key: other} for one in found for other in _alternatives(value)]
+        if len(found) > _MOST_ALTERNATIVES:
+            raise _WrongError(f"there are more than {_MOST_ALTERNATIVES} ways to choose")
+    return found
+
+
+def _one_each(pipelines: list[Steps]) -> Steps:
+    """One of several pipelines for each image; the only one as it is."""
+    return pipelines[0] if len(pipelines) == 1 else [{"_target_": f"{_DRAWN}.some_of", "pipelines": pipelines}]
+
+
+def _sequential(inner: Inner, given: Any) -> Steps:
+    return inner(given)
+
+
+def _one_of(inner: Inner, given: Any) -> Steps:
+    children = given if isinstance(given, list) else [{name: value} for name, value in given.items()]
+    return _one_each([inner(child) for child in children])
+
+
+def _some_of(inner: Inner, given: Any) -> Steps:
+    if isinstance(given, Mapping):
+        count, children = given.get("n"), given.get("children", given.get("then_list"))
+    else:
+        count, children = given
+    if isinstance(children, Mapping):
+        children = [{name: value} for name, value in children.items()]
+    least, most = (count, count) if isinstance(count, int) else count if count else (0, None)
+    parts = [inner(child) for child in children]
+    return [{"_target_": f"{_DRAWN}.some_of", "pipelines": parts, "least": least, "most": most}]
+
+
+def _sometimes(inner: Inner, given: Any) -> Steps:
+    if isinstance(given, Mapping):
+        share, then = given.get("p", 0.5), given.get("then_list", given.get("then"))
+        other = given.get("else_list")
+    else:
+        (share, then), other = given, None
+    if other is not None:
+        raise _WrongError("else_list is not known here")
+    return [{"_target_": f"{_DRAWN}.some_of", "pipelines": [inner(then)], "p": float(share)}]
 
 
 def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
@@ -168,23 +238,60 @@ def _emboss(given: Any) -> Steps:
     return _step("Emboss", alpha=_range(read.get("alpha", 0)), strength=_range(read.get("strength", 1)))
 
 
+def _drawn(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
+    """A transform that takes numbers where imgaug takes ranges."""
+    same = {key: low for key, (low, high) in ranges.items() if low == high}
+    others = {key: value for key, value in ranges.items() if key not in same}
+    (made,) = _step(name, **same, **fixed)
+    return [{"_target_": f"{_DRAWN}.with_drawn", "transform": made, "ranges": others}] if others else [made]
+
+
 def _dropout(given: Any) -> Steps:
     read = _named(given, "p", "per_channel")
-    low, high = _range(read.get("p", 0))
-    return _step("PixelDropout", dropout_prob=(low + high) / 2, per_channel=bool(read.get("per_channel")))
+    return _drawn("PixelDropout", {"dropout_prob": _range(read.get("p", 0))}, per_channel=bool(read.get("per_channel")))
+
+
+def _coarse_dropout(given: Any) -> Steps:
+    read = _named(given, "p", "size_percent", "size_px", "per_channel", "min_size")
+    if "size_px" in read:
+        raise _WrongError("only size_percent is known here")
+    share, size = _range(read.get("p", 0.02)), _range(read.get("size_percent", 0.1))
+    # imgaug drops cells of a coarse grid; so many holes of a cell's size cover the same share.
+    side = 1 / max(round(1 / max(size[0], 1e-6) / 10), 1)
+    most = max(round(share[1] / side**2), 1)
+    least = min(max(round(share[0] / side**2), 1), most)
+    return _step(
+        "CoarseDropout", num_holes_range=[least, most], hole_height_range=[side, side], hole_width_range=[side, side]
+    )
 
 
 def _elastic(given: Any) -> Steps:
     read = _named(given, "alpha", "sigma")
-    alpha, sigma = (_range(read.get(key, default)) for key, default in (("alpha", 0), ("sigma", 1)))
-    return _step("ElasticTransform", alpha=sum(alpha) / 2, sigma=sum(sigma) / 2)
+    return _drawn("ElasticTransform", {"alpha": _range(read.get("alpha", 0)), "sigma": _range(read.get("sigma", 1))})
 
 
 def _grayscale(given: Any) -> Steps:
     alpha = _range(_named(given, "alpha").get("alpha", 1))
-    if alpha != [1.0, 1.0]:
-        raise _WrongError("only alpha: 1 is known here")
-    return _step("ToGray")
+    return _step("ToGray") if alpha == [1.0, 1.0] else [{"_target_": f"{_DRAWN}.gray", "alpha": alpha}]
+
+
+def _edge_detect(given: Any) -> Steps:
+    return [{"_target_": f"{_DRAWN}.edges", "alpha": _range(_named(given, "alpha").get("alpha", [0.0, 0.75]))}]
+
+
+def _directed_edges(given: Any) -> Steps:
+    read = _named(given, "alpha", "direction")
+    alpha, direction = _range(read.get("alpha", [0.0, 0.75])), _range(read.get("direction", [0.0, 1.0]))
+    return [{"_target_": f"{_DRAWN}.edges", "alpha": alpha, "direction": direction}]
+
+
+def _add_elementwise(given: Any) -> Steps:
+    read = _named(given, "value", "per_channel")
+    low, high = (bound / 255 for bound in _range(read.get("value", 0)))
+    shared = not read.get("per_channel")
+    ranges = [[low, high]] * (1 if shared else 3)
+    mode = "shared" if shared else "per_pixel"
+    return _step("AdditiveNoise", noise_type="uniform", spatial_mode=mode, noise_params={"ranges": ranges})
 
 
 def _crop_and_pad(given: Any) -> Steps:
@@ -243,6 +350,12 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "Affine": _affine,
     "Rotate90": _rotate90,
     "Add": _add,
+    "AddElementwise": _add_elementwise,
+    "CoarseDropout": _coarse_dropout,
+    "EdgeDetect": _edge_detect,
+    "DirectedEdgeDetect": _directed_edges,
+    "PerspectiveTransform": lambda given: _step("Perspective", scale=_range(_named(given, "scale").get("scale", 0))),
+    "ChannelShuffle": lambda given: _step("ChannelShuffle", p=_chance(given)),
     "Multiply": lambda given: _multiply(given, elementwise=False),
     "MultiplyElementwise": lambda given: _multiply(given, elementwise=True),
     "Invert": lambda given: _step("InvertImg", p=_chance(given)),
@@ -265,4 +378,10 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "AddToHueAndSaturation": _hue,
     "GammaContrast": _gamma,
     "Noop": lambda given: [],
+}
+_NESTING: dict[str, Callable[[Inner, Any], Steps]] = {
+    "Sequential": _sequential,
+    "OneOf": _one_of,
+    "SomeOf": _some_of,
+    "Sometimes": _sometimes,
 }

@@ -20,7 +20,7 @@ _ELSEWHERE = (
     "freeze_encoder", "holdout", "imports", "loss", "lr", "metrics", "optimizer", "primary_metric",
     "primary_metric_mode", "random_state", "stages", "stratified", "testSplit", "testSplitSeed", "validationSplit",
     "num_seeds", "tasks", "declarations", "preprocessing", "extra_train_data", "dataset_augmenter",
-    "manualResize",
+    "manualResize", "bgr",
 )  # fmt: skip
 _IGNORED = {
     "verbose": "mml shows progress by itself",
@@ -32,14 +32,17 @@ _IGNORED = {
     "compressPredictionsAsInts": "predictions are kept as they are",
     "compressScale": "predictions are kept as they are",
     "dumpPredictionsToCSV": "mml predict writes all predictions",
-    "imgaug_lists": "a list of two numbers is a range",
+    "showDataExamples": "mml info mode.subroutines=[sample_grid] shows images, examples/ what is predicted",
+    "import_tasks": "tasks are found in the modules",
+    "run_tasks": "mml task runs tasks",
+    "rate": "of Musket's background replacer",
+    "datasets_path": "data is in the project's data folder",
 }
 _MISSING = {
     "pretrain_transform": "a function over the training part",
     "groupFunc": "stratification by a function",
     "hyperparameters": "Musket's own search (mml has hpo=optuna)",
     "noTrain": "noTrain",
-    "bgr": "reading images as BGR",
 }
 
 
@@ -80,6 +83,8 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
     _own_metrics(work)
     translate_data(work)
     translate_split(work)
+    if "bgr" in work.source:
+        _bgr(work, "bgr", work.source["bgr"])
     _defaults(work)
     work.require_none_wrong()
     return Translation("musket", work.whole(), tuple(work.lines))
@@ -108,14 +113,14 @@ def _architecture(work: Work, key: str, value: Any) -> None:
         work.refuse(key, "unknown architecture", got=value, fix=fix)
         return
     network, tag = names.BACKBONES[name]
-    wants = work.source.get("weights") is not None
+    wants = (work.source.get("weights") or work.source.get("encoder_weights")) is not None
     if wants and not tag:
         work.refuse("weights", f"there are none for {value}", fix="use weights: null")
     work.options["arch"] = "timm"
     work.set("arch.name", f"{network}.{tag}" if wants and tag else network)
     note = "timm's network; pixels are normalised as its weights were trained with"
     if name.startswith("vgg"):
-        note += "; its two hidden layers before the head stay"
+        work.set("arch.pre_logits", False)
     work.say(key, "differs", "arch.name", note)
 
 
@@ -137,7 +142,9 @@ def _weights(work: Work, key: str, value: Any) -> None:
         fix = "use imagenet or null"
         work.refuse(key, "there are no such weights", got=value, fix=fix)
         return
-    work.same(key, "arch.pretrained", value == "imagenet")
+    if value == "imagenet" or "pretrained" not in work.native.get("arch", {}):
+        work.set("arch.pretrained", value == "imagenet")
+    work.say(key, "same", "arch.pretrained")
 
 
 def _pooling(work: Work, key: str, value: Any) -> None:
@@ -198,6 +205,21 @@ def _tta(work: Work, key: str, value: Any) -> None:
         work.refuse(key, "unknown test-time augmentation", got=value, fix=fix)
 
 
+def _lists(work: Work, key: str, value: Any) -> None:
+    if value not in ("range", "choice"):
+        work.refuse(key, "must be range or choice", got=value, fix="choice is what imgaug did")
+        return
+    note = "a list in an augmentation is one of its values" if value == "choice" else "a list of two numbers is a range"
+    work.say(key, "same", "augmentations.cpu.pipeline", note)
+
+
+def _bgr(work: Work, key: str, value: Any) -> None:
+    if value:
+        place = work.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
+        place.append({"_target_": "mlpipe.data.geometry.convert_color", "code": "RGB2BGR"})
+        work.say(key, "same", "augmentations.cpu.pipeline", "in training and in prediction")
+
+
 def _number(place: str, note: str = "") -> Callable[[Work, str, Any], None]:
     def handle(work: Work, key: str, value: Any) -> None:
         work.say(key, "differs" if note else "same", work.set(place, value), note)
@@ -241,8 +263,10 @@ def _copy_weights(work: Work, key: str, value: Any) -> None:
     channels = (work.source.get("shape") or [0, 0, 3])[-1]
     if channels == 3:
         work.say(key, "same", note="nothing to do for three channels")
+    elif channels > 3:
+        work.say(key, "same", "arch.extra_channels")
     else:
-        work.say(key, "differs", "arch.in_chans", "timm's way of fitting the first layer to other channels is used")
+        work.say(key, "differs", "arch.in_chans", "timm's way of fitting the first layer to fewer channels is used")
 
 
 def _optimizer(work: Work) -> None:
@@ -294,6 +318,8 @@ def _defaults(work: Work) -> None:
     """What Musket does where its file says nothing."""
     work.options.setdefault("augmentations", "none")
     work.native.setdefault("arch", {}).setdefault("pretrained", False)
+    if work.options.get("arch") == "timm" and work.native["arch"].get("in_chans", 3) > 3:
+        work.set("arch.extra_channels", "copy_last" if work.source.get("copyWeights") else "zero")
     sampling = work.native.setdefault("sampling", {})
     if "batch_size" not in sampling:
         sampling["batch_size"] = 8
@@ -331,4 +357,6 @@ _KEYS: dict[str, Callable[[Work, str, Any], None]] = {
     "inference_batch": _number("sampling.eval_batch_size"),
     "clipnorm": _number("optimizer.clip_norm"),
     "clipvalue": _number("optimizer.clip_value"),
+    "imgaug_lists": _lists,
+    "encoder_weights": _weights,
 }

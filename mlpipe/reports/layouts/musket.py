@@ -42,6 +42,7 @@ class Trained:
         own: Metrics of the user's own by name.
         images: The pixels of some rows of the task, shape (n, height, width, channels), and their targets; None: no
             pictures are drawn.
+        subsample: The share of the training images that an epoch had.
     """
 
     project: Project
@@ -50,6 +51,7 @@ class Trained:
     result: str | None = None
     own: Mapping[str, Measure] = field(default_factory=dict)
     images: Images | None = None
+    subsample: float = 1.0
 
 
 def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def summary(config: str, trained: Trained) -> dict[str, Any]:
     return {
         "completed": True,
         "cfgName": config,
-        "subsample": 1.0,
+        "subsample": trained.subsample,
         "folds": [one.fold for one in trained.found],
         "stages": stages,
         "allStages": together,

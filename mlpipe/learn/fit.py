@@ -24,6 +24,7 @@ from mlpipe.data.loaders import FoldData
 from mlpipe.data.together import JointData
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import (
+    board,
     checkpoints,
     compiling,
     features,
@@ -138,6 +139,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             callbacks = [guard, progress, _Speeds(progress, speeds), *own, *followers]
             if count := int(job.logging.params.get("examples", 0)):
                 callbacks.append(Examples(shown, number, stages.view_of(view, task, plan[number]).val.tolist(), count))
+            callbacks += _board(job)
             callbacks.append(keeper)
             trainer = _trainer(job, now, chosen.precision, callbacks, number, epochs)
             saved = str(job.checkpoint) if resuming and number == begin else None
@@ -342,6 +344,13 @@ def _trainer(
         )
     stages.start_at(trainer, epochs)
     return trainer
+
+
+def _board(job: FoldJob) -> list[Callback]:
+    """What writes more than curves to TensorBoard; nothing where nobody asks for it."""
+    keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
+    given: dict[str, Any] = {key: job.logging.params.get(key, default) for key, default in keys.items()}
+    return [board.Board(**given)] if any(given.values()) else []
 
 
 def _best_state(job: FoldJob, keeper: Keeper, watch: Watch) -> Mapping[str, torch.Tensor]:

@@ -35,18 +35,35 @@ def csv(
 
 
 def tensorboard(
-    folder: Path, *, every_n_steps: Annotated[int, ">= 1"] = 10, examples: Annotated[int, ">= 0"] = 0
+    folder: Path,
+    *,
+    every_n_steps: Annotated[int, ">= 1"] = 10,
+    examples: Annotated[int, ">= 0"] = 0,
+    log_dir: str | None = None,
+    histograms: Annotated[int, ">= 0"] = 0,
+    gradients: bool = False,
+    filters: bool = False,
+    graph: bool = False,
+    embeddings: Annotated[int, ">= 0"] = 0,
 ) -> list[Logger]:
-    """Curves for TensorBoard.
+    """Curves for TensorBoard; `mlpipe.learn.board` writes the rest of what is asked for.
 
     Args:
         folder: Where the fold's files go.
         every_n_steps: Steps between two points.
         examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
+        log_dir: Another folder, in which each fold has one of its own; None: the run's.
+        histograms: Epochs between two histograms of weights, and of the activations of a validation batch; 0: none.
+        gradients: Whether histograms of gradients come with them.
+        filters: Whether the filters of the first layer come with them as images.
+        graph: Whether the graph is written once.
+        embeddings: Epochs between two sets of the features of a validation batch; 0: none.
 
     Raises:
         ConfigError: When the package tensorboard is not installed.
     """
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(problem("logging=tensorboard", "the package is not installed", fix="pip install tensorboard"))
-    return [TensorBoardLogger(folder, name="", version="", default_hp_metric=False)]
+    # The last parts of the folder name the record and its stage.
+    place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
+    return [TensorBoardLogger(place, name="", version="", default_hp_metric=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,124 @@ def test_heads_of_several_kinds_and_stages(tmp_path: Path, monkeypatch: pytest.M
     assert other.fold == 1
     assert summary["stages"][0]["out0_binary_accuracy"]["mean"] == pytest.approx(np.mean(found))
     assert "out1_loss" in summary["allStages"] and "out2_loss" in summary["allStages"]
+
+
+REFERENCE = """#%Musket Classification 1.0
+architecture: ResNet18
+pooling: max
+dropout: 0.1
+classes: 2
+activation: softmax
+weights: null
+freeze_encoder: true
+shape: [32, 32, 3]
+optimizer: Adam
+lr: 0.01
+clipnorm: 1.0
+batch: 8
+inference_batch: 4
+dataset:
+  getTrain: [24]
+folds_count: 2
+random_state: 7
+stratified: true
+testSplit: 0.25
+testSplitSeed: 5
+augmentation:
+  Fliplr: 0.5
+  OneOf:
+    - Add: [0, 10]
+    - Dropout: [0.0, 0.1]
+testTimeAugmentation: Horizontal
+bgr: true
+metrics:
+  - binary_accuracy
+  - matthews_correlation
+  - dice_loss
+final_metrics: [measure]
+experiment_result: matthews_correlation_holdout
+primary_metric: val_binary_accuracy
+primary_metric_mode: max
+loss: binary_crossentropy+0.1*dice_loss
+callbacks:
+  EarlyStopping:
+    patience: 100
+    monitor: val_binary_accuracy
+    verbose: 1
+  CyclicLR:
+    base_lr: 0.001
+    max_lr: 0.006
+    step_size: 2
+    mode: triangular
+  TensorBoard:
+    log_dir: './logs'
+    batch_size: 32
+    write_graph: True
+    update_freq: batch
+stages:
+  - epochs: 1
+    negatives: 1
+    validation_negatives: real
+  - epochs: 2
+    unfreeze_encoder: true
+    callbacks:
+      LRVariator:
+        fromVal: 0.001
+        toVal: 0.0001
+        style: cos+
+"""
+MEASURE = """
+from musket_core import fit_callbacks, metrics
+
+
+@metrics.final_metric
+def measure(model, items):
+    share = sum(item.y.argmax() == item.prediction.argmax() for item in items) / len(items)
+    return {"measured_share": share, "measured_items": len(items)}
+
+
+@fit_callbacks.after_fit
+def done():
+    open("done.txt", "a").write("x")
+"""
+
+
+@pytest.mark.slow
+def test_what_the_reference_promises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = musket_project.make(tmp_path, config=REFERENCE)
+    (tmp_path / "modules" / "measures_of_a_test.py").write_text(MEASURE)
+    monkeypatch.chdir(folder)
+    # In an experiment's folder that experiment is meant.
+    assert cli.main(["fit", "--folds=0,1", *ON_CPU, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)["results"][str(folder)]
+    monkeypatch.chdir(tmp_path)
+    assert (folder / "done.txt").read_text() == "x"
+    summary = yaml.safe_load((folder / "summary.yaml").read_text())
+    found = summary["allStages"]
+    assert result == found["matthews_correlation_holdout"]
+    assert set(summary["stages"][0]) == set(found) == {
+        f"{name}{affix}"
+        for name in ("binary_accuracy", "matthews_correlation", "dice_loss", "measured_share", "measured_items")
+        for affix in ("", "_holdout")
+    }  # fmt: skip
+    assert found["measured_items_holdout"] == 6 and found["measured_items"]["mean"] == 9
+    assert found["measured_share"] == found["binary_accuracy"]
+    for fold in (0, 1):
+        assert columns(folder / "metrics" / f"metrics-{fold}.1.csv") == [
+            *("epoch", "loss", "lr", "val_binary_accuracy", "val_dice_loss", "val_loss", "val_matthews_correlation")
+        ]
+        assert (folder / "examples" / "1" / str(fold) / "epoch_1.jpg").is_file()
+    with (folder / "metrics" / "metrics-0.1.csv").open() as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    # The ramp falls from the rate of its start over the stage's steps.
+    assert rates[0] > rates[1]
+    stay, held = yaml.safe_load((folder / "config.yaml.holdout_split").read_text())
+    assert len(held) == 6 and sum(row % 2 for row in held) == 3 and len(stay) == 18
+    assert list((folder / "logs").rglob("events.out.tfevents.*"))
+    before = (folder / "summary.yaml").read_bytes()
+    assert cli.main(["fit", "--name", "first", "--only_report", "True", *ON_CPU]) == 0
+    assert (folder / "summary.yaml").read_bytes() == before
+    assert cli.main(["analyze", "--inputFolder", ".", "--onlyMetric=val_dice_loss", "--sortBy", "val_dice_loss"]) == 0
+    assert (tmp_path / "report.csv").read_text().startswith("path,fold_count,val_dice_loss\n")

@@ -26,6 +26,10 @@ _KEYS = {
     "EarlyStopping": {"monitor", "patience", "min_delta", "mode", "verbose"},
     "ReduceLROnPlateau": {"monitor", "factor", "patience", "min_delta", "cooldown", "min_lr", "mode", "verbose"},
     "CyclicLR": {"base_lr", "max_lr", "step_size", "mode", "gamma"},
+    "TensorBoard": {
+        *("log_dir", "histogram_freq", "batch_size", "write_graph", "write_grads", "write_images", "update_freq"),
+        *("embeddings_freq", "embeddings_layer_names", "embeddings_metadata", "embeddings_data"),
+    },
     "LRVariator": {"fromVal", "toVal", "style", "absSize", "relSize", "periodEpochs", "periodSteps", "then"},
 }
 
@@ -38,13 +42,13 @@ class Found:
         callbacks: Native callbacks by name.
         lr_scheduler: The native schedule; None: the rate is constant.
         lr: The learning rate that the schedule starts from, where it names one.
-        logging: Whether TensorBoard writes.
+        logging: What TensorBoard writes; None: nothing.
     """
 
     callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     lr_scheduler: dict[str, Any] | None = None
     lr: float | None = None
-    logging: bool = False
+    logging: dict[str, Any] | None = None
 
 
 def found(work: Work, key: str, given: Any) -> Found:
@@ -69,8 +73,7 @@ def found(work: Work, key: str, given: Any) -> Found:
         elif full in ("TerminateOnNaN", "ModelCheckpoint"):
             work.say(where, "same", note="every training does this")
         elif full == "TensorBoard":
-            result.logging = True
-            work.say(where, "differs", "logging", "curves only; they go to the run's folder")
+            _board(work, where, parameters, result)
         elif result.lr_scheduler is not None:
             what = "a second schedule of the learning rate beside another one"
             work.missing(where, what, "keep one of them in each stage")
@@ -105,6 +108,33 @@ def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
         result.callbacks["early"] = {"_target_": "mlpipe.learn.callbacks.early", **values, **watched}
         work.say(key, "same", "callbacks.early")
+
+
+def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    every = int(parameters.get("histogram_freq") or 0)
+    found: dict[str, Any] = {
+        "log_dir": str(work.home.experiment / str(parameters.get("log_dir", "logs"))),
+        "histograms": every,
+        "gradients": bool(every and parameters.get("write_grads", False)),
+        "filters": bool(every and parameters.get("write_images", False)),
+        "graph": bool(parameters.get("write_graph", True)),
+        "embeddings": int(parameters.get("embeddings_freq") or 0),
+    }
+    rhythm = parameters.get("update_freq", "epoch")
+    if rhythm == "batch":
+        found["every_n_steps"] = 1
+    elif isinstance(rhythm, int) and not isinstance(rhythm, bool) and rhythm > 0:
+        found["every_n_steps"] = max(1, rhythm // int(work.source.get("batch", 8)))
+    elif rhythm != "epoch":
+        work.refuse(f"{key}.update_freq", "must be epoch, batch or a number of images", got=rhythm)
+    result.logging = found
+    work.say(key, "same", "logging")
+    for name in ("batch_size", "embeddings_layer_names", "embeddings_metadata", "embeddings_data"):
+        if parameters.get(name) is not None:
+            note = (
+                "histograms and features are of one validation batch; the features before the heads, with their targets"
+            )
+            work.say(f"{key}.{name}", "ignored", note=note)
 
 
 def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:

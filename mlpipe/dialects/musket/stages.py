@@ -64,6 +64,11 @@ def _stage(work: Work, number: int, entry: Mapping[str, Any], root: Found) -> di
         native["lr"] = float(rate if rate is not None else entry["lr"])
     if own is not None:
         native["callbacks"] = own.callbacks
+        if own.logging is not None and root.logging is None:
+            work.options["logging"] = "tensorboard"
+            for name, value in own.logging.items():
+                work.set(f"logging.{name}", value)
+            work.say(f"{key}.callbacks.TensorBoard", "differs", "logging", "it writes in all stages")
         native["lr_scheduler"] = own.lr_scheduler or {"_target_": "mlpipe.learn.lr_schedulers.none"}
     if number and entry.get("lr") is None and entry.get("loss") is None:
         native["carry"] = True

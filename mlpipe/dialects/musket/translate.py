@@ -299,8 +299,10 @@ def _callbacks_and_stages(work: Work) -> None:
         for key, value in root.lr_scheduler.items():
             if key != "_target_":
                 work.set(f"lr_scheduler.{key}", value)
-    if root.logging:
+    if root.logging is not None:
         work.options["logging"] = "tensorboard"
+        for key, value in root.logging.items():
+            work.set(f"logging.{key}", value)
     if root.lr is not None:
         work.set("optimizer.lr", root.lr)
     translate_stages(work, root)

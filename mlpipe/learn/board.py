@@ -1,0 +1,112 @@
+"""More for TensorBoard than curves: histograms of weights, gradients and activations, filters, the graph, features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+
+from mlpipe.learn.module import TARGET
+
+_MOST_FILTERS = 64
+
+
+class Board(Callback):
+    """Writes to the training's TensorBoard after epochs; it changes nothing of the training.
+
+    Args:
+        histograms: Epochs between two histograms of weights and of the activations of one validation batch; 0: none.
+        gradients: Whether histograms of the last step's gradients come with them.
+        filters: Whether the filters of the first layer come with them as images.
+        graph: Whether the graph is written once.
+        embeddings: Epochs between two sets of the features of one validation batch; 0: none.
+    """
+
+    def __init__(self, *, histograms: int, gradients: bool, filters: bool, graph: bool, embeddings: int) -> None:
+        self._every, self._gradients, self._filters = histograms, gradients, filters
+        self._graph, self._embeddings = graph, embeddings
+        self._batch: dict[str, Tensor] | None = None
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Keep the first batch of each validation."""
+        if batch_idx == 0:
+            self._batch = batch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what is due."""
+        boards = [logger.experiment for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+        if not boards or self._batch is None:
+            return
+        board, epoch = boards[0], trainer.current_epoch
+        network: Any = pl_module.network
+        images = self._batch["images"].float()
+        if self._every and epoch % self._every == 0:
+            self._write_histograms(board, network, images, epoch)
+        was_training = network.training
+        network.eval()
+        with torch.no_grad():
+            if self._graph and images.ndim == 4:
+                board.add_graph(_OneOutput(network), images[:1], use_strict_trace=False)
+                self._graph = False
+            if self._embeddings and epoch % self._embeddings == 0 and hasattr(network, "features") and images.ndim == 4:
+                features = network.features(images)
+                labels = [str(one) for one in self._batch["target"].tolist()]
+                board.add_embedding(features, metadata=labels, global_step=epoch, tag="features")
+        network.train(was_training)
+
+    def _write_histograms(self, board: Any, network: nn.Module, images: Tensor, epoch: int) -> None:
+        for name, parameter in network.named_parameters():
+            board.add_histogram(f"weights/{name}", parameter.detach(), epoch)
+            if self._gradients and parameter.grad is not None:
+                board.add_histogram(f"gradients/{name}", parameter.grad, epoch)
+            if self._filters and parameter.ndim == 4 and parameter.shape[1] in (1, 3):
+                shown = parameter.detach()[:_MOST_FILTERS]
+                low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)
+                board.add_images(f"filters/{name}", (shown - low) / (high - low).clamp(min=1e-12), epoch)
+        for name, values in _activations(network, images).items():
+            board.add_histogram(f"activations/{name}", values, epoch)
+
+
+class _OneOutput(nn.Module):
+    """The outputs of the target, for a tracer that takes no dictionaries."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.network(images)[TARGET]
+        return outputs
+
+
+def _activations(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """What the parts of a network give for images: the children of its body, and its heads."""
+    found: dict[str, Tensor] = {}
+    handles = []
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, given: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                found[name] = output.detach()
+
+        return hook
+
+    for name, module in network.named_modules():
+        if 0 < name.count(".") <= 1:
+            handles.append(module.register_forward_hook(keep(name)))
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            network(images)
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return found

@@ -197,13 +197,15 @@ class _Heads(nn.Module):
         return total
 
     def measured(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
-        """`OUTPUT_loss` and `OUTPUT_METRIC` of each output, and the mean of each metric that all have."""
+        """`OUTPUT_loss` and `OUTPUT_METRIC` of each output, and the mean of each metric that all have; METRIC of a single one."""
         found: dict[str, float] = {}
         for part, values, wanted in self._parts(outputs.float(), target.float()):
-            found[f"{part.name}_loss"] = float(part.loss(values, wanted))
             plain = wanted.argmax(1) if part.kind == "classification" else wanted
             arrays = values.cpu().numpy(), plain.cpu().numpy()
             scores = metrics.compute(part.measures, *arrays, part.kind, part.measures)
+            if len(self._plain) == 1:
+                return scores
+            found[f"{part.name}_loss"] = float(part.loss(values, wanted))
             found |= {f"{part.name}_{name}": value for name, value in scores.items()}
         for name in shared([list(part.measures) for part in self._plain]):
             values_of = [found.get(f"{part.name}_{name}", float("nan")) for part in self._plain]

@@ -28,7 +28,8 @@ def adopt(one: Located, into: Project, *, weights: bool, predictions: bool) -> M
     source, folder = one.record, into.model_dir(one.record.pivot, one.record.id)
     if (folder / records.RECORD_FILE).is_file():
         return records.load(folder)
-    names = [records.CONFIG_FILE, records.METRICS_FILE, *([records.WEIGHTS_FILE] if weights else [])]
+    of_stages = [records.stage_weights(one.folder, stage).name for stage in records.kept_stages(one.folder)]
+    names = [records.CONFIG_FILE, records.METRICS_FILE, *([records.WEIGHTS_FILE, *of_stages] if weights else [])]
     for name in names:
         _copy(one.folder / name, folder / name)
     if predictions:
@@ -39,7 +40,9 @@ def adopt(one: Located, into: Project, *, weights: bool, predictions: bool) -> M
             _copy(of_pixels, into.predictions_file(*place).with_suffix(maps.SUFFIX))
     note = f"taken from project {one.project.name}, where it is number {source.number}"
     kept = source.weights if weights else None
-    return records.save(into, dataclasses.replace(source, number=0, weights=kept, notes=[*source.notes, note]))
+    checksums = {name: value for name, value in source.checksums.items() if weights or name not in of_stages}
+    changed = dataclasses.replace(source, number=0, weights=kept, notes=[*source.notes, note], checksums=checksums)
+    return records.save(into, changed)
 
 
 def _copy(source: Path, target: Path) -> None:

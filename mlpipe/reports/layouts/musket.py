@@ -145,7 +145,8 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     known = {**metrics.BY_KIND[kind], **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
-        if measured not in known:
+        # Several heads measure by themselves, and the mean over heads is not the metric of all outputs together.
+        if measured not in known or ("heads" in trained.own and native not in trained.own):
             continue
 
         def values(part: Part, measured: str = measured, name: str = name) -> dict[str, float]:

@@ -72,7 +72,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     found += _exact_head(tree) if name in ("train", "tl") else []
     found += _stages(tree)
     found += _preset_rules(tree)
-    found += _devices(tree)
+    found += _devices(tree) + _while_training(tree)
     for key in tree["trainer"]:
         if key in SET_BY_MLPIPE:
             found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix="leave it out"))
@@ -266,6 +266,14 @@ def _clipping(tree: Mapping[str, Any]) -> list[str]:
     if len(given) < 2:
         return []
     return [problem(given[0], f"{given[1]} bounds the gradients too", fix="leave one of them out")]
+
+
+def _while_training(tree: Mapping[str, Any]) -> list[str]:
+    """What metrics of training images cannot be had with."""
+    given = {"mode.multitask": tree["mode"].get("multitask"), "trainer.devices": tree["trainer"].get("devices", 1) != 1}
+    wrong, fix = "is for one task on one device", "leave one of the two out"
+    keys = [key for key, value in given.items() if value] if tree["metrics"].get("while_training") else []
+    return [problem("metrics.while_training", wrong, got=key, fix=fix) for key in keys]
 
 
 def _devices(tree: Mapping[str, Any]) -> list[str]:

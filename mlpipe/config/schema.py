@@ -42,6 +42,7 @@ class Metrics:
         imports: Modules to import beside them.
         stand_ins: Packages whose imports give `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
+        while_training: Compute the metrics of `train` of the training images too, as they are learned.
     """
 
     train: list[str] | Literal["auto"]
@@ -53,6 +54,7 @@ class Metrics:
     imports: list[str] | None = None
     stand_ins: list[str] | None = None
     trust: list[str] | None = None
+    while_training: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""What a training should always do, stop when the training loss stands still, and keep the weights of every epoch."""
+"""What a training should always do, stop when the training stands still, and keep the weights of every epoch."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -11,17 +11,27 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
+from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.learn.callbacks import Direction, Keeper
 
 FOLDER = "resume_checkpoints"
 
 
 class TrainingStop(EarlyStopping):
-    """Stops when the mean training loss of an epoch has not improved for some epochs."""
+    """Stops when the mean training loss of an epoch, or a metric of training samples, has not improved for some epochs."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the epoch's mean, which the module has just written down."""
-        value = torch.tensor(pl_module.history[-1][str(self.monitor)])  # type: ignore[index]
+        """Look at the epoch's value, which the module has just written down.
+
+        Raises:
+            ConfigError: When the training measures no such thing.
+        """
+        row: dict[str, float] = cast(Any, pl_module).history[-1]
+        if self.monitor not in row:
+            measured = listing([name for name in row if name.startswith("train/")])
+            fix = f"add metrics.while_training=true, or watch one of {measured}"
+            raise ConfigError(problem("callbacks", "the training does not measure this", got=self.monitor, fix=fix))
+        value = torch.tensor(row[str(self.monitor)])
         should_stop, _ = self._evaluate_stopping_criteria(value)
         trainer.should_stop = trainer.should_stop or should_stop
         if should_stop:
@@ -37,6 +47,9 @@ def early_train(
     *,
     patience: Annotated[int, ">= 0"] = 10,
     min_delta: Annotated[float, ">= 0"] = 1e-5,
+    watch: str = "train/loss",
+    watch_direction: Direction = "min",
+    baseline: float | None = None,
 ) -> EarlyStopping:
     """Stop when the mean training loss has not improved for some epochs.
 
@@ -45,8 +58,14 @@ def early_train(
         direction: Not used.
         patience: Epochs without an improvement before the stop.
         min_delta: The least change that is an improvement.
+        watch: `train/loss`, or with metrics.while_training `train/METRIC`.
+        watch_direction: Whether less or more of it is better.
+        baseline: What the first epochs have to be better than; None: anything is.
     """
-    return TrainingStop(monitor="train/loss", mode="min", patience=patience, min_delta=min_delta, check_finite=False)
+    stop = TrainingStop(monitor=watch, mode=watch_direction, patience=patience, min_delta=min_delta, check_finite=False)
+    if baseline is not None:
+        stop.best_score = torch.tensor(float(baseline))
+    return stop
 
 
 class EveryEpoch(Callback):

@@ -61,6 +61,7 @@ def early(
     min_delta: Annotated[float, ">= 0"] = 0.0,
     watch: str | None = None,
     watch_direction: Direction | None = None,
+    baseline: float | None = None,
 ) -> EarlyStopping:
     """Stop when metrics.monitor has not improved for some epochs, Lightning's EarlyStopping.
 
@@ -71,9 +72,13 @@ def early(
         min_delta: The least change that is an improvement.
         watch: Another metric in place of metrics.monitor, one of metrics.train as `val/NAME`, or `val/loss`.
         watch_direction: Whether less or more of it is better; None: as metrics.direction.
+        baseline: What the first epochs have to be better than; None: anything is.
     """
     watched, mode = watch or monitor, watch_direction or direction
-    return EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
+    stop = EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
+    if baseline is not None:
+        stop.best_score = torch.tensor(float(baseline))
+    return stop
 
 
 def ema(

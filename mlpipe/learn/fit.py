@@ -274,6 +274,7 @@ def _module(
         clip_value=recipe.clip.clip_value,
         team=_team(job, data),
         own_metrics=own_metrics.measures(recipe.metrics, task.kind, len(task.classes)),
+        while_training=recipe.metrics.while_training,
     )
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)

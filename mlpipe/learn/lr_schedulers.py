@@ -206,7 +206,7 @@ def exponential(
     clock: Clock,
     *,
     interval: Literal["step", "epoch"] = "epoch",
-    gamma: Annotated[float, "> 0", "<= 1"] = 0.95,
+    gamma: Annotated[float, ">= 0"] = 0.95,
     decay_epochs: Annotated[float, "> 0"] = 1.0,
     staircase: bool = False,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
@@ -218,7 +218,7 @@ def exponential(
         optimizer: The optimizer.
         clock: How long the training is.
         interval: Whether it moves on at every step or epoch.
-        gamma: The factor.
+        gamma: The factor; above 1 the rate grows.
         decay_epochs: Epochs for one factor.
         staircase: Only whole factors.
         warmup_epochs: Length of the warm-up.
@@ -333,14 +333,14 @@ def polynomial(
     clock: Clock,
     *,
     interval: Literal["step", "epoch"] = "step",
-    power: Annotated[float, "> 0"] = 1.0,
-    end_ratio: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    power: Annotated[float, ">= 0"] = 1.0,
+    end_ratio: Annotated[float, ">= 0"] = 0.0,
     decay_epochs: Annotated[float, "> 0"] | None = None,
     cycle: bool = False,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
     decay_steps: Annotated[float, "> 0"] | None = None,
 ) -> LRScheduler:
-    """Down to `end_ratio` along (1 - t)^power: torch's PolynomialLR, Keras' PolynomialDecay.
+    """Down, or up, to `end_ratio` along (1 - t)^power: torch's PolynomialLR, Keras' PolynomialDecay.
 
     Args:
         optimizer: The optimizer.

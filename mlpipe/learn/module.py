@@ -48,6 +48,7 @@ class Learning:
         views: What images are predicted from, besides themselves.
         team: The processes that learn the fold.
         own_metrics: Metrics of the user's own by name.
+        while_training: Whether training images are measured too, as they are learned.
     """
 
     kind: Kind
@@ -62,6 +63,7 @@ class Learning:
     views: Views | None = None
     team: Team = team.ALONE
     own_metrics: Mapping[str, Measure] = field(default_factory=dict)
+    while_training: bool = False
 
 
 class FoldModule(pl.LightningModule):
@@ -95,6 +97,7 @@ class FoldModule(pl.LightningModule):
         self.healed: Healed | None = None
         self.measured: dict[str, float] = {}
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self._learned: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
 
     @property
@@ -110,6 +113,7 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
+        self._learned = []
         self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"]) * self._lr_scale()
         adapt.keep_frozen_in_eval(self.network)
 
@@ -126,6 +130,8 @@ class FoldModule(pl.LightningModule):
         loss = self._loss(outputs, target, None if weight is None else slicing.per_cell(weight, outputs))
         self._loss_sum += loss.detach() * len(target)
         self._count += len(target)
+        if self._learning.while_training:
+            self._learned.append((outputs.detach(), target, weight))
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
         return loss if self._learning.team.is_alone else loss * self._learning.team.share(batch_idx)
@@ -181,10 +187,28 @@ class FoldModule(pl.LightningModule):
         learning = self._learning
         logits_targets = self.val_logits, self.val_targets
         values = metrics.compute(learning.val_metrics, *logits_targets, learning.kind, learning.own_metrics)
-        more = getattr(self.loss, "measured", None)
-        self.measured = more(logits, targets) if more is not None else {}
+        self.measured = self._by_output(logits, targets, None)
         for name, value in {**values, **self.measured}.items():
             self.log(f"val/{name}", value)
+
+    def _by_output(self, logits: Tensor, targets: Tensor, weight: Tensor | None) -> dict[str, float]:
+        """What the loss of several outputs measures by itself."""
+        more = getattr(self.loss, "measured", None)
+        found: dict[str, float] = more(logits, targets, weight) if more is not None else {}
+        return found
+
+    def _while_training(self) -> dict[str, float]:
+        """The metrics of the epoch's training images, by what they were predicted to be when their turn came."""
+        if not self._learned:
+            return {}
+        logits = torch.cat([outputs for outputs, _, _ in self._learned])
+        targets = torch.cat([target for _, target, _ in self._learned])
+        weights = [weight for _, _, weight in self._learned if weight is not None]
+        # Mixed images are of their larger class.
+        plain = targets.argmax(1) if self._learning.kind == "classification" and targets.ndim > 1 else targets
+        learning, arrays = self._learning, (logits.float().cpu().numpy(), plain.cpu().numpy())
+        values = metrics.compute(learning.val_metrics, *arrays, learning.kind, learning.own_metrics)
+        return {**values, **self._by_output(logits, targets, torch.cat(weights) if weights else None)}
 
     def _validated(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of the whole split, and its logits, of what the validation steps kept."""
@@ -202,6 +226,7 @@ class FoldModule(pl.LightningModule):
         row = {"epoch": float(self.current_epoch)} | ({} if self._stage is None else {"stage": float(self._stage)})
         sums = self._learning.team.summed(torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._count)]))
         row["train/loss"] = float(sums[0] / sums[1])
+        row |= {f"train/{name}": float(value) for name, value in self._while_training().items()}
         logged = self.trainer.callback_metrics
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
         row["lr"] = self._rate

@@ -29,7 +29,11 @@ NAMES = {
     "poisson": "poisson",
     "cosine_similarity": "cosine",
     "categorical_hinge": "categorical_hinge",
+    "hinge": "hinge",
+    "squared_hinge": "squared_hinge",
 }
+# Those that take targets of 0 and 1 for -1 and 1.
+_SIGNED = ("hinge", "squared_hinge")
 ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy")
 # The least and the largest probability that a cross-entropy sees, as Keras clips them.
 _TINY = 1e-7
@@ -45,14 +49,16 @@ class KerasLoss(nn.Module):
         name: Keras's name in snake case.
         kind: What is predicted: the outputs are logits of classes or labels, or numbers.
         smoothing: The share of the targets that is spread over all classes (over 0 and 1 for labels).
+        scale: What the loss is multiplied by.
+        delta: For `huber`, where squares end.
     """
 
-    def __init__(self, name: str, kind: str, smoothing: float) -> None:
+    def __init__(self, name: str, kind: str, smoothing: float, scale: float = 1.0, delta: float = 1.0) -> None:
         super().__init__()
-        self._name, self.kind, self._smoothing = name, kind, smoothing
+        self._name, self.kind, self._smoothing, self._scale, self._delta = name, kind, smoothing, scale, delta
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over samples of weight times loss.
+        """The mean over samples of weight times loss, times the scale.
 
         Args:
             outputs: Logits or numbers, shape (n, outputs).
@@ -60,7 +66,7 @@ class KerasLoss(nn.Module):
             weight: Shape (n,).
         """
         values = self._each(outputs, target)
-        return values.mean() if weight is None else (values * weight.to(values.dtype)).mean()
+        return self._scale * (values if weight is None else values * weight.to(values.dtype)).mean()
 
     def _each(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The loss of each sample, shape (n,)."""
@@ -73,6 +79,11 @@ class KerasLoss(nn.Module):
             smooth = target.to(outputs.dtype) * (1 - self._smoothing) + 0.5 * self._smoothing
             return F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none").mean(1)
         wanted = target.to(outputs.dtype)
+        if self._name == "huber":
+            return F.huber_loss(outputs, wanted, reduction="none", delta=self._delta).mean(1)
+        if self._name in _SIGNED and not bool(((wanted == 0) | (wanted == 1)).all()):
+            # They are -1 and 1 already; the formula makes them so of 0 and 1.
+            wanted = (wanted + 1) / 2
         return probability_losses.EACH[NAMES[self._name]](wanted, outputs, wanted.new_ones(wanted.shape))
 
 
@@ -104,12 +115,19 @@ class Together(nn.Module):
             total = total + self._weights[number] * self.losses[number](values, wanted, own)
         return total
 
-    def measured(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
-        """The loss and the metrics of each output: `OUTPUT_loss`, `OUTPUT_METRIC`."""
+    def measured(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
+        """The loss, weighed where there are weights, and the metrics of each output: `OUTPUT_loss`, `OUTPUT_METRIC`.
+
+        Args:
+            outputs: As for `forward`.
+            target: As for `forward`.
+            weight: As for `forward`.
+        """
         found = {}
         for number, (values, wanted) in enumerate(self._parts(outputs, target)):
             loss, name = cast(KerasLoss, self.losses[number]), self._names[number]
-            found[f"{name}_loss"] = float(loss(values, wanted))
+            own = None if weight is None else weight[:, number]
+            found[f"{name}_loss"] = float(loss(values, wanted, own))
             plain = wanted.argmax(1) if loss.kind == "classification" else wanted
             arrays = values.cpu().numpy(), plain.cpu().numpy()
             scores = metrics.compute(self._metrics[number], *arrays, loss.kind)
@@ -140,7 +158,8 @@ def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]]) -> nn.Module:
 
     Args:
         labels: What is known of the training images.
-        parts: For each output in its order `name`, `loss` (Keras's name), `weight`, `label_smoothing` and `metrics`.
+        parts: For each output in its order `name`, `loss` (Keras's name), `weight`, `label_smoothing`, `delta` and
+            `metrics`.
 
     Raises:
         ConfigError: When there are other outputs, or a part is wrong.
@@ -150,13 +169,12 @@ def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]]) -> nn.Module:
         raise ConfigError(problem("loss.parts", wrong, fix="give one for each, or use loss=keras for one output"))
     found = []
     for number, (part, width) in enumerate(zip(parts, labels.widths, strict=True)):
-        if unknown := sorted(set(part) - {"name", "loss", "weight", "label_smoothing", "metrics"}):
+        if unknown := sorted(set(part) - {"name", "loss", "weight", "label_smoothing", "delta", "metrics"}):
             raise ConfigError(problem(f"loss.parts[{number}].{unknown[0]}", "unknown key", fix="leave it out"))
         name = str(part.get("loss"))
         kind = kind_of(name)
-        loss = keras(
-            Labels(kind, labels.counts, labels.total), name=name, label_smoothing=part.get("label_smoothing", 0.0)
-        )
+        params = {key: part[key] for key in ("label_smoothing", "delta") if key in part}
+        loss = keras(Labels(kind, labels.counts, labels.total), name=name, **params)
         measures = part.get("metrics", [])
         if wrong_ones := [one for one in measures if one not in metrics.BY_KIND[kind]]:
             fix = f"metrics of {kind}: {listing(metrics.BY_KIND[kind], most=20)}"
@@ -170,13 +188,22 @@ def kind_of(name: str) -> Kind:
     return "regression" if name in NAMES else "multilabel" if name == ENTROPIES[2] else "classification"
 
 
-def keras(labels: Labels, *, name: str, label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0) -> nn.Module:
+def keras(
+    labels: Labels,
+    *,
+    name: str,
+    label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
+    weight: Annotated[float, ">= 0"] = 1.0,
+    delta: Annotated[float, "> 0"] = 1.0,
+) -> nn.Module:
     """A loss of Keras.
 
     Args:
         labels: What is known of the training images.
         name: Keras's name in snake case, such as categorical_crossentropy or mean_squared_error.
         label_smoothing: For the cross-entropies of one-hot and of binary targets.
+        weight: What the loss is multiplied by, in training and in validation.
+        delta: For huber, the error up to which it is a square.
 
     Raises:
         ConfigError: When there is no such loss, or it is not for the task's kind.
@@ -192,4 +219,4 @@ def keras(labels: Labels, *, name: str, label_smoothing: Annotated[float, ">= 0"
         )
     if label_smoothing and name not in (ENTROPIES[0], ENTROPIES[2]):
         raise ConfigError(problem("loss.label_smoothing", f"is not for {name}", got=label_smoothing, fix="use 0"))
-    return KerasLoss(name, labels.kind, label_smoothing)
+    return KerasLoss(name, labels.kind, label_smoothing, weight, delta)

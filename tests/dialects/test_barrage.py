@@ -50,8 +50,11 @@ def test_what_is_on_by_default() -> None:
         "preprocessing": "none", "augmentations": "none",
     }  # fmt: skip
     assert (tree["optimizer"]["lr"], tree["sampling"]["batch_size"], tree["trainer"]["max_epochs"]) == (0.001, 32, 10)
-    assert tree["metrics"] == {"train": ["accuracy"], "monitor": "val/loss", "direction": "min"}
-    assert tree["callbacks"]["early_train"] == {"patience": 10, "min_delta": 1e-5}
+    assert tree["metrics"] == {
+        "train": ["accuracy"], "monitor": "val/loss", "direction": "min", "while_training": True,
+    }  # fmt: skip
+    stop = {"patience": 10, "min_delta": 1e-5, "watch_direction": "min"}
+    assert tree["callbacks"]["early_train"] == {**stop, "watch": "train/loss"}
     assert tree["callbacks"]["early_validation"]["watch"] == "val/loss"
     assert tree["healing"]["rollbacks"] == 0 and tree["mode"]["nested"] is False
     assert json.loads(tree["sys"]["artifact_config"])["solver"]["epochs"] == 10
@@ -87,6 +90,12 @@ SCHEDULES: list[tuple[str, dict[str, Any], str, float, dict[str, Any]]] = [
      "polynomial", 0.1, {"decay_steps": 5.0, "end_ratio": pytest.approx(1e-3), "power": 1.0, "cycle": False}),
     ("PiecewiseConstantDecay", {"boundaries": [5, 9], "values": [0.2, 0.1, 0.3]},
      "piecewise", 0.2, {"unit": "step", "boundaries": [5, 9], "ratios": pytest.approx([1, 0.5, 1.5])}),
+    ("PiecewiseConstantDecay", {"boundaries": [5], "values": [0, 0.1]},
+     "piecewise", 0.1, {"unit": "step", "boundaries": [5], "ratios": [0, 1]}),
+    ("ExponentialDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "decay_rate": 1.5},
+     "exponential", 0.1, {"decay_steps": 5.0, "gamma": 1.5, "staircase": False}),
+    ("PolynomialDecay", {"initial_learning_rate": 0.1, "decay_steps": 5, "end_learning_rate": 0.5, "power": 0},
+     "polynomial", 0.1, {"decay_steps": 5.0, "end_ratio": 5.0, "power": 0.0, "cycle": False}),
 ]  # fmt: skip
 
 
@@ -126,6 +135,9 @@ def test_decay_is_a_schedule_steps_a_sample_count_and_a_reducer_a_plateau() -> N
         ("kld", "kl_divergence", "regression", "logits"),
         ("LogCosh", "log_cosh", "regression", "logits"),
         ("Huber", "huber", "regression", "logits"),
+        ("hinge", "hinge", "regression", "logits"),
+        ("SquaredHinge", "squared_hinge", "regression", "logits"),
+        ("tf.keras.losses.CategoricalHinge", "categorical_hinge", "regression", "logits"),
     ],
 )  # fmt: skip
 def test_losses_decide_the_kind(path: str, name: str, kind: str, gives: str) -> None:
@@ -138,6 +150,12 @@ def test_from_logits_and_label_smoothing() -> None:
     params = {"from_logits": True, "label_smoothing": 0.1, "reduction": "sum_over_batch_size"}
     tree = native("model.outputs.0.loss", {"import": "CategoricalCrossentropy", "params": params})
     assert tree["arch"]["gives"] == "logits" and tree["loss"]["label_smoothing"] == 0.1
+
+
+def test_a_weight_of_the_only_output_and_the_delta_of_huber() -> None:
+    output = {"name": "y", "loss_weight": 2, "loss": {"import": "Huber", "params": {"delta": 3}}}
+    tree = native("model.outputs.0", output)
+    assert (tree["loss"]["weight"], tree["loss"]["delta"]) == (2.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -155,17 +173,21 @@ def test_metrics_are_watched_under_the_names_that_keras_logs(metric: Any, logged
     config = changed("model.outputs.0.metrics", [metric])
     config["services"]["best_checkpoint"] = {"monitor": logged, "mode": "max"}
     tree = barrage.translate(config).native
-    assert tree["metrics"] == {"train": [ours], "monitor": f"val/{ours}", "direction": "max"}
+    assert tree["metrics"] == {"train": [ours], "monitor": f"val/{ours}", "direction": "max", "while_training": True}
+    stop = {"monitor": logged, "mode": "max", "patience": 3, "min_delta": 0.1}
+    config["services"]["train_early_stopping"] = stop
+    assert barrage.translate(config).native["callbacks"]["early_train"]["watch"] == f"train/{ours}"
 
 
 def test_monitors_are_forced_to_validation_or_training() -> None:
     config = changed("services.best_checkpoint", {"monitor": "accuracy", "mode": "max"})
-    stop = {"mode": "min", "patience": 3, "min_delta": 0.1}
+    stop = {"mode": "min", "patience": 3, "min_delta": 0.1, "baseline": 0.5}
     config["services"]["train_early_stopping"] = {"monitor": "val_loss", **stop}
     config["services"]["validation_early_stopping"] = {"monitor": "loss", **stop}
     found = barrage.translate(config)
     assert found.native["metrics"]["monitor"] == "val/accuracy"
-    assert found.native["callbacks"]["early_train"] == {"patience": 3, "min_delta": 0.1}
+    values = {"patience": 3, "min_delta": 0.1, "baseline": 0.5, "watch_direction": "min"}
+    assert found.native["callbacks"]["early_train"] == {**values, "watch": "train/loss"}
     assert found.native["callbacks"]["early_validation"]["watch"] == "val/loss"
     assert [line.key for line in found.of_fate("lint")] == [
         "services.best_checkpoint.monitor", "services.train_early_stopping.monitor",
@@ -207,18 +229,26 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("solver.learning_rate_reducer", {**REDUCER, "cool": 1}, r"reducer\.cool: unknown key; did you mean 'cooldown'"),
         ("solver.learning_rate_reducer", {**REDUCER, "factor": 1}, r"factor: must be a number < 1"),
         ("services.best_checkpoint", {"monitor": "val_f1", "mode": "max"}, r"monitor: nothing computes this, got 'val_f1'"),
-        ("services.train_early_stopping", {**STOP, "monitor": "accuracy"}, r"nothing computes this, got 'accuracy'"),
+        ("services.train_early_stopping", {**STOP, "monitor": "val_auc"}, r"nothing computes this, got 'auc'"),
         ("services.train_early_stopping", {**STOP, "min-delta": 1}, r"min-delta: unknown key; did you mean 'min_delta'"),
-        ("services.validation_early_stopping", {**STOP, "baseline": 1}, r"a baseline .* is not available"),
+        ("services.validation_early_stopping", {**STOP, "baseline": "a"}, r"baseline: must be a number"),
         ("services.tensorboard", {"logdir": "x"}, r"tensorboard\.logdir: unknown key; did you mean 'log_dir'"),
         ("model.outputs.0.loss", {"import": "my.Loss"}, r"loss\.import: a loss of your own \(my\.Loss\) is not"),
-        ("model.outputs.0.loss", {"import": "hinge"}, r"there is no such loss here.*there are binary_crossentropy"),
+        ("model.outputs.0.loss", {"import": "dice"}, r"there is no such loss here.*there are binary_crossentropy"),
+        ("model.outputs.0.loss", {"import": "Huber", "params": {"delta": 0}}, r"delta: must be a number > 0"),
+        ("model.outputs.0.loss", {"import": "tf.keras.losses.MSE"}, r"must be one of a class, as in Barrage"),
+        ("solver.optimizer", _adam() | {"learning_rate": {**DECAY, "params": {**DECAY["params"], "decay_steps": 0}}},
+         r"decay_steps: must be a number > 0"),
+        ("solver.optimizer", _adam() | {"learning_rate": {**DECAY, "params": {**DECAY["params"], "decay_rate": -1}}},
+         r"decay_rate: must be a number >= 0"),
+        ("solver.optimizer", _adam() | {"learning_rate": {
+            "import": "PiecewiseConstantDecay", "params": {"boundaries": [5, 3], "values": [1, 2, 3]}}},
+         r"boundaries and values do not fit"),
         ("model.outputs.0.loss", {"import": "tensorflow.keras.losses.mse"}, r"must be one of a class, as in Barrage"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"from_logits": True}}, r"from_logits: unknown key"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
         ("model.outputs.0.metrics", [{"import": "Recall"}], r"metrics\[0\]\.import: there is no such metric here"),
         ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "PR"}}], r"params\.curve: unknown key"),
-        ("model.outputs.0.loss_weight", 2, r"a weight of the only output is not available"),
         ("model.outputs", _two("sparse_categorical_crossentropy"), r"class numbers as the target of one of several"),
         ("model.outputs", _two("CategoricalCrossentropy", from_logits=True), r"an output of logits beside others"),
     ],
@@ -236,11 +266,14 @@ def test_several_outputs_are_numbers_side_by_side_with_a_loss_each() -> None:
     assert tree["task"]["output"] == tree["arch"]["output"] == ["kind", "size"]
     assert (tree["task"]["kind"], tree["task"]["kinds"]) == ("regression", ["classification", "regression"])
     assert tree["arch"]["gives"] == ["softmax", "logits"]
-    assert tree["metrics"] == {"train": [], "monitor": "val/kind_accuracy", "direction": "max"}
+    assert tree["metrics"] == {
+        "train": [], "monitor": "val/kind_accuracy", "direction": "max", "while_training": True,
+    }  # fmt: skip
     assert tree["loss"]["parts"] == [
-        {"name": "kind", "loss": "categorical_crossentropy", "weight": 0.5, "label_smoothing": 0.1,
+        {"name": "kind", "loss": "categorical_crossentropy", "weight": 0.5, "label_smoothing": 0.1, "delta": 1.0,
          "metrics": ["accuracy"]},
-        {"name": "size", "loss": "mean_squared_error", "weight": 2.0, "label_smoothing": 0.0, "metrics": ["mae"]},
+        {"name": "size", "loss": "mean_squared_error", "weight": 2.0, "label_smoothing": 0.0, "delta": 1.0,
+         "metrics": ["mae"]},
     ]  # fmt: skip
     config["services"]["best_checkpoint"] = {"monitor": "val_acc", "mode": "max"}
     with pytest.raises(ConfigError, match=r"nothing computes this, got 'val_acc'; did you mean"):

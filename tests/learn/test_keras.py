@@ -68,6 +68,15 @@ SCHEDULES: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
         for steps in (1, 7, 2.5) for staircase in (False, True)
     ],
     *[
+        ("ExponentialDecay", {"decay_steps": 7, "decay_rate": rate},
+         "exponential", {"interval": "step", "decay_steps": 7, "gamma": rate}) for rate in (0.0, 1.0, 1.2)
+    ],
+    ("InverseTimeDecay", {"decay_steps": 7, "decay_rate": 0}, "inverse_time", {"decay_steps": 7, "decay_rate": 0}),
+    ("PolynomialDecay", {"decay_steps": 9, "end_learning_rate": 0.5, "power": 2.0},
+     "polynomial", {"decay_steps": 9, "end_ratio": 2.5, "power": 2.0}),
+    ("PolynomialDecay", {"decay_steps": 9, "end_learning_rate": 0.02, "power": 0.0},
+     "polynomial", {"decay_steps": 9, "end_ratio": 0.1, "power": 0.0}),
+    *[
         ("InverseTimeDecay", {"decay_steps": steps, "decay_rate": 1.5, "staircase": staircase},
          "inverse_time", {"decay_steps": steps, "decay_rate": 1.5, "staircase": staircase})
         for steps in (1, 7) for staircase in (False, True)

@@ -46,18 +46,38 @@ NUMBERS = {
     "poisson": "Poisson",
     "cosine_similarity": "CosineSimilarity",
     "categorical_hinge": "CategoricalHinge",
+    "hinge": "Hinge",
+    "squared_hinge": "SquaredHinge",
 }
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHTS])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_losses_of_numbers(name: str, weight: Any) -> None:
-    target = ONE_HOT if name == "categorical_hinge" else RNG.uniform(0.1, 2, (6, 3)).astype(np.float32)
+    target = ONE_HOT if name.endswith("hinge") else RNG.uniform(0.1, 2, (6, 3)).astype(np.float32)
     values = RNG.uniform(0.1, 2, (6, 3)).astype(np.float32)
     expected = float(getattr(keras.losses, NUMBERS[name])()(target, values, sample_weight=weight))
     loss = record_losses.keras(Labels("regression", COUNTS * 0, 6), name=name)
     given = None if weight is None else torch.tensor(weight)
     assert float(loss(torch.tensor(values), torch.tensor(target), given)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge"])
+def test_hinges_take_minus_one_and_one_too(name: str) -> None:
+    signed = 2 * ONE_HOT - 1
+    values = RNG.normal(size=(6, 3)).astype(np.float32)
+    expected = float(getattr(keras.losses, NUMBERS[name])()(signed, values))
+    loss = record_losses.keras(Labels("regression", COUNTS * 0, 6), name=name)
+    assert float(loss(torch.tensor(values), torch.tensor(signed))) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("delta", [0.3, 2.0])
+def test_a_delta_of_huber_and_what_a_loss_is_multiplied_by(delta: float) -> None:
+    target, values = (3 * RNG.normal(size=(6, 3)).astype(np.float32) for _ in range(2))
+    expected = float(keras.losses.Huber(delta=delta)(target, values, sample_weight=WEIGHTS))
+    loss = record_losses.keras(Labels("regression", COUNTS * 0, 6), name="huber", delta=delta, weight=2.5)
+    found = loss(torch.tensor(values), torch.tensor(target), torch.tensor(WEIGHTS))
+    assert float(found) == pytest.approx(2.5 * expected, rel=1e-5)
 
 
 def test_what_does_not_fit() -> None:
@@ -101,6 +121,10 @@ def test_several_outputs_are_weighed_and_summed_as_keras_does(weighted: bool) ->
     assert measured["kind_accuracy"] == pytest.approx(float((probabilities.argmax(1) == CLASSES).mean()))
     assert measured["size_mae"] == pytest.approx(float(np.abs(values - numbers).mean()), rel=1e-5)
     assert measured["size_loss"] == pytest.approx(float(oracles[2][0](numbers, values)), rel=1e-5)
+    weighed = loss.measured(outputs, target, torch.tensor(weights))
+    assert weighed["size_loss"] == pytest.approx(
+        float(oracles[2][0](numbers, values, sample_weight=weights[:, 2])), rel=1e-5
+    )
 
 
 def test_parts_of_several_outputs_that_do_not_fit() -> None:

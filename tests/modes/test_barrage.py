@@ -194,9 +194,11 @@ def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path
         main(["train", "recipe=config.json", *TRAIN, "sys.artifact_dir=out", "mode.subroutines=[train,predict]"]) == 0
     )
     report = pd.read_csv(tmp_path / "out/training_report.csv")
-    assert {"val_kind_accuracy", "val_kind_loss", "val_width_loss", "val_width_mae", "val_loss", "loss"} <= set(report)
-    total = report["val_kind_loss"] + 2 * report["val_width_loss"]
-    assert report["val_loss"].to_numpy() == pytest.approx(total.to_numpy(), rel=1e-4)
+    for part in ("", "val_"):
+        names = ("kind_accuracy", "kind_loss", "width_loss", "width_mae", "loss")
+        assert {part + name for name in names} <= set(report)
+        total = report[f"{part}kind_loss"] + 2 * report[f"{part}width_loss"]
+        assert report[f"{part}loss"].to_numpy() == pytest.approx(total.to_numpy(), rel=1e-4)
     frame = pd.read_csv("val.csv")
     frame[list("abc")].to_csv("score.csv", index=False)
     assert main(["predict", "recipe=out", "task.file=score.csv", "mode.output=scores.json", "sys.threads=1"]) == 0

@@ -41,7 +41,7 @@ SCHEDULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 LOSSES = (
     "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "mean_squared_error",
     "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error", "log_cosh", "huber",
-    "kl_divergence", "poisson", "cosine_similarity", "categorical_hinge",
+    "kl_divergence", "poisson", "cosine_similarity", "categorical_hinge", "hinge", "squared_hinge",
 )  # fmt: skip
 _ALIASES = {
     "mse": "mean_squared_error",
@@ -53,6 +53,8 @@ _ALIASES = {
     "kld": "kl_divergence",
     "huber_loss": "huber",
 }
+# Names in capitals that are functions of Keras, not classes.
+FUNCTIONS = ("MSE", "MAE", "MAPE", "MSLE", "KLD")
 # Metrics by the task's kind -> ours; where the name is a loss, the metric that is its mean.
 METRICS: dict[str, dict[str, str]] = {
     "classification": {

@@ -39,6 +39,8 @@ def translate_model(work: Work) -> None:
     work.say("model.network", "differs" if note else "same", "arch.network", note)
     outputs = model["outputs"]
     work.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
+    # Keras logs metrics of the batches that it learns too.
+    work.set("metrics.while_training", True)
     parts = [
         _output(work, f"model.outputs[{number}]", output, len(outputs) > 1) for number, output in enumerate(outputs)
     ]
@@ -54,6 +56,7 @@ class _Part:
     name: str
     loss: str
     smoothing: float
+    delta: float
     gives: str
     weight: float
     metrics: list[str]
@@ -66,21 +69,19 @@ class _Part:
 def _only(work: Work, parts: list[_Part]) -> None:
     """One output: a task of its kind."""
     (part,) = parts
-    if part.weight != 1:
-        fix = "leave it out and multiply the learning rate"
-        work.missing("model.outputs[0].loss_weight", "a weight of the only output", fix)
     work.options["loss"] = "keras"
     values = {
         "task.output": part.name,
         "task.kind": part.kind,
         "loss.name": part.loss,
         "loss.label_smoothing": part.smoothing,
+        "loss.weight": part.weight,
+        "loss.delta": part.delta,
         "arch.gives": part.gives,
     }
     for place, value in values.items():
         work.set(place, value)
-    if part.metrics:
-        work.set("metrics.train", part.metrics)
+    work.set("metrics.train", part.metrics)
 
 
 def _several(work: Work, parts: list[_Part]) -> None:
@@ -97,7 +98,7 @@ def _several(work: Work, parts: list[_Part]) -> None:
         [
             {
                 "name": part.name, "loss": part.loss, "weight": part.weight, "label_smoothing": part.smoothing,
-                "metrics": part.metrics,
+                "delta": part.delta, "metrics": part.metrics,
             }
             for part in parts
         ],
@@ -112,7 +113,7 @@ def _output(work: Work, key: str, output: Mapping[str, Any], is_one_of_several: 
     found = _loss(work, f"{key}.loss", output["loss"])
     if found is None:
         return None
-    loss, smoothing, gives = found
+    loss, smoothing, delta, gives = found
     if is_one_of_several and loss == "sparse_categorical_crossentropy":
         fix = "use categorical_crossentropy with one-hot targets"
         work.missing(f"{key}.loss", "class numbers as the target of one of several outputs", fix)
@@ -125,13 +126,13 @@ def _output(work: Work, key: str, output: Mapping[str, Any], is_one_of_several: 
         work.say(f"{key}.sample_weight_mode", "ignored", note=note or "Keras ignores it too")
     prefix = f"{name}_" if is_one_of_several else ""
     if is_one_of_several:
-        work.monitors[f"val_{name}_loss"] = f"val/{name}_loss"
+        work.monitors |= {f"{name}_loss": f"train/{name}_loss", f"val_{name}_loss": f"val/{name}_loss"}
     metrics = _metrics(work, f"{key}.metrics", output.get("metrics") or [], kind, prefix)
-    return _Part(name, loss, smoothing, gives, float(output.get("loss_weight", 1.0)), metrics)
+    return _Part(name, loss, smoothing, delta, gives, float(output.get("loss_weight", 1.0)), metrics)
 
 
-def _loss(work: Work, key: str, block: Mapping[str, Any]) -> tuple[str, float, str] | None:
-    """The loss in snake case, its label smoothing, and what the output gives: logits, softmax or sigmoid."""
+def _loss(work: Work, key: str, block: Mapping[str, Any]) -> tuple[str, float, float, str] | None:
+    """The loss in snake case, its label smoothing and delta, and what the output gives: logits, softmax or sigmoid."""
     found = _named(work, key, block["import"], keras_names.LOSSES, "loss")
     params = dict(block.get("params") or {})
     if found is None:
@@ -143,19 +144,21 @@ def _loss(work: Work, key: str, block: Mapping[str, Any]) -> tuple[str, float, s
     work.unknown_keys(f"{key}.params", params, known)
     if params.get("reduction", "auto") not in _REDUCTIONS:
         work.missing(f"{key}.params.reduction", f"the reduction {params['reduction']}", "use sum_over_batch_size")
-    if params.get("delta", 1) != 1:
-        work.missing(f"{key}.params.delta", "a delta other than 1", "leave it out")
+    delta = params.get("delta", 1.0)
+    if isinstance(delta, bool) or not isinstance(delta, int | float) or delta <= 0:
+        work.refuse(f"{key}.params.delta", "must be a number > 0", got=delta)
+        return None
     if params.get("axis", -1) != -1:
         work.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
     kind = keras_names.kind_of(found)
     gives = {"classification": "softmax", "multilabel": "sigmoid", "regression": "logits"}[kind]
     note = "" if kind == "regression" else "probabilities are stored as their logarithms"
     work.say(key, "same", "loss", note)
-    return found, params.get("label_smoothing", 0.0), "logits" if params.get("from_logits") else gives
+    return found, params.get("label_smoothing", 0.0), float(delta), "logits" if params.get("from_logits") else gives
 
 
 def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, prefix: str) -> list[str]:
-    """Native metrics; notes under which names Keras logs them. Only those of the validation part are computed."""
+    """Native metrics; notes under which names Keras logs them, of the training and of the validation part."""
     table = keras_names.METRICS[kind]
     found = []
     for number, block in enumerate(blocks):
@@ -168,9 +171,10 @@ def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, p
         is_class = plain[:1].isupper()
         logged = str(params.pop("name", keras_names.snake(plain) if is_class else plain))
         work.unknown_keys(f"{where}.params", params, [])
+        work.monitors[f"{prefix}{logged}"] = f"train/{prefix}{table[name]}"
         work.monitors[f"val_{prefix}{logged}"] = f"val/{prefix}{table[name]}"
         found.append(table[name])
-        note = "the exact area, where Keras has 200 steps" if name == "auc" else "of the validation part"
+        note = "the exact area, where Keras has 200 steps" if name == "auc" else ""
         work.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
     return list(dict.fromkeys(found))
 
@@ -181,7 +185,7 @@ def _named(work: Work, key: str, path: str, known: tuple[str, ...], what: str) -
     if name is None:
         work.missing(f"{key}.import", f"a {what} of your own ({path})", f"use one of {listing(known, most=20)}")
         return None
-    if "." in path and name.islower():
+    if "." in path and (name.islower() or (what == "loss" and name in keras_names.FUNCTIONS)):
         fix = f"use the short name {name!r}"
         work.refuse(f"{key}.import", "a dotted name must be one of a class, as in Barrage", got=path, fix=fix)
         return None

@@ -41,16 +41,16 @@ def translate_services(work: Work) -> None:
 
 def _stop(work: Work, key: str, block: Mapping[str, Any], name: str, validation: bool) -> None:
     work.unknown_keys(key, block, _STOP)
-    if block.get("baseline") is not None:
-        work.missing(f"{key}.baseline", "a baseline of an early stop")
+    baseline = block.get("baseline")
+    if baseline is not None and (isinstance(baseline, bool) or not isinstance(baseline, int | float)):
+        work.refuse(f"{key}.baseline", "must be a number", got=baseline, fix="leave it out")
     watched = monitor(work, f"{key}.monitor", _of_validation(work, f"{key}.monitor", block["monitor"], validation))
     if watched is None:
         return
     values: dict[str, Any] = {"patience": int(block["patience"]), "min_delta": float(block["min_delta"])}
-    if validation:
-        values |= {"watch": watched, "watch_direction": block["mode"]}
-    elif block["mode"] != "min":
-        work.refuse(f"{key}.mode", "the training loss is to be small", got=block["mode"], fix="use min")
+    values |= {"watch": watched, "watch_direction": block["mode"]}
+    if baseline is not None:
+        values["baseline"] = baseline
     for one, value in values.items():
         work.set(f"callbacks.{name}.{one}", value)
     note = "the weights are those of the best epoch anyway" if block.get("restore_best_weights") else ""

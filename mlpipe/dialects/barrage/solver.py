@@ -101,11 +101,11 @@ def _schedule(work: Work, block: Mapping[str, Any]) -> None:
         _check_parameter(work, f"{prefix}.{one}", one, value)
     if len(work.wrong) > before:
         return
-    option, lr, values = _native(name, params)
     if name == "PiecewiseConstantDecay" and not _fits(params):
-        fix = "give growing boundaries, and one value more than boundaries, the first one above 0"
+        fix = "give growing boundaries, and one value >= 0 more than boundaries, not all of them 0"
         work.refuse(prefix, "boundaries and values do not fit", got=params, fix=fix)
         return
+    option, lr, values = _native(name, params)
     if lr <= 0:
         work.refuse(f"{prefix}.initial_learning_rate", "must be a number > 0", got=lr)
         return
@@ -123,21 +123,21 @@ def _check_parameter(work: Work, key: str, name: str, value: Any) -> None:
     elif name in ("boundaries", "values"):
         if not isinstance(value, list) or not all(_is_number(one) for one in value):
             work.refuse(key, "must be a list of numbers", got=value)
-    elif not _is_number(value) or (name in ("decay_steps", "power", "decay_rate") and value <= 0):
-        work.refuse(key, "must be a number" + (" > 0" if name != "initial_learning_rate" else ""), got=value)
+    elif not _is_number(value) or value < 0 or (name == "decay_steps" and value == 0):
+        work.refuse(key, "must be a number " + ("> 0" if name == "decay_steps" else ">= 0"), got=value)
 
 
 def _fits(params: Mapping[str, Any]) -> bool:
     ends, values = params["boundaries"], params["values"]
     grows = all(one < other for one, other in itertools.pairwise(ends))
-    return len(values) == len(ends) + 1 and grows and values[0] > 0
+    return len(values) == len(ends) + 1 and grows and min(values) >= 0 and max(values) > 0
 
 
 def _native(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str, Any]]:
     """The native option, the first rate, and the option's keys."""
     if name == "PiecewiseConstantDecay":
-        first = float((params["values"] or [0])[0])
-        ratios = [float(value) / first for value in params["values"]] if first else []
+        first = float(params["values"][0] or max(params["values"]))
+        ratios = [float(value) / first for value in params["values"]]
         ends = [float(end) for end in params["boundaries"]]
         return "piecewise", first, {"interval": "step", "unit": "step", "boundaries": ends, "ratios": ratios}
     lr = float(params["initial_learning_rate"])

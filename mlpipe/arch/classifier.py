@@ -63,6 +63,7 @@ class Pixels:
         inputs: For records name and shape of each array in their vector; empty for images.
         parameters: For records what the network is told of them.
         width: Their width where it differs from the height; None: the same.
+        output: For records with several outputs the one that is asked for; None: all of them.
     """
 
     channels: int
@@ -72,6 +73,7 @@ class Pixels:
     inputs: tuple[tuple[str, tuple[int, ...]], ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     width: int | None = None
+    output: str | None = None
 
     @property
     def sides(self) -> tuple[int, int]:

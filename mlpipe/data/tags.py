@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from mlpipe.data import noise
+from mlpipe.data import noise, record_heads
 from mlpipe.data.splits import TEST, UNLABELLED, Split, inner_folds
 from mlpipe.data.task import Part, Samples, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -296,6 +296,10 @@ def _joined(own: Samples, brought: Samples, source: str, number: int) -> Samples
     return both.only(order)
 
 
+def _head(task: Task, tag: Tag, world: World) -> Task:
+    return record_heads.of(task, unquote(tag.argument))
+
+
 @dataclass(frozen=True)
 class _Known:
     """A tag: what it does, what its argument looks like, and whether a seed may follow."""
@@ -316,4 +320,5 @@ KNOWN = {
     "remove": _Known(_remove, _TEXT, "a class", "+remove?CLASS"),
     "bring": _Known(_bring, r"[^:]+:.+", "a task and a class", "+bring?TASK:CLASS"),
     "bootstrap": _Known(_bootstrap, _NUMBER, "a seed", "+bootstrap?1"),
+    "head": _Known(_head, _TEXT, "an output of records with several", "+head?NAME"),
 }

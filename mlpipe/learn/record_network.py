@@ -33,26 +33,40 @@ class RecordNetwork(nn.Module):
         outputs: The outputs that are learned.
         head: What the network is asked under.
         gives: What each output is: logits or numbers, probabilities of classes, or of labels.
+        chosen: The one of several outputs that is given; None: all of them.
     """
 
     def __init__(
-        self, module: nn.Module, inputs: Inputs, outputs: Sequence[str], head: str, gives: Sequence[Gives]
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        outputs: Sequence[str],
+        head: str,
+        gives: Sequence[Gives],
+        chosen: str | None = None,
     ) -> None:
         super().__init__()
-        self.module, self._inputs, self._head = module, tuple(inputs), head
+        self.module, self._inputs, self._head, self._chosen = module, tuple(inputs), head, chosen
         self._outputs, self._gives = tuple(outputs), tuple(gives)
         self._by_name = {name for name, _ in inputs} <= set(inspect.signature(module.forward).parameters)
 
+    @property
+    def chosen(self) -> str | None:
+        """The one of several outputs that is given; None: all of them."""
+        return self._chosen
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits or numbers of the only output, shape (n, outputs); several outputs as they are, side by side.
+        """Logits or numbers of the only or the chosen output, shape (n, outputs); several as they are, side by side.
 
         Args:
             images: The vectors, shape (n, 1, length, 1).
         """
-        found = [one.reshape(len(one), -1).float() for one in self.raw(images.reshape(len(images), -1)).values()]
-        if len(found) > 1:
-            return {self._head: torch.cat(found, 1)}
-        return {self._head: as_logits(found[0], _KINDS[self._gives[0]])}
+        raw = self.raw(images.reshape(len(images), -1))
+        found = {name: one.reshape(len(one), -1).float() for name, one in raw.items()}
+        if self._chosen is None and len(found) > 1:
+            return {self._head: torch.cat(list(found.values()), 1)}
+        name = self._chosen or self._outputs[0]
+        return {self._head: as_logits(found[name], _KINDS[self._gives[self._outputs.index(name)]])}
 
     def raw(self, vectors: Tensor) -> dict[str, Tensor]:
         """What the module gives for vectors of shape (n, length) by output, in the shapes that it has."""
@@ -110,7 +124,7 @@ def records(
     module = built(network, pixels.parameters, trust or ())
     ((head, wanted),) = heads.items()
     names, given = ([one] if isinstance(one, str) else one for one in (output, gives))
-    made = RecordNetwork(module, pixels.inputs, names, head, cast("list[Gives]", given))
+    made = RecordNetwork(module, pixels.inputs, names, head, cast("list[Gives]", given), pixels.output)
     _check(made, network["import"], pixels.inputs, names, wanted.size)
     if weights is not None:
         match = weight_files.load(made, weight_files.read(Path(weights).expanduser()))
@@ -160,7 +174,8 @@ def _check(made: RecordNetwork, path: str, inputs: Inputs, outputs: Sequence[str
         found = called("arch.network", f"{path} with inputs {_shown(inputs)}", _tried, made, vectors, outputs)
     made.train(was_training)
     fits = all(one.ndim > 0 and len(one) == 2 for one in found)
-    if not fits or sum(math.prod(one.shape[1:]) for one in found) != size:
+    asked = found if made.chosen is None else [found[outputs.index(made.chosen)]]
+    if not fits or sum(math.prod(one.shape[1:]) for one in asked) != size:
         shapes = " and ".join(str(list(one.shape[1:])) for one in found)
         wrong = f"{path} gives {shapes} for a record, the targets have {size}"
         raise ConfigError(problem("arch.network", wrong, fix="let its last layer, or task.outputs, fit"))

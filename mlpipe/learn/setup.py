@@ -23,7 +23,7 @@ from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
-from mlpipe.data import augmentations, device_augmentations, geometry, paired, transforms
+from mlpipe.data import augmentations, device_augmentations, geometry, paired, record_heads, transforms
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
 from mlpipe.data.mask_loading import MaskData
@@ -81,7 +81,8 @@ def build_network(
     if cells is not None:
         height, width = cells.size(height, width)
     normalization = recipe.augmentations.normalization
-    pixels = Pixels(channels, height, pack.peak, normalization, *_of_records(task), width=width)
+    head_name = record_heads.name_of(task.source)
+    pixels = Pixels(channels, height, pack.peak, normalization, *_of_records(task), width=width, output=head_name)
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))

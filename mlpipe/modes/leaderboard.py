@@ -10,9 +10,9 @@ from mlpipe.reports import tables
 log = logging.getLogger("mlpipe")
 
 
-def show(world: World, task: str) -> None:
-    """Write the leaderboard of a task and print it."""
-    board = tables.leaderboard(world.project, task)
+def show(world: World, task: str, *more: str) -> None:
+    """Write the leaderboard of a task, or of several heads of one, and print it."""
+    board = [row for name in (task, *more) for row in tables.leaderboard(world.project, name)]
     path = tables.write_csv(board, world.project)
     world.facts.update(task=task, leaderboard=board, leaderboard_file=str(path))
     log.info("\n" + tables.as_text(board))

@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import judging, mask_mixture, members, mixture, reuse, tasks
+from mlpipe.modes import heads, judging, mask_mixture, members, mixture, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.members import Array, Member, Rows
 from mlpipe.modes.mixture import Final
@@ -119,6 +119,7 @@ class PostprocessScheduler(Scheduler):
         threadpool_limits(limits=1)
         raise_all(require_writable(config.out_dir, "out_dir"))
         self._task = tasks.recorded_pivot(config, self.world.project)
+        heads.require_one(self._task)
         self._records = self._with_predictions()
         raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
         raise_all(self._foreign_rows())

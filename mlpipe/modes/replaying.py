@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,20 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     if "folds" not in mode:
         raise ProjectError(problem(f"mode.run={run.name}", "it trains no folds", fix="add mode.replay=false"))
     reuse = {key: _absolute(value, config.out_dir) for key, value in (stored.tree.get("reuse") or {}).items()}
-    return assemble({**stored.tree, "mode": {**mode, "folds": sorted(set(folds))}, "reuse": reuse})
+    tree = _with_artifacts_in(stored.tree, project.root.parent / "artifacts")
+    return assemble({**tree, "mode": {**mode, "folds": sorted(set(folds))}, "reuse": reuse})
+
+
+def _with_artifacts_in(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration with another folder of artifacts, where it names one: that of the run stays as it is."""
+    wanted = (tree.get("sys") or {}).get("artifact_dir")
+    if not wanted:
+        return dict(tree)
+    callbacks = {
+        name: {**one, "folder": str(folder)} if isinstance(one, dict) and one.get("folder") == wanted else one
+        for name, one in tree["callbacks"].items()
+    }
+    return {**tree, "sys": {**tree["sys"], "artifact_dir": str(folder)}, "callbacks": callbacks}
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:

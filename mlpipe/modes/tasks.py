@@ -64,6 +64,20 @@ def pivot(run_config: RunConfig) -> Task:
     return _variant(run_config, base, run_config.tags, split_of)
 
 
+def variant(run_config: RunConfig, base: Task, text: str) -> Task:
+    """A task's variant by tags.
+
+    Args:
+        run_config: Gives the split.
+        base: The task.
+        text: The tags, such as `subset?0.1`.
+
+    Raises:
+        DataError: When they do not fit it.
+    """
+    return _variant(run_config, base, text, split_of)
+
+
 def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
     """The pivot as a project's records have it: a variant follows from the split that its newest record was made with."""
     if not run_config.tags:

@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 
 from mlpipe.config import rules
 from mlpipe.config.schema import AUTO, RunConfig
-from mlpipe.data import splits
+from mlpipe.data import record_heads, splits
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.modes import artifacts, cotasks, folds, inference, leaderboard, new_images, reuse, tasks, tracing
+from mlpipe.modes import artifacts, cotasks, folds, heads, inference, leaderboard, new_images, reuse, tasks, tracing
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.fold_training import FoldTraining, Kept
 from mlpipe.modes.folds import Folds
@@ -107,6 +107,7 @@ class TrainingScheduler(Scheduler):
 
     def _plan_training(self) -> list[Step]:
         task = self._task
+        heads.refuse_training(task, self._eval_on)
         co_tasks = cotasks.chosen(self.run_config, task, self._wish)
         config = self.run_config = cotasks.with_channels(self.run_config, [task, *co_tasks])
         split = tasks.split_of(config, task)
@@ -123,6 +124,9 @@ class TrainingScheduler(Scheduler):
         if not config.recipe.tune.is_none:
             steps.append(Step("tune", training.tune))
         steps += [Step(f"train fold {fold}", partial(training.train, fold), lane=fold) for fold in chosen]
+        if record_heads.names(task.source):
+            divide = partial(heads.write, ground)
+            steps += [Step(f"heads of fold {fold}", _trained(training, divide, fold), lane=fold) for fold in chosen]
         for name, call in self._after_training(Inference(ground, self._other_tasks)):
             steps += [Step(f"{name} fold {fold}", _trained(training, call, fold), lane=fold) for fold in chosen]
         removals = [(str(fold), _trained(training, self._remove_weights, fold)) for fold in chosen]
@@ -149,7 +153,7 @@ class TrainingScheduler(Scheduler):
         return [Step("leaderboard", self._leaderboard), *removing]
 
     def _leaderboard(self, run: Run | None) -> None:
-        leaderboard.show(self.world, self._task.name)
+        leaderboard.show(self.world, *heads.task_names(self._task))
 
     def _remove_weights(self, record: ModelRecord) -> None:
         records.without_weights(self.world.project, record, "removed after the run (remove.parameters)")
@@ -197,6 +201,9 @@ class TrainingScheduler(Scheduler):
 
     def _after_training(self, done_by: Inference) -> list[tuple[str, Callable[[ModelRecord], None]]]:
         calls = {"predict": done_by.predict, "test": done_by.test}
+        if record_heads.names(self._task.source):
+            # The numbers of all outputs side by side are nobody's predictions: each head has its own, made after a training.
+            calls = {} if "train" in self._subroutines else {"predict": partial(heads.write, done_by.ground)}
         return [(name, call) for name, call in calls.items() if name in self._subroutines]
 
     def _problems(self, split: Split) -> list[str]:

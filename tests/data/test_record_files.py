@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlpipe.data import record_layout, sources
+from mlpipe.data import record_heads, record_layout, sources
 from mlpipe.data.record_layout import Layout, Output
 from mlpipe.data.sources import reading, record_files
 from mlpipe.errors import DataError
@@ -99,6 +99,27 @@ def test_several_outputs_are_a_task_of_numbers() -> None:
         made(kind="regression", output=["bit", "size"], **given)
     with pytest.raises(DataError, match=r"the y of bit is a class number"):
         made(kind="regression", output=["bit", "size"], kinds=["classification", "regression"], **given)
+
+
+def test_an_output_of_several_is_a_task_of_its_own() -> None:
+    loader = selector()
+    loader["params"]["outputs"] = {"size": ["a", "z"], "kind": ["y0", "y1", "y2"], "bit": "bit"}
+    rows = [{**row, "bit": row["y"] % 2} | {f"y{n}": int(n == row["y"]) for n in range(3)} for row in ROWS]
+    given: dict[str, Any] = {"train": rows, "validation": rows[:1], "allow_overlap": True, "loader": loader}
+    kinds = ["regression", "classification", "multilabel"]
+    task = made(kind="regression", output=["size", "kind", "bit"], kinds=kinds, **given)
+    assert record_heads.names(task.source) == ("size", "kind", "bit")
+    kind, bit, size = (record_heads.of(task, name) for name in ("kind", "bit", "size"))
+    assert (kind.kind, kind.classes) == ("classification", ("0", "1", "2"))
+    assert kind.samples.targets.tolist()[:9] == [row["y"] for row in ROWS] and kind.samples.targets.dtype == np.int64
+    assert (bit.kind, bit.classes, bit.samples.targets[:3].tolist()) == ("multilabel", ("bit",), [[0], [1], [0]])
+    assert (size.kind, size.classes, size.samples.targets[2].tolist()) == ("regression", ("size[0]", "size[1]"), [2, 2])
+    assert record_heads.name_of(kind.source) == "kind" and record_heads.names(kind.source) == ()
+    assert record_heads.name_of(task.source) is None
+    with pytest.raises(DataError, match=r"has no such output, got '\+head\?king'; did you mean 'kind'"):
+        record_heads.of(task, "king")
+    with pytest.raises(DataError, match=r"is no task of records with several outputs"):
+        record_heads.of(made(), "out")
 
 
 TRANSFORMER = """

@@ -26,6 +26,9 @@ class Two(nn.Module):
 class Probabilities(nn.Module):
     def forward(self, x):
         return x.softmax(1)
+class Several(nn.Module):
+    def forward(self, x):
+        return {"kind": x.softmax(1), "size": x[:, :2]}
 class Labels(nn.Module):
     def forward(self, x):
         return {"y": x.sigmoid()}
@@ -56,6 +59,24 @@ def test_inputs_are_given_by_name_in_their_shapes() -> None:
     network = made("Two", TWO)
     vectors = torch.arange(12.0).reshape(2, 1, 6, 1)
     assert network(vectors)["target"].tolist() == [[15, 30, 45], [51, 102, 153]]
+
+
+def test_one_of_several_outputs_as_a_head() -> None:
+    block = {"import": "networks_of_records.Several"}
+    vectors = torch.randn(4, 1, 3, 1, generator=torch.Generator().manual_seed(0))
+    flat, gives = vectors.reshape(4, 3), ["logits", "softmax"]
+
+    def given(output: str | None, size: int) -> torch.Tensor:
+        pixels = Pixels(1, 3, 1.0, "unit", ONE, {}, output=output)
+        heads = {"target": Head(size)}
+        made = record_network.records(heads, pixels, network=block, output=["size", "kind"], gives=gives)
+        return made(vectors)["target"]
+
+    assert torch.allclose(given(None, 5), torch.cat([flat[:, :2], flat.softmax(1)], 1))
+    assert torch.allclose(given("kind", 3), flat.log_softmax(1), atol=1e-6)
+    assert torch.equal(given("size", 2), flat[:, :2])
+    with pytest.raises(ConfigError, match=r"gives \[2\] and \[3\] for a record, the targets have 3"):
+        given("size", 3)
 
 
 @pytest.mark.parametrize(("name", "gives"), [("Probabilities", "softmax"), ("Labels", "sigmoid")])

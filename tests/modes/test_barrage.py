@@ -14,6 +14,8 @@ from sklearn.datasets import load_digits, load_iris
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError
 from mlpipe.modes import launch, tasks
+from mlpipe.runs import predictions, records
+from mlpipe.runs.project import Project
 
 CODE = """
 import json, os
@@ -149,7 +151,8 @@ def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     saved = json.loads((tmp_path / "out/config.json").read_text())
     assert saved["solver"]["epochs"] == 12 and saved["services"]["validation_early_stopping"]["patience"] == 10
     report = pd.read_csv(tmp_path / "out/training_report.csv")
-    assert list(report.columns) == ["epoch", "loss", "lr", "val_accuracy", "val_loss"] and report.epoch[0] == 0
+    columns = ["epoch", "accuracy", "loss", "lr", "val_accuracy", "val_loss"]
+    assert list(report.columns) == columns and report.epoch[0] == 0
     assert len(list((tmp_path / "out/resume_checkpoints").iterdir())) == len(report)
 
     # The folder alone is enough, wherever it lies.
@@ -208,6 +211,37 @@ def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path
     assert report["val_kind_accuracy"].max() >= 0.9
     widths = np.array([score["width"][0] for score in scores])
     assert np.abs(widths - frame["d"].to_numpy()).mean() < 0.4
+    _check_heads(scores, report)
+
+
+def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame) -> None:
+    """Each output has a record, predictions and scores of its own, with which the other modes work."""
+    project = Project(Path("results/default").absolute())
+    joint, width, kind = records.load_all(project)
+    assert [one.kind for one in (joint, width, kind)] == ["regression", "regression", "classification"]
+    assert [one.pivot for one in (width, kind)] == [f"{joint.pivot}+head?{name}" for name in ("width", "kind")]
+    assert kind.scores["val"]["accuracy"] == pytest.approx(report["val_kind_accuracy"].max())
+    assert kind.scores["val"]["nll"] == pytest.approx(kind.scores["val"]["loss"], rel=1e-5)
+    assert width.scores["val"]["mae"] == pytest.approx(joint.scores["val"]["width_mae"], rel=1e-6)
+    for record, name in ((kind, "kind"), (width, "width")):
+        file = project.predictions_file(record.pivot, record.id)
+        found = predictions.load(file, record.task, "val")
+        # In the order of the validation file, which is that of the ids.
+        given = np.array([score[name] for score in scores])
+        logarithms = np.log(given) if name == "kind" else given
+        assert found.logits == pytest.approx(logarithms, abs=2e-5)
+        before = file.read_bytes()
+        file.unlink()
+        assert main(["predict", f"task={joint.pivot}", "sys.threads=1"]) == 0
+        assert np.array_equal(predictions.load(file, record.task, "val").logits, found.logits)
+        assert main(["predict", f"task={record.pivot}", "sys.threads=1"]) == 0
+        assert file.read_bytes() == before
+    # The most recently trained task is the first output's head.
+    assert main(["post", "mode.report=false"]) == 0
+    assert project.calibration_file(kind.pivot, kind.id).is_file()
+    assert main(["post", f"task={joint.pivot}"]) == 2
+    assert main(["train", "recipe=config.json", f"task={kind.pivot}"]) == 2
+    assert main(["verify", f"mode.run={joint.run}", "sys.threads=1"]) == 0
 
 
 @pytest.mark.slow

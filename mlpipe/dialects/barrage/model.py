@@ -85,7 +85,7 @@ def _only(work: Work, parts: list[_Part]) -> None:
 
 
 def _several(work: Work, parts: list[_Part]) -> None:
-    """Several outputs: numbers side by side, with a loss for each."""
+    """Several outputs, with a loss and a head for each."""
     work.options["loss"] = "keras_outputs"
     for key in ("task.output", "arch.output"):
         work.set(key, [part.name for part in parts])
@@ -93,6 +93,7 @@ def _several(work: Work, parts: list[_Part]) -> None:
     work.set("task.kinds", [part.kind for part in parts])
     work.set("arch.gives", [part.gives for part in parts])
     work.set("metrics.train", [])
+    work.set("metrics.final", [])
     work.set(
         "loss.parts",
         [
@@ -103,7 +104,7 @@ def _several(work: Work, parts: list[_Part]) -> None:
             for part in parts
         ],
     )  # fmt: skip
-    note = "records hold the outputs' probabilities and numbers side by side, as numbers"
+    note = "each is a head with a record of its own, whose probabilities are stored as their logarithms"
     work.say("model.outputs", "differs", "loss.parts", note)
 
 

@@ -185,6 +185,6 @@ def _each(change: Callable[[Batch, int], Batch]) -> Step:
 
 
 def _as_type(values: Any, image: Batch) -> Batch:
-    if np.issubdtype(image.dtype, np.floating):
-        return np.clip(values, 0, 1).astype(image.dtype)
-    return np.clip(np.rint(values), 0, np.iinfo(image.dtype).max).astype(image.dtype)
+    is_float = np.issubdtype(image.dtype, np.floating)
+    clipped: Batch = np.clip(values if is_float else np.rint(values), 0, 1 if is_float else np.iinfo(image.dtype).max)
+    return clipped.astype(image.dtype)

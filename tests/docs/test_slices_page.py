@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
@@ -57,8 +56,8 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
     exec(PYTHON[0], found)
     assert np.asarray(found["mask"]).shape == (30, 40, 50)
     with h5py.File("planes.h5") as file:
-        assert {name: (one.shape, str(one.dtype)) for name, one in file.items()} == {
-            name: ((30, 40, 50, 2), "float16") for name in ("xz", "yz")
-        }
+        assert {name: (one.shape, str(one.dtype)) for name, one in file.items()} == dict.fromkeys(
+            ("xz", "yz"), ((30, 40, 50, 2), "float16")
+        )
     with h5py.File("classes.h5") as file:
         assert np.allclose(file["slice_set_1"][()].sum(-1), 1, atol=1e-5)

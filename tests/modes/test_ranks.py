@@ -185,12 +185,12 @@ def test_every_process_of_a_sweeps_job_has_the_jobs_configuration(tmp_path: Path
     sweep = [*small, "optimizer.lr=1e-3,5e-4", "proj=sweep", "-m"]
     done = subprocess.run(command(*sweep), env=os.environ, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    for rate in ("1e-3", "5e-4"):
-        alone = [*small, f"optimizer.lr={rate}", f"proj={rate}"]
+    for name, rate in {"high": "1e-3", "low": "5e-4"}.items():
+        alone = [*small, f"optimizer.lr={rate}", f"proj={name}"]
         done = subprocess.run(command(*alone), env=os.environ, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
     swept = {record.recipe: record for record in records.load_all(Project(tmp_path / "results" / "sweep"))}
-    single = {one["recipe"]: one for one, _, _ in (trained(tmp_path, rate) for rate in ("1e-3", "5e-4"))}
+    single = {one["recipe"]: one for one, _, _ in (trained(tmp_path, name) for name in ("high", "low"))}
     assert len(swept) == 2 and swept.keys() == single.keys()
     for recipe, record in swept.items():
         assert record.weights == single[recipe]["weights"] and record.scores == single[recipe]["scores"]

@@ -203,7 +203,7 @@ def test_what_does_not_fit(text: str, sentence: str) -> None:
 def test_names_are_canonical_and_classes_may_be_quoted() -> None:
     assert tags.canonical("confuse?0.20+noise?.5?0") == "noise?0.2+noise?0.5"
     assert tags.problems("subset?0.1+what?1+shrnk?2") == [
-        "task: there is no such tag, got '+what?1'; tags: nested, subset, shrink, noise, remove, bring, bootstrap",
+        "task: there is no such tag, got '+what?1'; tags: nested, subset, shrink, noise, remove, bring, bootstrap, head",
         "task: there is no such tag, got '+shrnk?2'; did you mean 'shrink'?",
     ]
     base = dataclasses.replace(made(), classes=("a", "b+?", "c d"))

@@ -267,7 +267,7 @@ def test_several_outputs_are_numbers_side_by_side_with_a_loss_each() -> None:
     assert (tree["task"]["kind"], tree["task"]["kinds"]) == ("regression", ["classification", "regression"])
     assert tree["arch"]["gives"] == ["softmax", "logits"]
     assert tree["metrics"] == {
-        "train": [], "monitor": "val/kind_accuracy", "direction": "max", "while_training": True,
+        "train": [], "final": [], "monitor": "val/kind_accuracy", "direction": "max", "while_training": True,
     }  # fmt: skip
     assert tree["loss"]["parts"] == [
         {"name": "kind", "loss": "categorical_crossentropy", "weight": 0.5, "label_smoothing": 0.1, "delta": 1.0,

@@ -190,7 +190,7 @@ def test_given_uses_the_parts_that_came_with_the_task() -> None:
     split = splits.given(samples)
     assert split.fold.tolist() == [1, 0, TEST, 1, UNLABELLED]
     assert split.validated == (0,)
-    with pytest.raises(DataError, match="no validation part"):
+    with pytest.raises(DataError, match="no validation part; use split=kfold or split=holdout$"):
         splits.given(make_samples([0, 1]))
 
 
@@ -214,7 +214,10 @@ def test_test_fraction_is_set_aside_once_whatever_the_split_seed() -> None:
 
 def test_test_fraction_and_a_test_part_exclude_each_other() -> None:
     samples = make_samples([0, 1] * 5, parts=["train"] * 9 + ["test"])
-    with pytest.raises(DataError, match=r"split\.test_fraction: the task has a test part already, got 0\.2"):
+    with pytest.raises(
+        DataError,
+        match=r"split\.test_fraction: the task has a test part already, got 0\.2; leave split\.test_fraction out$",
+    ):
         splits.kfold(samples, folds=2, test_fraction=0.2)
     assert splits.kfold(samples, folds=2, test_fraction=0.0).fold[-1] == TEST
 
@@ -340,6 +343,8 @@ def test_groups_of_the_training_part_that_are_elsewhere_too() -> None:
     assert sentence.startswith("task: 1 groups are in the training part and in another one (a)")
     assert "give each group one part, or accept it with task.allow_overlap=true" in sentence
     assert splits.group_overlap_problems(dataclasses.replace(samples, groups=("a", "b", "c", "d", "", "a"))) == []
+    for groups in (("a", "b", "c", "b", "", ""), ("a", "b", "b", "c", "", "")):
+        assert "another one (b)" in splits.group_overlap_problems(dataclasses.replace(samples, groups=groups))[0]
 
 
 def test_sentences_about_a_fold_without_a_class() -> None:
@@ -355,6 +360,7 @@ def test_labels_need_images_with_and_without_them() -> None:
     samples = dataclasses.replace(make_samples([0] * 5), targets=targets)
     split = splits.Split(np.array([0, 1, 2, 0, 1]), 3, (0, 1, 2), True, 0)
     found = splits.size_problems("multilabel", samples, split, ["x", "y"], nested=False)
+    assert all(sentence.endswith("; use fewer folds (split.folds=N), or add images") for sentence in found)
     assert [sentence.partition(";")[0] for sentence in found] == [
         "label 'x': 1 training images without it are too few for 3 folds",
         "label 'y': 2 training images with it are too few for 3 folds",
@@ -388,6 +394,11 @@ def test_shuffled_splits_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"already; leave split\.test_fraction and split\.test_file out"):
         splits.shuffled(tested, folds=2, test_fraction=0.2)
     assert splits.shuffled(tested, folds=2).fold[-1] == TEST
+    with pytest.raises(DataError, match=r"split\.test_fraction: cannot be drawn \(.*\), got 0\.2"):
+        splits.shuffled(make_samples([0, 1, 2, 3]), folds=2, stratify=True, test_fraction=0.2)
+    (tmp_path / "test").write_text("[[0, 1], [2, 6]]")
+    with pytest.raises(DataError, match=r"split\.test_file: does not fit the 6 images; remove it"):
+        splits.shuffled(make_samples([0, 1] * 3), test_file=str(tmp_path / "test"))
     with pytest.raises(DataError, match=r"split\.folds: cannot be made \(.*\), got 2; use fewer"):
         splits.shuffled(make_samples([0, 1, 2, 3]), folds=2, stratify=True)
     with pytest.raises(DataError, match=r"split\.folds: there are only 1 training images, got 2; use fewer"):

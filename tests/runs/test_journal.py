@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -166,3 +168,81 @@ def test_a_plan_of_another_format_or_damaged_is_refused(run: Run) -> None:
     (run.folder / journal.PLAN_FILE).write_text("{")
     with pytest.raises(ProjectError, match="cannot be read as a plan"):
         run.is_finished()
+
+
+def test_a_plan_says_what_a_run_is_made_with(run: Run) -> None:
+    run.write_plan(["one", "two"], "abc", {"torch": "2"}, "mml train")
+    assert run.plan() == {
+        "format": 1, "recipe": "abc", "steps": ["one", "two"], "versions": {"torch": "2"}, "command": "mml train",
+    }  # fmt: skip
+    assert run.checkpoints_dir == run.folder / "checkpoints" and run.log_file == run.folder / "log.txt"
+    for steps in (None, "one", ["one", 2]):
+        files.write_json(run.folder / journal.PLAN_FILE, {**run.plan(), "steps": steps})
+        with pytest.raises(ProjectError, match=r"plan\.json: has no list of steps; start a new run"):
+            run.plan()
+        run.write_plan(["one", "two"], "abc", {})
+    run.note("one", "start", fold=3)
+    (line,) = run.events()
+    assert {key: line[key] for key in ("step", "event", "fold")} == {"step": "one", "event": "start", "fold": 3}
+    assert datetime.fromisoformat(line["at"]).utcoffset() == timedelta(0) and len(line["at"]) == 29
+
+
+def test_folders_without_a_plan_are_runs_for_who_cleans(tmp_path: Path, run: Run) -> None:
+    project = Project(tmp_path / "p")
+    project.run_dir("9999-01-01/half").mkdir(parents=True)
+    assert [one.name for one in journal.all_run_folders(project)] == [run.name, "9999-01-01/half"]
+    assert [one.name for one in journal.all_runs(project)] == [run.name]
+    assert journal.all_run_folders(Project(tmp_path / "none")) == []
+    assert run.name == f"{run.folder.parent.name}/{run.folder.name}"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-[0-9a-f]{4}", run.name)
+
+
+def test_a_job_that_slurm_queued_again_has_ended(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert "slurm" not in journal.identity()
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    first = {**journal.identity(), "host": "another"}
+    assert first["slurm"] == ["7", 0] and journal.is_live(first)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert journal.identity()["slurm"] == ["7", 1]
+    assert not journal.is_live(first) and journal.is_live({**first, "slurm": ["8", 0]})
+    assert journal.is_live({**first, "slurm": ["7", 1]})
+    files.write_json(run.folder / journal.LOCK_FILE, first)
+    run.refuse_if_running()
+
+
+def test_a_process_is_known_by_number_start_and_boot() -> None:
+    own = journal.identity()
+    assert journal.is_live(own) and journal.is_alive(os.getpid()) and not journal.is_alive(999_999_999)
+    for change in ({"boot": "other"}, {"started": "1"}, {"pid": 999_999_999}):
+        assert not journal.is_live({**own, **change})
+    assert own["host"] == platform.node() and own["pid"] == os.getpid()
+    assert own["boot"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert own["started"] == Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def test_without_proc_a_signal_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    answers = {1: None, 2: ProcessLookupError(), 3: PermissionError()}
+
+    def kill(pid: int, signal_: int) -> None:
+        assert signal_ == 0
+        if answers[pid] is not None:
+            raise answers[pid]
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert [journal._started(pid) for pid in (1, 2, 3)] == ["alive", None, "other user"]
+    assert journal._boot() == ""
+
+
+def test_names_are_searched_by_their_end_and_key(tmp_path: Path, run: Run) -> None:
+    project = Project(tmp_path / "p")
+    with pytest.raises(ProjectError, match=r"mode\.run: there is no such run, got 'zzzzz'; runs: "):
+        journal.find(project, "zzzzz", "mode.run")
+    with pytest.raises(ProjectError, match=r"mode\.run: project none has no runs, got 'x'; start one"):
+        journal.find(Project(tmp_path / "none"), "x", "mode.run")
+    for day in range(1, 8):
+        Run(f"2020-01-0{day}/a", project.run_dir(f"2020-01-0{day}/a")).write_plan([], "", {})
+    with pytest.raises(ProjectError) as caught:
+        journal.find(project, "zzzzz")
+    assert "2020-01-04" in str(caught.value) and "2020-01-02" not in str(caught.value)

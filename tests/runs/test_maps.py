@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,67 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     content[60] ^= 0xFF
     path.write_bytes(content)
     assert maps.first_damage(path)
+
+
+def test_the_same_maps_are_the_same_bytes_in_whatever_order_they_were_read(tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        with maps.writer(tmp_path / name) as sink:
+            sink.add("t", "val", "0", maps.quantised(chances(0)), np.ones((6, 5), np.uint8))
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    before = (tmp_path / "a.npz").read_bytes()
+    with maps.writer(tmp_path / "a.npz", {("t", "test"), ("u", "val")}):
+        pass
+    assert (tmp_path / "a.npz").read_bytes() == before
+    # Small ones, as maps of few chances are.
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((6, 5), np.uint8), np.zeros((3, 6, 5), np.float32)])
+def test_what_is_no_map_is_named(tmp_path: Path, wrong: np.ndarray) -> None:
+    out = io.BytesIO()
+    np.save(out, wrong)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("t/val/0.npy", out.getvalue())
+        archive.writestr("t/val/1.npy", b"no array")
+        archive.writestr("t/val/1/true.npy", out.getvalue())
+    with maps.Maps(tmp_path / "a.npz") as found:
+        with pytest.raises(
+            ProjectError, match=r"a\.npz: cannot be read as maps \(t/val/0 is no map\); run mml predict"
+        ):
+            found.chances("t", "val", "0")
+        with pytest.raises(ProjectError, match=r"cannot be read as maps \(t/val/1: "):
+            found.chances("t", "val", "1")
+        if wrong.dtype == np.uint8:
+            assert np.array_equal(found.true("t", "val", "1"), wrong)
+    with pytest.raises(ProjectError, match=r"none\.npz: cannot be read as maps"):
+        maps.Maps(tmp_path / "none.npz")
+    assert maps.first_damage(tmp_path / "none.npz")
+
+
+def test_255ths_are_the_nearest_and_the_first_of_equals_stays_first() -> None:
+    given = np.array([[[0.0, 0.5, 0.334]], [[1.0, 0.5, 0.333]], [[0.0, 0.0, 0.333]]])
+    assert maps.quantised(given).tolist() == [[[0, 128, 85]], [[255, 128, 85]], [[0, 0, 85]]]
+    certain = np.array([[[0.4999]], [[0.5001]]])
+    assert maps.quantised(certain).tolist() == [[[127]], [[128]]]
+    tied = np.array([[[0.4995]], [[0.5005]]]) * 0.998
+    assert maps.quantised(tied)[:, 0, 0].tolist() == [127, 128]
+
+
+def test_a_mean_may_be_weighed_by_any_numbers() -> None:
+    one, two = np.full((2, 1, 1), 100, np.uint8), np.full((2, 1, 1), 200, np.uint8)
+    assert maps.mean([one, two])[1, 0, 0] == 150
+    assert maps.mean([one, two], [2, 6])[1, 0, 0] == maps.mean([one, two], [0.25, 0.75])[1, 0, 0] == 175
+
+
+def test_pixels_are_counted_where_they_are_known() -> None:
+    said = np.array([[0, 1, 2], [1, 1, 0]])
+    true = np.array([[0, 1, 1], [2, 255, 255]], np.uint8)
+    outputs, targets = maps.counts(said, true, 4)
+    assert outputs.tolist() == [1, 2, 1, 0, 1, 1, 0, 0] and targets.tolist() == [1, 2, 1, 0]
+    assert outputs.dtype == targets.dtype == np.float32
+    for unknown in (None, np.full((2, 3), 255, np.uint8)):
+        outputs, targets = maps.counts(said, unknown, 4)
+        assert outputs.tolist() == [2, 3, 1, 0, 0, 0, 0, 0]
+        assert targets.shape == (4,) and np.isnan(targets).all() and targets.dtype == outputs.dtype == np.float32

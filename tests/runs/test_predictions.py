@@ -133,3 +133,90 @@ def test_a_damaged_file_is_named_before_it_would_be_replaced(tmp_path: Path) -> 
     with pytest.raises(ProjectError, match=r"p\.parquet: cannot be read as predictions .*; remove it"):
         write(path)
     assert path.read_bytes() == b"PAR1 but no more"
+
+
+def test_numbers_and_calibrated_rows_come_back(tmp_path: Path) -> None:
+    path, targets = tmp_path / "p.parquet", np.array([[0.5, np.nan], [1, 2]])
+    with predictions.writer(path, kind="regression") as sink:
+        sink.add("t", "test", 3, ["b", "a"], targets, LOGITS[:2], 3 * LOGITS[:2])
+    rows = predictions.load(path, "t", "test")
+    assert rows.sample_ids == ["a", "b"] and len(rows) == 2
+    np.testing.assert_array_equal(rows.targets, targets[::-1].astype(np.float32))
+    assert rows.calibrated is not None and np.array_equal(rows.calibrated, 3 * LOGITS[:2][::-1])
+    table = pq.ParquetFile(path).read()
+    assert table["fold"].to_pylist() == [3, 3] and table["split"].to_pylist() == ["test"] * 2
+    assert table.schema.equals(predictions.schema("regression"))
+    empty = predictions.load(path, "t", "val")
+    assert len(empty) == 0 and empty.logits.shape == (0, 0) and empty.calibrated is None
+
+
+def test_calibrated_values_are_filled_in_by_task_and_split(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path, names="gfedcba")
+    write(path, split="test")
+    for factor in (2, 5):
+        predictions.write_calibrated(path, {("t", "val"): factor * LOGITS[::-1]})
+        assert np.array_equal(predictions.load(path, "t", "val").calibrated, factor * LOGITS[::-1])
+        assert predictions.load(path, "t", "test").calibrated is None
+    predictions.write_calibrated(path, {("t", "test"): LOGITS})
+    assert np.array_equal(predictions.load(path, "t", "val").calibrated, 5 * LOGITS[::-1])
+    assert np.array_equal(predictions.load(path, "t", "test").calibrated, LOGITS)
+    with pytest.raises(ProjectError, match=r"p\.parquet: has 7 rows of \('t', 'val'\), not 3"):
+        predictions.write_calibrated(path, {("t", "val"): LOGITS[:3]})
+    with pytest.raises(ProjectError, match=r"has 0 rows of \('u', 'val'\), not 7"):
+        predictions.write_calibrated(path, {("u", "val"): LOGITS})
+    (tmp_path / "q.parquet").write_bytes(b"PAR1")
+    with pytest.raises(
+        ProjectError, match=r"q\.parquet: cannot be read as predictions .*; remove it and run mml predict"
+    ):
+        predictions.write_calibrated(tmp_path / "q.parquet", {})
+
+
+def test_names_of_samples_are_those_of_the_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path)
+    write(path, split="test", names="bcdefgh")
+    write(path, task="u", names="1234567")
+    assert predictions.sample_ids(path, ["t"]) == set("abcdefgh")
+    assert predictions.sample_ids(path, {"t", "u"}) == set("abcdefgh1234567")
+    assert predictions.sample_ids(path, []) == set()
+    path.write_bytes(b"x")
+    with pytest.raises(ProjectError, match=r"cannot be read as predictions .*; remove it and run mml predict"):
+        predictions.sample_ids(path, ["t"])
+
+
+def changed(path: Path, column: str, values: pa.Array) -> None:
+    table = pq.ParquetFile(path).read()
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, values), path)
+
+
+def test_rows_that_do_not_fit_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path)
+    changed(path, "target", pa.array([0, 1, 2, 0, 1, 3, None], pa.int64()))
+    with pytest.raises(ProjectError, match=r"has class number 3, but predictions of 3 classes; run mml predict"):
+        predictions.load(path, "t", "val")
+    write(path)
+    rows = LOGITS.tolist()
+    for wrong in ([*rows[:6], [1.0, 2.0]], [*rows[:6], None], [*rows[:6], [1.0, 2.0, None]]):
+        changed(path, "logits", pa.array(wrong, pa.list_(pa.float32())))
+        with pytest.raises(ProjectError, match=r"is damaged \(its rows of logits are not all of one length\)"):
+            predictions.load(path, "t", "val")
+    changed(path, "logits", pa.array(rows, pa.list_(pa.float64())))
+    with pytest.raises(ProjectError, match=r"its column logits is list<.*double>"):
+        predictions.load(path, "t", "val")
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["target"]), path)
+    with pytest.raises(ProjectError, match=r"its column target is missing.*; run mml predict"):
+        predictions.load(path, "t", "val")
+
+
+def test_rows_of_a_task_may_lie_apart(tmp_path: Path) -> None:
+    sink = predictions.PredictionsWriter(tmp_path / "p.parquet", row_group=4)
+    for index in range(10):
+        task = "t" if index % 3 else "u"
+        sink.add(task, "val", 0, [f"{index}"], np.array([index % 3]), np.full((1, 3), index, np.float32))
+    sink.close()
+    rows = predictions.load(tmp_path / "p.parquet", "t", "val")
+    assert rows.sample_ids == ["1", "2", "4", "5", "7", "8"] and rows.logits[:, 2].tolist() == [1, 2, 4, 5, 7, 8]
+    assert rows.targets.tolist() == [1, 2, 1, 2, 1, 2]
+    assert predictions.contents(tmp_path / "p.parquet") == {("t", "val"): 6, ("u", "val"): 4}

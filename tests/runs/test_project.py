@@ -28,6 +28,10 @@ def test_every_path_lies_in_the_project(tmp_path: Path) -> None:
         "runs/2020-01-02/03-04-05-abcd": project.run_dir("2020-01-02/03-04-05-abcd"),
         "tasks/t/models/m": project.model_dir("t", "m"),
         "tasks/t/predictions/m.parquet": project.predictions_file("t", "m"),
+        "tasks/t/calibrations/m.json": project.calibration_file("t", "m"),
+        "tasks/t/ensembles": project.ensembles_dir("t"),
+        "studies": project.studies_dir(),
+        "reports": project.reports_dir(),
         "reports/plots": project.plots_dir(),
     }
     assert {path.relative_to(project.root).as_posix() for path in relative.values()} == set(relative)

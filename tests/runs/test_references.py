@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,50 @@ def test_only_other_living_processes_use_a_folder(tmp_path: Path) -> None:
     files.write_json(tmp_path / ".used-by-other-1.json", {**stored, "host": "other"})
     assert [owner["host"] for owner in uses.others(tmp_path)] == ["other"]
     path.unlink()
+
+
+def test_files_of_a_record_that_is_taken_over(out_dir: Path) -> None:
+    into, one = Project(out_dir / "third"), references.record("second#2", "key", out_dir)
+    place = one.project.predictions_file("digits", one.record.id)
+    for path in (place, place.with_suffix(".npz")):
+        files.write_text(path, path.suffix)
+    copy = adoption.adopt(one, into, weights=False, predictions=True)
+    assert (copy.number, copy.weights) == (1, None)
+    folder = into.model_dir("digits", one.record.id)
+    assert {path.name for path in folder.iterdir()} == {"record.json", "config.yaml", "metrics.csv"}
+    for name in ("config.yaml", "metrics.csv"):
+        assert (folder / name).read_bytes() == (one.folder / name).read_bytes()
+    taken = into.predictions_file("digits", one.record.id)
+    assert [taken.read_text(), taken.with_suffix(".npz").read_text()] == [".parquet", ".npz"]
+
+
+def test_where_the_files_of_a_record_lie(out_dir: Path) -> None:
+    one = references.record("first#1", "key", out_dir)
+    assert one.folder == out_dir / "first" / "tasks" / "digits" / "models" / "net-first-0"
+    assert (one.weights, one.config) == (one.folder / "weights.safetensors", one.folder / "config.yaml")
+    assert references.project("first", "key", out_dir).root == out_dir / "first"
+    for text in ("", "none"):
+        with pytest.raises(ProjectError, match=r"projects in .*/empty: none"):
+            references.project(text, "key", out_dir / "empty")
+    with pytest.raises(ProjectError, match=r"weights.*not the file.*; choose another record"):
+        one.weights.write_bytes(b"x")
+        references.check_weights(one, "key", out_dir)
+    one.weights.unlink()
+    fix = r"; choose another, or train it again with mode\.store_parameters=true"
+    with pytest.raises(ProjectError, match=rf"key: the record keeps no weights, got 'first#1'{fix}"):
+        references.check_weights(one, "key", out_dir)
+
+
+def test_a_mark_is_made_once_and_dead_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone: list[object] = []
+    monkeypatch.setattr(uses.atexit, "register", lambda *given, **more: gone.append((given, more)))
+    dead = tmp_path / ".used-by-here-999999999.json"
+    files.write_json(dead, {**uses.journal.identity(), "pid": 999999999})
+    other = tmp_path / ".used-by-there-1.json"
+    files.write_json(other, {**uses.journal.identity(), "host": "there"})
+    uses.mark(tmp_path)
+    (own,) = (path for path in tmp_path.iterdir() if path != other)
+    assert own.name == f".used-by-{files.safe_name(platform.node())}-{os.getpid()}.json"
+    assert files.read_json(own)["pid"] == os.getpid() and not dead.exists()
+    uses.mark(tmp_path)
+    assert len(gone) == 1 and gone[0] == ((own.unlink,), {"missing_ok": True})

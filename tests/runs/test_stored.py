@@ -1,0 +1,144 @@
+"""What a project holds is checked like what a user types; ensembles come back as they were written, the oldest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlpipe import files
+from mlpipe.errors import ProjectError
+from mlpipe.runs import ensembles, integrity, maps, predictions
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.project import Project
+from mlpipe.runs.stored import made
+
+
+@dataclass(frozen=True)
+class Kinds:
+    number: int
+    share: float
+    text: str | None
+    names: list[str]
+    table: dict[str, list[int]]
+    anything: Any = None
+    flag: bool = field(default=False)
+
+
+GOOD: dict[str, Any] = {"number": 1, "share": 0.5, "text": None, "names": ["a"], "table": {"x": [1]}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {}, {"share": 1}, {"text": "t"}, {"names": []}, {"table": {}}, {"anything": {"x": object}}, {"flag": True},
+    ],
+)  # fmt: skip
+def test_values_of_their_types_are_taken(change: dict[str, Any]) -> None:
+    assert made(Kinds, GOOD | change) == Kinds(**(GOOD | change))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("number", 1.5), ("number", True), ("number", "1"), ("share", False), ("share", "0.5"), ("text", 1),
+        ("names", "a"), ("names", [1]), ("names", ["a", None]), ("table", []), ("table", {"x": 1}),
+        ("table", {"x": ["1"]}), ("flag", 1),
+    ],
+)  # fmt: skip
+def test_values_of_another_type_are_named(key: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{key} is of another type$"):
+        made(Kinds, GOOD | {key: value})
+
+
+def test_what_is_no_mapping_or_has_other_keys_is_refused() -> None:
+    with pytest.raises(TypeError, match="^it is no mapping$"):
+        made(Kinds, [GOOD])
+    with pytest.raises(TypeError, match="more"):
+        made(Kinds, GOOD | {"more": 1})
+    with pytest.raises(TypeError, match="number"):
+        made(Kinds, {key: value for key, value in GOOD.items() if key != "number"})
+
+
+def an_ensemble(name: str, created: str = "2026-01-01", **facts: Any) -> EnsembleRecord:
+    plain: dict[str, Any] = {
+        "id": name, "created": created, "run": "r", "task": "t", "kind": "classification", "classes": ["a", "b"],
+        "members": [{"name": "m", "weight": 1.0, "records": ["x"]}], "mixing": "logits", "way": "greedy",
+        "select_on": "oof", "stage": "before", "calibration": None, "prior": {}, "losses": {"oof": 0.5}, "scores": {},
+    }  # fmt: skip
+    return EnsembleRecord(**(plain | facts))
+
+
+def test_ensembles_come_back_the_oldest_first(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    kept = [an_ensemble("b", "2026-01-02"), an_ensemble("a", "2026-01-02"), an_ensemble("z", "2026-01-01")]
+    for one in kept:
+        path = ensembles.save(project, one)
+        assert path == project.ensembles_dir("t") / f"{one.id}.json"
+        assert files.seal_is_broken(files.read_json(path)) is False
+    assert ensembles.load_all(project, "t") == [kept[2], kept[1], kept[0]]
+    assert ensembles.load_all(project, "other") == []
+
+
+def test_a_damaged_ensemble_is_named(tmp_path: Path) -> None:
+    path = ensembles.save(Project(tmp_path / "p"), an_ensemble("a"))
+    stored = files.read_json(path)
+    for wrong, words in (
+        (
+            {**stored, "format": 7},
+            "has another format, got 7; this version of mlpipe reads format 1; use a newer mlpipe",
+        ),
+        ({**stored, "members": {}}, r"a\.json: cannot be read as an ensemble \(members is of another type\)"),
+        ([stored], "has another format, got 'none'"),
+    ):
+        files.write_json(path, wrong)
+        with pytest.raises(ProjectError, match=words):
+            ensembles.load(path)
+    path.write_text("{")
+    with pytest.raises(ProjectError, match="cannot be read as an ensemble"):
+        ensembles.load(path)
+
+
+def test_every_file_of_an_ensemble_is_compared(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    one = an_ensemble("a", kind="segmentation")
+    path = ensembles.save(project, one)
+    table, pixels = path.with_suffix(".parquet"), path.with_suffix(".npz")
+    assert [(f.of, f.what, f.verdict) for f in integrity.of_ensemble(project, one)] == [
+        ("a", "a.json", "ok"), ("a", "predictions", "missing"), ("a", "maps of pixels", "missing"),
+    ]  # fmt: skip
+    with predictions.writer(table, kind="segmentation") as sink:
+        sink.add("t", "val", 0, ["x"], np.ones((1, 2)), np.ones((1, 4), np.float32))
+    with maps.writer(pixels) as drawn:
+        drawn.add("t", "val", "x", np.full((2, 3, 3), 100, np.uint8), None)
+    assert {f.verdict for f in integrity.of_ensemble(project, one)} == {"ok"}
+    # Of other kinds there are no maps.
+    assert len(list(integrity.of_ensemble(project, an_ensemble("a")))) == 2
+    found = integrity.of_run(project, "r")
+    assert ([mixture.id for mixture in found[1]], found[2]) == (["a"], [])
+    assert integrity.of_run(project, "another")[1] == []
+    table.write_bytes(b"PAR1")
+    content = bytearray(pixels.read_bytes())
+    content[60] ^= 0xFF
+    pixels.write_bytes(content)
+    path.write_text(path.read_text().replace("greedy", "chosen"))
+    first, second, third = integrity.of_ensemble(project, one)
+    assert (first.verdict, first.why) == ("damaged", "it was changed since it was written")
+    assert second.verdict == third.verdict == "damaged" and second.why and third.why
+    assert all(f.is_wrong for f in (first, second, third))
+    path.write_text("{")
+    (broken,) = integrity.of_run(project, "r")[2]
+    assert (broken.of, broken.what, broken.verdict) == ("a", "a.json", "damaged") and "a.json" in broken.why
+    assert integrity.sealed(path, "a").why == "cannot be read (JSONDecodeError)"
+    path.write_text("[]")
+    assert integrity.sealed(path, "a").verdict == "not compared"
+    assert integrity.sealed(path.with_name("none.json"), "a").verdict == "missing"
+
+
+def test_only_what_needs_a_hand_is_wrong() -> None:
+    verdicts = {"ok": False, "not compared": False, "damaged": True, "missing": True, "differs": True}
+    for verdict, wrong in verdicts.items():
+        assert integrity.Finding("a", "b", verdict).is_wrong is wrong  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ PARTS = {
         ("mlpipe/data/splits.py",),
         tuple(f"tests/data/test_{name}.py" for name in ("splits", "mml_split", "shuffled_split", "dealing")),
     ),
-    "runs": Part(("mlpipe/runs/*.py",), ("tests/runs", "tests/modes/test_upgrade.py")),
+    "runs": Part(("mlpipe/runs/*.py",), ("tests/runs",)),
     "files": Part(("mlpipe/files.py",), ("tests/test_files.py",)),
 }
 

@@ -19,8 +19,10 @@ SMALL = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "
 DIGITS = ["task=digits", "split.folds=2", *SMALL]
 
 
-def make_record(project: Project, name: str, *, weights: bytes | None = b"weights", **facts: Any) -> ModelRecord:
-    """A record of digits with its configuration and a file that stands for its weights."""
+def make_record(
+    project: Project, name: str, *, weights: bytes | None = b"weights", config: str | None = None, **facts: Any
+) -> ModelRecord:
+    """A record of digits with its configuration (composed, unless its text is given) and a file that stands for its weights."""
     plain: dict[str, Any] = {
         "id": name,
         "number": 0,
@@ -47,8 +49,11 @@ def make_record(project: Project, name: str, *, weights: bytes | None = b"weight
     }
     record = ModelRecord(**{**plain, **facts})
     folder = project.model_dir(record.pivot, record.id)
-    config = launch.prepare("train", ["arch.drop_rate=0.25", *DIGITS]).run_config
-    snapshot.save(config, folder / records.CONFIG_FILE)
+    if config is None:
+        composed = launch.prepare("train", ["arch.drop_rate=0.25", *DIGITS]).run_config
+        snapshot.save(composed, folder / records.CONFIG_FILE)
+    else:
+        files.write_text(folder / records.CONFIG_FILE, config)
     files.write_text(folder / records.METRICS_FILE, "epoch\n0\n")
     if weights is not None:
         files.write_bytes(folder / records.WEIGHTS_FILE, weights)

@@ -23,7 +23,8 @@ def made(tmp_path: Path) -> tuple[Project, ModelRecord]:
     import dataclasses
 
     project = Project(tmp_path / "p")
-    record = make_record(project, "net", scores={"val": {"accuracy": float("nan"), "loss": 0.1}})
+    scores = {"val": {"accuracy": float("nan"), "loss": 0.1}}
+    record = make_record(project, "net", config="seed: 1\n", scores=scores)
     folder = project.model_dir("digits", "net")
     names = (records.METRICS_FILE, records.CONFIG_FILE)
     sums = {name: files.digest_file(folder / name) for name in names}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.modes.stored import make_record
 def out_dir(tmp_path: Path) -> Path:
     for name in ("first", "second"):
         for fold in (0, 1):
-            make_record(Project(tmp_path / "results" / name), f"net-{name}-{fold}", fold=fold)
+            make_record(Project(tmp_path / "results" / name), f"net-{name}-{fold}", fold=fold, config="seed: 1\n")
     return tmp_path / "results"
 
 
@@ -57,7 +58,7 @@ def test_weights_are_compared_with_the_record(out_dir: Path) -> None:
 
 def test_a_record_is_taken_over_once_with_a_number_of_its_own(out_dir: Path) -> None:
     into = Project(out_dir / "third")
-    make_record(into, "own")
+    make_record(into, "own", config="seed: 1\n")
     one = references.record("first#1", "key", out_dir)
     copy = adoption.adopt(one, into, weights=True, predictions=False)
     assert (copy.id, copy.number, copy.notes) == (
@@ -123,7 +124,7 @@ def test_where_the_files_of_a_record_lie(out_dir: Path) -> None:
 
 
 def test_a_mark_is_made_once_and_dead_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone: list[object] = []
+    gone: list[Any] = []
     monkeypatch.setattr(uses.atexit, "register", lambda *given, **more: gone.append((given, more)))
     dead = tmp_path / ".used-by-here-999999999.json"
     files.write_json(dead, {**uses.journal.identity(), "pid": 999999999})
@@ -134,4 +135,7 @@ def test_a_mark_is_made_once_and_dead_ones_go(tmp_path: Path, monkeypatch: pytes
     assert own.name == f".used-by-{files.safe_name(platform.node())}-{os.getpid()}.json"
     assert files.read_json(own)["pid"] == os.getpid() and not dead.exists()
     uses.mark(tmp_path)
-    assert len(gone) == 1 and gone[0] == ((own.unlink,), {"missing_ok": True})
+    ((remove,), more) = gone[0]
+    remove(**more)
+    assert len(gone) == 1 and not own.exists()
+    remove(**more)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from mlpipe import files
+from mlpipe.runs import sweeping
 
 FULL = Path("/dev/full")
 PLAIN = st.recursive(
@@ -70,6 +71,8 @@ def test_an_unfinished_name_tells_process_and_machine() -> None:
     name = files.temporary_name(Path("a.json"))
     assert name.startswith(f".a.json.tmp-{os.getpid()}-{files.machine()}") and len(files.machine()) == 8
     assert files.temporary_name(Path("a.json")) != name
+    # Names of this form are found when what a killed process left is swept away.
+    assert sweeping.is_temporary(name) and sweeping.process_of(name) == os.getpid()
 
 
 def test_a_durable_write_syncs_the_file_then_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +198,8 @@ def test_a_seal_is_of_what_is_stored(tmp_path: Path) -> None:
     ("text", "name"),
     [
         ("a b/c:d", "a_b_c_d"), ("../../etc/passwd", "etc_passwd"), (".hidden", "hidden"), ("x+1-2.png", "x+1-2.png"),
-        ("", "unnamed"), ("...", "unnamed"), ("é", "unnamed"), ("_x_", "x"), ("a" * 100, "a" * 80), ("aéé9Z", "a_9Z"),
+        ("", "unnamed"), ("...", "unnamed"), ("é", "unnamed"), ("_x_", "x"), ("X-RAY_X", "X-RAY_X"),
+        ("a" * 100, "a" * 80), ("aéé9Z", "a_9Z"),
     ],
 )  # fmt: skip
 def test_names_of_files_are_safe(text: str, name: str) -> None:

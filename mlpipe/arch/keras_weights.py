@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlpipe import hdf5
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.arch.keras_layers.reading import Slot
 from mlpipe.errors import DataError, first_line, listing, problem
@@ -156,6 +157,7 @@ def _read(path: Path) -> Stored:
         raise DataError(problem(_KEY, "there is no such file", got=str(path), fix="name an existing file"))
     try:
         with h5py.File(path, "r") as file:
+            hdf5.require_whole(file)
             root = file.get("model_weights", file)
             if _names(root, "layer_names"):
                 return _old(root)
@@ -177,7 +179,7 @@ def _old(root: Any) -> Stored:
         group = root[layer]
         for weight in _names(group, "weight_names"):
             *place, name = weight.split(":")[0].split("/")
-            value = _array(group[weight])
+            value = np.asarray(hdf5.values(group[weight]), np.float32)
             stored.setdefault((layer, ""), {})[name] = value
             # The layers of a network inside are told apart by what stands before the weight's name.
             inner = "/".join(place).removeprefix(f"{layer}/")
@@ -193,7 +195,7 @@ def _new(layers: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[tupl
         name = held.attrs.get("name") if held is not None else None
         values: dict[str | int, Any] = {}
         if held is not None:
-            values = {int(number): _array(value) for number, value in held.items()}
+            values = {int(number): np.asarray(hdf5.values(value), np.float32) for number, value in held.items()}
         if name is None and (values or "layers" in group):
             wrong = "holds no names of layers, so that it is not known which weights are whose"
             fix = "store it again with a newer Keras, or with model.save('x.h5')"
@@ -203,17 +205,6 @@ def _new(layers: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[tupl
             yield (own[0], "/".join(own[1:])), values
         if "layers" in group:
             yield from _new(group["layers"], own, path)
-
-
-def _array(dataset: Any) -> Any:
-    """A weight's numbers.
-
-    Raises:
-        ValueError: When it is no array of numbers, or its numbers are in another file.
-    """
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise ValueError("a weight is no plain array")
-    return np.asarray(dataset[()], np.float32)
 
 
 def _names(group: Any, key: str) -> list[str]:

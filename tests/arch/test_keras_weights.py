@@ -169,6 +169,16 @@ def elsewhere(path: Path) -> None:
         group.attrs["weight_names"] = [b"d/kernel:0"]
 
 
+def link_to_another_file(path: Path) -> None:
+    with h5py.File(path.with_name("other.h5"), "w") as file:
+        file["kernel"] = np.zeros((4, 2), np.float32)
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"d"]
+        group = file.create_group("d")
+        group["d/kernel:0"] = h5py.ExternalLink(str(path.with_name("other.h5")), "kernel")
+        group.attrs["weight_names"] = [b"d/kernel:0"]
+
+
 def not_numbers(path: Path) -> None:
     model = keras.Sequential([L.Input((4,)), L.Dense(2, name="d")])
     model.layers[0].kernel.assign(np.full((4, 2), np.nan))
@@ -182,7 +192,8 @@ def not_numbers(path: Path) -> None:
         (lambda path: path.write_bytes(b"no"), "cannot be read"),
         (lambda path: h5py.File(path, "w").close(), "holds no layers of Keras"),
         (unnamed, "holds no names of layers, so that it is not known which weights are whose"),
-        (elsewhere, "a weight is no plain array"),
+        (elsewhere, "is no plain array"),
+        (link_to_another_file, "d/d/kernel:0 is a link to another file"),
         (not_numbers, "holds numbers that are none"),
     ],
 )

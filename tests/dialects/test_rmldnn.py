@@ -173,6 +173,8 @@ def test_numpy_mnist_and_tags() -> None:
     tree = native(data=arrays | {"test_target_path": "t"}, layers=net(units=5))
     assert tree["task"]["classes"] == list("01234") and "augmentations" not in tree
     assert (tree["task"]["train_targets"], tree["task"]["test_targets"]) == ("y.npz", "t")
+    of_hdf5 = native(data=arrays | {"type": "hdf5", "test_target_path": "t"}, layers=net(units=5))
+    assert of_hdf5["task"] == tree["task"]
     mnist = native(data={"type": "mnist", "input_path": "m", "test_input_path": "n", "preload": True})
     assert (mnist["task"]["root"], mnist["task"]["test_root"]) == ("m", "n")
     tags = native(data__training_tag="train", data__test_tag="test")
@@ -213,7 +215,7 @@ def test_files_that_are_asked_for() -> None:
         ({"data__transforms": [{"random_patches": {}}]}, r"random_patches, which makes targets of images, is not"),
         ({"data__type": "numpy"}, r"data\.input_type: type says numpy, got 'images'"),
         ({"data__input_type": "labels"}, r"labels are for targets"),
-        ({"data__input_type": "hdf5"}, r"hdf5 as inputs is not available"),
+        ({"data__input_type": "pde", "data__target_type": "pde"}, r"pde as inputs is not available"),
         ({"data__target_type": "images", "loss": {"function": "MSE"}}, r"images as targets of images is not available"),
         ({"data__target_is_mask": True}, r"masks as targets is not available"),
         ({"data__slicers": [{}]}, r"slicers\[0\]\.sizes: is needed"),

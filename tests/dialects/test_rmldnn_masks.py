@@ -118,6 +118,19 @@ def test_images_and_masks_go_through_one_list() -> None:
     assert both.native["augmentations"]["cpu"]["pipeline"][-1]["std"] == 0.00392
 
 
+@pytest.mark.parametrize("kind", ["numpy", "hdf5"])
+def test_arrays_with_masks(kind: str) -> None:
+    found = translated(input_type=kind, target_type=kind, target_transforms=None)
+    assert found.native["task"] == {
+        "labels": "masks", "train": "x", "train_targets": "y", "test": "v", "test_targets": "w", "classes": list("012"),
+        "values": [0, 1, 2], "allow_overlap": True,
+    }  # fmt: skip
+    # Class numbers of samples are no masks, though the loss is one of classes.
+    flat = [*net(), {"class_name": "Flatten", "config": {}}]
+    other = translated(layers=flat, input_type=kind, target_type=kind, target_is_mask=None, target_transforms=None)
+    assert other.native["task"]["labels"] == "files"
+
+
 def test_inference_and_evaluation() -> None:
     none = dict.fromkeys(("input_path", "target_path", "test_target_path", "target_type", "target_is_mask"))
     infer = translated(None, sections={"optimizer": None, "loss": None}, **none)

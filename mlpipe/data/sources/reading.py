@@ -52,7 +52,8 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
         of_record = record_files.rows_of(of.source)
         return lambda row: of_record(ids[row])
     if kind == mask_files.TYPE:
-        return mask_files.rows_of(of)
+        is_of_arrays = of.source["images"].source["type"] == "samples"
+        return sample_files.mask_rows_of(of) if is_of_arrays else mask_files.rows_of(of)
     if kind in ("mnist", "samples"):
         of_file = (idx_files if kind == "mnist" else sample_files).rows_of(of.source)
         return lambda row: in_channels(of_file(ids[row]), channels)

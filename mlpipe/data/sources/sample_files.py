@@ -1,4 +1,4 @@
-"""Samples in NumPy files, one in each .npy or many in an .npz, with class numbers in others or folders as classes."""
+"""Samples in NumPy or HDF5 files, with class numbers or masks in others, or folders as classes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from mlpipe import hdf5
 from mlpipe.data import task
 from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.sources import mask_files
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.mask_files import Mask
+from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
-from mlpipe.errors import DataError, listing, no_such_file, problem
+from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 
 Array = np.ndarray[Any, Any]
 _DAMAGED = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, MemoryError, OverflowError)
-_ENDS = (".npy", ".npz")
+_ENDS = (".npy", ".npz", *hdf5.ENDS)
+_LARGEST = 65535
 
 
 def samples(
@@ -29,14 +34,16 @@ def samples(
     train_targets: str | None = None,
     test: str | None = None,
     test_targets: str | None = None,
-    labels: Literal["files", "folders", "none"] = "files",
+    labels: Literal["files", "folders", "masks", "none"] = "files",
     classes: list[str] | None = None,
+    values: list[int] | None = None,
+    ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     layout: Literal["chw", "hwc"] = "chw",
     name: str | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
 ) -> Task:
-    """Arrays in .npy files (one sample each) and .npz files (many), read from a file or anywhere below a folder.
+    """Arrays in .npy files (one sample each), .npz and .h5 files (many), read from a file or anywhere below a folder.
 
     Values reach the network as they are, as float32. Inputs and targets belong together in the order of their names.
 
@@ -45,8 +52,11 @@ def samples(
         train_targets: That of their class numbers.
         test: The file or folder of test samples.
         test_targets: That of their class numbers.
-        labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), or none.
+        labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), `masks` (the
+            targets are arrays of a sample's height and width, with a class for every pixel), or none.
         classes: The names of the classes; None: folders' names, or 0 to the largest number.
+        values: With masks the value of each class; None: as for `masks`.
+        ignore_index: With masks the value of pixels that count nowhere.
         layout: Where the channels of a sample of three axes are; one of two axes has one channel.
         name: The task's name before the hash; None takes the file's or folder's.
         max_unreadable: As for `folder`; what cannot be read is an error.
@@ -56,6 +66,12 @@ def samples(
         DataError: When files are missing or damaged, counts differ, or targets are no class numbers.
     """
     source: dict[str, Any] = {"type": "samples", "layout": layout}
+    if labels == "masks":
+        targets_of = {"train": train_targets, "test": test_targets}
+        return finished(
+            _masked({"train": train, "test": test}, targets_of, source, name, (classes, values, ignore_index)),
+            allow_overlap,
+        )
     found: list[tuple[Part, str, Array, str | int]] = []
     for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
         if inputs is None:
@@ -69,16 +85,13 @@ def samples(
     if not found:
         raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
     names = classes or _classes([label for _, _, _, label in found])
-    channels = {value.shape[2] for _, _, value, _ in found}
-    if len(channels) > 1:
-        fix = f"check task.layout, which is {layout}"
-        raise DataError(problem("task.train", f"samples have {listing(sorted(channels))} channels", fix=fix))
+    channels = _channels([value for _, _, value, _ in found], layout)
     rows = [
         Row(key, part if label != "" else "unlabelled", _number(label, names, key), pixel_digest(value))
         for part, key, value, label in found
     ]
     title = name or Path(str(train or test)).expanduser().absolute().stem
-    made = task.make(title, names, rows, channels=channels.pop(), dtype="float32", source=source)
+    made = task.make(title, names, rows, channels=channels, dtype="float32", source=source)
     return finished(made, allow_overlap)
 
 
@@ -89,13 +102,153 @@ def rows_of(source: Mapping[str, Any]) -> Callable[[str], Array]:
         part, _, rest = name.partition("/")
         base = Path(source[part])
         file, _, key = rest.partition(":")
-        path = base / file if base.is_dir() else base
-        try:
-            return _oriented(_opened(path)[key] if key else np.load(path, allow_pickle=False), source["layout"], rest)
-        except (KeyError, *_DAMAGED) as error:
-            raise UnreadableImageError(f"cannot be read ({error})") from error
+        return _read(base / file if base.is_dir() else base, key, source["layout"], rest)
 
     return read
+
+
+def mask_rows_of(of: Task) -> Callable[[int], Array]:
+    """As `mask_files.rows_of`, for a task of the masks of samples.
+
+    Args:
+        of: What `mask_files.task_of` gave.
+
+    Raises:
+        UnreadableImageError: By the function, for a row without a mask.
+        DataError: By the function, for a mask that is not the one that the task was made of.
+    """
+    source = of.source["images"].source
+    described, layout = source["masks"], source["layout"]
+    found = mask_files.stored_values(described)
+
+    def read(row: int) -> Array:
+        name, digest = of.samples.masks[row]
+        if not name:
+            raise UnreadableImageError("has no mask")
+        part, _, rest = name.partition("/")
+        base = Path(described[part])
+        file, _, key = rest.partition(":")
+        value = _read(base / file if base.is_dir() else base, key, layout, rest)
+        if pixel_digest(value) != digest:
+            fix = "run the command that created the task again, which makes a new task of what is there now"
+            raise DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
+        return found.classes(value.astype(np.int64))
+
+    return read
+
+
+def _read(path: Path, key: str, layout: str, name: str) -> Array:
+    try:
+        if path.suffix in hdf5.ENDS:
+            return _oriented(hdf5.array(path, key), layout, name)
+        return _oriented(_opened(path)[key] if key else np.load(path, allow_pickle=False), layout, name)
+    except (KeyError, *_DAMAGED) as error:
+        raise UnreadableImageError(f"cannot be read ({first_line(error)})") from error
+
+
+def _masked(
+    inputs: Mapping[str, str | None],
+    targets: Mapping[str, str | None],
+    source: Mapping[str, Any],
+    title: str | None,
+    said: tuple[list[str] | None, list[int] | None, int | None],
+) -> Task:
+    """The task of samples with masks, before it has its final name; `said`: classes, values and what is ignored."""
+    where = {part: Path(path).expanduser().absolute() for part, path in inputs.items() if path is not None}
+    masks_in = {part: Path(str(targets[part])).expanduser().absolute() for part in where if targets[part] is not None}
+    if not where:
+        raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
+    if "train" in where and "train" not in masks_in:
+        raise DataError(problem("task.train_targets", "is needed", fix="name the file or folder of masks"))
+    layout = source["layout"]
+    own = {name: value for part, base in where.items() for name, value in _named(base, part, layout, "")}
+    of_sample = {
+        sample: pair
+        for part, base in masks_in.items()
+        for sample, pair in _mask_of_each(own, base, part, layout).items()
+    }
+    seen = {sample: _seen(value) for sample, (_, value) in of_sample.items()}
+    values = mask_files.values_of(list(seen.values()), *said)
+    unknown = {of_sample[sample][0]: found for sample, mask in seen.items() if (found := values.unknown(mask))}
+    fix = "name them with task.values and task.classes"
+    raise_some(
+        [
+            problem(name, f"has values that are no class ({listing(found, most=5)})", fix=fix)
+            for name, found in unknown.items()
+        ]
+    )
+    rows = []
+    for name, value in own.items():
+        part: Part = "unlabelled" if name not in seen else "train" if name.startswith("train/") else "test"
+        shares = values.shares(seen[name]) if name in seen else (float("nan"),) * len(values.names)
+        mask = (of_sample[name][0], seen[name].digest) if name in seen else ("", "")
+        rows.append(Row(name, part, shares, pixel_digest(value), mask=mask))
+    first = next(iter(where.values()))
+    described = {**mask_files.described(first, values), **{part: str(base) for part, base in masks_in.items()}}
+    return task.make(
+        title or first.stem,
+        values.names,
+        rows,
+        kind="segmentation",
+        channels=_channels(list(own.values()), layout),
+        dtype="float32",
+        source={**source, **{part: str(base) for part, base in where.items()}, "masks": described},
+    )
+
+
+def _named(base: Path, part: str, layout: str, suffix: str) -> list[tuple[str, Array]]:
+    """Every array of a part with its name, shape (height, width, channels)."""
+    key = f"task.{part}{suffix}"
+    return [(f"{part}/{name}", _oriented(value, layout, name)) for name, value in _arrays(base, key)]
+
+
+def _mask_of_each(own: Mapping[str, Array], base: Path, part: str, layout: str) -> dict[str, tuple[str, Array]]:
+    """Name and values of the mask of each sample of a part.
+
+    Raises:
+        DataError: With a sentence for each that does not fit.
+    """
+    masks, names = _named(base, part, layout, "_targets"), [name for name in own if name.startswith(f"{part}/")]
+    if len(masks) != len(names):
+        fix = "give every sample one mask, in the same order of names"
+        found = f"has {len(masks)} masks for {len(names)} samples"
+        raise DataError(problem(f"task.{part}_targets", found, got=str(base), fix=fix))
+    pairs = dict(zip(names, masks, strict=True))
+    raise_some(
+        [text for name, (mask, values) in pairs.items() for text in _mask_problems(mask, values, name, own[name])]
+    )
+    return pairs
+
+
+def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[str]:
+    """A sentence for everything that is wrong with a mask of shape (height, width, channels)."""
+    if mask.shape[2] != 1:
+        return [problem(name, f"has {mask.shape[2]} channels, a mask has one number for each pixel", fix="save one")]
+    if mask.shape[:2] != value.shape[:2]:
+        what = f"has the shape {list(mask.shape[:2])}, its sample {sample} {list(value.shape[:2])}"
+        return [problem(name, what, fix="make them of one size")]
+    if (mask % 1).any() or not 0 <= mask.min() <= mask.max() <= _LARGEST:
+        return [problem(name, f"is no mask: whole numbers from 0 to {_LARGEST} are wanted", fix="save class numbers")]
+    return []
+
+
+def _seen(mask: Array) -> Mask:
+    numbers, counts = np.unique(mask, return_counts=True)
+    found = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    return Mask(pixel_digest(mask), found, mask.shape[1], mask.shape[0])
+
+
+def _channels(values: list[Array], layout: str) -> int:
+    """How many channels all samples have.
+
+    Raises:
+        DataError: When they differ.
+    """
+    found = sorted({value.shape[2] for value in values})
+    if len(found) > 1:
+        fix = f"check task.layout, which is {layout}"
+        raise DataError(problem("task.train", f"samples have {listing(found)} channels", fix=fix))
+    return found[0]
 
 
 def _arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
@@ -104,16 +257,20 @@ def _arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
         raise DataError(no_such_file(key, base, otherwise="name an existing file or folder"))
     paths = [base] if base.is_file() else sorted(path for path in base.rglob("*") if path.suffix in _ENDS)
     if not paths or paths[0].suffix not in _ENDS:
-        raise DataError(problem(key, "holds no NumPy file", got=str(base), fix="its files end in .npy or .npz"))
+        wrong = "holds no NumPy or HDF5 file"
+        raise DataError(problem(key, wrong, got=str(base), fix=f"its files end in {listing(_ENDS)}"))
     for path in paths:
         place = path.relative_to(base).as_posix() if path != base else path.name
         try:
             if path.suffix == ".npy":
                 yield place, np.load(path, allow_pickle=False)
+            elif path.suffix in hdf5.ENDS:
+                yield from ((f"{place}:{name}", value) for name, value in hdf5.arrays(path))
             else:
                 yield from ((f"{place}:{name}", value) for name, value in _opened(path).items())
         except _DAMAGED as error:
-            raise DataError(problem(str(path), f"cannot be read ({error})", fix="save it with numpy.save")) from error
+            fix = "save it again with numpy.save or h5py"
+            raise DataError(problem(str(path), f"cannot be read ({first_line(error)})", fix=fix)) from error
 
 
 @lru_cache(maxsize=4)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from mlpipe.dialects.rmldnn.masks import check_moves, translate_mask_images
+from mlpipe.dialects.rmldnn.masks import (
+    check_moves,
+    classes_and_values,
+    note_masks,
+    require_targets,
+    translate_mask_images,
+)
 from mlpipe.dialects.rmldnn.slicing import translate_slices
 from mlpipe.dialects.rmldnn.transforms import translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
@@ -36,12 +42,12 @@ def translate_data(work: Work) -> None:
         check_moves(work)
     elif inputs == "images":
         _images(work, targets)
-    elif inputs == "numpy":
-        _numpy(work, targets)
+    elif inputs in ("numpy", "hdf5"):
+        _arrays(work, targets)
     elif inputs == "mnist":
         _mnist(work, targets)
     elif inputs is not None:
-        work.missing("data.input_type", f"{inputs} as inputs", "use images, numpy or mnist")
+        work.missing("data.input_type", f"{inputs} as inputs", "use images, numpy, hdf5 or mnist")
     # rmldnn looks for no samples that are in both parts.
     work.set("task.allow_overlap", True)
     batch, test_batch = int(data.get("batch_size", 64)), int(data.get("test_batch_size", 64))
@@ -73,7 +79,7 @@ def _types(work: Work) -> tuple[str | None, str | None]:
         work.refuse("data.input_type", "labels are for targets", fix="use images or numpy")
         inputs = None
     for key in ("type", "input_type", "target_type"):
-        if key in data and inputs in ("images", "numpy", "mnist"):
+        if key in data and inputs in ("images", "numpy", "hdf5", "mnist"):
             work.say(f"data.{key}", "same", "task")
     return inputs, targets
 
@@ -105,20 +111,27 @@ def _images(work: Work, targets: str | None) -> None:
     translate_transforms(work, is_colour=not grey, white=255.0)
 
 
-def _numpy(work: Work, targets: str | None) -> None:
+def _arrays(work: Work, targets: str | None) -> None:
+    """NumPy and HDF5 files, with class numbers, folders or masks."""
     data = work.section("data")
-    if targets not in ("labels", "numpy", None):
-        work.missing("data.target_type", f"{targets} as targets of numpy", "use labels, or numpy class numbers")
+    if targets not in ("labels", "numpy", "hdf5", None):
+        work.missing("data.target_type", f"{targets} as targets of arrays", "use labels, numpy or hdf5")
     work.options["task"] = "samples"
     known = "none" if not (work.trains or work.has_targets) else "folders" if targets == "labels" else "files"
+    known = "masks" if work.is_of_masks else known
     work.set("task.labels", known)
-    if known == "files":
+    if known in ("files", "masks"):
         for key, place in (("target_path", "train_targets"), ("test_target_path", "test_targets")):
-            if key in data:
+            if key in data and (work.trains or key.startswith("test")):
                 work.same(f"data.{key}", f"task.{place}", data[key])
-        if work.trains and "target_path" not in data:
-            work.refuse("data.target_path", "is needed to train", fix="name the class numbers' file or folder")
-    if known != "folders":
+    if known == "files" and work.trains and "target_path" not in data:
+        work.refuse("data.target_path", "is needed to train", fix="name the class numbers' file or folder")
+    if known == "masks":
+        require_targets(work)
+        classes_and_values(work, 1.0)
+        note_masks(work)
+        check_moves(work)
+    elif known != "folders":
         _number_classes(work)
     _paths(work, train="task.train", test="task.test")
     translate_transforms(work, is_colour=False, white=1.0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
-from mlpipe.data import sources
+from mlpipe.data import sources, task
+from mlpipe.data.sources import mask_files
 from mlpipe.errors import DataError
 
 
@@ -52,3 +54,59 @@ def test_what_does_not_fit_is_named(tmp_path: Path, values: np.ndarray) -> None:
         sources.samples(train=str(tmp_path / "x.npz"), train_targets=str(tmp_path / "y"), classes=["a", "b", "c"])
     with pytest.raises(DataError, match=r"task\.train_targets: is needed"):
         sources.samples(train=str(tmp_path / "x.npz"))
+
+
+def test_datasets_of_hdf5_are_samples_and_targets(tmp_path: Path, values: np.ndarray) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as inputs, h5py.File(tmp_path / "y.h5", "w") as targets:
+        for index, value in enumerate(values):
+            inputs[f"deep/{index}"] = value
+            targets[f"t{index}"] = np.int64(index % 2)
+    made = sources.samples(train=str(tmp_path / "x.h5"), train_targets=str(tmp_path / "y.h5"))
+    assert made.samples.ids[1] == "train/x.h5:deep/1" and made.samples.targets.tolist() == [0, 1] * 3
+    read = sources.reader(made, 2)
+    assert all(np.array_equal(read(row), values[row].transpose(1, 2, 0)) for row in range(6))
+
+
+def test_arrays_may_be_masks(tmp_path: Path, values: np.ndarray) -> None:
+    masks = np.random.default_rng(1).integers(0, 3, (6, 5, 4))
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        for index, mask in enumerate(masks):
+            file[f"m{index}"] = mask if index % 2 else mask[np.newaxis].astype(np.float32)
+    given = {
+        "train": str(tmp_path / "x.npz"),
+        "test": str(tmp_path / "x.npz"),
+        "labels": "masks",
+        "allow_overlap": True,
+    }
+    made = sources.samples(**given, train_targets=str(tmp_path / "m.h5"))  # type: ignore[arg-type]
+    assert (made.kind, made.classes, made.channels) == ("segmentation", ("0", "1", "2"), 2)
+    assert made.samples.parts == ("unlabelled",) * 6 + ("train",) * 6
+    assert np.allclose(made.samples.targets[6:, 2], (masks == 2).mean(axis=(1, 2)), atol=1e-6)
+    task.save(made, tmp_path / "task.json")
+    read = sources.reader(mask_files.task_of(task.load(tmp_path / "task.json")), 1)
+    assert all(np.array_equal(read(6 + row)[:, :, 0], masks[row]) for row in range(6))
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        file["m1"][0, 0] = 3 - file["m1"][0, 0]
+    with pytest.raises(DataError, match="m.h5:m1: has changed since the task"):
+        read(7)
+
+
+def test_masks_that_do_not_fit_are_named(tmp_path: Path, values: np.ndarray) -> None:
+    for index in range(6):
+        np.save(tmp_path / "y" / f"t{index}.npy", np.zeros((5, 4)) + index)
+    given = {"train": str(tmp_path / "x.npz"), "train_targets": str(tmp_path / "y"), "labels": "masks"}
+    with pytest.raises(DataError, match=r"t3\.npy: has values that are no class \(3\)"):
+        sources.samples(**given, classes=["a", "b", "c"])  # type: ignore[arg-type]
+    np.save(tmp_path / "y" / "t2.npy", np.full((5, 4), 0.5))
+    np.save(tmp_path / "y" / "t1.npy", np.zeros((4, 5)))
+    np.save(tmp_path / "y" / "t0.npy", np.zeros((2, 5, 4)))
+    with pytest.raises(DataError) as refused:
+        sources.samples(**given)  # type: ignore[arg-type]
+    said = "; ".join(refused.value.problems)
+    assert "t0.npy: has 2 channels" in said and "t1.npy: has the shape [4, 5], its sample" in said
+    assert "t2.npy: is no mask: whole numbers" in said
+    with pytest.raises(DataError, match="train_targets: is needed; name the file or folder of masks"):
+        sources.samples(train=str(tmp_path / "x.npz"), labels="masks")
+    (tmp_path / "y" / "t5.npy").unlink()
+    with pytest.raises(DataError, match="has 5 masks for 6 samples"):
+        sources.samples(**given)  # type: ignore[arg-type]

@@ -1,0 +1,87 @@
+"""Read arrays of HDF5 files, and nothing that such a file only points to: no other file is opened in passing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+ENDS = (".h5", ".hdf5")
+
+
+def arrays(path: Path) -> Iterator[tuple[str, Array]]:
+    """Every dataset of a file with its name (groups divided by slashes), in the order of the names, one at a time.
+
+    Raises:
+        OSError: When the file cannot be opened.
+        ValueError: When something in it is a link, or lies in another file.
+    """
+    with h5py.File(path, "r") as file:
+        yield from _below(file, "", set())
+
+
+def array(path: Path, name: str) -> Array:
+    """One dataset of a file.
+
+    Raises:
+        OSError: When the file cannot be opened.
+        KeyError: When there is no such dataset.
+        ValueError: As `arrays` raises it.
+    """
+    with h5py.File(path, "r") as file:
+        place = file
+        for part in name.split("/"):
+            place = _own(place, part)
+        return values(place)
+
+
+def require_whole(file: Any) -> None:
+    """Demand that an open file is all in itself.
+
+    Raises:
+        ValueError: When there is a link to another file.
+    """
+
+    def outside(name: str, link: Any) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    name = file.visititems_links(outside)
+    if name is not None:
+        raise ValueError(f"{name} is a link to another file")
+
+
+def values(dataset: Any) -> Array:
+    """The numbers of a dataset.
+
+    Raises:
+        ValueError: When it is none, or its numbers are in another file.
+    """
+    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{getattr(dataset, 'name', dataset)} is no plain array")
+    return np.asarray(dataset[()])
+
+
+def _own(group: Any, name: str) -> Any:
+    if not isinstance(group, h5py.Group) or name not in group:
+        raise KeyError(f"there is no {name}")
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link")
+    return group[name]
+
+
+def _below(group: Any, above: str, seen: set[int]) -> Iterator[tuple[str, Array]]:
+    # A group may lie in itself.
+    address = int(h5py.h5o.get_info(group.id).addr)
+    if address in seen:
+        return
+    seen.add(address)
+    for name in sorted(group):
+        item = _own(group, name)
+        if isinstance(item, h5py.Group):
+            yield from _below(item, f"{above}{name}/", seen)
+        else:
+            yield f"{above}{name}", values(item)

@@ -36,6 +36,24 @@ class End:
     module: str = ""
 
 
+class OneUnit(nn.Linear):
+    """A single unit before a sigmoid as two classes, whose logits are 0 and its own: their softmax is the sigmoid.
+
+    Args:
+        unit: The unit, whose weights it begins with.
+    """
+
+    def __init__(self, unit: nn.Linear) -> None:
+        super().__init__(unit.in_features, 1, bias=unit.bias is not None)
+        self.load_state_dict(unit.state_dict())
+        self.out_features = 2
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of shape (n, 2)."""
+        logit = super().forward(features)
+        return torch.cat([torch.zeros_like(logit), logit], 1)
+
+
 class KerasClassifier(Classifier):
     """A Keras network as a body with heads; its own last layer is the head of the first target.
 
@@ -49,6 +67,7 @@ class KerasClassifier(Classifier):
 
     Attributes:
         origin: Names (`layer/weight`) of what was loaded from a file of weights, and of what stayed new.
+        drawing: The whole network as the file has it, in Graphviz's language.
     """
 
     def __init__(
@@ -63,6 +82,7 @@ class KerasClassifier(Classifier):
         super().__init__(graph, features, heads, [0.0] * len(std), std)
         self._own, self._end = next(iter(heads)), replace(end, head=None)
         self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self.drawing = ""
         self.heads[self._own] = head
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -89,11 +109,10 @@ class KerasClassifier(Classifier):
         return outputs
 
     def by_layer(self) -> dict[str, Tensor]:
-        """The network's tensors, named `layer.tensor` after the file's layers; a head of one unit is one again."""
+        """The network's tensors, named `layer.tensor` after the file's layers."""
         tensors = {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
         for name, tensor in self.heads[self._own].state_dict().items():
-            is_doubled = self._end.units == 1 and len(tensor) == 2
-            tensors[f"{self._end.module}.{name}"] = (tensor[1:] - tensor[:1] if is_doubled else tensor).detach()
+            tensors[f"{self._end.module}.{name}"] = tensor.detach()
         return tensors
 
 
@@ -239,12 +258,6 @@ def _own_head(end: End, wanted: Head) -> nn.Module:
     if end.units == wanted.size:
         return end.head if end.head is not None else nn.Identity()
     if end.units == 1 and wanted.size == 2 and end.activation == "sigmoid" and end.head is not None:
-        # One sigmoid for two classes is a softmax over 0 and its logit.
-        both = nn.Linear(end.head.in_features, 2)
-        with torch.no_grad():
-            for name, tensor in both.named_parameters():
-                own = getattr(end.head, name)
-                tensor.copy_(torch.cat([torch.zeros_like(own), own]) if own is not None else torch.zeros_like(tensor))
-        return both
+        return OneUnit(end.head)
     wrong = f"{end.layer} gives {end.units} outputs, the task has {wanted.size} classes"
     raise ConfigError(problem("arch.layers", wrong, fix=f"set its units (or filters) to {wanted.size}"))

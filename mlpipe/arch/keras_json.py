@@ -73,9 +73,10 @@ def keras_json(
     graph = keras_graph.build(described, [(*pixels.sides, pixels.channels)], always_affine=always_affine)
     path = Path(weights).expanduser() if weights is not None else None
     state, origin = (None, ((), ())) if path is None else before_heads(graph, path, weights_by_layer)
+    drawing = dot(graph)
     per_pixel = any(head.per_pixel for head in heads.values())
     network = (segmenter if per_pixel else classifier)(graph, heads, pixels, white)
-    network.origin = origin
+    network.origin, network.drawing = origin, drawing
     if path is not None and state is not None:
         weight_files.demand(weight_files.load(network, state), path)
     if freeze and not any(True for _ in network.heads.parameters()):

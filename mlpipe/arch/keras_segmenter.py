@@ -25,11 +25,13 @@ class KerasSegmenter(nn.Module):
 
     Attributes:
         origin: As of `mlpipe.arch.keras_classifier.KerasClassifier`.
+        drawing: Alike.
     """
 
     def __init__(self, graph: Graph, name: str, from_one: bool, activation: str, std: list[float]) -> None:
         super().__init__()
         self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self.drawing = ""
         self.backbone = graph
         self.heads = nn.ModuleDict({name: nn.Identity()})
         self.register_buffer("mean", torch.zeros(1, len(std), 1, 1))

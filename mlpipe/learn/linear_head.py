@@ -92,9 +92,13 @@ def learn(recipe: Recipe, network: nn.Module, task: Task, rows: Rows, pack: Pack
             balanced,
             recipe.seed,
         )
+    weight, bias = found.weight, found.bias
+    if len(layer.weight) == 1 and len(weight) == 2:
+        # A single unit is what the second class has more than the first.
+        weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
     with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(found.weight))
-        layer.bias.copy_(torch.from_numpy(found.bias))
+        layer.weight.copy_(torch.from_numpy(weight))
+        layer.bias.copy_(torch.from_numpy(bias))
     return found
 
 

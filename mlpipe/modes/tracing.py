@@ -149,7 +149,9 @@ def introduce(config: RunConfig, task: Task, network: Any, parts: Mapping[str, i
 
     recipe = config.recipe
     batch, test_batch = (recipe.sampling.params.get(key) for key in ("batch_size", "eval_batch_size"))
-    lines = [f"RocketML : 1 MPI process (mlpipe {mlpipe.__version__})"]
+    devices = recipe.trainer.get("devices", 1)
+    many = devices if isinstance(devices, int) and devices > 1 and parts.get("train") else 1
+    lines = [f"RocketML : {many} MPI process{'es' if many > 1 else ''} (mlpipe {mlpipe.__version__})"]
     lines += layout.block("Device(s)", {"Name": describing.device(recipe)})
     lines += layout.block("Neural Network", describing.network(network, str(recipe.arch.params.get("name"))))
     weights = recipe.arch.params.get("weights")
@@ -175,8 +177,13 @@ def _read(path: Path) -> dict[int, tuple[list[BatchRow], EpochRow]]:
     """What a run that goes on had written; epochs that were learned again replace those of before."""
     if not path.is_file():
         return {}
+    text = path.read_text("utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        # A crash cut the last line short: its epoch is learned again.
+        files.write_text(path, whole)
     found = {}
-    for line in path.read_text("utf-8").splitlines():
+    for line in whole.splitlines():
         plain = json.loads(line)
         found[plain["epoch"]["epoch"]] = ([BatchRow(**one) for one in plain["batches"]], EpochRow(**plain["epoch"]))
     return found

@@ -96,6 +96,21 @@ def test_one_sigmoid_is_a_softmax_of_two() -> None:
 
 
 @pytest.mark.parametrize(("peak", "white"), [(255.0, 1.0), (65535.0, 1.0), (1.0, 255.0)])
+def test_a_single_unit_learns_as_its_sigmoid_does() -> None:
+    torch.manual_seed(0)
+    network = built(chain(last(1, "sigmoid")), 2)
+    own = nn.Linear(144, 1)
+    own.load_state_dict(network.heads["label"].state_dict())
+    assert [parameter.shape for parameter in network.heads["label"].parameters()] == [(1, 144), (1,)]
+    assert set(network.by_layer()) == {"conv.weight", "conv.bias", "out.weight", "out.bias"}
+    pixels, target = torch.rand(6, 1, 8, 8) * 255, torch.tensor([0, 1, 1, 0, 1, 0])
+    nn.functional.cross_entropy(network(pixels)["label"], target).backward()
+    features = network.backbone(pixels / 255).detach()
+    nn.functional.binary_cross_entropy(own(features).sigmoid()[:, 0], target.float()).backward()
+    torch.testing.assert_close(network.heads["label"].weight.grad, own.weight.grad)
+    assert network.heads["label"].out_features == 2
+
+
 def test_pixels_are_scaled_to_what_the_network_takes_as_white(peak: float, white: float) -> None:
     network = built(chain(last(3)), pixels=Pixels(1, 8, peak), white=white)
     seen: list[torch.Tensor] = []

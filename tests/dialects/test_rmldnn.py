@@ -134,6 +134,15 @@ def test_losses_follow_from_how_the_network_ends(
     assert found.chosen()["loss"] == option and found.native.get("loss", {}) == values
 
 
+def test_a_single_sigmoid_is_the_second_of_two_classes() -> None:
+    bce = translated(layers=net("sigmoid", 1), loss={"function": "BCE", "source": "sigmoid"})
+    assert bce.chosen()["loss"] == "ce" and "loss" not in bce.native
+    mse = translated(layers=net("sigmoid", 1), loss={"function": "MSE"})
+    assert mse.native["loss"] == {"of": "squared_error", "outputs": "softmax"}
+    with pytest.raises(ConfigError, match="mse of a single output is one of a sigmoid, the network ends in linear"):
+        translated(layers=net("linear", 1), loss={"function": "MSE"})
+
+
 def test_how_a_network_ends_is_seen_through_its_last_layers() -> None:
     tail = [{"class_name": "Activation", "config": {"name": "end", "activation": "Softmax"}}]
     assert look([*net("linear", 7), *tail]).end == "softmax" and look([*net("linear", 7), *tail]).units == 7
@@ -198,6 +207,8 @@ def test_files_that_are_asked_for() -> None:
     assert {"callbacks": ["layer_files", "output_files"]} in tree["defaults"]
     assert tree["callbacks"] == {"checkpoints": {"folder": "ck", "interval": 5}, "outputs": {"folder": "out"}}
     assert "callbacks=[layer_files,output_files]" in translation.overrides(tree, set())
+    drawn = native(debug=True, debug_interval=3)
+    assert {"callbacks": "graph_file"} in drawn["defaults"] and drawn["callbacks"]["graph"] == {"file": "network.dot"}
 
 
 @pytest.mark.parametrize(

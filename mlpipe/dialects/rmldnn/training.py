@@ -192,10 +192,24 @@ def _each_output(work: Work, kind: str) -> None:
         work.refuse("loss.function", wrong, fix="end the network in sigmoid or softmax")
         return
     if work.network.units == 1:
-        fix = "give it an output for each class"
-        work.missing("loss.function", f"{kind} of a network with one output", fix)
+        _one_output(work, kind)
         return
     work.options["loss"] = "elementwise"
     work.set("loss.of", "bce" if kind == "bce" else "squared_error")
     work.set("loss.outputs", end if end in ("softmax", "sigmoid") else "linear")
     work.say("loss.function", "same", "loss=elementwise", "between every output and its class as 0 or 1")
+
+
+def _one_output(work: Work, kind: str) -> None:
+    """BCE and MSE of a single sigmoid, which is the chance of the second of two classes."""
+    if work.network.end != "sigmoid":
+        wrong = f"{kind} of a single output is one of a sigmoid, the network ends in {work.network.end}"
+        work.refuse("loss.function", wrong, fix="end it in sigmoid, or give it an output for each class")
+    elif kind == "bce":
+        work.options["loss"] = "ce"
+        work.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
+    else:
+        work.options["loss"] = "elementwise"
+        work.set("loss.of", "squared_error")
+        work.set("loss.outputs", "softmax")
+        work.say("loss.function", "same", "loss=elementwise", "both classes have the error of the single output")

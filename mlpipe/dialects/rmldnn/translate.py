@@ -112,7 +112,12 @@ def _files(work: Work) -> None:
             chosen.append("output_files")
         place = "callbacks.outputs.folder" if work.trains else "mode.outputs"
         work.same("data.test_output_path", place, output)
+    if work.source.get("debug") and work.trains:
+        chosen.append("graph_file")
+        work.same("debug", "callbacks.graph.file", f"{work.network.name or 'network'}.dot")
+        if "debug_interval" in work.source:
+            work.say("debug_interval", "ignored", note="the graph stays the same in every epoch")
+    elif work.source.get("debug"):
+        work.say("debug", "ignored", note="the graph is written as a training begins")
     if chosen:
         work.options["callbacks"] = chosen[0] if len(chosen) == 1 else chosen
-    if work.source.get("debug"):
-        work.say("debug", "ignored", note="mlpipe.arch.keras_json.dot gives the graph")

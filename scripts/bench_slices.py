@@ -2,8 +2,8 @@
 
 A volume of 1 x SIDE x SIDE x SIDE goes through a network that changes nothing, slice by slice, from an .npy file into an
 HDF5 file. Beside it NumPy copies the same slices from one mapped file into another (`numpy`), and in memory alone
-(`memory`). They take turns; the figures are medians of their ratios of speed. Then the peak memory of volumes of growing
-size, each in a process of its own.
+(`memory`). They take turns; the figures are medians of their ratios of speed. Before that comes the peak memory for volumes
+of growing size.
 
     python scripts/bench_slices.py --side 256 --rounds 5
 """
@@ -11,7 +11,6 @@ size, each in a process of its own.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -106,36 +105,32 @@ def compare(folder: Path, side: int, rounds: int) -> None:
 
 
 def most_memory() -> float:
-    """The peak of this process's memory in MB; what the system says of children counts their parents in."""
+    """The peak of this process's memory in MB since `forget_peak`."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def peak(source: Path, folder: Path, planes: int, side: int, answer: Any) -> None:
-    """Put into `answer` the peak memory of this process before and after a volume, in MB."""
-    before = most_memory()
-    grid = Grid(slices.slice_set("slices", 1, sizes=[32, 64, 64], padding=[4, 4, 4]), (planes, side, side))
-    through(source, folder / "peak.h5", grid)
-    answer.put((len(grid), before, most_memory()))
+def forget_peak() -> None:
+    """Let the peak of this process's memory begin anew, which Linux can do."""
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
 def memory(folder: Path, side: int) -> None:
     """Print the peak memory for volumes of growing size."""
-    print(f"\n{'volume':<20}{'MB':>8}{'slices':>8}{'before, MB':>12}{'peak, MB':>10}")
-    context = multiprocessing.get_context("spawn")
+    print(f"{'volume':<20}{'MB':>8}{'slices':>8}{'before, MB':>12}{'peak, MB':>10}")
     for planes in (side // 4, side, 4 * side):
-        source, answer = folder / "growing.npy", context.Queue()
+        source = folder / "growing.npy"
         made = np.lib.format.open_memmap(source, "w+", np.float32, (1, planes, side, side))
         for at in range(planes):
             made[0, at] = at
-        made.flush()
         del made
-        process = context.Process(target=peak, args=(source, folder, planes, side, answer))
-        process.start()
-        number, before, after = answer.get()
-        process.join()
+        grid = Grid(slices.slice_set("slices", 1, sizes=[32, 64, 64], padding=[4, 4, 4]), (planes, side, side))
+        forget_peak()
+        before = most_memory()
+        through(source, folder / "peak.h5", grid)
         size = planes * side * side * 4 / 2**20
-        print(f"{f'{planes} x {side} x {side}':<20}{size:>8.0f}{number:>8}{before:>12.0f}{after:>10.0f}", flush=True)
+        shape = f"{planes} x {side} x {side}"
+        print(f"{shape:<20}{size:>8.0f}{len(grid):>8}{before:>12.0f}{most_memory():>10.0f}", flush=True)
 
 
 def main() -> None:
@@ -147,8 +142,9 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        compare(Path(folder), given.side, given.rounds)
         memory(Path(folder), given.side)
+        print(flush=True)
+        compare(Path(folder), given.side, given.rounds)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ Layout = Literal["channels_last", "channels_first"]
 # Batches that wait for the writer; more would only need memory.
 _IN_FLIGHT = 2
 # Bytes of predictions after which mapped pages are given back, and bytes of a band that is converted at once.
-_RELEASE_AFTER = 64 << 20
+_RELEASE_AFTER = 16 << 20
 _BAND = 16 << 20
 
 

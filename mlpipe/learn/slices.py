@@ -28,7 +28,7 @@ from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
 
 # Bytes of slices after which the mapped pages of the volume are given back.
-_RELEASE_AFTER = 64 << 20
+_RELEASE_AFTER = 16 << 20
 
 
 @dataclass(frozen=True)

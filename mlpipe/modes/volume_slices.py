@@ -83,6 +83,7 @@ class VolumeSlices:
             DataError: When the volume is missing.
         """
         asked, found = self.asked, list[str]()
+        self._origin: tuple[Any, Any] = ((), ())
         for key, value, fix in (("source", asked.source, "volume.npy"), ("outfile", asked.outfile, "prediction.h5")):
             if value is None:
                 found.append(problem(f"mode.{key}", "a value is needed", fix=f"add mode.{key}={fix}"))

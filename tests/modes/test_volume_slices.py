@@ -10,12 +10,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import conv3d
 
 from mlpipe.arch import keras_json
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError
 from mlpipe.modes import launch
+from tests.data.samples import make_masks
 
 Array = np.ndarray[Any, Any]
 SHAPE = (9, 10, 11)
@@ -123,3 +125,30 @@ def test_every_problem_is_listed_at_once(volume: Array) -> None:
     with pytest.raises(ConfigError) as error:
         launch.planned(launch.prepare("evaluate", ["mode.slices=[{sizes:[1,1]},{size:[4]}]", "arch=resnet18"]))
     assert len(error.value.problems) == 6
+
+
+@pytest.mark.slow
+def test_planes_through_a_record_are_what_it_predicts_for_images(tmp_path: Path) -> None:
+    make_masks(tmp_path / "d", 40)
+    quick = [
+        "arch=unet",
+        "arch.encoder=resnet10t",
+        "arch.pretrained=false",
+        "preprocessing.size=28",
+        "optimizer.lr=3e-3",
+    ]
+    split = ["split=holdout", "mode.nested=false", "trainer.max_epochs=2", "sys.threads=1"]
+    assert main(["train", "task=masks", f"task.root={tmp_path / 'd'}", *quick, *split]) == 0
+    new = sorted((tmp_path / "d/images").iterdir())[:3]
+    np.save("planes.npy", np.stack([np.asarray(Image.open(file)) for file in new]))
+    (tmp_path / "new").mkdir()
+    for file in new:
+        (tmp_path / "new" / file.name).write_bytes(file.read_bytes())
+    keys = ["mode.source=planes.npy", "mode.slices=[{sizes:[1,28,28]}]", "mode.outfile=p.h5", "sys.threads=1"]
+    assert main(["evaluate", "mode.record=default#1", *keys]) == 0
+    assert main(["predict", f"mode.source={tmp_path / 'new'}", "sys.threads=1"]) == 0
+    masks = sorted((tmp_path / "results/default/reports/predictions").rglob("*.png"))
+    with h5py.File("p.h5") as file_:
+        found = file_["slice_set_1"][()].argmax(-1)
+    assert len(masks) == 3 and 0 < found.mean() < 1
+    assert np.mean(np.stack([np.asarray(Image.open(file)) == 255 for file in masks]) == found) > 0.995

@@ -161,6 +161,17 @@ def test_heads_of_several_sizes_and_activations_have_a_loss_and_metrics_each() -
     assert found.chosen()["loss"] == "heads"
 
 
+def test_a_misspelt_activation_is_one_problem_and_accuracy_on_softmax_is_lint() -> None:
+    assert (
+        problems(activation="sigmoyd")
+        == "activation: there is no such activation, got 'sigmoyd'; did you mean 'sigmoid'?"
+    )
+    found = changed(activation="softmax", loss="categorical_crossentropy")
+    assert [line.key for line in found.of_fate("lint") if "categorical_accuracy counts images" in line.note] == [
+        "metrics"
+    ]
+
+
 def test_an_activation_beside_the_usual_ones_is_of_the_task() -> None:
     keys = {"classes": 2, "activation": "tanh", "loss": "mse", "metrics": ["mae"], "primary_metric": "val_loss"}
     found = changed(**keys, primary_metric_mode="min", dataset={"getTrain": []}, callbacks={})

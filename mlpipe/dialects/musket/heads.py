@@ -6,14 +6,9 @@ import re
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket.work import Work
+from mlpipe.dialects.musket.work import ACTIVATIONS, Work
 from mlpipe.errors import did_you_mean, listing
 
-# Keras's, as documents of its version 2 list them.
-ACTIVATIONS = (
-    "linear", "relu", "sigmoid", "softmax", "tanh", "elu", "selu", "softplus", "softsign", "hard_sigmoid", "exponential",
-    "swish",
-)  # fmt: skip
 # The names that outputs have in Keras's logs, counted from 1, and here, counted from 0.
 _OF_HEAD = re.compile(r"(?:out(?P<out>\d+)|dense_(?P<dense>\d+))_(?P<name>.+)")
 # The same metric has one name for all kinds here, so that its mean over heads can be had.
@@ -38,10 +33,11 @@ def check(work: Work) -> None:
     if activation is None:
         work.refuse("activation", "is missing", fix="use sigmoid for labels, softmax for classes, none for numbers")
         return
-    for name in dict.fromkeys(name for name, _ in work.heads):
-        if name not in ACTIVATIONS:
+    for given in dict.fromkeys(activation if isinstance(activation, list) else [activation]):
+        name = str(given).lower()
+        if name not in (*ACTIVATIONS, "none"):
             fix = did_you_mean(name, ACTIVATIONS, otherwise=f"known: {listing((*ACTIVATIONS, 'none'), most=20)}")
-            work.refuse("activation", "there is no such activation", got=name, fix=fix)
+            work.refuse("activation", "there is no such activation", got=given, fix=fix)
     sizes = len(classes) if isinstance(classes, list) else 1
     if isinstance(activation, list) and len(activation) != sizes:
         what = "there is one head" if sizes == 1 else f"there are {sizes} heads"

@@ -127,6 +127,12 @@ def metric(work: Work, key: str, name: str) -> str | None:
         if name not in work.own_metrics:
             work.own_metrics.append(name)
         return name
+    if name.lower() == "binary_accuracy" and "softmax" in {one for one, _ in work.heads}:
+        note = (
+            "on softmax binary_accuracy counts each class as an answer of its own; categorical_accuracy counts images"
+        )
+        if not any(line.note == note for line in work.lines):
+            work.say(key, "lint", note=note)
     if work.has_parts:
         return heads.metric(work, key, name)
     native = table.get(name.lower())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,19 @@ from mlpipe.errors import did_you_mean, listing
 
 # Packages that a project's modules import, in whose place stands what mlpipe has.
 STAND_INS = ("musket_core", "classification_pipeline", "segmentation_pipeline")
+
+
+# Keras's, as documents of its version 2 list them.
+ACTIVATIONS = (
+    "linear", "relu", "sigmoid", "softmax", "tanh", "elu", "selu", "softplus", "softsign", "hard_sigmoid", "exponential",
+    "swish",
+)  # fmt: skip
+
+
+def _meant(activation: str) -> str:
+    """The activation that a misspelt one is taken for, so that one mistake is not many."""
+    near = difflib.get_close_matches(activation, ACTIVATIONS, 1)
+    return activation if activation in ACTIVATIONS or not near else near[0]
 
 
 @dataclass
@@ -68,7 +82,7 @@ class Work(Collected):
         given, classes = self.source.get("activation"), self.source.get("classes")
         sizes = classes if isinstance(classes, list) else [classes]
         named = given if isinstance(given, list) else [given]
-        names = ["linear" if one in (None, "none") else str(one).lower() for one in named]
+        names = ["linear" if one in (None, "none") else _meant(str(one).lower()) for one in named]
         names = names * len(sizes) if len(names) == 1 else names
         pairs = zip(names, sizes, strict=False)
         return [(name, size if isinstance(size, int) and not isinstance(size, bool) else 0) for name, size in pairs]

@@ -123,7 +123,11 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> None:
         ConfigError: When the network has no such stages to freeze.
     """
     if stage.initial_weights is not None:
-        match = weight_files.load(network, weight_files.read(Path(stage.initial_weights).expanduser()))
+        path = Path(stage.initial_weights).expanduser()
+        if not path.is_file():
+            fix = "name a file of weights"
+            raise DataError(problem("stages.list.initial_weights", "there is no such file", got=str(path), fix=fix))
+        match = weight_files.load(network, weight_files.read(path))
         if not match.loaded:
             wrong = f"does not fit the network ({match.sentence()})"
             fix = "name weights of this arch"

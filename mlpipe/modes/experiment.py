@@ -320,10 +320,10 @@ class Experiment:
         Args:
             metric: A column of its metrics files; None: the primary metric.
         """
-        name = metric or str(self._source.get("primary_metric", "val_binary_accuracy"))
-        return experiment_files.best_of(
-            Path(self.path).parent, name, str(self._source.get("primary_metric_mode", "auto"))
-        )
+        primary = str(self._source.get("primary_metric", "val_binary_accuracy"))
+        name = metric or primary
+        mode = str(self._source.get("primary_metric_mode", "auto")) if name == primary else "auto"
+        return experiment_files.best_of(Path(self.path).parent, name, mode)
 
     def evaluateAll(  # noqa: N802
         self,

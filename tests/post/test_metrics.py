@@ -124,3 +124,19 @@ def test_confusion_is_scikit_learns() -> None:
     logits, targets, classes = drawn(5)
     expected = reference.confusion_matrix(targets, logits.argmax(axis=1), labels=range(classes))
     assert np.array_equal(metrics.confusion_matrix(logits, targets), expected)
+
+
+def test_metrics_of_musket_and_keras_by_hand() -> None:
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25], [0.1, 0.3, 0.6]]))
+    targets = np.array([0, 1, 2])
+    p, t = np.exp(logits), np.eye(3)
+    found = metrics.compute(["soft_iou", "hard_iou", "elementwise_dice", "top5_accuracy"], logits, targets)
+    assert found["soft_iou"] == pytest.approx(np.mean([2 * (p[n, n] + 1) / 3 for n in range(3)]))
+    # Of the second image nothing is above one half.
+    assert found["hard_iou"] == pytest.approx((4 / 3 + 2 / 2 + 4 / 3) / 3)
+    assert found["elementwise_dice"] == pytest.approx(reference.f1_score(t.ravel(), (p > 0.5).ravel()))
+    assert found["top5_accuracy"] == 1.0
+    drawn = np.random.default_rng(0)
+    many, wanted = drawn.normal(size=(200, 12)), drawn.integers(0, 12, 200)
+    expected = reference.top_k_accuracy_score(wanted, many, k=5, labels=range(12))
+    assert metrics.compute(["top5_accuracy"], many, wanted)["top5_accuracy"] == expected

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.data import sources, task
+from mlpipe.data import item_sets, sources, task
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
 from tests import musket_project
@@ -120,3 +120,15 @@ def test_built_in_sets(project: Path) -> None:
     assert (labels.classes, labels.samples.targets.tolist()) == (("x", "y"), [[1, 1], [0, 1], [0, 0]])
     with pytest.raises(DataError, match="did you mean 'cl'"):
         made("BinaryClassificationDataSet", "multilabel", "cll")
+
+    both = item_sets.MultiOutputClassClassificationDataSet(
+        str(folder), str(project / "data" / "t.csv"), "im", ["cl", "many"]
+    )
+    assert both.classes == ["cl no", "cl yes", "many x y", "many y"]
+    # The last row's second column is empty.
+    assert [[part.tolist() for part in both[row].y] for row in (0, 2)] == [[[0, 1], [1, 0]], [[0, 1], [0, 0]]]
+    directory = item_sets.DirectoryDataSet(folder)
+    assert [directory[row].id for row in range(len(directory))] == ["a.png", "b.png", "c.png"]
+    assert directory[1].y is None and int(directory[1].x.max()) == ord("b")
+    with pytest.raises(DataError, match="there is no such folder"):
+        item_sets.DirectoryDataSet(folder / "none")

@@ -248,7 +248,7 @@ def _channels(values: list[Array], layout: str) -> int:
     if len(found) > 1:
         fix = f"check task.layout, which is {layout}"
         raise DataError(problem("task.train", f"samples have {listing(found)} channels", fix=fix))
-    return found[0]
+    return int(found[0])
 
 
 def _arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:

@@ -37,6 +37,8 @@ log = logging.getLogger("mlpipe")
 _POLL, _ASK = 0.5, 3.0
 # Seconds between Slurm's word that a job has ended and ours that it left no result: files take time to show up.
 _GRACE = 10.0
+# How often a job that is stopped asks Slurm what becomes of it.
+_QUESTIONS = 5
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
 
@@ -314,10 +316,8 @@ def _queue_again(handler: Any, sentence: str) -> dict[str, Any]:
     Returns:
         The outcome of a job that may not be queued again.
     """
-    own = os.environ.get("SLURM_JOB_ID", "")
-    known = {own, f"{os.environ.get('SLURM_ARRAY_JOB_ID', '')}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"}
-    running = [state for name, state in (states([own]) or {}).items() if name in known]
-    if running == ["RUNNING"]:
+    state = _own_state()
+    if state in ("RUNNING", ""):
         signal.signal(signal.SIGUSR2, handler)
         try:
             signal.raise_signal(signal.SIGUSR2)
@@ -325,7 +325,23 @@ def _queue_again(handler: Any, sentence: str) -> dict[str, Any]:
             return {"exit_code": STOPPED_RESUMABLE, "error": f"{error} {sentence}"}
         except SystemExit:
             log.info("queued again")
+    else:
+        log.info(f"Slurm ends this job itself: {state}")
     sys.exit(STOPPED_RESUMABLE)
+
+
+def _own_state() -> str:
+    """Slurm's word for the job that this process is; empty where it has none or does not answer.
+
+    It is asked several times: the signal that stops a job is for all of its processes, and may end the one that asks.
+    """
+    own = os.environ.get("SLURM_JOB_ID", "")
+    known = {own, f"{os.environ.get('SLURM_ARRAY_JOB_ID', '')}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"}
+    for _ in range(_QUESTIONS):
+        if (there := states([own])) is not None:
+            return next((state for name, state in there.items() if name in known), "")
+        time.sleep(1)
+    return ""
 
 
 def _set_up_logging() -> None:

@@ -120,6 +120,40 @@ def test_what_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cluster._how("7_0") == ""
 
 
+@pytest.mark.parametrize(
+    ("answers", "code", "again"),
+    [
+        ([{"12": "RUNNING"}], 75, True),
+        ([None, None, {"12": "RUNNING"}], 75, True),
+        ([None] * 5, 75, True),
+        ([{"7_3": "RUNNING", "7_4": "CANCELLED"}], 75, True),
+        ([None, {"12": "COMPLETING"}], 75, False),
+        ([{"7_3": "CANCELLED", "7_4": "RUNNING"}], 75, False),
+    ],
+)
+def test_a_stopped_job_is_queued_again_unless_slurm_ends_it(
+    answers: list[Any], code: int, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None: Slurm does not answer, or the one that asks was ended by the signal too."""
+    for key, value in {"JOB_ID": "12", "ARRAY_JOB_ID": "7", "ARRAY_TASK_ID": "3"}.items():
+        monkeypatch.setenv(f"SLURM_{key}", value)
+    left, queued = iter(answers), list[int]()
+
+    def handler(number: int, frame: object) -> None:
+        queued.append(number)
+        raise SystemExit
+
+    monkeypatch.setattr(cluster, "states", lambda ids: next(left))
+    monkeypatch.setattr(cluster.time, "sleep", lambda seconds: None)
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cluster._queue_again(handler, "stopped")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert ended.value.code == code and bool(queued) == again
+
+
 def test_a_job_that_slurm_started_again_owns_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)

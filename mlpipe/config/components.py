@@ -58,10 +58,14 @@ SLOTS: dict[str, Slot] = {
         ("torch.optim", "timm.optim"),
         "torch.optim.optimizer.Optimizer",
         1,
-        also="mlpipe.learn.keras_optimizers mlpipe.learn.second_order",
+        also="mlpipe.learn.keras_optimizers mlpipe.learn.second_order mlpipe.learn.import_blocks",
     ),
     "lr_scheduler": Slot(
-        "mlpipe.learn.lr_schedulers", ("torch.optim.lr_scheduler",), "torch.optim.lr_scheduler.LRScheduler", 1
+        "mlpipe.learn.lr_schedulers",
+        ("torch.optim.lr_scheduler",),
+        "torch.optim.lr_scheduler.LRScheduler",
+        1,
+        also="mlpipe.learn.import_blocks",
     ),
     "preprocessing": Slot("mlpipe.data.preprocessing"),
     "augmentations": Slot(

@@ -42,6 +42,7 @@ class Metrics:
         imports: Modules to import beside them.
         stand_ins: Packages whose imports give `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
+        blocks: Classes of the user's own as `{import: MODULE.NAME, params: {...}, name: NAME}`, named as functions are.
         while_training: Compute the metrics of `train` of the training images too, as they are learned.
     """
 
@@ -54,6 +55,7 @@ class Metrics:
     imports: list[str] | None = None
     stand_ins: list[str] | None = None
     trust: list[str] | None = None
+    blocks: list[dict[str, Any]] | None = None
     while_training: bool = False
 
 

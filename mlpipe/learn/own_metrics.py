@@ -13,7 +13,7 @@ import torch
 from mlpipe.config.schema import Metrics
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import probability_losses
+from mlpipe.learn import import_blocks, probability_losses
 from mlpipe.learn.composite import OnProbabilities
 from mlpipe.learn.own_code import Code, called
 from mlpipe.post import metrics
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
-    """The functions that `metrics.functions` names, as metrics of logits and targets.
+    """The functions that `metrics.functions` names, and the classes of `metrics.blocks`, as metrics of logits and targets.
 
     A function `f(y_true, y_pred)` is given tensors (n, outputs), targets (one-hot for classes) and probabilities (numbers
     for regression), and gives one number, or one for each image, whose mean counts, or a mapping from names to such. One
@@ -43,12 +43,16 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     """
     named = {*_named(section.train), *_named(section.final), section.monitor.removeprefix("val/")}
     losses = {name: measure for name, measure in of_losses(kind).items() if name in named}
-    if not section.functions:
+    if not section.functions and not section.blocks:
         return losses
     if kind == "segmentation":
-        raise ConfigError(problem("metrics.functions", "measure no masks", got=section.functions, fix="leave them out"))
+        wrong = "of your own measure no masks"
+        raise ConfigError(problem("metrics", wrong, got=section.functions or section.blocks, fix="leave them out"))
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
-    found = {name: _measure(name, code.function("metrics", name), kind) for name in section.functions}
+    found = {name: _measure(name, code.function("metrics", name), kind) for name in section.functions or ()}
+    for block in section.blocks or ():
+        measure = import_blocks.measure("metrics.blocks", block, kind, section.trust)
+        found[str(block["name"])] = measure
     _try(found, kind, outputs)
     return {**losses, **found}
 

@@ -5,7 +5,8 @@ Source: the documentation of `keras.losses`; `mlpipe.learn.probability_losses` h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import torch
@@ -13,7 +14,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.learn import probability_losses
+from mlpipe.learn import import_blocks, probability_losses
+from mlpipe.learn.import_blocks import OwnLoss
 from mlpipe.learn.losses import Kind, Labels
 from mlpipe.post import metrics
 
@@ -87,6 +89,18 @@ class KerasLoss(nn.Module):
         return probability_losses.EACH[NAMES[self._name]](wanted, outputs, wanted.new_ones(wanted.shape))
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One of several outputs: its loss and weight, its metrics by name, those of the user's own, how many numbers it has."""
+
+    name: str
+    loss: KerasLoss | OwnLoss
+    weight: float
+    metrics: list[str]
+    own: dict[str, metrics.Measure]
+    width: int
+
+
 class Together(nn.Module):
     """The weighted sum of the losses of several outputs, whose probabilities or numbers stand side by side.
 
@@ -94,12 +108,12 @@ class Together(nn.Module):
         parts: Each output's name, loss, weight and metrics, and how many numbers it has.
     """
 
-    def __init__(self, parts: Sequence[tuple[str, KerasLoss, float, Sequence[str], int]]) -> None:
+    def __init__(self, parts: Sequence[_Part]) -> None:
         super().__init__()
-        self._names = [part[0] for part in parts]
-        self.losses = nn.ModuleList([part[1] for part in parts])
-        self._weights, self._metrics = [part[2] for part in parts], [part[3] for part in parts]
-        self._widths = [part[4] for part in parts]
+        self._names, self._weights = [part.name for part in parts], [part.weight for part in parts]
+        self.losses = nn.ModuleList([part.loss for part in parts])
+        self._metrics, self._own = [part.metrics for part in parts], [part.own for part in parts]
+        self._widths = [part.width for part in parts]
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The sum over outputs of their weight times their loss.
@@ -130,7 +144,7 @@ class Together(nn.Module):
             found[f"{name}_loss"] = float(loss(values, wanted, own))
             plain = wanted.argmax(1) if loss.kind == "classification" else wanted
             arrays = values.cpu().numpy(), plain.cpu().numpy()
-            scores = metrics.compute(self._metrics[number], *arrays, loss.kind)
+            scores = metrics.compute(self._metrics[number], *arrays, loss.kind, self._own[number])
             found |= {f"{name}_{metric}": value for metric, value in scores.items()}
         return found
 
@@ -153,13 +167,15 @@ def as_logits(values: Tensor, kind: str) -> Tensor:
     return values.clamp(_TINY, 1 - _TINY).logit() if kind == "multilabel" else values
 
 
-def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]]) -> nn.Module:
+def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]], trust: list[str] | None = None) -> nn.Module:
     """A loss of Keras for each of several outputs of records, weighed and summed.
 
     Args:
         labels: What is known of the training images.
-        parts: For each output in its order `name`, `loss` (Keras's name), `weight`, `label_smoothing`, `delta` and
-            `metrics`.
+        parts: For each output in its order `name`, `loss` (Keras's name, or MODULE.NAME of a class of your own, with its
+            `params` and the `kind` of the output), `weight`, `label_smoothing`, `delta` and `metrics`, names or
+            `{import, params, name}`.
+        trust: Modules outside the current folder whose code may run.
 
     Raises:
         ConfigError: When there are other outputs, or a part is wrong.
@@ -169,18 +185,31 @@ def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]]) -> nn.Module:
         raise ConfigError(problem("loss.parts", wrong, fix="give one for each, or use loss=keras for one output"))
     found = []
     for number, (part, width) in enumerate(zip(parts, labels.widths, strict=True)):
-        if unknown := sorted(set(part) - {"name", "loss", "weight", "label_smoothing", "delta", "metrics"}):
-            raise ConfigError(problem(f"loss.parts[{number}].{unknown[0]}", "unknown key", fix="leave it out"))
-        name = str(part.get("loss"))
-        kind = kind_of(name)
-        params = {key: part[key] for key in ("label_smoothing", "delta") if key in part}
-        loss = keras(Labels(kind, labels.counts, labels.total), name=name, **params)
-        measures = part.get("metrics", [])
-        if wrong_ones := [one for one in measures if one not in metrics.BY_KIND[kind]]:
-            fix = f"metrics of {kind}: {listing(metrics.BY_KIND[kind], most=20)}"
-            raise ConfigError(problem(f"loss.parts[{number}].metrics", "there is none", got=wrong_ones, fix=fix))
-        found.append((str(part.get("name")), cast(KerasLoss, loss), float(part.get("weight", 1.0)), measures, width))
+        found.append(_part(labels, part, f"loss.parts[{number}]", width, trust))
     return Together(found)
+
+
+def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: list[str] | None) -> _Part:
+    known = {"name", "loss", "params", "kind", "weight", "label_smoothing", "delta", "metrics"}
+    if unknown := sorted(set(part) - known):
+        raise ConfigError(problem(f"{key}.{unknown[0]}", "unknown key", fix="leave it out"))
+    name = str(part.get("loss"))
+    kind = part.get("kind") if "." in name else kind_of(name)
+    if kind not in ("classification", "multilabel", "regression") or part.get("kind", kind) != kind:
+        fix = "use classification, multilabel or regression, what the loss is for"
+        raise ConfigError(problem(f"{key}.kind", "is not what is predicted", got=part.get("kind"), fix=fix))
+    params = {one: part[one] for one in ("label_smoothing", "delta", "params") if one in part}
+    counts = labels.counts.new_zeros(width)
+    loss = keras(Labels(kind, counts, labels.total), name=name, trust=trust, **params)
+    given = part.get("metrics", [])
+    blocks = {import_blocks.names([one])[0]: one for one in given if isinstance(one, Mapping)}
+    own = {one: import_blocks.measure(f"{key}.metrics", block, kind, trust) for one, block in blocks.items()}
+    measures = import_blocks.names(given)
+    if wrong_ones := [one for one in measures if one not in metrics.BY_KIND[kind] and one not in own]:
+        fix = f"metrics of {kind}: {listing(metrics.BY_KIND[kind], most=20)}"
+        raise ConfigError(problem(f"{key}.metrics", "there is none", got=wrong_ones, fix=fix))
+    made = cast("KerasLoss | OwnLoss", loss)
+    return _Part(str(part.get("name")), made, float(part.get("weight", 1.0)), measures, own, width)
 
 
 def kind_of(name: str) -> Kind:
@@ -195,20 +224,32 @@ def keras(
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     weight: Annotated[float, ">= 0"] = 1.0,
     delta: Annotated[float, "> 0"] = 1.0,
+    params: dict[str, Any] | None = None,
+    trust: list[str] | None = None,
 ) -> nn.Module:
-    """A loss of Keras.
+    """A loss of Keras, or one of your own that is weighed as Keras weighs.
 
     Args:
         labels: What is known of the training images.
-        name: Keras's name in snake case, such as categorical_crossentropy or mean_squared_error.
+        name: Keras's name in snake case, such as categorical_crossentropy or mean_squared_error; or MODULE.NAME of a class
+            of your own, see `mlpipe.learn.import_blocks.OwnLoss`.
         label_smoothing: For the cross-entropies of one-hot and of binary targets.
         weight: What the loss is multiplied by, in training and in validation.
         delta: For huber, the error up to which it is a square.
+        params: For a class of your own, its parameters.
+        trust: Modules outside the current folder whose code may run.
 
     Raises:
         ConfigError: When there is no such loss, or it is not for the task's kind.
+        DataError: When a class of your own is from outside the current folder, or not there.
     """
     known = (*ENTROPIES, *NAMES)
+    if "." in name:
+        if label_smoothing:
+            raise ConfigError(problem("loss.label_smoothing", f"is not for {name}", got=label_smoothing, fix="use 0"))
+        return OwnLoss(name, params, labels.kind, len(labels.counts), trust, weight)
+    if params:
+        raise ConfigError(problem("loss.params", "are for a class of your own", got=params, fix="leave them out"))
     if name not in known:
         fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
         raise ConfigError(problem("loss.name", "there is no such loss", got=name, fix=fix))

@@ -33,7 +33,7 @@ from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
-from mlpipe.learn import linear_head, output_losses, own_metrics, slicing
+from mlpipe.learn import import_blocks, linear_head, output_losses, own_metrics, slicing
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
@@ -293,8 +293,8 @@ def outputs_metrics(recipe: Recipe) -> list[str]:
     parts = recipe.loss.params.get("parts")
     listed = parts if isinstance(parts, list) else []
     return [
-        *(f"{part['name']}_{name}" for part in listed for name in ("loss", *part.get("metrics", []))),
-        *output_losses.shared([part.get("metrics", []) for part in listed]),
+        *(f"{part['name']}_{name}" for part in listed for name in ("loss", *import_blocks.names(part.get("metrics")))),
+        *output_losses.shared([import_blocks.names(part.get("metrics")) for part in listed]),
     ]
 
 

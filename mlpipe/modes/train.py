@@ -278,12 +278,13 @@ def _unjudged_problems(config: RunConfig, split: Split) -> list[str]:
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:
-    from mlpipe.learn import own_metrics, setup
+    from mlpipe.learn import import_blocks, own_metrics, setup
 
     recipe = config.recipe.metrics
-    known = [*(recipe.functions or ()), *metrics.BY_KIND[task.kind], *own_metrics.of_losses(task.kind)]
+    own = [*(recipe.functions or ()), *import_blocks.names(recipe.blocks)]
+    known = [*own, *metrics.BY_KIND[task.kind], *own_metrics.of_losses(task.kind)]
     found = []
-    if recipe.monitor.removeprefix("val/") in (recipe.functions or ()) and recipe.direction == "auto":
+    if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"
         wrong = "nothing tells whether less or more of a function of your own is better"
         found.append(problem("metrics.direction", wrong, got=recipe.monitor, fix=fix))

@@ -217,7 +217,6 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
     [
         ("solver.optimizer", _adam() | {"import": "Adem"}, r"optimizer\.import: there is no such .*did you mean 'Adam'"),
         ("solver.optimizer", _adam() | {"import": "Lion"}, r"there are Adadelta, Adagrad, Adam, .*RMSprop, SGD"),
-        ("solver.optimizer", _adam() | {"import": "my.Optimizer"}, r"an optimizer of your own is not available"),
         ("solver.optimizer", _adam(params={"beta1": 0.9}), r"params\.beta1: unknown key; did you mean 'beta_1'"),
         ("solver.optimizer", _adam(params={"momentum": 0.9}), r"params\.momentum: unknown key"),
         ("solver.optimizer", _adam() | {"learning_rate": {"import": "CosineDecay"}}, r"no such schedule.*Exponential"),
@@ -233,7 +232,6 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("services.train_early_stopping", {**STOP, "min-delta": 1}, r"min-delta: unknown key; did you mean 'min_delta'"),
         ("services.validation_early_stopping", {**STOP, "baseline": "a"}, r"baseline: must be a number"),
         ("services.tensorboard", {"logdir": "x"}, r"tensorboard\.logdir: unknown key; did you mean 'log_dir'"),
-        ("model.outputs.0.loss", {"import": "my.Loss"}, r"loss\.import: a loss of your own \(my\.Loss\) is not"),
         ("model.outputs.0.loss", {"import": "dice"}, r"there is no such loss here.*there are binary_crossentropy"),
         ("model.outputs.0.loss", {"import": "Huber", "params": {"delta": 0}}, r"delta: must be a number > 0"),
         ("model.outputs.0.loss", {"import": "tf.keras.losses.MSE"}, r"must be one of a class, as in Barrage"),
@@ -270,14 +268,45 @@ def test_several_outputs_are_numbers_side_by_side_with_a_loss_each() -> None:
         "train": [], "final": [], "monitor": "val/kind_accuracy", "direction": "max", "while_training": True,
     }  # fmt: skip
     assert tree["loss"]["parts"] == [
-        {"name": "kind", "loss": "categorical_crossentropy", "weight": 0.5, "label_smoothing": 0.1, "delta": 1.0,
-         "metrics": ["accuracy"]},
-        {"name": "size", "loss": "mean_squared_error", "weight": 2.0, "label_smoothing": 0.0, "delta": 1.0,
-         "metrics": ["mae"]},
+        {"name": "kind", "loss": "categorical_crossentropy", "kind": "classification", "weight": 0.5,
+         "label_smoothing": 0.1, "delta": 1.0, "metrics": ["accuracy"]},
+        {"name": "size", "loss": "mean_squared_error", "kind": "regression", "weight": 2.0,
+         "label_smoothing": 0.0, "delta": 1.0, "metrics": ["mae"]},
     ]  # fmt: skip
     config["services"]["best_checkpoint"] = {"monitor": "val_acc", "mode": "max"}
     with pytest.raises(ConfigError, match=r"nothing computes this, got 'val_acc'; did you mean"):
         barrage.translate(config)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "kind", "gives"),
+    [
+        ([{"import": "accuracy"}], "classification", "softmax"),
+        ([{"import": "my.Share"}, {"import": "tf.keras.metrics.AUC"}], "classification", "softmax"),
+        ([{"import": "BinaryAccuracy"}], "multilabel", "sigmoid"),
+        ([{"import": "mae"}], "regression", "logits"),
+        ([{"import": "my.Share"}], "regression", "logits"),
+        ([], "regression", "logits"),
+    ],
+)
+def test_a_loss_of_your_own_is_for_what_the_metrics_are_for(metrics: Any, kind: str, gives: str) -> None:
+    output = {"name": "y", "loss": {"import": "my.code.Loss", "params": {"gamma": 2}}, "metrics": metrics}
+    tree = native("model.outputs.0", output)
+    assert (tree["loss"]["name"], tree["loss"]["params"]) == ("my.code.Loss", {"gamma": 2})
+    assert (tree["task"]["kind"], tree["arch"]["gives"]) == (kind, gives)
+
+
+def test_metrics_optimizers_and_schedules_of_your_own() -> None:
+    config = changed("model.outputs.0.metrics", [{"import": "my.HitRate", "params": {"at": 2}}, {"import": "accuracy"}])
+    config["services"]["best_checkpoint"] = {"monitor": "val_hit_rate", "mode": "max"}
+    rate = {"import": "my.Schedule", "params": {"first": 0.1}}
+    config["solver"]["optimizer"] = {"import": "my.Optimizer", "learning_rate": rate, "params": {"rho": 0.5}}
+    tree = barrage.translate(config).native
+    assert tree["metrics"]["blocks"] == [{"import": "my.HitRate", "params": {"at": 2}, "name": "hit_rate"}]
+    assert tree["metrics"]["train"] == ["hit_rate", "accuracy"] and tree["metrics"]["monitor"] == "val/hit_rate"
+    assert options(tree)["optimizer"] == options(tree)["lr_scheduler"] == "import_block"
+    assert tree["optimizer"] == {"name": "my.Optimizer", "params": {"rho": 0.5}, "lr": 1.0}
+    assert tree["lr_scheduler"] == {"name": "my.Schedule", "interval": "step", "params": {"first": 0.1}}
 
 
 def test_every_problem_of_the_translation_is_listed_at_once() -> None:

@@ -7,7 +7,7 @@ A name without a dot is searched for where Barrage searches; one of `tensorflow.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 _KERAS = ("tensorflow.python.keras", "tensorflow.keras", "tf.keras", "keras")
 
@@ -53,6 +53,8 @@ _ALIASES = {
     "kld": "kl_divergence",
     "huber_loss": "huber",
 }
+# What an output of each kind gives.
+GIVES = {"classification": "softmax", "multilabel": "sigmoid", "regression": "logits"}
 # Names in capitals that are functions of Keras, not classes.
 FUNCTIONS = ("MSE", "MAE", "MAPE", "MSLE", "KLD")
 # Metrics by the task's kind -> ours; where the name is a loss, the metric that is its mean.
@@ -98,6 +100,14 @@ def kind_of(loss: str) -> str:
     if loss.endswith("categorical_crossentropy"):
         return "classification"
     return "multilabel" if loss == "binary_crossentropy" else "regression"
+
+
+def kind_by_metrics(names: Iterable[str]) -> str:
+    """The kind of task that an output is, by the names of its metrics; those of numbers, and none, make it regression."""
+    plain = {snake(name) for name in names}
+    if plain & {"binary_accuracy", "binary_crossentropy"}:
+        return "multilabel"
+    return "classification" if plain & set(METRICS["classification"]) else "regression"
 
 
 def snake(name: str) -> str:

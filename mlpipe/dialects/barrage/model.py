@@ -50,20 +50,23 @@ def translate_model(work: Work) -> None:
 
 
 @dataclass(frozen=True)
-class _Part:
-    """An output as it is natively."""
+class _Loss:
+    """A loss as it is natively: its name, the kind that it is for, the keys that differ from the native defaults."""
 
     name: str
-    loss: str
-    smoothing: float
-    delta: float
+    kind: str
     gives: str
-    weight: float
-    metrics: list[str]
+    keys: dict[str, Any]
 
-    @property
-    def kind(self) -> str:
-        return keras_names.kind_of(self.loss)
+
+@dataclass(frozen=True)
+class _Part:
+    """An output as it is natively; metrics of the user's own are blocks."""
+
+    name: str
+    loss: _Loss
+    weight: float
+    metrics: list[Any]
 
 
 def _only(work: Work, parts: list[_Part]) -> None:
@@ -72,16 +75,17 @@ def _only(work: Work, parts: list[_Part]) -> None:
     work.options["loss"] = "keras"
     values = {
         "task.output": part.name,
-        "task.kind": part.kind,
-        "loss.name": part.loss,
-        "loss.label_smoothing": part.smoothing,
+        "task.kind": part.loss.kind,
+        "loss.name": part.loss.name,
         "loss.weight": part.weight,
-        "loss.delta": part.delta,
-        "arch.gives": part.gives,
+        "arch.gives": part.loss.gives,
+        **{f"loss.{key}": value for key, value in part.loss.keys.items()},
     }
     for place, value in values.items():
         work.set(place, value)
-    work.set("metrics.train", part.metrics)
+    if blocks := [one for one in part.metrics if isinstance(one, Mapping)]:
+        work.set("metrics.blocks", blocks)
+    work.set("metrics.train", [one["name"] if isinstance(one, Mapping) else one for one in part.metrics])
 
 
 def _several(work: Work, parts: list[_Part]) -> None:
@@ -90,20 +94,24 @@ def _several(work: Work, parts: list[_Part]) -> None:
     for key in ("task.output", "arch.output"):
         work.set(key, [part.name for part in parts])
     work.set("task.kind", "regression")
-    work.set("task.kinds", [part.kind for part in parts])
-    work.set("arch.gives", [part.gives for part in parts])
+    work.set("task.kinds", [part.loss.kind for part in parts])
+    work.set("arch.gives", [part.loss.gives for part in parts])
     work.set("metrics.train", [])
     work.set("metrics.final", [])
     work.set(
         "loss.parts",
         [
             {
-                "name": part.name, "loss": part.loss, "weight": part.weight, "label_smoothing": part.smoothing,
-                "delta": part.delta, "metrics": part.metrics,
+                "name": part.name,
+                "loss": part.loss.name,
+                "kind": part.loss.kind,
+                "weight": part.weight,
+                "metrics": part.metrics,
+                **part.loss.keys,
             }
             for part in parts
         ],
-    )  # fmt: skip
+    )
     note = "each is a head with a record of its own, whose probabilities are stored as their logarithms"
     work.say("model.outputs", "differs", "loss.parts", note)
 
@@ -111,15 +119,16 @@ def _several(work: Work, parts: list[_Part]) -> None:
 def _output(work: Work, key: str, output: Mapping[str, Any], is_one_of_several: bool) -> _Part | None:
     name = str(output["name"])
     work.say(f"{key}.name", "same", "task.output")
-    found = _loss(work, f"{key}.loss", output["loss"])
-    if found is None:
+    if keras_names.last_part(output["loss"]["import"]) is None:
+        loss: _Loss | None = _own_loss(work, f"{key}.loss", output)
+    else:
+        loss = _loss(work, f"{key}.loss", output["loss"])
+    if loss is None:
         return None
-    loss, smoothing, delta, gives = found
-    if is_one_of_several and loss == "sparse_categorical_crossentropy":
+    if is_one_of_several and loss.name == "sparse_categorical_crossentropy":
         fix = "use categorical_crossentropy with one-hot targets"
         work.missing(f"{key}.loss", "class numbers as the target of one of several outputs", fix)
-    kind = keras_names.kind_of(loss)
-    if is_one_of_several and gives == "logits" and kind != "regression":
+    if is_one_of_several and loss.gives == "logits" and loss.kind != "regression":
         fix = "let the network give probabilities"
         work.missing(f"{key}.loss.params.from_logits", "an output of logits beside others", fix)
     if output.get("sample_weight_mode") is not None:
@@ -128,12 +137,23 @@ def _output(work: Work, key: str, output: Mapping[str, Any], is_one_of_several: 
     prefix = f"{name}_" if is_one_of_several else ""
     if is_one_of_several:
         work.monitors |= {f"{name}_loss": f"train/{name}_loss", f"val_{name}_loss": f"val/{name}_loss"}
-    metrics = _metrics(work, f"{key}.metrics", output.get("metrics") or [], kind, prefix)
-    return _Part(name, loss, smoothing, delta, gives, float(output.get("loss_weight", 1.0)), metrics)
+    metrics = _metrics(work, f"{key}.metrics", output.get("metrics") or [], loss.kind, prefix)
+    return _Part(name, loss, float(output.get("loss_weight", 1.0)), metrics)
 
 
-def _loss(work: Work, key: str, block: Mapping[str, Any]) -> tuple[str, float, float, str] | None:
-    """The loss in snake case, its label smoothing and delta, and what the output gives: logits, softmax or sigmoid."""
+def _own_loss(work: Work, key: str, output: Mapping[str, Any]) -> _Loss:
+    """A loss of the user's own; what it is for, the output's metrics of Keras tell."""
+    block = output["loss"]
+    paths = [one["import"] for one in output.get("metrics") or []]
+    kind = keras_names.kind_by_metrics(part for path in paths if (part := keras_names.last_part(path)) is not None)
+    note = f"a class of yours; the output is taken for {kind}, by its metrics"
+    work.say(key, "differs", "loss", note)
+    params = dict(block.get("params") or {})
+    return _Loss(block["import"], kind, keras_names.GIVES[kind], {"params": params} if params else {})
+
+
+def _loss(work: Work, key: str, block: Mapping[str, Any]) -> _Loss | None:
+    """A loss of Keras."""
     found = _named(work, key, block["import"], keras_names.LOSSES, "loss")
     params = dict(block.get("params") or {})
     if found is None:
@@ -152,18 +172,21 @@ def _loss(work: Work, key: str, block: Mapping[str, Any]) -> tuple[str, float, f
     if params.get("axis", -1) != -1:
         work.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
     kind = keras_names.kind_of(found)
-    gives = {"classification": "softmax", "multilabel": "sigmoid", "regression": "logits"}[kind]
     note = "" if kind == "regression" else "probabilities are stored as their logarithms"
     work.say(key, "same", "loss", note)
-    return found, params.get("label_smoothing", 0.0), float(delta), "logits" if params.get("from_logits") else gives
+    gives = "logits" if params.get("from_logits") else keras_names.GIVES[kind]
+    return _Loss(found, kind, gives, {"label_smoothing": params.get("label_smoothing", 0.0), "delta": float(delta)})
 
 
-def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, prefix: str) -> list[str]:
+def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, prefix: str) -> list[Any]:
     """Native metrics; notes under which names Keras logs them, of the training and of the validation part."""
     table = keras_names.METRICS[kind]
-    found = []
+    found: list[Any] = []
     for number, block in enumerate(blocks):
         where = f"{key}[{number}]"
+        if keras_names.last_part(block["import"]) is None:
+            found.append(_own_metric(work, where, block, prefix))
+            continue
         name = _named(work, where, block["import"], tuple(table), "metric")
         if name is None:
             continue
@@ -177,15 +200,21 @@ def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, p
         found.append(table[name])
         note = "the exact area, where Keras has 200 steps" if name == "auc" else ""
         work.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
-    return list(dict.fromkeys(found))
+    return [one for number, one in enumerate(found) if one not in found[:number]]
+
+
+def _own_metric(work: Work, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """A metric of the user's own as a block, under the name that Keras logs: the parameter `name`, or the class's."""
+    params = dict(block.get("params") or {})
+    name = str(params.get("name") or keras_names.snake(str(block["import"]).rpartition(".")[2]))
+    work.monitors |= {f"{prefix}{name}": f"train/{prefix}{name}", f"val_{prefix}{name}": f"val/{prefix}{name}"}
+    work.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
+    return {"import": block["import"], "params": params, "name": name}
 
 
 def _named(work: Work, key: str, path: str, known: tuple[str, ...], what: str) -> str | None:
     """The known name that an import string means."""
-    name = keras_names.last_part(path)
-    if name is None:
-        work.missing(f"{key}.import", f"a {what} of your own ({path})", f"use one of {listing(known, most=20)}")
-        return None
+    name = keras_names.last_part(path) or ""
     if "." in path and (name.islower() or (what == "loss" and name in keras_names.FUNCTIONS)):
         fix = f"use the short name {name!r}"
         work.refuse(f"{key}.import", "a dotted name must be one of a class, as in Barrage", got=path, fix=fix)

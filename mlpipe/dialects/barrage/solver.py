@@ -38,8 +38,10 @@ def _optimizer(work: Work, block: Mapping[str, Any]) -> Any:
     key, path = "solver.optimizer.import", block["import"]
     name = keras_names.last_part(path)
     if name is None:
-        known = listing(keras_names.OPTIMIZERS)
-        work.missing(key, "an optimizer of your own", f"use one of {known}")
+        work.options["optimizer"] = "import_block"
+        work.set("optimizer.name", path)
+        work.set("optimizer.params", dict(block.get("params") or {}))
+        work.say(key, "differs", "optimizer=import_block", "a class of yours derived from torch.optim.Optimizer")
         return None
     found = keras_names.either_case(name, keras_names.OPTIMIZERS)
     if found is None:
@@ -84,11 +86,18 @@ def _rate(work: Work, rate: Any, decay: Any) -> None:
 def _schedule(work: Work, block: Mapping[str, Any]) -> None:
     key, path = f"{_RATE}.import", block["import"]
     name = keras_names.last_part(path)
+    if name is None:
+        work.options["lr_scheduler"] = "import_block"
+        values = {"name": path, "interval": "step", "params": dict(block.get("params") or {})}
+        for one, value in values.items():
+            work.set(f"lr_scheduler.{one}", value)
+        work.set("optimizer.lr", 1.0)
+        work.say(_RATE, "same", "lr_scheduler=import_block", "at every step, times optimizer.lr, which is 1")
+        return
     if name not in keras_names.SCHEDULES:
         known = f"there are {listing(keras_names.SCHEDULES)}"
-        what = "there is no such schedule" if name is not None else "a schedule of your own is not available"
-        fix = did_you_mean(str(name), keras_names.SCHEDULES)
-        work.refuse(key, what, got=path, fix=f"{fix} {known}".strip())
+        fix = did_you_mean(name, keras_names.SCHEDULES)
+        work.refuse(key, "there is no such schedule", got=path, fix=f"{fix} {known}".strip())
         return
     params = {name: value for name, value in (block.get("params") or {}).items() if name != "name"}
     needed, optional = keras_names.SCHEDULES[name]

@@ -12,7 +12,16 @@ from mlpipe.errors import ConfigError, problem
 
 Fate = Literal["same", "differs", "ignored", "lint"]
 # Mappings whose keys no configuration knows, so that they are given as one value.
-_WHOLE = ("arch.arguments", "arch.network", "task.loader", "task.transformer", "task.augmenter")
+_WHOLE = (
+    "arch.arguments",
+    "arch.network",
+    "loss.params",
+    "optimizer.params",
+    "lr_scheduler.params",
+    "task.loader",
+    "task.transformer",
+    "task.augmenter",
+)
 
 
 @dataclass(frozen=True)

@@ -338,3 +338,12 @@ def test_the_report_has_a_line_for_every_key_and_says_what_is_a_default() -> Non
     assert lines["solver.epochs"].note == "" and lines["solver.batch_size"].note == "Barrage's default"
     assert {"dataset.loader", "dataset.transformer", "model.network", "model.outputs[0].loss"} <= set(lines)
     assert "default" not in lines["model.outputs[0].loss"].note
+
+
+def test_parameters_of_your_own_code_are_given_whole() -> None:
+    config = changed("model.outputs.0.loss", {"import": "my.Loss", "params": {"gamma": 2}})
+    rate = {"import": "my.Schedule", "params": {"first": 0.1}}
+    config["solver"]["optimizer"] = {"import": "my.Optimizer", "learning_rate": rate, "params": {"push": 0.5}}
+    texts = translation.overrides(barrage.translate(config).native, set())
+    wanted = {"loss.params={gamma:2}", "optimizer.params={push:0.5}", "lr_scheduler.params={first:0.1}"}
+    assert wanted <= set(texts)

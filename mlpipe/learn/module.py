@@ -194,9 +194,7 @@ class FoldModule(pl.LightningModule):
     def _by_output(self, logits: Tensor, targets: Tensor, weight: Tensor | None) -> dict[str, float]:
         """What the loss of several outputs measures by itself."""
         more = getattr(self.loss, "measured", None)
-        if more is None:
-            return {}
-        found: dict[str, float] = more(logits, targets) if weight is None else more(logits, targets, weight)
+        found: dict[str, float] = more(logits, targets, weight) if more is not None else {}
         return found
 
     def _while_training(self) -> dict[str, float]:

@@ -196,7 +196,7 @@ class _Heads(nn.Module):
             total = total + part.weight * loss
         return total
 
-    def measured(self, outputs: Tensor, target: Tensor) -> dict[str, float]:
+    def measured(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
         """`OUTPUT_loss` and `OUTPUT_METRIC` of each output, and the mean of each metric that all have; METRIC of a single one."""
         found: dict[str, float] = {}
         for part, values, wanted in self._parts(outputs.float(), target.float()):
@@ -205,7 +205,8 @@ class _Heads(nn.Module):
             scores = metrics.compute(part.measures, *arrays, part.kind, part.measures)
             if len(self._plain) == 1:
                 return scores
-            found[f"{part.name}_loss"] = float(part.loss(values, wanted))
+            loss = part.loss(values, wanted) if weight is None else part.loss(values, wanted, weight)
+            found[f"{part.name}_loss"] = float(loss)
             found |= {f"{part.name}_{name}": value for name, value in scores.items()}
         for name in shared([list(part.measures) for part in self._plain]):
             values_of = [found.get(f"{part.name}_{name}", float("nan")) for part in self._plain]

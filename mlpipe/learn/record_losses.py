@@ -18,6 +18,7 @@ from mlpipe.learn import import_blocks, probability_losses
 from mlpipe.learn.import_blocks import OwnLoss
 from mlpipe.learn.losses import Kind, Labels
 from mlpipe.post import metrics
+from mlpipe.post.metrics import Measure
 
 # Keras's name in snake case -> the function of `probability_losses`; the cross-entropies are further below.
 NAMES = {
@@ -97,7 +98,7 @@ class _Part:
     loss: KerasLoss | OwnLoss
     weight: float
     metrics: list[str]
-    own: dict[str, metrics.Measure]
+    own: dict[str, Measure]
     width: int
 
 

@@ -98,7 +98,7 @@ class _Part:
     loss: KerasLoss | OwnLoss
     weight: float
     metrics: list[str]
-    own: dict[str, Measure]
+    own: Mapping[str, Measure]
     width: int
 
 

@@ -110,6 +110,30 @@ def test_class_numbers_as_masks(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert logs.shape == (3, 28, 24) and np.allclose(np.exp(logs).sum(axis=0), 1, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_arrays_of_hdf5_with_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clothes(tmp_path, numbered=True)
+    for part in ("train", "test"):
+        with h5py.File(f"{part}_x.h5", "w") as inputs, h5py.File(f"{part}_y.h5", "w") as targets:
+            for file in sorted((tmp_path / part / "images").iterdir()):
+                pixels = np.asarray(Image.open(file))[1:29, :24]
+                inputs[f"deep/{file.stem}"] = pixels.transpose(2, 0, 1) / np.float32(255)
+                targets[file.stem] = np.asarray(Image.open(tmp_path / part / "masks" / file.name))[1:29, :24]
+    data = {
+        "type": "hdf5", "target_is_mask": True, "preload": True, "test_input_path": "test_x.h5",
+        "test_target_path": "test_y.h5", "input_path": "train_x.h5", "target_path": "train_y.h5",
+        "transforms": [{"random_horizontal_flip": 0.5}], "test_output_path": "out", "batch_size": 8,
+    }  # fmt: skip
+    whole = {"layers": net(3, "softmax"), "data": data, "loss": {"function": "Jaccard"}, "num_epochs": 4, "debug": True}
+    Path("c.json").write_text(json.dumps({"neural_network": {**whole, "optimizer": ADAM}}))
+    assert main(["train", "recipe=c.json", "sys.threads=1"]) == 0
+    assert float(re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)[-1]) >= 0.65
+    with h5py.File("out/output_4.h5") as found:
+        (group,) = found
+        assert group == "test_x.h5:deep" and len(found[group]) == 40
+    assert Path("network.dot").read_text().startswith("digraph")
+
+
 def test_what_is_in_the_way_is_said_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clothes(tmp_path, numbered=True)
     data = {**TRAINING, "target_transforms": [{"normalize": {"std": 0.00392}}]}

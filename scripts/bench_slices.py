@@ -118,7 +118,7 @@ def forget_peak() -> None:
 def memory(folder: Path, side: int) -> None:
     """Print the peak memory for volumes of growing size."""
     print(f"{'volume':<20}{'MB':>8}{'slices':>8}{'before, MB':>12}{'peak, MB':>10}")
-    for planes in (side // 4, side, 4 * side):
+    for planes in (side // 4, side, 4 * side, 8 * side):
         source = folder / "growing.npy"
         made = np.lib.format.open_memmap(source, "w+", np.float32, (1, planes, side, side))
         for at in range(planes):

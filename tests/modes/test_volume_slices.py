@@ -129,7 +129,7 @@ def test_every_problem_is_listed_at_once(volume: Array) -> None:
 
 @pytest.mark.slow
 def test_planes_through_a_record_are_what_it_predicts_for_images(tmp_path: Path) -> None:
-    make_masks(tmp_path / "d", 40)
+    make_masks(tmp_path / "d", 90)
     quick = [
         "arch=unet",
         "arch.encoder=resnet10t",
@@ -137,7 +137,7 @@ def test_planes_through_a_record_are_what_it_predicts_for_images(tmp_path: Path)
         "preprocessing.size=28",
         "optimizer.lr=3e-3",
     ]
-    split = ["split=holdout", "mode.nested=false", "trainer.max_epochs=2", "sys.threads=1"]
+    split = ["split=holdout", "mode.nested=false", "trainer.max_epochs=6", "sampling.batch_size=16", "sys.threads=1"]
     assert main(["train", "task=masks", f"task.root={tmp_path / 'd'}", *quick, *split]) == 0
     new = sorted((tmp_path / "d/images").iterdir())[:3]
     np.save("planes.npy", np.stack([np.asarray(Image.open(file)) for file in new]))
@@ -151,4 +151,4 @@ def test_planes_through_a_record_are_what_it_predicts_for_images(tmp_path: Path)
     with h5py.File("p.h5") as file_:
         found = file_["slice_set_1"][()].argmax(-1)
     assert len(masks) == 3 and 0 < found.mean() < 1
-    assert np.mean(np.stack([np.asarray(Image.open(file)) == 255 for file in masks]) == found) > 0.995
+    assert np.mean(np.stack([np.asarray(Image.open(file)) == 255 for file in masks]) == found) > 0.99

@@ -52,7 +52,9 @@ class Board(Callback):
         network.eval()
         with torch.no_grad():
             if self._graph and images.ndim == 4:
-                board.add_graph(_OneOutput(network), images[:1], use_strict_trace=False)
+                # In evaluation mode itself: the tracer gives all parts back the mode that it finds here, and in training
+                # mode the features below would change batch statistics.
+                board.add_graph(_OneOutput(network).eval(), images[:1], use_strict_trace=False)
                 self._graph = False
             if self._embeddings and epoch % self._embeddings == 0 and hasattr(network, "features") and images.ndim == 4:
                 features = network.features(images)

@@ -145,3 +145,19 @@ def test_unknown_and_missing_entries_are_refused(tmp_path: Path) -> None:
         files.write_json(path, wrong)
         with pytest.raises(ProjectError, match="cannot be read as a record"):
             records.load(path.parent)
+
+
+def test_a_record_in_the_folder_of_another_is_refused(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    records.save(project, made("one"))
+    folder = project.model_dir("t", "one")
+    for change, got in (({"id": "../one"}, "t/../one"), ({"id": "two"}, "t/two"), ({"pivot": "u"}, "u/one")):
+        path = folder / records.RECORD_FILE
+        stored = files.read_json(path)
+        files.write_json(path, {**stored, **change})
+        with pytest.raises(ProjectError) as caught:
+            records.load(folder)
+        wanted = f"{path}: is the record of another folder, got '{got}'; put it where it was"
+        assert str(caught.value) == wanted
+        files.write_json(path, stored)
+    assert records.load(folder).id == "one"

@@ -75,3 +75,13 @@ def test_any_address_of_optuna(tmp_path: Path) -> None:
         assert studies.best(study).value == 2.0
     with pytest.raises(ProjectError, match="has the studies a, b"), studies.loaded(project, url):
         pass
+
+
+def test_a_study_without_a_finished_trial_has_no_best(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    make(project, "empty", [])
+    with studies.loaded(project, "empty") as study:
+        with pytest.raises(ProjectError, match=r"^study empty: has no finished trial; let it run first$"):
+            studies.best(study)
+        with pytest.raises(ProjectError, match="has no such finished trial, got 0; finished ones: none$"):
+            studies.best(study, 0)

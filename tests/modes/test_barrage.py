@@ -231,12 +231,12 @@ def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame) -> None:
         # Probabilities count from Keras's epsilon on.
         logarithms = np.log(np.maximum(given, 1e-7)) if name == "kind" else given
         assert found.logits == pytest.approx(logarithms, abs=2e-5)
-        before = file.read_bytes()
+        before = pd.read_parquet(file)
         file.unlink()
         assert main(["predict", f"task={joint.pivot}", "sys.threads=1"]) == 0
         assert np.array_equal(predictions.load(file, record.task, "val").logits, found.logits)
         assert main(["predict", f"task={record.pivot}", "sys.threads=1"]) == 0
-        assert file.read_bytes() == before
+        pd.testing.assert_frame_equal(pd.read_parquet(file), before)
     # The most recently trained task is the first output's head.
     assert main(["post", "mode.report=false"]) == 0
     assert project.calibration_file(kind.pivot, kind.id).is_file()

@@ -305,6 +305,11 @@ class RunConfig:
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
         decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
+        # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
+        if (folder := self.tree["sys"].get("artifact_dir")) is not None:
+            callbacks = self.tree["callbacks"].items()
+            moved = {name for name, one in callbacks if isinstance(one, Mapping) and one.get("folder") == folder}
+            decided["callbacks"] = {name: {**one, "folder": None} if name in moved else one for name, one in callbacks}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):
             mode |= {key: self.tree["mode"].get(key) for key in ("multitask", "task_weights")}

@@ -30,6 +30,16 @@ class Board(Callback):
         self._every, self._gradients, self._filters = histograms, gradients, filters
         self._graph, self._embeddings = graph, embeddings
         self._batch: dict[str, Tensor] | None = None
+        self._slopes: dict[str, Tensor] = {}
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Keep the gradients of an epoch's last step where they are due: they are gone when the epoch ends."""
+        if self._gradients and self._every and trainer.is_last_batch and trainer.current_epoch % self._every == 0:
+            network: Any = pl_module.network
+            parameters = network.named_parameters()
+            self._slopes = {name: one.grad.detach().clone() for name, one in parameters if one.grad is not None}
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -65,8 +75,8 @@ class Board(Callback):
     def _write_histograms(self, board: Any, network: nn.Module, images: Tensor, epoch: int) -> None:
         for name, parameter in network.named_parameters():
             board.add_histogram(f"weights/{name}", parameter.detach(), epoch)
-            if self._gradients and parameter.grad is not None:
-                board.add_histogram(f"gradients/{name}", parameter.grad, epoch)
+            if name in self._slopes:
+                board.add_histogram(f"gradients/{name}", self._slopes[name], epoch)
             if self._filters and parameter.ndim == 4 and parameter.shape[1] in (1, 3):
                 shown = parameter.detach()[:_MOST_FILTERS]
                 low, high = shown.amin((1, 2, 3), keepdim=True), shown.amax((1, 2, 3), keepdim=True)

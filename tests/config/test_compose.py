@@ -285,6 +285,8 @@ def test_the_recipe_hash_ignores_folds_and_folders_only() -> None:
         composed(text).recipe_hash("t") for text in ("seed=1", "optimizer.lr=1", "mode.nested=false", "sys.threads=7")
     ]
     assert len({base, *others, composed().recipe_hash("u")}) == 6
+    here, there = (composed("callbacks=best_practice", f"sys.artifact_dir=/{name}").recipe_hash("t") for name in "ab")
+    assert here == there != base
 
 
 def test_paths_mean_the_same_from_another_folder(tmp_path: Path) -> None:

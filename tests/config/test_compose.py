@@ -63,6 +63,8 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
             needed = ["loss.name=huber"]
         if option == "keras_json":
             needed = ["arch.layers=[]"]
+        if option == "import_block":
+            needed = [f"{group}.name=my_code.Mine"]
         if option == "own":
             key = {"arch": "name=f", "loss": "expression=f", "tta": "function=f", "metrics": "functions=[f]"}[group]
             needed = [f"{group}.{key}"]

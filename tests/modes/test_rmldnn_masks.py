@@ -116,9 +116,9 @@ def test_arrays_of_hdf5_with_masks(tmp_path: Path, capsys: pytest.CaptureFixture
     for part in ("train", "test"):
         with h5py.File(f"{part}_x.h5", "w") as inputs, h5py.File(f"{part}_y.h5", "w") as targets:
             for file in sorted((tmp_path / part / "images").iterdir()):
-                pixels = np.asarray(Image.open(file))[1:29, :24]
+                pixels = np.asarray(Image.open(file))[:28, :24]
                 inputs[f"deep/{file.stem}"] = pixels.transpose(2, 0, 1) / np.float32(255)
-                targets[file.stem] = np.asarray(Image.open(tmp_path / part / "masks" / file.name))[1:29, :24]
+                targets[file.stem] = np.asarray(Image.open(tmp_path / part / "masks" / file.name))[:28, :24]
     data = {
         "type": "hdf5", "target_is_mask": True, "preload": True, "test_input_path": "test_x.h5",
         "test_target_path": "test_y.h5", "input_path": "train_x.h5", "target_path": "train_y.h5",

@@ -238,14 +238,7 @@ class Experiment:
         Returns:
             Shape (items, outputs); those of several heads side by side.
         """
-        found = self._items(dataset, limit)
-        predicted = [
-            self._networks.predicted(record, number, found, batch_size, ttflips)
-            for record in self._chosen(fold)
-            for number in self._stages_of(record, stage)
-        ]
-        mean: Array = np.mean(predicted, axis=0)
-        return mean
+        return self._mean(self._members(fold, stage), self._items(dataset, limit), batch_size, ttflips)
 
     def predict_on_dataset(
         self,
@@ -266,15 +259,10 @@ class Experiment:
             batch_size: Items in a batch.
             ttflips: Views of each.
         """
-        found = self._items(dataset, limit)
+        found, members = self._items(dataset, limit), self._members(fold, stage)
         for start in range(0, len(found), batch_size):
             part = found[start : start + batch_size]
-            predicted = [
-                self._networks.predicted(record, number, part, batch_size, ttflips)
-                for record in self._chosen(fold)
-                for number in self._stages_of(record, stage)
-            ]
-            yield batch_of(part, np.mean(predicted, axis=0))
+            yield batch_of(part, self._mean(members, part, batch_size, ttflips))
 
     def predict_on_directory(
         self, path: str | Path, fold: int | Sequence[int] | None = 0, stage: int = -1, **more: Any
@@ -352,6 +340,20 @@ class Experiment:
     def _items(self, dataset: Any, limit: int) -> list[Any]:
         dataset = self.get_dataset(dataset) if isinstance(dataset, str) else self._prepared(dataset, "augmenter")
         return [dataset[index] for index in range(len(dataset) if limit < 0 else min(limit, len(dataset)))]
+
+    def _mean(
+        self, members: Sequence[tuple[ModelRecord, int]], found: Sequence[Any], batch_size: int, ttflips: bool | str
+    ) -> Array:
+        """The mean prediction of some records' stages for items, shape (items, outputs)."""
+        predicted = [self._networks.predicted(*one, found, batch_size, ttflips) for one in members]
+        mean: Array = np.mean(predicted, axis=0)
+        return mean
+
+    def _members(
+        self, folds: int | Sequence[int] | None, stages: int | Sequence[int] | None
+    ) -> list[tuple[ModelRecord, int]]:
+        """Each record with each stage that is asked for."""
+        return [(record, number) for record in self._chosen(folds) for number in self._stages_of(record, stages)]
 
     def _chosen(self, folds: int | Sequence[int] | None) -> list[ModelRecord]:
         if folds is None:

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.learn.callbacks import Direction, Keeper
+from mlpipe.learn.callbacks import Direction, Keeper, begin_at
 
 FOLDER = "resume_checkpoints"
 
@@ -63,8 +63,7 @@ def early_train(
         baseline: What the first epochs have to be better than; None: anything is.
     """
     stop = TrainingStop(monitor=watch, mode=watch_direction, patience=patience, min_delta=min_delta, check_finite=False)
-    if baseline is not None:
-        stop.best_score = torch.tensor(float(baseline))
+    begin_at(stop, baseline)
     return stop
 
 

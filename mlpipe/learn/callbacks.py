@@ -76,9 +76,14 @@ def early(
     """
     watched, mode = watch or monitor, watch_direction or direction
     stop = EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
+    begin_at(stop, baseline)
+    return stop
+
+
+def begin_at(stop: EarlyStopping, baseline: float | None) -> None:
+    """Let a stop take only what is better than a number for an improvement; None: whatever comes first is one."""
     if baseline is not None:
         stop.best_score = torch.tensor(float(baseline))
-    return stop
 
 
 def ema(

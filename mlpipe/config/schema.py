@@ -300,18 +300,33 @@ class RunConfig:
 
     def recipe_hash(self, task_name: str) -> str:
         """The hash that groups the folds of one cross-validation: the recipe, the task and what the mode decides."""
-        decided = {key: self.tree[key] for key in RECIPE_SECTIONS}
+        # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
+        tree = with_artifacts_in(self.tree, None)
+        decided = {key: tree[key] for key in RECIPE_SECTIONS}
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}
         decided |= {"stages": self.tree["stages"]["list"]} if self.recipe.stages else {}
-        # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
-        if (folder := self.tree["sys"].get("artifact_dir")) is not None:
-            callbacks = self.tree["callbacks"].items()
-            moved = {name for name, one in callbacks if isinstance(one, Mapping) and one.get("folder") == folder}
-            decided["callbacks"] = {name: {**one, "folder": None} if name in moved else one for name, one in callbacks}
         mode = {key: self.tree["mode"].get(key) for key in ("nested", "store_best")}
         if self.tree["mode"].get("multitask"):
             mode |= {key: self.tree["mode"].get(key) for key in ("multitask", "task_weights")}
         sys = {"threads": self.recipe.threads}
         return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]
+
+
+def with_artifacts_in(tree: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    """A configuration with another folder of artifacts, where it names one: its own key, and callbacks' that write there.
+
+    Args:
+        tree: The composed tree.
+        folder: The other folder; None: none that has a name.
+    """
+    named = (tree.get("sys") or {}).get("artifact_dir")
+    if not named:
+        return dict(tree)
+    other = None if folder is None else str(folder)
+    callbacks = {
+        name: {**one, "folder": other} if isinstance(one, Mapping) and one.get("folder") == named else one
+        for name, one in tree["callbacks"].items()
+    }
+    return {**tree, "sys": {**tree["sys"], "artifact_dir": other}, "callbacks": callbacks}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.assemble import assemble
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import RunConfig, with_artifacts_in
 from mlpipe.errors import ProjectError, problem
 from mlpipe.modes.base import Scheduler, World
 from mlpipe.runs import journal, predictions, records
@@ -125,20 +125,8 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     if "folds" not in mode:
         raise ProjectError(problem(f"mode.run={run.name}", "it trains no folds", fix="add mode.replay=false"))
     reuse = {key: _absolute(value, config.out_dir) for key, value in (stored.tree.get("reuse") or {}).items()}
-    tree = _with_artifacts_in(stored.tree, project.root.parent / "artifacts")
+    tree = with_artifacts_in(stored.tree, project.root.parent / "artifacts")
     return assemble({**tree, "mode": {**mode, "folds": sorted(set(folds))}, "reuse": reuse})
-
-
-def _with_artifacts_in(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The configuration with another folder of artifacts, where it names one: that of the run stays as it is."""
-    wanted = (tree.get("sys") or {}).get("artifact_dir")
-    if not wanted:
-        return dict(tree)
-    callbacks = {
-        name: {**one, "folder": str(folder)} if isinstance(one, dict) and one.get("folder") == wanted else one
-        for name, one in tree["callbacks"].items()
-    }
-    return {**tree, "sys": {**tree["sys"], "artifact_dir": str(folder)}, "callbacks": callbacks}
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:

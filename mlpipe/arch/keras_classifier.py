@@ -139,6 +139,25 @@ def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: f
     return KerasClassifier(graph, features, heads, head, end, std)
 
 
+def only_input(
+    graph_inputs: Mapping[str, tuple[int | None, ...] | None], takes: str, what: str
+) -> tuple[int | None, ...] | None:
+    """The shape of the one input of a network; None where the file says none.
+
+    Args:
+        graph_inputs: The shape of each input, as the file has it.
+        takes: How a sentence about it begins.
+        what: What is to go in.
+
+    Raises:
+        ConfigError: When there are several.
+    """
+    if len(graph_inputs) != 1:
+        wrong, fix = f"{takes} {len(graph_inputs)} inputs, {what} is one", "use a network with one input"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    return next(iter(graph_inputs.values()))
+
+
 def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str) -> None:
     """Demand one image of the task's size and channels.
 
@@ -150,10 +169,7 @@ def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixel
     Raises:
         ConfigError: When the network takes something else.
     """
-    if len(graph_inputs) != 1:
-        fix = "use a network with one input"
-        raise ConfigError(problem("arch.layers", f"{name} takes {len(graph_inputs)} inputs, an image is one", fix=fix))
-    shape = next(iter(graph_inputs.values()))
+    shape = only_input(graph_inputs, f"{name} takes", "an image")
     if shape is None:
         return
     if len(shape) != 3:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlpipe.arch import keras_graph, keras_json, keras_parsing
 from mlpipe.arch import weights as weight_files
+from mlpipe.arch.keras_classifier import only_input
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.errors import ConfigError, listing, problem
 
@@ -62,10 +63,7 @@ def _check_input(shapes: Mapping[str, tuple[int | None, ...] | None], given: tup
     Raises:
         ConfigError: When there are several, or it takes something else.
     """
-    if len(shapes) != 1:
-        fix = "use a network with one input"
-        raise ConfigError(problem("arch.layers", f"takes {len(shapes)} inputs, a slice is one", fix=fix))
-    shape = next(iter(shapes.values()))
+    shape = only_input(shapes, "takes", "a slice")
     if shape is None:
         return
     if len(shape) != len(given) or any(size not in (None, own) for size, own in zip(shape, given, strict=True)):

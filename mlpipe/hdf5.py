@@ -54,13 +54,18 @@ def require_whole(file: Any) -> None:
         raise ValueError(f"{name} is a link to another file")
 
 
+def lies_elsewhere(dataset: Any) -> bool:
+    """Whether the numbers of a dataset are in other files."""
+    return bool(dataset.external or dataset.is_virtual)
+
+
 def values(dataset: Any) -> Array:
     """The numbers of a dataset.
 
     Raises:
         ValueError: When it is none, or its numbers are in another file.
     """
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+    if not isinstance(dataset, h5py.Dataset) or lies_elsewhere(dataset):
         raise ValueError(f"{getattr(dataset, 'name', dataset)} is no plain array")
     return np.asarray(dataset[()])
 

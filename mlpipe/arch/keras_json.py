@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from torch import nn
 
+from mlpipe import hdf5
 from mlpipe.arch import adapt, keras_graph, keras_parsing, keras_weights
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
@@ -99,7 +100,7 @@ def before_heads(
     Raises:
         DataError: When they do not fit.
     """
-    if path.suffix not in (".h5", ".hdf5"):
+    if path.suffix not in hdf5.ENDS:
         state = weight_files.read(path)
         if any(name.startswith(("backbone.", "heads.")) for name in state):
             return state, ((), ())

@@ -17,9 +17,10 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import hdf5
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_file, problem
 
-ENDS = (".npy", ".npz", ".h5", ".hdf5")
+ENDS = (".npy", ".npz", *hdf5.ENDS)
 _DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, OverflowError)
 _PIECE = 1 << 20
 
@@ -173,7 +174,7 @@ def _of_hdf5(path: Path, dataset: Any) -> Any:
     Raises:
         ValueError: When its numbers are in other files, or it holds anything but numbers.
     """
-    if dataset.external or dataset.is_virtual:
+    if hdf5.lies_elsewhere(dataset):
         raise ValueError("its numbers are in other files")
     _require_numbers(dataset.shape, dataset.dtype)
     offset = dataset.id.get_offset()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlpipe import hdf5
 from mlpipe.config import signatures
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data import assembly, slices, volumes
@@ -191,7 +192,7 @@ class VolumeSlices:
             return
         from mlpipe.learn import describing
 
-        recipe, kind = self.config.recipe, "HDF5" if self._file.suffix in (".h5", ".hdf5") else "NumPy"
+        recipe, kind = self.config.recipe, "HDF5" if self._file.suffix in hdf5.ENDS else "NumPy"
         lines = layout.block("Device(s)", {"Name": describing.device(recipe)})
         lines += layout.block("Neural Network", describing.network(network, str(recipe.arch.params.get("name"))))
         if recipe.arch.params.get("weights") is not None:

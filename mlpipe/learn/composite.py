@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.learn import probability_losses
+from mlpipe.learn.loss_means import probabilities
 
 
 class OnProbabilities(nn.Module):
@@ -30,16 +31,12 @@ class OnProbabilities(nn.Module):
         wanted = F.one_hot(target, outputs.shape[1]) if target.ndim == 1 and self._kind == "classification" else target
         wanted = wanted.to(outputs.dtype)
         known = (~wanted.isnan()).to(outputs.dtype)
-        values = self._loss(wanted.nan_to_num(0.0), self._probabilities(outputs), known)
+        said = outputs if self._on_logits else probabilities(outputs, self._kind)
+        values = self._loss(wanted.nan_to_num(0.0), said, known)
         if not self.weighs:
             return values
         some = (known.sum(1) > 0).to(values.dtype) * (1.0 if weight is None else weight.to(values.dtype))
         return (values * some).sum() / some.sum().clamp(min=1e-12)
-
-    def _probabilities(self, outputs: Tensor) -> Tensor:
-        if self._on_logits or self._kind == "regression":
-            return outputs
-        return outputs.softmax(1) if self._kind == "classification" else outputs.sigmoid()
 
 
 class Sum(nn.Module):

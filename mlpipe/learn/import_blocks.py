@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from mlpipe.data import imports
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.loss_means import probabilities
 from mlpipe.learn.lr_schedulers import Clock
 from mlpipe.learn.own_code import called
 
@@ -97,7 +98,7 @@ class OwnLoss(nn.Module):
             ConfigError: When the user's code fails, or gives one number where samples have weights.
         """
         wanted = F.one_hot(target, outputs.shape[1]) if target.ndim == 1 else target
-        given = _probabilities(outputs, self.kind)
+        given = probabilities(outputs, self.kind)
         values = called("loss", self._path, self._function, wanted.to(outputs.dtype), given)
         if not isinstance(values, Tensor) or (values.ndim and len(values) != len(outputs)):
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
@@ -147,7 +148,7 @@ def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Cal
 
 def _measured(key: str, path: str, make: Callable[[], Any], kind: str, logits: Any, targets: Any) -> float:
     wanted = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
-    true, said = torch.from_numpy(wanted), _probabilities(torch.from_numpy(np.asarray(logits, np.float32)), kind)
+    true, said = torch.from_numpy(wanted), probabilities(torch.from_numpy(np.asarray(logits, np.float32)), kind)
     made = make()
     with torch.no_grad():
         if hasattr(made, "update_state"):
@@ -227,9 +228,3 @@ def schedule(
         return float(value)
 
     return LambdaLR(optimizer, at)
-
-
-def _probabilities(outputs: Tensor, kind: str) -> Tensor:
-    if kind == "regression":
-        return outputs
-    return outputs.softmax(1) if kind == "classification" else outputs.sigmoid()

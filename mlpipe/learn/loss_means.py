@@ -12,6 +12,18 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 
+def probabilities(outputs: Tensor, kind: str) -> Tensor:
+    """What outputs say as probabilities; numbers stay as they are.
+
+    Args:
+        outputs: Logits or numbers, shape (n, outputs).
+        kind: What is predicted.
+    """
+    if kind == "regression":
+        return outputs
+    return outputs.softmax(1) if kind == "classification" else outputs.sigmoid()
+
+
 def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
     """The mean over known entries, each row with its weight; zero, and so its gradient, where nothing is known.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mlpipe.data import item_sets, user_code
 from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
+from mlpipe.learn.loss_means import probabilities
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Loss(nn.Module):
         known = ~wanted.isnan().any(1)
         if not known.any():
             return outputs.sum() * 0
-        values = called("loss", self._name, self._function, wanted[known], self._probabilities(outputs[known]))
+        values = called("loss", self._name, self._function, wanted[known], probabilities(outputs[known], self._kind))
         if not isinstance(values, Tensor) or (values.ndim and len(values) != int(known.sum())):
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             fix = "return one number, or one for each image, as a tensor"
@@ -139,8 +140,3 @@ class Loss(nn.Module):
             raise ConfigError(problem("loss", f"{self._name} cannot weigh images, the task does", fix=fix))
         share = weight[known].to(values.dtype)
         return (values.reshape(len(values), -1).mean(1) * share).sum() / share.sum().clamp(min=1e-12)
-
-    def _probabilities(self, outputs: Tensor) -> Tensor:
-        if self._kind == "regression":
-            return outputs
-        return outputs.softmax(1) if self._kind == "classification" else outputs.sigmoid()

@@ -124,6 +124,7 @@ class Networks:
         """
         import torch
 
+        from mlpipe.learn.loss_means import probabilities
         from mlpipe.learn.module import TARGET
         from mlpipe.learn.tta import mean_of
 
@@ -141,10 +142,7 @@ class Networks:
                     parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))  # type: ignore[arg-type]
                 else:
                     parts.append(views.predict(lambda batch: network(batch)[TARGET], images, record.kind))
-        logits = torch.cat(parts)
-        if record.kind == "regression":
-            return logits.numpy()
-        return (logits.softmax(1) if record.kind == "classification" else logits.sigmoid()).numpy()
+        return probabilities(torch.cat(parts), record.kind).numpy()
 
 
 def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None:

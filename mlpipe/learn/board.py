@@ -56,11 +56,11 @@ class Board(Callback):
         board, epoch = boards[0], trainer.current_epoch
         network: Any = pl_module.network
         images = self._batch["images"].float()
-        if self._every and epoch % self._every == 0:
-            self._write_histograms(board, network, images, epoch)
         was_training = network.training
         network.eval()
         with torch.no_grad():
+            if self._every and epoch % self._every == 0:
+                self._write_histograms(board, network, images, epoch)
             if self._graph and images.ndim == 4:
                 # In evaluation mode itself: the tracer gives all parts back the mode that it finds here, and in training
                 # mode the features below would change batch statistics.
@@ -112,13 +112,9 @@ def _activations(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     for name, module in network.named_modules():
         if 0 < name.count(".") <= 1:
             handles.append(module.register_forward_hook(keep(name)))
-    was_training = network.training
-    network.eval()
     try:
-        with torch.no_grad():
-            network(images)
+        network(images)
     finally:
-        network.train(was_training)
         for handle in handles:
             handle.remove()
     return found

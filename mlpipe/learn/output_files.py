@@ -88,7 +88,6 @@ class OutputFiles(Callback):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-
         self._open, self._done = ExitStack(), 0
         self._add: Add | None = None
 

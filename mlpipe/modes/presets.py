@@ -247,9 +247,11 @@ class PresetScheduler(Scheduler):
             return
         if name not in self._children:
             self._begin(name, decided, run)
+        if self._pace is None or not step.startswith("train fold"):
+            self._calls[step](run)
+            return
         states = set(run.checkpoints_dir.glob("*"))
-        if step.startswith("train fold") and self._pace is not None:
-            self._pace.begin()
+        self._pace.begin()
         try:
             self._calls[step](run)
         except PlannedAnew:
@@ -257,8 +259,7 @@ class PresetScheduler(Scheduler):
                 shutil.rmtree(state)
             self._begin(name, self._decided(name, run), run)
             self._calls[step](run)
-        if step.startswith("train fold"):
-            self._pace = None
+        self._pace = None
 
     def _begin(self, name: str, decided: Mapping[str, Any], run: Run) -> None:
         """Make the scheduler of a recipe whose turn has come."""
@@ -292,18 +293,16 @@ class PresetScheduler(Scheduler):
 
     def _decided(self, name: str, run: Run) -> dict[str, Any]:
         """Epochs of a recipe and seconds of each of its folds; decided once, so that a continued run does the same."""
-        path = run.folder / _DECIDED_FILE
-        stored: dict[str, Any] = files.read_json(path) if path.is_file() else {}
-        if name not in stored:
-            self._store(name, {**self._decide(name), "is_final": False}, run)
-            return self._decided(name, run)
-        found: dict[str, Any] = stored[name]
-        return found
+        found = self._stored(run).get(name)
+        return found if found is not None else self._store(name, {**self._decide(name), "is_final": False}, run)
 
-    def _store(self, name: str, decided: Mapping[str, Any], run: Run) -> None:
+    def _store(self, name: str, decided: dict[str, Any], run: Run) -> dict[str, Any]:
+        files.write_json(run.folder / _DECIDED_FILE, {**self._stored(run), name: decided})
+        return decided
+
+    def _stored(self, run: Run) -> dict[str, dict[str, Any]]:
         path = run.folder / _DECIDED_FILE
-        stored: dict[str, Any] = files.read_json(path) if path.is_file() else {}
-        files.write_json(path, {**stored, name: dict(decided)})
+        return files.read_json(path) if path.is_file() else {}
 
     def _decide(self, name: str) -> dict[str, Any]:
         most = self._most_epochs(name)

@@ -1,6 +1,6 @@
 """Whatever a configuration says: it composes, or every sentence says what is wrong; never anything else.
 
-`FUZZED=10000 pytest -m slow tests/safety/test_fuzz.py` tries that many through the whole command line.
+`FUZZED=10000 pytest -n 2 -m slow tests/safety/test_fuzz.py` tries that many through the whole command line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 
 from mlpipe.cli import main
@@ -150,12 +150,21 @@ def test_a_stored_configuration_with_another_value_is_taken_or_refused(data: st.
         assert error.exit_code == 2
 
 
+PART = 500
+
+
 @pytest.mark.slow
-@settings(QUICK, max_examples=int(os.environ.get("FUZZED", "500")))
-@given(st.sampled_from(MODES), lines())
-def test_a_command_line_is_planned_or_refused(mode: str, texts: list[str]) -> None:
-    out, error = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(error):
-        code = main([mode, "task=digits", *texts, "--dry-run"])
-    assert code in (0, 2), error.getvalue()
-    assert "Traceback" not in error.getvalue()
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", range(-(-int(os.environ.get("FUZZED", PART)) // PART)))
+def test_a_command_line_is_planned_or_refused(part: int) -> None:
+    @seed(part)
+    @settings(QUICK, max_examples=PART)
+    @given(st.sampled_from(MODES), lines())
+    def plan(mode: str, texts: list[str]) -> None:
+        out, error = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(error):
+            code = main([mode, "task=digits", *texts, "--dry-run"])
+        assert code in (0, 2), error.getvalue()
+        assert "Traceback" not in error.getvalue()
+
+    plan()

@@ -50,6 +50,12 @@ class Interrupted(MlpipeError):
     exit_code = STOPPED_RESUMABLE
 
 
+class DiskFull(MlpipeError):
+    """The disk has too little room; what is done is kept and the run can be continued."""
+
+    exit_code = STOPPED_RESUMABLE
+
+
 class Pruned(MlpipeError):
     """A search stopped a trial that is no better than others were at the same epoch."""
 

@@ -33,6 +33,7 @@ from mlpipe.learn import (
     multitask,
     own_metrics,
     recording,
+    room,
     segmentation,
     setup,
     stages,
@@ -108,6 +109,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     recipe, view, task = job.recipe, job.view, job.task
     monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
     network, chosen, begun = first_network(job)
+    if job.shard.rank == 0:
+        room.check(job, network)
     at_first, plan = stages.learning(network), stages.of(recipe)
     keeper = Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best)
     speeds: list[dict[str, float]] = []

@@ -46,6 +46,7 @@ class FoldJob:
         tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
         shard: This process's part of every batch, where several learn the fold together.
         healing: What is mended when something goes wrong.
+        folds_left: How many folds are still to be trained, this one included.
     """
 
     recipe: Recipe
@@ -70,6 +71,7 @@ class FoldJob:
     tuned: Mapping[str, float] = field(default_factory=dict)
     shard: Shard = WHOLE
     healing: Healing = field(default_factory=Healing)
+    folds_left: int = 1
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mlpipe.modes.base import healed
 from mlpipe.modes.folds import Folds
 from mlpipe.post import metrics
 from mlpipe.runs.journal import Run
-from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
 if TYPE_CHECKING:
     from mlpipe.arch.starting import Start
@@ -160,7 +160,12 @@ class FoldTraining:
             tuned=tuned,
             shard=self.ground.world.shard or WHOLE,
             healing=config.healing,
+            folds_left=sum(not self._is_trained(run, one) for one in self.chosen),
         )
+
+    def _is_trained(self, run: Run, fold: int) -> bool:
+        folder = self.ground.world.project.model_dir(self.ground.task.name, self.record_id(run, fold))
+        return (folder / RECORD_FILE).is_file()
 
     def _joint(self, view: View) -> Joint:
         ground = self.ground

@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Any
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sampling import Shard
-from mlpipe.errors import INPUT_IS_WRONG, STEP_FAILED, DataError, Interrupted, MlpipeError, TrainingError, in_short
+from mlpipe.errors import (
+    INPUT_IS_WRONG,
+    STEP_FAILED,
+    STOPPED_RESUMABLE,
+    DataError,
+    DiskFull,
+    Interrupted,
+    MlpipeError,
+    TrainingError,
+    in_short,
+)
 from mlpipe.modes import base, children
 from mlpipe.reports.progress import Display
 from mlpipe.runs.journal import Run
@@ -149,7 +159,8 @@ def _raise(team: Sequence[_Rank], world: base.World, go_on: str) -> None:
     log.debug(first.outcome.get("traceback", ""))
     error = str(first.outcome["error"])
     if first.outcome["event"] == "refused":
-        raise DataError(error) if first.outcome["exit_code"] == INPUT_IS_WRONG else TrainingError(error)
+        kinds = {INPUT_IS_WRONG: DataError, STOPPED_RESUMABLE: DiskFull}
+        raise kinds.get(first.outcome["exit_code"], TrainingError)(error)
     which = f"device {first.number + 1} of {len(team)}"
     raise TrainingError(f"{which}: {error}; what is done is kept; to go on: {go_on}")
 

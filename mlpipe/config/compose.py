@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mlpipe import files
 from mlpipe.config import catalog, interpolation, network_files, rules, signatures
 from mlpipe.config.assemble import assemble
+from mlpipe.config.composing import Composer
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
@@ -87,10 +86,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
         fix = "write all of them in one place"
         twice = [change.value for change in values if change.key == "tags"]
         found += [problem("tags", "the task's name has tags already", got=value, fix=fix) for value in twice]
-    with initialize_config_dir(str(catalog.conf_dir()), version_base="1.3"):
-        search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in facts.extra_dirs)}]"]
-        choices = (search if facts.extra_dirs else []) + choices + [change.text for change in targets]
-        composed, wrong = _with_values(choices, values)
+    composed, wrong = _with_values([*choices, *(change.text for change in targets)], values, facts.extra_dirs)
     found += wrong + list(facts.tag_problems(str(composed.tags or "")))
     tree = _resolved(composed, mode, changes, facts, found)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
@@ -161,31 +157,31 @@ def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list
     return [*texts, f"tags='{quoted}'"], wrong
 
 
-def _with_values(choices: list[str], values: list[Change]) -> tuple[DictConfig, list[str]]:
+def _with_values(choices: list[str], values: list[Change], extra_dirs: Sequence[Path]) -> tuple[DictConfig, list[str]]:
     """Compose with all values; where Hydra refuses, find which ones are at fault and go on without them."""
     try:
-        return hydra_compose("config", [*choices, *(change.text for change in values)]), []
-    except _REFUSALS:
-        pass
-    try:
-        base = hydra_compose("config", choices)
+        composer = Composer(choices, extra_dirs)
     except _REFUSALS as error:
         raise ConfigError(
             problem("configuration", _first_line(error), fix="check the options of the groups")
         ) from error
+    try:
+        return composer.put([change.text for change in values]), []
+    except _REFUSALS:
+        pass
     good: list[str] = []
     found: list[str] = []
     for change in values:
-        text, wrong = _placed(change, base)
+        text, wrong = _placed(change, composer.base)
         if wrong:
             found.append(wrong)
             continue
         try:
-            hydra_compose("config", [*choices, *good, text])
+            composer.put([*good, text])
             good.append(text)
         except _REFUSALS as error:
             found.append(problem(change.key, _first_line(error), got=change.value))
-    return hydra_compose("config", [*choices, *good]), found
+    return composer.put(good), found
 
 
 def _placed(change: Change, base: DictConfig) -> tuple[str, str]:

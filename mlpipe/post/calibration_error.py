@@ -148,7 +148,7 @@ def calibration_loss(
         calibrated[inside] = fitted.apply(values[inside])
     raw = nll(values, numbers)
     if raw == 0:
-        raise DataError(problem("calibration loss", "the raw loss is zero", got=raw, fix="there is nothing to share"))
+        raise DataError(problem("calibration loss", "the raw loss is zero", fix="there is nothing to share"))
     return (raw - nll(calibrated, numbers)) / raw
 
 

@@ -329,7 +329,8 @@ def labelled_rows(
     values, truth = np.asarray(logits, np.float64), np.asarray(targets)
     there = truth >= 0 if truth.ndim == 1 else ~np.isnan(truth).all(axis=1)
     members = None if groups is None else np.asarray(groups)
-    if len(values) != len(truth) or (members is not None and len(members) != len(truth)):
-        fix = "give one target (and one group) for each row"
-        raise DataError(problem("predictions", f"{len(values)} rows need as many targets", got=len(truth), fix=fix))
+    for what, one in (("target", truth), ("group", members)):
+        if one is not None and len(one) != len(values):
+            wrong = f"{len(values)} rows need as many {what}s"
+            raise DataError(problem("predictions", wrong, got=len(one), fix=f"give one {what} for each row"))
     return values[there], truth[there], None if members is None else members[there]

@@ -1,0 +1,214 @@
+"""What is stored of a result: its keys, its words, and tables of classes, labels and numbers against scikit-learn's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+
+from mlpipe.post import (
+    areas,
+    calibrate,
+    compare,
+    conformal,
+    ensemble,
+    intervals,
+    label_calibrate,
+    learning_curve,
+    mask_metrics,
+    metrics,
+    prior,
+)
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(90, 3))
+KNOWN = np.where(RNG.random(90) < 0.6, LOGITS.argmax(1), RNG.integers(0, 3, 90))
+BETTER = LOGITS + 2.0 * np.eye(3)[KNOWN]
+RIGHT, BETTER_RIGHT = LOGITS.argmax(1) == KNOWN, BETTER.argmax(1) == KNOWN
+
+
+def test_who_is_better_is_said_in_a_sentence() -> None:
+    drawn = compare.paired_bootstrap("accuracy", LOGITS, BETTER, KNOWN)
+    difference = RIGHT.mean() - BETTER_RIGHT.mean()
+    numbers = f"difference {difference:.4g}, 95% interval {drawn.low:.4g} to {drawn.high:.4g}"
+    assert drawn.test == "paired bootstrap"
+    assert drawn.sentence == f"The second is better by {-difference:.4g} in accuracy ({numbers})."
+    # Less of a loss is better.
+    assert compare.paired_bootstrap("nll", BETTER, LOGITS, KNOWN).sentence.startswith("The first is better by ")
+    assert compare.paired_bootstrap("nll", LOGITS, BETTER, KNOWN).sentence.startswith("The second is better by ")
+    same = compare.paired_bootstrap("accuracy", LOGITS, LOGITS, KNOWN).sentence
+    assert same == "The rows do not tell the two apart by accuracy: the difference is 0 (95% interval 0 to 0)."
+
+
+def test_a_comparison_of_areas_says_its_chance() -> None:
+    found = compare.paired_delong(LOGITS, BETTER, KNOWN, level=0.9)
+    assert found.test == "DeLong"
+    numbers = f"difference {found.difference:.4g}, 90% interval {found.low:.4g} to {found.high:.4g}, p = {found.p:.3g}"
+    assert found.sentence == f"The second is better by {-found.difference:.4g} in auroc ({numbers})."
+
+
+def test_rows_of_one_model_only_are_counted() -> None:
+    found = compare.mcnemar(RIGHT, BETTER_RIGHT)
+    assert (found.test, found.low, found.high) == ("McNemar, exact", None, None)
+    alone = int((BETTER_RIGHT & ~RIGHT).sum())
+    expected = f"Only the first is right on 0 rows, only the second on {alone}: more than chance explains"
+    assert found.sentence == f"{expected} (McNemar, p = {found.p:.3g})."
+    none = compare.mcnemar([1, 0], [1, 0]).sentence
+    assert (
+        none
+        == "Only the first is right on 0 rows, only the second on 0: no more than chance explains (McNemar, p = 1)."
+    )
+
+
+def test_a_comparison_over_folds() -> None:
+    found = compare.corrected_t([0.8, 0.82, 0.79], [0.7, 0.71, 0.70], n_train=100, n_test=50, name="accuracy")
+    numbers = "difference 0.1, 95% interval 0.06072 to 0.1393, p = 0.00823"
+    assert found.test == "corrected resampled t"
+    assert found.sentence == f"The first is better by 0.1 in accuracy ({numbers})."
+    same = compare.corrected_t([0.8, 0.8], [0.8, 0.8], n_train=100, n_test=50)
+    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
+    assert same.sentence.startswith("The rows do not tell the two apart by the metric: the difference is 0 ")
+    always = compare.corrected_t([0.9, 0.9], [0.8, 0.8], n_train=100, n_test=50)
+    assert always.p == 0 and always.low == always.high == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "the true class is in the set with a chance of at least 0.9"),
+        ({"alpha": 0.2, "class_conditional": True}, "each class is in its rows' sets with a chance of at least 0.8"),
+        (
+            {"prior": [0.2, 0.3, 0.5]},
+            "the true class is in the set with a chance of at least 0.9 at the given prior",
+        ),
+    ],
+)
+def test_prediction_sets_say_what_they_guarantee(given: dict[str, Any], said: str) -> None:
+    found = conformal.conformal(LOGITS, KNOWN, **given)
+    assert found.guarantee == said
+    plain = found.as_plain()
+    assert list(plain) == ["score", "alpha", "cuts", "penalty", "free_rank", "guarantee", "rows"]
+    assert (plain["score"], plain["penalty"], plain["free_rank"], plain["rows"]) == ("lac", 0.0, 5, 90)
+    assert conformal.conformal(LOGITS, KNOWN, score="raps").penalty == 0.01
+
+
+def test_calibrations_are_stored_by_name() -> None:
+    twice = np.where(KNOWN == 2, 0, KNOWN)
+    plain = calibrate.calibrate(LOGITS, twice).as_plain()
+    assert list(plain) == ["method", "prior", "parameters", "rows", "notes", "scores"]
+    assert list(plain["parameters"]) == ["scale", "bias"]
+    assert plain["notes"] == ["no labelled rows of class numbers 2: their share is set to 0.011"]
+    truth = np.stack([(KNOWN == 0).astype(float), np.ones(90)], 1)
+    labels = label_calibrate.calibrate_labels(LOGITS[:, :2], truth, names=["a", "b"]).as_plain()
+    assert list(labels) == ["labels", "notes"] and labels["labels"][1] is None
+    assert labels["notes"] == ["label b: only one answer among 90 labelled rows, left as it is"]
+
+
+def test_prevalences_are_stored_by_name() -> None:
+    listed = prior.prior([1, 2, 5], 3, val_targets=KNOWN).as_plain()
+    assert listed == {"kind": "list", "values": [0.125, 0.25, 0.625], "low": None, "high": None, "notes": []}
+    counted = prior.prior("val", 3, val_targets=KNOWN)
+    assert counted.as_plain()["kind"] == "val" and counted.values == tuple(np.bincount(KNOWN) / 90)
+    tested = prior.prior("test", 3, val_targets=KNOWN, test_targets=[0, 0, 1, -1])
+    assert tested.as_plain()["kind"] == "test" and tested.values[0] == pytest.approx(2 / 3, rel=1e-3)
+
+
+def test_ensembles_and_curves_are_stored_by_name() -> None:
+    plain = ensemble.select([LOGITS, BETTER], KNOWN).as_plain()
+    assert list(plain) == [
+        "members", "weights", "mixing", "way", "loss", "single_losses", "held_out_loss", "tried", "gap", "notes",
+    ]  # fmt: skip
+    assert (plain["way"], plain["mixing"], plain["members"], plain["weights"]) == ("search", "logits", [1], [1.0])
+    curve = learning_curve.fit_learning_curve([10, 20, 40], [0.3, 0.2, 0.15], variances=[0.01] * 3, draws=10).as_plain()
+    assert list(curve) == ["family", "level", "held_out_errors", "parameters", "notes"]
+    assert curve["notes"] == ["three sizes are too few to choose a family: power is used"]
+    # 0.1 + 2 / n goes through the three points.
+    assert curve["parameters"] == pytest.approx([0.1, 2.0, 1.0], rel=1e-3)
+
+
+def test_intervals_say_how_they_were_made() -> None:
+    found = intervals.metric_intervals(["accuracy", "nll", "auroc"], LOGITS, KNOWN, resamples=100)
+    assert {name: one.method for name, one in found.items()} == {
+        "accuracy": "wilson", "nll": "bootstrap, bca", "auroc": "delong",
+    }  # fmt: skip
+    assert list(intervals.wilson(3, 7).as_plain()) == ["value", "low", "high", "level", "method", "note"]
+
+
+def test_a_table_of_classes_is_that_of_scikit_learn() -> None:
+    # The last class is true, but never predicted.
+    logits = np.hstack([LOGITS, np.full((90, 1), -9.0)])
+    truth = KNOWN.copy()
+    truth[:5], truth[5:8] = 3, -1
+    found = metrics.details(logits, truth, ["a", "b", "c", "d"], "classification")
+    known = truth >= 0
+    predicted, true = logits[known].argmax(1), truth[known]
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        true, predicted, labels=range(4), zero_division=np.nan
+    )
+    assert list(found) == ["classes", "confusion"]
+    assert found["confusion"] == sk.confusion_matrix(true, predicted, labels=range(4)).tolist()
+    for number, row in enumerate(found["classes"]):
+        assert list(row) == ["class", "images", "precision", "recall", "f1", "auroc"]
+        assert row["class"] == "abcd"[number] and row["images"] == support[number]
+        np.testing.assert_allclose(
+            [row["precision"], row["recall"], row["f1"]], [precision[number], recall[number], f1[number]]
+        )
+    assert np.isnan(found["classes"][3]["precision"]) and found["classes"][3]["recall"] == 0
+    assert metrics.details(logits, np.full(90, -1), ["a"] * 4, "classification") == {}
+
+
+def test_a_table_of_labels_is_that_of_scikit_learn() -> None:
+    truth = (RNG.random((90, 3)) < 0.4).astype(float)
+    truth[:10, 1], truth[:, 2] = np.nan, 0
+    (first, second, third) = metrics.details(LOGITS, truth, ["a", "b", "c"], "multilabel")["classes"]
+    for number, row in ((0, first), (1, second)):
+        known = ~np.isnan(truth[:, number])
+        said, true = LOGITS[known, number] > 0, truth[known, number]
+        expected = sk.precision_recall_fscore_support(true, said, average="binary")[:3]
+        assert list(row) == ["class", "images", "positive", "precision", "recall", "f1", "auroc"]
+        assert (row["images"], row["positive"]) == (known.sum(), true.sum())
+        np.testing.assert_allclose([row["precision"], row["recall"], row["f1"]], expected)
+        assert row["auroc"] == pytest.approx(sk.roc_auc_score(true, LOGITS[known, number]))
+    assert third["positive"] == 0 and np.isnan(third["recall"]) and np.isnan(third["auroc"])
+
+
+def test_a_table_of_numbers_is_that_of_scikit_learn() -> None:
+    truth = LOGITS + RNG.normal(size=LOGITS.shape)
+    truth[:4, 0], truth[:, 2] = np.nan, np.nan
+    (first, _, third) = metrics.details(LOGITS, truth, ["a", "b", "c"], "regression")["classes"]
+    assert list(first) == ["class", "images", *metrics.BY_KIND["regression"]]
+    assert first["images"] == 86 and first["mae"] == pytest.approx(sk.mean_absolute_error(truth[4:, 0], LOGITS[4:, 0]))
+    assert third["images"] == 0 and np.isnan(third["rmse"])
+
+
+def test_a_table_of_masks_is_of_all_pixels() -> None:
+    true, said = RNG.integers(0, 2, (4, 6, 6)), RNG.integers(0, 2, (4, 6, 6))
+    true[0] = 0
+
+    def per_class(masks: Any) -> Any:
+        return np.stack([[(mask == number).sum() for number in range(3)] for mask in masks]).astype(float)
+
+    hits = np.stack([[((a == n) & (b == n)).sum() for n in range(3)] for a, b in zip(true, said, strict=True)])
+    rows = mask_metrics.table(np.hstack([per_class(said), hits]), per_class(true), ["back", "front", "never"])
+    precision, recall, f1, _ = sk.precision_recall_fscore_support(true.ravel(), said.ravel())
+    for number, row in enumerate(rows[:2]):
+        assert list(row) == ["class", "images", "pixels", "dice", "iou", "precision", "recall"]
+        assert row["pixels"] == pytest.approx((true == number).mean())
+        np.testing.assert_allclose(
+            [row["precision"], row["recall"], row["dice"], row["iou"]],
+            [precision[number], recall[number], f1[number], f1[number] / (2 - f1[number])],
+        )
+    assert [row["images"] for row in rows] == [4, 3, 0] and np.isnan(rows[2]["dice"]) and rows[2]["pixels"] == 0
+
+
+@pytest.mark.parametrize("lonely", [True, False])
+def test_areas_with_a_single_row_on_one_side(lonely: bool) -> None:
+    positive = np.full(20, not lonely)
+    positive[7] = lonely
+    area, components = areas.area_components(
+        np.stack([-LOGITS[:20, 0], LOGITS[:20, 0]], 1), positive.astype(int), "classification"
+    )
+    assert area == pytest.approx(sk.roc_auc_score(positive, LOGITS[:20, 0]))
+    assert components.shape == (20,) and components.mean() == pytest.approx(0, abs=1e-12)

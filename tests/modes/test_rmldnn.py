@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +124,49 @@ def test_mnist_and_colour_images_that_are_not_square(digits: Path, capsys: pytes
     write("hessian.json", num_epochs=1, data=mnist, optimizer=hessian)
     assert main(["train", "recipe=hessian.json", "sys.threads=1"]) == 0
     assert float(re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)[-1]) >= 0.6
+
+
+@pytest.mark.slow
+def test_a_stopped_training_goes_on_with_its_tables_and_files(digits: Path) -> None:
+    """Losses, norms, weights and outputs of every epoch are those of a training that was not stopped."""
+    adam = {"type": "Adam", "learning_rate": 0.005}
+    for name in ("whole", "parted"):
+        data, saved = images(test_output_path=f"{name}_outputs"), {"save": f"{name}_weights", "interval": 1}
+        write(f"{name}.json", num_epochs=4, outfile=f"{name}.txt", data=data, optimizer=adam, checkpoints=saved)
+    words = [sys.executable, "-m", "mlpipe.cli", "train"]
+    whole = [*words, "recipe=whole.json", "proj=whole", "sys.threads=1"]
+    assert subprocess.run(whole, capture_output=True).returncode == 0
+    begun = [*words, "recipe=parted.json", "proj=parted", "sys.threads=1"]
+    parted = subprocess.Popen(begun, stdout=subprocess.PIPE, text=True)
+    assert parted.stdout is not None
+    for line in parted.stdout:
+        if "Eval  Epoch [  2/" in line:
+            parted.send_signal(signal.SIGTERM)
+            break
+    parted.stdout.read()
+    assert parted.wait() == 75
+    assert len(Path("parted_test.txt").read_text().splitlines()) in (2, 3)
+    done = subprocess.run([*words, "continue=latest", "proj=parted"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for table, place in (("train", 2), ("test", 1)):
+        texts = {name: Path(f"{name}_{table}.txt").read_text() for name in ("whole", "parted")}
+        rows = {name: [line.split() for line in text.splitlines()] for name, text in texts.items()}
+        assert len(rows["whole"]) == (4 * 44 if table == "train" else 4)
+        seconds = [float(row.pop(place)) for row in rows["parted"]]
+        assert seconds == sorted(seconds)
+        for row in rows["whole"]:
+            row.pop(place)
+        assert rows["whole"] == rows["parted"]
+    for epoch in range(1, 5):
+        weights = [torch.load(f"{name}_weights/model_checkpoint_{epoch}.pt", weights_only=True) for name in rows]
+        assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+        with (
+            h5py.File(f"whole_outputs/output_{epoch}.h5") as one,
+            h5py.File(f"parted_outputs/output_{epoch}.h5") as other,
+        ):
+            for label in one:
+                for name in one[label]:
+                    assert np.array_equal(one[label][name], other[label][name])
 
 
 def test_what_is_in_the_way_is_said_before_anything_is_made(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:

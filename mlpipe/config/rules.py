@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mlpipe.config import slice_keys
 from mlpipe.errors import did_you_mean, listing, problem
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
@@ -68,7 +69,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
     if tree["mode"].get("multitask") and (tree.get("stages") or {}).get("list"):
         found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
-    found += _slicing(tree)
+    found += _slicing(tree) + slice_keys.of_task(tree["task"])
     found += _exact_head(tree) if name in ("train", "tl") else []
     found += _stages(tree)
     found += _preset_rules(tree)

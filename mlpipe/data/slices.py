@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -151,6 +151,39 @@ def _around(
         fix = "pad the other axes only"
         raise ConfigError(problem(f"{place}.{key}", "pads an axis of size 1, which is taken away", got=given, fix=fix))
     return tuple(one // 2 for one in rest), tuple(one - one // 2 for one in rest)
+
+
+def slice_sets(
+    given: Sequence[Mapping[str, Any]],
+    place: str,
+    check: Callable[[str, Mapping[str, Any]], list[str]] = lambda place, node: [],
+) -> list[SliceSet]:
+    """The slice sets of a configuration, which are of one volume and for one network.
+
+    Args:
+        given: A mapping of the keys of `slice_set` for each.
+        place: The list's key, for sentences.
+        check: What is wrong with the keys and the types of values of one.
+
+    Raises:
+        ConfigError: With a sentence for every problem of any of them.
+    """
+    sets, found = list[SliceSet](), list[str]()
+    for number, node in enumerate(given):
+        own = f"{place}[{number}]"
+        if wrong := check(own, node):
+            found += wrong
+            continue
+        try:
+            sets.append(slice_set(own, number + 1, **node))
+        except ConfigError as error:
+            found += error.problems
+    if not given:
+        found.append(problem(place, "is empty", fix="write it as [{sizes:[64,64,64]}]"))
+    if found:
+        raise ConfigError(found)
+    require_together(sets, place)
+    return sets
 
 
 def require_together(sets: Sequence[SliceSet], place: str) -> None:

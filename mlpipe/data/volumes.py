@@ -6,6 +6,7 @@ import errno
 import mmap
 import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from mlpipe import hdf5
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_file, problem
 
 ENDS = (".npy", ".npz", *hdf5.ENDS)
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, OverflowError)
+DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, OverflowError)
 _PIECE = 1 << 20
 
 
@@ -76,42 +77,75 @@ def file_of(path: Path, key: str) -> Path:
 
 
 @contextmanager
-def opened(path: Path, key: str, *, dataset: str | None = None, scratch: Path | None = None) -> Iterator[Volume]:
+def opened(
+    path: Path,
+    key: str,
+    *,
+    dataset: str | None = None,
+    dataset_key: str | None = None,
+    scratch: Path | None = None,
+) -> Iterator[Volume]:
     """The one array of a file, or the one that is named.
 
     Args:
         path: A .npy file, an .npz (its array is unpacked to a file that has no name), or HDF5.
         key: The configuration's key, for sentences.
         dataset: The name of the array, where an .npz or an HDF5 file holds several.
+        dataset_key: The key of that name; None: `dataset` in the section of `key`.
         scratch: Where an .npz is unpacked; None: the system's folder for temporary files.
 
     Raises:
         DataError: When it is damaged, holds no such array, or no array of numbers.
     """
     with ExitStack() as stack:
-        try:
-            volume = _volume(stack, path, key, dataset, scratch)
-        except _DAMAGED as error:
-            wrong = f"cannot be read ({in_short(error)})"
-            raise DataError(problem(key, wrong, got=str(path), fix="save it again")) from error
-        yield volume
+        yield _opened(stack, path, key, dataset, dataset_key, scratch)
 
 
-def _volume(stack: ExitStack, path: Path, key: str, dataset: str | None, scratch: Path | None) -> Volume:
+def kept(path: Path, key: str, *, dataset: str | None = None, dataset_key: str | None = None) -> Volume:
+    """As `opened`, for a volume that stays open for as long as it is used.
+
+    Args:
+        path: As for `opened`.
+        key: As for `opened`.
+        dataset: As for `opened`.
+        dataset_key: As for `opened`.
+
+    Raises:
+        DataError: As for `opened`.
+    """
+    with ExitStack() as stack:
+        volume = _opened(stack, path, key, dataset, dataset_key, None)
+        weakref.finalize(volume, stack.pop_all().close)
+    return volume
+
+
+def _opened(
+    stack: ExitStack, path: Path, key: str, dataset: str | None, dataset_key: str | None, scratch: Path | None
+) -> Volume:
+    """What `opened` gives; `stack` closes what is opened for it."""
+    place = dataset_key or f"{key.rpartition('.')[0]}.dataset".lstrip(".")
+    try:
+        return _volume(stack, path, place, dataset, scratch)
+    except DAMAGED as error:
+        wrong = f"cannot be read ({in_short(error)})"
+        raise DataError(problem(key, wrong, got=str(path), fix="save it again")) from error
+
+
+def _volume(stack: ExitStack, path: Path, place: str, dataset: str | None, scratch: Path | None) -> Volume:
     match path.suffix.lower():
         case ".npy":
             return Volume(_mapped(stack.enter_context(path.open("rb"))), "")
         case ".npz":
             archive = stack.enter_context(zipfile.ZipFile(path))
-            name = _named([one[:-4] for one in archive.namelist() if one.endswith(".npy")], dataset, path, key)
+            name = _named([one[:-4] for one in archive.namelist() if one.endswith(".npy")], dataset, path, place)
             return Volume(_unpacked(archive, f"{name}.npy", stack, scratch), name)
         case _:
             file = stack.enter_context(h5py.File(path, "r"))
-            name = _named(_datasets(file), dataset, path, key)
+            name = _named(_datasets(file), dataset, path, place)
             return Volume(_of_hdf5(path, file[name]), name)
 
 
-def _named(names: list[str], wanted: str | None, path: Path, key: str) -> str:
+def _named(names: list[str], wanted: str | None, path: Path, place: str) -> str:
     """The array that is asked for, or the only one.
 
     Raises:
@@ -121,7 +155,6 @@ def _named(names: list[str], wanted: str | None, path: Path, key: str) -> str:
         return names[0]
     if wanted in names:
         return str(wanted)
-    place = f"{key.rpartition('.')[0]}.dataset".lstrip(".")
     if wanted is not None:
         fix = did_you_mean(wanted, names, otherwise=f"there are {listing(names) or 'none'}")
         raise DataError(problem(place, f"{path.name} has no such array", got=wanted, fix=fix))

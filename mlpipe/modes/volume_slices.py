@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlpipe import hdf5
-from mlpipe.config import signatures
+from mlpipe.config import slice_keys
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data import assembly, slices, volumes
-from mlpipe.data.slices import Grid, SliceSet
+from mlpipe.data.slices import Grid
 from mlpipe.data.volumes import Volume
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.modes import tasks, tracing
@@ -92,7 +92,7 @@ class VolumeSlices:
             fix = "use arch=keras_json arch.file=net.json, or mode.record=PROJ#3"
             found.append(problem("arch", "slices take a network of Keras, or a record that was trained", fix=fix))
         try:
-            self._sets = _sets(asked.sets)
+            self._sets = slices.slice_sets(asked.sets, _KEY, slice_keys.problems)
         except ConfigError as error:
             found += error.problems
         raise_all(found + tracing.problems(self.config, 1))
@@ -216,28 +216,3 @@ class VolumeSlices:
         log.info(f"predictions: {self._outfile}")
         found = {grid.cut.name: {"slices": len(grid), "extent": list(grid.extent)} for grid in grids}
         self.world.facts.update(volume=list(volume.shape), slices=found, outfile=str(self._outfile))
-
-
-def _sets(given: Sequence[Mapping[str, Any]]) -> list[SliceSet]:
-    """The slice sets of a configuration.
-
-    Raises:
-        ConfigError: With a sentence for every problem of any of them.
-    """
-    signature = signatures.read(f"{slices.__name__}.slice_set")
-    assert signature is not None
-    sets, found = list[SliceSet](), list[str]()
-    for number, node in enumerate(given):
-        place = f"{_KEY}[{number}]"
-        if wrong := signature.problems(place, dict(node)):
-            found += wrong
-            continue
-        try:
-            sets.append(slices.slice_set(place, number + 1, **node))
-        except ConfigError as error:
-            found += error.problems
-    if not given:
-        found.append(problem(_KEY, "is empty", fix="write it as [{sizes:[64,64,64]}]"))
-    raise_all(found)
-    slices.require_together(sets, _KEY)
-    return sets

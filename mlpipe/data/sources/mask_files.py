@@ -22,7 +22,7 @@ from mlpipe.errors import ConfigError, DataError, listing, problem
 TYPE = "mask_files"
 # More different values than this are hardly classes, unless somebody says so.
 _MOST_GUESSED = 32
-_LARGEST = 65535
+LARGEST = 65535
 # Okabe and Ito's colours (2008), and a grey for what is no class.
 _COLOURS = (
     (240, 228, 66), (0, 114, 178), (213, 94, 0), (86, 180, 233), (0, 158, 115), (230, 159, 0), (204, 121, 167), (255, 255, 255),
@@ -65,7 +65,7 @@ class Values:
 
     def classes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """The class numbers of values, `IGNORED` where they are ignored, in the same shape."""
-        table = np.full(_LARGEST + 1, IGNORED, np.uint8)
+        table = np.full(LARGEST + 1, IGNORED, np.uint8)
         table[list(self.numbers)] = np.arange(len(self.numbers), dtype=np.uint8)
         return np.asarray(table[values])
 
@@ -240,8 +240,8 @@ def _look(path: Path) -> Mask:
         values = images.stored_values(content)
     except UnreadableImageError as error:
         return Mask(digest, {}, 0, 0, str(error))
-    if values.size and not 0 <= int(values.min()) <= int(values.max()) <= _LARGEST:
-        return Mask(digest, {}, 0, 0, f"has values beyond 0 to {_LARGEST}")
+    if values.size and not 0 <= int(values.min()) <= int(values.max()) <= LARGEST:
+        return Mask(digest, {}, 0, 0, f"has values beyond 0 to {LARGEST}")
     counts = np.bincount(values.ravel())
     return Mask(
         digest,
@@ -256,7 +256,7 @@ def _check(names: Sequence[str], numbers: Sequence[int], ignored: int | None) ->
     if len(names) != len(numbers):
         fix = "give one value for each class"
         wrong.append(problem("task.values", f"has {len(numbers)} values for {len(names)} classes", fix=fix))
-    if len(set(numbers)) != len(numbers) or any(not 0 <= value <= _LARGEST for value in numbers):
+    if len(set(numbers)) != len(numbers) or any(not 0 <= value <= LARGEST for value in numbers):
         fix = "give every class its own value, 0 or more"
         wrong.append(problem("task.values", "are not different whole numbers", got=list(numbers), fix=fix))
     if ignored in numbers:

@@ -20,6 +20,7 @@ from mlpipe.data.sources import (
     python_items,
     record_files,
     sample_files,
+    sliced_volumes,
 )
 from mlpipe.data.task import Task, origins
 from mlpipe.errors import DataError, problem
@@ -52,8 +53,11 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
         of_record = record_files.rows_of(of.source)
         return lambda row: of_record(ids[row])
     if kind == mask_files.TYPE:
-        is_of_arrays = of.source["images"].source["type"] == "samples"
-        return sample_files.mask_rows_of(of) if is_of_arrays else mask_files.rows_of(of)
+        of_arrays = {"samples": sample_files.mask_rows_of, sliced_volumes.TYPE: sliced_volumes.mask_rows_of}
+        return of_arrays.get(of.source["images"].source["type"], mask_files.rows_of)(of)
+    if kind == sliced_volumes.TYPE:
+        of_slice = sliced_volumes.rows_of(of)
+        return lambda row: in_channels(of_slice(row), channels)
     if kind in ("mnist", "samples"):
         of_file = (idx_files if kind == "mnist" else sample_files).rows_of(of.source)
         return lambda row: in_channels(of_file(ids[row]), channels)

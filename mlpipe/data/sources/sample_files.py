@@ -25,7 +25,6 @@ from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 Array = np.ndarray[Any, Any]
 _DAMAGED = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, MemoryError, OverflowError)
 _ENDS = (".npy", ".npz", *hdf5.ENDS)
-_LARGEST = 65535
 
 
 def samples(
@@ -227,8 +226,12 @@ def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[st
     if mask.shape[:2] != value.shape[:2]:
         what = f"has the shape {list(mask.shape[:2])}, its sample {sample} {list(value.shape[:2])}"
         return [problem(name, what, fix="make them of one size")]
-    if (mask % 1).any() or not 0 <= mask.min() <= mask.max() <= _LARGEST:
-        return [problem(name, f"is no mask: whole numbers from 0 to {_LARGEST} are wanted", fix="save class numbers")]
+    if (mask % 1).any() or not 0 <= mask.min() <= mask.max() <= mask_files.LARGEST:
+        return [
+            problem(
+                name, f"is no mask: whole numbers from 0 to {mask_files.LARGEST} are wanted", fix="save class numbers"
+            )
+        ]
     return []
 
 

@@ -1,0 +1,40 @@
+"""Slice sets in a configuration: what is wrong with their keys and the types of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.config import signatures
+
+_FUNCTION = "mlpipe.data.slices.slice_set"
+
+
+def problems(place: str, given: Mapping[str, Any]) -> list[str]:
+    """A sentence for every key of a slice set that is unknown, missing or of another type.
+
+    Args:
+        place: The set's key.
+        given: The set.
+    """
+    signature = signatures.read(_FUNCTION)
+    assert signature is not None
+    return signature.problems(place, dict(given))
+
+
+def of_task(task: Mapping[str, Any]) -> list[str]:
+    """The same for the sets of `task=slices`; nothing for other tasks.
+
+    Args:
+        task: The section.
+    """
+    if not str(task.get("_target_", "")).endswith("sources.slices"):
+        return []
+    given = task.get("slices")
+    entries = given if isinstance(given, list) else []
+    return [
+        sentence
+        for number, one in enumerate(entries)
+        if isinstance(one, Mapping)
+        for sentence in problems(f"task.slices[{number}]", one)
+    ]

@@ -1,0 +1,328 @@
+"""Slices of one large array as samples, with class numbers cut out of another: what a task knows of them, and their pixels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.data import slices, volumes
+from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.slices import Grid, SliceSet
+from mlpipe.data.sources import looking, mask_files
+from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.mask_files import Mask
+from mlpipe.data.task import IGNORED, Task
+from mlpipe.data.volumes import Volume
+from mlpipe.errors import DataError, in_short, listing, problem
+
+TYPE = "slices"
+Array = npt.NDArray[Any]
+# Bytes that were read after which mapped pages are given back.
+_RELEASE_AFTER = 64 << 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """An array in a file, and the key that named it.
+
+    Attributes:
+        file: The file.
+        key: The configuration's key, for sentences.
+        dataset: The array's name in it; None: its only one.
+        dataset_key: The key of that name.
+    """
+
+    file: Path
+    key: str
+    dataset: str | None
+    dataset_key: str
+
+    def open(self) -> Volume:
+        """The array, open for as long as it is used."""
+        return volumes.kept(self.file, self.key, dataset=self.dataset, dataset_key=self.dataset_key)
+
+
+def place_of(file: Path, part: str, dataset: str | None, *, targets: bool) -> Place:
+    """Where the volume of a part lies, or that of its class numbers."""
+    if targets:
+        return Place(file, f"task.{part}_targets", dataset, "task.target_dataset")
+    return Place(file, f"task.{part}", dataset, "task.dataset")
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """All slices of a part, counted through its sets.
+
+    Attributes:
+        part: `train` or `test`.
+        sets: The slice sets.
+        shape: The volume's spatial shape.
+    """
+
+    part: str
+    sets: Sequence[SliceSet]
+    shape: tuple[int, ...]
+
+    @cached_property
+    def grids(self) -> list[Grid]:
+        """The slices of each set."""
+        return [Grid(one, self.shape) for one in self.sets]
+
+    @cached_property
+    def places(self) -> dict[str, tuple[Grid, int]]:
+        """The set and the number of every sample by its id, such as `train/yz/00017`."""
+        found = dict[str, tuple[Grid, int]]()
+        for grid in self.grids:
+            digits = max(5, len(str(len(grid) - 1)))
+            found |= {f"{self.part}/{grid.cut.name}/{at:0{digits}}": (grid, at) for at in range(len(grid))}
+        return found
+
+
+def spatial(volume: Volume, axes: int) -> tuple[int, ...]:
+    """The shape of a volume without its channels."""
+    return volume.shape[len(volume.shape) - axes :]
+
+
+def image(volume: Volume, grid: Grid, index: int) -> npt.NDArray[np.float32]:
+    """A slice as the network sees it, shape (height, width, channels)."""
+    found = slices.cut(volume, grid, index).transpose(1, 2, 0)
+    return np.ascontiguousarray(found, np.float32)
+
+
+def labels(volume: Volume, grid: Grid, index: int) -> Array:
+    """The values of the part of a slice that counts, with the axes of the volume."""
+    region: Any = grid.region(index)
+    found = volume[(0, *region)] if len(volume.shape) > len(region) else volume[region]
+    return np.asarray(found)
+
+
+def mask(values: mask_files.Values, own: Array, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
+    """Class numbers of a slice as the network sees it, shape (height, width, 1).
+
+    What of a prediction does not count is `IGNORED`: the padding, and what lies outside of the volume.
+
+    Args:
+        values: Which value is which class.
+        own: What `labels` gave.
+        grid: All slices.
+        index: Which.
+    """
+    found = np.full((1, *grid.cut.seen), IGNORED, np.uint8)
+    _, counts = slices.counted(grid, index, found)
+    counts[0] = values.classes(own.astype(np.int64))
+    return np.ascontiguousarray(found.transpose(1, 2, 0))
+
+
+def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:
+    """A hash of every slice of a volume; a slice of a single value has one of its own, for it says nothing of where it is from.
+
+    Args:
+        place: The volume.
+        cuts: Its slices.
+        memory: What remembers them while the file stays as it is.
+
+    Raises:
+        DataError: When the file is damaged, or holds anything but finite numbers.
+    """
+
+    def see(path: Path) -> list[str]:
+        volume = place.open()
+        return [
+            _digest(name, one, place)
+            for name, one in _each(volume, place, cuts, lambda grid, at: image(volume, grid, at))
+        ]
+
+    (found,) = looking.remembering([place.file], memory, see, list, lambda item: [str(one) for one in item])
+    return found
+
+
+def masks_of(place: Place, cuts: Cuts, memory: Path | None) -> list[Mask]:
+    """What values there are in every slice of a volume of class numbers, where it counts.
+
+    Args:
+        place: The volume.
+        cuts: Its slices.
+        memory: As for `image_digests`.
+
+    Raises:
+        DataError: When the file is damaged, or holds anything but whole numbers.
+    """
+
+    def see(path: Path) -> list[Mask]:
+        volume = place.open()
+        return [
+            _counted(name, one, place)
+            for name, one in _each(volume, place, cuts, lambda grid, at: labels(volume, grid, at))
+        ]
+
+    def plain(found: list[Mask]) -> list[Any]:
+        return [[one.digest, [[value, count] for value, count in one.counts.items()]] for one in found]
+
+    def again(item: list[Any]) -> list[Mask]:
+        return [Mask(str(digest), {int(value): int(count) for value, count in counts}, 0, 0) for digest, counts in item]
+
+    (found,) = looking.remembering([place.file], memory, see, plain, again)
+    return found
+
+
+def _each(volume: Volume, place: Place, cuts: Cuts, read: Callable[[Grid, int], Array]) -> Any:
+    """Name and values of every slice, one at a time."""
+    seen = 0
+    for name, (grid, at) in cuts.places.items():
+        values = _read(place, name, grid, at, read)
+        yield name, values
+        seen += values.nbytes
+        if seen >= _RELEASE_AFTER:
+            seen = 0
+            volume.release()
+
+
+def _read(place: Place, name: str, grid: Grid, at: int, read: Callable[[Grid, int], Array]) -> Array:
+    try:
+        return read(grid, at)
+    except volumes.DAMAGED as error:
+        wrong = f"{name} cannot be read from {place.file} ({in_short(error)})"
+        raise DataError(problem(place.key, wrong, fix="save the file again")) from error
+
+
+def _digest(name: str, pixels: Array, place: Place) -> str:
+    least, most = float(pixels.min()), float(pixels.max())
+    if not np.isfinite([least, most]).all():
+        fix = "replace what is infinite or no number in the file"
+        raise DataError(problem(place.key, f"{name} holds values from {least:g} to {most:g}", fix=fix))
+    return files.digest([name, least]) if least == most else pixel_digest(pixels)
+
+
+def _counted(name: str, values: Array, place: Place) -> Mask:
+    if (values % 1).any() or not 0 <= values.min() <= values.max() <= mask_files.LARGEST:
+        wrong = f"{name} holds no class numbers: whole numbers from 0 to {mask_files.LARGEST} are wanted"
+        raise DataError(problem(place.key, wrong, got=str(place.file), fix="save class numbers"))
+    numbers, counts = np.unique(values, return_counts=True)
+    found = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    return Mask(_label_digest(values), found, 0, 0)
+
+
+def _label_digest(values: Array) -> str:
+    return pixel_digest(values.astype(np.uint16))
+
+
+class _Opened:
+    """The volumes of a task, each opened when it is needed, and checked to be of the shape that it was.
+
+    Args:
+        of: The task.
+        targets: Whether they are those of class numbers.
+    """
+
+    def __init__(self, of: Task, *, targets: bool) -> None:
+        self._task, self._targets, self._lock = of, targets, threading.Lock()
+        sets = slices.slice_sets(of.source["slices"], "task.slices")
+        self._cuts = {part: Cuts(part, sets, tuple(shape)) for part, shape in of.source["shapes"].items()}
+        self._volumes: dict[str, Volume] = {}
+        self._read = 0
+
+    def place(self, part: str) -> Place:
+        """Where the volume of a part lies."""
+        described = self._task.source["masks"] if self._targets else self._task.source
+        return place_of(Path(described[part]), part, described["dataset"], targets=self._targets)
+
+    def of(self, name: str) -> tuple[Volume, Grid, int]:
+        """The volume, the set and the number of a sample.
+
+        Raises:
+            DataError: When the volume is gone, or has another shape.
+        """
+        part = name.partition("/")[0]
+        grid, index = self._cuts[part].places[name]
+        with self._lock:
+            if part not in self._volumes:
+                volume = self.place(part).open()
+                if spatial(volume, len(grid.shape)) != grid.shape:
+                    raise _changed(str(self.place(part).file), self._task)
+                self._volumes[part] = volume
+            self._read += 4 * int(np.prod(grid.cut.seen))
+            if self._read >= _RELEASE_AFTER:
+                self._read = 0
+                self._volumes[part].release()
+        return self._volumes[part], grid, index
+
+
+def rows_of(of: Task) -> Callable[[int], Array]:
+    """A function from row number to an array of shape (height, width, channels) for a stored `slices` task.
+
+    Raises:
+        DataError: By the function, for a volume that is gone, damaged, or not the one that the task was made of.
+    """
+    opened = _Opened(of, targets=False)
+
+    def read(row: int) -> Array:
+        name = of.samples.ids[row]
+        volume, grid, index = opened.of(name)
+        place = opened.place(name.partition("/")[0])
+        found = _read(place, name, grid, index, lambda grid, at: image(volume, grid, at))
+        if _digest(name, found, place) != of.samples.digests[row]:
+            raise _changed(name, of)
+        return found
+
+    return read
+
+
+def mask_rows_of(of: Task) -> Callable[[int], Array]:
+    """As `mask_files.rows_of`, for a task of the masks of slices.
+
+    Args:
+        of: What `mask_files.task_of` gave.
+
+    Raises:
+        UnreadableImageError: By the function, for a row without a mask.
+        DataError: By the function, as `rows_of` says.
+    """
+    owner: Task = of.source["images"]
+    values, opened = mask_files.stored_values(owner.source["masks"]), _Opened(owner, targets=True)
+
+    def read(row: int) -> Array:
+        name, digest = of.samples.masks[row]
+        if not name:
+            raise UnreadableImageError("has no mask")
+        volume, grid, index = opened.of(name)
+        place = opened.place(name.partition("/")[0])
+        own = _read(place, name, grid, index, lambda grid, at: labels(volume, grid, at))
+        if _label_digest(own) != digest:
+            raise _changed(name, of)
+        return mask(values, own, grid, index)
+
+    return read
+
+
+def _changed(name: str, of: Task) -> DataError:
+    fix = "run the command that created the task again, which makes a new task of what is there now"
+    return DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
+
+
+def shape_problems(volume: Volume, axes: int, key: str, of: Sequence[int] | None = None) -> list[str]:
+    """A sentence when a volume has other axes than slices, or targets another shape than what they are of.
+
+    Args:
+        volume: The volume.
+        axes: How many spatial axes slice sets have.
+        key: The configuration's key.
+        of: The spatial shape that targets must have; None: it is no volume of targets.
+    """
+    shape = list(volume.shape)
+    if of is None:
+        if len(shape) in (axes, axes + 1):
+            return []
+        wrong = f"has {len(shape)} axes, sizes are for {axes} and one of channels in front"
+        return [problem(key, wrong, got=shape, fix="give task.slices sizes for each spatial axis")]
+    if shape in (list(of), [1, *of]):
+        return []
+    fix = f"give a class number for each place, shape {listing(list(of))}"
+    return [problem(key, f"has another shape than the volume, {list(of)}", got=shape, fix=fix)]

@@ -221,11 +221,7 @@ def without_activation(graph: Graph) -> tuple[Step, str]:
     Raises:
         ConfigError: When it has several outputs, or none of its own.
     """
-    if len(graph.outputs) != 1:
-        fix = "use a network with one output"
-        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
-    step = giver_of(graph, graph.outputs[0])
-    activation = _activation(graph, step)
+    step, activation = ending(graph)
     if activation and step.activation is None:
         graph.finish([step.inputs[0]])
         step = giver_of(graph, graph.outputs[0])
@@ -234,6 +230,22 @@ def without_activation(graph: Graph) -> tuple[Step, str]:
         graph.steps[graph.steps.index(step)] = bare
         step = bare
     return step, activation
+
+
+def ending(graph: Graph) -> tuple[Step, str]:
+    """The call that gives the output of a graph with one, and the activation that gives probabilities; empty: there is none.
+
+    Args:
+        graph: The network; it stays as it is.
+
+    Raises:
+        ConfigError: When it has several outputs, or none of its own.
+    """
+    if len(graph.outputs) != 1:
+        fix = "use a network with one output"
+        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
+    step = giver_of(graph, graph.outputs[0])
+    return step, _activation(graph, step)
 
 
 def giver_of(graph: Graph, number: int) -> Step:

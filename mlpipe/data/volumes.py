@@ -24,6 +24,8 @@ from mlpipe.errors import DataError, did_you_mean, in_short, listing, no_such_fi
 ENDS = (".npy", ".npz", *hdf5.ENDS)
 DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile, OverflowError)
 _PIECE = 1 << 20
+# Bytes of slices after which the mapped pages of a volume are given back.
+RELEASE_AFTER = 16 << 20
 
 
 class Volume:

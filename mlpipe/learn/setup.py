@@ -30,7 +30,7 @@ from mlpipe.data.mask_loading import MaskData
 from mlpipe.data.record_layout import Layout
 from mlpipe.data.record_loading import RecordData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
-from mlpipe.data.task import Task
+from mlpipe.data.task import Kind, Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
 from mlpipe.learn import import_blocks, linear_head, output_losses, own_metrics, slicing
@@ -281,7 +281,12 @@ def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
 
 def val_metrics(recipe: Recipe, task: Task) -> list[str]:
     """The metrics of every epoch, the monitored one among them."""
-    wanted = metrics.TRAIN[task.kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
+    return metrics_of_epochs(recipe, task.kind)
+
+
+def metrics_of_epochs(recipe: Recipe, kind: Kind) -> list[str]:
+    """The same for a kind of task."""
+    wanted = metrics.TRAIN[kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
     monitored = recipe.metrics.monitor.removeprefix("val/")
     if monitored in outputs_metrics(recipe):
         return wanted

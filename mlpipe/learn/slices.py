@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.config.schema import Recipe
-from mlpipe.data import slices
+from mlpipe.data import geometry, slices
 from mlpipe.data.assembly import Assembly
 from mlpipe.data.slices import Grid
-from mlpipe.data.volumes import Volume
+from mlpipe.data.volumes import RELEASE_AFTER, Volume
 from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import healing, predict, setup
 from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
+from mlpipe.learn.slice_scores import Judge
 
-# Bytes of slices after which the mapped pages of the volume are given back.
-_RELEASE_AFTER = 16 << 20
+Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def apply(
     size: int,
     device: torch.device | str = "cpu",
     after: Callable[[Batch], None] = lambda batch: None,
+    change: Change = lambda given: given,
+    judge: Judge | None = None,
 ) -> None:
     """Give every slice to a network, and hand on what it gives.
 
@@ -73,6 +75,8 @@ def apply(
         size: How many slices there are at a time.
         device: Where the network is.
         after: Told every batch when it is computed; raising in it ends all.
+        change: What slices of shape (n, channels, *seen) go through first; it changes values, and no shape.
+        judge: Compares predictions with class numbers; None: nobody does.
 
     Raises:
         ConfigError: When predictions have another spatial shape than slices.
@@ -81,20 +85,23 @@ def apply(
     upcoming, read = batches(grids, size), 0
     with ThreadPoolExecutor(1, "reader") as reader, torch.inference_mode():
         batch = next(upcoming, None)
-        waiting = reader.submit(_read, volume, grids, batch) if batch is not None else None
+        waiting = reader.submit(_read, volume, grids, batch, change) if batch is not None else None
         while batch is not None and waiting is not None:
             given, following = waiting.result(), next(upcoming, None)
             read += given.nbytes
-            if read >= _RELEASE_AFTER:
+            if read >= RELEASE_AFTER:
                 read = 0
                 volume.release()
-            waiting = reader.submit(_read, volume, grids, following) if following is not None else None
-            joined.put(batch.which, batch.first, _computed(network, given, device))
+            waiting = reader.submit(_read, volume, grids, following, change) if following is not None else None
+            found = _computed(network, given, device)
+            joined.put(batch.which, batch.first, found)
+            if judge is not None:
+                judge.add(grids[batch.which], batch.first, found)
             after(batch)
             batch = following
 
 
-def _read(volume: Volume, grids: Sequence[Grid], batch: Batch) -> npt.NDArray[np.float32]:
+def _read(volume: Volume, grids: Sequence[Grid], batch: Batch, change: Change) -> npt.NDArray[np.float32]:
     """The slices of a batch, shape (slices, channels, *seen)."""
     grid = grids[batch.which]
     channels = volume.shape[0] if len(volume.shape) > len(grid.shape) else 1
@@ -105,7 +112,7 @@ def _read(volume: Volume, grids: Sequence[Grid], batch: Batch) -> npt.NDArray[np
     found = found.swapaxes(-1, -2) if grid.cut.transpose else found
     for place in range(len(found)):
         slices.cut(volume, grid, batch.first + place, found[place])
-    return found
+    return change(found)
 
 
 def _computed(
@@ -124,6 +131,34 @@ def _computed(
         )
         raise ConfigError(problem("arch", wrong, fix="use a network that keeps the size"))
     return np.asarray(found)
+
+
+def change_of(recipe: Recipe) -> Change:
+    """What a recipe's pipeline does to every slice: those of its steps that are not only for training.
+
+    Raises:
+        ConfigError: For steps that move what they change, so that predictions would not lie where they belong.
+    """
+    steps, found = list[Any](), list[str]()
+    for component in recipe.augmentations.cpu:
+        if not component.target.startswith(f"{geometry.__name__}."):
+            continue
+        step = component.build()
+        if component.target == f"{geometry.__name__}.normalize":
+            steps.append(step)
+        elif isinstance(step, geometry.Always):
+            fix = "leave it out, or apply it to the volume beforehand"
+            found.append(problem("augmentations.cpu.pipeline", "changes slices", got=component.target, fix=fix))
+    if found:
+        raise ConfigError(found)
+
+    def change(given: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        seeds = np.zeros(len(given), np.uint64)
+        for step in steps:
+            given = step(given, seeds)
+        return given
+
+    return change
 
 
 def placed(

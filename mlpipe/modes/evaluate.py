@@ -17,6 +17,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import problem
 from mlpipe.modes import folds, packs, tasks, tracing
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.modes.slice_targets import Targets
 from mlpipe.modes.volume_slices import Asked, VolumeSlices
 from mlpipe.reports.layouts import rmldnn as rmldnn_layout
 from mlpipe.reports.layouts.rmldnn import EpochRow
@@ -45,6 +46,10 @@ class EvaluationScheduler(Scheduler):
         layout: Where the channels of its datasets are.
         record: The trained network to apply, such as `PROJ#3`; None: the configuration's own.
         batch_size: Slices at a time.
+        targets: The file of class numbers of the volume's places, to compare predictions of slices with.
+        target_dataset: The name of the array in it.
+        values: The value of each class in it; None: 0, 1, 2, ... or those that the record was trained with.
+        ignore_index: The value of places that count nowhere.
     """
 
     def __init__(
@@ -61,17 +66,25 @@ class EvaluationScheduler(Scheduler):
         layout: Literal["channels_last", "channels_first"] = "channels_last",
         record: str | None = None,
         batch_size: Annotated[int, ">= 1"] | Literal["auto"] = "auto",
+        targets: str | None = None,
+        target_dataset: str | None = None,
+        values: list[Annotated[int, ">= 0", "<= 65535"]] | None = None,
+        ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     ) -> None:
         super().__init__(run_config, world)
         self._outputs = Path(outputs).expanduser().absolute() if outputs else None
         self._volume = None
         if slices is not None:
-            asked = Asked(slices, source, dataset, outfile, precision, layout, record, batch_size)
+            compared = Targets(targets, target_dataset, values, ignore_index) if targets is not None else None
+            asked = Asked(slices, source, dataset, outfile, precision, layout, record, batch_size, compared)
             self._volume = VolumeSlices(run_config, world, asked)
         fix = "add mode.slices, or leave it out"
-        for_slices = {"source": source, "dataset": dataset, "outfile": outfile, "record": record}
+        for_slices = {"source": source, "dataset": dataset, "outfile": outfile, "record": record, "targets": targets}
         odd = [key for key, value in for_slices.items() if value is not None and slices is None]
         self._odd = [problem(f"mode.{key}", "is for slices", fix=fix) for key in odd]
+        for_targets = {"target_dataset": target_dataset, "values": values, "ignore_index": ignore_index}
+        alone = [key for key, value in for_targets.items() if value is not None and targets is None]
+        self._odd += [problem(f"mode.{key}", "is for targets", fix="add mode.targets=FILE") for key in alone]
         if slices is not None and outputs is not None:
             self._odd.append(problem("mode.outputs", "is for images, not for slices", fix="use mode.outfile"))
 

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,8 +17,9 @@ from mlpipe.data import assembly, slices, volumes
 from mlpipe.data.slices import Grid
 from mlpipe.data.volumes import Volume
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.modes import tasks, tracing
+from mlpipe.modes import slice_targets, tasks, tracing
 from mlpipe.modes.base import Step, World, raise_all, require_writable
+from mlpipe.modes.slice_targets import Targets
 from mlpipe.reports.layouts import rmldnn as layout
 from mlpipe.reports.layouts.rmldnn import EpochRow
 from mlpipe.runs import references, sweeping
@@ -27,6 +28,7 @@ from mlpipe.runs.journal import Run
 if TYPE_CHECKING:
     from torch import nn
 
+    from mlpipe.learn.slice_scores import Judge
     from mlpipe.learn.slices import Batch
 
 log = logging.getLogger("mlpipe")
@@ -50,6 +52,7 @@ class Asked:
         layout: Where the channels of its datasets are.
         record: `PROJ#3`: the trained network to apply; None: the configuration's own.
         batch_size: Slices at a time.
+        targets: The class numbers to compare with; None: nothing is compared.
     """
 
     sets: Sequence[Mapping[str, Any]]
@@ -60,6 +63,7 @@ class Asked:
     layout: Literal["channels_last", "channels_first"]
     record: str | None
     batch_size: int | Literal["auto"]
+    targets: Targets | None = None
 
 
 @dataclass
@@ -104,6 +108,8 @@ class VolumeSlices:
                 problem("mode.outfile", "cannot be written", got=asked.outfile, fix="choose another name")
             )
         raise_all(require_writable(self._outfile.parent, "mode.outfile"))
+        if asked.targets is not None:
+            asked.targets.place()
         return [Step("slices", self._apply, in_project=False)]
 
     def _apply(self, run: Run | None) -> None:
@@ -122,13 +128,24 @@ class VolumeSlices:
             size = self._batch_size(channels, grids)
             self._introduce(networks[grids[0].cut.seen], volume, grids)
             network, device = learned.placed(recipe, networks)
+            change, judge = learned.change_of(recipe), self._judge(recipe, networks, grids)
             joined = stack.enter_context(
                 assembly.assembled(self._outfile, grids, precision=self.asked.precision, layout=self.asked.layout)
             )
             self.world.display.start("slices", sum(map(len, grids)))
             stack.callback(self.world.display.close)
-            learned.apply(network, volume, grids, joined, size=size, device=device, after=self._after(grids))
-        self._told(volume, grids, size)
+            learned.apply(
+                network,
+                volume,
+                grids,
+                joined,
+                size=size,
+                device=device,
+                after=self._after(grids),
+                change=change,
+                judge=judge,
+            )
+        self._told(volume, grids, size, {} if judge is None else judge.scores())
 
     def _grids(self, volume: Volume) -> list[Grid]:
         """The slices of every set in the volume.
@@ -155,13 +172,51 @@ class VolumeSlices:
             return {shape: self._of_keras(channels, shape) for shape in shapes}, config.recipe
         from mlpipe.learn import slices as learned
 
-        one = references.record(self.asked.record, "mode.record", config.out_dir)
-        references.check_weights(one, "mode.record", config.out_dir)
+        one = self._record()
+        recipe, classes = tasks.config_of(config, one.record, one.project).recipe, len(one.record.classes)
+        return {shape: learned.of_record(recipe, one.weights, classes, channels, shape) for shape in shapes}, recipe
+
+    def _record(self) -> references.Located:
+        """The record that was asked for.
+
+        Raises:
+            ConfigError: When it is of no masks.
+            ProjectError: When it is not there.
+        """
+        assert self.asked.record is not None
+        one = references.record(self.asked.record, "mode.record", self.config.out_dir)
+        references.check_weights(one, "mode.record", self.config.out_dir)
         if one.record.kind != "segmentation":
             fix = "choose one that was trained on masks"
             raise ConfigError(problem("mode.record", "gives no maps", got=self.asked.record, fix=fix))
-        recipe, classes = tasks.config_of(config, one.record, one.project).recipe, len(one.record.classes)
-        return {shape: learned.of_record(recipe, one.weights, classes, channels, shape) for shape in shapes}, recipe
+        return one
+
+    def _judge(self, recipe: Recipe, networks: dict[tuple[int, ...], nn.Module], grids: Sequence[Grid]) -> Judge | None:
+        """What compares predictions with class numbers; None where there are none.
+
+        Raises:
+            ConfigError: When the network gives no classes.
+            DataError: When they do not fit.
+        """
+        asked = self.asked.targets
+        if asked is None:
+            return None
+        if self.asked.record is None:
+            from mlpipe.arch import keras_classifier
+            from mlpipe.learn import slice_scores
+
+            graph: Any = next(iter(networks.values()))
+            activation, maps = keras_classifier.ending(graph)[1], graph.shapes[graph.outputs[0]][-1]
+            names = tuple(map(str, range(slice_scores.classes_given(maps, activation))))
+            return slice_targets.judge(asked, recipe, grids, names, activation)
+        one = self._record()
+        said = tasks.config_of(self.config, one.record, one.project).task.params
+        values = asked.values or said.get("values")
+        if values is None and all(name.isdecimal() for name in one.record.classes):
+            values = [int(name) for name in one.record.classes]
+        ignored = said.get("ignore_index") if asked.ignore_index is None else asked.ignore_index
+        asked = replace(asked, values=values, ignore_index=ignored)
+        return slice_targets.judge(asked, recipe, grids, one.record.classes, "softmax")
 
     def _of_keras(self, channels: int, shape: tuple[int, ...]) -> nn.Module:
         import torch
@@ -204,15 +259,19 @@ class VolumeSlices:
             lines += layout.block(f"Slice set {grid.cut.name}", {**facts, "Number of slices": len(grid)})
         log.info("\n".join(lines))
 
-    def _told(self, volume: Volume, grids: Sequence[Grid], size: int) -> None:
+    def _told(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:
         """Say what was done, write the table that is asked for, and collect facts."""
-        row = EpochRow(1, 0.0, None, None)
+        row = EpochRow(1, 0.0, scores.get("loss"), tracing.accuracy(scores))
         if self.config.sys.console == "rmldnn":
             log.info(layout.eval_line(row, 1, sum(-(-len(grid) // size) for grid in grids)))
         if self.config.sys.outfile is not None:
             tracing.write(self.config.sys.outfile, [], [row])
         for grid in grids:
             log.info(f"{grid.cut.name}: {len(grid)} slices of {list(grid.cut.seen)} joined to {list(grid.extent)}")
+        if scores:
+            log.info("targets: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
         log.info(f"predictions: {self._outfile}")
         found = {grid.cut.name: {"slices": len(grid), "extent": list(grid.extent)} for grid in grids}
-        self.world.facts.update(volume=list(volume.shape), slices=found, outfile=str(self._outfile))
+        self.world.facts.update(
+            volume=list(volume.shape), slices=found, outfile=str(self._outfile), scores=dict(scores)
+        )

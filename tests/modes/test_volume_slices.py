@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,63 @@ def test_planes_through_a_record_are_what_it_predicts_for_images(tmp_path: Path)
         found = file_["slice_set_1"][()].argmax(-1)
     assert len(masks) == 3 and 0 < found.mean() < 1
     assert np.mean(np.stack([np.asarray(Image.open(file)) == 255 for file in masks]) == found) > 0.99
+
+
+@pytest.mark.parametrize(("axes", "activation"), [(3, "softmax"), (2, "log_softmax"), (2, "linear"), (1, "softmax")])
+def test_loss_and_dice_of_slices(volume: Array, axes: int, activation: str, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = np.random.default_rng(5).choice([3, 8, 99], SHAPE)
+    with h5py.File("classes.h5", "w") as file:
+        file["one"], file["other"] = classes[np.newaxis], classes
+    Path("net.json").write_text(json.dumps(layers(axes, activation=activation)))
+    sizes = {3: "[5,10,11],padding:[1,1,1]", 2: "[1,6,11],padding:[0,2,0]", 1: "[1,1,7],padding:[0,0,1]"}[axes]
+    keys = ["mode.targets=classes.h5", "mode.target_dataset=one", "mode.values=[3,8]", "mode.ignore_index=99"]
+    step = "{_target_: mlpipe.data.geometry.normalize, mean: 0.5, std: 2.0}"
+    keys += ["augmentations=none", f"augmentations.cpu.pipeline=[{step}]", "mode.batch_size=1000"]
+    sets = f"mode.slices=[{{sizes:{sizes}}}]"
+    capsys.readouterr()
+    assert run("arch.file=net.json", "mode.source=volume.npy", sets, "mode.outfile=p.h5", *keys) == 0
+    said = dict(
+        re.findall(
+            r"(\w+) (\d\.\d{4})", next(line for line in capsys.readouterr().out.splitlines() if "targets:" in line)
+        )
+    )
+    with h5py.File("p.h5") as file:
+        given = np.moveaxis(file["slice_set_1"][()].astype(np.float64), -1, 0)
+    chance = {"softmax": given, "log_softmax": np.exp(given)}.get(activation, np.exp(given) / np.exp(given).sum(0))
+    known, true = classes != 99, classes == 8
+    right = np.where(true, chance[1], chance[0])
+    found = chance.argmax(0) == 1
+    dice = [
+        2
+        * (known & (found == one) & (true == one)).sum()
+        / ((known & (found == one)).sum() + (known & (true == one)).sum())
+        for one in (0, 1)
+    ]
+    assert float(said["loss"]) == pytest.approx(-np.log(right[known]).mean(), abs=2e-4)
+    assert float(said["dice"]) == pytest.approx(np.mean(dice), abs=2e-4)
+
+
+TARGETS_WRONG = [
+    (["mode.targets=none.npy"], "mode.targets: there is no such file"),
+    (["mode.targets=flat.npy"], "mode.targets: has another shape than the volume, [9, 10, 11], got [10, 11]"),
+    (["mode.targets=three.npy"], "mode.targets: holds values that are none of 2 classes (2)"),
+    (["mode.targets=half.npy"], "mode.targets: volume/slice_set_1/00000 holds no class numbers"),
+    (["mode.values=[0,1]"], "mode.values: is for targets; add mode.targets=FILE"),
+    (["mode.targets=three.npy", "arch.file=one.json"], "gives 1 maps, targets are classes"),
+    (["mode.targets=three.npy", "augmentations.cpu.pipeline=[{_target_: mlpipe.data.geometry.rotate, degrees: 9}]"],
+     "augmentations.cpu.pipeline: changes slices, got 'mlpipe.data.geometry.rotate'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "sentence"), TARGETS_WRONG)
+def test_targets_that_do_not_fit_are_a_sentence(volume: Array, keys: list[str], sentence: str) -> None:
+    np.save("flat.npy", np.zeros((10, 11)))
+    np.save("three.npy", np.arange(990).reshape(SHAPE) % 3)
+    np.save("half.npy", np.full(SHAPE, 0.5))
+    Path("one.json").write_text(json.dumps(layers(2, 1)))
+    given = {"arch.file": "net2.json"} | dict(text.split("=", 1) for text in keys)
+    texts = ["mode.source=volume.npy", "mode.slices=[{sizes:[1,10,11]}]", "mode.outfile=p.h5"]
+    texts += [f"{key}={value}" for key, value in given.items()]
+    with pytest.raises(Exception) as error:
+        launch.execute(launch.prepare("evaluate", ["sys.threads=1", "arch=keras_json", *texts]))
+    assert sentence in str(error.value) and not Path("p.h5").exists()

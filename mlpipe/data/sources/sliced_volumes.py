@@ -25,8 +25,6 @@ from mlpipe.errors import DataError, in_short, listing, problem
 
 TYPE = "slices"
 Array = npt.NDArray[Any]
-# Bytes that were read after which mapped pages are given back.
-_RELEASE_AFTER = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,8 @@ def labels(volume: Volume, grid: Grid, index: int) -> Array:
     return np.asarray(found)
 
 
-def mask(values: mask_files.Values, own: Array, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
-    """Class numbers of a slice as the network sees it, shape (height, width, 1).
+def classes_of(values: mask_files.Values, own: Array, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
+    """Class numbers of a slice as the network sees it, shape of `grid.cut.seen`.
 
     What of a prediction does not count is `IGNORED`: the padding, and what lies outside of the volume.
 
@@ -118,7 +116,7 @@ def mask(values: mask_files.Values, own: Array, grid: Grid, index: int) -> npt.N
     found = np.full((1, *grid.cut.seen), IGNORED, np.uint8)
     _, counts = slices.counted(grid, index, found)
     counts[0] = values.classes(own.astype(np.int64))
-    return np.ascontiguousarray(found.transpose(1, 2, 0))
+    return found[0]
 
 
 def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:
@@ -180,7 +178,7 @@ def _each(volume: Volume, place: Place, cuts: Cuts, read: Callable[[Grid, int], 
         values = _read(place, name, grid, at, read)
         yield name, values
         seen += values.nbytes
-        if seen >= _RELEASE_AFTER:
+        if seen >= volumes.RELEASE_AFTER:
             seen = 0
             volume.release()
 
@@ -249,7 +247,7 @@ class _Opened:
                     raise _changed(str(self.place(part).file), self._task)
                 self._volumes[part] = volume
             self._read += 4 * int(np.prod(grid.cut.seen))
-            if self._read >= _RELEASE_AFTER:
+            if self._read >= volumes.RELEASE_AFTER:
                 self._read = 0
                 self._volumes[part].release()
         return self._volumes[part], grid, index
@@ -297,7 +295,7 @@ def mask_rows_of(of: Task) -> Callable[[int], Array]:
         own = _read(place, name, grid, index, lambda grid, at: labels(volume, grid, at))
         if _label_digest(own) != digest:
             raise _changed(name, of)
-        return mask(values, own, grid, index)
+        return classes_of(values, own, grid, index)[:, :, np.newaxis]
 
     return read
 

@@ -13,14 +13,14 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.slices import Grid
 from mlpipe.data.sources import sliced_volumes
 from mlpipe.data.sources.mask_files import Mask, Values
-from mlpipe.data.task import IGNORED
+from mlpipe.data.task import IGNORED, Kind
 from mlpipe.data.volumes import RELEASE_AFTER, Volume
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import segmentation, setup
 from mlpipe.learn.losses import Labels
 from mlpipe.post import metrics
 
-_KIND = "segmentation"
+_KIND: Kind = "segmentation"
 # What a probability is at least, so that it has a logarithm.
 _LEAST = torch.finfo(torch.float32).tiny
 

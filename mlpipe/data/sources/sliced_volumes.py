@@ -116,7 +116,7 @@ def classes_of(values: mask_files.Values, own: Array, grid: Grid, index: int) ->
     found = np.full((1, *grid.cut.seen), IGNORED, np.uint8)
     _, counts = slices.counted(grid, index, found)
     counts[0] = values.classes(own.astype(np.int64))
-    return found[0]
+    return np.asarray(found[0])
 
 
 def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:

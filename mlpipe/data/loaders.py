@@ -163,6 +163,11 @@ class FoldData(pl.LightningDataModule):
         return self.rows_dataloader(self._view.val)
 
     @property
+    def task(self) -> Task:
+        """The task."""
+        return self._task
+
+    @property
     def val_ids(self) -> list[str]:
         """The validation images' names, in their order."""
         return [self._task.samples.ids[row] for row in self._view.val]

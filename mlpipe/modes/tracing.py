@@ -16,6 +16,7 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.errors import problem
+from mlpipe.modes import slice_lines
 from mlpipe.reports.layouts import rmldnn as layout
 from mlpipe.reports.layouts.rmldnn import BatchRow, EpochRow
 from mlpipe.runs.journal import Run
@@ -166,6 +167,7 @@ def introduce(config: RunConfig, task: Task, network: Any, parts: Mapping[str, i
                 "Learning rate scheduler", {"Type": schedule.target.rpartition(".")[2], **schedule.params}
             )
     lines += layout.block("Loss", {"Function": recipe.loss.target.rpartition(".")[2], **recipe.loss.params})
+    lines += slice_lines.of_task(task)
     if task.kind != "segmentation":
         lines.append(f"Number of class labels: {len(task.classes)}")
     shown = {"Number of training samples": parts.get("train", 0), "Number of test samples": parts.get("test", 0)}

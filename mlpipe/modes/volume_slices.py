@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlpipe import hdf5
 from mlpipe.config import slice_keys
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data import assembly, slices, volumes
 from mlpipe.data.slices import Grid
 from mlpipe.data.volumes import Volume
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.modes import slice_targets, tasks, tracing
+from mlpipe.modes import slice_lines, slice_targets, tasks, tracing
 from mlpipe.modes.base import Step, World, raise_all, require_writable
 from mlpipe.modes.slice_targets import Targets
 from mlpipe.reports.layouts import rmldnn as layout
@@ -247,16 +246,12 @@ class VolumeSlices:
             return
         from mlpipe.learn import describing
 
-        recipe, kind = self.config.recipe, "HDF5" if self._file.suffix in hdf5.ENDS else "NumPy"
+        recipe = self.config.recipe
         lines = layout.block("Device(s)", {"Name": describing.device(recipe)})
         lines += layout.block("Neural Network", describing.network(network, str(recipe.arch.params.get("name"))))
         if recipe.arch.params.get("weights") is not None:
             lines += layout.loading_lines(str(recipe.arch.params["weights"]), *self._origin)
-        lines.append(f"Slicing dataset '{volume.name}' from {kind} file: {self._file}")
-        for grid in grids:
-            padding = "".join(f"({a},{b})" for a, b in zip(grid.cut.before, grid.cut.after, strict=True))
-            facts = {"Sizes": list(grid.cut.sizes), "Padding": f"[{padding}]", "Strides": list(grid.cut.strides)}
-            lines += layout.block(f"Slice set {grid.cut.name}", {**facts, "Number of slices": len(grid)})
+        lines += slice_lines.of_volume(volume.name, self._file, grids)
         log.info("\n".join(lines))
 
     def _told(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:

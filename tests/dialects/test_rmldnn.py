@@ -231,7 +231,7 @@ def test_files_that_are_asked_for() -> None:
         ({"data__target_is_mask": True}, r"masks as targets is not available"),
         ({"data__slicers": [{}]}, r"slicers\[0\]\.sizes: is needed"),
         ({"data__slicers": [{"sizes": [4], "size": 3}]}, r"slicers\[0\]\.size: unknown key; did you mean 'sizes'"),
-        ({"data__slicers": [{"sizes": [4]}]}, r"learning from slices of one array is not available"),
+        ({"data__slicers": [{"sizes": [4]}]}, r"data\.input_type: slices are cut from numpy or hdf5, got 'images'"),
         ({"data__input_path": None, "data__test_input_path": None}, r"nothing to train on and nothing to evaluate"),
         ({"optimizer": None}, r"neural_network\.optimizer: is needed to train"),
         ({"optimizer": {"type": "Adm"}}, r"optimizer\.type: must be SGD or .*, got 'Adm'; did you mean 'Adam'"),
@@ -312,7 +312,77 @@ def test_slices_of_an_array_are_an_evaluation_without_a_task() -> None:
         "slices": [{"name": "yz", "sizes": [1, 131, 1001], "padded_sizes": [1, 144, 1008], "transpose": True}],
         "batch_size": 20, "source": "v.h5", "outfile": "p.h5", "precision": "half", "layout": "channels_first",
     }  # fmt: skip
-    assert [line.key for line in found.of_fate("ignored")] == ["data.transforms"]
+    assert [line.key for line in found.of_fate("ignored")] == ["data.transforms[0]"]
+
+
+LEARNED = {
+    "type": "hdf5", "input_path": "a.h5", "target_path": "b.h5", "test_input_path": "c.h5", "test_target_path": "d.h5",
+    "slicers": [{"name": "yz", "sizes": [1, 20, 30], "padding": [0, 2, 0]}], "batch_size": 4, "test_batch_size": 5,
+    "input_transforms": [{"random_horizontal_flip": 0.5}, {"normalize": {"std": 2}}],
+    "target_transforms": [{"random_horizontal_flip": 0.5}], "hdf5_outfile": "p.h5", "hdf5_precision": "Half",
+}  # fmt: skip
+MAPS = [
+    {
+        "class_name": "Conv2D",
+        "config": {
+            "name": "c",
+            "filters": 3,
+            "kernel_size": [1, 1],
+            "activation": "log_softmax",
+            "batch_input_shape": [None, 24, 30, 1],
+        },
+    }
+]
+
+
+def test_slices_are_learned_with_their_class_numbers() -> None:
+    found = translated(data=LEARNED, layers=MAPS, loss={"function": "NLL", "ignore_index": 7})
+    assert found.mode == "" and found.chosen()["task"] == "slices" and found.chosen()["callbacks"] == "volume_file"
+    assert found.native["task"] == {
+        "train": "a.h5", "train_targets": "b.h5", "test": "c.h5", "test_targets": "d.h5",
+        "slices": LEARNED["slicers"], "classes": ["0", "1", "2"], "values": [0, 1, 2], "ignore_index": 7,
+        "allow_overlap": True,
+    }  # fmt: skip
+    assert found.native["callbacks"]["volume"] == {"outfile": "p.h5", "precision": "half"}
+    assert [step["_target_"].rpartition(".")[2] for step in found.native["augmentations"]["cpu"]["pipeline"]] == [
+        "horizontal_flip",
+        "normalize",
+    ]
+    assert found.native["sampling"] == {"batch_size": 4, "eval_batch_size": 5}
+
+
+def test_a_trained_network_is_compared_slice_by_slice() -> None:
+    given = {key: value for key, value in LEARNED.items() if key not in ("input_path", "target_path")}
+    found = translated(data=given, layers=MAPS, loss={"function": "Dice", "source": "log_softmax"}, optimizer=None)
+    assert found.mode == "evaluate" and found.chosen()["loss"] == "dice"
+    assert found.native["mode"] == {
+        "slices": LEARNED["slicers"], "batch_size": 5, "source": "c.h5", "targets": "d.h5", "values": [0, 1, 2],
+        "outfile": "p.h5", "precision": "half",
+    }  # fmt: skip
+    assert found.native["augmentations"]["cpu"]["pipeline"][0]["std"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "loss", "sentence"),
+    [
+        ({"target_path": None}, "NLL", "data.target_path: is needed to train"),
+        ({"test_target_path": None}, "NLL", "data.test_target_path: is needed beside a training"),
+        ({}, "MSE", "data.target_type: slices are learned with a class for every place of the array; use NLL"),
+        ({"target_transforms": []}, "NLL", "data.target_transforms: resizes, crops, flips or turns masks in another way"),
+        ({"input_transforms": None, "target_transforms": None, "transforms": [{"resize": [8, 8]}]}, "NLL",
+         "data.transforms[0]: resize changes the size of slices; leave it out"),
+        ({"input_transforms": None, "target_transforms": None, "transforms": [{"rotate": 90}]}, "NLL",
+         "data.transforms[0]: rotate moves what predictions in hdf5_outfile are of"),
+        ({"test_input_path": None, "test_target_path": None}, "NLL", "data.hdf5_outfile: holds predictions of test slices"),
+        ({"slicers": [{"sizes": [1, 2, 3], "strides": [2, 2, 3]}]}, "NLL", "data.slicers[0].strides: leaves gaps"),
+        ({"test_output_path": "o"}, "NLL", "data.test_output_path: is for samples in files of their own"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_learned_of_slices_is_named(changes: dict[str, Any], loss: str, sentence: str) -> None:
+    data = {key: value for key, value in {**LEARNED, **changes}.items() if value is not None}
+    with pytest.raises(ConfigError) as error:
+        translated(data=data, layers=MAPS, loss={"function": loss})
+    assert any(text.startswith(f"neural_network.{sentence}") for text in error.value.problems), error.value.problems
 
 
 @pytest.mark.parametrize(
@@ -320,9 +390,9 @@ def test_slices_of_an_array_are_an_evaluation_without_a_task() -> None:
     [
         ({"hdf5_outfile": None}, "data.hdf5_outfile: is needed with slicers; name the file of predictions"),
         ({"input_type": "images"}, "data.input_type: slices are cut from numpy or hdf5, got 'images'; use one of them"),
-        ({"test_target_path": "t.h5"}, "data.test_target_path: a loss over slices is not available"),
+        ({"test_target_path": "t.h5"}, "data.target_type: slices are learned with a class for every place"),
         ({"test_output_path": "out"}, "data.test_output_path: is for samples in files of their own; use hdf5_outfile"),
-        ({"transforms": [{"normalize": {}}]}, "data.transforms: normalize of slices is not available"),
+        ({"transforms": [{"resize": [9, 9]}]}, "data.transforms[0]: resize of slices is not available"),
     ],
 )
 def test_what_slices_do_not_do_is_named(changes: dict[str, Any], sentence: str) -> None:

@@ -29,7 +29,9 @@ def translate_data(work: Work) -> None:
     data = work.section("data")
     inputs, targets = _types(work)
     if "slicers" in data:
-        translate_slices(work, inputs)
+        translate_slices(work, inputs, targets)
+        if work.trains:
+            _batches(work)
         return
     for key, what in _LATER.items():
         if key in data and not (key == "hdf5_precision" and data[key].lower() == "single"):
@@ -48,6 +50,14 @@ def translate_data(work: Work) -> None:
         _mnist(work, targets)
     elif inputs is not None:
         work.missing("data.input_type", f"{inputs} as inputs", "use images, numpy, hdf5 or mnist")
+    _batches(work)
+    if data.get("target_is_mask") and not work.is_of_masks:
+        work.missing("data.target_is_mask", "masks as targets")
+
+
+def _batches(work: Work) -> None:
+    """How many samples there are at a time, and what is let pass of them."""
+    data = work.section("data")
     # rmldnn looks for no samples that are in both parts.
     work.set("task.allow_overlap", True)
     batch, test_batch = int(data.get("batch_size", 64)), int(data.get("test_batch_size", 64))
@@ -59,8 +69,6 @@ def translate_data(work: Work) -> None:
             work.say(f"data.{key}", "differs" if note else "same", f"sampling.{place}", note)
     if "preload" in data:
         work.say("data.preload", "ignored", note="samples are decoded once, into a cache in memory's reach")
-    if data.get("target_is_mask") and not work.is_of_masks:
-        work.missing("data.target_is_mask", "masks as targets")
 
 
 def _types(work: Work) -> tuple[str | None, str | None]:

@@ -65,12 +65,13 @@ def note_masks(work: Work) -> None:
         work.say(f"data.transforms.{moved[0]}", "differs", note=note)
 
 
-def classes_and_values(work: Work, white: float) -> None:
+def classes_and_values(work: Work, white: float, section: str = "task") -> None:
     """The classes, as many as the network has maps (a single one has two), and the value of each in the masks.
 
     Args:
         work: The translation.
         white: What the masks' pixels are divided by before they are normalised.
+        section: Where that is said: `task`, or `mode`, where classes are as many as the network has.
     """
     units = work.network.units
     if units is None or not work.network.maps:
@@ -78,7 +79,9 @@ def classes_and_values(work: Work, white: float) -> None:
         work.refuse("layers", "targets are masks, and the network gives no maps", fix=fix)
         return
     count = 2 if units == 1 else units
-    work.set("task.classes", ["background", "foreground"] if units == 1 else [str(number) for number in range(count)])
+    if section == "task":
+        names = ["background", "foreground"] if units == 1 else [str(number) for number in range(count)]
+        work.set("task.classes", names)
     if not work.trains and not work.has_targets:
         return
     values = [_value_of(work, number, white) for number in range(count)]
@@ -86,14 +89,14 @@ def classes_and_values(work: Work, white: float) -> None:
         wrong = f"no value of a pixel becomes the class {values.index(None)} of {count}"
         work.refuse("data.target_transforms", wrong, fix=_WHOLE)
         return
-    work.set("task.values", values)
+    work.set(f"{section}.values", values)
     ignored = work.section("loss").get("ignore_index")
     if ignored is not None and not 0 <= ignored < count:
         value = _value_of(work, int(ignored), white)
         if value is None:
             work.say("loss.ignore_index", "ignored", note="no pixel can be of this class")
         else:
-            work.say("loss.ignore_index", "same", work.set("task.ignore_index", value))
+            work.say("loss.ignore_index", "same", work.set(f"{section}.ignore_index", value))
 
 
 def _value_of(work: Work, number: int, white: float) -> int | None:

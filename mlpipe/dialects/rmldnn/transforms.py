@@ -9,7 +9,7 @@ from mlpipe.dialects.rmldnn.work import Work
 
 _HOME, _FLIPS = "mlpipe.data.geometry", "mlpipe.data.augmentations"
 # Transforms that draw at random, which happen in training only.
-_RANDOM = (
+RANDOM = (
     "jitter_crop", "random_horizontal_flip", "random_vertical_flip", "random_zoom", "random_rotate",
 )  # fmt: skip
 # Transforms that change values and move nothing.
@@ -122,19 +122,25 @@ def _step(work: Work, place: str, name: str, value: Any, white: float) -> None:
         work.refuse(place, "is a probability", got=value, fix="give a number from 0 to 1")
         return
     if name == "normalize":
-        step = {
-            "_target_": f"{_HOME}.normalize",
-            "mean": float(value.get("mean", 0)),
-            "std": float(value.get("std", 1)),
-        }
-        work.steps.append({**step, "white": white})
+        work.steps.append(normalize(value, white))
     else:
         target, key = _STEPS[name]
         work.steps.append({"_target_": target, key: value})
     note = ""
-    if name in _RANDOM:
+    if name in RANDOM:
         work.random.append(name)
         note = "in training only"
     elif name in ("resize", "center_crop"):
         note = "[width, height]"
     work.say(f"{place}.{name}", "same", "augmentations.cpu.pipeline", note)
+
+
+def normalize(value: Mapping[str, Any], white: float) -> dict[str, Any]:
+    """The native step of `normalize`.
+
+    Args:
+        value: Its mean and std.
+        white: What the inputs have as white.
+    """
+    mean, std = float(value.get("mean", 0)), float(value.get("std", 1))
+    return {"_target_": f"{_HOME}.normalize", "mean": mean, "std": std, "white": white}

@@ -112,6 +112,8 @@ def _files(work: Work) -> None:
             chosen.append("output_files")
         place = "callbacks.outputs.folder" if work.trains else "mode.outputs"
         work.same("data.test_output_path", place, output)
+    if work.trains and {"slicers", "hdf5_outfile"} <= set(work.section("data")):
+        chosen.append("volume_file")
     if work.source.get("debug") and work.trains:
         chosen.append("graph_file")
         work.same("debug", "callbacks.graph.file", f"{work.network.name or 'network'}.dot")

@@ -84,7 +84,8 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.learn.callbacks",
         ("pytorch_lightning.callbacks", "lightning.pytorch.callbacks"),
         "pytorch_lightning.callbacks.callback.Callback",
-        also="mlpipe.learn.best_practice mlpipe.learn.graph_file mlpipe.learn.layer_files mlpipe.learn.output_files",
+        also="mlpipe.learn.best_practice mlpipe.learn.graph_file mlpipe.learn.layer_files mlpipe.learn.output_files "
+        "mlpipe.learn.volume_files",
     ),
     "logging": Slot("mlpipe.learn.loggers"),
     "tta": Slot("mlpipe.learn.tta"),

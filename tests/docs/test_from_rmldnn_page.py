@@ -88,6 +88,33 @@ def test_the_masks_of_the_page(tmp_path: Path) -> None:
         assert sorted(found) == [f"{number:02}.png" for number in range(6)] and found["00.png"].shape == (3, 16, 24)
 
 
+@pytest.mark.slow
+def test_the_slices_of_the_page(tmp_path: Path) -> None:
+    texts = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    assert len(texts) == 4
+    rng = np.random.default_rng(0)
+    for part, planes in (("train", 16), ("test", 6)):
+        classes = rng.integers(0, 3, (planes, 20, 24))
+        with h5py.File(f"{part}.h5", "w") as volume, h5py.File(f"{part}_classes.h5", "w") as targets:
+            volume["scan"], targets["classes"] = classes[None] + rng.normal(0, 0.1, (1, planes, 20, 24)), classes
+    last = {"name": "out", "filters": 3, "kernel_size": 1, "activation": "log_softmax"}
+    for name, shape in (("learned", [24, 24]), ("planes", [None, None])):
+        layers = [{"class_name": "Conv2D", "config": {**last, "batch_input_shape": [None, *shape, 1]}}]
+        (tmp_path / f"{name}.json").write_text(json.dumps(layers))
+    (tmp_path / "slices.json").write_text(texts[2])
+    assert main(["train", "--config=slices.json", "sys.threads=1"]) == 0
+    assert len((tmp_path / "log_test.txt").read_text().splitlines()) == 2
+    with h5py.File("test_prediction.h5") as found:
+        assert found["yz"].shape == (6, 20, 24, 3)
+    with h5py.File("volume.h5", "w") as volume:
+        volume["scan"] = rng.normal(size=(1, 30, 40, 50))
+    trained = texts[3].replace("planes.weights.h5", "checkpoints/model_checkpoint_2.pt")
+    (tmp_path / "slices.json").write_text(trained)
+    assert main(["train", "recipe=slices.json", "sys.threads=1"]) == 0
+    with h5py.File("prediction.h5") as found:
+        assert {name: one.shape for name, one in found.items()} == dict.fromkeys(("xz", "yz"), (30, 40, 50, 3))
+
+
 def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(json.loads((network / "net.json").read_text())["config"]["layers"]) == 4
     exec(PYTHON[0], {})

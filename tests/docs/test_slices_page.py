@@ -25,7 +25,19 @@ QUICK = [
 def test_the_table_has_every_key() -> None:
     signature = signatures.read("mlpipe.data.slices.slice_set")
     assert signature is not None
-    assert set(re.findall(r"^\| `(\w+)`", PAGE, re.MULTILINE)) == set(signature.parameters) - {"padded_sizes"}
+    table = PAGE[PAGE.index("## Slices") : PAGE.index("## The network")]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(signature.parameters) - {"padded_sizes"}
+
+
+def test_the_table_of_the_task_has_its_own_keys() -> None:
+    signature = signatures.read("mlpipe.data.sources.slices")
+    assert signature is not None
+    section = PAGE[PAGE.index("## Learning from slices") : PAGE.index("## The predictions")]
+    named = {
+        key for line in section.splitlines() if line.startswith("| `") for key in re.findall(r"`task\.(\w+)`", line)
+    }
+    of_every_task = {"name", "max_unreadable", "allow_overlap", "data_dir"}
+    assert named == set(signature.parameters) - of_every_task - {"slices"}
 
 
 def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,10 +60,12 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
         model.save_weights(f"net{axes}d.weights.h5")
     make_masks(tmp_path / "scans", 30)
     np.save("scan.npy", (volume[0, :, :32, :32] * 50 + 100).clip(0, 255).astype(np.uint8))
-    assert len(COMMANDS) == 4
+    np.save("scan_classes.npy", (volume[0, :, :32, :32] > 0).astype(np.uint8))
+    assert len(COMMANDS) == 6
     for command in COMMANDS:
         _, mode, *arguments = shlex.split(command)
-        assert main([mode, *arguments, "sys.threads=1", *(QUICK if mode == "train" else [])]) == 0, command
+        quick = QUICK[: 3 if "task=slices" in arguments else 4] if mode == "train" else []
+        assert main([mode, *arguments, "sys.threads=1", *quick]) == 0, command
     found: dict[str, object] = {}
     exec(PYTHON[0], found)
     assert np.asarray(found["mask"]).shape == (30, 40, 50)
@@ -59,5 +73,6 @@ def test_the_commands_of_the_page(tmp_path: Path) -> None:
         assert {name: (one.shape, str(one.dtype)) for name, one in file.items()} == dict.fromkeys(
             ("xz", "yz"), ((30, 40, 50, 2), "float16")
         )
-    with h5py.File("classes.h5") as file:
+    with h5py.File("classes.h5") as file, h5py.File("judged.h5") as judged:
+        assert judged["yz"].shape == (30, 32, 32, 2)
         assert np.allclose(file["slice_set_1"][()].sum(-1), 1, atol=1e-5)

@@ -49,8 +49,9 @@ def test_a_volume_from_training_to_the_same_network_applied_again(
     Path("c.json").write_text(json.dumps({"neural_network": whole}))
     assert main(["train", "--config=c.json", "sys.threads=1", "proj=rm"]) == 0
     out = capsys.readouterr().out
-    for line in ("Slicing dataset 'scan' from HDF5 file: ", "Slice set yz", "Padding          : [(0,0)(2,2)(2,2)]", "Number of slices : 48",
-                 "Number of training samples : 48", "Eval  Epoch [  3/  3] : Batch [    1/"):  # fmt: skip
+    for line in ("Slicing dataset 'scan' from HDF5 file: ", "Slice set yz", "Padding          : [(0,0)(2,2)(2,2)]",
+                 "Number of slices : 48", "Number of training samples : 48",
+                 "Eval  Epoch [  3/  3] : Batch [    8/"):  # fmt: skip
         assert line in out, line
     loss, accuracy = re.findall(r"Eval  Epoch .*Loss: (\S+)\) \| Accuracy: (\S+)", out)[-1]
     with h5py.File("p.h5") as file:
@@ -74,6 +75,5 @@ def test_a_volume_from_training_to_the_same_network_applied_again(
     assert main(["evaluate", "mode.record=rm#1", "sys.threads=1", sets, *keys]) == 0
     with h5py.File("r.h5") as file:
         assert np.allclose(file["yz"][()].argmax(-1), trained.argmax(-1))
-    assert f"loss {float(loss):.2f}" in capsys.readouterr().out
-    # Without a callback, trained on their own slices: a file that is joined of some slices only would be none.
-    assert main(["train", "--config=c.json", "sys.threads=1", "split=holdout", "trainer.max_epochs=1"]) == 2
+    said = re.search(r"targets: loss (\S+),", capsys.readouterr().out)
+    assert said and float(said[1]) == pytest.approx(float(loss), abs=2e-4)

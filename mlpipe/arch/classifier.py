@@ -40,6 +40,7 @@ class Head:
         mean: For numbers the mean of each in the training images; None for logits.
         std: Their standard deviations alike.
         per_pixel: Whether every pixel gets them.
+        of_values: Whether they are an image's values, and no logits.
         activations: What they go through, for outputs that stand side by side: Keras's name of each function, and how
             many of them it is of; empty: nothing.
     """
@@ -48,6 +49,7 @@ class Head:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     per_pixel: bool = False
+    of_values: bool = False
     activations: tuple[tuple[str, int], ...] = ()
 
 
@@ -296,7 +298,7 @@ def refuse_masks(heads: Mapping[str, Head], name: str) -> None:
     if any(head.per_pixel for head in heads.values()):
         fix = f"use arch=unet arch.encoder={name}, or fpn, pspnet, linknet"
         raise ConfigError(
-            problem("arch", "gives one answer for an image, a mask needs one for each pixel", got=name, fix=fix)
+            problem("arch", "gives one answer for an image, the task wants one for each pixel", got=name, fix=fix)
         )
 
 

@@ -209,6 +209,18 @@ def _end(graph: Graph, *, numbers: bool) -> End:
     return End(step.layer, shape[0], activation, head, step.module if head is not None else "")
 
 
+def only_end(graph: Graph) -> Step:
+    """The call that gives the one output of a graph.
+
+    Raises:
+        ConfigError: When it has several outputs, or none of its own.
+    """
+    if len(graph.outputs) != 1:
+        fix = "use a network with one output"
+        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
+    return giver_of(graph, graph.outputs[0])
+
+
 def without_activation(graph: Graph) -> tuple[Step, str]:
     """Take the activation that gives probabilities off the end of a graph with one output.
 
@@ -241,10 +253,7 @@ def ending(graph: Graph) -> tuple[Step, str]:
     Raises:
         ConfigError: When it has several outputs, or none of its own.
     """
-    if len(graph.outputs) != 1:
-        fix = "use a network with one output"
-        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
-    step = giver_of(graph, graph.outputs[0])
+    step = only_end(graph)
     return step, _activation(graph, step)
 
 

@@ -1,4 +1,7 @@
-"""A Keras network whose output is a map, for masks: pixels in, logits of every pixel out, whatever it ended in."""
+"""A Keras network whose output is a map, for masks and target images: pixels in, logits of every pixel, or values, out.
+
+For masks logits come out whatever it ended in; values of images are what the network gives, its last activation included.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.arch.keras_classifier import without_activation
+from mlpipe.arch.keras_classifier import only_end, without_activation
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.errors import ConfigError, problem
 
@@ -17,7 +20,7 @@ class KerasSegmenter(nn.Module):
     """A Keras network that gives a map.
 
     Args:
-        graph: The network without a softmax or sigmoid at its end.
+        graph: The network; for masks without a softmax or sigmoid at its end.
         name: The target.
         from_one: Whether its single map is the logit of the second of two classes.
         activation: What the file ends in; empty: nothing that gives probabilities.
@@ -40,7 +43,7 @@ class KerasSegmenter(nn.Module):
         self._name, self._from_one, self._activation = name, from_one, activation
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits (log-probabilities where the network gives them) of shape (n, classes, height, width) by target."""
+        """Logits (log-probabilities where the network gives them) or values, (n, classes, height, width), by target."""
         outputs: Tensor = self.backbone(images.to(self.std.dtype) / self.std)
         if self._from_one:
             # One sigmoid for two classes is a softmax over 0 and its logit.
@@ -64,7 +67,7 @@ class KerasSegmenter(nn.Module):
 
 
 def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasSegmenter:
-    """A network for masks.
+    """A network for masks or target images.
 
     Args:
         graph: The whole network; it is changed.
@@ -73,12 +76,12 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
         white: What the network takes white pixels as.
 
     Raises:
-        ConfigError: When it does not give every pixel its classes, or several tasks are learned together.
+        ConfigError: When it does not give every pixel its classes or channels, or several tasks are learned together.
     """
     if len(heads) > 1:
-        raise ConfigError(problem("mode.multitask", "masks are learned alone", fix="leave it out"))
+        raise ConfigError(problem("mode.multitask", "masks and images are learned alone", fix="leave it out"))
     ((name, wanted),) = heads.items()
-    step, activation = without_activation(graph)
+    step, activation = (only_end(graph), "") if wanted.of_values else without_activation(graph)
     shape = graph.shapes[graph.outputs[0]]
     if len(shape) != 3 or shape[:2] != pixels.sides:
         fix = "end it in a convolution at the images' size"
@@ -86,7 +89,7 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     from_one = shape[2] == 1 and wanted.size == 2 and activation == "sigmoid"
     if shape[2] != wanted.size and not from_one:
-        wrong = f"{step.layer} gives {shape[2]} maps, the task has {wanted.size} classes"
+        wrong = f"{step.layer} gives {shape[2]} maps, the task has {wanted.size} {'channels' if wanted.of_values else 'classes'}"
         raise ConfigError(problem("arch.layers", wrong, fix=f"set its filters to {wanted.size}"))
     if activation == "sigmoid" and not from_one:
         fix = "end it in a softmax"

@@ -1,4 +1,4 @@
-"""Encoder-decoders with any timm network as encoder, normalisation included: pixels in, logits of every pixel out.
+"""Encoder-decoders with any timm network as encoder, normalisation included: pixels in, logits or values of every pixel out.
 
 The decoders are those of segmentation-models-pytorch.
 """
@@ -20,6 +20,7 @@ from mlpipe.arch.classifier import Head, Pixels, hub, statistics, unavailable
 from mlpipe.errors import ConfigError, first_line, problem
 
 Freeze = bool | Literal["backbone"]
+Outputs = Literal["linear", "sigmoid"]
 
 
 class Segmenter(nn.Module):
@@ -86,6 +87,7 @@ def unet(
     attention: Literal["scse"] | None = None,
     freeze: Freeze = False,
     pretrained_fallback: Literal["random"] | None = None,
+    outputs: Outputs = "linear",
 ) -> Segmenter:
     """U-Net (Ronneberger, Fischer & Brox 2015) on any timm network.
 
@@ -101,6 +103,7 @@ def unet(
         attention: `scse`: squeeze and excitation of channels and places in the decoder (Roy et al. 2018).
         freeze: True or `backbone`: the encoder does not learn.
         pretrained_fallback: `random` goes on with random weights when a download fails.
+        outputs: For target images: values as they are, or after a `sigmoid`, which keeps them between 0 and 1.
 
     Raises:
         ConfigError: When the encoder cannot be used so, or several tasks are learned together.
@@ -113,7 +116,7 @@ def unet(
         channels = (256, 128, 64, 32, 16)[5 - depth :]
         return smp.Unet(encoder_depth=depth, decoder_channels=channels, decoder_attention_type=attention, **shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback)
+    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
 
 
 def fpn(
@@ -128,6 +131,7 @@ def fpn(
     dropout: Annotated[float, ">= 0", "< 1"] = 0.2,
     freeze: Freeze = False,
     pretrained_fallback: Literal["random"] | None = None,
+    outputs: Outputs = "linear",
 ) -> Segmenter:
     """Feature pyramid network (Lin et al. 2017; Kirillov et al. 2017 for masks) on any timm network.
 
@@ -142,6 +146,7 @@ def fpn(
         dropout: Dropout of whole channels in the decoder.
         freeze: As for `unet`.
         pretrained_fallback: As for `unet`.
+        outputs: As for `unet`.
 
     Raises:
         ConfigError: As for `unet`.
@@ -153,7 +158,7 @@ def fpn(
     def made(**shared: Any) -> Any:
         return smp.FPN(decoder_dropout=dropout, **shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback)
+    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
 
 
 def pspnet(
@@ -168,6 +173,7 @@ def pspnet(
     dropout: Annotated[float, ">= 0", "< 1"] = 0.2,
     freeze: Freeze = False,
     pretrained_fallback: Literal["random"] | None = None,
+    outputs: Outputs = "linear",
 ) -> Segmenter:
     """Pyramid scene parsing network (Zhao et al. 2017) on the first three stages of any timm network.
 
@@ -182,6 +188,7 @@ def pspnet(
         dropout: Dropout of whole channels in the decoder.
         freeze: As for `unet`.
         pretrained_fallback: As for `unet`.
+        outputs: As for `unet`.
 
     Raises:
         ConfigError: As for `unet`.
@@ -193,7 +200,7 @@ def pspnet(
     def made(**shared: Any) -> Any:
         return smp.PSPNet(psp_dropout=dropout, **shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback)
+    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
 
 
 def linknet(
@@ -207,6 +214,7 @@ def linknet(
     in_chans: Annotated[int, ">= 1"] | None = None,
     freeze: Freeze = False,
     pretrained_fallback: Literal["random"] | None = None,
+    outputs: Outputs = "linear",
 ) -> Segmenter:
     """LinkNet (Chaurasia & Culurciello 2017) on any timm network with halvings from the first stage on.
 
@@ -220,6 +228,7 @@ def linknet(
         in_chans: As for `unet`.
         freeze: As for `unet`.
         pretrained_fallback: As for `unet`.
+        outputs: As for `unet`.
 
     Raises:
         ConfigError: As for `unet`.
@@ -231,7 +240,7 @@ def linknet(
     def made(**shared: Any) -> Any:
         return smp.Linknet(**shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback)
+    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
 
 
 def _built(
@@ -244,23 +253,27 @@ def _built(
     in_chans: int | None,
     freeze: Freeze,
     fallback: str | None,
+    outputs: Outputs,
 ) -> Segmenter:
     """The network of one of the decoders."""
     if len(heads) > 1:
-        raise ConfigError(problem("mode.multitask", "masks are learned alone", fix="leave it out"))
+        raise ConfigError(problem("mode.multitask", "masks and images are learned alone", fix="leave it out"))
     ((target, head),) = heads.items()
     if not head.per_pixel:
-        fix = "use arch=resnet18 or another network of timm, or a task with masks (task=masks)"
-        raise ConfigError(
-            problem("arch", "gives a class for every pixel, the task wants one answer for an image", fix=fix)
-        )
+        fix = "use arch=resnet18 or another network of timm, or a task with masks (task=masks) or images"
+        raise ConfigError(problem("arch", "gives an answer for every pixel, the task wants one for an image", fix=fix))
+    if outputs != "linear" and not head.of_values:
+        fix = "leave it out, losses of masks take logits"
+        raise ConfigError(problem("arch.outputs", "is for target images", got=outputs, fix=fix))
     channels = in_chans or pixels.channels
     options = {"encoder_name": f"tu-{encoder}", "in_channels": channels, "classes": head.size}
     network = _created(made, encoder, options, pretrained and weights is None, fallback)
     settings = timm_library.get_pretrained_cfg(encoder, allow_unregistered=True)
     mean, std = statistics({} if settings is None else dict(vars(settings)), channels, pixels)
     multiple = int(network.encoder.output_stride) if network.requires_divisible_input_shape else 1
-    whole = Segmenter(network.encoder, network.decoder, network.segmentation_head, target, multiple, mean, std)
+    last = network.segmentation_head
+    last = nn.Sequential(last, nn.Sigmoid()) if outputs == "sigmoid" else last
+    whole = Segmenter(network.encoder, network.decoder, last, target, multiple, mean, std)
     if weights is not None:
         _load(whole, Path(weights).expanduser())
     adapt.freeze(whole, freeze)

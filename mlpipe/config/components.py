@@ -72,7 +72,7 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.data.augmentations",
         ("torchvision.transforms.v2", "albumentations"),
         "torch.nn.modules.module.Module albumentations.core.transforms_interface.BasicTransform",
-        also="mlpipe.data.geometry mlpipe.data.drawn",
+        also="mlpipe.data.geometry mlpipe.data.patches mlpipe.data.drawn",
     ),
     "device_augmentations": Slot(
         "mlpipe.data.device_augmentations",

@@ -42,7 +42,8 @@ class Pack:
         preprocessing: How images were made, and are made of one size when they are taken.
         dtype: The type of their values.
         places: For images of several sizes their start in `images`, height and width, shape (samples, 3).
-        masks: For segmentation the class number of every pixel, a pack of one channel made alike.
+        masks: For segmentation the class number of every pixel, a pack of one channel made alike; for images what is to be
+            predicted, which may be the same pack.
     """
 
     images: npt.NDArray[Any]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from mlpipe.errors import ConfigError, DataError, did_you_mean, problem
 _PIPELINE = "augmentations.cpu.pipeline"
 # OpenCV turns and recolours at most so many channels at a time.
 _CHANNELS = 4
+# What a change of colours is for, where targets are images too.
+On = Literal["images", "targets", "both"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,11 @@ class Always:
 
     Attributes:
         change: The step.
+        on: Where targets are images, which of the two a change of colours is for.
     """
 
     change: Callable[..., Any]
+    on: On = "images"
 
     def __call__(self, images: Images, seeds: Seeds, exact: bool = False) -> Images:
         """The changed images; with `exact` no value that they did not have."""
@@ -128,11 +132,12 @@ def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
     return _each(lambda image, draws, exact: _turned(image, float(2 * draws[0] - 1) * degrees, exact), 1)
 
 
-def convert_color(*, code: str) -> Step:
+def convert_color(*, code: str, on: On = "images") -> Step:
     """Change colours with OpenCV's cvtColor; images are RGB before it.
 
     Args:
         code: A code of OpenCV without `COLOR_`, such as RGB2BGR, RGB2HSV or RGB2GRAY.
+        on: Where targets are images: of the `images`, of the `targets`, or of `both`.
 
     Raises:
         ConfigError: When OpenCV has no such code.
@@ -153,16 +158,17 @@ def convert_color(*, code: str) -> Step:
             raise DataError(problem(_PIPELINE, wrong, fix="use another code, or put it elsewhere")) from error
         return np.asarray(changed).reshape(*changed.shape[:2], -1)
 
-    return Always(_each(change, 0))
+    return Always(_each(change, 0), on)
 
 
-def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, "> 0"] = 1.0) -> Step:
+def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, "> 0"] = 1.0, on: On = "images") -> Step:
     """Subtract a mean and divide by a deviation, both of values where white is 1; pixels become floating point.
 
     Args:
         mean: The mean.
         std: The deviation.
         white: What the images have as white: 255 for 8 bit. It is the unit of the result, too, as networks take it.
+        on: As for `convert_color`.
 
     Raises:
         ConfigError: When the deviation is 0.
@@ -170,7 +176,7 @@ def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, ">
     if std == 0:
         raise ConfigError(problem(_PIPELINE, "normalize divides by std", got=std, fix="use another number"))
     factor, offset = np.float32(1 / std), np.float32(mean * white / std)
-    return Always(_each(lambda image, draws, exact: image.astype(np.float32) * factor - offset, 0))
+    return Always(_each(lambda image, draws, exact: image.astype(np.float32) * factor - offset, 0), on)
 
 
 def _each(change: Callable[[Batch, npt.NDArray[Any], bool], Batch], draws: int) -> Step:

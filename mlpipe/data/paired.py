@@ -21,12 +21,12 @@ PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
 _PIPELINE = "augmentations.cpu.pipeline"
 _OWN, _GEOMETRY = "mlpipe.data.augmentations", "mlpipe.data.geometry"
-_MOVING = tuple(f"{_OWN}.{name}" for name in ("random_crop", "horizontal_flip", "vertical_flip", "rotate90"))
-_COLOURING = (
+MOVING = tuple(f"{_OWN}.{name}" for name in ("random_crop", "horizontal_flip", "vertical_flip", "rotate90"))
+COLOURING = (
     f"{_OWN}.brightness_contrast", f"{_OWN}.random_erasing", f"{_GEOMETRY}.convert_color", f"{_GEOMETRY}.normalize",
 )  # fmt: skip
 # Those that are asked for the nearest pixel, where masks are moved.
-_SAMPLING = (
+SAMPLING = (
     f"{_OWN}.random_resized_crop",
     *(
         f"{_GEOMETRY}.{name}"
@@ -70,11 +70,11 @@ def adapt(target: str, transform: Any) -> PairStep:
     libraries = transforms.origins(transform)
     if "albumentations" in libraries:
         transforms.refuse_normalising(transform, _PIPELINE)
-        return _each(type(transform).__name__, _albumentations(transform))
+        return each(type(transform).__name__, albumentations(transform))
     if any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__):
         transforms.refuse_normalising(transform, _PIPELINE)
-        return _each(type(transform).__name__, _torchvision(transform))
-    if target not in (*_MOVING, *_COLOURING, *_SAMPLING):
+        return each(type(transform).__name__, _torchvision(transform))
+    if target not in (*MOVING, *COLOURING, *SAMPLING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move masks too"
         raise DataError(problem(_PIPELINE, "does not say what happens to masks", got=target, fix=fix))
     step = _own(target, transform)
@@ -105,9 +105,10 @@ def apply(steps: Sequence[PairStep], images: Images, masks: Images, seeds: Seeds
 
 def _own(target: str, transform: Callable[..., Any]) -> PairStep:
     """A step of mlpipe's own for images and masks."""
-    if target in _COLOURING:
+    if target in COLOURING:
+        transforms.refuse_targets(transform)
         return lambda images, masks, seeds: (once(transform, images, seeds), masks)
-    if target in _MOVING:
+    if target in MOVING:
         return lambda images, masks, seeds: (once(transform, images, seeds), once(transform, masks, seeds))
 
     def exactly(masks: Images, seeds: Seeds) -> Any:
@@ -117,21 +118,32 @@ def _own(target: str, transform: Callable[..., Any]) -> PairStep:
     return lambda images, masks, seeds: (once(transform, images, seeds), once(step, masks, seeds))
 
 
-def _each(name: str, change: Callable[[Any, Any, int], tuple[Any, Any]]) -> PairStep:
-    """A step that changes one pair at a time, and gives arrays where all have one size."""
+def each(name: str, change: Callable[[Any, Any, int], tuple[Any, Any]], *, several: bool = False) -> PairStep:
+    """A step that changes one pair at a time, and gives arrays where all have one size.
+
+    Args:
+        name: What changes them, for sentences.
+        change: The change; it gets an image, its mask and a seed.
+        several: Whether the second of a pair is an image with channels, and no mask (height, width).
+    """
 
     def one(image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
         try:
             # Copies of its own: some transforms write into what they are given, and the cache is shared.
-            moved, labels = change(np.array(image, order="C"), np.array(mask[:, :, 0], order="C"), seed)
+            other = mask if several else mask[:, :, 0]
+            moved, labels = change(np.array(image, order="C"), np.array(other, order="C"), seed)
         except _unfit() as error:
             raise transforms.unfit(name, _PIPELINE, image, error) from error
         moved = transforms.checked(name, image, moved)
         labels = np.asarray(labels)
-        if labels.shape != moved.shape[:2] or labels.dtype != np.uint8:
-            wrong = f"{name} gives a mask of shape {labels.shape} for an image of shape {moved.shape}"
+        if several and labels.ndim == 2 and mask.shape[2] == 1:
+            labels = labels[:, :, np.newaxis]
+        shape = (*moved.shape[:2], mask.shape[2]) if several else moved.shape[:2]
+        if labels.shape != shape or labels.dtype != mask.dtype:
+            what = "target" if several else "mask"
+            wrong = f"{name} gives a {what} of shape {labels.shape} for an image of shape {moved.shape}"
             raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
-        return moved, labels[:, :, np.newaxis]
+        return moved, labels if several else labels[:, :, np.newaxis]
 
     def step(images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
         with transforms.global_draws_kept():
@@ -151,7 +163,12 @@ def _stacked(images: list[Any]) -> Images:
     return np.stack(images) if len({image.shape for image in images}) == 1 else images
 
 
-def _albumentations(transform: Any) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+def albumentations(transform: Any) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+    """A change of image and mask by a transform of albumentations, from a seed.
+
+    Args:
+        transform: The transform.
+    """
     seeded = transforms.seeded(transform)
 
     def change(image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
@@ -167,11 +184,26 @@ def _torchvision(transform: Any) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     from torchvision import tv_tensors
 
     def change(image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
-        torch.default_generator.manual_seed(seed % 2**63)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        pixels = tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1))
-        moved, labels = transform(pixels, tv_tensors.Mask(torch.from_numpy(mask)))
-        return moved.permute(1, 2, 0).numpy(), labels.numpy()
+        moved, labels = torchvision(transform, image, tv_tensors.Mask(torch.from_numpy(mask)), seed)
+        return moved, labels.numpy()
 
     return change
+
+
+def torchvision(transform: Any, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
+    """What a transform of torchvision makes of an image (height, width, channels) and of another of its tensors.
+
+    Args:
+        transform: The transform.
+        image: The image.
+        other: A tensor of `torchvision.tv_tensors`, which says what it is.
+        seed: What is drawn from.
+    """
+    import torch
+    from torchvision import tv_tensors
+
+    torch.default_generator.manual_seed(seed % 2**63)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    moved, changed = transform(tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1)), other)
+    return moved.permute(1, 2, 0).numpy(), changed

@@ -208,6 +208,8 @@ def _refuse_masks(task: Task, tag: Tag) -> None:
     if task.kind == "segmentation":
         fix = "leave the tag out, or make other masks"
         raise DataError(problem("task", "the classes of masks cannot be changed by a tag", got=f"+{tag}", fix=fix))
+    if task.kind == "images":
+        raise DataError(problem("task", "target images have no classes", got=f"+{tag}", fix="leave the tag out"))
 
 
 def _remove(task: Task, tag: Tag, world: World) -> Task:

@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.errors import DataError, listing, problem
 
 FORMAT = 2
-Kind = Literal["classification", "multilabel", "regression", "segmentation"]
+Kind = Literal["classification", "multilabel", "regression", "segmentation", "images"]
 Dtype = Literal["uint8", "uint16", "float32"]
 # `extra` is learned in every fold and validated in none.
 Part = Literal["train", "val", "test", "unlabelled", "extra"]
@@ -39,7 +39,7 @@ class Row(NamedTuple):
         weight: How much it counts in the loss.
         fold: The fold that it came with; -1: none.
         positive: Whether it shows what is looked for; None: nobody said.
-        mask: For segmentation path and hash of its mask; empty: it has none.
+        mask: Path and hash of its mask, or of its target image where that is another one; empty: it has none.
     """
 
     id: str
@@ -62,14 +62,16 @@ class Samples:
         parts: The part that each came with, one of `PARTS`.
         targets: Classification: class numbers, shape (n,), int64, -1 where there is none. Multi-label: 0, 1 or NaN
             (unknown), and regression: numbers or NaN, both of shape (n, outputs), float64. Segmentation: the share of
-            each class in the pixels of the mask, NaN without one, shape (n, classes), float64.
+            each class in the pixels of the mask, NaN without one, shape (n, classes), float64. Images: 1 for each channel
+            of a target image, NaN without one.
         digests: Hashes of the source bytes or pixels.
         groups: A name for each sample whose group must not be split; empty text: a sample of its own.
         weights: How much each sample counts in the loss, shape (n,); None: all the same.
         folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
         noisy: Targets as training sees them where labels were made noisy on purpose; None: the true ones.
         positives: Whether each sample shows what is looked for, shape (n,); None: nobody said.
-        masks: For segmentation path and hash of each sample's mask, both empty where it has none.
+        masks: Path and hash of each sample's mask or target image, both empty where it has none; empty also where each
+            image is its own target.
     """
 
     ids: tuple[str, ...]
@@ -136,7 +138,8 @@ class Task:
     Attributes:
         name: Its name, also its folder's below the data folder.
         kind: What is predicted.
-        classes: The names of the classes, the labels or the numbers to predict; a class number is an index into them.
+        classes: The names of the classes, the labels, the numbers or the channels to predict; a class number is an index
+            into them.
         channels: 1 for grey images, 3 for colour, or how many the arrays have.
         source: Where the images are read from, as plain data for `mlpipe.data.readers.reader`.
         samples: The images.
@@ -165,8 +168,8 @@ class Task:
     def class_counts(self, rows: npt.NDArray[Any] | None = None, *, learned: bool = False) -> npt.NDArray[np.int64]:
         """How many of the given rows (all when None) each class has, or for how many a label holds, shape (classes,).
 
-        For regression: how many rows have each number; for segmentation in how many masks a class occurs. `learned` counts
-        targets as training sees them.
+        For regression: how many rows have each number; for segmentation in how many masks a class occurs; for images: how
+        many have a target. `learned` counts targets as training sees them.
         """
         known = self.samples.learned if learned else self.samples.targets
         targets = known if rows is None else known[rows]

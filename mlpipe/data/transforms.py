@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.data.augmentations import Batch, Images, Seeds, Step
+from mlpipe.data.patches import RandomPatches
 from mlpipe.errors import DataError, problem
 
 _PIPELINE = "augmentations.cpu.pipeline"
@@ -49,6 +50,28 @@ def adapt(transform: Any) -> Step:
 
         return _per_image(name, _albumentations(transform), nullcontext, (*UNFIT, cv2.error))
     return _per_image(name, _torchvision(transform), global_draws_kept, UNFIT)
+
+
+def changes_images(transform: Any) -> bool:
+    """Whether a step is one of images by themselves, and not one of their targets or of both at once."""
+    return not isinstance(transform, RandomPatches) and getattr(transform, "on", "images") != "targets"
+
+
+def refuse_targets(transform: Any) -> None:
+    """Refuse a step that is for targets, where these are no images.
+
+    Args:
+        transform: What the configuration named.
+
+    Raises:
+        DataError: When it is.
+    """
+    if isinstance(transform, RandomPatches):
+        fix = "use task=image_folders, whose targets are images, or random_erasing"
+        raise DataError(problem(_PIPELINE, "random_patches makes targets, and the task has its own", fix=fix))
+    if (on := getattr(transform, "on", "images")) != "images":
+        fix = "leave `on` out; it is for tasks whose targets are images"
+        raise DataError(problem(_PIPELINE, "the task has no target images to change", got=f"on: {on}", fix=fix))
 
 
 def origins(transform: Any) -> set[str]:

@@ -97,7 +97,7 @@ def check(task: Task, view: View, *, is_judged: bool = True) -> None:
     counts = task.class_counts(view.train)
     empty = [name for name, count in zip(task.classes, counts, strict=True) if count == 0]
     # A mask has most classes of a task rarely: one that is lost in a fold keeps none of the others from being learned.
-    if empty and task.kind != "segmentation":
+    if empty and task.kind not in ("segmentation", "images"):
         what = {"classification": "of class", "multilabel": "with label", "regression": "with a value of"}[task.kind]
         wrong = f"no readable training image is left {what} {listing(empty)}"
         raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix="add images or use fewer folds"))

@@ -16,7 +16,7 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.data.variants import View
-from mlpipe.learn import predict, segmentation, setup
+from mlpipe.learn import image_targets, predict, segmentation, setup
 from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.post import metrics
 
@@ -72,7 +72,7 @@ def evaluate(
     return Given(rows, logits.numpy(), _scores(recipe, task, rows, logits))
 
 
-def evaluate_masks(
+def evaluate_maps(
     recipe: Recipe,
     task: Task,
     pack: Pack,
@@ -82,7 +82,7 @@ def evaluate_masks(
     should_stop: Callable[[], bool] = lambda: False,
     take: Callable[[Rows, npt.NDArray[np.float32]], None] = lambda rows, logits: None,
 ) -> Given:
-    """Give every image of a task of masks to a network; of the maps, which may be many, only the counts are kept.
+    """Give every image of a task of masks or target images to a network; of the maps, which may be many, only sums are kept.
 
     The loss is the mean of the batches' losses, each with as much weight as it has images.
 
@@ -93,10 +93,10 @@ def evaluate_masks(
         network: As for `evaluate`.
         num_workers: As for `evaluate`.
         should_stop: As for `evaluate`.
-        take: Gets the rows of each batch and their maps, shape (n, classes, height, width).
+        take: Gets the rows of each batch and their maps, shape (n, outputs, height, width).
 
     Returns:
-        As `evaluate`, with counts of pixels as `logits`; without any column where no image has a mask.
+        As `evaluate`, with counts of pixels, or sums of errors, as `logits`; without any column where no image has a target.
 
     Raises:
         TrainingError: When memory runs out with a single image.
@@ -108,13 +108,14 @@ def evaluate_masks(
     def count(batch: Mapping[str, Any], outputs: torch.Tensor) -> None:
         logits, target = outputs.float().cpu(), batch["target"].cpu()
         take(batch["row"].cpu().numpy(), logits.numpy())
-        known = (
-            (target != IGNORED).flatten(1).any(1) if target.ndim == 3 else torch.zeros(len(target), dtype=torch.bool)
-        )
+        known = _known(target)
         if loss is None or not known.any():
             return
-        logits, target = logits[known], target[known].long()
-        outcome = segmentation.counted(logits.argmax(1), target, logits.shape[1])
+        logits, target = logits[known], target[known] if task.kind == "images" else target[known].long()
+        if task.kind == "images":
+            outcome = image_targets.summed(logits, target)
+        else:
+            outcome = segmentation.counted(logits.argmax(1), target, logits.shape[1])
         counts.append(outcome[0])
         targets.append(outcome[1])
         losses.append(float(loss(logits, target)) * len(logits))
@@ -126,6 +127,15 @@ def evaluate_masks(
     values = metrics.compute(setup.val_metrics(recipe, task), seen, true, task.kind)
     scores = {name: float(value) for name, value in values.items() if value is not None}
     return Given(rows, seen.astype(np.float32), {"loss": sum(losses) / len(seen), **scores})
+
+
+def _known(target: torch.Tensor) -> torch.Tensor:
+    """Which images of a batch have a mask, or a target image, shape (n,)."""
+    if target.ndim == 4:
+        return ~target.flatten(1).isnan().all(1)
+    if target.ndim == 3:
+        return (target != IGNORED).flatten(1).any(1)
+    return torch.zeros(len(target), dtype=torch.bool)
 
 
 def _through(

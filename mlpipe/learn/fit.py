@@ -29,12 +29,12 @@ from mlpipe.learn import (
     compiling,
     features,
     healing,
+    image_targets,
     linear_head,
     multitask,
     own_metrics,
     recording,
     room,
-    segmentation,
     setup,
     stages,
     team,
@@ -282,7 +282,7 @@ def _module(
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)
         return joint, data
-    module = segmentation.module_for(task.kind)
+    module = image_targets.module_for(task.kind)
     return module(network, setup.build_loss(recipe, task, view.train), optimizers, learning, stage), data
 
 

@@ -28,11 +28,12 @@ def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tenso
     """The mean over known entries, each row with its weight; zero, and so its gradient, where nothing is known.
 
     Args:
-        values: Shape (n, outputs).
+        values: Shape (n, outputs), or (n, channels, height, width).
         known: Which of them count, alike.
         weight: Of each row, shape (n,); None: all the same.
     """
-    share = known.to(values.dtype) if weight is None else known * weight.to(values.dtype)[:, None]
+    own = None if weight is None else weight.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
+    share = known.to(values.dtype) if own is None else known * own
     return (torch.where(known, values, values.new_zeros(())) * share).sum() / share.sum().clamp(min=1e-12)
 
 
@@ -177,3 +178,32 @@ class Errors(nn.Module):
         """The mean loss."""
         known = ~target.isnan()
         return mean_of_known(self._each(outputs - target.nan_to_num(0.0)), known, weight)
+
+
+class Between(nn.Module):
+    """The mean of a function of outputs and targets, of the numbers that are known.
+
+    Args:
+        each: Outputs and targets to values of the same shape.
+    """
+
+    def __init__(self, each: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self._each = each
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        known = ~target.isnan()
+        return mean_of_known(self._each(outputs, target.nan_to_num(0.0)), known, weight)
+
+
+def cross_entropy_of_values(outputs: Tensor, target: Tensor) -> Tensor:
+    """-t log p - (1 - t) log(1 - p), p kept 1e-7 off 0 and 1.
+
+    Args:
+        outputs: p.
+        target: t, of the same shape.
+    """
+    # torch's own refuses to run in half precision.
+    chance = outputs.float().clamp(1e-7, 1 - 1e-7)
+    return -(target * chance.log() + (1 - target) * (1 - chance).log())

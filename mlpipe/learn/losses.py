@@ -26,7 +26,7 @@ from mlpipe.learn.own_code import Code
 from mlpipe.learn.own_code import Loss as OwnLoss
 
 ClassWeights = Literal["balanced"] | list[float] | None
-Kind = Literal["classification", "multilabel", "regression", "segmentation"]
+Kind = Literal["classification", "multilabel", "regression", "segmentation", "images"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Labels:
 
     Attributes:
         kind: What is predicted.
-        counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression; for
-            segmentation pixels of each class, in millionths of an image.
+        counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression and
+            images; for segmentation pixels of each class, in millionths of an image.
         total: How many training images there are.
         widths: For records with several outputs how many numbers each has.
     """
@@ -125,7 +125,7 @@ def focal(
     """
     refuse_other_kinds("focal", labels, ("classification", "multilabel", "segmentation"))
     if labels.kind == "multilabel":
-        _refuse_for_labels(label_smoothing=label_smoothing, class_weights=class_weights)
+        _refuse_for_labels("multi-label", label_smoothing=label_smoothing, class_weights=class_weights)
         return means.FocalLabels(gamma, alpha)
     if alpha is not None:
         fix = "use loss.class_weights for classes"
@@ -173,13 +173,20 @@ def bce(
 ) -> nn.Module:
     """Binary cross-entropy over sigmoid: of each label, or of each class against the rest; the mean over images and outputs.
 
+    Where targets are images it is between values of 0 to 1 (torch.nn.BCELoss): the network must end in a sigmoid by itself.
+
     Args:
         labels: What is known of the training images.
         label_smoothing: Targets t become t (1 - s) + s / outputs.
         class_weights: As for `ce`, but the mean is not divided by them (torch.nn.BCEWithLogitsLoss).
         pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images.
     """
-    refuse_other_kinds("bce", labels, ("classification", "multilabel"))
+    refuse_other_kinds("bce", labels, ("classification", "multilabel", "images"))
+    if labels.kind == "images":
+        _refuse_for_labels(
+            "images", label_smoothing=label_smoothing, class_weights=class_weights, pos_weight=pos_weight
+        )
+        return means.Between(means.cross_entropy_of_values)
     balance = (labels.total - labels.counts).clamp(min=1) / labels.counts.clamp(min=1)
     positive = balance.float() if pos_weight == "balanced" else _listed("pos_weight", labels, pos_weight)
     return means.EachLabel(positive, weights(labels, class_weights), label_smoothing)
@@ -288,8 +295,8 @@ def own(
 def _sum(labels: Labels, expression: str, functions: Mapping[str, Callable[..., Any]]) -> nn.Module:
     """The sum that an expression means, with functions of the user's own by name."""
     terms = grammar.parse(expression)
-    if labels.kind == "segmentation":
-        return _sum_of_pixels(terms)
+    if labels.kind in ("segmentation", "images"):
+        return _sum_of_pixels(terms, labels)
     of_probabilities = {**probability_losses.EACH, **probability_losses.TOGETHER}
     known = [*functions, *_TERMS, *of_probabilities]
     names = [name for _, name in terms if name not in functions]
@@ -320,14 +327,15 @@ def _sum(labels: Labels, expression: str, functions: Mapping[str, Callable[..., 
     return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], [part(name) for _, name in terms])
 
 
-def _sum_of_pixels(terms: Sequence[grammar.Term]) -> nn.Module:
-    names = [name for _, name in terms]
-    wrong = sorted(set(names) - set(pixel_losses.TERMS))
-    fix = f"use {listing(pixel_losses.TERMS, most=10)}"
+def _sum_of_pixels(terms: Sequence[grammar.Term], labels: Labels) -> nn.Module:
+    names, of_values = [name for _, name in terms], labels.kind == "images"
+    known = _OF_VALUES if of_values else [*pixel_losses.TERMS]
+    wrong, what = sorted(set(names) - set(known)), "target images" if of_values else "masks"
+    fix = f"use {listing(known, most=10)}"
     if wrong:
-        raise ConfigError([problem("loss.expression", "is no loss of masks", got=name, fix=fix) for name in wrong])
-    together = bool(pixel_losses.TOGETHER & set(names))
-    parts = [pixel_losses.TERMS[name]() for name in names]
+        raise ConfigError([problem("loss.expression", f"is no loss of {what}", got=name, fix=fix) for name in wrong])
+    together = not of_values and bool(pixel_losses.TOGETHER & set(names))
+    parts = [_TERMS[name](labels) if of_values else pixel_losses.TERMS[name]() for name in names]
     return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], parts)
 
 
@@ -373,20 +381,21 @@ def refuse_other_kinds(name: str, labels: Labels, kinds: tuple[str, ...]) -> Non
         "multilabel": "auto, bce, focal or asymmetric",
         "regression": "auto, mse, mae or huber",
         "segmentation": "auto, ce, focal, dice, jaccard or lovasz",
+        "images": "auto, mse, mae, huber or bce",
     }
     wrong = f"{name} is for {listing(kinds)} tasks, this task is {labels.kind}"
     raise ConfigError(problem("loss", wrong, fix=f"use {others[labels.kind]}"))
 
 
-def _refuse_for_labels(**given: object) -> None:
+def _refuse_for_labels(kind: str, **given: object) -> None:
     wrong = [name for name, value in given.items() if value]
     if wrong:
-        fix = "leave it out, or use loss=bce"
-        raise ConfigError([problem(f"loss.{name}", "is not for multi-label tasks here", fix=fix) for name in wrong])
+        fix = "leave it out" + (", or use loss=bce" if kind == "multi-label" else "")
+        raise ConfigError([problem(f"loss.{name}", f"is not for {kind} tasks here", fix=fix) for name in wrong])
 
 
 def _numbers(name: str, labels: Labels, each: Callable[[Tensor], Tensor]) -> nn.Module:
-    refuse_other_kinds(name, labels, ("regression",))
+    refuse_other_kinds(name, labels, ("regression", "images"))
     return means.Errors(each)
 
 
@@ -403,3 +412,5 @@ _TERMS: dict[str, Callable[[Labels], nn.Module]] = {
     "huber": huber,
     "smooth_l1": smooth_l1,
 }
+# Those of them that compare images.
+_OF_VALUES = ["auto", "bce", "mse", "mae", "huber", "smooth_l1"]

@@ -21,7 +21,7 @@ from mlpipe.arch.keras_segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.callbacks import Direction
-from mlpipe.learn.segmentation import SegmentationModule
+from mlpipe.learn.segmentation import MapsModule
 
 Add = Callable[[Sequence[str], np.ndarray[Any, Any]], None]
 
@@ -97,7 +97,7 @@ class OutputFiles(Callback):
         Raises:
             ConfigError: When several processes have a part of the images each.
         """
-        if trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, SegmentationModule):
+        if trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, MapsModule):
             return
         if trainer.world_size > 1:
             fix = "use trainer.devices=1, or write them afterwards with mml evaluate"

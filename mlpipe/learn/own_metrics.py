@@ -18,6 +18,7 @@ from mlpipe.learn.composite import OnProbabilities
 from mlpipe.learn.own_code import Code, called
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure, log_softmax
+from mlpipe.runs import maps
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,15 +39,15 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
         outputs: How many outputs there are.
 
     Raises:
-        ConfigError: When a function fails, or gives no number; for masks.
+        ConfigError: When a function fails, or gives no number; for masks and target images.
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
     named = {*_named(section.train), *_named(section.final), section.monitor.removeprefix("val/")}
     losses = {name: measure for name, measure in of_losses(kind).items() if name in named}
     if not section.functions and not section.blocks:
         return losses
-    if kind == "segmentation":
-        wrong = "of your own measure no masks"
+    if kind in maps.KINDS:
+        wrong = "of your own measure no " + ("masks" if kind == "segmentation" else "target images")
         raise ConfigError(problem("metrics", wrong, got=section.functions or section.blocks, fix="leave them out"))
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
     found = {name: _measure(name, code.function("metrics", name), kind) for name in section.functions or ()}
@@ -61,9 +62,9 @@ def of_losses(kind: str) -> dict[str, Measure]:
     """The losses of `mlpipe.learn.probability_losses` as metrics: `loss_dice`, `loss_focal_sum` and so on.
 
     Args:
-        kind: What is predicted; for numbers those that mean something for them, for masks none.
+        kind: What is predicted; for numbers those that mean something for them, for masks and images none.
     """
-    if kind == "segmentation":
+    if kind in maps.KINDS:
         return {}
     names = [*probability_losses.EACH, *probability_losses.TOGETHER]
     fit = [name for name in names if kind != "regression" or name in probability_losses.OF_NUMBERS]

@@ -24,7 +24,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ProjectError, TrainingError, problem
-from mlpipe.learn import healing, multitask, segmentation, setup
+from mlpipe.learn import healing, image_targets, multitask, setup
 from mlpipe.learn.callbacks import Guard
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.module import FoldModule, Learning
@@ -98,7 +98,7 @@ def predict(
                 network = network.to(memory_format=torch.channels_last)
             views = recipe.tta.build(part.pack.peak)
             learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
-            module = segmentation.module_for(kind)(network, torch.nn.Identity(), no_optimizers, learning)
+            module = image_targets.module_for(kind)(network, torch.nn.Identity(), no_optimizers, learning)
             data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
             take = partial(_stored, sink, part, fold, pixels)
             through(recipe, chosen, module, data, part.rows, take, where=part.name, should_stop=should_stop)
@@ -176,7 +176,7 @@ def _stored(
     batch: Mapping[str, Any],
     outputs: Any,
 ) -> None:
-    """Write a batch's logits; of masks counts, and maps to a writer of their own."""
+    """Write a batch's logits; of masks and images counts, and maps to a writer of their own."""
     rows = batch["row"].cpu().numpy()
     ids = [wanted.task.samples.ids[row] for row in rows]
     if not isinstance(outputs, PixelBatch):
@@ -195,7 +195,7 @@ def _pixels(
     out: Path, replacing: Collection[tuple[str, str]], kind: str
 ) -> AbstractContextManager[maps.MapsWriter | None]:
     """Where the maps of a record go, beside its table; nowhere for other kinds."""
-    return maps.writer(out.with_suffix(maps.SUFFIX), replacing) if kind == "segmentation" else nullcontext()
+    return maps.writer(out.with_suffix(maps.SUFFIX), replacing) if kind in maps.KINDS else nullcontext()
 
 
 def _state(weights: Path) -> dict[str, torch.Tensor]:

@@ -23,17 +23,18 @@ from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
-from mlpipe.data import augmentations, device_augmentations, geometry, paired, record_heads, transforms
+from mlpipe.data import augmentations, device_augmentations, geometry, paired, paired_targets, record_heads, transforms
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
 from mlpipe.data.mask_loading import MaskData
 from mlpipe.data.record_layout import Layout
 from mlpipe.data.record_loading import RecordData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
+from mlpipe.data.target_loading import TargetData
 from mlpipe.data.task import Kind, Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
-from mlpipe.learn import import_blocks, linear_head, output_losses, own_metrics, slicing
+from mlpipe.learn import import_blocks, linear_head, output_losses, own_metrics, pixel_rules, slicing
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
@@ -41,6 +42,7 @@ from mlpipe.learn.lr_schedulers import Clock
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers import parameter_groups, scale_rates
 from mlpipe.post import metrics
+from mlpipe.runs import maps
 
 # Hints of Lightning and torch that are of no use to people who use mlpipe.
 _NOISE = (
@@ -92,15 +94,16 @@ def build_network(
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:
-        if task.kind == "segmentation":
-            raise ConfigError(problem("slicing", "joins no masks", got="crops", fix="use slicing=none"))
+        if task.kind in maps.KINDS:
+            raise ConfigError(problem("slicing", "joins no masks or images", got="crops", fix="use slicing=none"))
         slicing.attach(network, cells, {TARGET: task.kind})
     return network
 
 
 def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, int, int]:
     """Height, width and channels of what the network is given, after the steps that every image goes through."""
-    steps = geometry.always([transforms.adapt(step.build()) for step in recipe.augmentations.cpu])
+    built = [step.build() for step in recipe.augmentations.cpu]
+    steps = geometry.always([transforms.adapt(one) for one in built if transforms.changes_images(one)])
     if not steps:
         return (*pack.shape, pack.channels)
     (changed,) = augmentations.apply(steps, pack.take(np.zeros(1, np.int64)), np.zeros(1, np.uint64))
@@ -190,7 +193,7 @@ def _counted(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
     if task.kind == "segmentation":
         return np.asarray(np.rint(np.nansum(task.samples.targets[rows], axis=0) * 1e6), np.int64)
     counts = task.class_counts(rows, learned=True)
-    return counts if task.kind != "regression" else counts * 0
+    return counts if task.kind not in ("regression", "images") else counts * 0
 
 
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
@@ -259,18 +262,28 @@ def fold_data(
     shard: Shard = WHOLE,
 ) -> FoldData:
     """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
-    masked = pack.masks is not None
-    steps: list[Any] = [
-        paired.adapt(step.target, step.build()) if masked else transforms.adapt(step.build())
-        for step in recipe.augmentations.cpu
-    ]
+    loading, adapt = _loading(task, pack)
+    steps: list[Any] = [adapt(step.target, step.build()) for step in recipe.augmentations.cpu]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = recipe.sampling.build()
-    if task.kind == "segmentation":
+    if task.kind in maps.KINDS:
         # A decoder's memory grows with the images: what fits in training fits here.
         sampling = replace(sampling, eval_batch_size=min(sampling.eval_batch_size, sampling.batch_size))
-    loading = RecordData if task.source["type"] == "records" else MaskData if masked else FoldData
     return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
+
+
+def _loading(task: Task, pack: Pack) -> tuple[type[FoldData], Callable[[str, Any], Any]]:
+    """What loads a task, and what makes a step for it of what the configuration named."""
+    if task.kind == "images":
+        return TargetData, paired_targets.adapt
+    if pack.masks is not None:
+        return MaskData, paired.adapt
+
+    def plain(target: str, transform: Any) -> Any:
+        transforms.refuse_targets(transform)
+        return transforms.adapt(transform)
+
+    return (RecordData if task.source["type"] == "records" else FoldData), plain
 
 
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
@@ -334,7 +347,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         reason = first_line(error)
         wrong = f"{arch} cannot take images of {height} x {width} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
-    wanted = (1, len(task.classes), *((height, width) if task.kind == "segmentation" else ()))
+    wanted = (1, len(task.classes), *((height, width) if task.kind in maps.KINDS else ()))
     if outputs.shape != wanted:
         wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
@@ -349,11 +362,11 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
     data = fold_data(recipe, task, view, pack, 0)
     batch = next(iter(data.train_dataloader()))
     target = batch["target"]
-    if task.kind == "segmentation" and recipe.augmentations.device:
-        fix = "use augmentations.cpu.pipeline, which moves images and masks together"
-        raise ConfigError(problem("augmentations.device.pipeline", "changes no masks", fix=fix))
-    if task.kind == "segmentation" and linear_head.applies(recipe):
-        raise ConfigError(problem("optimizer", "is not for masks", got="linear", fix="use another, such as adamw"))
+    if task.kind in maps.KINDS:
+        with torch.no_grad():
+            # Of an image: one that is black everywhere may be answered by zeros.
+            outputs = network(batch["images"].float())[TARGET]
+        pixel_rules.check(recipe, task, target, outputs, build_loss(recipe, task, rows))
     if steps := device_steps(recipe, pack.peak):
         if task.kind == "classification":
             target = nn.functional.one_hot(target, len(task.classes)).float()
@@ -397,7 +410,7 @@ def monitor_direction(recipe: Recipe) -> Direction:
 def head(task: Task, rows: Rows | None) -> Head:
     """What a network gives for a task; numbers in the unit of the training rows' targets, when these are given."""
     if task.kind != "regression":
-        return Head(len(task.classes), per_pixel=task.kind == "segmentation")
+        return Head(len(task.classes), per_pixel=task.kind in maps.KINDS, of_values=task.kind == "images")
     if parts := _heads(task):
         return Head(len(task.classes), activations=parts)
     scale = regression_scale(task, rows) if rows is not None else None

@@ -22,6 +22,7 @@ from mlpipe.data.device_augmentations import DeviceStep
 from mlpipe.data.task import Kind
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
 from mlpipe.learn.own_code import Code, called
+from mlpipe.runs import maps
 
 Mix = Literal["probabilities", "logits"]
 # Images (n, channels, height, width) to as many images of the same size.
@@ -56,7 +57,7 @@ class Views:
         Raises:
             ConfigError: When masks are predicted from views that cannot be undone.
         """
-        if kind == "segmentation":
+        if kind in maps.KINDS:
             _refuse_lasting(self)
             turned = [back(network(view(images))) for view, back in zip(self.views, self.undo, strict=True)]
             return mean_of(turned, kind, self.mix)
@@ -78,7 +79,7 @@ class _OwnViews(Views):
             ConfigError: When the function fails or gives no images of the same size.
         """
         assert self.function is not None
-        if kind == "segmentation":
+        if kind in maps.KINDS:
             _refuse_lasting(self)
         seen: list[list[Tensor]] = []
         for image in images:
@@ -100,11 +101,12 @@ def mean_of(outputs: Sequence[Tensor], kind: Kind, mix: Mix = "probabilities") -
 
     Args:
         outputs: Logits, or numbers, each of shape (n, outputs).
-        kind: `classification` and `segmentation` (softmax over the outputs), `multilabel` (a sigmoid of each) or `regression`.
+        kind: `classification` and `segmentation` (softmax over the outputs), `multilabel` (a sigmoid of each), `regression` or
+            `images`.
         mix: What the mean is of; for numbers both are the same.
     """
     stacked = torch.stack([part.float() for part in outputs])
-    if mix == "logits" or kind == "regression":
+    if mix == "logits" or kind in ("regression", "images"):
         return stacked.mean(0)
     if kind == "multilabel":
         return _log_mean(nn.functional.logsigmoid(stacked)) - _log_mean(nn.functional.logsigmoid(-stacked))
@@ -256,7 +258,7 @@ def _named(names: list[str], mix: Mix) -> Views:
 def _refuse_lasting(views: Views) -> None:
     if not views.undo:
         fix = "use tta=flips, tta=rotate or tta=d4"
-        raise ConfigError(problem("tta", "these views of an image cannot be undone on its mask", fix=fix))
+        raise ConfigError(problem("tta", "these views of an image cannot be undone on its mask or target", fix=fix))
 
 
 def _view(name: str) -> View:

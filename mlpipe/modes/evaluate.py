@@ -21,6 +21,7 @@ from mlpipe.modes.slice_targets import Targets
 from mlpipe.modes.volume_slices import Asked, VolumeSlices
 from mlpipe.reports.layouts import rmldnn as rmldnn_layout
 from mlpipe.reports.layouts.rmldnn import EpochRow
+from mlpipe.runs import maps
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ class EvaluationScheduler(Scheduler):
 
         with output_files.writer(self._outputs, 1) if self._outputs is not None else nullcontext() as write:
             arguments = (recipe, task, pack, network)
-            if task.kind == "segmentation":
+            if task.kind in maps.KINDS:
                 stop = self.world.stop
-                return evaluate.evaluate_masks(*arguments, num_workers=workers, should_stop=stop, take=add)
+                return evaluate.evaluate_maps(*arguments, num_workers=workers, should_stop=stop, take=add)
             found = evaluate.evaluate(*arguments, num_workers=workers, should_stop=self.world.stop)
             add(found.rows, found.logits)
             return found

@@ -89,7 +89,7 @@ class InfoScheduler(Scheduler):
             counts = of.class_counts()
             rows = [[name, str(count)] for name, count in zip(of.classes, counts.tolist(), strict=True)]
             log.info(f"task {of.name}: {tasks.describe(of)}")
-            what = {"multilabel": "label", "regression": "number"}.get(of.kind, "class")
+            what = {"multilabel": "label", "regression": "number", "images": "channel"}.get(of.kind, "class")
             log.info(tables.grid([what, "images"], rows))
             for note in of.notes:
                 log.info(f"note: {note}")
@@ -152,7 +152,8 @@ class InfoScheduler(Scheduler):
             images = [preprocessing(read(int(row))) for row in rows]
             images = images if preprocessing.is_ragged else np.stack(images)
         seeds = sampling.sample_seeds(tuple(of.samples.ids[row] for row in rows))
-        steps = [transforms.adapt(step.build()) for step in config.recipe.augmentations.cpu]
+        built = [step.build() for step in config.recipe.augmentations.cpu]
+        steps = [transforms.adapt(one) for one in built if transforms.changes_images(one)]
         return list(augmentations.apply(steps, images, sampling.epoch_seeds(seeds, config.seed, 0, 0)))
 
     def _models(self, run: Run | None) -> None:
@@ -223,6 +224,8 @@ def _by_class(of: Task) -> list[sampling.Rows]:
         known = np.flatnonzero(of.samples.labelled)
         ordered = known[np.argsort(targets[known, 0], kind="stable")]
         return [ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), 4 * _PER_CLASS)).astype(int)]]
+    if of.kind == "images":
+        return [np.flatnonzero(of.samples.labelled)[: 4 * _PER_CLASS]]
     columns = range(min(len(of.classes), _MOST_CLASSES))
     if of.kind == "segmentation":
         return [np.flatnonzero(targets[:, number] > 0) for number in columns]
@@ -237,6 +240,8 @@ def _caption(of: Task, row: int) -> str:
         return of.classes[int(target)] if target >= 0 else of.samples.ids[row]
     if of.kind == "multilabel":
         return ", ".join(name for name, value in zip(of.classes, target, strict=True) if value == 1) or "none"
+    if of.kind == "images":
+        return of.samples.ids[row]
     if of.kind == "segmentation":
         return ", ".join(f"{name} {value:.0%}" for name, value in zip(of.classes, target, strict=True) if value > 0)
     return ", ".join(f"{value:.3g}" for value in target)

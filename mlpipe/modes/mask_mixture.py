@@ -1,4 +1,4 @@
-"""`mml post` for masks: the folds' mean probability of every pixel of the test images, and what it is worth."""
+"""`mml post` for masks and target images: the folds' mean for every pixel of the test images, and what it is worth."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
@@ -22,7 +23,10 @@ from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
 
-NOTE = "probabilities of pixels are not calibrated, and no weights are searched: folds count the same"
+_NOTES = {
+    "segmentation": "probabilities of pixels are not calibrated, and no weights are searched: folds count the same",
+    "images": "values of pixels are not calibrated, and no weights are searched: folds count the same",
+}
 
 
 def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[ModelRecord], run: Run | None) -> None:
@@ -35,7 +39,7 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
         found: Its records.
         run: The run.
     """
-    log.info(NOTE)
+    log.info(_NOTES[task.kind])
     assert run is not None
     folds = records.newest_folds([one for one in found if one.recipe == found[-1].recipe])
     ids = _shared(world, folds)
@@ -51,16 +55,35 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
         sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
         for sample in ids:
             world.stop.check()
-            chances = maps.mean([one.chances(pivot, "test", sample) for one in opened])
-            true = opened[0].true(pivot, "test", sample)
-            sink.add(pivot, "test", sample, chances, true)
-            counted = maps.counts(chances.argmax(axis=0), true, len(task.classes))
+            counted = (_mean_mask if task.kind == "segmentation" else _mean_image)(opened, pivot, sample, sink)
             outputs.append(counted[0])
             targets.append(counted[1])
     rows = predictions.Predictions(ids, np.stack(targets), np.stack(outputs))
     with predictions.writer(path, kind=task.kind) as table:
         table.add(pivot, "test", -1, rows.sample_ids, rows.targets, rows.logits)
     _store(config, world, task, folds, rows, name, run)
+
+
+def _mean_mask(
+    opened: Sequence[maps.Maps], task: str, sample: str, sink: maps.MapsWriter
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Keep the mean probabilities of a test image; its counts of pixels."""
+    chances, true = (
+        maps.mean([one.chances(task, "test", sample) for one in opened]),
+        opened[0].true(task, "test", sample),
+    )
+    sink.add(task, "test", sample, chances, true)
+    return maps.counts(chances.argmax(axis=0), true, len(chances))
+
+
+def _mean_image(
+    opened: Sequence[maps.Maps], task: str, sample: str, sink: maps.MapsWriter
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Keep the mean image of a test image; its sums of errors."""
+    parts, true = [one.values(task, "test", sample) for one in opened], opened[0].true_values(task, "test", sample)
+    mean = np.mean([part.astype(np.float64) for part in parts], axis=0)
+    sink.add(task, "test", sample, mean.astype(parts[0].dtype), true)
+    return maps.errors(mean, true)
 
 
 def _shared(world: World, folds: Sequence[ModelRecord]) -> list[str]:
@@ -95,7 +118,7 @@ def _store(
         kind=task.kind,
         classes=list(task.classes),
         members=[{"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}],
-        mixing="probabilities",
+        mixing="probabilities" if task.kind == "segmentation" else "logits",
         way="mean of folds",
         select_on="none",
         stage="none",
@@ -103,7 +126,7 @@ def _store(
         prior={"kind": "val", "values": []},
         losses={},
         scores={"test": {key: one.as_plain() for key, one in found.items()}},
-        notes=[NOTE],
+        notes=[_NOTES[task.kind]],
     )
     written = ensembles.save(world.project, record)
     world.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)

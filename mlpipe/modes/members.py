@@ -14,7 +14,7 @@ from mlpipe import files
 from mlpipe.data.task import has_target
 from mlpipe.errors import ProjectError, listing, problem
 from mlpipe.post.mixing import combine
-from mlpipe.runs import predictions, records
+from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -233,8 +233,8 @@ def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
         kind: The kind of the task.
     """
     filled = [part for part in parts if part is not None]
-    # Counts of pixels have no mean; `mask_mixture` averages probabilities.
-    if kind == "segmentation":
+    # Counts and sums of errors have no mean; `mask_mixture` averages what they are of.
+    if kind in maps.KINDS:
         return None
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
         return None

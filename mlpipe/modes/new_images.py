@@ -28,7 +28,7 @@ from mlpipe.post.metrics import log_softmax
 from mlpipe.post.mixing import combine
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
@@ -76,7 +76,7 @@ class NewImages:
 
     def plan(self) -> list[Step]:
         """Decode the images, predict them with every record, mix and write."""
-        if self.pivot.kind == "segmentation" and self.asked.deploy_prior is not None:
+        if self.pivot.kind in maps.KINDS and self.asked.deploy_prior is not None:
             raise ConfigError(
                 problem("mode.deploy_prior", "is for classes of images, not of pixels", fix="leave it out")
             )
@@ -92,9 +92,10 @@ class NewImages:
         ]
         used = {record.id: record for _, found, _ in self._members for record in found}
         steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
-        if self.pivot.kind == "segmentation":
+        if self.pivot.kind in maps.KINDS:
             raise_all(new_masks.moved(tasks.config_of(self.config, record).recipe for record in used.values()))
-            return [*steps, Step("masks", self._masks)]
+            what = "masks" if self.pivot.kind == "segmentation" else "images"
+            return [*steps, Step(what, self._masks)]
         return [*steps, Step("probabilities", self._combine)]
 
     def _found_ensemble(self) -> EnsembleRecord | None:
@@ -200,7 +201,7 @@ class NewImages:
         log.info(f"look at: {out}")
 
     def _masks(self, run: Run | None) -> None:
-        """Mix the probabilities of every pixel, and write a mask for each image."""
+        """Mix what is predicted for every pixel, and write a mask or a picture for each image."""
         used = [
             (record, weight / len(several), self._pack(record).preprocessing)
             for _, several, weight in self._members

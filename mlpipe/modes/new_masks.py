@@ -1,9 +1,9 @@
-"""Masks of new images: the mean over the models' probabilities of every pixel, as PNG files in the images' own sizes."""
+"""Masks of new images, or the images predicted for them: the mean over the models, as PNG files in the images' own sizes."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources import looking, mask_files
+from mlpipe.data.sources import looking, mask_files, target_files
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import ProjectError, problem
 from mlpipe.modes.base import World
@@ -26,6 +26,8 @@ log = logging.getLogger("mlpipe")
 
 Floats = npt.NDArray[np.float32]
 Used = Sequence[tuple[ModelRecord, float, Preprocessing]]
+# What each model gives for an image, and where it saw it; and its weight.
+Parts = Sequence[tuple[tuple[Floats, npt.NDArray[np.bool_]], float]]
 
 
 def write(
@@ -35,7 +37,8 @@ def write(
 
     Args:
         world: The project; told where the files are.
-        pivot: The task that the models were trained on; masks hold the values that its masks have.
+        pivot: The task that the models were trained on; masks hold the values that its masks have, and target images the
+            channels and the depth that its targets have.
         new: The new images.
         used: Each record with its weight, and what happened to the images before it saw them.
         unreadable: Reasons by image.
@@ -45,14 +48,43 @@ def write(
     Raises:
         ProjectError: When a record's maps are missing or damaged.
     """
+    if pivot.kind == "images":
+        peak = 65535 if _dtype_of(pivot) == "uint16" else 255
+        names, read = ["mean", "unseen"], _values
+
+        def draw(parts: Parts, path: Path) -> dict[str, Any]:
+            return _drawn_image(parts, peak, path)
+
+        _write(world, new, used, unreadable, split, data_dir, ("image", names), read, draw)
+        return
     values = values_of(pivot)
+
+    def drawn(parts: Parts, path: Path) -> dict[str, Any]:
+        return _drawn(parts, values, path)
+
+    names = ["confidence", *(f"share({name})" for name in values.names), "unseen"]
+    _write(world, new, used, unreadable, split, data_dir, ("mask", names), _chances, drawn)
+
+
+def _write(
+    world: World,
+    new: Task,
+    used: Used,
+    unreadable: Mapping[str, str],
+    split: str,
+    data_dir: Path,
+    what: tuple[str, Sequence[str]],
+    read: Callable[[maps.Maps, str, str, str], Floats],
+    draw: Callable[[Parts, Path], dict[str, Any]],
+) -> None:
+    """Write a PNG for each image, and a table; `what`: what is written, and the columns that tell of it."""
     out = world.project.reports_dir() / "predictions" / new.name
     base = sources.root(new)
     assert base is not None
     seen = looking.look([base / name for name in new.samples.ids], looking.memory_file(str(data_dir), base))
     looks = dict(zip(new.samples.ids, seen, strict=True))
     rows, taken = list[dict[str, Any]](), dict[Path, str]()
-    world.display.start("writing masks", len(new.samples))
+    world.display.start(f"writing {what[0]}s", len(new.samples))
     try:
         with ExitStack() as stack:
             opened = [
@@ -67,35 +99,40 @@ def write(
                     continue
                 height, width = looks[name].height, looks[name].width
                 parts = [
-                    (before.restored(_chances(found, new.name, split, name), height, width), weight)
+                    (before.restored(read(found, new.name, split, name), height, width), weight)
                     for found, weight, before in opened
                 ]
                 path = out / Path(name).with_suffix(".png")
-                # Two images of one name but for their endings would be one mask.
+                # Two images of one name but for their endings would be one file.
                 path = path if path not in taken else out / f"{name}.png"
                 taken[path] = name
-                rows.append({"image": name, "mask": str(path.relative_to(out)), **_drawn(parts, values, path)})
+                rows.append({"image": name, "file": str(path.relative_to(out)), **draw(parts, path)})
     finally:
         world.display.close()
-    _finish(world, out, rows, values, len(used))
+    _finish(world, out, rows, what, len(used))
 
 
 def moved(recipes: Iterable[Recipe]) -> list[str]:
-    """A sentence for each step of evaluation after which a map's places are not those of the image.
+    """A sentence for each step after which a map's places, or values, are not those of the image.
 
     Args:
         recipes: How the models were trained.
     """
-    steps = {step.target.rpartition(".")[2] for recipe in recipes for step in recipe.augmentations.cpu}
+    of_steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
+    steps = {step.target.rpartition(".")[2] for step in of_steps}
     fix = "train without it, for example with preprocessing.resize=short_side"
-    return [
+    found = [
         problem(
             "augmentations.cpu.pipeline",
-            f"{name} also moves images that are predicted, masks would not fit them",
+            f"{name} also moves images that are predicted, what is written would not fit them",
             fix=fix,
         )
         for name in sorted(steps & {"center_crop", "rotate"})
     ]
+    coloured = {step.target.rpartition(".")[2] for step in of_steps if step.params.get("on", "images") != "images"}
+    fix = "train without it, or use mml evaluate with mode.outputs"
+    what = "changes the values of targets, which pictures would not have"
+    return found + [problem("augmentations.cpu.pipeline", f"{name} {what}", fix=fix) for name in sorted(coloured)]
 
 
 def values_of(pivot: Task) -> mask_files.Values:
@@ -104,6 +141,11 @@ def values_of(pivot: Task) -> mask_files.Values:
     if "masks" in source:
         return mask_files.stored_values(source["masks"])
     return mask_files.Values(pivot.classes, tuple(range(len(pivot.classes))), None)
+
+
+def _dtype_of(pivot: Task) -> str:
+    """How values of a task's targets are kept."""
+    return str((pivot.bases or (pivot,))[0].source["targets"]["dtype"])
 
 
 def maps_file(world: World, record: ModelRecord) -> Path:
@@ -116,16 +158,28 @@ def _chances(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
     return np.ascontiguousarray(np.moveaxis(found.chances(task, split, sample).astype(np.float32) / 255, 0, 2))
 
 
-def _drawn(
-    parts: Sequence[tuple[tuple[Floats, npt.NDArray[np.bool_]], float]], values: mask_files.Values, path: Path
-) -> dict[str, Any]:
-    """Write one mask; what is on it."""
+def _values(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
+    """Values of a predicted image, shape (height, width, channels)."""
+    return np.ascontiguousarray(np.moveaxis(found.values(task, split, sample).astype(np.float32), 0, 2))
+
+
+def _mean(parts: Parts, path: Path) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """The mean of what several models give for an image, and where all of them saw it.
+
+    Raises:
+        ProjectError: When no model saw a pixel of it.
+    """
     total = sum(chances * np.float32(weight) for (chances, _), weight in parts)
-    mean = np.asarray(total) / np.float32(sum(weight for _, weight in parts))
     seen = np.logical_and.reduce([inside for (_, inside), _ in parts])
-    chosen = mean.argmax(axis=2).astype(np.uint8)
     if not seen.any():
         raise ProjectError(problem(str(path), "no model saw a pixel of it", fix="train with preprocessing.resize=pad"))
+    return np.asarray(np.asarray(total) / np.float32(sum(weight for _, weight in parts)), np.float32), np.asarray(seen)
+
+
+def _drawn(parts: Parts, values: mask_files.Values, path: Path) -> dict[str, Any]:
+    """Write one mask; what is on it."""
+    mean, seen = _mean(parts, path)
+    chosen = mean.argmax(axis=2).astype(np.uint8)
     counts = np.bincount(chosen[seen], minlength=len(values.names)) / seen.sum()
     chosen[~seen] = IGNORED
     with files.durable(path) as temporary:
@@ -135,12 +189,25 @@ def _drawn(
     return {"confidence": confidence, **shares, "unseen": round(1 - float(seen.mean()), 6)}
 
 
-def _finish(world: World, out: Path, rows: Sequence[Mapping[str, Any]], values: mask_files.Values, models: int) -> None:
-    columns = ["image", "mask", "confidence", *(f"share({name})" for name in values.names), "unseen", "problem"]
+def _drawn_image(parts: Parts, peak: int, path: Path) -> dict[str, Any]:
+    """Write one image; black where no model saw it."""
+    mean, seen = _mean(parts, path)
+    pixels = np.rint(np.clip(mean, 0, 1) * peak).astype(np.uint16 if peak > 255 else np.uint8)
+    pixels[~seen] = 0
+    with files.durable(path) as temporary:
+        temporary.write_bytes(target_files.encoded(pixels))
+    return {"mean": round(float(mean[seen].mean()), 6), "unseen": round(1 - float(seen.mean()), 6)}
+
+
+def _finish(
+    world: World, out: Path, rows: Sequence[Mapping[str, Any]], what: tuple[str, Sequence[str]], models: int
+) -> None:
+    made = sum("file" in row for row in rows)
+    name = "mask" if what[0] == "mask" else "prediction"
+    table = [{(name if key == "file" else key): value for key, value in row.items()} for row in rows]
     path = out.with_suffix(".csv") if "." not in out.name else out.with_name(f"{out.name}.csv")
-    files.write_text(path, files.csv_text(rows, columns))
-    made = sum("mask" in row for row in rows)
+    files.write_text(path, files.csv_text(table, ["image", name, *what[1], "problem"]))
     failed = f"; {len(rows) - made} unreadable" if made < len(rows) else ""
-    world.facts.update({"images": len(rows), "masks": str(out), "csv": str(path), "models": models})
-    log.info(f"{made} masks by {models} model{'s' * (models > 1)}{failed}")
+    world.facts.update({"images": len(rows), f"{what[0]}s": str(out), "csv": str(path), "models": models})
+    log.info(f"{made} {what[0]}s by {models} model{'s' * (models > 1)}{failed}")
     log.info(f"look at: {out} and {path}")

@@ -26,7 +26,7 @@ from mlpipe.post.label_calibrate import calibrate_labels
 from mlpipe.post.prior import Prior
 from mlpipe.post.rows import stratified_folds
 from mlpipe.reports import tables
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.adoption import adopt
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now
@@ -124,7 +124,7 @@ class PostprocessScheduler(Scheduler):
         raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
         raise_all(self._foreign_rows())
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
-        if self._task.kind == "segmentation":
+        if self._task.kind in maps.KINDS:
             mean = partial(mask_mixture.mean_of_folds, config, self.world, self._task, self._records)
             report = [Step("report", self._report)] if self._wants_report else []
             return [*steps, Step("mean of folds", mean), *report]

@@ -25,6 +25,7 @@ from mlpipe.modes.base import Follower, Scheduler, Step, World
 from mlpipe.modes.pace import Pace, PlannedAnew
 from mlpipe.modes.post import PostprocessScheduler
 from mlpipe.modes.train import TrainingScheduler
+from mlpipe.runs import maps
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -154,9 +155,10 @@ class PresetScheduler(Scheduler):
     def plan(self) -> list[Step]:
         """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
         self._task = tasks.pivot(self.run_config)
-        if self._task.kind == "segmentation":
+        if self._task.kind in maps.KINDS:
             fix = "leave it out, and choose arch=unet with arch.encoder"
-            raise ConfigError(problem("preset", "is not for masks", fix=fix))
+            what = "masks" if self._task.kind == "segmentation" else "target images"
+            raise ConfigError(problem("preset", f"is not for {what}", fix=fix))
         self._changes = self._for_task(self._task)
         steps: list[Step] = []
         for name in self._names():

@@ -17,7 +17,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import cache, joined, sources, splits, tags, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
@@ -220,8 +220,10 @@ def _packed(
     uses.mark(folder)
     is_new = not cache.is_complete(folder)
     pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
-    if of.samples.masks:
-        pack = replace(pack, masks=_packed_masks(run_config, of, preprocessing, workers, progress))
+    if target_files.are_own(of) and of.samples.labelled.any():
+        pack = replace(pack, masks=pack)
+    elif of.samples.masks:
+        pack = _with_masks(run_config, of, pack, workers, progress)
     cache.check_unreadable(pack, max_unreadable)
     if is_new:
         shape = "their own sizes" if preprocessing.is_ragged else " x ".join(map(str, pack.images.shape[1:]))
@@ -231,13 +233,19 @@ def _packed(
     return pack
 
 
-def _packed_masks(
-    run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress
-) -> Pack:
-    of_masks, alike = mask_files.task_of(of), mask_files.preprocessing_of(preprocessing)
+def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progress: Progress) -> Pack:
+    """The pack with that of its masks or target images; an image whose target cannot be read cannot be used."""
+    if of.kind == "images":
+        of_masks = target_files.task_of(of)
+        alike = target_files.preprocessing_of(pack.preprocessing, of_masks.channels)
+    else:
+        of_masks, alike = mask_files.task_of(of), mask_files.preprocessing_of(pack.preprocessing)
     folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of_masks, alike)
     uses.mark(folder)
-    return cache.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
+    masks = cache.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
+    masked = {name for name, (path, _) in zip(of.samples.ids, of.samples.masks, strict=True) if path}
+    lost = {name: f"its target {reason}" for name, reason in masks.unreadable.items() if name in masked}
+    return replace(pack, masks=masks, unreadable={**lost, **pack.unreadable})
 
 
 def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None = None) -> RunConfig:
@@ -277,7 +285,7 @@ def describe(of: Task) -> str:
     parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
     colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
-    what = {"multilabel": "labels", "regression": "numbers"}.get(of.kind, "classes")
+    what = {"multilabel": "labels", "regression": "numbers", "images": "channels"}.get(of.kind, "classes")
     groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
     is_of_records = (of.bases or (of,))[0].source["type"] == "records"
     samples = "records" if is_of_records else f"{colour}{depth} images"

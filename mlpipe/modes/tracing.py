@@ -19,6 +19,7 @@ from mlpipe.errors import problem
 from mlpipe.modes import slice_lines
 from mlpipe.reports.layouts import rmldnn as layout
 from mlpipe.reports.layouts.rmldnn import BatchRow, EpochRow
+from mlpipe.runs import maps
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -123,8 +124,8 @@ class Trace:
 
 
 def accuracy(values: Mapping[str, float]) -> float | None:
-    """What stands in the column of accuracies: the share of right answers, of masks Dice; None where neither is measured."""
-    return next((values[name] for name in ("accuracy", "foreground_dice", "dice") if name in values), None)
+    """What stands in the column of accuracies: the share of right answers, of masks Dice, of images PSNR; None where none is."""
+    return next((values[name] for name in ("accuracy", "foreground_dice", "dice", "psnr") if name in values), None)
 
 
 def write(outfile: str, batches: list[BatchRow], epochs: list[EpochRow]) -> None:
@@ -168,7 +169,7 @@ def introduce(config: RunConfig, task: Task, network: Any, parts: Mapping[str, i
             )
     lines += layout.block("Loss", {"Function": recipe.loss.target.rpartition(".")[2], **recipe.loss.params})
     lines += slice_lines.of_task(task)
-    if task.kind != "segmentation":
+    if task.kind not in maps.KINDS:
         lines.append(f"Number of class labels: {len(task.classes)}")
     shown = {"Number of training samples": parts.get("train", 0), "Number of test samples": parts.get("test", 0)}
     lines += layout.block("Dataset", {**shown, "Batch size": batch, "Test batch size": test_batch})

@@ -20,7 +20,7 @@ from mlpipe.modes.folds import Folds
 from mlpipe.modes.inference import Inference
 from mlpipe.modes.new_images import NewImages
 from mlpipe.post import metrics
-from mlpipe.runs import records, references
+from mlpipe.runs import maps, records, references
 from mlpipe.runs.adoption import adopt
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
@@ -294,8 +294,8 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
             if name not in known:
                 fix = did_you_mean(str(name), known, otherwise=f"metrics of {task.kind}: {listing(known)}")
                 found.append(problem(f"metrics.{key}", f"no metric of {task.kind} tasks", got=name, fix=fix))
-    if recipe.while_training and task.kind == "segmentation":
-        found.append(problem("metrics.while_training", "is not for masks", fix="leave it out"))
+    if recipe.while_training and task.kind in maps.KINDS:
+        found.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
     monitors = ["val/loss", *(f"val/{name}" for name in (*known, *setup.outputs_metrics(config.recipe)))]
     if recipe.monitor not in monitors:
         fix = did_you_mean(recipe.monitor, monitors, otherwise=f"use one of {listing(monitors)}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
+from mlpipe.runs import maps
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def prior_problems(prior: str | list[float], stage: str, task: Task) -> list[str
     wrong = []
     if task.kind == "regression" and prior != "val":
         wrong.append(problem("mode.prior", "numbers have no prevalence", got=prior, fix="leave it out"))
-    if task.kind == "segmentation" and prior != "val":
+    if task.kind in maps.KINDS and prior != "val":
         wrong.append(problem("mode.prior", "pixels are not calibrated", got=prior, fix="leave it out"))
     if task.kind == "multilabel" and prior in ("test", "quantify"):
         fix = "use mode.prior=val, or the share of yes of each label as a list"

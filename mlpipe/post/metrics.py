@@ -1,8 +1,8 @@
 """Metrics of predictions, exact over all rows: pure functions of logits and targets in NumPy, by the kind of task.
 
 For classification, `logits` has shape (n, classes) and `targets` shape (n,), class numbers. Softmax of the logits gives
-probabilities, so log-probabilities may be passed as well. The metrics of labels, numbers and masks are in
-`mlpipe.post.label_metrics`, `number_metrics` and `mask_metrics`; `compute` finds them by name.
+probabilities, so log-probabilities may be passed as well. The metrics of labels, numbers, masks and images are in
+`mlpipe.post.label_metrics`, `number_metrics`, `mask_metrics` and `image_metrics`; `compute` finds them by name.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post import elementwise, label_metrics, mask_metrics, number_metrics
+from mlpipe.post import elementwise, image_metrics, label_metrics, mask_metrics, number_metrics
 from mlpipe.post.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
@@ -138,6 +138,7 @@ BY_KIND: dict[str, dict[str, Callable[[Logits, Any], float]]] = {
     "multilabel": label_metrics.METRICS | label_metrics.ELEMENTWISE,
     "regression": number_metrics.METRICS,
     "segmentation": mask_metrics.METRICS,
+    "images": image_metrics.METRICS,
 }
 # What `metrics.train=auto` and `metrics.final=auto` are.
 TRAIN = {
@@ -145,15 +146,19 @@ TRAIN = {
     "multilabel": ["macro_f1"],
     "regression": ["rmse"],
     "segmentation": ["dice", "iou"],
+    "images": ["mse", "psnr"],
 }
 FINAL = {
     "classification": ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"],
     "multilabel": ["accuracy", "exact_match", "macro_f1", "auroc", "average_precision", "nll"],
     "regression": ["rmse", "mae", "r2", "pearson", "spearman"],
     "segmentation": ["dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice"],
+    "images": ["psnr", "image_psnr", "mse", "mae"],
 }
 # What tables are sorted by.
-HEADLINE = {"classification": "accuracy", "multilabel": "auroc", "regression": "rmse", "segmentation": "dice"}
+HEADLINE = {
+    "classification": "accuracy", "multilabel": "auroc", "regression": "rmse", "segmentation": "dice", "images": "psnr",
+}  # fmt: skip
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})
 # What the names of metrics that are losses begin with.
 OF_LOSS = "loss_"
@@ -216,6 +221,8 @@ def details(logits: Logits, targets: npt.NDArray[Any], classes: Sequence[str], k
         return {"classes": number_metrics.table(logits, targets, classes)}
     if kind == "segmentation":
         return {"classes": mask_metrics.table(logits, targets, classes)}
+    if kind == "images":
+        return {"classes": image_metrics.table(logits, targets, classes)}
     confusion = confusion_matrix(logits, targets)
     probabilities = np.exp(log_softmax(logits))
     true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)

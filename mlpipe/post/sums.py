@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.post import label_metrics, mask_metrics
+from mlpipe.post import image_metrics, label_metrics, mask_metrics
 from mlpipe.post.metrics import BY_KIND, ELEMENTWISE, log_softmax
 from mlpipe.post.rows import Floats, Integers
 
@@ -80,6 +80,8 @@ def statistic(name: str, logits: Floats, targets: npt.NDArray[np.generic], kind:
     truth = targets.astype(np.float64)
     if kind == "segmentation":
         return _of_masks(name, values, truth)
+    if kind == "images":
+        return _of_images(name, values, truth)
     return _of_labels(name, values, truth) if kind == "multilabel" else _of_numbers(name, values, truth)
 
 
@@ -128,6 +130,18 @@ def _of_masks(name: str, outputs: Floats, targets: Floats) -> Statistic:
     predicted, hits = np.split(outputs, 2, axis=1)
     contributions = np.hstack([hits, predicted, targets])
     return Statistic(contributions, lambda sums: _PIXELS[name](*np.split(sums, 3, axis=1)))
+
+
+def _of_images(name: str, outputs: Floats, targets: Floats) -> Statistic:
+    if name == "image_psnr":
+        each = image_metrics.decibels(image_metrics.of_images(outputs, targets))
+        return Statistic(np.column_stack([np.ones_like(each), each]), _ratio)
+    squared, absolute = np.split(outputs, 2, axis=1)
+    errors = (absolute if name == "mae" else squared).sum(axis=1)
+    contributions = np.column_stack([targets.sum(axis=1), errors])
+    if name == "psnr":
+        return Statistic(contributions, lambda sums: image_metrics.decibels(_ratio(sums)))
+    return Statistic(contributions, _ratio)
 
 
 def _of_numbers(name: str, predicted: Floats, targets: Floats) -> Statistic:

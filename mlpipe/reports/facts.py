@@ -19,7 +19,7 @@ from mlpipe.errors import DataError
 from mlpipe.post import intervals
 from mlpipe.post.mixing import combine
 from mlpipe.reports import tables
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -258,8 +258,8 @@ def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
 
 def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     filled = [part for part in parts if part is not None]
-    # Counts of pixels have no mean; that of the maps is an ensemble of its own.
-    if kind == "segmentation":
+    # Counts of pixels and sums of errors have no mean; that of the maps is an ensemble of its own.
+    if kind in maps.KINDS:
         return None
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
         return None

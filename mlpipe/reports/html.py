@@ -26,6 +26,7 @@ from mlpipe.reports.sections import (
     overview,
     pictures,
     prevalence,
+    target_images,
     training,
     trust,
 )
@@ -46,6 +47,7 @@ _SECTIONS: tuple[Callable[[TaskFacts], Section], ...] = (
     classes.ranking,
     pictures.pictures,
     masks.masks,
+    target_images.target_images,
     ensemble.ensembles,
     prevalence.prevalence,
     trust.decisions,

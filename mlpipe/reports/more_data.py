@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mlpipe import files
 from mlpipe.data import tags
 from mlpipe.errors import DataError
-from mlpipe.post import mask_metrics
+from mlpipe.post import image_metrics, mask_metrics
 from mlpipe.post.learning_curve import LearningCurve, fit_learning_curve
 from mlpipe.runs import predictions, records
 from mlpipe.runs.predictions import Predictions
@@ -46,6 +46,7 @@ ERRORS = {
     "multilabel": "share of wrong labels",
     "regression": "mean squared error",
     "segmentation": "1 - Dice of an image",
+    "images": "mean squared error of an image",
 }
 
 
@@ -193,4 +194,6 @@ def _each(rows: Predictions, kind: str) -> npt.NDArray[np.float64]:
         return np.asarray(((rows.logits > 0) != (rows.targets > 0.5)).mean(axis=1), np.float64)
     if kind == "segmentation":
         return 1 - mask_metrics.of_images(rows.logits, rows.targets)
+    if kind == "images":
+        return image_metrics.of_images(rows.logits, rows.targets)
     return np.asarray(((rows.logits - rows.targets) ** 2).mean(axis=1), np.float64)

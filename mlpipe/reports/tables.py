@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.post import metrics
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
@@ -116,9 +116,9 @@ def pooled(parts: Sequence[Predictions]) -> Predictions | None:
 def mean_of_folds(parts: Sequence[Predictions], kind: str = "classification") -> Predictions | None:
     """The folds' mean probabilities (or numbers) for the images that all of them predicted, as logits.
 
-    Counts of pixels have no such mean: `mml post` averages the probabilities of masks.
+    Counts of pixels and sums of errors have no such mean: `mml post` averages what they are of.
     """
-    if kind == "segmentation":
+    if kind in maps.KINDS:
         return None
     filled = [part for part in parts if len(part)]
     if not filled or len(filled) < len(parts):

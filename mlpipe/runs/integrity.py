@@ -61,7 +61,7 @@ def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
     path = project.predictions_file(record.pivot, record.id)
     if path.exists():
         yield parquet(path, record.id, "predictions")
-        if record.kind == "segmentation":
+        if record.kind in maps.KINDS:
             yield of_maps(path.with_suffix(maps.SUFFIX), record.id)
 
 
@@ -75,7 +75,7 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]
     folder = project.ensembles_dir(ensemble.task)
     yield sealed(folder / f"{ensemble.id}.json", ensemble.id)
     yield parquet(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
-    if ensemble.kind == "segmentation":
+    if ensemble.kind in maps.KINDS:
         yield of_maps(folder / f"{ensemble.id}{maps.SUFFIX}", ensemble.id)
 
 

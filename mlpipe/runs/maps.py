@@ -2,7 +2,8 @@
 
 `numpy.load(file)["TASK/SPLIT/SAMPLE"]` has the shape (classes, height, width), uint8, at the size that the network sees;
 its arg max is the predicted mask, exactly as the network's. `TASK/SPLIT/SAMPLE/true` has the class numbers (height, width),
-255 where a pixel does not count; images without a mask have none. One file holds many masks without a thousand small files,
+255 where a pixel does not count; images without a mask have none. Where images are predicted both are values, of 16 bit or
+32 bit floating point and of shape (channels, height, width) each. One file holds many masks without a thousand small files,
 a single mask is read without the others, and means over records need no network.
 """
 
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +24,15 @@ from mlpipe import files
 from mlpipe.errors import ProjectError, problem
 
 Bytes = npt.NDArray[np.uint8]
+# Predicted or true values of an image, in the precision that they are kept in.
+Values = npt.NDArray[np.floating]
 
 SUFFIX = ".npz"
+# The kinds of tasks for which every pixel is predicted.
+KINDS = ("segmentation", "images")
 IGNORED = 255
 _TRUE = "/true"
+_TYPES = {"u": (np.uint8,), "f": (np.float16, np.float32)}
 # What zipfile raises for files that are no archives or are damaged.
 _DAMAGE = (OSError, zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, zlib.error)
 _SUFFIX = ".npy"
@@ -39,22 +46,22 @@ class MapsWriter:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
 
-    def add(self, task: str, split: str, sample: str, chances: Bytes, true: Bytes | None) -> None:
+    def add(self, task: str, split: str, sample: str, chances: Bytes | Values, true: Bytes | Values | None) -> None:
         """Add a sample.
 
         Args:
             task: The task's name in the predictions.
             split: `val`, `test` or `unlabelled`.
             sample: Its id.
-            chances: What `quantised` gives, shape (classes, height, width).
-            true: Its class numbers, shape (height, width); None without a mask.
+            chances: What `quantised` gives, shape (classes, height, width); or the values of an image.
+            true: Its class numbers, shape (height, width), or values; None without a mask or target.
         """
         name = _name(task, split, sample)
         self._write(name, chances)
         if true is not None:
             self._write(name + _TRUE, true)
 
-    def _write(self, name: str, values: Bytes) -> None:
+    def _write(self, name: str, values: npt.NDArray[Any]) -> None:
         out = io.BytesIO()
         np.save(out, np.ascontiguousarray(values), allow_pickle=False)
         entry = zipfile.ZipInfo(name + _SUFFIX, _DATE)
@@ -114,22 +121,35 @@ class Maps:
         Raises:
             ProjectError: When there is none, or it is damaged.
         """
-        return self._read(_name(task, split, sample), 3)
+        return np.asarray(self._read(_name(task, split, sample), 3, "u"), np.uint8)
 
     def true(self, task: str, split: str, sample: str) -> Bytes | None:
         """The true class numbers, shape (height, width); None where the sample has no mask."""
         name = _name(task, split, sample) + _TRUE
-        return self._read(name, 2) if name + _SUFFIX in self._names else None
+        return np.asarray(self._read(name, 2, "u"), np.uint8) if name + _SUFFIX in self._names else None
 
-    def _read(self, name: str, dimensions: int) -> Bytes:
+    def values(self, task: str, split: str, sample: str) -> Values:
+        """The predicted image of a sample, shape (channels, height, width).
+
+        Raises:
+            ProjectError: When there is none, or it is damaged.
+        """
+        return self._read(_name(task, split, sample), 3, "f")
+
+    def true_values(self, task: str, split: str, sample: str) -> Values | None:
+        """The target image, of the same shape; None where the sample has none."""
+        name = _name(task, split, sample) + _TRUE
+        return self._read(name, 3, "f") if name + _SUFFIX in self._names else None
+
+    def _read(self, name: str, dimensions: int, kind: str) -> npt.NDArray[Any]:
         content = _content(self._archive, name + _SUFFIX, self._path)
         try:
             values = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise _damaged(self._path, f"{name}: {error}") from error
-        if values.dtype != np.uint8 or values.ndim != dimensions:
+        if values.dtype not in _TYPES[kind] or values.ndim != dimensions:
             raise _damaged(self._path, f"{name} is no map")
-        return np.asarray(values, np.uint8)
+        return np.asarray(values)
 
 
 def first_damage(path: Path) -> str:
@@ -193,6 +213,25 @@ def counts(predicted: npt.NDArray[np.integer], true: Bytes | None, classes: int)
     hits = np.bincount(said[said == is_true], minlength=classes)
     outputs = np.concatenate([np.bincount(said, minlength=classes), hits]).astype(np.float32)
     return outputs, np.bincount(is_true, minlength=classes).astype(np.float32)
+
+
+def errors(predicted: npt.NDArray[Any], true: npt.NDArray[Any] | None) -> tuple[npt.NDArray[np.float32], ...]:
+    """Sums of errors of one image, as `mlpipe.post.image_metrics` takes them.
+
+    Args:
+        predicted: Shape (channels, height, width).
+        true: The same; None: there is no target.
+
+    Returns:
+        Sums of squared and of absolute errors of each channel, shape (2 * channels,), and how many values were compared,
+        shape (channels,), NaN without a target.
+    """
+    channels = len(predicted)
+    if true is None or np.isnan(true).all():
+        return np.zeros(2 * channels, np.float32), np.full(channels, np.nan, np.float32)
+    error = predicted.astype(np.float64) - true
+    sums = [(error**2).sum(axis=(1, 2)), np.abs(error).sum(axis=(1, 2))]
+    return np.concatenate(sums).astype(np.float32), np.full(channels, error[0].size, np.float32)
 
 
 def _name(task: str, split: str, sample: str) -> str:

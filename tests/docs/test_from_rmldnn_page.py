@@ -119,3 +119,21 @@ def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str
     assert len(json.loads((network / "net.json").read_text())["config"]["layers"]) == 4
     exec(PYTHON[0], {})
     assert capsys.readouterr().out.startswith("4 weights loaded (7890, 7890)\ndigraph ")
+
+
+@pytest.mark.slow
+def test_the_images_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[3])
+    convolution = {"kernel_size": 3, "padding": "same"}
+    layers = [
+        {"class_name": "Conv2D", "config": {"filters": 8, "batch_input_shape": [None, 16, 24, 1], **convolution}},
+        {"class_name": "Conv2D", "config": {"name": "out", "filters": 1, **convolution}},
+    ]
+    (tmp_path / "painter.json").write_text(json.dumps(layers))
+    for part, many in (("train", 30), ("test", 6)):
+        make_pictures(tmp_path / "inputs" / part, {"light": many}, seed=many)
+    assert main(["train", "recipe=config.json", "sys.threads=1", "sampling.batch_size=2"]) == 0
+    assert len((tmp_path / "log_test.txt").read_text().splitlines()) == 2
+    with h5py.File(tmp_path / "outputs" / "output_2.h5") as found:
+        (folder,) = found
+        assert len(found[folder]) == 6 and next(iter(found[folder].values())).shape == (1, 16, 24)

@@ -10,6 +10,7 @@ from mlpipe.data.sources.cells import elpv
 from mlpipe.data.sources.class_folders import folder
 from mlpipe.data.sources.embedded import digits, fashion_mini
 from mlpipe.data.sources.idx_files import mnist
+from mlpipe.data.sources.image_folders import image_folders
 from mlpipe.data.sources.labelled_folders import folders
 from mlpipe.data.sources.mask_folders import mask_folders
 from mlpipe.data.sources.masks import masks
@@ -23,6 +24,6 @@ from mlpipe.data.sources.tables import csv
 from mlpipe.data.sources.volume_slices import slices
 
 __all__ = [
-    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "items", "mask_folders", "masks",
-    "mnist", "pictures", "reader", "records", "root", "samples", "slices",
+    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "image_folders", "items",
+    "mask_folders", "masks", "mnist", "pictures", "reader", "records", "root", "samples", "slices",
 ]  # fmt: skip

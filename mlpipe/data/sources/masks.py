@@ -64,10 +64,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Names:
-    """How masks are called: what their names have more, and whether names or order make pairs."""
+    """How masks are called: what their names have more, whether names or order make pairs, and what they are."""
 
     suffix: str
     pairing: str
+    what: str = "mask"
 
 
 def masks(
@@ -271,13 +272,13 @@ def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[P
         raise DataError(problem(str(images), "has no images", fix="add images, or name their folder with task.images"))
     parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
     if names.pairing == "order":
-        return _in_order(images, masks, own, others, parts)
-    suffix, wrong = names.suffix, list[str]()
+        return _in_order(images, masks, own, others, parts, names.what)
+    suffix, what, wrong = names.suffix, names.what, list[str]()
     by_stem: dict[str, Path] = {}
     for path in others:
         first = by_stem.setdefault(_stem(path, masks), path)
         if first is not path:
-            wrong.append(problem(str(path), f"is a second mask beside {first.name}", fix="remove one of them"))
+            wrong.append(problem(str(path), f"is a second {what} beside {first.name}", fix="remove one of them"))
     pairs, used = list[Pair](), dict[str, Path]()
     for image in own:
         stem = _stem(image, images)
@@ -288,13 +289,13 @@ def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[P
         mask = by_stem.get(wanted) if parts[image] != "unlabelled" else None
         if mask is None and parts[image] != "unlabelled":
             fix = f"add {masks / wanted}.png, or put the image into a folder named unlabelled"
-            wrong.append(problem(str(image), "has no mask", fix=fix))
+            wrong.append(problem(str(image), f"has no {what}", fix=fix))
         pairs.append(Pair(image, mask, parts[image]))
     lonely = [path for stem, path in by_stem.items() if stem not in used]
-    fix = "add the image or remove the mask" + (
-        "" if suffix else ", or say what masks' names have more: task.mask_suffix=_mask"
+    fix = f"add the image or remove the {what}" + (
+        "" if suffix else f", or say what {what}s' names have more: task.{what}_suffix=_{what}"
     )
-    wrong += [problem(str(path), "is a mask without an image", fix=fix) for path in lonely]
+    wrong += [problem(str(path), f"is a {what} without an image", fix=fix) for path in lonely]
     raise_some(wrong)
     return pairs
 
@@ -312,12 +313,12 @@ def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Pat
 
 
 def _in_order(
-    images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part]
+    images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part], what: str
 ) -> list[Pair]:
     """The first image that needs a mask with the first mask, and so on."""
     wanting = [image for image in own if parts[image] != "unlabelled"]
     if len(wanting) != len(others):
-        wrong = f"there are {len(wanting)} images in {images} and {len(others)} masks in {masks}"
+        wrong = f"there are {len(wanting)} images in {images} and {len(others)} {what}s in {masks}"
         raise DataError(
             problem("task.pairing", wrong, got="order", fix="add what is missing, or use task.pairing=name")
         )

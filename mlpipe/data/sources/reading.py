@@ -21,6 +21,7 @@ from mlpipe.data.sources import (
     record_files,
     sample_files,
     sliced_volumes,
+    target_files,
 )
 from mlpipe.data.task import Task, origins
 from mlpipe.errors import DataError, problem
@@ -58,6 +59,8 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
     if kind == sliced_volumes.TYPE:
         of_slice = sliced_volumes.rows_of(of)
         return lambda row: in_channels(of_slice(row), channels)
+    if kind == target_files.TYPE:
+        return _target_reader(of, channels, least)
     if kind in ("mnist", "samples"):
         of_file = (idx_files if kind == "mnist" else sample_files).rows_of(of.source)
         return lambda row: in_channels(of_file(ids[row]), channels)
@@ -74,6 +77,22 @@ def _variant_reader(of: Task, channels: int, least: int | None) -> Read:
     readers = [reader(base, channels, least) for base in of.bases]
     part, row = origins(of)
     return lambda place: readers[part[place]](int(row[place]))
+
+
+def _target_reader(of: Task, channels: int, least: int | None) -> Read:
+    """The pixels of target images; a row without one cannot be used."""
+    source = of.source["images"].source
+    if source["type"] == "samples":
+        return sample_files.mask_rows_of(of)
+    base = Path(source["targets"]["root"])
+
+    def read(row: int) -> Pixels:
+        name, _ = of.samples.masks[row]
+        if not name:
+            raise UnreadableImageError("has no target")
+        return _file_image(base / name, of, row, channels, least)
+
+    return read
 
 
 def root(of: Task) -> Path | None:

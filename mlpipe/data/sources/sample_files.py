@@ -1,4 +1,4 @@
-"""Samples in NumPy or HDF5 files, with class numbers or masks in others, or folders as classes."""
+"""Samples in NumPy or HDF5 files, with class numbers, masks or other arrays as targets, or folders as classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from mlpipe import hdf5
 from mlpipe.data import task
 from mlpipe.data.images import UnreadableImageError
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
 from mlpipe.data.sources.mask_files import Mask
@@ -33,11 +33,12 @@ def samples(
     train_targets: str | None = None,
     test: str | None = None,
     test_targets: str | None = None,
-    labels: Literal["files", "folders", "masks", "none"] = "files",
+    labels: Literal["files", "folders", "masks", "images", "none"] = "files",
     classes: list[str] | None = None,
     values: list[int] | None = None,
     ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     layout: Literal["chw", "hwc"] = "chw",
+    labelled: bool = True,
     name: str | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
@@ -48,15 +49,17 @@ def samples(
 
     Args:
         train: The file or folder of training samples.
-        train_targets: That of their class numbers.
+        train_targets: That of their class numbers, masks or images.
         test: The file or folder of test samples.
-        test_targets: That of their class numbers.
+        test_targets: That of theirs.
         labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), `masks` (the
-            targets are arrays of a sample's height and width, with a class for every pixel), or none.
-        classes: The names of the classes; None: folders' names, or 0 to the largest number.
+            targets are arrays of a sample's height and width, with a class for every pixel), `images` (arrays of that
+            size, numbers to predict; each sample is its own target where none are named), or none.
+        classes: The names of the classes; None: folders' names, or 0 to the largest number. Of images those of channels.
         values: With masks the value of each class; None: as for `masks`.
         ignore_index: With masks the value of pixels that count nowhere.
         layout: Where the channels of a sample of three axes are; one of two axes has one channel.
+        labelled: With images, False: no sample has a target; the network is applied to them only.
         name: The task's name before the hash; None takes the file's or folder's.
         max_unreadable: As for `folder`; what cannot be read is an error.
         allow_overlap: As for `folder`.
@@ -71,6 +74,11 @@ def samples(
             _masked({"train": train, "test": test}, targets_of, source, name, (classes, values, ignore_index)),
             allow_overlap,
         )
+    if labels == "images":
+        _refuse_classes(values=values, ignore_index=ignore_index)
+        targets_of = {"train": train_targets, "test": test_targets} if labelled else {}
+        made = _imaged({"train": train, "test": test}, targets_of, source, name, classes, labelled)
+        return finished(made, allow_overlap)
     found: list[tuple[Part, str, Array, str | int]] = []
     for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
         if inputs is None:
@@ -107,23 +115,23 @@ def rows_of(source: Mapping[str, Any]) -> Callable[[str], Array]:
 
 
 def mask_rows_of(of: Task) -> Callable[[int], Array]:
-    """As `mask_files.rows_of`, for a task of the masks of samples.
+    """As `mask_files.rows_of`, for a task of the masks of samples, or of targets that are numbers.
 
     Args:
-        of: What `mask_files.task_of` gave.
+        of: What `mask_files.task_of` or `target_files.task_of` gave.
 
     Raises:
         UnreadableImageError: By the function, for a row without a mask.
         DataError: By the function, for a mask that is not the one that the task was made of.
     """
     source = of.source["images"].source
-    described, layout = source["masks"], source["layout"]
-    found = mask_files.stored_values(described)
+    described, layout = source["masks"] if "masks" in source else source["targets"], source["layout"]
+    found = mask_files.stored_values(described) if "masks" in source else None
 
     def read(row: int) -> Array:
         name, digest = of.samples.masks[row]
         if not name:
-            raise UnreadableImageError("has no mask")
+            raise UnreadableImageError("has no target")
         part, _, rest = name.partition("/")
         base = Path(described[part])
         file, _, key = rest.partition(":")
@@ -131,7 +139,7 @@ def mask_rows_of(of: Task) -> Callable[[int], Array]:
         if pixel_digest(value) != digest:
             fix = "run the command that created the task again, which makes a new task of what is there now"
             raise DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
-        return found.classes(value.astype(np.int64))
+        return value if found is None else found.classes(value.astype(np.int64))
 
     return read
 
@@ -153,10 +161,8 @@ def _masked(
     said: tuple[list[str] | None, list[int] | None, int | None],
 ) -> Task:
     """The task of samples with masks, before it has its final name; `said`: classes, values and what is ignored."""
-    where = {part: Path(path).expanduser().absolute() for part, path in inputs.items() if path is not None}
-    masks_in = {part: Path(str(targets[part])).expanduser().absolute() for part in where if targets[part] is not None}
-    if not where:
-        raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
+    where, masks_in = _absolute(inputs), _absolute(targets)
+    _demand_inputs(where)
     if "train" in where and "train" not in masks_in:
         raise DataError(problem("task.train_targets", "is needed", fix="name the file or folder of masks"))
     layout = source["layout"]
@@ -164,7 +170,8 @@ def _masked(
     of_sample = {
         sample: pair
         for part, base in masks_in.items()
-        for sample, pair in _mask_of_each(own, base, part, layout).items()
+        if part in where
+        for sample, pair in _target_of_each(own, base, part, layout, _mask_problems).items()
     }
     seen = {sample: _seen(value) for sample, (_, value) in of_sample.items()}
     values = mask_files.values_of(list(seen.values()), *said)
@@ -195,27 +202,96 @@ def _masked(
     )
 
 
+def _imaged(
+    inputs: Mapping[str, str | None],
+    targets: Mapping[str, str | None],
+    source: Mapping[str, Any],
+    title: str | None,
+    classes: list[str] | None,
+    labelled: bool,
+) -> Task:
+    """The task of samples whose targets are arrays of numbers, before it has its final name."""
+    where, others = _absolute(inputs), _absolute(targets)
+    _demand_inputs(where)
+    if "train" in where and others and "train" not in others:
+        fix = "name it, or leave task.test_targets out: each sample is its own target then"
+        raise DataError(problem("task.train_targets", "is needed", fix=fix))
+    layout, are_own = source["layout"], labelled and not others
+    own = {name: value for part, base in where.items() for name, value in _named(base, part, layout, "")}
+    of_sample = {
+        sample: pair
+        for part, base in others.items()
+        if part in where
+        for sample, pair in _target_of_each(own, base, part, layout, _number_problems).items()
+    }
+    inputs_have = _channels(list(own.values()), layout)
+    outputs = _channels([value for _, value in of_sample.values()], layout) if of_sample else inputs_have
+    outputs = len(classes) if classes and not labelled else outputs
+    if classes and len(classes) != outputs:
+        fix = f"give {outputs} names, or leave it out"
+        raise DataError(problem("task.classes", f"targets have {outputs} channels", got=classes, fix=fix))
+    rows = []
+    for name, value in own.items():
+        known = are_own or name in of_sample
+        part: Part = "unlabelled" if not known else "train" if name.startswith("train/") else "test"
+        mask = (of_sample[name][0], pixel_digest(of_sample[name][1])) if name in of_sample else ("", "")
+        rows.append(Row(name, part, (1.0 if known else float("nan"),) * outputs, pixel_digest(value), mask=mask))
+    first = next(iter(where.values()))
+    root = next(iter(others.values())) if others else None
+    return task.make(
+        title or first.stem,
+        classes or target_files.names_of(outputs, of_files=False),
+        rows,
+        kind="images",
+        channels=inputs_have,
+        dtype="float32",
+        source={
+            **source,
+            **{part: str(base) for part, base in where.items()},
+            "targets": target_files.described(root, outputs, "float32", others),
+        },
+    )
+
+
+def _absolute(given: Mapping[str, str | None]) -> dict[str, Path]:
+    """The paths of the parts that have one."""
+    return {part: Path(path).expanduser().absolute() for part, path in given.items() if path is not None}
+
+
+def _demand_inputs(where: Mapping[str, Path]) -> None:
+    if not where:
+        raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
+
+
+def _refuse_classes(**given: object) -> None:
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise DataError(
+            [problem(f"task.{name}", "is for classes, not for images", fix="leave it out") for name in wrong]
+        )
+
+
 def _named(base: Path, part: str, layout: str, suffix: str) -> list[tuple[str, Array]]:
     """Every array of a part with its name, shape (height, width, channels)."""
     key = f"task.{part}{suffix}"
     return [(f"{part}/{name}", _oriented(value, layout, name)) for name, value in _arrays(base, key)]
 
 
-def _mask_of_each(own: Mapping[str, Array], base: Path, part: str, layout: str) -> dict[str, tuple[str, Array]]:
-    """Name and values of the mask of each sample of a part.
+def _target_of_each(
+    own: Mapping[str, Array], base: Path, part: str, layout: str, check: Callable[[str, Array, str, Array], list[str]]
+) -> dict[str, tuple[str, Array]]:
+    """Name and values of the target of each sample of a part, which is checked against it.
 
     Raises:
         DataError: With a sentence for each that does not fit.
     """
     masks, names = _named(base, part, layout, "_targets"), [name for name in own if name.startswith(f"{part}/")]
     if len(masks) != len(names):
-        fix = "give every sample one mask, in the same order of names"
-        found = f"has {len(masks)} masks for {len(names)} samples"
+        fix = "give every sample one target, in the same order of names"
+        found = f"has {len(masks)} targets for {len(names)} samples"
         raise DataError(problem(f"task.{part}_targets", found, got=str(base), fix=fix))
     pairs = dict(zip(names, masks, strict=True))
-    raise_some(
-        [text for name, (mask, values) in pairs.items() for text in _mask_problems(mask, values, name, own[name])]
-    )
+    raise_some([text for name, (mask, values) in pairs.items() for text in check(mask, values, name, own[name])])
     return pairs
 
 
@@ -223,9 +299,8 @@ def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[st
     """A sentence for everything that is wrong with a mask of shape (height, width, channels)."""
     if mask.shape[2] != 1:
         return [problem(name, f"has {mask.shape[2]} channels, a mask has one number for each pixel", fix="save one")]
-    if mask.shape[:2] != value.shape[:2]:
-        what = f"has the shape {list(mask.shape[:2])}, its sample {sample} {list(value.shape[:2])}"
-        return [problem(name, what, fix="make them of one size")]
+    if wrong := _size_problems(name, mask, sample, value):
+        return wrong
     if (mask % 1).any() or not 0 <= mask.min() <= mask.max() <= mask_files.LARGEST:
         return [
             problem(
@@ -233,6 +308,22 @@ def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[st
             )
         ]
     return []
+
+
+def _number_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
+    """A sentence for everything that is wrong with a target of numbers."""
+    if wrong := _size_problems(name, target, sample, value):
+        return wrong
+    if not np.isfinite(target).all():
+        return [problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them")]
+    return []
+
+
+def _size_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
+    if target.shape[:2] == value.shape[:2]:
+        return []
+    what = f"has the shape {list(target.shape[:2])}, its sample {sample} {list(value.shape[:2])}"
+    return [problem(name, what, fix="make them of one size")]
 
 
 def _seen(mask: Array) -> Mask:

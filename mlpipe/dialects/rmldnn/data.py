@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlpipe.dialects.rmldnn.images import translate_target_arrays, translate_target_images
 from mlpipe.dialects.rmldnn.masks import (
     check_moves,
     classes_and_values,
@@ -42,8 +43,12 @@ def translate_data(work: Work) -> None:
     if inputs == "images" and work.is_of_masks and targets in ("images", None):
         translate_mask_images(work)
         check_moves(work)
+    elif inputs == "images" and work.is_of_images and targets in ("images", None):
+        translate_target_images(work)
     elif inputs == "images":
         _images(work, targets)
+    elif inputs in ("numpy", "hdf5") and work.is_of_images and targets in ("numpy", "hdf5", None):
+        translate_target_arrays(work)
     elif inputs in ("numpy", "hdf5"):
         _arrays(work, targets)
     elif inputs == "mnist":
@@ -51,8 +56,6 @@ def translate_data(work: Work) -> None:
     elif inputs is not None:
         work.missing("data.input_type", f"{inputs} as inputs", "use images, numpy, hdf5 or mnist")
     _batches(work)
-    if data.get("target_is_mask") and not work.is_of_masks:
-        work.missing("data.target_is_mask", "masks as targets")
 
 
 def _batches(work: Work) -> None:
@@ -69,6 +72,8 @@ def _batches(work: Work) -> None:
             work.say(f"data.{key}", "differs" if note else "same", f"sampling.{place}", note)
     if "preload" in data:
         work.say("data.preload", "ignored", note="samples are decoded once, into a cache in memory's reach")
+    if data.get("target_is_mask") and not work.is_of_masks:
+        work.refuse("data.target_is_mask", "the targets are no masks", fix="leave it out, or use target_type images")
 
 
 def _types(work: Work) -> tuple[str | None, str | None]:
@@ -96,7 +101,7 @@ def _images(work: Work, targets: str | None) -> None:
     data = work.section("data")
     labelled = targets == "labels"
     if targets is not None and not labelled and (work.trains or work.has_targets):
-        fix = "use target_type labels, with the images of each class in a folder of its own"
+        fix = "use target_type images, or labels with the images of each class in a folder of its own"
         work.missing("data.target_type", f"{targets} as targets of images", fix)
     elif targets is None and work.trains:
         work.refuse("data.target_type", "is needed to train", fix="add target_type: labels")

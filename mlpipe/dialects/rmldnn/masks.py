@@ -113,14 +113,14 @@ def _value_of(work: Work, number: int, white: float) -> int | None:
 
 
 def check_moves(work: Work) -> None:
-    """Demand that images and masks are moved by the same transforms: both go through one list."""
+    """Demand that inputs and targets are moved by the same transforms: both go through one list."""
     moves = [
         [(name, given) for _, name, given in listed_of(work, part) if name not in COLOURS]
         for part in ("input", "target")
     ]
     if moves[0] != moves[1]:
         fix = "list the same ones in both, in the same order"
-        wrong = "resizes, crops, flips or turns masks in another way than input_transforms does images"
+        wrong = "resizes, crops, flips or turns targets in another way than input_transforms does inputs"
         work.refuse("data.target_transforms", wrong, fix=fix)
 
 

@@ -70,7 +70,7 @@ TRANSFORMS: dict[str, Rule] = {
     "random_rotate": _SHARE,
     "convert_color": text,
     "normalize": Block({}, {"mean": number(), "std": _POSITIVE}),
-    "random_patches": mapping,
+    "random_patches": Block({"number": whole(1), "size": whole(1)}, {}),
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.images import translate_image_loss
 from mlpipe.dialects.rmldnn.masks import translate_mask_loss
 from mlpipe.dialects.rmldnn.work import Work
 
@@ -108,6 +109,9 @@ def translate_loss(work: Work) -> None:
     given = work.section("loss")
     if work.is_of_masks:
         translate_mask_loss(work)
+        return
+    if work.is_of_images:
+        translate_image_loss(work)
         return
     kind = schema.named(str(given["function"]), schema.LOSSES)
     if kind in ("Dice", "Jaccard", "Lovasz"):

@@ -12,6 +12,8 @@ _HOME, _FLIPS = "mlpipe.data.geometry", "mlpipe.data.augmentations"
 RANDOM = (
     "jitter_crop", "random_horizontal_flip", "random_vertical_flip", "random_zoom", "random_rotate",
 )  # fmt: skip
+# Key, name and value of a transform.
+Listed = tuple[str, str, Any]
 # Transforms that change values and move nothing.
 COLOURS = ("convert_color", "normalize")
 # The native step of each transform, and what its number is called there.
@@ -28,42 +30,77 @@ _STEPS: dict[str, tuple[str, str]] = {
 }
 
 
-def translate_transforms(work: Work, *, is_colour: bool, white: float) -> None:
-    """Preprocessing and steps of the inputs.
+def translate_transforms(work: Work, *, is_colour: bool, white: float, target_colour: bool | None = None) -> None:
+    """Preprocessing and steps of the inputs, and of targets that are images.
 
     Args:
         work: The translation.
         is_colour: Whether the inputs are colour images, which rmldnn reads as BGR.
         white: What the inputs have as white: 255 for images.
+        target_colour: Whether targets are colour images; None: they are no images.
     """
     data = work.section("data")
     key = "input_transforms" if "input_transforms" in data else "transforms"
-    listed = listed_of(work, "input")
     for one in ("input_transforms", "target_transforms"):
         if one in data and "transforms" in data:
             work.refuse(f"data.{one}", "stands beside transforms", fix="keep one of the two")
-    if data.get("target_transforms") and not work.is_of_masks:
-        work.missing("data.target_transforms", "a change of targets that are images")
-    codes = [value for _, name, value in listed if name == "convert_color"]
-    if is_colour and codes != ["BGR2RGB"]:
-        work.steps.append({"_target_": f"{_HOME}.convert_color", "code": "RGB2BGR"})
-        work.say(
-            "data", "same", "augmentations.cpu.pipeline", "colours go in as blue, green, red, as rmldnn reads them"
-        )
-    elif is_colour:
-        place = next(place for place, name, _ in listed if name == "convert_color")
-        work.say(place, "same", note="images are read in this order")
-        listed = [one for one in listed if one[1] != "convert_color"]
-    sizes = [name for _, name, _ in listed if name in ("resize", "center_crop")]
-    ragged = "jitter_crop" in [name for _, name, _ in listed[_last(listed, ("resize", "center_crop")) :]]
+    if data.get("target_transforms") and not work.is_of_masks and target_colour is None:
+        fix = "leave it out; it is for targets that are images"
+        work.refuse("data.target_transforms", "the targets are no images", fix=fix)
+    if target_colour is None:
+        listed = [(*one, "") for one in _blue_first(work, listed_of(work, "input"), is_colour, "")]
+    else:
+        inputs = _blue_first(work, listed_of(work, "input"), is_colour, "images")
+        listed = _woven(inputs, _blue_first(work, listed_of(work, "target"), target_colour, "targets"))
+    sizes = [name for _, name, _, _ in listed if name in ("resize", "center_crop")]
+    ragged = "jitter_crop" in [name for _, name, _, _ in listed[_last(listed, ("resize", "center_crop")) :]]
     if ragged:
         work.refuse(f"data.{key}", "jitter_crop leaves images of several sizes", fix="put a resize behind it")
     _preprocess(work, listed, bool(sizes))
-    for place, name, value in listed:
-        _step(work, place, name, value, white)
+    for place, name, value, on in listed:
+        _step(work, place, name, value, white, on)
     work.options["augmentations"] = "none"
     if work.steps:
         work.set("augmentations.cpu.pipeline", work.steps)
+
+
+def _blue_first(work: Work, listed: list[Listed], is_colour: bool, on: str) -> list[Listed]:
+    """The transforms of colour images in the order of colours that rmldnn reads them in; `on`: what of is said."""
+    codes = [value for _, name, value in listed if name == "convert_color"]
+    if is_colour and codes != ["BGR2RGB"]:
+        work.steps.append({"_target_": f"{_HOME}.convert_color", "code": "RGB2BGR", **({"on": on} if on else {})})
+        words = "colours of targets go in" if on == "targets" else "colours go in"
+        work.say("data", "same", "augmentations.cpu.pipeline", f"{words} as blue, green, red, as rmldnn reads them")
+    elif is_colour:
+        place = next(place for place, name, _ in listed if name == "convert_color")
+        work.say(place, "same", note="images are read in this order")
+        return [one for one in listed if one[1] != "convert_color"]
+    return listed
+
+
+def _woven(inputs: list[Listed], targets: list[Listed]) -> list[tuple[str, str, Any, str]]:
+    """One list of both: moves, which are the same in both, and changes of colours with what each is for."""
+    found: list[tuple[str, str, Any, str]] = []
+    own, others = _between_moves(inputs), _between_moves(targets)
+    for place, (move, colours) in enumerate(own):
+        for_targets = others[place][1] if place < len(others) else []
+        found += [(*one, "both" if one in for_targets else "images") for one in colours]
+        found += [(*one, "targets") for one in for_targets if one not in colours]
+        if move is not None:
+            found.append((*move, ""))
+    return found
+
+
+def _between_moves(listed: list[Listed]) -> list[tuple[Listed | None, list[Listed]]]:
+    """Each move with the changes of colours before it; at the end None with those behind the last one."""
+    found, colours = list[tuple[Listed | None, list[Listed]]](), list[Listed]()
+    for one in listed:
+        if one[1] in COLOURS:
+            colours.append(one)
+        else:
+            found.append((one, colours))
+            colours = []
+    return [*found, (None, colours)]
 
 
 def listed_of(work: Work, part: str) -> list[tuple[str, str, Any]]:
@@ -79,18 +116,18 @@ def _one(item: Mapping[str, Any]) -> tuple[str, Any]:
     return name, value
 
 
-def _last(listed: list[tuple[str, str, Any]], names: tuple[str, ...]) -> int:
+def _last(listed: list[tuple[str, str, Any, str]], names: tuple[str, ...]) -> int:
     """Where the last of some transforms stands; -1 counts from the end, so that without one all are behind it."""
-    places = [place for place, (_, name, _) in enumerate(listed) if name in names]
+    places = [place for place, (_, name, _, _) in enumerate(listed) if name in names]
     return places[-1] if places else 0
 
 
-def _preprocess(work: Work, listed: list[tuple[str, str, Any]], resizes: bool) -> None:
+def _preprocess(work: Work, listed: list[tuple[str, str, Any, str]], resizes: bool) -> None:
     """What is cached: images at the size of a resize that comes first, originals where one comes later."""
     if not resizes:
         work.options["preprocessing"] = "none"
         return
-    place, name, value = listed[0]
+    place, name, value, _ = listed[0]
     if name == "resize" and value[0] == value[1]:
         work.options["preprocessing"] = "default"
         work.set("preprocessing.size", value[0])
@@ -104,13 +141,13 @@ def _preprocess(work: Work, listed: list[tuple[str, str, Any]], resizes: bool) -
     work.set("preprocessing.size", _size(listed)[::-1])
 
 
-def _size(listed: list[tuple[str, str, Any]]) -> list[int]:
-    return next(value for _, name, value in reversed(listed) if name in ("resize", "center_crop"))
+def _size(listed: list[tuple[str, str, Any, str]]) -> list[int]:
+    return next(value for _, name, value, _ in reversed(listed) if name in ("resize", "center_crop"))
 
 
-def _step(work: Work, place: str, name: str, value: Any, white: float) -> None:
+def _step(work: Work, place: str, name: str, value: Any, white: float, on: str) -> None:
     if name == "random_patches":
-        work.missing(place, "random_patches, which makes targets of images,")
+        _patches(work, place, value)
         return
     if name in ("resize", "center_crop") and len(value) != 2:
         work.refuse(place, "takes width and height", got=value, fix="for example [64, 64]")
@@ -122,10 +159,10 @@ def _step(work: Work, place: str, name: str, value: Any, white: float) -> None:
         work.refuse(place, "is a probability", got=value, fix="give a number from 0 to 1")
         return
     if name == "normalize":
-        work.steps.append(normalize(value, white))
+        work.steps.append({**normalize(value, white), **({"on": on} if on else {})})
     else:
         target, key = _STEPS[name]
-        work.steps.append({"_target_": target, key: value})
+        work.steps.append({"_target_": target, key: value, **({"on": on} if on and name in COLOURS else {})})
     note = ""
     if name in RANDOM:
         work.random.append(name)
@@ -144,3 +181,14 @@ def normalize(value: Mapping[str, Any], white: float) -> dict[str, Any]:
     """
     mean, std = float(value.get("mean", 0)), float(value.get("std", 1))
     return {"_target_": f"{_HOME}.normalize", "mean": mean, "std": std, "white": white}
+
+
+def _patches(work: Work, place: str, value: Mapping[str, Any]) -> None:
+    if not work.is_of_images:
+        fix = "use target_type images, with target_path as input_path"
+        work.refuse(place, "makes targets that are images, and the targets are none", got="random_patches", fix=fix)
+        return
+    work.steps.append({"_target_": "mlpipe.data.patches.random_patches", **value})
+    work.random.append("random_patches")
+    note = "in evaluation, too, where targets are: always the same ones of an image"
+    work.say(f"{place}.random_patches", "differs", "augmentations.cpu.pipeline", note)

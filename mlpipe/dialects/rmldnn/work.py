@@ -54,12 +54,26 @@ class Work(Collected):
         """
         data, loss = self.section("data"), str(self.section("loss").get("function", "")).lower()
         targets = str(data.get("target_type") or data.get("type") or "").lower()
+        of_classes = loss in ("nll", "dice", "jaccard", "focal", "lovasz")
         if not self.trains and not self.has_targets:
-            return self.network.maps
+            # Without targets both mean the same outputs; a softmax, or a single sigmoid, is that of classes.
+            ends = self.network.end in ("softmax", "log_softmax")
+            ends = ends or (self.network.end == "sigmoid" and self.network.units == 1)
+            return self.network.maps and (ends or of_classes or bool(data.get("target_is_mask")))
         if targets not in ("images", "numpy", "hdf5"):
             return False
-        of_classes = loss in ("nll", "dice", "jaccard", "focal", "lovasz")
         return bool(data.get("target_is_mask")) or (of_classes and (self.network.maps or targets == "images"))
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether targets are images, or arrays of numbers: no masks, and no class numbers."""
+        data = self.section("data")
+        targets = str(data.get("target_type") or data.get("type") or "").lower()
+        if self.is_of_masks or targets in ("labels", "mnist"):
+            return False
+        if not self.trains and not self.has_targets:
+            return self.network.maps
+        return targets == "images" or (targets in ("numpy", "hdf5") and self.network.maps)
 
     @property
     def has_targets(self) -> bool:

@@ -14,6 +14,7 @@ from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, folded, paragraph, table
 from mlpipe.reports.plots import confusion, probabilities, style
 from mlpipe.reports.sections.parts import Section, number
+from mlpipe.runs import maps
 
 # More rows than this are folded away.
 _MOST_ROWS = 30
@@ -68,7 +69,7 @@ def ranking(facts: TaskFacts) -> Section:
         facts: The task.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.kind in ("regression", "segmentation"):
+    if rows is None or facts.kind in ("regression", *maps.KINDS):
         return Section("Ranking")
     rocs, recalls = [], []
     for place, name in enumerate(facts.classes):
@@ -101,7 +102,7 @@ def tables_of_classes(facts: TaskFacts) -> Section:
     if shown is None or rows is None:
         return Section("By class")
     found = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
-    what = {"multilabel": "label", "regression": "number"}.get(facts.kind, "class")
+    what = {"multilabel": "label", "regression": "number", "images": "channel"}.get(facts.kind, "class")
     header = [what, *(key for key in found[0] if key != "class")]
     cells = [[row["class"], *(_cell(row[key]) for key in header[1:])] for row in found]
     unseen = [row["class"] for row in found if not row["images"]]

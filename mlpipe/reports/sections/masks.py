@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,13 @@ class Stored:
 
     found: list[tuple[Maps, str, str]]
 
+    def values(self, sample: str) -> tuple[maps.Values, maps.Values | None] | None:
+        """Predicted and true values of a sample, shape (channels, height, width); None where nothing is stored."""
+        for one, task, split in self.found:
+            if one.has(task, split, sample):
+                return one.values(task, split, sample), one.true_values(task, split, sample)
+        return None
+
     def of(self, sample: str) -> tuple[Bytes, Bytes | None] | None:
         """Predicted and true class numbers of a sample; None where nothing is stored."""
         for one, task, split in self.found:
@@ -61,35 +68,48 @@ def masks(facts: TaskFacts) -> Section:
     each = mask_metrics.of_images(rows.calibrated, rows.targets)
     order = np.argsort(each, kind="stable").tolist()
     with ExitStack() as stack:
-        stored = _stored(facts, shown, stack)
+        stored = stored_maps(facts, shown, stack)
         if stored is None:
             return Section(
                 "Masks", [paragraph("No pictures: the maps of the predictions are gone; mml predict makes them.")]
             )
         parts: list[Content | None] = [paragraph(*_legend(facts.classes))]
         lost = list[str]()
-        read = _reader(facts)
-        for title, places in _chosen(order).items():
+        read = reader(facts)
+        for title, places in chosen(order).items():
             figures = list[Markup]()
             for place in places:
                 name = rows.ids[place]
                 both = stored.of(name)
-                picture = _picture(read, name, both[0].shape) if both is not None else None
+                picture = picture_of(read, name, both[0].shape) if both is not None else None
                 if both is None or picture is None:
                     lost.append(name)
                     continue
                 words = f"Dice {number(float(each[place]))}"
-                drawn = _beside(picture, both[1], both[0])
-                figures.append(figure(image(drawn, f"{name}: image, true and predicted mask"), _caption(words, name)))
+                drawn = beside([picture, *(_drawn(one, picture.size) for one in (both[1], both[0]))])
+                figures.append(figure(image(drawn, f"{name}: image, true and predicted mask"), caption(words, name)))
             if figures:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
     if lost:
-        parts.append(paragraph(f"{len(lost)} of these images cannot be shown any more: {listing(lost, most=3)}."))
+        parts.append(paragraph(not_shown(lost)))
     return Section("Masks", parts)
 
 
-def _chosen(order: list[int]) -> dict[str, list[int]]:
-    """The rows to show, by their title; every one once."""
+def not_shown(lost: list[str]) -> str:
+    """A sentence on images that are gone.
+
+    Args:
+        lost: Their names.
+    """
+    return f"{len(lost)} of these images cannot be shown any more: {listing(lost, most=3)}."
+
+
+def chosen(order: list[int]) -> dict[str, list[int]]:
+    """The rows to show, by their title; every one once.
+
+    Args:
+        order: All rows, the worst first.
+    """
     if len(order) <= 3 * _EACH:
         return {"All images, the worst first": order}
     middle = (len(order) - _EACH) // 2
@@ -112,12 +132,19 @@ def _legend(classes: list[str]) -> list[Content]:
     return ["Image, true mask, predicted mask; grey pixels do not count. ", *boxes, more]
 
 
-def _caption(words: str, name: str) -> Markup:
+def caption(words: str, name: str) -> Markup:
+    """What is said below a picture: some words, and the sample's name."""
     return joined([element("span", words), element("span", name, class_="sample")])
 
 
-def _stored(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | None:
-    """The maps of what is shown, opened."""
+def stored_maps(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | None:
+    """The maps of what is shown, opened; None where they are gone.
+
+    Args:
+        facts: The task.
+        shown: What is shown of it.
+        stack: Closes them.
+    """
     if shown.ensemble is not None:
         split = "test" if shown.test is not None else "val"
         path = facts.project.ensembles_dir(facts.name) / f"{shown.ensemble.id}{maps.SUFFIX}"
@@ -133,8 +160,12 @@ def _stored(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | None:
     return Stored([(stack.enter_context(Maps(path)), task, split) for path, task, split in pairs])
 
 
-def _reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None]:
-    """A function from a sample's name and the size of its map to pixels: as the network saw it where that is cached."""
+def reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None]:
+    """A function from a sample's name and the size of its map to pixels: as the network saw it where that is cached.
+
+    Args:
+        facts: The task.
+    """
     task = facts.task
     if task is None:
         return lambda sample, shape: None
@@ -142,7 +173,11 @@ def _reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[An
     packs = []
     for folder in sorted((facts.data_dir / task.name / "cache").glob("*")):
         path = folder / cache.FIXED_FILE
-        if cache.is_complete(folder) and path.is_file() and "-masks-" not in folder.name:
+        if (
+            cache.is_complete(folder)
+            and path.is_file()
+            and not any(part in folder.name for part in ("-masks-", "-targets-"))
+        ):
             packs.append(np.load(path, mmap_mode="r"))
     read = sources.reader(task, task.channels)
 
@@ -161,9 +196,16 @@ def _reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[An
     return pixels
 
 
-def _picture(
+def picture_of(
     read: Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None], sample: str, shape: tuple[int, ...]
 ) -> Image.Image | None:
+    """A sample's image in the size that it has in the page; None where it is gone.
+
+    Args:
+        read: What `reader` gave.
+        sample: Its name.
+        shape: Height and width of its map.
+    """
     values = read(sample, shape)
     if values is None:
         return None
@@ -174,15 +216,22 @@ def _picture(
     return made.resize(_size(shape), Image.Resampling.BILINEAR)
 
 
-def _beside(picture: Image.Image, true: Bytes | None, predicted: Bytes) -> str:
-    """Image, true and predicted mask in a row as a data URI."""
-    size = _size(predicted.shape)
-    sheet = Image.new("RGB", (3 * size[0] + 4, size[1]), (255, 255, 255))
-    sheet.paste(picture, (0, 0))
-    for place, mask in ((1, true), (2, predicted)):
-        if mask is not None:
-            drawn = Image.fromarray(coloured(mask)).resize(size, Image.Resampling.NEAREST)
-            sheet.paste(drawn, (place * (size[0] + 2), 0))
+def _drawn(mask: Bytes | None, size: tuple[int, int]) -> Image.Image | None:
+    return None if mask is None else Image.fromarray(coloured(mask)).resize(size, Image.Resampling.NEAREST)
+
+
+def beside(pictures: Sequence[Image.Image | None]) -> str:
+    """Pictures of one size in a row as a data URI.
+
+    Args:
+        pictures: The first one is there; None leaves a gap.
+    """
+    assert pictures[0] is not None
+    width, height = pictures[0].size
+    sheet = Image.new("RGB", (len(pictures) * (width + 2) - 2, height), (255, 255, 255))
+    for place, picture in enumerate(pictures):
+        if picture is not None:
+            sheet.paste(picture, (place * (width + 2), 0))
     out = io.BytesIO()
     sheet.save(out, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode('ascii')}"

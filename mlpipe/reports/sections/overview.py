@@ -10,12 +10,14 @@ from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section, counted, interval, number, percent
+from mlpipe.runs import maps
 
 _WORDS = {
     "accuracy": "accuracy",
     "auroc": "area under the ROC curve",
     "rmse": "root mean squared error",
     "dice": "mean Dice coefficient of the classes",
+    "psnr": "peak signal-to-noise ratio in decibels",
 }
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
@@ -102,6 +104,7 @@ def _task_sentence(facts: TaskFacts) -> str:
         "multilabel": counted(many, "label"),
         "regression": counted(many, "number"),
         "segmentation": f"which of {counted(many, 'class', 'classes')} every pixel has",
+        "images": f"images of {counted(many, 'channel')}",
     }[facts.kind]
     images = f" from {counted(len(facts.task.samples), 'image')}" if facts.task is not None else ""
     trained = sum(map(len, facts.recipes.values()))
@@ -154,8 +157,8 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
         found.append(
             "There are no test images. The out-of-fold images also chose the ensemble: the score is optimistic."
         )
-    elif facts.kind == "segmentation" and shown.test is None and any(row["fold_test"] for row in facts.board):
-        found.append("Shown are validation images; mml post averages the masks of all folds on the test images.")
+    elif facts.kind in maps.KINDS and shown.test is None and any(row["fold_test"] for row in facts.board):
+        found.append("Shown are validation images; mml post averages what all folds predict for the test images.")
     elif shown.test is None:
         used = facts.recipes[shown.recipe][0]
         if used.val_used_for and not used.nested:

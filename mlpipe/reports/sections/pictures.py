@@ -22,6 +22,7 @@ from mlpipe.reports import gallery
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Markup, bullets, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section, number, percent
+from mlpipe.runs import maps
 
 _MOST = 12
 _SIDE = 120
@@ -44,7 +45,7 @@ def pictures(facts: TaskFacts) -> Section:
         facts: The task.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.shown is None or facts.kind == "segmentation":
+    if rows is None or facts.shown is None or facts.kind in maps.KINDS:
         return Section("Mistakes")
     wrong, near = chosen(rows, facts.classes, facts.kind)
     if facts.task is None:

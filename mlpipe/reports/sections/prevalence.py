@@ -12,6 +12,7 @@ from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.plots.shares import Value
 from mlpipe.reports.sections.parts import Section, number, percent
+from mlpipe.runs import maps
 
 _MOST_CLASSES = 16
 
@@ -22,7 +23,7 @@ def prevalence(facts: TaskFacts) -> Section:
     Args:
         facts: A task of classes or labels.
     """
-    if facts.kind in ("regression", "segmentation"):
+    if facts.kind in ("regression", *maps.KINDS):
         return Section("Prevalence")
     parts = [] if facts.task is None else _of_task(facts.task, facts.classes, _split_off(facts))
     meant, said = _estimated(facts)

@@ -13,6 +13,7 @@ from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style
 from mlpipe.reports.sections.parts import Section, number, percent
+from mlpipe.runs import maps
 
 _BINS = 12
 _LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -26,7 +27,7 @@ def reliability(facts: TaskFacts) -> Section:
         facts: A task of classes or labels.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.shown is None or facts.kind in ("regression", "segmentation"):
+    if rows is None or facts.shown is None or facts.kind in ("regression", *maps.KINDS):
         return Section("Calibration")
     values = {"before calibration": rows.raw, "after calibration": rows.calibrated}
     if not rows.is_calibrated:

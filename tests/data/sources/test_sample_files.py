@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlpipe.data import sources, task
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources import mask_files, target_files
 from mlpipe.errors import DataError
 
 
@@ -108,5 +108,35 @@ def test_masks_that_do_not_fit_are_named(tmp_path: Path, values: np.ndarray) -> 
     with pytest.raises(DataError, match="train_targets: is needed; name the file or folder of masks"):
         sources.samples(train=str(tmp_path / "x.npz"), labels="masks")
     (tmp_path / "y" / "t5.npy").unlink()
-    with pytest.raises(DataError, match="has 5 masks for 6 samples"):
+    with pytest.raises(DataError, match="has 5 targets for 6 samples"):
         sources.samples(**given)  # type: ignore[arg-type]
+
+
+def test_arrays_as_targets(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0)
+    inputs = {name: drawn.normal(size=(2, 5, 4)).astype(np.float32) for name in "abc"}
+    targets = {name: drawn.normal(size=(3, 5, 4)).astype(np.float32) for name in "abc"}
+    np.savez(tmp_path / "x.npz", **inputs)  # type: ignore[arg-type]
+    np.savez(tmp_path / "y.npz", **targets)  # type: ignore[arg-type]
+    given = {"train": str(tmp_path / "x.npz"), "train_targets": str(tmp_path / "y.npz"), "labels": "images"}
+    made = sources.samples(**given)  # type: ignore[arg-type]
+    assert (made.kind, made.channels, len(made.classes)) == ("images", 2, 3) and made.samples.labelled.all()
+    read = sources.reader(target_files.task_of(made), 3)
+    assert np.array_equal(read(1).transpose(2, 0, 1), targets["b"])
+    own = sources.samples(train=given["train"], labels="images")
+    assert target_files.are_own(own) and own.classes == ("channel 0", "channel 1")
+    bare = sources.samples(test=given["train"], labels="images", labelled=False, classes=["u"])
+    assert not bare.samples.labelled.any() and bare.classes == ("u",)
+    with pytest.raises(DataError, match=r"task\.classes: targets have 3 channels"):
+        sources.samples(**given, classes=["u"])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"task\.values: is for classes"):
+        sources.samples(**given, values=[1])  # type: ignore[arg-type]
+    np.savez(tmp_path / "z.npz", **{**targets, "b": targets["b"][:, :4], "c": targets["c"] * np.nan})  # type: ignore[arg-type]
+    given["train_targets"] = str(tmp_path / "z.npz")
+    with pytest.raises(DataError) as refused:
+        sources.samples(**given)  # type: ignore[arg-type]
+    said = "; ".join(refused.value.problems)
+    assert (
+        "b: has the shape [4, 4], its sample train/x.npz:b [5, 4]" in said
+        and "c: has values that are no numbers" in said
+    )

@@ -1,0 +1,160 @@
+"""Images with images as targets, in folders wherever they lie; without targets each image is its own (an auto-encoder)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mlpipe.data import task
+from mlpipe.data.sources import looking, target_files
+from mlpipe.data.sources.class_folders import dtype_of, finished, groups_of, opened
+from mlpipe.data.sources.labelled_folders import images_in
+from mlpipe.data.sources.looking import Look
+from mlpipe.data.sources.masks import Names, Pair, paired
+from mlpipe.data.sources.table_targets import raise_some
+from mlpipe.data.sources.tables import relative
+from mlpipe.data.task import Part, Row, Task
+from mlpipe.errors import DataError, problem
+
+
+def image_folders(
+    *,
+    train: str | None = None,
+    train_targets: str | None = None,
+    test: str | None = None,
+    test_targets: str | None = None,
+    target_suffix: str = "",
+    pairing: Literal["name", "order"] = "name",
+    labelled: bool = True,
+    group: str | None = None,
+    channels: Literal[1, 3, 4] | None = None,
+    bits: Literal[8, 16] | None = None,
+    target_channels: Literal[1, 3, 4] | None = None,
+    strict: bool = False,
+    name: str | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+    data_dir: str | None = None,
+) -> Task:
+    """Images anywhere below two folders, each with a target image below the folder of its part's targets.
+
+    Values of targets are 0 to 1, white being 1. They are learned as numbers: an auto-encoder, inpainting, denoising.
+
+    Args:
+        train: The folder (or archive) of the training images.
+        train_targets: That of their targets; None: each image is its own target.
+        test: The folder (or archive) of the test images.
+        test_targets: That of theirs; None beside `train_targets`: they have none, and can be predicted only.
+        target_suffix: What a target's name has more than its image's, before the ending, such as `_clean`.
+        pairing: `name`, or `order`: the first image with the first target, both sorted by their paths.
+        labelled: False: no image has a target; the network is applied to them only.
+        group: A regular expression with one group, as for `folder`.
+        channels: As for `folder`, of the images.
+        bits: As for `folder`, of images and targets.
+        target_channels: As `channels`, of the targets; not used where images are their own.
+        strict: Refuse files that are no images in place of passing over them.
+        name: The task's name before the hash; None takes the first folder's.
+        max_unreadable: As for `folder`, of images and targets.
+        allow_overlap: As for `folder`.
+        data_dir: As for `folder`.
+
+    Raises:
+        DataError: When folders are missing, and with a sentence for each image without target, target without image, and
+            unequal size.
+    """
+    source, ids, pairs, roots = {"type": "folders"}, list[str](), list[Pair](), list[Path]()
+    given: list[tuple[Part, str | None, str | None]] = [("train", train, train_targets), ("test", test, test_targets)]
+    own = labelled and train_targets is None and test_targets is None
+    _demand(train, test, train_targets, own or not labelled)
+    for part, images, targets in given:
+        if images is None:
+            continue
+        base = opened(images, data_dir, f"task.{part}")
+        source[part] = str(base)
+        found = images_in(base, f"task.{part}", strict)
+        if targets is not None and labelled:
+            roots.append(opened(targets, data_dir, f"task.{part}_targets"))
+            images_in(roots[-1], f"task.{part}_targets", strict)
+            in_part = paired(base, roots[-1], Names(target_suffix, pairing, "target"), part)
+        else:
+            in_part = [Pair(file, None, part if own else "unlabelled") for file in found]
+        pairs += in_part
+        ids += [f"{part}/{pair.image.relative_to(base).as_posix()}" for pair in in_part]
+    first = Path(source.get("train") or source["test"])
+    shape = (channels, bits, target_channels)
+    made = _made(pairs, ids, source, (first, roots), shape, name or first.name, group, data_dir)
+    return finished(made, allow_overlap)
+
+
+def _made(
+    pairs: Sequence[Pair],
+    ids: Sequence[str],
+    source: dict[str, Any],
+    where: tuple[Path, Sequence[Path]],
+    wanted: tuple[int | None, int | None, int | None],
+    title: str,
+    group: str | None,
+    data_dir: str | None,
+) -> Task:
+    """The task before it has its final name; `where`: the images' first folder and those of targets."""
+    (first, roots), (channels, bits, target_channels) = where, wanted
+    looks = looking.look([pair.image for pair in pairs], looking.memory_file(data_dir, first))
+    there = [pair.mask for pair in pairs if pair.mask is not None]
+    root = Path(os.path.commonpath(roots)) if there else None
+    memory = looking.memory_file(data_dir, root, "targets") if root is not None else None
+    seen = dict(zip(there, looking.look(there, memory), strict=True))
+    raise_some(_size_problems(pairs, looks, seen))
+    channels = channels or looking.channels_of(looks)
+    dtype = dtype_of(bits or looking.bits_of(looks))
+    if there:
+        outputs = target_channels or looking.channels_of(list(seen.values()))
+        targets = target_files.described(root, outputs, dtype_of(bits or looking.bits_of(list(seen.values()))))
+    else:
+        outputs = (None if any(pair.part != "unlabelled" for pair in pairs) else target_channels) or channels
+        targets = target_files.described(None, outputs, dtype)
+    groups = groups_of(ids, group)
+    rows = []
+    for place, (pair, look) in enumerate(zip(pairs, looks, strict=True)):
+        value = float("nan") if pair.part == "unlabelled" else 1.0
+        mask = (relative(pair.mask, root), seen[pair.mask].digest) if pair.mask is not None and root else ("", "")
+        rows.append(Row(ids[place], pair.part, (value,) * outputs, look.digest, groups[place], mask=mask))
+    return task.make(
+        title,
+        target_files.names_of(outputs),
+        rows,
+        kind="images",
+        channels=channels,
+        dtype=dtype,
+        source={**source, "targets": targets},
+    )
+
+
+def _size_problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Look]) -> list[str]:
+    """A sentence for each target of another size than its image."""
+    wrong = []
+    for pair, look in zip(pairs, looks, strict=True):
+        target = seen.get(pair.mask) if pair.mask is not None else None
+        # What cannot be read is listed when it is decoded.
+        if target is None or not (look.channels and target.channels):
+            continue
+        if (target.width, target.height) != (look.width, look.height):
+            what = (
+                f"is {target.width} x {target.height} pixels, its image {pair.image.name} {look.width} x {look.height}"
+            )
+            wrong.append(problem(str(pair.mask), what, fix="make them of one size"))
+    return wrong
+
+
+def _demand(train: str | None, test: str | None, train_targets: str | None, none_wanted: bool) -> None:
+    """Demand images, and targets of those that are learned.
+
+    Raises:
+        DataError: When something is missing.
+    """
+    if train is None and test is None:
+        raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
+    if train is not None and train_targets is None and not none_wanted:
+        fix = "add task.train_targets=DIR, or leave task.test_targets out: each image is its own target then"
+        raise DataError(problem("task.train_targets", "a folder is needed", fix=fix))

@@ -1,0 +1,75 @@
+"""Images, their targets and what is predicted beside each other: the worst, some in the middle, and the best."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mlpipe.post import image_metrics
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
+from mlpipe.reports.sections import masks
+from mlpipe.reports.sections.parts import Section, number
+
+_TITLE = "Predicted images"
+
+
+def target_images(facts: TaskFacts) -> Section:
+    """Pictures of targets and predictions.
+
+    Args:
+        facts: A task of images with images as targets.
+    """
+    shown = facts.shown
+    rows = shown.rows if shown else None
+    if facts.kind != "images" or shown is None or rows is None:
+        return Section(_TITLE)
+    each = image_metrics.decibels(image_metrics.of_images(rows.calibrated, rows.targets))
+    order = np.argsort(each, kind="stable").tolist()
+    with ExitStack() as stack:
+        stored = masks.stored_maps(facts, shown, stack)
+        if stored is None:
+            return Section(_TITLE, [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
+        words = "Image, target and prediction. Targets and predictions are drawn from 0 (black) to 1 (white)"
+        parts: list[Content | None] = []
+        read, lost, is_stretched = masks.reader(facts), list[str](), False
+        for title, places in masks.chosen(order).items():
+            figures = list[Markup]()
+            for place in places:
+                name = rows.ids[place]
+                both = stored.values(name)
+                picture = masks.picture_of(read, name, both[0].shape[1:]) if both is not None else None
+                if both is None or picture is None:
+                    lost.append(name)
+                    continue
+                low, high = _range(both)
+                is_stretched = is_stretched or (low, high) != (0.0, 1.0)
+                drawn = [None if one is None else _picture(one, low, high, picture.size) for one in (both[1], both[0])]
+                sheet = masks.beside([picture, *drawn])
+                caption = masks.caption(f"{number(float(each[place]))} dB", name)
+                figures.append(figure(image(sheet, f"{name}: image, target and prediction"), caption))
+            if figures:
+                parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
+        more = ", or over their own range where they are not within it." if is_stretched else "."
+        parts.insert(0, paragraph(words + more))
+    if lost:
+        parts.append(paragraph(masks.not_shown(lost)))
+    return Section(_TITLE, parts)
+
+
+def _range(both: tuple[npt.NDArray[Any], npt.NDArray[Any] | None]) -> tuple[float, float]:
+    """What is drawn black and white: 0 and 1, unless the target goes beyond."""
+    true = (both[0] if both[1] is None else both[1]).astype(np.float64)
+    low, high = float(true.min()), float(true.max())
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
+
+
+def _picture(values: npt.NDArray[Any], low: float, high: float, size: tuple[int, int]) -> Image.Image:
+    """Values of shape (channels, height, width) as a picture; of other than 3 channels the first one in grey."""
+    scaled = np.clip((values.astype(np.float64) - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
+    made = Image.fromarray(np.moveaxis(scaled[:3], 0, 2)) if len(scaled) >= 3 else Image.fromarray(scaled[0])
+    return made.convert("RGB").resize(size, Image.Resampling.BILINEAR)

@@ -145,10 +145,10 @@ def _run(call: Call) -> int:
     from mlpipe.modes import search
 
     queue, call.overrides = launcher.split(call.overrides, call.config_dirs)
-    if queue is not None and ("multirun" not in call.flags or search.is_search(call.overrides)):
+    if queue is not None and ("multirun" not in call.flags or search.is_search(call.overrides, call.mode)):
         fix = "add -m, and for a search start its command in several jobs at one hpo.storage"
         raise ConfigError(problem(launcher.GROUP, "starts the jobs of a sweep", fix=fix))
-    if search.is_search(call.overrides):
+    if search.is_search(call.overrides, call.mode):
         return _search(call)
     if "multirun" in call.flags:
         return _sweep(call, queue)

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "mlpipe"
 LEVELS = {
     "errors": 0,
     "files": 1,
+    "formulas": 1,
     "hdf5": 1,
     "config": 2,
     "dialects": 2,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, proble
 
 # How Hydra and OmegaConf refuse an override; the last three are what they let through for an entry of a list.
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
+# Sections whose keys are the user's own.
+_FREE = ("given.", "search_space.params")
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
 _SECTIONS = (
@@ -81,7 +83,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
         elif change.key.endswith("._target_"):
             targets.append(change)
         else:
-            values.append(change)
+            values.append(_of_own_name(change))
     if any(text.startswith("tags=") for text in choices):
         fix = "write all of them in one place"
         twice = [change.value for change in values if change.key == "tags"]
@@ -97,6 +99,13 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     return run_config
+
+
+def _of_own_name(change: Change) -> Change:
+    """A change as Hydra takes it: below `given`, and in a space to search, every name is new."""
+    if not change.key.startswith(_FREE) or change.deletes:
+        return change
+    return replace(change, text=f"++{change.text.lstrip('+')}")
 
 
 def _check_files(folders: Iterable[Path]) -> None:
@@ -186,6 +195,8 @@ def _with_values(choices: list[str], values: list[Change], extra_dirs: Sequence[
 
 def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
     """The override's text, forced in where a signature knows its key, or a sentence when nothing does."""
+    if change.key.startswith(_FREE):
+        return change.text, ""
     node: Any = base
     parts = change.key.split(".")
     for depth, part in enumerate(parts):

@@ -1,7 +1,8 @@
-"""`${key}` in a configuration means another key's value, and nothing else: no environment, no functions, no bombs.
+"""`${key}` in a configuration means another key's value, `=2*${key}` a number: no environment, no functions, no bombs.
 
 OmegaConf's own resolvers can read the environment (`oc.env`), which would end in stored configurations; and a few references
-to references can stand for billions of values. Here a reference names a key, and what all of them stand for is counted.
+to references can stand for billions of values. Here a reference names a key, and what all of them stand for is counted. A
+text that begins with `=` and has references is a formula (`mlpipe.formulas`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from mlpipe import formulas
 from mlpipe.errors import ConfigError, problem
 from mlpipe.files import MOST_NODES
 
@@ -21,7 +23,7 @@ def resolved(tree: dict[str, Any]) -> dict[str, Any]:
     """A copy of a configuration in which every `${key}` is that key's value.
 
     A name counts from the top, `${.key}` is a neighbour, `${..key}` one section further up. A text that is one reference
-    takes the value as it is; inside a longer text it is written out.
+    takes the value as it is; inside a longer text it is written out. `=0.1*${key}` is computed.
 
     Raises:
         ConfigError: With a sentence for every reference that is not a key, leads nowhere or to itself.
@@ -64,7 +66,19 @@ class _State:
             return ""
         if _REFERENCE.sub("", text).replace("\\${", "").count("${"):
             self._wrong(path, "an interpolation names a key", text)
+        if text.startswith("="):
+            return self._computed(written[1:], path)
         return written.replace("\\${", "${")
+
+    def _computed(self, text: str, path: tuple[str, ...]) -> Any:
+        if self._found:
+            # What it refers to is wrong already.
+            return text
+        try:
+            return formulas.value(text)
+        except ConfigError as error:
+            self._found += [one.replace("formula:", f"{'.'.join(path)}:", 1) for one in error.problems]
+            return text
 
     def _referred(self, name: str, path: tuple[str, ...]) -> Any:
         if not _KEY.fullmatch(name):

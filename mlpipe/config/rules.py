@@ -93,7 +93,7 @@ def is_plain_name(text: str) -> bool:
 
 def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     """What the validation images decide besides being a score: the choice of epoch, the stop, the learning rate."""
-    if is_exact(tree):
+    if is_exact(tree) or str(tree["optimizer"].get("_target_", "")).endswith("optimizers.none"):
         return []
     used = ["best_checkpoint"] if tree["mode"].get("store_best") else []
     entries = tree.get("stages", {}).get("list") or [{}]

@@ -1,8 +1,9 @@
 """Data sets written in Python: an item has an id, an image x and a target y; a set has a length and items by number.
 
 A set needs no base class: `__len__` and `__getitem__(i)` are enough. It may also have `isPositive(i)` (for
-`stages.list[].negatives`), `sample_weight(i)`, `classes` (names), `folds` (pairs of training and validation rows) and
-`holdoutArr` (test rows). The decorators only mark functions; a function is found by its name.
+`stages.list[].negatives`), `sample_weight(i)`, `get_stratify_class(i)` (what stratified folds spread evenly), `classes`
+(names), `folds` (pairs of training and validation rows) and `holdoutArr` (test rows). The decorators only mark functions; a
+function is found by its name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, in_short, problem
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -90,6 +91,19 @@ _OBJECTS: dict[str, Any] = {}
 def get_custom_objects() -> dict[str, Any]:
     """Functions by the names that a configuration may call them: put yours in before it is used."""
     return _OBJECTS
+
+
+def item_of(one: Any, index: int) -> Any:
+    """The item of a set with a number.
+
+    Raises:
+        DataError: When the set fails, with its own error in a few words.
+    """
+    try:
+        return one[index]
+    except Exception as error:
+        wrong = f"cannot be read ({in_short(error)})"
+        raise DataError(problem(f"item {index} of {type(one).__name__}", wrong, fix="mend the data set")) from error
 
 
 def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:

@@ -89,7 +89,7 @@ def kfold(
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds)
     _check_enough(pool, folds)
-    fold[pool] = deal_rows(samples, pool, folds, seed, stratify=stratify)
+    fold[pool] = deal_rows(samples.spread, pool, folds, seed, stratify=stratify)
     return Split(fold, folds, tuple(range(folds)), stratify, seed)
 
 
@@ -157,6 +157,9 @@ def mml(
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds)
     _check_enough(pool, folds)
+    if samples.strata and stratify:
+        wrong = "spreads classes, and the task has strata of its own"
+        raise DataError(problem("split=mml", wrong, fix="use split=kfold or split=shuffled"))
     fold[pool] = mml_split.fold_numbers(samples.targets[pool], folds, seed, stratify=stratify)
     return Split(fold, folds, tuple(range(folds)), stratify, seed, "mml")
 
@@ -191,7 +194,8 @@ def shuffled(
     """
     if samples.groups:
         raise DataError(problem("split=shuffled", "tears groups, and the task has some", fix="use split=kfold"))
-    if stratify and samples.targets.ndim == 2 and samples.targets.dtype.kind == "f" and not _are_labels(samples):
+    spread = samples.spread.targets
+    if stratify and spread.ndim == 2 and spread.dtype.kind == "f" and not _are_labels(samples):
         raise DataError(problem("split.stratify", "is for classes and labels", fix="add split.stratify=false"))
     fold, pool = _with_test(samples, 0.0, stratify, test_seed)
     if samples.folds is not None:
@@ -206,7 +210,7 @@ def shuffled(
         parts = [part[1] for part in shuffled_split.read_rows(Path(folds_file), "split.folds_file")]
     else:
         _check_enough(pool, max(folds, 2))
-        strata = shuffled_split.strata_of(samples.targets[pool], max(folds, 2)) if stratify else None
+        strata = shuffled_split.strata_of(spread[pool], max(folds, 2)) if stratify else None
         try:
             parts = shuffled_split.validation_parts(len(pool), folds, val_fraction, seed, strata)
         except ValueError as error:
@@ -231,7 +235,7 @@ def _shuffled_test(
 ) -> Ints:
     """Mark a test part in `fold`; the rest of the pool, in the order of the shuffle."""
     if rows is None:
-        strata = shuffled_split.strata_of(samples.targets[pool], 2) if stratify else None
+        strata = shuffled_split.strata_of(samples.spread.targets[pool], 2) if stratify else None
         try:
             stay, test = shuffled_split.test_rows(len(pool), fraction, seed, strata)
         except ValueError as error:
@@ -267,7 +271,7 @@ def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
         inner[pool] = mml_split.nested_fold_numbers(targets, split.n_folds, split.seed, fold, stratify=split.stratify)
         return inner
     others = pool[split.fold[pool] != fold]
-    inner[others] = deal_rows(samples, others, split.n_folds, split.seed, stratify=split.stratify)
+    inner[others] = deal_rows(samples.spread, others, split.n_folds, split.seed, stratify=split.stratify)
     return inner
 
 
@@ -405,6 +409,7 @@ def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int) -> 
 
 def _fraction(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
     """The rows of a share of the pool, each stratum's share rounded, groups and identical images kept together."""
+    samples = samples.spread
     if samples.targets.ndim == 2:
         return _share_of_folds(samples, pool, fraction, stratify, seed)
     strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)

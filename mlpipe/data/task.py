@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -40,6 +40,7 @@ class Row(NamedTuple):
         fold: The fold that it came with; -1: none.
         positive: Whether it shows what is looked for; None: nobody said.
         mask: Path and hash of its mask, or of its target image where that is another one; empty: it has none.
+        stratum: A name that stratified folds spread evenly in place of the target; empty: none.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     fold: int = -1
     positive: bool | None = None
     mask: tuple[str, str] = ("", "")
+    stratum: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Samples:
         positives: Whether each sample shows what is looked for, shape (n,); None: nobody said.
         masks: Path and hash of each sample's mask or target image, both empty where it has none; empty also where each
             image is its own target.
+        strata: A name for each sample that stratified folds spread evenly in place of targets; empty: targets are.
     """
 
     ids: tuple[str, ...]
@@ -84,6 +87,7 @@ class Samples:
     noisy: npt.NDArray[Any] | None = None
     positives: npt.NDArray[np.bool_] | None = None
     masks: tuple[tuple[str, str], ...] = ()
+    strata: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,7 +110,16 @@ class Samples:
             None if self.noisy is None else self.noisy[rows],
             None if self.positives is None else self.positives[rows],
             tuple(self.masks[row] for row in rows) if self.masks else (),
+            tuple(self.strata[row] for row in rows) if self.strata else (),
         )
+
+    @property
+    def spread(self) -> Samples:
+        """The samples as stratified folds see them: with numbers of their strata, where they have some, as targets."""
+        if not self.strata:
+            return self
+        number = {name: place for place, name in enumerate(sorted(set(self.strata)))}
+        return replace(self, targets=np.array([number[name] for name in self.strata], np.int64))
 
     def in_part(self, *parts: Part) -> npt.NDArray[np.bool_]:
         """A mask of the samples that came in one of these parts, shape (n,)."""
@@ -269,13 +282,20 @@ def _damage(task: Task, path: Path) -> list[str]:
         return [f"is named {task.name!r}, which is no folder's name"]
     if task.kind not in KINDS or task.dtype not in DTYPES or not 1 <= task.channels <= MOST_CHANNELS:
         return [f"describes {task.channels} channels of {task.dtype!r} for {task.kind!r}, which cannot be"]
-    texts = (*task.classes, *samples.ids, *samples.parts, *samples.digests, *samples.groups)
+    texts = (*task.classes, *samples.ids, *samples.parts, *samples.digests, *samples.groups, *samples.strata)
     if not all(isinstance(text, str) for text in texts) or not isinstance(task.source.get("type"), str):
         return ["has other values where texts belong"]
     columns = [samples.parts, samples.targets, samples.digests]
     columns += [
         one
-        for one in (samples.groups or None, samples.weights, samples.folds, samples.positives, samples.masks or None)
+        for one in (
+            samples.groups or None,
+            samples.weights,
+            samples.folds,
+            samples.positives,
+            samples.masks or None,
+            samples.strata or None,
+        )
         if one is not None
     ]
     shape = (n,) if task.kind == "classification" else (n, classes)
@@ -339,6 +359,7 @@ def make(
         if ordered and ordered[0].positive is not None
         else None,
         masks=tuple(row.mask for row in ordered) if any(row.mask[0] for row in ordered) else (),
+        strata=tuple(row.stratum for row in ordered) if any(row.stratum for row in ordered) else (),
     )
     return Task(name, kind, tuple(classes), channels, source, samples, dtype, tuple(notes))
 
@@ -364,6 +385,8 @@ def _as_plain(samples: Samples) -> dict[str, Any]:
         columns["positive"] = samples.positives.tolist()
     if samples.masks:
         columns["mask"] = [list(pair) for pair in samples.masks]
+    if samples.strata:
+        columns["stratum"] = list(samples.strata)
     return columns
 
 
@@ -379,4 +402,5 @@ def _from_plain(columns: Mapping[str, Any], kind: Kind) -> Samples:
         np.array(columns["fold"], np.int64) if "fold" in columns else None,
         positives=np.array(columns["positive"], np.bool_) if "positive" in columns else None,
         masks=tuple((str(path), str(digest)) for path, digest in columns.get("mask", ())),
+        strata=tuple(columns.get("stratum", ())),
     )

@@ -14,13 +14,20 @@ from mlpipe.errors import ConfigError, no_such_file, problem
 NATIVE, MUSKET, RMLDNN, BARRAGE, MML_CORE = "native", "musket", "rmldnn", "barrage", mml_core.NAME
 
 
-def translated(path: Path, *, lenient: bool = False, also: frozenset[str] = frozenset()) -> Translation:
+def translated(
+    path: Path,
+    *,
+    lenient: bool = False,
+    also: frozenset[str] = frozenset(),
+    values: Mapping[str, Any] | None = None,
+) -> Translation:
     """The native configuration of a recipe file.
 
     Args:
         path: A Musket YAML, an rmldnn JSON, a Barrage JSON, a pipeline of mml-core or a native YAML.
         lenient: Let unknown keys and monitors that nothing computes pass, as Keras does.
         also: Names of functions that a program in Python gave.
+        values: Values of names that a file searches, for the formulas in its texts.
 
     Raises:
         ConfigError: When the file cannot be read or speaks no known dialect, or with a sentence for each problem in it.
@@ -34,7 +41,7 @@ def translated(path: Path, *, lenient: bool = False, also: frozenset[str] = froz
     source = _parsed(path, text)
     dialect = dialect_of(text, source)
     if dialect == MUSKET:
-        return musket.translate(source, musket.Home.of(path, also), lenient=lenient)
+        return musket.translate(source, musket.Home.of(path, also), lenient=lenient, values=values)
     if dialect == BARRAGE:
         return barrage.translate(source)
     if dialect == MML_CORE:

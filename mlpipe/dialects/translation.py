@@ -21,6 +21,10 @@ _WHOLE = (
     "task.loader",
     "task.transformer",
     "task.augmenter",
+    "task.holdout",
+    "task.after_holdout",
+    "task.strata",
+    "search_space.params",
 )
 
 

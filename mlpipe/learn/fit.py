@@ -146,14 +146,14 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             callbacks.append(keeper)
             trainer = _trainer(job, now, chosen.precision, callbacks, number, epochs)
             saved = str(job.checkpoint) if resuming and number == begin else None
-            if linear_head.applies(recipe):
-                _fit_exactly(job, module, watch)
+            if linear_head.has_no_steps(recipe):
+                _without_steps(job, module, watch)
                 continue
             learn = partial(trainer.fit, module, datamodule=data, ckpt_path=saved)
             healing.attempt(learn, partial(_epoch, trainer), number, network)
             history, epochs = module.history, len(module.history)
             carried = stages.Carried.of(network, trainer.optimizers[0])
-        if job.store_best and not linear_head.applies(recipe):
+        if job.store_best and not linear_head.has_no_steps(recipe):
             stages.take_up(network, _best_state(job, keeper, watch))
         if plan[-1].val_negatives is not None:
             data = setup.fold_data(now, task, view, job.pack, job.num_workers, shard=job.shard)
@@ -161,6 +161,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         if len(view.val):
             healing.attempt(judge, partial(_epoch, trainer), number, network)
     scores = _scores(job, module, trainer)
+    if recipe.optimizer.target == linear_head.NONE:
+        module.history[0] |= {f"val/{name}": value for name, value in scores.items() if value is not None}
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
@@ -194,8 +196,11 @@ def _epoch(trainer: pl.Trainer) -> int:
     return int(trainer.current_epoch)
 
 
-def _fit_exactly(job: FoldJob, module: FoldModule, watch: Watch) -> None:
-    """Put the exact head in, in place of a training; its history is one row."""
+def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
+    """In place of a training put the exact head in, or leave the network as it is; the history is one row."""
+    if not linear_head.applies(job.recipe):
+        module.history = [{"epoch": 0.0, "lr": 0.0}]
+        return
     pack = pack_of(job, module.network, watch)
     found = linear_head.learn(job.recipe, module.network, job.task, job.view.train, pack, TARGET)
     module.history = [{"epoch": 0.0, "inner/loss": float(np.mean(found.loss)), "lr": 0.0}]

@@ -27,7 +27,7 @@ from mlpipe.learn.optimizers import LinearHead
 from mlpipe.post.mixing import LOSSES
 
 Floats = npt.NDArray[np.float64]
-TARGET = "mlpipe.learn.optimizers.linear"
+TARGET, NONE = "mlpipe.learn.optimizers.linear", "mlpipe.learn.optimizers.none"
 # Log-odds of a class that no training image has.
 _NEVER = -30.0
 # So many worse strengths in a row end the search.
@@ -54,6 +54,11 @@ class Fitted:
 def applies(recipe: Recipe) -> bool:
     """Whether a recipe fits its head exactly."""
     return recipe.optimizer.target == TARGET
+
+
+def has_no_steps(recipe: Recipe) -> bool:
+    """Whether a recipe takes no steps of an optimizer: its head is fitted exactly, or nothing is learned."""
+    return recipe.optimizer.target in (TARGET, NONE)
 
 
 def learn(recipe: Recipe, network: nn.Module, task: Task, rows: Rows, pack: Pack, target: str) -> Fitted:

@@ -374,6 +374,20 @@ def lion(
 
 
 @dataclass(frozen=True)
+class NoSteps:
+    """Nothing is stepped."""
+
+
+def none(groups: Groups) -> NoSteps:
+    """No training: the network stays as it starts, and the recipe's epochs and schedule are not used.
+
+    Args:
+        groups: Parameter groups (not used).
+    """
+    return NoSteps()
+
+
+@dataclass(frozen=True)
 class LinearHead:
     """How a head is fitted.
 

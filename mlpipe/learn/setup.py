@@ -356,7 +356,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
     recipe.tune.build()
     build_loss(recipe, task, rows)
     own_metrics.measures(recipe.metrics, task.kind, len(task.classes))
-    if not linear_head.applies(recipe):
+    if not linear_head.has_no_steps(recipe):
         build_optimizers(recipe, 2, "min")(network)
     view = View(task.name, 0, rows, rows[:1], rows[:0], rows[:0])
     data = fold_data(recipe, task, view, pack, 0)

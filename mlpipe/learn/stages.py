@@ -21,7 +21,7 @@ from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import DataError, problem
-from mlpipe.learn import checkpoints, setup
+from mlpipe.learn import checkpoints, linear_head, setup
 
 _NETWORK = "network."
 
@@ -162,7 +162,8 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
         prepare(network, stage, at_first)
         changed = recipe_of(recipe, stage)
         setup.build_loss(changed, task, rows)
-        setup.build_optimizers(changed, 2, setup.monitor_direction(changed))(network)
+        if not linear_head.has_no_steps(changed):
+            setup.build_optimizers(changed, 2, setup.monitor_direction(changed))(network)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -18,12 +18,12 @@ from mlpipe.data.sources import python_items
 from mlpipe.dialects import musket
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import experiment_files, launch
+from mlpipe.modes import experiment_files, experiment_search, launch
 from mlpipe.modes.experiment_networks import Batch as Batch
 from mlpipe.modes.experiment_networks import Map as Map
 from mlpipe.modes.experiment_networks import Networks, batch_of
 from mlpipe.modes.finder import Finder
-from mlpipe.runs import predictions, records
+from mlpipe.runs import predictions
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
@@ -95,11 +95,14 @@ class Experiment:
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else foldsToExecute
         folds = [f"mode.folds=[{','.join(map(str, chosen))}]"] if chosen is not None else []
         overrides = [*self._common(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
-        unfinished = experiment_files.unfinished(self._project) if self._resumes else None
+        searched = experiment_files.is_searched(path)
+        unfinished = experiment_files.unfinished(self._project) if self._resumes and not searched else None
         if unfinished is not None:
             overrides = [f"continue={unfinished}", *self._common(None)[1:]]
         elif subsample < 1:
             overrides += self._shorter(dataset, subsample)
+        if searched:
+            return experiment_search.run(path, self._project, overrides)
         prepared = launch.prepare("train", overrides)
         launch.execute(prepared)
         return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
@@ -338,7 +341,11 @@ class Experiment:
             yield batch_of(found, self._networks.predicted(record, stage, found, batchSize, ttflips))
 
     def _items(self, dataset: Any, limit: int) -> list[Any]:
-        dataset = self.get_dataset(dataset) if isinstance(dataset, str) else self._prepared(dataset, "augmenter")
+        dataset = (
+            self.get_dataset(dataset)
+            if isinstance(dataset, str)
+            else self._prepared(dataset, "augmenter", "holdout", "after_holdout")
+        )
         return [dataset[index] for index in range(len(dataset) if limit < 0 else min(limit, len(dataset)))]
 
     def _mean(
@@ -357,7 +364,7 @@ class Experiment:
 
     def _chosen(self, folds: int | Sequence[int] | None) -> list[ModelRecord]:
         if folds is None:
-            return records.latest_cross_validation(records.load_all(self._project)) or [self._record(0)]
+            return experiment_files.trained(Path(self.path), self._project) or [self._record(0)]
         return [self._record(fold) for fold in ([folds] if isinstance(folds, int) else folds)]
 
     def _stages_of(self, record: ModelRecord, stages: int | Sequence[int] | None) -> list[int]:
@@ -371,6 +378,7 @@ class Experiment:
             f"out_dir={as_text(str(self._project.root.parent))}",
             f"proj={as_text(self._project.name)}",
             f"data_dir={as_text(str(self._data_dir))}",
+            *experiment_search.values_of(Path(self.path)),
         ]
         if dataset is None:
             return texts
@@ -385,13 +393,14 @@ class Experiment:
 
     def _prepared(self, dataset: Any, *leaving: str) -> Any:
         """A data set of the user's own after what the configuration does to data sets, but for some of it."""
-        added = {key: value for key, value in self._additions().items() if key not in ("extra", *leaving)}
-        if not {"preprocessing", "augmenter"} & set(added):
+        left_out = ("extra", "strata", *leaving)
+        added = {key: value for key, value in self._additions().items() if key not in left_out}
+        if not {"preprocessing", "augmenter", "after_holdout"} & set(added):
             return dataset
         return CompositeDataSet(python_items.opened([{"call": user_code.hold(dataset)}], **added))
 
     def _record(self, fold: int) -> ModelRecord:
-        found = records.latest_cross_validation(records.load_all(self._project))
+        found = experiment_files.trained(Path(self.path), self._project)
         record = next((one for one in found if one.fold == fold), None)
         if record is None:
             fix = f"trained are {listing(one.fold for one in found)}" if found else "call fit first"

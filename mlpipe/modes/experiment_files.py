@@ -19,6 +19,7 @@ from mlpipe.modes import tasks
 from mlpipe.reports import experiments as metrics_tables
 from mlpipe.reports import gallery
 from mlpipe.reports.layouts import musket as layout
+from mlpipe.reports.layouts import musket_search
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -54,7 +55,7 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
     """The folders of the experiments with these names, in their order; of all where none is named.
 
     Raises:
-        ConfigError: When there is none at all, or none of a name.
+        ConfigError: When there is none at all, or none of a name. Trials of a search are those that are named.
     """
     base = root / "experiments"
     known = {path.parent.relative_to(base).as_posix(): path.parent for path in sorted(base.glob(f"**/{CONFIG}"))}
@@ -68,7 +69,9 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
     ]
     if wrong:
         raise ConfigError(wrong)
-    return [known[name] for name in names] if names else list(known.values())
+    if names:
+        return [known[name] for name in names]
+    return [folder for folder in known.values() if not musket_search.is_trial(folder)]
 
 
 def home_of(config: Path) -> musket.Home:
@@ -115,8 +118,23 @@ def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float,
     return found
 
 
+def trained(config: Path, project: Project) -> list[ModelRecord]:
+    """The records of an experiment's folds: of its newest training, of the best trial where it was searched.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its records are.
+    """
+    stored, run = records.load_all(project), musket_search.best_run(config.parent)
+    return records.latest_cross_validation([one for one in stored if run is None or one.run == run])
+
+
 def report(
-    config: Path, project: Project, config_of_run: RunConfig, subsample: float = 1.0
+    config: Path,
+    project: Project,
+    config_of_run: RunConfig,
+    subsample: float = 1.0,
+    found: Sequence[ModelRecord] | None = None,
 ) -> tuple[dict[str, Any], float]:
     """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
 
@@ -125,11 +143,12 @@ def report(
         project: Where its records are.
         config_of_run: The checked configuration.
         subsample: The share of the training images that an epoch had.
+        found: The records; None: those of the newest training.
 
     Raises:
         ProjectError: When nothing was trained.
     """
-    found = records.latest_cross_validation(records.load_all(project))
+    found = records.latest_cross_validation(records.load_all(project)) if found is None else found
     if not found:
         fix = f"mml fit --name {config.parent.name}"
         raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
@@ -165,7 +184,25 @@ def project_here() -> Path:
 
 
 def source_of(config: Path) -> Mapping[str, Any]:
-    """An experiment's configuration, what its project says merged in.
+    """An experiment's configuration, what its project says merged in, of a searched one that of the best trial.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    return musket.filled(written(config), musket_search.best_values(config.parent))
+
+
+def is_searched(config: Path) -> bool:
+    """Whether an experiment's configuration asks for a search.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    return bool(written(config).get("hyperparameters"))
+
+
+def written(config: Path) -> Mapping[str, Any]:
+    """An experiment's configuration as it is written, what its project says merged in.
 
     Raises:
         ConfigError: When it cannot be read.

@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
-from mlpipe.modes import experiment_files, task
+from mlpipe.modes import experiment_files, experiment_search, task
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.modes.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.modes.task import Told
@@ -147,6 +147,9 @@ class FitScheduler(Scheduler):
             return [folder / CONFIG]
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ConfigError(problem("num_seeds", "must be a whole number >= 1", got=count))
+        if experiment_files.is_searched(folder / CONFIG):
+            fix = "search first, then write the values of best.params.yaml into a file with num_seeds"
+            raise ConfigError(problem("num_seeds", "is not for an experiment with hyperparameters", fix=fix))
         own = {key: value for key, value in source.items() if key != "num_seeds"}
         base = int(own.get("testSplitSeed", 123)), int(own.get("random_state", 33))
         found = []
@@ -160,9 +163,12 @@ class FitScheduler(Scheduler):
         return found
 
     def _check(self, config: Path) -> None:
-        from mlpipe.modes import launch
+        from mlpipe.modes import launch, search
 
-        launch.prepare("train", self._training(config, "train"))
+        if experiment_files.is_searched(config):
+            search.prepare("train", self._training(config, "train", "predict"))
+        else:
+            launch.prepare("train", self._training(config, "train"))
 
     def _training(self, config: Path, *subroutines: str) -> list[str]:
         folds = [f"mode.folds=[{','.join(self._folds)}]"] if self._folds else []
@@ -195,6 +201,9 @@ class FitScheduler(Scheduler):
         files.write_text(folder / _RUNNING, "{}\n")
         log.info(f"experiment {folder.relative_to(self._root / 'experiments').as_posix()}")
         try:
+            if experiment_files.is_searched(config):
+                self._search(config)
+                return
             if self._recalculate or self._only_report:
                 prepared = launch.prepare("predict", self._training(config, "predict"))
             else:
@@ -210,6 +219,16 @@ class FitScheduler(Scheduler):
             raise
         finally:
             (folder / _RUNNING).unlink(missing_ok=True)
+
+    def _search(self, config: Path) -> None:
+        """Search an experiment's hyperparameters; trials of an earlier command count."""
+        overrides, project = self._training(config, "train", "predict"), experiment_files.results_of(config)
+        if self._recalculate or self._only_report:
+            summary = experiment_search.report(config, project, overrides)
+        else:
+            summary = experiment_search.run(config, project, overrides, self.world.display, self.world.stop)
+        self.world.facts.setdefault("results", {})[str(config.parent)] = summary["best"]["result"]
+        log.info(f"written to {config.parent / SUMMARY}")
 
     def _resumed(self, config: Path) -> list[str]:
         """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""

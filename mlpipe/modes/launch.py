@@ -59,8 +59,8 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     from mlpipe.config.compose import Facts, compose
 
     command = shlex.join(["mml", mode, *map(studies.masked, overrides)])
-    mode, overrides, recipe = recipes.redirected(mode, overrides)
     overrides, notes = _with_best(overrides)
+    mode, overrides, recipe = recipes.redirected(mode, overrides)
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
     project = Project(out_dir / (_peek("proj", overrides) or "default"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mlpipe.config.overrides import parse
 from mlpipe.data import user_code
 from mlpipe.dialects import detect, translation
 from mlpipe.dialects.translation import Translation
@@ -39,6 +40,23 @@ def redirected(mode: str, overrides: Sequence[str]) -> tuple[str, list[str], Tra
         return mode, list(overrides), None
     rest = [text.replace("task.file=", "mode.file=", 1) for text in overrides if _key(text) != "recipe"]
     return "score", [*rest, f"mode.folder={translation.as_text(given)}"], None
+
+
+def searches(overrides: Sequence[str]) -> bool:
+    """Whether the recipe file that overrides name asks for a search, and they do not say otherwise.
+
+    Args:
+        overrides: The command line's; with `hpo=none`, `use_best_params` or a value for each name nothing is searched.
+
+    Raises:
+        ConfigError: When the file cannot be translated.
+    """
+    given = _value("recipe", overrides)
+    path = Path(given or "").expanduser().absolute()
+    if given is None or not path.is_file() or {"hpo", "use_best_params"} & {_key(text) for text in overrides}:
+        return False
+    found = _translated(path, overrides)
+    return found.chosen().get("hpo", "none") != "none" and (found.dialect == "native" or bool(found.needed))
 
 
 def applied(mode: str, overrides: Sequence[str], found: Translation | None = None) -> tuple[list[str], list[str]]:
@@ -78,6 +96,11 @@ def applied(mode: str, overrides: Sequence[str], found: Translation | None = Non
     ):
         fix = "add a task, for example task=folder task.root=DIR"
         raise ConfigError(problem("recipe", f"{path.name} names no data", fix=fix))
+    if mode != "convert" and "hpo=optuna" not in overrides:
+        _require_values(path, found, overrides)
+        if mode != "train" or found.dialect != "native":
+            # What remains is one training, or what follows it.
+            chosen |= {"hpo", "search_space"}
     native = {key: value for key, value in found.native.items() if key != "mode" or mode in _TRAINING}
     texts = translation.overrides(native, chosen)
     if mode == "convert":
@@ -90,7 +113,26 @@ def applied(mode: str, overrides: Sequence[str], found: Translation | None = Non
 def _translated(path: Path, overrides: Sequence[str]) -> Translation:
     """A file as the command line wants it read, with the functions that a program in Python gave."""
     lenient = _value("mode.lenient", overrides) == "true"
-    return detect.translated(path, lenient=lenient, also=frozenset(user_code.custom()))
+    given = {change.key: change.value for change in parse([text for text in overrides if _is_own_name(text)])[0]}
+    values = {key.partition(".")[2]: value for key, value in given.items()}
+    return detect.translated(path, lenient=lenient, also=frozenset(user_code.custom()), values=values)
+
+
+def _is_own_name(text: str) -> bool:
+    return _key(text).startswith("given.")
+
+
+def _require_values(path: Path, found: Translation, overrides: Sequence[str]) -> None:
+    """Refuse to go on with a file whose search's names have no values.
+
+    Raises:
+        ConfigError: With a sentence for each of them.
+    """
+    there, fix = {_key(text) for text in overrides}, "mml train recipe=FILE searches it"
+    missing = [key for key in found.needed if key.startswith("given.") and key not in there]
+    if missing:
+        wrong = f"{path.name} searches it, so it has no value"
+        raise ConfigError([problem(key, wrong, fix=f"add {key}=VALUE; {fix}") for key in missing])
 
 
 def _notes(given: str, path: Path, found: Translation) -> list[str]:

@@ -18,7 +18,7 @@ from mlpipe.config import search_space
 from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
 from mlpipe.config.search_space import Parameter
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.modes import launch, tasks
+from mlpipe.modes import launch, recipes, tasks
 from mlpipe.modes.launch import Prepared
 from mlpipe.post import metrics
 from mlpipe.runs import studies
@@ -74,7 +74,8 @@ class Search:
             values: What the trial tries.
             number: Its number in the study, which the run's configuration keeps.
         """
-        texts = [*self.fixed, *search_space.overrides(values)]
+        # A recipe file that asks for the search says the rest of it to every trial.
+        texts = [*self.fixed, "hpo=none", "search_space=none", *search_space.overrides(values)]
         prepared = launch.prepare(self.base.mode, texts, self.extra_dirs)
         facts = {"study": self.study, "number": number, "params": dict(values)}
         config = prepared.run_config
@@ -89,14 +90,20 @@ class Search:
         return plain
 
 
-def is_search(overrides: Sequence[str]) -> bool:
-    """Whether overrides ask for a search.
+def is_search(overrides: Sequence[str], mode: str = "train") -> bool:
+    """Whether overrides, or the recipe file that they name, ask for a search.
+
+    Args:
+        overrides: The command line's.
+        mode: The mode; files are of trainings.
 
     Raises:
         ConfigError: When they hold keys of a search without asking for one.
     """
     keys = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in overrides}
     if keys.get("hpo", "none") not in ("none", "null"):
+        return True
+    if mode == "train" and recipes.searches(overrides):
         return True
     stray = [key for key in keys if key.split(".")[0] in search_space.SECTIONS and key != "hpo"]
     stray = [key for key in stray if not (key == "hpo.storage" and "use_best_params" in keys)]
@@ -124,6 +131,9 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         fix = "run the command of the search again: it goes on with its study"
         raise ConfigError(problem("continue", "continues a run, not a search", fix=fix))
     fixed, space, found = search_space.split(overrides)
+    # A recipe file may be what asks for the search.
+    fixed += [] if any(text.startswith("hpo=") for text in fixed) else ["hpo=optuna"]
+    fixed += _first_values(fixed, space)
     base = _base(mode, fixed, extra_dirs, found)
     assert base.hpo is not None
     of_file, wrong = search_space.read((base.tree.get("search_space") or {}).get("params") or {})
@@ -154,6 +164,15 @@ def _base(mode: str, fixed: Sequence[str], extra_dirs: Sequence[Path], found: li
         return launch.prepare(mode, fixed, extra_dirs).run_config
     except ConfigError as error:
         raise ConfigError(list(dict.fromkeys([*found, *error.problems]))) from None
+
+
+def _first_values(fixed: Sequence[str], space: Mapping[str, Parameter]) -> list[str]:
+    """A value for each searched name of the user's own (`given.NAME`) that has none: formulas refer to it."""
+    first = (search_space.corners(space) or [{}])[0]
+    there = {text.lstrip("+").partition("=")[0] for text in fixed}
+    return search_space.overrides(
+        {key: value for key, value in first.items() if key.startswith("given.") and key not in there}
+    )
 
 
 def _section(text: str) -> str:

@@ -38,12 +38,13 @@ log = logging.getLogger("mlpipe")
 _NEW = 60.0
 
 
-def execute(search: Search, *, display: Any = None) -> dict[str, Any]:
+def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[str, Any]:
     """Go on with a study until it has `hpo.trials` trials.
 
     Args:
         search: What `search.prepare` gave.
         display: Shows progress; None makes one for standard error.
+        stop: Whether somebody asked to stop, shared with what the search is a part of; None makes one.
 
     Returns:
         The facts that `--json` prints.
@@ -55,7 +56,7 @@ def execute(search: Search, *, display: Any = None) -> dict[str, Any]:
     """
     import optuna
 
-    stop, ran = Stop(end_process), 0
+    stop, ran = stop or Stop(end_process), 0
     search.project.studies_dir().mkdir(parents=True, exist_ok=True)
     with stop.listening(), studies.opened(search.project, search.study, search.hpo.storage) as storage:
         study = optuna.create_study(

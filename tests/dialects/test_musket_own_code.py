@@ -115,9 +115,33 @@ def test_chains_and_declarations(tmp_path: Path) -> None:
         translated(tmp_path / "again", declarations={"a": ["b"], "b": ["a"]}, preprocessing="a")
 
 
+def test_classes_to_spread_and_what_the_holdout_leaves(tmp_path: Path) -> None:
+    keys = {"groupFunc": "tight_loss", "stratified": True, "pretrain_transform": {"turned": {"by": 2}}}
+    found = translated(tmp_path, **keys)
+    task, split = found.native["task"], found.native["split"]
+    assert task["strata"] == {"call": "tight_loss"}
+    assert task["after_holdout"] == {"call": "turned", "arguments": {"by": 2}}
+    assert task["holdout"] == {"fraction": 0.2, "seed": 123, "stratify": True}
+    assert split["test_fraction"] == 0.0 and split["stratify"] is True
+    plain = translated(tmp_path / "b", groupFunc="tight_loss", pretrain_transform="turned", testSplit=0)
+    assert "holdout" not in plain.native["task"]
+    assert [line.key for line in plain.of_fate("lint")] == ["groupFunc"]
+
+
+def test_nothing_is_trained(tmp_path: Path) -> None:
+    found = translated(tmp_path, noTrain=True, stages=[])
+    assert found.chosen()["optimizer"] == "none" and "optimizer" not in found.native
+    assert "stages" not in found.native
+    again = translated(tmp_path / "b", noTrain=True)
+    assert [stage["epochs"] for stage in again.native["stages"]["list"]] == [1, 1]
+    assert translated(tmp_path / "c", noTrain=False).chosen()["optimizer"] == "adam"
+
+
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
+        ({"groupFunc": "tihgt_loss"}, "groupFunc: no function of the project's modules has this name"),
+        ({"pretrain_transform": ["turned"]}, "pretrain_transform: must be the name of a function"),
         ({"loss": "tihgt_loss"}, "loss: unknown loss, got 'tihgt_loss'; did you mean 'tight_loss'"),
         ({"architecture": "MyNett"}, "architecture: unknown architecture, got 'MyNett'; did you mean 'MyNet'"),
         ({"testTimeAugmentation": "turn"}, "testTimeAugmentation: unknown test-time augmentation, got 'turn'"),

@@ -16,6 +16,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import items as protocol
 from mlpipe.data import preprocessors, task, user_code
+from mlpipe.data.sources import set_changes
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.task import Dtype, Kind, Part, Row, Task
 from mlpipe.errors import DataError, in_short, listing, problem
@@ -35,6 +36,9 @@ def items(
     extra: list[dict[str, Any]] | None = None,
     preprocessing: list[dict[str, Any]] | None = None,
     augmenter: dict[str, Any] | None = None,
+    holdout: dict[str, Any] | None = None,
+    after_holdout: dict[str, Any] | None = None,
+    strata: dict[str, Any] | None = None,
     steps_dir: str | None = None,
     modules: str | None = None,
     imports: list[str] | None = None,
@@ -60,6 +64,12 @@ def items(
         preprocessing: A chain of functions over the items of all parts (`mlpipe.data.preprocessors`), `{call: NAME,
             arguments: {...}}`.
         augmenter: A function that makes another set of that of the train part, after the chain; written alike.
+        holdout: Take a test part from the items of the train part here already, as `split=shuffled` draws it: `{fraction:
+            0.2, seed: 123, stratify: false}`; None: none, or the split does.
+        after_holdout: A function that makes another set of the train part, of what the holdout leaves; written like
+            `augmenter`.
+        strata: A function that is given a set and returns a class for each of its items, which stratified folds spread
+            evenly, for sets without `get_stratify_class`; written alike.
         steps_dir: Where `disk-cache` in a chain keeps items; None: it keeps nothing.
         modules: The folder of Python files with the functions; None: built-in sets only.
         imports: Modules to import beside those of the folder; only those that `trust` names.
@@ -85,7 +95,7 @@ def items(
             "test": test or [],
             **({"extra": extra} if extra else {}),
         },
-        **{key: value for key, value in (("preprocessing", preprocessing), ("augmenter", augmenter)) if value},
+        **_given(preprocessing=preprocessing, augmenter=augmenter, holdout=holdout, after_holdout=after_holdout),
         **({"steps_dir": steps_dir} if preprocessing else {}),
         **({"heads": heads} if heads else {}),
         "modules": modules,
@@ -101,9 +111,10 @@ def items(
     if not described:
         raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
     shapes: set[tuple[int, str]] = set()
-    rows = []
+    rows, stratum = [], _strata(source, strata, sets)
     for number, (part, one, index) in enumerate(described):
-        rows.append(_row(number, part, one, index, kind, outputs, shapes))
+        row = _row(number, part, one, index, kind, outputs, shapes)
+        rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
     if len(shapes) > 1:
         shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
         raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
@@ -116,6 +127,24 @@ def items(
     title = name or str(train[0]["call"])
     made = task.make(title, names, rows, kind=kind, channels=channels, dtype=_DTYPES[dtype], source=source)
     return finished(made, allow_overlap)
+
+
+def _strata(
+    source: Mapping[str, Any], entry: Mapping[str, Any] | None, sets: Sequence[tuple[Part, Any]]
+) -> Callable[[Any, int], str]:
+    learned = [one for part, one in sets if part in ("train", "val")]
+    return set_changes.strata(entry, learned, _known(source) if entry else {})
+
+
+def _known(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions that a source's code has by name."""
+    folder = Path(source["modules"]) if source["modules"] else None
+    return user_code.functions(folder, source["imports"], source["stand_ins"])
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """What is neither missing nor empty."""
+    return {key: value for key, value in values.items() if value}
 
 
 def _check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
@@ -143,7 +172,7 @@ def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
         one, index = places[int(name.partition(":")[0])]
         # Code of users need not bear several threads.
         with lock:
-            return protocol.image_of(_item(one, index), name)
+            return protocol.image_of(protocol.item_of(one, index), name)
 
     return read
 
@@ -154,6 +183,8 @@ def opened(
     validation: Sequence[Mapping[str, Any]] = (),
     test: Sequence[Mapping[str, Any]] = (),
     augmenter: Mapping[str, Any] | None = None,
+    holdout: Mapping[str, Any] | None = None,
+    after_holdout: Mapping[str, Any] | None = None,
     modules: str | None = None,
     imports: Sequence[str] = (),
     stand_ins: Sequence[str] = (),
@@ -169,6 +200,8 @@ def opened(
         validation: Those of a validation part.
         test: Those of a test part.
         augmenter: As for `items`; None: sets are as they are.
+        holdout: As for `items`.
+        after_holdout: As for `items`.
         modules: As for `items`.
         imports: As for `items`.
         stand_ins: As for `items`.
@@ -185,7 +218,7 @@ def opened(
     source: dict[str, Any] = {"parts": parts, "modules": modules, "imports": list(imports), "base": root}
     source |= {"stand_ins": list(stand_ins)}
     source |= {"preprocessing": list(preprocessing), "steps_dir": steps_dir}
-    source |= {"augmenter": dict(augmenter)} if augmenter else {}
+    source |= _given(augmenter=augmenter, holdout=holdout, after_holdout=after_holdout)
     return [one for _, one in _sets(source)]
 
 
@@ -209,7 +242,7 @@ def _made(text: str, stamp: tuple[Any, ...]) -> list[tuple[Part, Any]]:
     """The sets of a source as JSON; files that changed since (`stamp`) make them anew."""
     source = json.loads(text)
     folder = Path(source["modules"]) if source["modules"] else None
-    known = user_code.functions(folder, source["imports"], source["stand_ins"])
+    known = _known(source)
     found: list[tuple[Part, Any]] = []
     for key, part in _PARTS:
         for entry in source["parts"].get(key, []):
@@ -218,7 +251,7 @@ def _made(text: str, stamp: tuple[Any, ...]) -> list[tuple[Part, Any]]:
             base = Path(source["base"]) if source["base"] and function.__module__.startswith("mlpipe.") else None
             made = _called(function, name, given, base, source["stand_ins"])
             found.append((part, _changed(source, part, made, known, folder)))
-    return found
+    return set_changes.held_out(source, found, known)
 
 
 def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[str, Any], folder: Path | None) -> Any:
@@ -231,16 +264,7 @@ def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[st
     augmenter = source.get("augmenter")
     if part != "train" or not augmenter:
         return made
-    name, given = str(augmenter["call"]), dict(augmenter.get("arguments") or {})
-    function = user_code.chosen(name, dict(known), "task.augmenter")
-    if len(_needed(function)) > len(given):
-        changed = preprocessors.called(name, function, made, **given)
-    else:
-        changed = preprocessors.called(name, preprocessors.called(name, function, **given), made)
-    if not hasattr(changed, "__len__") or not hasattr(changed, "__getitem__"):
-        fix = "let it return a data set, or a function from one to another"
-        raise DataError(problem("task.augmenter", f"{name} gives no data set", got=type(changed).__name__, fix=fix))
-    return changed
+    return set_changes.remade("augmenter", augmenter, made, known)
 
 
 def _text(function: Any) -> str:
@@ -249,13 +273,6 @@ def _text(function: Any) -> str:
         return inspect.getsource(function)
     except (OSError, TypeError):
         return repr(getattr(getattr(function, "__code__", None), "co_code", function))
-
-
-def _needed(function: Any) -> list[str]:
-    """The parameters of a function that have no default."""
-    parameters = inspect.signature(function).parameters.values()
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    return [one.name for one in parameters if one.default is one.empty and one.kind in kinds]
 
 
 def _called(function: Any, name: str, given: Any, base: Path | None, stand_ins: Sequence[str]) -> Any:
@@ -285,18 +302,10 @@ def _below(base: Path, value: Any) -> Any:
     return value
 
 
-def _item(one: Any, index: int) -> Any:
-    try:
-        return one[index]
-    except Exception as error:
-        wrong = f"cannot be read ({in_short(error)})"
-        raise DataError(problem(f"item {index} of {type(one).__name__}", wrong, fix="mend the data set")) from error
-
-
 def _row(
     number: int, part: Part, one: Any, index: int, kind: Kind, outputs: int | None, shapes: set[tuple[int, str]]
 ) -> Row:
-    item = _item(one, index)
+    item = protocol.item_of(one, index)
     where = f"item {index} of {type(one).__name__}"
     pixels = protocol.image_of(item, where)
     shapes.add((pixels.shape[2], str(pixels.dtype)))

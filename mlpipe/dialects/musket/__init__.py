@@ -2,7 +2,9 @@
 
 from mlpipe.dialects.musket.losses import names_of
 from mlpipe.dialects.musket.reading import Home, header, united
-from mlpipe.dialects.musket.targets import additions_of, code_of, data_of, targets_of
+from mlpipe.dialects.musket.targets import additions_of, code_of, data_of, filled, targets_of
 from mlpipe.dialects.musket.translate import translate
 
-__all__ = ["Home", "additions_of", "code_of", "data_of", "header", "names_of", "targets_of", "translate", "united"]
+__all__ = [
+    "Home", "additions_of", "code_of", "data_of", "filled", "header", "names_of", "targets_of", "translate", "united",
+]  # fmt: skip

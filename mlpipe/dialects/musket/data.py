@@ -95,7 +95,44 @@ def additions(work: Work) -> dict[str, Any]:
         work.say("extra_train_data", "same", "task.extra")
     if work.source.get("dataset_augmenter") is not None:
         found["augmenter"] = _augmenter(work, work.source["dataset_augmenter"])
+    if work.source.get("groupFunc") is not None:
+        found["strata"] = _own_call(work, "groupFunc", work.source["groupFunc"])
+        if work.source.get("stratified"):
+            work.say("groupFunc", "same", "task.strata", "for sets without get_stratify_class")
+        else:
+            work.say("groupFunc", "lint", "task.strata", "without stratified: true it changes nothing")
+    if work.source.get("pretrain_transform") is not None:
+        found["after_holdout"] = _own_call(work, "pretrain_transform", work.source["pretrain_transform"])
+        found |= _drawn_before(work)
     return found
+
+
+def _drawn_before(work: Work) -> dict[str, Any]:
+    """The holdout that a task draws itself, because something happens to what it leaves."""
+    share = work.source.get("testSplit") or 0
+    note = "the holdout is drawn from all items first, from its seed; its file is not read"
+    work.say("pretrain_transform", "differs" if share else "same", "task.after_holdout", note if share else "")
+    if not share:
+        return {}
+    seed, stratify = work.source.get("testSplitSeed", 123), bool(work.source.get("stratified", False))
+    return {"holdout": {"fraction": float(share), "seed": seed, "stratify": stratify}}
+
+
+def _own_call(work: Work, key: str, given: Any) -> dict[str, Any] | None:
+    """A function of the project's modules by its name, or as a map from it to arguments."""
+    if isinstance(given, Mapping) and len(given) == 1:
+        name, arguments = next(iter(given.items()))
+    else:
+        name, arguments = given, None
+    if not isinstance(name, str) or not isinstance(arguments, Mapping | None):
+        work.refuse(key, "must be the name of a function", got=given, fix="put the function into modules/")
+        return None
+    if not work.is_own(name):
+        own = work.own_names()
+        fix = did_you_mean(name, own, otherwise=f"there are {listing(own, most=20)}")
+        work.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
+        return None
+    return {"call": name, **({"arguments": dict(arguments)} if arguments else {})}
 
 
 def _augmenter(work: Work, given: Any) -> dict[str, Any] | None:
@@ -103,15 +140,13 @@ def _augmenter(work: Work, given: Any) -> dict[str, Any] | None:
     if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
         work.refuse(key, "must have a name", got=given, fix="for example {name: TheAugmenter, parameter: 3}")
         return None
-    if not work.is_own(given["name"]):
-        own = work.own_names()
-        fix = did_you_mean(given["name"], own, otherwise=f"there are {listing(own, most=20)}")
-        work.refuse(key, "no function of the project's modules has this name", got=given["name"], fix=fix)
+    arguments = {str(name): value for name, value in given.items() if name != "name"}
+    found = _own_call(work, key, {given["name"]: arguments})
+    if found is None:
         return None
     note = "it makes the set that folds are cut from, so that what it adds is validated on too"
     work.say(key, "differs", "task.augmenter", note)
-    arguments = {str(name): value for name, value in given.items() if name != "name"}
-    return {"call": given["name"], **({"arguments": arguments} if arguments else {})}
+    return found
 
 
 def _arguments(value: Any) -> Any:
@@ -155,7 +190,12 @@ def translate_split(work: Work) -> None:
         work.set("split.test_fraction", 0.0)
     if "validationSplit" in work.source and work.source.get("folds_count", 5) != 1:
         work.say("validationSplit", "lint", note="is only used with folds_count: 1")
+    drawn = "holdout" in parts
+    if drawn:
+        work.set("split.test_fraction", 0.0)
     for suffix, place in (("holdout_split", "test_file"), ("folds_split", "folds_file")):
+        if drawn and place == "test_file":
+            continue
         file = work.home.config.with_name(f"{work.home.config.name}.{suffix}")
         if file.is_file():
             work.set(f"split.{place}", str(file))

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlpipe.dialects.musket import hyperparameters
 from mlpipe.dialects.musket.data import additions, calls, outputs_of, parts_of
 from mlpipe.dialects.musket.heads import task_keys
-from mlpipe.dialects.musket.reading import Home
+from mlpipe.dialects.musket.reading import Home, with_numbers
 from mlpipe.dialects.musket.work import Work
+from mlpipe.errors import ConfigError
 
 
 def targets_of(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
     found = parts_of(work) if name is None else {"train": calls(work, "datasets", name)}
     added = additions(work)
     work.require_none_wrong()
-    kept = ("preprocessing", "steps_dir", *(("augmenter",) if name is None else ()))
+    kept = ("preprocessing", "steps_dir", *(("augmenter", "holdout", "after_holdout") if name is None else ()))
     also = {key: value for key, value in {**found, **added}.items() if key in ("validation", "test", *kept)}
     return {"calls": found.get("train", []), **also, **work.code(), "root": str(home.project / "data")}
 
@@ -67,3 +69,20 @@ def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
         home: Where it lies.
     """
     return Work(source, home, lenient=True).code()
+
+
+def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's configuration as one trial of its search has it: the formulas in its texts have values.
+
+    Args:
+        source: The experiment's configuration, common.yaml merged in.
+        values: The values of its hyperparameters by name; others have the first value of their space.
+
+    Raises:
+        ConfigError: With a sentence for everything that is wrong with them.
+    """
+    searched, wrong = hyperparameters.read(with_numbers(source))
+    if wrong:
+        raise ConfigError(wrong)
+    given = {name: values.get(name, one.first) for name, one in searched.items()}
+    return hyperparameters.filled(source, given)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket import callbacks, heads, imgaug, losses
+from mlpipe.dialects.musket import callbacks, heads, hyperparameters, imgaug, losses
 from mlpipe.dialects.musket.data import translate_data, translate_split
 from mlpipe.dialects.musket.reading import Home, united, with_numbers
 from mlpipe.dialects.musket.stages import translate_stages
 from mlpipe.dialects.musket.work import Work
-from mlpipe.dialects.translation import Translation
+from mlpipe.dialects.translation import Translation, as_text
 from mlpipe.errors import did_you_mean, listing
 
 # Seen to by functions of their own, or by the modes of Musket's scripts.
@@ -20,7 +20,7 @@ _ELSEWHERE = (
     "freeze_encoder", "holdout", "imports", "loss", "lr", "metrics", "optimizer", "primary_metric",
     "primary_metric_mode", "random_state", "stages", "stratified", "testSplit", "testSplitSeed", "validationSplit",
     "num_seeds", "tasks", "declarations", "preprocessing", "extra_train_data", "dataset_augmenter",
-    "manualResize", "bgr",
+    "manualResize", "bgr", "groupFunc", "pretrain_transform", "hyperparameters", "max_evals", "noTrain",
 )  # fmt: skip
 _IGNORED = {
     "verbose": "mml shows progress by itself",
@@ -38,27 +38,29 @@ _IGNORED = {
     "rate": "of Musket's background replacer",
     "datasets_path": "data is in the project's data folder",
 }
-_MISSING = {
-    "pretrain_transform": "a function over the training part",
-    "groupFunc": "stratification by a function",
-    "hyperparameters": "Musket's own search (mml has hpo=optuna)",
-    "noTrain": "noTrain",
-}
 
 
-def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -> Translation:
+def translate(
+    source: Mapping[str, Any], home: Home, *, lenient: bool = False, values: Mapping[str, Any] | None = None
+) -> Translation:
     """The native configuration of a Musket experiment.
 
     Args:
         source: What its file holds.
         home: Where it lies.
         lenient: Let unknown keys and monitors that nothing computes pass.
+        values: Values of its hyperparameters; others have the first value of their space, and are `needed`.
 
     Raises:
         ConfigError: With a sentence for every problem.
     """
     texts: list[str] = []
-    work = Work(with_numbers(united(source, home.common()), found=texts), home, lenient)
+    written, values = with_numbers(united(source, home.common()), found=texts), values or {}
+    searched, wrong = hyperparameters.read(written)
+    first = {f"given.{name}": one.first for name, one in searched.items() if name not in values}
+    filled = hyperparameters.filled(written, {name: values.get(name, one.first) for name, one in searched.items()})
+    work = Work(filled, home, lenient)
+    work.wrong += wrong
     for key in texts:
         work.say(key, "lint", note="YAML reads it as a text, a number needs a point (1.0e-4); taken as the number")
     heads.check(work)
@@ -67,12 +69,10 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
             _KEYS[key](work, key, value)
         elif key in _IGNORED:
             work.say(key, "ignored", note=_IGNORED[key])
-        elif key in _MISSING and value not in (None, False, [], {}):
-            work.missing(key, _MISSING[key])
-        elif work.is_own(work.source.get("architecture")) and key not in (*_ELSEWHERE, *_MISSING):
+        elif work.is_own(work.source.get("architecture")) and key not in _ELSEWHERE:
             work.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
-        elif key not in (*_ELSEWHERE, *_MISSING):
-            work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *_MISSING))
+        elif key not in _ELSEWHERE:
+            work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED))
     for key in ("architecture", "shape"):
         if key not in work.source:
             work.refuse(key, "is missing", fix=f"add {key}:")
@@ -86,8 +86,10 @@ def translate(source: Mapping[str, Any], home: Home, *, lenient: bool = False) -
     if "bgr" in work.source:
         _bgr(work, "bgr", work.source["bgr"])
     _defaults(work)
+    hyperparameters.translate(work, searched, values, written)
     work.require_none_wrong()
-    return Translation("musket", work.whole(), tuple(work.lines))
+    needed = {key: as_text(value) for key, value in first.items()}
+    return Translation("musket", work.whole(), tuple(work.lines), needed)
 
 
 def _architecture(work: Work, key: str, value: Any) -> None:
@@ -130,7 +132,7 @@ def _own_network(work: Work, key: str, name: str) -> None:
     work.set("arch.name", name)
     for place, value in work.code().items():
         work.set(f"arch.{place}", value)
-    known = (*_KEYS, *_ELSEWHERE, *_IGNORED, *_MISSING)
+    known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
     extra = {given: value for given, value in work.source.items() if given not in known}
     if extra:
         work.set("arch.arguments", extra)
@@ -270,6 +272,13 @@ def _copy_weights(work: Work, key: str, value: Any) -> None:
 
 
 def _optimizer(work: Work) -> None:
+    if work.source.get("noTrain"):
+        work.options["optimizer"] = "none"
+        work.say("noTrain", "same", "optimizer", "nothing is learned: the network as it starts is validated")
+        for key in ("optimizer", "lr"):
+            if key in work.source:
+                work.say(key, "ignored", note="nothing is learned")
+        return
     given = work.source.get("optimizer")
     rule = names.OPTIMIZERS.get(str(given).lower())
     if rule is None:
@@ -303,9 +312,10 @@ def _callbacks_and_stages(work: Work) -> None:
         work.options["logging"] = "tensorboard"
         for key, value in root.logging.items():
             work.set(f"logging.{key}", value)
-    if root.lr is not None:
+    if root.lr is not None and not work.source.get("noTrain"):
         work.set("optimizer.lr", root.lr)
-    translate_stages(work, root)
+    if work.source.get("stages") or not work.source.get("noTrain"):
+        translate_stages(work, root)
 
 
 def _own_metrics(work: Work) -> None:

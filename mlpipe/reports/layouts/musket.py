@@ -247,7 +247,7 @@ def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:
     """An epoch a row, counted from 0 in its stage; the columns in the order of their names."""
     plain = []
     for number, row in enumerate(rows):
-        entry = {"loss": row["train/loss"], "lr": row["lr"]}
+        entry = {"lr": row["lr"], **({"loss": row["train/loss"]} if "train/loss" in row else {})}
         for key, value in row.items():
             if key.startswith("val/"):
                 native = key.removeprefix("val/")

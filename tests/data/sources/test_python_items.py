@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
-from mlpipe.data import item_sets, sources, task
+from mlpipe.data import item_sets, shuffled_split, sources, splits, task
+from mlpipe.data.sources import python_items
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
 from tests import musket_project
@@ -132,3 +134,138 @@ def test_built_in_sets(project: Path) -> None:
     assert directory[1].y is None and int(directory[1].x.max()) == ord("b")
     with pytest.raises(DataError, match="there is no such folder"):
         item_sets.DirectoryDataSet(folder / "none")
+
+
+STRATA = """
+from musket_core.datasets import PredictionItem
+
+
+class WithSites:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __len__(self):
+        return len(self.inner)
+
+    def __getitem__(self, item):
+        return self.inner[item]
+
+    def get_stratify_class(self, item):
+        return "site%d" % (item % 3)
+
+
+def sited(count):
+    import shapes_of_a_test
+    return WithSites(shapes_of_a_test.getTrain(count))
+
+
+def thirds(ds, of=3):
+    return [item % of for item in range(len(ds))]
+
+
+def short(ds):
+    return [0]
+
+
+def twice(ds):
+    class Twice:
+        def __len__(self):
+            return 2 * len(ds)
+
+        def __getitem__(self, item):
+            found = ds[item % len(ds)]
+            return PredictionItem(found.id, found.x // (1 + item // len(ds)), found.y)
+
+    return Twice()
+"""
+
+
+@pytest.fixture
+def with_strata(project: Path) -> Path:
+    (project / "modules" / "strata_of_a_test.py").write_text(STRATA)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("call", "strata"),
+    [
+        ("getTrain", {"call": "thirds"}),
+        # A set's own classes go before those of a function.
+        ("sited", None),
+        ("sited", {"call": "short"}),
+    ],
+)
+def test_classes_of_ones_own_are_spread(with_strata: Path, call: str, strata: Any) -> None:
+    if strata == {"call": "short"}:
+        with pytest.raises(DataError, match=r"task.strata: short gives 1 classes for 24 items"):
+            items(with_strata, call, 24, strata=strata)
+        return
+    found = items(with_strata, call, 24, strata=strata)
+    assert [name.removeprefix("site") for name in found.samples.strata] == [str(row % 3) for row in range(24)]
+    split = splits.shuffled(found.samples, folds=4, stratify=True, seed=7)
+    wanted = StratifiedKFold(4, shuffle=True, random_state=7).split(np.zeros(24), np.arange(24) % 3)
+    for number, (_, val) in enumerate(wanted):
+        assert np.flatnonzero(split.fold == number).tolist() == val.tolist()
+    even = splits.kfold(found.samples, folds=4, stratify=True, seed=7)
+    counts = [np.bincount(np.arange(24)[even.fold == number] % 3).tolist() for number in range(4)]
+    assert counts == [[2, 2, 2]] * 4
+    with pytest.raises(DataError, match="strata of its own"):
+        splits.mml(found.samples, folds=4)
+    path = with_strata / "task.json"
+    task.save(found, path)
+    assert task.load(path).samples.strata == found.samples.strata
+
+
+def test_a_function_changes_what_the_holdout_leaves(with_strata: Path) -> None:
+    more = {"holdout": {"fraction": 0.25, "seed": 5}, "after_holdout": {"call": "twice"}}
+    found = items(with_strata, "getTrain", 12, **more)
+    assert found.part_sizes() == {"train": 18, "test": 3}
+    stay, test = shuffled_split.test_rows(12, 0.25, 5)
+    names = [name.partition(":")[2] for name in found.samples.ids]
+    assert names == [f"item{row}" for row in [*stay, *stay, *test]]
+    read = sources.reader(found, 3)
+    assert (read(9) == read(0) // 2).all()
+    plain = items(with_strata, "getTrain", 12, after_holdout={"call": "twice"})
+    assert plain.part_sizes() == {"train": 24}
+    (whole, held) = python_items.opened(
+        [{"call": "getTrain", "arguments": [12]}], modules=str(with_strata / "modules"), stand_ins=STAND_INS, **more
+    )
+    assert (len(whole), len(held)) == (18, 3)
+
+
+def test_a_stratified_holdout_is_scikit_learns(with_strata: Path) -> None:
+    found = items(with_strata, "getTrain", 20, holdout={"fraction": 0.2, "seed": 5, "stratify": True})
+    splitter = StratifiedShuffleSplit(4, test_size=0.2, random_state=5)
+    _, test = next(iter(splitter.split(np.zeros(20), np.arange(20) % 2)))
+    names = [
+        name.partition(":")[2]
+        for name, part in zip(found.samples.ids, found.samples.parts, strict=True)
+        if part == "test"
+    ]
+    assert names == [f"item{row}" for row in test]
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"holdout": {"fraction": 2.0}}, "task.holdout: needs a fraction above 0 and below 1"),
+        ({"holdout": {"fraction": 0.2, "sed": 1}}, "task.holdout: needs a fraction"),
+        ({"after_holdout": {"call": "thirds"}}, "task.after_holdout: thirds gives no data set"),
+        (
+            {"after_holdout": {"call": "twize"}},
+            "task.after_holdout: no function of the project's modules has this name",
+        ),
+        ({"strata": {"call": "thirds", "arguments": {"off": 1}}}, "thirds"),
+    ],
+)
+def test_what_cannot_be_taken_apart_is_one_sentence(with_strata: Path, keys: Any, sentence: str) -> None:
+    if sentence.startswith("task.after_holdout: thirds"):
+        # A list has a length and items by number.
+        (with_strata / "modules" / "strata_of_a_test.py").write_text(
+            STRATA.replace("return [item % of for", "return sum(item % of for").replace(
+                "in range(len(ds))]", "in range(len(ds)))"
+            )
+        )
+    with pytest.raises(DataError) as caught:
+        items(with_strata, "getTrain", 8, **keys)
+    assert sentence in str(caught.value)

@@ -1,0 +1,222 @@
+"""Small formulas such as `0.1*rate + 1`: numbers, names, + - * / // % ** and brackets; they are read, nothing is run."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlpipe.errors import ConfigError, listing, problem
+
+Number = int | float
+# A number, a name (a text), or a sign with its operands.
+_Node = Any
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\*\*|//|[-+*/%()]))"
+)
+_MOST_LETTERS, _DEEPEST, _LARGEST_POWER = 1000, 30, 1000
+# What binds tighter has the higher number; a sign in front of a value stands between products and powers.
+_BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
+_SIGNED, _ALONE = 3, 5
+
+
+def names_in(text: str) -> frozenset[str]:
+    """The names in a formula; none where a text is no formula, or one without names."""
+    try:
+        return frozenset(_names(_parsed(text)))
+    except ConfigError:
+        return frozenset()
+
+
+def value(text: str) -> Number:
+    """The number that a formula without names stands for.
+
+    Args:
+        text: The formula; a quotient of whole numbers that has no remainder is whole.
+
+    Raises:
+        ConfigError: When it is no formula, has names, or stands for no number.
+    """
+    found = reduced(text, {})
+    if isinstance(found, str):
+        unknown = listing(sorted(names_in(text)))
+        raise ConfigError(problem("formula", f"{unknown} is no number", got=text, fix="use numbers and + - * / ** ( )"))
+    number: Number = found
+    return number
+
+
+def reduced(text: str, given: Mapping[str, Any]) -> Any:
+    """A formula in which names have values: a value where all of them have one, else the shorter formula.
+
+    Args:
+        text: Such as `ce+(1-share)*dice`, of which `{share: 0.25}` makes `ce+0.75*dice`.
+        given: Values by name; a formula that is one name may have any value, and a text takes its name's place.
+
+    Raises:
+        ConfigError: When it is no formula, or stands for no number.
+    """
+    node = _parsed(text)
+    if isinstance(node, str):
+        return given.get(node, node)
+    try:
+        found = _reduced(node, given)
+    except (ArithmeticError, ValueError) as error:
+        raise _wrong(f"cannot be computed ({error})", text) from error
+    return found if isinstance(found, int | float) else _written(found)
+
+
+def _wrong(what: str, text: str) -> ConfigError:
+    return ConfigError(problem("formula", what, got=text[:100], fix="write such as 0.1*rate + 1"))
+
+
+def _parsed(text: str) -> _Node:
+    if len(text) > _MOST_LETTERS:
+        raise _wrong(f"has {len(text)} letters", text)
+    tokens, place, stripped = list[tuple[str, str]](), 0, text.rstrip()
+    while place < len(stripped):
+        match = _TOKEN.match(stripped, place)
+        if match is None:
+            raise _wrong(f"cannot be read from {stripped[place:].strip()[:20]!r} on", text)
+        tokens.append((str(match.lastgroup), match[match.lastgroup or 0]))
+        place = match.end()
+    reader = _Reader(tokens, text)
+    node = reader.sum()
+    reader.require_end()
+    return node
+
+
+class _Reader:
+    """Reads tokens from left to right.
+
+    Args:
+        tokens: Pairs of kind and text.
+        text: The formula, for sentences.
+    """
+
+    def __init__(self, tokens: list[tuple[str, str]], text: str) -> None:
+        self._tokens, self._text, self._place, self._depth = tokens, text, 0, 0
+
+    def sum(self) -> _Node:
+        """sum := product (('+' | '-') product)*"""
+        node = self._product()
+        while (sign := self._take("+", "-")) is not None:
+            node = (sign, node, self._product())
+        return node
+
+    def require_end(self) -> None:
+        """See that nothing is left."""
+        if self._place < len(self._tokens):
+            raise _wrong(f"{self._tokens[self._place][1]!r} stands in the wrong place", self._text)
+
+    def _product(self) -> _Node:
+        node = self._signed()
+        while (sign := self._take("*", "/", "//", "%")) is not None:
+            node = (sign, node, self._signed())
+        return node
+
+    def _signed(self) -> _Node:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise _wrong("has too many brackets and signs in each other", self._text)
+        sign = self._take("+", "-")
+        node = self._power() if sign is None else ("-", 0, self._signed()) if sign == "-" else self._signed()
+        self._depth -= 1
+        return node
+
+    def _power(self) -> _Node:
+        base = self._atom()
+        return base if self._take("**") is None else ("**", base, self._signed())
+
+    def _atom(self) -> _Node:
+        if self._take("(") is not None:
+            node = self.sum()
+            if self._take(")") is None:
+                raise _wrong("a bracket is not closed", self._text)
+            return node
+        kind, word = self._tokens[self._place] if self._place < len(self._tokens) else ("", "")
+        if kind not in ("number", "name"):
+            raise _wrong(f"{word!r} stands in the wrong place" if word else "ends too early", self._text)
+        self._place += 1
+        if kind == "name":
+            return word
+        return int(word) if word.isdigit() else float(word)
+
+    def _take(self, *signs: str) -> str | None:
+        if self._place < len(self._tokens) and self._tokens[self._place] in [("sign", sign) for sign in signs]:
+            self._place += 1
+            return self._tokens[self._place - 1][1]
+        return None
+
+
+def _names(node: _Node) -> list[str]:
+    if isinstance(node, tuple):
+        return [*_names(node[1]), *_names(node[2])]
+    return [node] if isinstance(node, str) else []
+
+
+def _reduced(node: _Node, given: Mapping[str, Any]) -> _Node:
+    if isinstance(node, str):
+        return given.get(node, node)
+    if not isinstance(node, tuple):
+        return node
+    sign, left, right = node[0], _reduced(node[1], given), _reduced(node[2], given)
+    if _is_number(left) and _is_number(right):
+        return _COMPUTE[sign](left, right)
+    for side in (left, right):
+        if not _is_number(side) and not isinstance(side, str | tuple):
+            raise ValueError(f"{side} is no number")
+    return sign, left, right
+
+
+def _is_number(node: _Node) -> bool:
+    return isinstance(node, int | float) and not isinstance(node, bool)
+
+
+def _quotient(left: Number, right: Number) -> Number:
+    if isinstance(left, int) and isinstance(right, int) and right and left % right == 0:
+        return left // right
+    return left / right
+
+
+def _power(left: Number, right: Number) -> Number:
+    if abs(right) > _LARGEST_POWER or abs(left) > 10**_LARGEST_POWER:
+        raise ValueError("the power is too large")
+    found = left**right
+    if isinstance(found, complex) or (isinstance(found, float) and not math.isfinite(found)):
+        raise ValueError("the power is no number")
+    number: Number = found
+    return number
+
+
+_COMPUTE: dict[str, Callable[[Any, Any], Number]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": _quotient,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": _power,
+}
+
+
+def _written(node: _Node, least: int = 0) -> str:
+    """A formula as a text, with the brackets that it needs.
+
+    Args:
+        node: The formula.
+        least: How tightly what it stands in binds.
+    """
+    if not isinstance(node, tuple):
+        return str(node)
+    sign, left, right = node
+    binds = _BINDS[sign]
+    if sign == "-" and _is_number(left) and left == 0:
+        text, binds = f"-{_written(right, _SIGNED)}", _SIGNED
+    elif sign == "**":
+        text = f"{_written(left, _ALONE)}**{_written(right, _SIGNED)}"
+    else:
+        text = f"{_written(left, binds)}{sign}{_written(right, binds + 1)}"
+    return f"({text})" if binds < least else text

@@ -1,0 +1,80 @@
+"""What a search leaves in a Musket experiment's folder: its trials, their scores, the best values, and all as YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpipe import files
+
+TRIALS, SCORES, BEST = "hyperopt.trials", "hyperopt.scores", "best.params.yaml"
+_TRIAL = re.compile(r"trial\d+")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        trial: Its number.
+        state: `complete`, `fail`, `pruned` or `running`.
+        values: The values of the hyperparameters.
+        score: What the search goes by; None: it has none.
+        run: The run of the project that it is.
+        error: Why it failed.
+        best: Whether it is the best one.
+    """
+
+    trial: int
+    state: str
+    values: Mapping[str, Any]
+    score: float | None
+    run: str | None
+    error: str | None
+    best: bool
+
+
+def write(folder: Path, trials: Sequence[Trial]) -> None:
+    """Write the files of a search.
+
+    Args:
+        folder: The experiment's folder.
+        trials: Its trials, one of them the best.
+    """
+    rows = [{**asdict(one), "values": dict(one.values)} for one in trials]
+    files.write_text(folder / TRIALS, yaml.safe_dump(rows, sort_keys=False))
+    files.write_text(folder / SCORES, yaml.safe_dump([one.score for one in trials]))
+    best = next(one for one in trials if one.best)
+    files.write_text(folder / BEST, yaml.safe_dump(dict(best.values), sort_keys=False))
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """The folder of a trial."""
+    return folder / f"trial{number}"
+
+
+def is_trial(folder: Path) -> bool:
+    """Whether a folder is that of a trial of the experiment that it lies in."""
+    return _TRIAL.fullmatch(folder.name) is not None and (folder.parent / TRIALS).is_file()
+
+
+def best_values(folder: Path) -> dict[str, Any]:
+    """The best values that a search in this folder found; empty where none did."""
+    return _best(folder).get("values", {})
+
+
+def best_run(folder: Path) -> str | None:
+    """The run of the best trial of a search in this folder; None where there is none."""
+    return _best(folder).get("run")
+
+
+def _best(folder: Path) -> dict[str, Any]:
+    if not (folder / TRIALS).is_file():
+        return {}
+    rows: list[dict[str, Any]] = files.read_yaml(folder / TRIALS)
+    return next((row for row in rows if row["best"]), {})

@@ -1,0 +1,41 @@
+"""`${key}` and formulas with references: what they stand for, and what is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlpipe.config.interpolation import resolved
+from mlpipe.errors import ConfigError
+
+
+def test_formulas_are_computed_after_references() -> None:
+    tree: dict[str, Any] = {
+        "given": {"rate": 0.5, "deep": 3, "word": "adam"},
+        "lr": "=0.01*${given.rate}",
+        "lrs": ["=2**${given.deep}", {"half": "=(${lr} + 1)/2"}],
+        "text": "${given.word}-${given.deep}",
+        "same": "${given.deep}",
+        "plain": "=0.01*2",
+    }
+    found = resolved(tree)
+    assert found["lr"] == 0.005
+    assert found["lrs"] == [8, {"half": 0.5025}]
+    assert (found["text"], found["same"], found["plain"]) == ("adam-3", 3, "=0.01*2")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("=2*${given.rat}", "lr: an interpolation names a key that is not there"),
+        ("=2*${given.word}", "lr: adam is no number"),
+        ("=2/${given.zero}", "lr: cannot be computed (division by zero)"),
+        ("=2**${given.word", "lr: an interpolation names a key"),
+        ("=${given.list}", "lr: cannot be read from '[1]' on"),
+    ],
+)
+def test_what_stands_for_no_number_is_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolved({"given": {"rate": 1, "word": "adam", "zero": 0, "list": [1]}, "lr": text})
+    assert len(caught.value.problems) == 1 and caught.value.problems[0].startswith(sentence)

@@ -79,7 +79,7 @@ def save(state: Mapping[str, Tensor], path: Path) -> str:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file, or of a torch file read without unpickling anything but tensors.
+    """The tensors of a safetensors file, whatever its name, or of a torch file read without unpickling anything but tensors.
 
     Raises:
         DataError: When the file is missing, damaged, or holds more than tensors.
@@ -158,8 +158,17 @@ def _stand_in(name: str) -> Callable[..., object]:
     return type(name.rpartition(".")[2], (_Hollow,), {})
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is one of safetensors, by its suffix or by its first bytes: the length of a JSON header, and `{`."""
     if path.suffix == ".safetensors":
+        return True
+    with path.open("rb") as file:
+        begin = file.read(9)
+    return begin[8:] == b"{" and int.from_bytes(begin[:8], "little") < path.stat().st_size
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if _is_safetensors(path):
         try:
             return dict(load_file(path))
         except Exception as error:

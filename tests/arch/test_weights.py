@@ -29,6 +29,19 @@ def test_round_trip(tmp_path: Path) -> None:
     assert digest == digest_file(tmp_path / "w.safetensors")
 
 
+def test_a_file_is_known_by_its_first_bytes(tmp_path: Path) -> None:
+    """Musket's files are called best-0.0.weights, and stages start from them."""
+    state = network().state_dict()
+    weights.save(state, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").rename(tmp_path / "best-0.0.weights")
+    read = weights.read(tmp_path / "best-0.0.weights")
+    assert all(torch.equal(read[name], state[name]) for name in state)
+    for content in (b"", b"\x08\0\0\0\0\0\0\0{", b"\x02\0\0\0\0\0\0\0{}more"):
+        (tmp_path / "other.weights").write_bytes(content)
+        with pytest.raises(DataError, match=r"arch\.weights: cannot be read"):
+            weights.read(tmp_path / "other.weights")
+
+
 def test_equal_weights_are_equal_bytes_whatever_their_order_and_layout(tmp_path: Path) -> None:
     state = dict(network().state_dict())
     turned = {name: state[name] for name in reversed(state)}

@@ -312,3 +312,51 @@ def test_the_project_is_the_nearest_folder_with_modules(tmp_path: Path, config: 
         (tmp_path / project / "modules").mkdir(parents=True)
     home = musket.Home.of(tmp_path / config)
     assert (home.project, home.name) == (tmp_path / project, name)
+
+
+PLATEAU, CYCLIC = {"patience": 2, "monitor": "val_loss"}, {"base_lr": 0.001, "max_lr": 0.01, "step_size": 10}
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "target"),
+    [
+        # What sets the rate after every batch has its way, whatever stands before it.
+        ({"ReduceLROnPlateau": PLATEAU, "CyclicLR": CYCLIC}, "cyclic"),
+        ({"CyclicLR": CYCLIC, "ReduceLROnPlateau": PLATEAU}, "cyclic"),
+        ({"CyclicLR": CYCLIC, "LRVariator": {"toVal": 0.1}}, "variator"),
+        ({"LRVariator": {"toVal": 0.1, "relSize": 1}, "CyclicLR": CYCLIC}, "cyclic"),
+        ({"LRVariator": {"toVal": 0.1}, "ReduceLROnPlateau": PLATEAU}, "variator"),
+    ],
+)
+def test_of_two_schedules_one_has_its_way(callbacks: dict[str, Any], target: str) -> None:
+    found = changed(callbacks=callbacks)
+    assert found.chosen()["lr_scheduler"] == target
+    lost = next(name for name in callbacks if name != {"cyclic": "CyclicLR", "variator": "LRVariator"}[target])
+    (line,) = [one for one in found.report if one.key == f"callbacks.{lost}"]
+    assert line.fate == "differs" and "sets the rate anew after every batch" in line.note
+    assert found.native["optimizer"]["lr"] == (0.01 if target == "cyclic" else 0.005)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "sentence"),
+    [
+        (
+            {"LRVariator": {"toVal": 0.1, "relSize": 1}, "ReduceLROnPlateau": PLATEAU},
+            "callbacks.ReduceLROnPlateau: and LRVariator change the learning rate in turns; write two stages, "
+            "{epochs: N, callbacks: {LRVariator: ...}} and then one with callbacks: {ReduceLROnPlateau: ...}",
+        ),
+        (
+            {"CyclicLR": CYCLIC, "LRVariator": {"toVal": 0.1, "relSize": 1}},
+            "callbacks.LRVariator: and CyclicLR change the learning rate in turns",
+        ),
+        (
+            {"LRVariator": {"toVal": 0.1, "then": {"ReduceLROnPlateau": PLATEAU}}},
+            "callbacks.LRVariator.then: must be an LRVariator",
+        ),
+    ],
+)
+def test_schedules_in_turns_are_to_be_stages(callbacks: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        changed(callbacks=callbacks)
+    (problem,) = caught.value.problems
+    assert problem.startswith(sentence) and "without lr and loss it goes on with the rate of the first" in problem

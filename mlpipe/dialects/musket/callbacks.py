@@ -59,7 +59,7 @@ def found(work: Work, key: str, given: Any) -> Found:
         key: Where it stands in the source.
         given: Names to parameters.
     """
-    result = Found()
+    result, schedules = Found(), list[_Schedule]()
     for name, parameters in _entries(work, key, given):
         full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
         parameters = parameters if isinstance(parameters, Mapping) else {}
@@ -74,12 +74,54 @@ def found(work: Work, key: str, given: Any) -> Found:
             work.say(where, "same", note="every training does this")
         elif full == "TensorBoard":
             _board(work, where, parameters, result)
-        elif result.lr_scheduler is not None:
-            what = "a second schedule of the learning rate beside another one"
-            work.missing(where, what, "keep one of them in each stage")
         else:
-            _SCHEDULERS[full](work, where, parameters, result)
+            schedules.append(_Schedule(full, where, parameters))
+    _schedule(work, schedules, result)
     return result
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """A callback that changes the learning rate, and where it stands."""
+
+    name: str
+    key: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def is_always_on(self) -> bool:
+        """Whether it sets the rate after every batch of its stage."""
+        sizes = ("absSize", "relSize", "periodEpochs", "periodSteps")
+        whole = self.name == "LRVariator" and all(self.parameters.get(key) is None for key in sizes)
+        return self.name == "CyclicLR" or whole
+
+
+def _schedule(work: Work, given: list[_Schedule], result: Found) -> None:
+    """The one schedule that several are: of those that set the rate after every batch the last one has its way."""
+    winner = next((one for one in reversed(given) if one.is_always_on), given[0] if len(given) == 1 else None)
+    later = given[given.index(winner) + 1 :] if winner is not None else []
+    if winner is None or any(one.name == "LRVariator" for one in later):
+        for one in given[1:]:
+            ramp = next((other.name for other in given if other.name != one.name), one.name)
+            wrong = f"and {given[0].name} change the learning rate in turns"
+            work.refuse(one.key, wrong, fix=_as_two_stages(ramp, one.name))
+        return
+    for one in given:
+        _SCHEDULERS[one.name](work, one.key, one.parameters, result if one is winner else Found())
+        if one is not winner:
+            note = f"{winner.name} sets the rate anew after every batch, as in Keras, so that this has no effect"
+            if one.name == "ReduceLROnPlateau":
+                note += " (there it lasted one batch)"
+            work.lines = [line for line in work.lines if line.key != one.key]
+            work.say(one.key, "differs", note=note)
+
+
+def _as_two_stages(first: str, second: str) -> str:
+    """What to write in place of two schedules in one stage."""
+    text = (
+        f"write two stages, {{epochs: N, callbacks: {{{first}: ...}}}} and then one with callbacks: {{{second}: ...}}"
+    )
+    return f"{text}; without lr and loss it goes on with the rate of the first"
 
 
 def _entries(work: Work, key: str, given: Any) -> list[tuple[str, Any]]:
@@ -183,7 +225,8 @@ def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Found
     if then is not None:
         inner = then.get("LRVariator", then) if isinstance(then, Mapping) else None
         if not isinstance(inner, Mapping) or (set(then) - {"LRVariator"} and "toVal" not in inner):
-            work.missing(f"{key}.then", "`then` other than an LRVariator")
+            name = next(iter(then), "it") if isinstance(then, Mapping) else then
+            work.refuse(f"{key}.then", "must be an LRVariator", got=then, fix=_as_two_stages("LRVariator", str(name)))
             return
         following = _ramp(work, f"{key}.then", inner)
         if following is None:

@@ -90,5 +90,5 @@ def test_images_need_not_be_square() -> None:
 
 
 def test_masks_are_learned_alone() -> None:
-    with pytest.raises(ConfigError, match="masks are learned alone"):
+    with pytest.raises(ConfigError, match="masks and images are learned alone"):
         keras_json(HEADS | {"b": Head(2)}, Pixels(1, 8), layers=[conv()])

@@ -368,7 +368,7 @@ def test_a_trained_network_is_compared_slice_by_slice() -> None:
         ({"target_path": None}, "NLL", "data.target_path: is needed to train"),
         ({"test_target_path": None}, "NLL", "data.test_target_path: is needed beside a training"),
         ({}, "MSE", "data.target_type: slices are learned with a class for every place of the array; use NLL"),
-        ({"target_transforms": []}, "NLL", "data.target_transforms: resizes, crops, flips or turns masks in another way"),
+        ({"target_transforms": []}, "NLL", "data.target_transforms: resizes, crops, flips or turns targets in another way"),
         ({"input_transforms": None, "target_transforms": None, "transforms": [{"resize": [8, 8]}]}, "NLL",
          "data.transforms[0]: resize changes the size of slices; leave it out"),
         ({"input_transforms": None, "target_transforms": None, "transforms": [{"rotate": 90}]}, "NLL",

@@ -65,7 +65,8 @@ def is_trial(folder: Path) -> bool:
 
 def best_values(folder: Path) -> dict[str, Any]:
     """The best values that a search in this folder found; empty where none did."""
-    return _best(folder).get("values", {})
+    values: dict[str, Any] = _best(folder).get("values", {})
+    return values
 
 
 def best_run(folder: Path) -> str | None:

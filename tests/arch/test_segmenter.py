@@ -67,9 +67,9 @@ def test_weights_of_a_file(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ConfigError, match=r"arch\.encoder: cannot be used here"):
         build("unet", encoder="mixer_s32_224")
-    with pytest.raises(ConfigError, match="wants one for an image"):
+    with pytest.raises(ConfigError, match="the task wants one for an image"):
         segmenter.unet({"target": Head(3)}, Pixels(3, 64), encoder=ENCODER, name="x", pretrained=False)
-    with pytest.raises(ConfigError, match="masks are learned alone"):
+    with pytest.raises(ConfigError, match="masks and images are learned alone"):
         segmenter.unet(HEADS | {"b": Head(2)}, Pixels(3, 64), encoder=ENCODER, name="x", pretrained=False)
     with pytest.raises(ConfigError, match=r"use arch=unet arch\.encoder=resnet10t"):
         classifier.timm(HEADS, Pixels(3, 64), name=ENCODER, pretrained=False)

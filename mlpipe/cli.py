@@ -92,8 +92,10 @@ def _parse(arguments: list[str]) -> Call:
             # What rmldnn's command line is: --config=FILE, --config FILE, --config= FILE.
             call.overrides.append(f"recipe={_quoted(value or next(rest, ''))}")
         elif call.mode == "train" and name == "--app":
-            fix = "leave it out: classification of images, numpy arrays and MNIST is what there is"
-            found.append(problem("--app", f"{value or next(rest, '')} is not available in this version", fix=fix))
+            # The loss of rmldnn's configuration says that it is an equation.
+            if (app := value or next(rest, "")) != "pde":
+                fix = "leave it out, or use --app=pde for Poisson2D_pde"
+                found.append(problem("--app", f"{app} is not available in this version", fix=fix))
         elif call.mode in _SCRIPTS and text.startswith("--") and len(text) > 2:
             call.overrides.append(_script_option(name, value if equals else next(rest, "")))
         elif text.startswith("-") and not text[1:].replace(".", "").isdigit():

@@ -218,3 +218,25 @@ def test_intervals_cover_the_true_value(grouped: bool) -> None:
         found = bootstrap_intervals(["accuracy"], logits, targets, groups=groups, resamples=300, seed=seed)["accuracy"]
         covered += found.low <= stats.norm.cdf(1) <= found.high
     assert 0.90 <= covered / tries <= 0.99
+
+
+@pytest.mark.parametrize("name", ["r2", "pearson", "rmse"])
+def test_numbers_far_from_zero_keep_their_digits(name: str) -> None:
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(50, 2))
+    truth[:7, 1] = np.nan
+    said = truth + 0.3 * rng.normal(size=(50, 2))
+    said[:7, 1] = 0
+    drawn = rng.multinomial(50, np.full(50, 1 / 50), 4).astype(float)
+    near, far = (
+        statistic(name, said + away, truth + away, "regression").of_weights(drawn, np.arange(50)) for away in (0, 1e7)
+    )
+    np.testing.assert_allclose(far, near, rtol=1e-6)
+
+
+def test_without_a_positive_row_there_is_no_precision() -> None:
+    truth = np.zeros((6, 1))
+    found = statistic("average_precision", np.arange(6.0)[:, None], truth, "multilabel").of_weights(
+        np.ones((3, 6)), np.arange(6)
+    )
+    assert found.shape == (3,) and np.isnan(found).all()

@@ -66,6 +66,9 @@ def _paths(work: Work, *, may_be_own: bool) -> None:
     pairs = [("input_path", "target_path")] * work.trains + [("test_input_path", "test_target_path")] * work.evaluates
     makes_own = "random_patches" in names and all(not data.get(target) for _, target in pairs)
     are_own = _has_any(work) and may_be_own and all(data.get(target) == data.get(one) for one, target in pairs)
+    if work.solves:
+        # The network's input is the diffusivity that its output is judged by.
+        makes_own = are_own = True
     if not makes_own:
         require_targets(work)
     for key, place in used:
@@ -82,6 +85,9 @@ def translate_image_loss(work: Work) -> None:
     """MSE or BCE between images, and the signal-to-noise ratio in the place of an accuracy."""
     given = work.section("loss")
     kind, end = schema.named(str(given["function"]), schema.LOSSES), work.network.end
+    if work.solves:
+        _poisson(work, kind)
+        return
     work.set("metrics.train", ["psnr"])
     work.say("loss", "differs", "metrics.train", "images have no accuracy: in its place stands their PSNR, in decibels")
     if kind == "mse":
@@ -98,3 +104,13 @@ def translate_image_loss(work: Work) -> None:
     else:
         fix = "use MSE or BCE, or add target_is_mask where targets are masks"
         work.refuse("loss.function", f"{kind} compares classes, targets are images", fix=fix)
+
+
+def _poisson(work: Work, kind: str) -> None:
+    """The energy of a solution, whose diffusivity the network's input is."""
+    if kind == "Poisson3D_pde":
+        work.missing("loss.function", f"{kind}, of arrays with three axes,", "use Poisson2D_pde")
+    work.options["loss"] = "poisson"
+    work.set("metrics.train", [])
+    note = "the plain integral over the unit square, by two Gauss points along each axis; only the input is used, no target"
+    work.say("loss.function", "differs", "loss=poisson", note)

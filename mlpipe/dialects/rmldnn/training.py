@@ -116,7 +116,7 @@ def translate_loss(work: Work) -> None:
     kind = schema.named(str(given["function"]), schema.LOSSES)
     if kind in ("Dice", "Jaccard", "Lovasz"):
         work.missing("loss.function", f"{kind}, which compares images with images,", "use NLL, BCE, MSE or Focal")
-    elif kind in ("Wasserstein", "YOLOv3", "Burgers_pde", "Poisson2D_pde", "Poisson3D_pde"):
+    elif kind in ("Wasserstein", "YOLOv3", "Burgers_pde"):
         work.missing("loss.function", f"{kind}, a loss of --app,", "use NLL, BCE, MSE or Focal")
     elif kind == "nll":
         _nll(work, given)

@@ -65,12 +65,19 @@ class Work(Collected):
         return bool(data.get("target_is_mask")) or (of_classes and (self.network.maps or targets == "images"))
 
     @property
+    def solves(self) -> bool:
+        """Whether the loss is Poisson's equation, which the network is to solve."""
+        return str(self.section("loss").get("function", "")).lower().startswith("poisson")
+
+    @property
     def is_of_images(self) -> bool:
         """Whether targets are images, or arrays of numbers: no masks, and no class numbers."""
         data = self.section("data")
         targets = str(data.get("target_type") or data.get("type") or "").lower()
         if self.is_of_masks or targets in ("labels", "mnist"):
             return False
+        if self.solves:
+            return True
         if not self.trains and not self.has_targets:
             return self.network.maps
         return targets == "images" or (targets in ("numpy", "hdf5") and self.network.maps)
@@ -81,4 +88,4 @@ class Work(Collected):
         data = self.section("data")
         labels = str(data.get("target_type", "")).lower() == "labels"
         is_mnist = str(data.get("type") or data.get("target_type") or "").lower() == "mnist"
-        return labels or is_mnist or "test_target_path" in data
+        return labels or is_mnist or "test_target_path" in data or self.solves

@@ -80,7 +80,7 @@ class Assembly:
         self._waiting: deque[Future[None]] = deque()
 
     def put(self, which: int, first: int, predictions: npt.NDArray[np.float32]) -> None:
-        """Hand on the predictions of some slices that follow each other; waits while too many are not written yet.
+        """Hand on the predictions of the next slices of a set; waits while too many are not written yet.
 
         Args:
             which: The set's position.
@@ -89,7 +89,10 @@ class Assembly:
 
         Raises:
             DataError: When a number of an earlier batch is too large for half precision.
+            ValueError: When slices are not the next ones.
         """
+        if first != len(self._grids[which]) - self._missing[which]:
+            raise ValueError(f"slice {first} of {self._grids[which].cut.name} is not the next one")
         if not self._stored:
             self._make(predictions.shape[1])
         while len(self._waiting) >= _IN_FLIGHT:

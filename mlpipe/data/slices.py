@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -274,6 +274,19 @@ class Grid:
         parts = zip(self.start(index), self.cut.sizes, self.extent, strict=True)
         return tuple(slice(at, min(at + size, length)) for at, size, length in parts)
 
+    def pieces(self, index: int) -> Iterator[tuple[Region, bool]]:
+        """A slice's region in boxes, counted from its start: the last is where no slice before it lies, others are not."""
+        region = self.region(index)
+        rest = [slice(0, part.stop - part.start) for part in region]
+        for axis, (at, size, stride) in enumerate(
+            zip(self.start(index), self.cut.sizes, self.cut.strides, strict=True)
+        ):
+            old = min(size - stride, rest[axis].stop) if at else 0
+            if old > 0:
+                yield (*rest[:axis], slice(0, old), *rest[axis + 1 :]), False
+                rest[axis] = slice(old, rest[axis].stop)
+        yield tuple(rest), True
+
     def shares(self, region: Region) -> list[Floats]:
         """What each prediction counts in a region: factors to multiply, one for each axis along which slices overlap."""
         found = []
@@ -357,23 +370,32 @@ def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
     """Put a prediction where it belongs; where several are of one place, each adds its share of their mean.
 
     Args:
-        joined: Shape (channels, *grid.extent), zeros before the first prediction; changed in place.
+        joined: Shape (channels, *grid.extent); changed in place.
         grid: All slices.
-        index: Which; each once.
+        index: Which; each once, in their order: where a slice is the first one, nothing is read.
         prediction: Shape (channels, *grid.cut.seen).
 
     Raises:
         FloatingPointError: When a number is too large for the type of `joined`.
     """
     region, values = counted(grid, index, prediction)
-    where: Any = (slice(None), *region)
+    place = joined[(slice(None), *region)]
     with np.errstate(over="raise"):
         if not grid.overlaps:
-            joined[where] = values
+            place[...] = values
             return
-        for number, factor in enumerate(grid.shares(region)):
-            values = values * factor if number == 0 else np.multiply(values, factor, out=values)
-        joined[where] += values
+        shares = grid.shares(region)
+        for piece, is_first in grid.pieces(index):
+            given, target = values[(slice(None), *piece)], place[(slice(None), *piece)]
+            own = [share[tuple(part if size > 1 else slice(None) for part, size in zip(piece, share.shape, strict=True))]
+                   for share in shares]  # fmt: skip
+            for number, share in enumerate(own):
+                is_last = is_first and number == len(own) - 1
+                given = np.multiply(given, share, out=target if is_last else given if number else None)
+            if not is_first:
+                target += given
+            elif not own:
+                target[...] = given
 
 
 def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:

@@ -63,6 +63,15 @@ def test_a_failure_leaves_the_file_of_before(tmp_path: Path) -> None:
     assert path.read_text() == "before" and [one.name for one in tmp_path.iterdir()] == ["out.h5"]
 
 
+def test_slices_come_in_their_order(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="slice 6 of .* is not the next one"),
+        assembly.assembled(tmp_path / "o.h5", [FLAT]) as made,
+    ):
+        made.put(0, 0, np.zeros((5, 2, 4, 4), np.float32))
+        made.put(0, 6, np.zeros((5, 2, 4, 4), np.float32))
+
+
 @pytest.mark.parametrize("one", [OVER, FLAT], ids=["overlapping", "apart"])
 def test_numbers_too_large_for_half_precision(tmp_path: Path, one: Grid) -> None:
     with pytest.raises(DataError, match="holds numbers up to 65,504"):

@@ -156,3 +156,20 @@ def test_sets_must_go_together_and_cover_the_volume() -> None:
 def test_a_number_too_large_for_half_precision_is_an_error() -> None:
     with pytest.raises(FloatingPointError):
         slices.put(np.zeros((1, 4), np.float16), grid((4,), sizes=[4]), 0, np.full((1, 4), 1e5, np.float32))
+
+
+@pytest.mark.parametrize(
+    "keys", [{"sizes": [4, 5], "strides": [2, 3]}, {"sizes": [4, 5], "strides": [1, 5]}, {"sizes": [3, 4]}]
+)
+@pytest.mark.parametrize("discard", [True, False])
+def test_the_last_piece_of_a_region_is_where_no_slice_was(keys: dict[str, Any], discard: bool) -> None:
+    one = grid((9, 12), **keys, discard_remainders=discard)
+    seen = np.zeros(one.extent, bool)
+    for index in range(len(one)):
+        own, counted = seen[one.region(index)], np.zeros(seen[one.region(index)].shape, int)
+        for piece, is_first in one.pieces(index):
+            counted[piece] += 1
+            assert not own[piece].any() if is_first else own[piece].all()
+        assert (counted == 1).all()
+        seen[one.region(index)] = True
+    assert seen.all()

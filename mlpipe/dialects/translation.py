@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import yaml
@@ -76,6 +76,23 @@ class Translation:
     def of_fate(self, *fates: Fate) -> list[Line]:
         """The lines with one of these fates."""
         return [line for line in self.report if line.fate in fates]
+
+    def of_one_training(self) -> Translation:
+        """The translation without the search that the file asks for, as it is with the values in `needed`.
+
+        Formulas have their values in it, so that a search over names would change nothing.
+        """
+        first = {key: value for key, value in self.needed.items() if key.startswith("given.")}
+        if not first:
+            return self
+        searches = ("hpo", "search_space")
+        entries = [entry for entry in self.native.get("defaults", []) if not set(entry) & set(searches)]
+        native = {key: value for key, value in self.native.items() if key not in (*searches, "defaults")}
+        shown = " ".join(f"{key}={value}" for key, value in first.items())
+        note = f"below is the training with the first values ({shown}); mml train recipe=FILE searches with the file itself"
+        return replace(
+            self, native={"defaults": entries, **native}, report=(*self.report, Line("search", "lint", "", note))
+        )
 
     def text(self) -> str:
         """The native configuration as YAML, the report in comments above it."""

@@ -32,7 +32,7 @@ class ConvertScheduler(Scheduler):
         return [Step("convert", self._convert, in_project=False)]
 
     def _convert(self, run: Run | None) -> None:
-        found = detect.translated(Path(self._recipe), lenient=self._lenient)
+        found = detect.translated(Path(self._recipe), lenient=self._lenient).of_one_training()
         self.world.facts.update(
             dialect=found.dialect,
             native=found.native,

@@ -63,7 +63,12 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
         fix = "name a folder that has experiments/NAME/config.yaml"
         raise ConfigError(problem("mode.project", "has no experiments", got=str(root), fix=fix))
     wrong = [
-        problem("mode.name", "there is no such experiment", got=name, fix=did_you_mean(name, known) or listing(known))
+        problem(
+            "mode.name",
+            "there is no such experiment",
+            got=name,
+            fix=did_you_mean(name, known, otherwise=f"there are {listing(known)}"),
+        )
         for name in names
         if name not in known
     ]

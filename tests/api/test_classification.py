@@ -19,9 +19,9 @@ from torch import nn
 from mlpipe.api import classification
 from mlpipe.api.classification import Finder, PredictionItem
 from mlpipe.arch.classifier import Head, Pixels
-from mlpipe.errors import ConfigError, DataError, ProjectError
+from mlpipe.errors import ConfigError, DataError, Interrupted, ProjectError
 from mlpipe.learn.losses import Labels
-from mlpipe.modes import launch
+from mlpipe.modes import base, launch
 
 README = """
 architecture: ResNet18 #pre-trained model we are going to use
@@ -239,6 +239,46 @@ def test_stages_and_negatives_of_a_data_set_of_folders(tmp_path: Path, monkeypat
     Path("summary.yaml").unlink()
     with pytest.raises(DataError, match="start_from_stage"):
         cfg.fit(ds, start_from_stage=1)
+
+
+def musket_shapes(count: int) -> list[PredictionItem]:
+    """Noise with one label in three."""
+    drawn = np.random.default_rng(0)
+    return [
+        PredictionItem(f"item{row}", drawn.integers(0, 255, (16, 16, 3), dtype=np.uint8), np.eye(3)[row % 3])
+        for row in range(count)
+    ]
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same weights as those of a training that nothing stopped."""
+    asked = 0
+
+    class Soon(base.Stop):
+        def __call__(self) -> bool:
+            nonlocal asked
+            asked += 1
+            self.asked = self.asked or asked > 6
+            return self.asked
+
+    monkeypatch.chdir(tmp_path)
+    ds, weights = musket_shapes(32), {}
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(README.replace("batch: 16", "batch: 4"))
+        cfg = classification.parse(tmp_path / name / "config.yaml")
+        cfg.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
+        if name == "broken":
+            with monkeypatch.context() as patched:
+                patched.setattr(base, "Stop", Soon)
+                with pytest.raises(Interrupted):
+                    cfg.fit(ds, foldsToExecute=0)
+            cfg.setAllowResume(True)
+        assert cfg.fit(ds, foldsToExecute=0)["folds"] == [0]
+        weights[name] = (tmp_path / name / "weights" / "best-0.0.weights").read_bytes()
+        assert len(list((tmp_path / name / "results" / name / "runs").glob("*/*"))) == 1
+    assert weights["whole"] == weights["broken"]
 
 
 @pytest.mark.slow

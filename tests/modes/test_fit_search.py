@@ -27,6 +27,20 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_convert_shows_one_training_of_a_search(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    musket_project.make(project, config=SEARCHED)
+    assert cli.main(["convert", "recipe=experiments/first/config.yaml"]) == 0
+    text = capsys.readouterr().out
+    assert (
+        "[lint] search: below is the training with the first values (given.rate=0.1 given.k=1 given.opt=Adam)" in text
+    )
+    found = yaml.safe_load(text)
+    assert not {"hpo", "search_space"} & set(found) and {"hpo": "optuna"} not in found["defaults"]
+    (project / "native.yaml").write_text(text)
+    assert cli.main(["train", "recipe=native.yaml", "--cfg", "job"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["optimizer"]["lr"] == pytest.approx(0.001)
+
+
 def test_a_file_that_searches_asks_for_values(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = musket_project.make(project, config=SEARCHED)
     recipe = f"recipe={folder / 'config.yaml'}"

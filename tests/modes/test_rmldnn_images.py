@@ -1,0 +1,79 @@
+"""rmldnn's auto-encoders from the command line: training, its lines and outputs, evaluation and inference of the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpipe.cli import main
+from tests.data.samples import make_masks
+
+
+def conv(name: str, filters: int, activation: str, **more: Any) -> dict[str, Any]:
+    shared = {"name": name, "filters": filters, "kernel_size": [3, 3], "padding": "same", "activation": activation}
+    return {"class_name": "Conv2D", "config": shared | more}
+
+
+LAYERS = [conv("c1", 12, "relu", batch_input_shape=[None, 24, 28, 1]), conv("c2", 6, "relu"), conv("out", 1, "sigmoid")]
+SIZE = {"transforms": [{"resize": [28, 24]}]}
+OWN = {"grayscale": True, "target_type": "images", "test_target_path": "test"}
+
+
+def write(path: str, loss: dict[str, Any] | None, data: Any, **sections: Any) -> str:
+    common = {"input_type": "images", "test_input_path": "test", "batch_size": 8, "test_batch_size": 20}
+    whole = {"layers": LAYERS, "data": common | data, **({"loss": loss} if loss else {}), **sections}
+    Path(path).write_text(json.dumps({"neural_network": whole}))
+    return path
+
+
+@pytest.mark.slow
+def test_an_auto_encoder_from_training_to_inference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_masks(tmp_path / "all", 100)
+    for place, file in enumerate(sorted((tmp_path / "all/images").iterdir())):
+        folder = tmp_path / ("train" if place < 80 else "test")
+        folder.mkdir(exist_ok=True)
+        file.rename(folder / file.name)
+    adam, bce = {"type": "Adam", "learning_rate": 0.01}, {"function": "BCE"}
+    data = {**OWN, **SIZE, "input_path": "train", "target_path": "train", "test_output_path": "out"}
+    write("c.json", bce, data, num_epochs=4, outfile="log.txt", optimizer=adam, checkpoints={"save": "ck"})
+    assert main(["train", "recipe=c.json", "sys.threads=1"]) == 0
+    decibels = [float(found) for found in re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)]
+    # The mean of all images as the answer to each has 11 dB.
+    assert len(decibels) == 4 and decibels[-1] >= 14
+    files = sorted(path.name for path in (tmp_path / "test").iterdir())
+    with h5py.File("out/output_4.h5") as found:
+        assert sorted(found) == files and found[files[0]].shape == (1, 24, 28)
+        said = np.stack([found[name][0] for name in files])
+    pictures = [Image.open(tmp_path / "test" / name).resize((28, 24), Image.Resampling.BILINEAR) for name in files]
+    error = ((said - np.stack([np.asarray(one) / 255 for one in pictures])) ** 2).mean()
+    assert -10 * np.log10(error) == pytest.approx(decibels[-1], abs=0.5)
+
+    load = {"load": "ck/model_checkpoint_4.pt"}
+    write("t.json", bce, {**OWN, **SIZE}, outfile="again.txt", checkpoints=load)
+    assert main(["train", "recipe=t.json", "sys.threads=1"]) == 0
+    assert float(Path("again_test.txt").read_text().split()[-1]) == pytest.approx(decibels[-1], abs=2e-2)
+    only = {"grayscale": True, **SIZE, "test_output_path": "only"}
+    write("i.json", None, only, checkpoints=load)
+    assert main(["train", "recipe=i.json", "sys.threads=1"]) == 0
+    with h5py.File("only/output_1.h5") as found:
+        assert np.abs(np.stack([found[name][0] for name in files]) - said).max() < 0.02
+
+
+@pytest.mark.slow
+def test_patches_are_painted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_masks(tmp_path / "all", 40)
+    (tmp_path / "all/images").rename(tmp_path / "test")
+    patches = {"transforms": [*SIZE["transforms"], {"random_patches": {"number": 2, "size": 5}}]}
+    data = {**OWN, **patches, "input_path": "test", "target_path": "test"}
+    write("c.json", {"function": "MSE"}, data, num_epochs=3, optimizer={"type": "Adam", "learning_rate": 0.01})
+    assert main(["train", "recipe=c.json", "sys.threads=1"]) == 0
+    losses = [float(found) for found in re.findall(r"\(Loss: (\S+)\)", capsys.readouterr().out)]
+    # Patches are a tenth of an image: nothing in them would cost what the whole of it does.
+    assert len(losses) == 3 and losses[-1] < losses[0] and losses[-1] < 0.1

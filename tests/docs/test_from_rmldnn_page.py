@@ -123,7 +123,8 @@ def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.slow
 def test_the_images_of_the_page(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[3])
+    blocks = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "config.json").write_text(next(one for one in blocks if "painter.json" in one))
     convolution = {"kernel_size": 3, "padding": "same"}
     layers = [
         {"class_name": "Conv2D", "config": {"filters": 8, "batch_input_shape": [None, 16, 24, 1], **convolution}},

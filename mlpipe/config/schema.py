@@ -317,16 +317,23 @@ class RunConfig:
 def with_artifacts_in(tree: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     """A configuration with another folder of artifacts, where it names one: its own key, and callbacks' that write there.
 
+    A callback's `outfile`, which every epoch writes anew, goes there as well.
+
     Args:
         tree: The composed tree.
         folder: The other folder; None: none that has a name.
     """
     named = (tree.get("sys") or {}).get("artifact_dir")
-    if not named:
-        return dict(tree)
     other = None if folder is None else str(folder)
-    callbacks = {
-        name: {**one, "folder": other} if isinstance(one, Mapping) and one.get("folder") == named else one
-        for name, one in tree["callbacks"].items()
-    }
-    return {**tree, "sys": {**tree["sys"], "artifact_dir": other}, "callbacks": callbacks}
+
+    def moved(name: str, one: Any) -> Any:
+        if isinstance(one, Mapping) and named and one.get("folder") == named:
+            return {**one, "folder": other}
+        if isinstance(one, Mapping) and "outfile" in one:
+            return {**one, "outfile": None if folder is None else str(folder / f"{name}.h5")}
+        return one
+
+    found = dict(tree)
+    if tree.get("callbacks"):
+        found["callbacks"] = {name: moved(name, one) for name, one in tree["callbacks"].items()}
+    return {**found, "sys": {**tree["sys"], "artifact_dir": other}} if named else found

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlpipe.config.schema import with_artifacts_in
 from mlpipe.data import sources
 from mlpipe.errors import ConfigError
 from mlpipe.learn import volume_files
@@ -40,3 +41,13 @@ def test_gaps_are_refused(tmp_path: Path) -> None:
     task = task_of(tmp_path, [{"sizes": [1, 8, 4], "strides": [1, 8, 5]}])
     with pytest.raises(ConfigError, match=r"task\.slices\[0\]\.strides: leaves gaps"):
         volume_files.whole_volume(task, [name for name in task.samples.ids if name.startswith("test/")])
+
+
+def test_a_replay_writes_its_file_elsewhere(tmp_path: Path) -> None:
+    tree = {
+        "sys": {},
+        "callbacks": {"volume": {"outfile": "p.h5", "layout": "channels_last"}, "other": {"folder": "f"}},
+    }
+    found = with_artifacts_in(tree, tmp_path)["callbacks"]
+    assert found["volume"] == {"outfile": str(tmp_path / "volume.h5"), "layout": "channels_last"}
+    assert found["other"] == {"folder": "f"} and with_artifacts_in(tree, None)["callbacks"]["volume"]["outfile"] is None

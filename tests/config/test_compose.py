@@ -35,7 +35,6 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
         "created": ["task.name=x"],
         "csv": ["task.file=/tmp/x.csv"],
         "arrays": ["task.file=/tmp/x.npz"],
-        "slices": ["task.slices=[{sizes:[1,8,8]}]"],
         "import": ["task._target_=mlpipe.data.sources.digits"],
         "records": [
             "task.train=t.csv",

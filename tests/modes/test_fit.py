@@ -73,7 +73,7 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
                 rows = list(csv.DictReader(file))
             assert list(rows[0]) == ["epoch", "loss", "lr", "val_categorical_accuracy", "val_loss", "val_macro_f1"]
             assert [row["epoch"] for row in rows] == ["0"]
-        assert len(list((folder / "weights").glob(f"best-{fold}.*.weights"))) == 1
+        assert len(list((folder / "weights").glob(f"best-{fold}.*.weights"))) == 2
     stay, held = yaml.safe_load((folder / "config.yaml.holdout_split").read_text())
     # The worked draw of Python's random with seed 123 and 20 rows.
     assert sorted([*stay, *held]) == list(range(20)) and len(held) == 4

@@ -44,6 +44,7 @@ _COMPONENTS = (
 # What rules between sections look into; they are asked where each of these is what it should be.
 _FOR_RULES = (
     "mode", "trainer", "callbacks", "lr_scheduler", "metrics", "stages", "optimizer", "loss", "tune", "peft", "reuse",
+    "sampling", "slicing", "sys", "task",
 )  # fmt: skip
 
 
@@ -146,6 +147,8 @@ def _misshapen(tree: Mapping[str, Any]) -> list[str]:
     found = []
     if not isinstance(tree.get("mode"), dict):
         found.append(problem("mode", "must be a mapping", got=tree.get("mode"), fix="the mode is the first word"))
+    if not isinstance(tree.get("preset") or {}, dict):
+        found.append(problem("preset", "must be a mapping", got=tree.get("preset"), fix="use preset=none"))
     texts = {key: tree.get(key) for key in ("out_dir", "data_dir", "mode_name")}
     found += [
         problem(key, "must be text", got=text, fix="give it such a value")

@@ -383,7 +383,7 @@ def refuse_other_kinds(name: str, labels: Labels, kinds: tuple[str, ...]) -> Non
         "segmentation": "auto, ce, focal, dice, jaccard or lovasz",
         "images": "auto, mse, mae, huber or bce",
     }
-    wrong = f"{name} is for {listing(kinds)} tasks, this task is {labels.kind}"
+    wrong = f"{name} is for {' or '.join(kinds)} tasks, this task is {labels.kind}"
     raise ConfigError(problem("loss", wrong, fix=f"use {others[labels.kind]}"))
 
 

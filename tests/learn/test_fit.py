@@ -275,14 +275,14 @@ def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path, monkeyp
     few = np.concatenate([one.view.train[one.task.samples.targets[one.view.train] != 3][:60], one.view.train[:60]])
     one = dataclasses.replace(one, view=dataclasses.replace(one.view, train=np.unique(few)))
     seen: list[torch.Tensor] = []
-    build = fit.segmentation.module_for("classification")
+    build = fit.image_targets.module_for("classification")
 
     def spy(network: torch.nn.Module, loss: torch.nn.CrossEntropyLoss, *given: object, **named: object) -> object:
         assert loss.weight is not None
         seen.append(loss.weight)
         return build(network, loss, *given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fit.segmentation, "module_for", lambda kind: spy)
+    monkeypatch.setattr(fit.image_targets, "module_for", lambda kind: spy)
     fit.fit(one, Watch())
     targets = one.task.samples.targets[one.view.train]
     expected = compute_class_weight("balanced", classes=np.arange(10), y=targets)

@@ -58,7 +58,7 @@ def test_losses_are_those_of_torch(loss: torch.nn.Module, wanted: object) -> Non
 
 def test_losses_of_classes_are_refused() -> None:
     with pytest.raises(
-        ConfigError, match="ce is for classification, segmentation tasks, this task is images; use auto, mse"
+        ConfigError, match="ce is for classification or segmentation tasks, this task is images; use auto, mse"
     ):
         losses.ce(LABELS)
     with pytest.raises(ConfigError, match=r"is no loss of target images, got 'dice'"):

@@ -212,9 +212,13 @@ def test_losses_of_numbers_are_torchs(name: str, options: dict[str, float], torc
         (
             "ce",
             NUMBERS,
-            "loss: ce is for classification, segmentation tasks, this task is regression; use auto, mse, mae or huber",
+            "loss: ce is for classification or segmentation tasks, this task is regression; use auto, mse, mae or huber",
         ),
-        ("mse", CLASSES, "loss: mse is for regression tasks, this task is classification; use auto, ce, bce or focal"),
+        (
+            "mse",
+            CLASSES,
+            "loss: mse is for regression or images tasks, this task is classification; use auto, ce, bce or focal",
+        ),
         ("asymmetric", CLASSES, "loss: asymmetric is for multilabel tasks"),
         ("ce", LABELS, "use auto, bce, focal or asymmetric"),
     ],

@@ -128,7 +128,7 @@ def test_new_images_are_predicted_in_their_own_size(trained: Path) -> None:
     ("arguments", "sentence"),
     [
         (["arch=test_resnet"], "gives one answer for an image, the task wants one for each pixel"),
-        (["loss=ce"], "ce is for classification, segmentation tasks, this task is images"),
+        (["loss=ce"], "ce is for classification or segmentation tasks, this task is images"),
         (["loss=bce", "arch.file=FOLDER/linear.json"], "bce takes values from 0 to 1, the network's outputs have"),
         (["arch.file=FOLDER/three.json"], "gives 3 maps, the task has 1 channels"),
         (["augmentations=mixup"], "changes no target images"),

@@ -93,7 +93,7 @@ def test_a_foreign_loss_takes_no_weights(table: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["loss=mse"], "loss: mse is for regression tasks, this task is classification"),
+        (["loss=mse"], "loss: mse is for regression or images tasks, this task is classification"),
         (["metrics.monitor=val/rmse"], "metrics.monitor: no metric of classification tasks, got 'val/rmse'"),
         (["sampling=balanced", "sampling.sample_count=0"], "sampling.sample_count: must be a whole number >= 1"),
         (

@@ -91,7 +91,7 @@ def test_the_masks_of_the_page(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_slices_of_the_page(tmp_path: Path) -> None:
     texts = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
-    assert len(texts) == 4
+    assert len(texts) == 5
     rng = np.random.default_rng(0)
     for part, planes in (("train", 16), ("test", 6)):
         classes = rng.integers(0, 3, (planes, 20, 24))

@@ -22,7 +22,7 @@ SMALL = ["arch.encoder=resnet10t", "arch.pretrained=false", "preprocessing.size=
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     make_masks(tmp_path / "made", 24)
     (tmp_path / "made/images").rename(tmp_path / "photos")
     for folder, many in (("noisy", 24), ("clean", 24), ("new", 3)):
@@ -34,8 +34,11 @@ def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypa
     fields = {f"{number:02}": drawn.normal(size=(2, 8, 8)).astype(np.float32) for number in range(20)}
     np.savez(tmp_path / "fields.npz", **fields)  # type: ignore[arg-type]
     np.savez(tmp_path / "solutions.npz", **{name: one[:1] for name, one in fields.items()})  # type: ignore[arg-type]
+    np.savez(tmp_path / "diffusivities.npz", **{name: np.exp(one[:1]) for name, one in fields.items()})  # type: ignore[arg-type]
     config = {"filters": 1, "kernel_size": 1, "batch_input_shape": [None, 8, 8, 2]}
     (tmp_path / "maps.json").write_text(json.dumps([{"class_name": "Conv2D", "config": config}]))
+    config = {**config, "batch_input_shape": [None, 8, 8, 1]}
+    (tmp_path / "solver.json").write_text(json.dumps([{"class_name": "Conv2D", "config": config}]))
     monkeypatch.chdir(tmp_path)
     for command in COMMANDS:
         _, mode, *arguments = shlex.split(command)

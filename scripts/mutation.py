@@ -1,4 +1,4 @@
-"""How many small faults in `post`, `data/splits`, `runs` and `files` the fast tests notice: mutmut's mutants, drawn at random.
+"""How many small faults in `post`, `data/splits` with its checks, `runs` and `files` the fast tests notice: mutmut's mutants, drawn at random.
 
 A copy of the tree is mutated, so that nothing here changes. A mutant is one small change of a function (another operator,
 number, text or argument); it is killed when a test of its part fails or runs far too long, and survives otherwise. Some
@@ -57,8 +57,11 @@ class Part:
 PARTS = {
     "post": Part(("mlpipe/post/*.py",), ("tests/post",)),
     "splits": Part(
-        ("mlpipe/data/splits.py",),
-        tuple(f"tests/data/test_{name}.py" for name in ("splits", "mml_split", "shuffled_split", "dealing")),
+        ("mlpipe/data/splits.py", "mlpipe/data/split_checks.py"),
+        tuple(
+            f"tests/data/test_{name}.py"
+            for name in ("splits", "split_checks", "mml_split", "shuffled_split", "dealing")
+        ),
     ),
     "runs": Part(("mlpipe/runs/*.py",), ("tests/runs",)),
     "files": Part(("mlpipe/files.py",), ("tests/test_files.py",)),

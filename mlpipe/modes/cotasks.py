@@ -11,7 +11,7 @@ import numpy as np
 
 from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import splits, variants
+from mlpipe.data import split_checks, variants
 from mlpipe.data.cache import Pack
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
@@ -105,7 +105,7 @@ def size_problems(run_config: RunConfig, co_tasks: Sequence[Task]) -> list[str]:
     found = []
     for one in co_tasks:
         split = tasks.split_of_other(run_config, one)
-        wrong = splits.size_problems(one.kind, one.samples, split, one.classes, nested=False)
+        wrong = split_checks.size_problems(one.kind, one.samples, split, one.classes, nested=False)
         found += [f"co-task {one.name}: {sentence}" for sentence in wrong]
     return found
 

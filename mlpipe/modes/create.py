@@ -6,7 +6,7 @@ import logging
 from typing import Annotated
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import splits
+from mlpipe.data import split_checks
 from mlpipe.modes import tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
@@ -53,7 +53,7 @@ class CreateScheduler(Scheduler):
     def _task(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
         split = tasks.split_of(self.run_config, of)
-        for sentence in splits.size_problems(of.kind, of.samples, split, of.classes, nested=False):
+        for sentence in split_checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         sizes = [int((split.fold == fold).sum()) for fold in range(split.n_folds)]
         self.world.facts.update(task=of.name, folds=sizes)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import splits
+from mlpipe.data import split_checks
 from mlpipe.errors import listing, problem
 from mlpipe.modes import tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
@@ -89,7 +89,9 @@ class LrFindScheduler(Scheduler):
             fix = "add mode.nested=false, or use split=kfold"
             found.append(problem("mode.nested", f"the split has {len(validated)} validation part", fix=fix))
             return found
-        return found + splits.size_problems(task.kind, task.samples, self._split, task.classes, nested=self._nested)
+        return found + split_checks.size_problems(
+            task.kind, task.samples, self._split, task.classes, nested=self._nested
+        )
 
     def _preprocess(self, run: Run | None) -> None:
         self._ground.pack(self._task)

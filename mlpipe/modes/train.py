@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from mlpipe.config import rules
 from mlpipe.config.schema import AUTO, RunConfig
-from mlpipe.data import record_heads, splits
+from mlpipe.data import record_heads, split_checks, splits
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -216,7 +216,7 @@ class TrainingScheduler(Scheduler):
             found = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
         else:
             task = self._task
-            found = splits.size_problems(task.kind, task.samples, split, task.classes, nested=self._nested)
+            found = split_checks.size_problems(task.kind, task.samples, split, task.classes, nested=self._nested)
         if self._folds is not None:
             found += folds.problems(self._folds, list(split.validated))
         found += _unjudged_problems(config, split)

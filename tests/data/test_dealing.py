@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpipe.data import dealing, splits
+from mlpipe.data import dealing, split_checks, splits
 from mlpipe.data.splits import TEST, UNLABELLED
 from mlpipe.data.task import Part, Samples
 
@@ -98,7 +98,7 @@ def test_groups_that_leave_a_fold_without_a_class() -> None:
     groups = [f"p{index // 4}" for index in range(16)]
     made = labelled(targets, groups)
     split = splits.kfold(made, folds=3)
-    found = splits.size_problems("classification", made, split, ["a", "b"], nested=False)
+    found = split_checks.size_problems("classification", made, split, ["a", "b"], nested=False)
     assert found and all("because groups and given folds stay as they are" in sentence for sentence in found)
 
 
@@ -107,5 +107,5 @@ def test_labels_with_too_few_images() -> None:
     targets[:10, 0] = 1
     targets[:2, 1] = 1
     made = labelled(targets)
-    (sentence,) = splits.size_problems("multilabel", made, splits.kfold(made, folds=3), ["a", "b"], nested=False)
+    (sentence,) = split_checks.size_problems("multilabel", made, splits.kfold(made, folds=3), ["a", "b"], nested=False)
     assert sentence.startswith("label 'b': 2 training images with it are too few for 3 folds")

@@ -137,30 +137,6 @@ def test_this_split_never_changes() -> None:
     assert splits.Split.from_plain(split.as_plain()).as_plain() == split.as_plain()
 
 
-@few
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), folds)
-def test_class_sizes_are_refused_exactly_when_too_small(counts: list[int], n: int) -> None:
-    targets = np.repeat(np.arange(len(counts)), counts)
-    classes = [f"class{index}" for index in range(len(counts))]
-    plain = splits.class_size_problems(targets, classes, n, nested=False)
-    nested = splits.class_size_problems(targets, classes, n, nested=True)
-    assert [sentence.split("'")[1] for sentence in plain] == [
-        name for name, count in zip(classes, counts, strict=True) if count < n
-    ]
-    assert [sentence.split("'")[1] for sentence in nested] == [
-        name for name, count in zip(classes, counts, strict=True) if count - -(-count // n) < n
-    ]
-
-
-def test_class_size_sentences_say_what_to_do() -> None:
-    targets = np.array([0] * 3 + [1] * 50)
-    (sentence,) = splits.class_size_problems(targets, ["rare", "common"], 5, nested=True)
-    assert "'rare'" in sentence and "3 training images" in sentence and "nested 5 x 5 folds" in sentence
-    assert "split.folds" in sentence and "mode.nested=false" in sentence
-    (sentence,) = splits.class_size_problems(targets, ["rare", "common"], 5, nested=False)
-    assert "mode.nested" not in sentence
-
-
 def test_too_few_images_for_the_folds() -> None:
     with pytest.raises(DataError, match=r"split\.folds: there are only 3 training images, got 5"):
         splits.kfold(make_samples([0, 1, 0]), folds=5)
@@ -220,16 +196,6 @@ def test_test_fraction_and_a_test_part_exclude_each_other() -> None:
     ):
         splits.kfold(samples, folds=2, test_fraction=0.2)
     assert splits.kfold(samples, folds=2, test_fraction=0.0).fold[-1] == TEST
-
-
-def test_overlap_pairs_identical_images_of_different_parts_only() -> None:
-    samples = make_samples(
-        [0, 1, 0, 1, -1], ["same", "own", "same", "same", "same"], ["train", "train", "val", "test", "unlabelled"]
-    )
-    assert splits.overlap(samples) == [("0000", "0002"), ("0000", "0003")]
-    assert splits.overlap(dataclasses.replace(samples, digests=tuple("abcde"))) == []
-    sentence = splits.overlap_problem(splits.overlap(samples))
-    assert "2 validation or test images" in sentence and "0000 = 0002" in sentence and "allow_overlap" in sentence
 
 
 def test_a_split_as_plain_data() -> None:
@@ -333,54 +299,6 @@ def test_groups_are_refused_where_they_would_be_torn() -> None:
         splits.mml(samples, folds=2)
     with pytest.raises(DataError, match=r"split=shuffled: tears groups.*; use split=kfold"):
         splits.shuffled(samples, folds=2)
-
-
-def test_groups_of_the_training_part_that_are_elsewhere_too() -> None:
-    samples = make_samples([0] * 6, parts=["train", "train", "val", "test", "test", "unlabelled"])
-    assert splits.group_overlap_problems(samples) == []
-    grouped = dataclasses.replace(samples, groups=("a", "", "a", "b", "", "a"))
-    (sentence,) = splits.group_overlap_problems(grouped)
-    assert sentence.startswith("task: 1 groups are in the training part and in another one (a)")
-    assert "give each group one part, or accept it with task.allow_overlap=true" in sentence
-    assert splits.group_overlap_problems(dataclasses.replace(samples, groups=("a", "b", "c", "d", "", "a"))) == []
-    for groups in (("a", "b", "c", "b", "", ""), ("a", "b", "b", "c", "", "")):
-        assert "another one (b)" in splits.group_overlap_problems(dataclasses.replace(samples, groups=groups))[0]
-
-
-def test_sentences_about_a_fold_without_a_class() -> None:
-    targets = np.array([0, 1, 0, 0, 1, 1])
-    assert splits.missing_classes(np.array([0, 0, 1, 1, 1, 0]), 2, targets, ["a", "b"]) == []
-    found = splits.missing_classes(np.array([0, 0, 1, 1, 3, 0]), 4, targets, ["a", "b"])
-    why = "because groups and given folds stay as they are; use fewer folds (split.folds=N), or other groups"
-    assert found == [f"fold 1: has no image of b, {why}", f"fold 3: has no image of a, {why}"]
-
-
-def test_labels_need_images_with_and_without_them() -> None:
-    targets = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [np.nan, np.nan]])
-    samples = dataclasses.replace(make_samples([0] * 5), targets=targets)
-    split = splits.Split(np.array([0, 1, 2, 0, 1]), 3, (0, 1, 2), True, 0)
-    found = splits.size_problems("multilabel", samples, split, ["x", "y"], nested=False)
-    assert all(sentence.endswith("; use fewer folds (split.folds=N), or add images") for sentence in found)
-    assert [sentence.partition(";")[0] for sentence in found] == [
-        "label 'x': 1 training images without it are too few for 3 folds",
-        "label 'y': 2 training images with it are too few for 3 folds",
-        "label 'y': 2 training images without it are too few for 3 folds",
-    ]
-    assert (
-        splits.size_problems("multilabel", samples, dataclasses.replace(split, n_folds=1), ["x", "y"], nested=True)
-        == []
-    )
-    assert splits.size_problems("regression", samples, split, ["x", "y"], nested=False) == []
-
-
-def test_sizes_count_the_pool_only() -> None:
-    samples = make_samples([0, 0, 1, 1, 1], parts=["train"] * 4 + ["test"])
-    split = splits.Split(np.array([0, 1, 0, 1, TEST]), 2, (0, 1), True, 0)
-    assert splits.size_problems("classification", samples, split, ["a", "b"], nested=False) == []
-    found = splits.size_problems(
-        "classification", samples, dataclasses.replace(split, n_folds=3), ["a", "b"], nested=False
-    )
-    assert len(found) == 2 and "'b'" in found[1] and "2 training images are too few for 3 folds" in found[1]
 
 
 def test_shuffled_splits_are_refused_in_words(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mlpipe import files
-from mlpipe.data import archives, images, splits, task
+from mlpipe.data import archives, images, split_checks, task
 from mlpipe.data.sources import looking
 from mlpipe.data.task import NO_TARGET, Dtype, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -118,8 +118,8 @@ def finished(made: Task, allow_overlap: bool) -> Task:
         DataError: When validation or test images, or groups, are in the training part too, and that is not allowed.
     """
     if not allow_overlap:
-        wrong = [splits.overlap_problem(pairs)] if (pairs := splits.overlap(made.samples)) else []
-        wrong += splits.group_overlap_problems(made.samples)
+        wrong = [split_checks.overlap_problem(pairs)] if (pairs := split_checks.overlap(made.samples)) else []
+        wrong += split_checks.group_overlap_problems(made.samples)
         if wrong:
             raise DataError(wrong)
     digest = files.digest([made.source_hash, made.channels])[:8]

@@ -1,4 +1,4 @@
-"""How many small faults in `post`, `data/splits` with its checks, `runs` and `files` the fast tests notice: mutmut's mutants, drawn at random.
+"""How many small faults in `post`, splits, `runs` and `files` the fast tests notice: mutmut's mutants, drawn at random.
 
 A copy of the tree is mutated, so that nothing here changes. A mutant is one small change of a function (another operator,
 number, text or argument); it is killed when a test of its part fails or runs far too long, and survives otherwise. Some

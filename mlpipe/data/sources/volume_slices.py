@@ -283,4 +283,8 @@ def _notes(cuts: Cuts, blocks: int) -> list[str]:
         found.append(f"{wrong}: slices of one lie across those of another, in other folds too; judge by a test volume")
     if any(grid.coverage[_axis(grid)].max() > 1 for grid in cuts.grids):
         found.append("slices overlap: those at the border of a block share places with the next block")
+    counts = [grid.counts[_axis(grid)] for grid in cuts.grids]
+    if few := [count for count in counts if blocks >= count > 1]:
+        fix = f"give at most task.blocks={max(2, min(few) // 4)}"
+        found.append(f"a block holds a single slice, so neighbours may come in different folds: {fix}")
     return found

@@ -132,7 +132,7 @@ def test_two_directions_and_a_test_volume_without_targets(tmp_path: Path, volume
         tmp_path, [YZ, other], **files, dataset="raw", target_dataset="of/classes", name="mine", data_dir=str(tmp_path)
     )
     assert of.part_sizes() == {"train": 12 + 2 * 9, "unlabelled": 30} and of.name.startswith("mine-")
-    assert len(of.notes) == 1 and "follow the axes 0, 1" in of.notes[0]
+    assert len(of.notes) == 2 and "follow the axes 0, 1" in of.notes[0]
     row = of.samples.ids.index("train/xz/00010")
     assert np.array_equal(sources.reader(of, 2)(row), volume[:, 3:12, 1].transpose(1, 2, 0))
     assert len(list((tmp_path / ".seen").iterdir())) == 3
@@ -159,6 +159,8 @@ def test_slices_of_one_value_are_no_copies_of_each_other(tmp_path: Path, volumes
     of = made(tmp_path, [YZ], blocks=0)
     assert len(set(of.samples.digests)) == 12 and of.samples.groups == ()
     assert "task.blocks=0" in of.notes[0]
+    thin = made(tmp_path, [YZ])
+    assert "a block holds a single slice" in thin.notes[0] and "task.blocks=3" in thin.notes[0]
     with pytest.raises(DataError, match="9 validation or test images are in the training part too"):
         made(tmp_path, [YZ], test=str(tmp_path / "a.npy"), test_targets=str(tmp_path / "a_classes.npy"))
 

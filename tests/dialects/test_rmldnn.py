@@ -246,7 +246,7 @@ def test_files_that_are_asked_for() -> None:
         ({"loss": {"function": "NLL", "gamma": 2}}, r"loss\.gamma: unknown key"),
         ({"loss": {"function": "NLL", "weight": [1, 2]}}, r"loss\.weight: the network has 3 outputs, got \[1\.0, 2\.0\]"),
         ({"loss": {"function": "Dice"}}, r"Dice, which compares images with images, is not available"),
-        ({"loss": {"function": "Poisson2D_PDE"}}, r"Poisson2D_pde, a loss of --app, is not available"),
+        ({"loss": {"function": "Burgers_PDE"}}, r"Burgers_pde, a loss of --app, is not available"),
         ({"loss": {"function": "BCE"}}, r"BCE takes probabilities, the network ends in log_softmax"),
         ({"loss": {"function": "Focal", "source": "sigmoid"}}, r"loss\.source: the network ends in log_softmax"),
         ({"layers": "missing.json"}, r"neural_network\.layers: there is no such file, got 'missing\.json'"),

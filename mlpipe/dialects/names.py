@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# Keras's and qubvel's names in lower case -> (timm's name, the tag of its ImageNet weights; empty: it has none).
+# What Keras builds in several widths -> each `alpha` that timm has -> timm's name, the tag of its ImageNet weights (empty: none).
+WIDTHS: dict[str, dict[float, tuple[str, str]]] = {
+    "mobilenet": {1.0: ("mobilenetv1_100", "ra4_e3600_r224_in1k"), 1.25: ("mobilenetv1_125", "ra4_e3600_r224_in1k")},
+    "mobilenetv2": {
+        0.35: ("mobilenetv2_035", ""),
+        0.5: ("mobilenetv2_050", "lamb_in1k"),
+        0.75: ("mobilenetv2_075", ""),
+        1.0: ("mobilenetv2_100", "ra_in1k"),
+        1.4: ("mobilenetv2_140", "ra_in1k"),
+    },
+}
+# Keras's and qubvel's names in lower case -> the same.
 BACKBONES: dict[str, tuple[str, str]] = {
     **{f"resnet{depth}": (f"resnet{depth}", "tv_in1k") for depth in (18, 34, 50, 101, 152)},
     "resnet50v2": ("resnetv2_50", "a1h_in1k"),
@@ -17,8 +28,7 @@ BACKBONES: dict[str, tuple[str, str]] = {
     "inceptionv3": ("inception_v3", "tf_in1k"),
     "inceptionresnetv2": ("inception_resnet_v2", "tf_in1k"),
     "xception": ("legacy_xception", "tf_in1k"),
-    "mobilenet": ("mobilenetv1_100", "ra4_e3600_r224_in1k"),
-    "mobilenetv2": ("mobilenetv2_100", "ra_in1k"),
+    **{name: widths[1.0] for name, widths in WIDTHS.items()},
     **{f"densenet{depth}": (f"densenet{depth}", "tv_in1k") for depth in (121, 169, 201)},
     "nasnetlarge": ("nasnetalarge", "tf_in1k"),
     **{f"seresnet{depth}": (f"legacy_seresnet{depth}", "in1k") for depth in (18, 34, 50, 101, 152)},

@@ -83,7 +83,7 @@ def test_the_readme_example() -> None:
 
 def test_every_key_of_the_source_is_in_the_report() -> None:
     reported = {line.key.partition(".")[0].partition("[")[0] for line in translated().report}
-    assert set(yaml.safe_load(README)) - reported == {"primary_metric_mode"}
+    assert set(yaml.safe_load(README)) <= reported
 
 
 def test_stages_of_the_reference() -> None:
@@ -263,7 +263,24 @@ def test_header() -> None:
 
 
 def test_all_backbones_are_networks_of_timm() -> None:
-    assert {network for network, _ in names.BACKBONES.values()} <= set(timm_names())
+    widths = [network for found in names.WIDTHS.values() for network, _ in found.values()]
+    assert {network for network, _ in names.BACKBONES.values()} | set(widths) <= set(timm_names())
+
+
+def test_mobile_networks_have_keras_widths() -> None:
+    found = changed(architecture="MobileNetV2", alpha=0.5, depth_multiplier=1, copyWeights=None)
+    assert found.native["arch"]["name"] == "mobilenetv2_050.lamb_in1k"
+    keys = {line.key: line.fate for line in found.report}
+    assert (keys["alpha"], keys["depth_multiplier"], keys["primary_metric_mode"]) == ("same", "same", "same")
+    assert "there are none for MobileNetV2" in problems(architecture="MobileNetV2", alpha=0.35)
+    narrow = changed(architecture="mobilenetv2", alpha=0.35, weights=None)
+    assert narrow.native["arch"]["name"] == "mobilenetv2_035"
+    said = problems(architecture="MobileNet", alpha=0.5, depth_multiplier=2)
+    assert (
+        "alpha: there is no such width, got 0.5; use 1.0 or 1.25" in said
+        and "depth_multiplier: another one than 1" in said
+    )
+    assert "alpha: unknown key" in problems(alpha=0.5)
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,8 @@ def translate_metrics(work: Work) -> None:
     if monitored is not None:
         work.say(key, "same", work.set("metrics.monitor", monitored))
         work.set("metrics.direction", direction(work, "primary_metric_mode", monitored))
+        if "primary_metric_mode" in work.source:
+            work.say("primary_metric_mode", "same", "metrics.direction")
         train += [monitored.removeprefix("val/")]
     if work.has_parts:
         # Those of the heads are with their losses.

@@ -71,7 +71,7 @@ def translate(
             work.say(key, "ignored", note=_IGNORED[key])
         elif work.is_own(work.source.get("architecture")) and key not in _ELSEWHERE:
             work.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
-        elif key not in _ELSEWHERE:
+        elif key not in _ELSEWHERE and not _is_of_network(work, key):
             work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED))
     for key in ("architecture", "shape"):
         if key not in work.source:
@@ -114,7 +114,7 @@ def _architecture(work: Work, key: str, value: Any) -> None:
         fix = near or f"known: {listing(names.BACKBONES, most=30)}"
         work.refuse(key, "unknown architecture", got=value, fix=fix)
         return
-    network, tag = names.BACKBONES[name]
+    network, tag = _of_width(work, name) if name in names.WIDTHS else names.BACKBONES[name]
     wants = (work.source.get("weights") or work.source.get("encoder_weights")) is not None
     if wants and not tag:
         work.refuse("weights", f"there are none for {value}", fix="use weights: null")
@@ -124,6 +124,26 @@ def _architecture(work: Work, key: str, value: Any) -> None:
     if name.startswith("vgg"):
         work.set("arch.pre_logits", False)
     work.say(key, "differs", "arch.name", note)
+
+
+def _is_of_network(work: Work, key: str) -> bool:
+    """Whether a key is an argument of Keras's network, which `_of_width` sees to."""
+    return key in ("alpha", "depth_multiplier") and str(work.source.get("architecture")).lower() in names.WIDTHS
+
+
+def _of_width(work: Work, name: str) -> tuple[str, str]:
+    """timm's network of the width that `alpha` asks for, and the tag of its weights."""
+    widths, alpha = names.WIDTHS[name], work.source.get("alpha", 1.0)
+    if (depth := work.source.get("depth_multiplier", 1)) != 1:
+        work.missing("depth_multiplier", f"another one than 1 ({depth})", "use alpha for a smaller network")
+    elif "depth_multiplier" in work.source:
+        work.say("depth_multiplier", "same", note="each channel gets one filter")
+    if isinstance(alpha, bool) or alpha not in widths:
+        work.refuse("alpha", "there is no such width", got=alpha, fix=f"use {' or '.join(map(str, widths))}")
+        return names.BACKBONES[name]
+    if "alpha" in work.source:
+        work.say("alpha", "same", "arch.name")
+    return widths[alpha]
 
 
 def _own_network(work: Work, key: str, name: str) -> None:

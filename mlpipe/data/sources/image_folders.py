@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources import looking, target_files
-from mlpipe.data.sources.class_folders import dtype_of, finished, groups_of, opened
-from mlpipe.data.sources.labelled_folders import images_in
+from mlpipe.data.sources.class_folders import dtype_of, finished, groups_of
+from mlpipe.data.sources.image_pairs import InParts, Names, Pair, in_parts, size_problems
 from mlpipe.data.sources.looking import Look
-from mlpipe.data.sources.masks import Names, Pair, paired
 from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.sources.tables import relative
-from mlpipe.data.task import Part, Row, Task
+from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
 
 
@@ -64,45 +63,32 @@ def image_folders(
         DataError: When folders are missing, and with a sentence for each image without target, target without image, and
             unequal size.
     """
-    source, ids, pairs, roots = {"type": "folders"}, list[str](), list[Pair](), list[Path]()
-    given: list[tuple[Part, str | None, str | None]] = [("train", train, train_targets), ("test", test, test_targets)]
     own = labelled and train_targets is None and test_targets is None
     _demand(train, test, train_targets, own or not labelled)
-    for part, images, targets in given:
-        if images is None:
-            continue
-        base = opened(images, data_dir, f"task.{part}")
-        source[part] = str(base)
-        found = images_in(base, f"task.{part}", strict)
-        if targets is not None and labelled:
-            roots.append(opened(targets, data_dir, f"task.{part}_targets"))
-            images_in(roots[-1], f"task.{part}_targets", strict)
-            in_part = paired(base, roots[-1], Names(target_suffix, pairing, "target"), part)
-        else:
-            in_part = [Pair(file, None, part if own else "unlabelled") for file in found]
-        pairs += in_part
-        ids += [f"{part}/{pair.image.relative_to(base).as_posix()}" for pair in in_part]
-    first = Path(source.get("train") or source["test"])
-    shape = (channels, bits, target_channels)
-    made = _made(pairs, ids, source, (first, roots), shape, name or first.name, group, data_dir)
+    parts = in_parts(
+        {"train": train, "test": test},
+        {"train": train_targets if labelled else None, "test": test_targets if labelled else None},
+        Names(target_suffix, pairing, "target"),
+        strict=strict,
+        data_dir=data_dir,
+        alone=None if own else "unlabelled",
+    )
+    made = _made(parts, (channels, bits, target_channels), name or parts.first.name, group, data_dir)
     return finished(made, allow_overlap)
 
 
 def _made(
-    pairs: Sequence[Pair],
-    ids: Sequence[str],
-    source: dict[str, Any],
-    where: tuple[Path, Sequence[Path]],
+    parts: InParts,
     wanted: tuple[int | None, int | None, int | None],
     title: str,
     group: str | None,
     data_dir: str | None,
 ) -> Task:
-    """The task before it has its final name; `where`: the images' first folder and those of targets."""
-    (first, roots), (channels, bits, target_channels) = where, wanted
-    looks = looking.look([pair.image for pair in pairs], looking.memory_file(data_dir, first))
+    """The task before it has its final name."""
+    pairs, (channels, bits, target_channels) = parts.pairs, wanted
+    looks = looking.look([pair.image for pair in pairs], looking.memory_file(data_dir, parts.first))
     there = [pair.mask for pair in pairs if pair.mask is not None]
-    root = Path(os.path.commonpath(roots)) if there else None
+    root = Path(os.path.commonpath(parts.roots)) if there else None
     memory = looking.memory_file(data_dir, root, "targets") if root is not None else None
     seen = dict(zip(there, looking.look(there, memory), strict=True))
     raise_some(_size_problems(pairs, looks, seen))
@@ -114,12 +100,12 @@ def _made(
     else:
         outputs = (None if any(pair.part != "unlabelled" for pair in pairs) else target_channels) or channels
         targets = target_files.described(None, outputs, dtype)
-    groups = groups_of(ids, group)
+    groups = groups_of(parts.ids, group)
     rows = []
     for place, (pair, look) in enumerate(zip(pairs, looks, strict=True)):
         value = float("nan") if pair.part == "unlabelled" else 1.0
         mask = (relative(pair.mask, root), seen[pair.mask].digest) if pair.mask is not None and root else ("", "")
-        rows.append(Row(ids[place], pair.part, (value,) * outputs, look.digest, groups[place], mask=mask))
+        rows.append(Row(parts.ids[place], pair.part, (value,) * outputs, look.digest, groups[place], mask=mask))
     return task.make(
         title,
         target_files.names_of(outputs),
@@ -127,7 +113,7 @@ def _made(
         kind="images",
         channels=channels,
         dtype=dtype,
-        source={**source, "targets": targets},
+        source={**parts.source, "targets": targets},
     )
 
 
@@ -139,11 +125,7 @@ def _size_problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path
         # What cannot be read is listed when it is decoded.
         if target is None or not (look.channels and target.channels):
             continue
-        if (target.width, target.height) != (look.width, look.height):
-            what = (
-                f"is {target.width} x {target.height} pixels, its image {pair.image.name} {look.width} x {look.height}"
-            )
-            wrong.append(problem(str(pair.mask), what, fix="make them of one size"))
+        wrong += size_problems(pair, look, target.width, target.height)
     return wrong
 
 

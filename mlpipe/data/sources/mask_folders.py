@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data.sources.class_folders import finished, opened
-from mlpipe.data.sources.labelled_folders import images_in
-from mlpipe.data.sources.masks import Found, Names, Pair, Reading, of_pairs, paired
-from mlpipe.data.task import Part, Task
+from mlpipe.data.sources.class_folders import finished
+from mlpipe.data.sources.image_pairs import Names, in_parts
+from mlpipe.data.sources.masks import Found, Reading, of_pairs
+from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 
 
@@ -56,29 +56,18 @@ def mask_folders(
         DataError: When folders are missing, and with a sentence for each image without mask, mask without image, unequal
             size and unknown value.
     """
-    pairs, ids = list[Pair](), list[str]()
-    source: dict[str, Any] = {"type": "folders"}
-    mask_roots = list[Path]()
-    given: list[tuple[Part, str | None, str | None]] = [("train", train, train_masks), ("test", test, test_masks)]
-    for part, images, masks in given:
-        if images is None:
-            continue
-        base = opened(images, data_dir, f"task.{part}")
-        source[part] = str(base)
-        files = images_in(base, f"task.{part}", strict)
-        if masks is not None:
-            mask_roots.append(opened(masks, data_dir, f"task.{part}_masks"))
-            images_in(mask_roots[-1], f"task.{part}_masks", strict)
-            own = paired(base, mask_roots[-1], Names(mask_suffix, pairing), part)
-        else:
-            own = [Pair(file, None, "unlabelled") for file in files]
-        pairs += own
-        ids += [f"{part}/{pair.image.relative_to(base).as_posix()}" for pair in own]
-    _demand(source, train_masks, classes, bool(mask_roots))
-    first = Path(source.get("train") or source["test"])
-    root = Path(os.path.commonpath(mask_roots)) if mask_roots else first
+    parts = in_parts(
+        {"train": train, "test": test},
+        {"train": train_masks, "test": test_masks},
+        Names(mask_suffix, pairing),
+        strict=strict,
+        data_dir=data_dir,
+    )
+    _demand(parts.source, train_masks, classes, bool(parts.roots))
+    root = Path(os.path.commonpath(parts.roots)) if parts.roots else parts.first
     reading = Reading(classes, values, ignore_index, channels, bits)
-    made = of_pairs(Found(first, root, pairs), ids, name or first.name, source, reading, data_dir=data_dir)
+    found = Found(parts.first, root, parts.pairs)
+    made = of_pairs(found, parts.ids, name or parts.first.name, parts.source, reading, data_dir=data_dir)
     return finished(made, allow_overlap)
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources import looking, mask_files
-from mlpipe.data.sources.class_folders import PART_FOLDERS, dtype_of, finished, groups_of, images_below, opened
+from mlpipe.data.sources.class_folders import PART_FOLDERS, dtype_of, finished, groups_of, opened
+from mlpipe.data.sources.image_pairs import Names, Pair, paired, size_problems
 from mlpipe.data.sources.looking import Look
 from mlpipe.data.sources.mask_files import Mask, Values
 from mlpipe.data.sources.table_files import read
@@ -19,27 +20,6 @@ from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 
 _OPTIONAL = ("split", "fold", "group", "weight")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image and its mask.
-
-    Attributes:
-        image: The image's file.
-        mask: The mask's; None: it has none.
-        part: The part that it came in.
-        group: Images of one group are never split.
-        weight: How much it counts in the loss.
-        fold: The fold that it came with; -1: none.
-    """
-
-    image: Path
-    mask: Path | None
-    part: Part
-    group: str = ""
-    weight: float = 1.0
-    fold: int = -1
 
 
 @dataclass(frozen=True)
@@ -60,15 +40,6 @@ class Reading:
     ignored: int | None
     channels: int | None
     bits: int | None
-
-
-@dataclass(frozen=True)
-class Names:
-    """How masks are called: what their names have more, whether names or order make pairs, and what they are."""
-
-    suffix: str
-    pairing: str
-    what: str = "mask"
 
 
 def masks(
@@ -209,9 +180,7 @@ def _problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Mas
             continue
         mask = seen[pair.mask]
         # What cannot be read is listed when it is decoded.
-        if look.channels and (mask.width, mask.height) != (look.width, look.height):
-            what = f"is {mask.width} x {mask.height} pixels, its image {pair.image.name} {look.width} x {look.height}"
-            wrong.append(problem(str(pair.mask), what, fix="make them of one size"))
+        wrong += size_problems(pair, look, mask.width, mask.height) if look.channels else []
         if unknown := values.unknown(mask):
             known = f"{listing(values.numbers, most=8)}"
             what = f"has values that are no class ({listing(unknown, most=5)}), the classes are {known}"
@@ -253,89 +222,6 @@ def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
         if entry.is_dir() and entry.name.lower() in PART_FOLDERS and (entry / images).is_dir()
     }
     return found if "train" in found and not (base / images).is_dir() else {}
-
-
-def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[Pair]:
-    """Each image with the mask of its name.
-
-    Args:
-        images: The folder of images.
-        masks: The folder of masks.
-        names: How a mask is called.
-        part: The part of all of them; None: the first folder below `images` says it where all of these are parts.
-
-    Raises:
-        DataError: With a sentence for each one that has no partner, or several.
-    """
-    own, others = _apart(images, masks, names.suffix)
-    if not own:
-        raise DataError(problem(str(images), "has no images", fix="add images, or name their folder with task.images"))
-    parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
-    if names.pairing == "order":
-        return _in_order(images, masks, own, others, parts, names.what)
-    suffix, what, wrong = names.suffix, names.what, list[str]()
-    by_stem: dict[str, Path] = {}
-    for path in others:
-        first = by_stem.setdefault(_stem(path, masks), path)
-        if first is not path:
-            wrong.append(problem(str(path), f"is a second {what} beside {first.name}", fix="remove one of them"))
-    pairs, used = list[Pair](), dict[str, Path]()
-    for image in own:
-        stem = _stem(image, images)
-        wanted = f"{stem}{suffix}"
-        if wanted in used:
-            wrong.append(problem(str(image), f"has the name of {used[wanted].name}", fix="rename one of them"))
-        used[wanted] = image
-        mask = by_stem.get(wanted) if parts[image] != "unlabelled" else None
-        if mask is None and parts[image] != "unlabelled":
-            fix = f"add {masks / wanted}.png, or put the image into a folder named unlabelled"
-            wrong.append(problem(str(image), f"has no {what}", fix=fix))
-        pairs.append(Pair(image, mask, parts[image]))
-    lonely = [path for stem, path in by_stem.items() if stem not in used]
-    fix = f"add the image or remove the {what}" + (
-        "" if suffix else f", or say what {what}s' names have more: task.{what}_suffix=_{what}"
-    )
-    wrong += [problem(str(path), f"is a {what} without an image", fix=fix) for path in lonely]
-    raise_some(wrong)
-    return pairs
-
-
-def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:
-    """The files of images and of masks, also where masks lie among or below the images."""
-    own, others = images_below(images), images_below(masks) if masks.is_dir() else []
-    if images.resolve() == masks.resolve() and suffix:
-        return [path for path in own if not path.stem.endswith(suffix)], [
-            path for path in others if path.stem.endswith(suffix)
-        ]
-    if masks.resolve().is_relative_to(images.resolve()):
-        own = [path for path in own if path not in set(others)]
-    return own, others
-
-
-def _in_order(
-    images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part], what: str
-) -> list[Pair]:
-    """The first image that needs a mask with the first mask, and so on."""
-    wanting = [image for image in own if parts[image] != "unlabelled"]
-    if len(wanting) != len(others):
-        wrong = f"there are {len(wanting)} images in {images} and {len(others)} {what}s in {masks}"
-        raise DataError(
-            problem("task.pairing", wrong, got="order", fix="add what is missing, or use task.pairing=name")
-        )
-    mask_of = dict(zip(wanting, others, strict=True))
-    return [Pair(image, mask_of.get(image), parts[image]) for image in own]
-
-
-def _parts_below(images: Sequence[Path], base: Path) -> dict[Path, Part]:
-    tops = {path: path.relative_to(base).parts[0].lower() if path.parent != base else "" for path in images}
-    known = set(tops.values())
-    if "train" in {PART_FOLDERS.get(top) for top in known} and known <= set(PART_FOLDERS):
-        return {path: PART_FOLDERS[top] for path, top in tops.items()}
-    return {path: "unlabelled" if PART_FOLDERS.get(top) == "unlabelled" else "train" for path, top in tops.items()}
-
-
-def _stem(path: Path, base: Path) -> str:
-    return path.relative_to(base).with_suffix("").as_posix()
 
 
 def _of_table(file: str, root: str | None, images: str, masks: str, data_dir: str | None) -> Found:

@@ -13,7 +13,6 @@ from mlpipe.data.augmentations import Images
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.paired import PairStep
-from mlpipe.data.preprocessing import resized
 from mlpipe.data.sampling import Request, Rows, epoch_seeds
 from mlpipe.data.task import IGNORED, Task
 
@@ -41,25 +40,18 @@ class MaskDataset(PackDataset):
         """The batch of (epoch, rows)."""
         epoch, rows = request
         seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
-        images, masks = paired.apply(self._pairs, self._pack.take(rows), self._masks(rows), seeds)
+        taken = self._pack.take(rows)
+        images, masks = paired.apply(self._pairs, taken, self._masks(rows, taken), seeds)
         batch = self._batch(images, rows)
         labels = self._fixed(masks)
         batch["target"] = torch.from_numpy(np.ascontiguousarray(labels[:, :, :, 0]))
         batch["target"][torch.from_numpy(~self._has_mask[rows])] = IGNORED
         return batch
 
-    def _masks(self, rows: Rows) -> Images:
+    def _masks(self, rows: Rows, images: Images) -> Images:
         of_masks = self._pack.masks
         assert of_masks is not None
-        masks = of_masks.take(rows)
-        if not isinstance(masks, list):
-            return masks
-        # A JPEG that was reduced while it was decoded may be a pixel larger or smaller.
-        sizes = [image.shape[:2] for image in self._pack.take(rows)]
-        return [
-            mask if mask.shape[:2] == size else resized(np.array(mask), size[0], size[1], "nearest")
-            for mask, size in zip(masks, sizes, strict=True)
-        ]
+        return paired.of_size(of_masks.take(rows), images, "nearest")
 
     def _fixed(self, masks: Images) -> np.ndarray:
         of_masks = self._pack.masks

@@ -15,6 +15,7 @@ import numpy as np
 
 from mlpipe.data import geometry, transforms
 from mlpipe.data.augmentations import Images, Seeds, Step, mix, once
+from mlpipe.data.preprocessing import Interpolation, resized
 from mlpipe.errors import DataError, problem
 
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
@@ -101,6 +102,24 @@ def apply(steps: Sequence[PairStep], images: Images, masks: Images, seeds: Seeds
         images, shifted = step(images, shifted, mix(seeds, number + 1))
     back = shifted - np.uint8(1) if isinstance(shifted, np.ndarray) else [mask - np.uint8(1) for mask in shifted]
     return images, back
+
+
+def of_size(others: Images, images: Images, interpolation: Interpolation = "bilinear") -> Images:
+    """Masks or targets in the sizes of their images: a JPEG that was reduced while it was decoded may be a pixel off.
+
+    Args:
+        others: The masks or targets; an array is of one size with the images.
+        images: Their images.
+        interpolation: How they are resized.
+    """
+    if not isinstance(others, list):
+        return others
+    return [
+        one
+        if one.shape[:2] == image.shape[:2]
+        else resized(np.array(one), image.shape[0], image.shape[1], interpolation)
+        for one, image in zip(others, images, strict=True)
+    ]
 
 
 def _own(target: str, transform: Callable[..., Any]) -> PairStep:

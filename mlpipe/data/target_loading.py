@@ -15,7 +15,6 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.paired import Always, PairStep
 from mlpipe.data.patches import RandomPatches
-from mlpipe.data.preprocessing import resized
 from mlpipe.data.sampling import Request, Rows, epoch_seeds
 from mlpipe.data.task import Task
 
@@ -73,14 +72,7 @@ class TargetDataset(PackDataset):
         if self._pack.masks is None:
             made = [np.zeros((*image.shape[:2], self._channels), image.dtype) for image in images]
             return np.stack(made) if isinstance(images, np.ndarray) else made
-        targets = self._pack.masks.take(rows)
-        if not isinstance(targets, list):
-            return targets
-        # A JPEG that was reduced while it was decoded may be a pixel larger or smaller.
-        return [
-            one if one.shape[:2] == image.shape[:2] else resized(np.array(one), image.shape[0], image.shape[1])
-            for one, image in zip(targets, images, strict=True)
-        ]
+        return paired.of_size(self._pack.masks.take(rows), images)
 
     def _fixed(self, targets: Images, of_targets: Pack) -> np.ndarray[Any, Any]:
         if isinstance(targets, np.ndarray) and not of_targets.ragged:

@@ -103,7 +103,7 @@ def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     if any("early" in target.rpartition(".")[2].lower() for target in targets):
         used.append("early_stopping")
     schedules = [entry.get("lr_scheduler") or tree["lr_scheduler"] for entry in entries]
-    if any("plateau" in str(schedule.get("_target_", "")).lower() for schedule in schedules):
+    if any(schedule.get("plateau") or "plateau" in str(schedule.get("_target_", "")).lower() for schedule in schedules):
         used.append("lr_plateau")
     return used
 

@@ -45,7 +45,9 @@ class Signature:
     is_open: bool
     module: ast.Module
     file: Path
+    home: str
     is_class: bool
+    is_mapping: bool = False
 
     def problems(self, section: str, given: dict[str, Any], *, may_miss: frozenset[str] = frozenset()) -> list[str]:
         """A sentence for every unknown, missing or ill-typed parameter of `given`."""
@@ -60,12 +62,23 @@ class Signature:
             annotation = self.parameters[name].annotation
             if value == "???":
                 found.append(problem(key, "a value is needed", fix=f"add {key}=VALUE"))
+            elif isinstance(value, dict) and (described := self._described(annotation)) is not None:
+                found += described.problems(key, value)
             elif annotation is not None and (wanted := mismatch(annotation, value, self.module)):
                 found.append(problem(key, f"must be {wanted}", got=value, fix="give it such a value"))
         for name, parameter in self.parameters.items():
             if parameter.required and name not in given and name not in may_miss:
                 found.append(problem(f"{section}.{name}", "a value is needed", fix=f"add {section}.{name}=VALUE"))
         return found
+
+    def _described(self, annotation: ast.expr | None) -> Signature | None:
+        """The TypedDict that says which keys a mapping has; None: it has any."""
+        if isinstance(annotation, ast.BinOp):
+            return self._described(annotation.left) or self._described(annotation.right)
+        if not isinstance(annotation, ast.Name) or not self.target.startswith("mlpipe."):
+            return None
+        found = read(f"{self.home}.{annotation.id}")
+        return found if found is not None and found.is_mapping else None
 
 
 def module_file(module: str) -> Path | None:
@@ -220,6 +233,7 @@ class _Source:
 
     file: Path
     tree: ast.Module
+    module: str
 
 
 def _function_signature(target: str, node: ast.FunctionDef, source: _Source) -> Signature:
@@ -234,7 +248,8 @@ def _function_signature(target: str, node: ast.FunctionDef, source: _Source) -> 
         for index, argument in enumerate(arguments.args):
             if argument.arg not in ("self", "params", "optimizer"):
                 found[argument.arg] = Parameter(argument.arg, argument.annotation, index < first_default)
-    return Signature(target, found, arguments.kwarg is not None, source.tree, source.file, node.name == "__init__")
+    where = source.tree, source.file, source.module
+    return Signature(target, found, arguments.kwarg is not None, *where, is_class=node.name == "__init__")
 
 
 def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signature:
@@ -243,12 +258,15 @@ def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signat
             own = _function_signature(target, item, source)
             return _with_base(own, node) if own.is_open and target.startswith("mlpipe.") else own
     fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+    may_miss = any(word.arg == "total" and ast.literal_eval(word.value) is False for word in node.keywords)
+    is_mapping = any(isinstance(base, ast.Name) and base.id == "TypedDict" for base in node.bases)
     found = {
-        item.target.id: Parameter(item.target.id, item.annotation, item.value is None)
+        item.target.id: Parameter(item.target.id, item.annotation, item.value is None and not may_miss)
         for item in fields
         if isinstance(item.target, ast.Name)
     }
-    return Signature(target, found, not fields, source.tree, source.file, is_class=True)
+    where = source.tree, source.file, source.module
+    return Signature(target, found, not fields, *where, is_class=True, is_mapping=is_mapping)
 
 
 def _with_base(own: Signature, node: ast.ClassDef) -> Signature:
@@ -272,7 +290,7 @@ def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef 
     tree = _parsed(file)
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return node, _Source(file, tree)
+            return node, _Source(file, tree, module)
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for origin, imported in _imports(tree, package, name):
         if found := _definition(origin, imported, depth=depth + 1):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from mlpipe.errors import Interrupted
 from mlpipe.learn.averaging import Averaging
+from mlpipe.learn.directions import Direction as Direction
+from mlpipe.learn.directions import direction_of
 from mlpipe.learn.healing import NotFinite
 from mlpipe.learn.team import agreed
 
-Direction = Literal["min", "max"]
 _SAVING_SHARE = 20
 
 
@@ -71,10 +72,11 @@ def early(
         patience: Epochs without an improvement before the stop.
         min_delta: The least change that is an improvement.
         watch: Another metric in place of metrics.monitor, one of metrics.train as `val/NAME`, or `val/loss`.
-        watch_direction: Whether less or more of it is better; None: as metrics.direction.
+        watch_direction: Whether less or more of it is better; None: what is better for that
+            metric, of a function of your own as metrics.direction.
         baseline: What the first epochs have to be better than; None: anything is.
     """
-    watched, mode = watch or monitor, watch_direction or direction
+    watched, mode = watch or monitor, direction_of(watch, watch_direction, direction)
     stop = EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
     begin_at(stop, baseline)
     return stop

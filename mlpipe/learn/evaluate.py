@@ -16,7 +16,7 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.data.variants import View
-from mlpipe.learn import image_targets, predict, segmentation, setup
+from mlpipe.learn import image_targets, monitoring, predict, segmentation, setup
 from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.post import metrics
 
@@ -124,7 +124,7 @@ def evaluate_maps(
     if not counts:
         return Given(rows, np.empty((len(rows), 0), np.float32), {})
     seen, true = torch.cat(counts).numpy(), torch.cat(targets).numpy()
-    values = metrics.compute(setup.val_metrics(recipe, task), seen, true, task.kind)
+    values = metrics.compute(monitoring.val_metrics(recipe, task), seen, true, task.kind)
     scores = {name: float(value) for name, value in values.items() if value is not None}
     return Given(rows, seen.astype(np.float32), {"loss": sum(losses) / len(seen), **scores})
 
@@ -165,7 +165,7 @@ def _scores(recipe: Recipe, task: Task, rows: Rows, logits: torch.Tensor) -> dic
     if not len(known):
         return {}
     targets = task.samples.targets[rows[known]]
-    wanted: Sequence[str] = setup.val_metrics(recipe, task)
+    wanted: Sequence[str] = monitoring.val_metrics(recipe, task)
     values = metrics.compute(list(wanted), logits.numpy()[known], targets, task.kind)
     loss = setup.build_loss(recipe, task, rows[known])(logits[known], torch.from_numpy(targets))
     return {"loss": float(loss), **{name: float(value) for name, value in values.items() if value is not None}}

@@ -31,6 +31,7 @@ from mlpipe.learn import (
     healing,
     image_targets,
     linear_head,
+    monitoring,
     multitask,
     own_metrics,
     recording,
@@ -107,7 +108,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     """Train the fold from its saved state, if there is one."""
     started = time.perf_counter()
     recipe, view, task = job.recipe, job.view, job.task
-    monitor, direction = recipe.metrics.monitor, setup.monitor_direction(recipe)
+    monitor, direction = recipe.metrics.monitor, monitoring.monitor_direction(recipe)
     network, chosen, begun = first_network(job)
     if job.shard.rank == 0:
         room.check(job, network)
@@ -184,7 +185,7 @@ def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, 
     """The final metrics of the validation images; none where there are none."""
     if not len(job.view.val):
         return {}
-    names = setup.final_metrics(job.recipe, job.task)
+    names = monitoring.final_metrics(job.recipe, job.task)
     return {
         **metrics.compute(names, module.val_logits, module.val_targets, job.task.kind, module.own_metrics),
         **module.measured,
@@ -267,12 +268,12 @@ def _module(
     else:
         data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
     if optimizers is None:
-        direction = setup.monitor_direction(recipe)
+        direction = monitoring.monitor_direction(recipe)
         take_up = partial(carried.into, rates=part.lr is None) if carried and part and part.carry else None
         optimizers = setup.build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
     learning = Learning(
         task.kind,
-        setup.val_metrics(recipe, task),
+        monitoring.val_metrics(recipe, task),
         recipe.seed,
         view.fold,
         device_steps=setup.device_steps(recipe, job.pack.peak),

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.plateaus import plateau as plateau
 from mlpipe.learn.ramps import variator as variator
 
 
@@ -102,47 +103,6 @@ def step(
         warmup_epochs: Length of the warm-up.
     """
     return _lambda(optimizer, clock, interval, warmup_epochs, lambda epoch: gamma ** (int(epoch + 1e-9) // step_epochs))
-
-
-def plateau(
-    optimizer: Optimizer,
-    clock: Clock,
-    *,
-    interval: Literal["epoch"] = "epoch",
-    factor: Annotated[float, "> 0", "< 1"] = 0.1,
-    patience: Annotated[int, ">= 0"] = 5,
-    threshold: Annotated[float, ">= 0"] = 1e-4,
-    min_lr: Annotated[float, ">= 0"] = 0.0,
-    threshold_mode: Literal["rel", "abs"] = "rel",
-    cooldown: Annotated[int, ">= 0"] = 0,
-    watch: str | None = None,
-    watch_direction: Literal["min", "max"] | None = None,
-) -> ReduceLROnPlateau:
-    """The rate times `factor` when metrics.monitor stands still, torch's ReduceLROnPlateau.
-
-    Args:
-        optimizer: The optimizer.
-        clock: Gives the monitor's direction.
-        interval: Always epoch.
-        factor: The factor of each drop.
-        patience: Epochs without an improvement before a drop.
-        threshold: The least change that is an improvement.
-        min_lr: The rate never falls below it.
-        threshold_mode: Whether the threshold is a share of the best value (`rel`) or a difference (`abs`).
-        cooldown: Epochs after a drop in which none is counted.
-        watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.early`; the program watches it.
-        watch_direction: Whether less or more of it is better; None: as metrics.direction.
-    """
-    return ReduceLROnPlateau(
-        optimizer,
-        mode=watch_direction or clock.direction,
-        factor=factor,
-        patience=patience,
-        threshold=threshold,
-        threshold_mode=threshold_mode,
-        cooldown=cooldown,
-        min_lr=min_lr,
-    )
 
 
 def one_cycle(

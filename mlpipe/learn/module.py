@@ -19,7 +19,7 @@ from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
 from mlpipe.data.device_augmentations import DeviceStep
 from mlpipe.data.task import Kind
-from mlpipe.learn import micro, slicing, team
+from mlpipe.learn import micro, plateaus, slicing, team
 from mlpipe.learn.healing import Healed
 from mlpipe.learn.team import Team
 from mlpipe.learn.tta import Views
@@ -232,8 +232,8 @@ class FoldModule(pl.LightningModule):
         row["lr"] = self._rate
         self.history.append(row)
         for config in self.trainer.lr_scheduler_configs:
-            if isinstance(config.scheduler, ReduceLROnPlateau):
-                config.scheduler.step(row[str(config.monitor)])
+            if plateaus.watches(config.scheduler):
+                plateaus.look(config.scheduler, row[str(config.monitor)])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Lightning would move a plateau schedule only after the state is saved, and never again for that epoch."""

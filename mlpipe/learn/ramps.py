@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.learn.plateaus import Plateau, RampsAndPlateau
+from mlpipe.learn.plateaus import plateau as the_plateau
 
 if TYPE_CHECKING:
     from mlpipe.learn.lr_schedulers import Clock
@@ -24,7 +26,19 @@ _CURVES: dict[str, Callable[[float], float]] = {
     "cos-": lambda x: math.cos(math.pi * x / 2),
 }
 _SHORT = {"sin": "sin+", "cos": "cos-"}
-_KEYS = ("to_lr", "from_lr", "style", "steps", "epochs", "period_steps", "period_epochs", "then")
+
+
+class Following(TypedDict, total=False):
+    """The keys of a ramp that follows another one, as those of `variator`."""
+
+    to_lr: Annotated[float, ">= 0"]
+    from_lr: Annotated[float, ">= 0"] | None
+    style: Literal["linear", "const", "sin", "sin+", "sin-", "cos", "cos+", "cos-"] | Annotated[float, "> 0"]
+    steps: Annotated[int, ">= 1"] | None
+    epochs: Annotated[float, "> 0"] | None
+    period_steps: Annotated[int, ">= 1"] | None
+    period_epochs: Annotated[float, "> 0"] | None
+    then: Following | None
 
 
 @dataclass(frozen=True)
@@ -34,9 +48,13 @@ class _Ramp:
     start: int
     steps: int
     period: int | None
-    low: float | None
+    low: float
     high: float
     curve: Callable[[float], float]
+
+    def rate(self, x: float) -> float:
+        """The rate at a position from 0 to 1."""
+        return max(0.0, self.low + self.curve(x) * (self.high - self.low))
 
     def position(self, step: int) -> float | None:
         """How far along the ramp a step is, from 0 to 1; None outside."""
@@ -59,7 +77,9 @@ def variator(
     epochs: Annotated[float, "> 0"] | None = None,
     period_steps: Annotated[int, ">= 1"] | None = None,
     period_epochs: Annotated[float, "> 0"] | None = None,
-    then: dict[str, Any] | None = None,
+    then: Following | None = None,
+    plateau: Plateau | None = None,
+    plateau_from: Literal["end", "start"] = "end",
 ) -> LRScheduler:
     """From one rate to another along a curve, once or again and again, then perhaps along another one.
 
@@ -70,13 +90,16 @@ def variator(
         clock: How long the training is.
         interval: Always step.
         to_lr: The rate at the ramp's end (at its beginning for `sin-` and `cos-`, which fall from 1 to 0).
-        from_lr: The rate at its beginning; None: optimizer.lr.
+        from_lr: The rate at its beginning; None: optimizer.lr, of a ramp that follows where the one before ended.
         style: The curve, see `curve`; a number is the power of x.
         steps: Optimizer steps of the ramp.
         epochs: Its length in epochs, in place of `steps`; neither: the whole training.
         period_steps: Start the ramp again after so many steps.
         period_epochs: The same in epochs.
         then: A ramp that follows this one, with the same keys.
+        plateau: The rate falls when a metric stands still, with the keys of `lr_scheduler=plateau`; a ramp that runs
+            sets it anew at every step.
+        plateau_from: Whether epochs count from the end of the last ramp on (of each period), or from the `start`.
 
     Raises:
         ConfigError: When a length is given in steps and in epochs.
@@ -84,8 +107,22 @@ def variator(
     given: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
     given |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
     base = float(optimizer.param_groups[0]["lr"])
-    rate = rates(given, base, clock.steps_per_epoch, clock.steps_per_epoch * clock.epochs)
-    return LambdaLR(optimizer, lambda tick: rate(tick) / base)
+    total = clock.steps_per_epoch * clock.epochs
+    if plateau is None:
+        rate = rates(given, base, clock.steps_per_epoch, total)
+        return LambdaLR(optimizer, lambda tick: rate(tick) / base)
+    ramps = _ramps(given, base, clock.steps_per_epoch, total)
+    last = ramps[-1]
+
+    def share(step: int) -> float | None:
+        found = _set_after(ramps, step)
+        return None if found is None else found / base
+
+    def is_over(step: int) -> bool:
+        place = step % last.period if last.period else step
+        return plateau_from == "start" or place >= last.start + last.steps
+
+    return RampsAndPlateau(optimizer, share, the_plateau(optimizer, clock, **plateau), is_over)
 
 
 def curve(style: str | float) -> Callable[[float], float]:
@@ -120,38 +157,42 @@ def rates(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: in
     Raises:
         ConfigError: When a key is wrong.
     """
-    ramps: list[_Ramp] = []
-    start, period = 0, None
-    following: Mapping[str, Any] | None = given
-    while following is not None:
-        ramp = _ramp(following, start, period, steps_per_epoch, total)
-        ramps.append(ramp)
-        start, period, following = start + ramp.steps, ramp.period, following.get("then")
-    found = [base]
+    ramps, found = _ramps(given, base, steps_per_epoch, total), [base]
 
     def rate(tick: int) -> float:
         while len(found) <= tick:
-            found.append(_after(ramps, len(found) - 1, found[-1], base))
+            after = _set_after(ramps, len(found) - 1)
+            found.append(found[-1] if after is None else after)
         return found[tick]
 
     return rate
 
 
-def _after(ramps: list[_Ramp], step: int, now: float, base: float) -> float:
-    """The rate after a step, which the next one has."""
+def _set_after(ramps: list[_Ramp], step: int) -> float | None:
+    """The rate that a ramp sets after a step, for the next one; None where none runs."""
     for ramp in ramps:
         place = ramp.position(step)
         if place is not None:
-            low = ramp.low if ramp.low is not None else base
-            return max(0.0, low + ramp.curve(place) * (ramp.high - low))
-    return now
+            return ramp.rate(place)
+    return None
 
 
-def _ramp(given: Mapping[str, Any], start: int, period: int | None, steps_per_epoch: int, total: int) -> _Ramp:
-    unknown = [key for key in given if key not in _KEYS]
-    if unknown:
-        fix = did_you_mean(str(unknown[0]), _KEYS, otherwise=f"known keys: {listing(_KEYS)}")
-        raise ConfigError(problem(f"lr_scheduler.then.{unknown[0]}", "unknown key", fix=fix))
+def _ramps(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: int) -> list[_Ramp]:
+    """A ramp and those that follow it, each from where the one before ends unless it says from where."""
+    ramps: list[_Ramp] = []
+    start, period, at = 0, None, base
+    following: Mapping[str, Any] | None = given
+    while following is not None:
+        ramp = _ramp(following, start, period, at, steps_per_epoch, total)
+        ramps.append(ramp)
+        start, period, following = start + ramp.steps, ramp.period, following.get("then")
+        at = ramp.rate(1.0 if ramp.steps > 1 else 0.0)
+    return ramps
+
+
+def _ramp(
+    given: Mapping[str, Any], start: int, period: int | None, at: float, steps_per_epoch: int, total: int
+) -> _Ramp:
     for one, other in (("steps", "epochs"), ("period_steps", "period_epochs")):
         if given.get(one) is not None and given.get(other) is not None:
             wrong = f"lr_scheduler.{other} says how long it is too"
@@ -166,4 +207,4 @@ def _ramp(given: Mapping[str, Any], start: int, period: int | None, steps_per_ep
         period = max(int(given["period_epochs"] * steps_per_epoch + 0.5), 1)
     low = given.get("from_lr")
     high, style = float(given.get("to_lr", 0.006)), given.get("style", "linear")
-    return _Ramp(start, int(length), period, None if low is None else float(low), high, curve(style))
+    return _Ramp(start, int(length), period, at if low is None else float(low), high, curve(style))

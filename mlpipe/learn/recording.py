@@ -17,7 +17,7 @@ from mlpipe import files
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
-from mlpipe.learn import setup, stages
+from mlpipe.learn import monitoring, stages
 from mlpipe.learn.callbacks import Keeper
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.job import FoldJob
@@ -105,7 +105,7 @@ def write(
         scores={"val": scores},
         best_epoch=keeper.best_epoch if keeper.best_epoch is not None else len(module.history) - 1,
         epochs=len(module.history),
-        monitor=f"{job.recipe.metrics.monitor} ({setup.monitor_direction(job.recipe)})",
+        monitor=f"{job.recipe.metrics.monitor} ({monitoring.monitor_direction(job.recipe)})",
         val_used_for=job.val_used_for,
         timings=timings,
         environment=_environment(job.recipe, chosen) | _used(job, module),

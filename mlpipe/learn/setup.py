@@ -16,7 +16,6 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.arch import starting
 from mlpipe.arch.classifier import Classifier, Head, Pixels
@@ -31,17 +30,16 @@ from mlpipe.data.record_layout import Layout
 from mlpipe.data.record_loading import RecordData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
 from mlpipe.data.target_loading import TargetData
-from mlpipe.data.task import Kind, Task
+from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
-from mlpipe.learn import import_blocks, linear_head, output_losses, own_metrics, pixel_rules, slicing
-from mlpipe.learn.callbacks import Direction
+from mlpipe.learn import linear_head, own_metrics, pixel_rules, plateaus, slicing
+from mlpipe.learn.directions import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
 from mlpipe.learn.lr_schedulers import Clock
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers import parameter_groups, scale_rates
-from mlpipe.post import metrics
 from mlpipe.runs import maps
 
 # Hints of Lightning and torch that are of no use to people who use mlpipe.
@@ -227,8 +225,9 @@ def build_optimizers(
             take_up(network, optimizer)
         schedule = recipe.lr_scheduler.build(optimizer, clock)
         described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
-        if isinstance(schedule, ReduceLROnPlateau):
-            described["monitor"] = recipe.lr_scheduler.params.get("watch") or recipe.metrics.monitor
+        if plateaus.watches(schedule):
+            params = recipe.lr_scheduler.params
+            described["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
         return optimizer, described
 
     return build
@@ -290,35 +289,6 @@ def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
     """Precision and memory layout for the recipe's images on this machine."""
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
     return numerics(recipe.trainer.get("precision", AUTO), pack.shape[0], accelerator)
-
-
-def val_metrics(recipe: Recipe, task: Task) -> list[str]:
-    """The metrics of every epoch, the monitored one among them."""
-    return metrics_of_epochs(recipe, task.kind)
-
-
-def metrics_of_epochs(recipe: Recipe, kind: Kind) -> list[str]:
-    """The same for a kind of task."""
-    wanted = metrics.TRAIN[kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
-    monitored = recipe.metrics.monitor.removeprefix("val/")
-    if monitored in outputs_metrics(recipe):
-        return wanted
-    return wanted if monitored in ("loss", *wanted) else [*wanted, monitored]
-
-
-def outputs_metrics(recipe: Recipe) -> list[str]:
-    """What the loss of several outputs measures by itself: `OUTPUT_loss`, `OUTPUT_METRIC`, and means over all outputs."""
-    parts = recipe.loss.params.get("parts")
-    listed = parts if isinstance(parts, list) else []
-    return [
-        *(f"{part['name']}_{name}" for part in listed for name in ("loss", *import_blocks.names(part.get("metrics")))),
-        *output_losses.shared([import_blocks.names(part.get("metrics")) for part in listed]),
-    ]
-
-
-def final_metrics(recipe: Recipe, task: Task) -> list[str]:
-    """The metrics of a finished record."""
-    return metrics.FINAL[task.kind] if recipe.metrics.final == AUTO else list(recipe.metrics.final)
 
 
 def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start | None = None) -> None:
@@ -397,14 +367,6 @@ def quiet() -> Iterator[None]:
             yield
         except SIGTERMException as error:
             raise Interrupted("stopped as asked") from error
-
-
-def monitor_direction(recipe: Recipe) -> Direction:
-    """Whether less or more of the monitor is better."""
-    direction = recipe.metrics.direction
-    if direction == "auto":
-        return "min" if metrics.direction(recipe.metrics.monitor) == "min" else "max"
-    return direction
 
 
 def head(task: Task, rows: Rows | None) -> Head:

@@ -16,7 +16,7 @@ from mlpipe.data.sources.mask_files import Mask, Values
 from mlpipe.data.task import IGNORED, Kind
 from mlpipe.data.volumes import RELEASE_AFTER, Volume
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import segmentation, setup
+from mlpipe.learn import monitoring, segmentation
 from mlpipe.learn.losses import Labels
 from mlpipe.post import metrics
 
@@ -46,7 +46,7 @@ class Judge:
         if not isinstance(loss, nn.Module):
             raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
         self._loss, self._targets, self._values, self._activation = loss, targets, values, activation
-        self._names, self._read = setup.metrics_of_epochs(recipe, _KIND), 0
+        self._names, self._read = monitoring.metrics_of_epochs(recipe, _KIND), 0
         self._counts, self._true, self._losses = list[Tensor](), list[Tensor](), list[float]()
 
     def add(self, grid: Grid, first: int, outputs: npt.NDArray[np.float32]) -> None:

@@ -21,7 +21,7 @@ from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import DataError, problem
-from mlpipe.learn import checkpoints, linear_head, setup
+from mlpipe.learn import checkpoints, linear_head, monitoring, setup
 
 _NETWORK = "network."
 
@@ -163,7 +163,7 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
         changed = recipe_of(recipe, stage)
         setup.build_loss(changed, task, rows)
         if not linear_head.has_no_steps(changed):
-            setup.build_optimizers(changed, 2, setup.monitor_direction(changed))(network)
+            setup.build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -278,7 +278,7 @@ def _unjudged_problems(config: RunConfig, split: Split) -> list[str]:
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:
-    from mlpipe.learn import import_blocks, own_metrics, setup
+    from mlpipe.learn import import_blocks, monitoring, own_metrics
 
     recipe = config.recipe.metrics
     own = [*(recipe.functions or ()), *import_blocks.names(recipe.blocks)]
@@ -296,8 +296,11 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
                 found.append(problem(f"metrics.{key}", f"no metric of {task.kind} tasks", got=name, fix=fix))
     if recipe.while_training and task.kind in maps.KINDS:
         found.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
-    monitors = ["val/loss", *(f"val/{name}" for name in (*known, *setup.outputs_metrics(config.recipe)))]
-    if recipe.monitor not in monitors:
-        fix = did_you_mean(recipe.monitor, monitors, otherwise=f"use one of {listing(monitors)}")
-        found.append(problem("metrics.monitor", f"no metric of {task.kind} tasks", got=recipe.monitor, fix=fix))
+    monitors = ["val/loss", *(f"val/{name}" for name in (*known, *monitoring.outputs_metrics(config.recipe)))]
+    # What is learned from is measured by the training itself, which says what it has.
+    watched = [(key, name) for key, name in monitoring.watched(config.recipe) if not name.startswith("train/")]
+    for key, name in [("metrics.monitor", recipe.monitor), *watched]:
+        if name not in monitors:
+            fix = did_you_mean(name, monitors, otherwise=f"use one of {listing(monitors)}")
+            found.append(problem(key, f"no metric of {task.kind} tasks", got=name, fix=fix))
     return found

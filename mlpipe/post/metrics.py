@@ -8,7 +8,7 @@ probabilities, so log-probabilities may be passed as well. The metrics of labels
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -192,7 +192,7 @@ def compute(
     return found
 
 
-def direction(name: str) -> str:
+def direction(name: str) -> Literal["min", "max"]:
     """`min` or `max`, whichever is better for a metric."""
     plain = name.rpartition("/")[2]
     return "min" if plain in LESS_IS_BETTER or plain.startswith(OF_LOSS) or plain.endswith("_loss") else "max"

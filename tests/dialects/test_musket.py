@@ -354,21 +354,68 @@ def test_of_two_schedules_one_has_its_way(callbacks: dict[str, Any], target: str
     assert found.native["optimizer"]["lr"] == (0.01 if target == "cyclic" else 0.005)
 
 
+RAMP = {"toVal": 0.1, "relSize": 1}
+# One less of patience than Keras's, as the plateau by itself.
+LOWERED = {"patience": 1, "cooldown": 0, "factor": 0.1, "threshold": 1e-4, "threshold_mode": "abs", "min_lr": 0.0}
+LOWERED |= {"watch": "val/loss", "watch_direction": "min"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_ramp_for_a_while_and_a_plateau_act_in_turns(order: int) -> None:
+    both = {"LRVariator": RAMP, "ReduceLROnPlateau": PLATEAU}
+    found = changed(callbacks=dict(list(both.items())[::order]))
+    schedule = found.native["lr_scheduler"]
+    assert (schedule["plateau"], schedule["plateau_from"], schedule["epochs"]) == (LOWERED, "start", 1)
+    (line,) = [one for one in found.report if one.key == "callbacks.ReduceLROnPlateau"]
+    assert line.fate == "same" and line.place == "lr_scheduler.plateau"
+
+
+@pytest.mark.parametrize(
+    "then", [{"ReduceLROnPlateau": PLATEAU}, {"LRVariator": {**RAMP, "then": {"reducelronplateau": PLATEAU}}}]
+)
+def test_a_plateau_waits_for_the_ramps_before_it(then: dict[str, Any]) -> None:
+    found = changed(callbacks={"LRVariator": {**RAMP, "then": then}})
+    schedule = found.native["lr_scheduler"]
+    assert schedule["plateau"] == LOWERED and schedule.get("plateau_from", "end") == "end"
+    assert ("then" in schedule) == ("LRVariator" in then) and "plateau" not in schedule.get("then", {})
+    (line,) = [one for one in found.report if one.place == "lr_scheduler.plateau"]
+    assert line.fate == "differs" and "in Musket from the start on" in line.note
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "key", "near"),
+    [
+        (
+            {"LRVariator": {**RAMP, "then": {"ReduceLROnPlateau": {**PLATEAU, "patiens": 1}}}},
+            "then.patiens",
+            "patience",
+        ),
+        ({"LRVariator": {**RAMP, "then": {"LRVariator": {"toVal": 1, "relsize": 1}}}}, "then.relsize", "relSize"),
+    ],
+)
+def test_mistyped_keys_of_what_follows_a_ramp(callbacks: dict[str, Any], key: str, near: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        changed(callbacks=callbacks)
+    (problem,) = caught.value.problems
+    assert f"callbacks.LRVariator.{key}" in problem and near in problem
+
+
+def test_two_plateaus_are_one_too_many() -> None:
+    callbacks = {"LRVariator": {**RAMP, "then": {"ReduceLROnPlateau": PLATEAU}}, "ReduceLROnPlateau": PLATEAU}
+    with pytest.raises(ConfigError, match="both lower the learning rate"):
+        changed(callbacks=callbacks)
+
+
 @pytest.mark.parametrize(
     ("callbacks", "sentence"),
     [
-        (
-            {"LRVariator": {"toVal": 0.1, "relSize": 1}, "ReduceLROnPlateau": PLATEAU},
-            "callbacks.ReduceLROnPlateau: and LRVariator change the learning rate in turns; write two stages, "
-            "{epochs: N, callbacks: {LRVariator: ...}} and then one with callbacks: {ReduceLROnPlateau: ...}",
-        ),
         (
             {"CyclicLR": CYCLIC, "LRVariator": {"toVal": 0.1, "relSize": 1}},
             "callbacks.LRVariator: and CyclicLR change the learning rate in turns",
         ),
         (
-            {"LRVariator": {"toVal": 0.1, "then": {"ReduceLROnPlateau": PLATEAU}}},
-            "callbacks.LRVariator.then: must be an LRVariator",
+            {"LRVariator": {"toVal": 0.1, "relSize": 1, "then": {"CyclicLR": CYCLIC}}},
+            "callbacks.LRVariator.then: must be an LRVariator or a ReduceLROnPlateau",
         ),
     ],
 )

@@ -161,6 +161,14 @@ def test_early_is_lightnings() -> None:
     assert not stopping.check_finite
 
 
+def test_what_is_watched_goes_in_its_own_direction() -> None:
+    assert callbacks.early("val/loss", "min", watch="val/macro_f1").mode == "max"
+    assert callbacks.early("val/accuracy", "max", watch="val/loss").mode == "min"
+    assert callbacks.early("val/accuracy", "max", watch="val/loss", watch_direction="max").mode == "max"
+    # Of a function of one's own nobody knows it.
+    assert callbacks.early("val/accuracy", "max", watch="val/my_own").mode == "max"
+
+
 def test_a_stage_that_keeps_its_own_keeps_its_best_though_an_earlier_one_was_better(tmp_path: Path) -> None:
     keeper = Keeper("val/x", "max", tmp_path, keep_best=True)
     keeper.begin(0, keep=True)

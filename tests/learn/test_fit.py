@@ -193,6 +193,7 @@ def test_stopped_again_and_again(saves_every_epoch: None, tmp_path: Path) -> Non
     [
         ["cbs=early", "cbs.early.patience=0", "cbs.early.min_delta=100", "optimizer.lr=0.003"],
         ["lr_scheduler=plateau", "lr_scheduler.patience=0", "metrics.monitor=val/accuracy", "lr_scheduler.threshold=9"],
+        ["lr_scheduler=variator", "lr_scheduler.epochs=1", "lr_scheduler.plateau={patience: 0, threshold: 0.9}"],
     ],
 )
 def test_stopped_in_the_last_validation(overrides: list[str], saves_every_epoch: None, tmp_path: Path) -> None:
@@ -239,6 +240,18 @@ def test_plateau_lowers_the_rate_of_the_next_epoch(tmp_path: Path) -> None:
     fit.fit(one, Watch())
     rates = [float(row["lr"]) for row in csv.DictReader(history(one).splitlines())]
     assert rates == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+
+
+def test_a_plateau_after_a_ramp_watches_a_metric_that_nobody_asked_for(tmp_path: Path) -> None:
+    import csv
+
+    lowered = "{patience: 0, threshold: 9, threshold_mode: abs, factor: 0.5, watch: val/macro_f1}"
+    overrides = ["lr_scheduler=variator", "lr_scheduler.epochs=1", f"lr_scheduler.plateau={lowered}"]
+    one = job(tmp_path, *overrides, "lr_scheduler.to_lr=0.002", "optimizer.lr=0.001", "trainer.max_epochs=5")
+    fit.fit(one, Watch())
+    rows = list(csv.DictReader(history(one).splitlines()))
+    assert [float(row["lr"]) for row in rows] == pytest.approx([0.001, 0.002, 0.002, 0.001, 0.0005])
+    assert all(0 <= float(row["val/macro_f1"]) <= 1 for row in rows)
 
 
 @pytest.mark.parametrize(

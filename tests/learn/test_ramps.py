@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CyclicLR
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn import lr_schedulers, ramps
+from mlpipe.learn import lr_schedulers, plateaus, ramps
 from mlpipe.learn.lr_schedulers import Clock
 
 
@@ -45,6 +47,91 @@ def test_a_ramp_repeats_and_another_follows() -> None:
     assert [rate(tick) for tick in range(6)] == pytest.approx([0.5, 0, 1, 5, 6, 6])
 
 
+def test_a_ramp_that_follows_begins_where_the_one_before_ended() -> None:
+    rate = ramps.rates({"from_lr": 0, "to_lr": 1, "steps": 2, "then": {"to_lr": 3, "steps": 3}}, 0.5, 4, 9)
+    assert [rate(tick) for tick in range(7)] == pytest.approx([0.5, 0, 1, 1, 2, 3, 3])
+
+
+def in_epochs(one: SGD, schedule: Any, steps: int, values: list[float]) -> list[list[float]]:
+    """The rates of every step, by epoch; the schedule looks at a value after each."""
+    found = []
+    for value in values:
+        found.append(rates(one, schedule, steps))
+        plateaus.look(schedule, value)
+    return found
+
+
+def keras_rates(steps: int, values: list[float], gate: int | None) -> list[list[float]]:
+    """A ramp from 1 to 2 over two epochs and Keras's plateau (patience 1, factor .5), as callbacks of Keras would do it."""
+    rate, best, step, found = 0.1, math.inf, 0, []
+    for value in values:
+        epoch = []
+        for _ in range(steps):
+            epoch.append(rate)
+            if step < 2 * steps:
+                rate = 1 + step / (2 * steps - 1)
+            step += 1
+        found.append(epoch)
+        if gate is not None and step <= gate:
+            continue
+        if value < best - 1e-4:
+            best = value
+        else:
+            rate *= 0.5
+    return found
+
+
+@pytest.mark.parametrize("start", ["start", "end"])
+def test_a_plateau_lowers_what_a_ramp_left(start: Literal["start", "end"]) -> None:
+    one, values = optimizer(0.1), [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.4]
+    lowered: plateaus.Plateau = {"patience": 0, "factor": 0.5, "threshold_mode": "abs"}
+    clock = Clock(3, len(values))
+    schedule = lr_schedulers.variator(one, clock, from_lr=1.0, to_lr=2.0, epochs=2, plateau=lowered, plateau_from=start)
+    found = in_epochs(one, schedule, 3, values)
+    for ours, theirs in zip(found, keras_rates(3, values, 6 if start == "end" else None), strict=True):
+        assert ours == pytest.approx(theirs)
+    # The rate of the third epoch: from the start on the second one was no better, from the end on nobody looked.
+    assert found[2][0] == pytest.approx(1.0 if start == "start" else 2.0)
+
+
+def test_in_every_period_a_plateau_waits_for_the_ramp() -> None:
+    one = optimizer(1.0)
+    lowered: plateaus.Plateau = {"patience": 0, "factor": 0.5, "threshold_mode": "abs"}
+    schedule = lr_schedulers.variator(one, Clock(2, 9), from_lr=1, to_lr=2, epochs=1, period_epochs=3, plateau=lowered)
+    found = in_epochs(one, schedule, 2, [1.0] * 7)
+    # The last epochs of a period look: the first one is the best so far, those after it are no better.
+    assert [epoch[0] for epoch in found] == pytest.approx([1.0, 2.0, 2.0, 1.0, 2.0, 1.0, 0.5])
+
+
+@pytest.mark.parametrize("stop", range(1, 7))
+def test_a_ramp_and_a_plateau_go_on_from_a_saved_state(stop: int) -> None:
+    values = [1.0, 1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
+    lowered: plateaus.Plateau = {"patience": 1, "factor": 0.5, "cooldown": 1, "threshold_mode": "abs"}
+
+    def begin() -> tuple[SGD, Any]:
+        one = optimizer(0.1)
+        return one, lr_schedulers.variator(one, Clock(3, 8), from_lr=1.0, epochs=1, plateau=lowered)
+
+    whole = in_epochs(*begin(), 3, values)
+    one, schedule = begin()
+    before = in_epochs(one, schedule, 3, values[:stop])
+    kept = json.loads(json.dumps([one.state_dict(), schedule.state_dict()]))
+    one, schedule = begin()
+    one.load_state_dict(kept[0])
+    schedule.load_state_dict(kept[1])
+    assert before + in_epochs(one, schedule, 3, values[stop:]) == whole
+
+
+def test_layers_keep_their_shares_of_the_rate() -> None:
+    groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (0.1, 0.05)]
+    one = SGD(groups)
+    schedule = lr_schedulers.variator(one, Clock(2, 3), from_lr=1.0, to_lr=2.0, epochs=1, plateau={"patience": 0})
+    for _ in range(2):
+        one.step()
+        schedule.step()
+    assert [group["lr"] for group in one.param_groups] == pytest.approx([2.0, 1.0])
+
+
 def test_lengths_in_epochs_are_rounded_as_halves_up() -> None:
     rate = ramps.rates({"from_lr": 0, "to_lr": 1, "epochs": 0.5}, 1, 5, 100)
     assert [rate(tick) for tick in range(5)] == pytest.approx([1, 0, 0.5, 1, 1])
@@ -66,7 +153,9 @@ def test_curves(style: str | float, half: float) -> None:
     assert ramps.curve(style)(0.5) == pytest.approx(half)
 
 
-@pytest.mark.parametrize("given", [{"style": "sine"}, {"steps": 1, "epochs": 1}, {"then": {"to": 1}, "steps": 1}])
+@pytest.mark.parametrize(
+    "given", [{"style": "sine"}, {"steps": 1, "epochs": 1}, {"steps": 1, "then": {"style": "sine"}}]
+)
 def test_wrong_ramps_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="lr_scheduler"):
         ramps.rates(given, 0.1, 4, 10)

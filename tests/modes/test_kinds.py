@@ -106,6 +106,24 @@ def test_a_foreign_loss_takes_no_weights(table: Path, capsys: pytest.CaptureFixt
         ),
         (["optimizer.clip_norm=1", "optimizer.clip_value=1"], "bounds the gradients too; leave one of them out"),
         (["lr_scheduler=piecewise", "lr_scheduler.ratios=[1]"], "lr_scheduler.ratios: do not fit the boundaries"),
+        (["lr_scheduler=plateau", "lr_scheduler.watch=val/acuracy"], "lr_scheduler.watch: no metric of classification"),
+        (
+            ["cbs=early", "cbs.early.watch=val/f1"],
+            "callbacks.early.watch: no metric of classification tasks, got 'val/f1'",
+        ),
+        (
+            ["lr_scheduler=variator", "lr_scheduler.plateau={watch: val/lss}"],
+            "lr_scheduler.plateau.watch: no metric of classification tasks, got 'val/lss'; did you mean 'val/loss'?",
+        ),
+        (
+            ["stages.list=[{epochs: 1, callbacks: {early: {_target_: mlpipe.learn.callbacks.early, watch: val/x}}}]"],
+            "stages.list[0].callbacks.early.watch: no metric of classification tasks, got 'val/x'",
+        ),
+        (
+            ["lr_scheduler=variator", "lr_scheduler.then={to_lr: 1, then: {epoch: 1}}"],
+            "lr_scheduler.then.then.epoch: unknown key; did you mean 'epochs'?",
+        ),
+        (["lr_scheduler=variator", "lr_scheduler.plateau={factor: 2}"], "plateau.factor: must be a number > 0 and < 1"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_before_anything_is_written(

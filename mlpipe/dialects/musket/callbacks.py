@@ -66,8 +66,7 @@ def found(work: Work, key: str, given: Any) -> Found:
         if full is None:
             work.missing(where, f"the callback {name}", f"known: {', '.join(_KNOWN.values())}")
             continue
-        for unknown in set(parameters) - _KEYS.get(full, set(parameters)):
-            work.unknown(f"{where}.{unknown}", str(unknown), sorted(_KEYS[full]))
+        _known(work, where, full, parameters)
         if full == "EarlyStopping":
             _early(work, where, parameters, result)
         elif full in ("TerminateOnNaN", "ModelCheckpoint"):
@@ -78,6 +77,11 @@ def found(work: Work, key: str, given: Any) -> Found:
             schedules.append(_Schedule(full, where, parameters))
     _schedule(work, schedules, result)
     return result
+
+
+def _known(work: Work, key: str, name: str, parameters: Mapping[str, Any]) -> None:
+    for unknown in set(parameters) - _KEYS.get(name, set(parameters)):
+        work.unknown(f"{key}.{unknown}", str(unknown), sorted(_KEYS[name]))
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ class _Schedule:
 
 def _schedule(work: Work, given: list[_Schedule], result: Found) -> None:
     """The one schedule that several are: of those that set the rate after every batch the last one has its way."""
+    if sorted(one.name for one in given) == ["LRVariator", "ReduceLROnPlateau"] and not any(
+        one.is_always_on for one in given
+    ):
+        _ramp_and_plateau(work, {one.name: one for one in given}, result)
+        return
     winner = next((one for one in reversed(given) if one.is_always_on), given[0] if len(given) == 1 else None)
     later = given[given.index(winner) + 1 :] if winner is not None else []
     if winner is None or any(one.name == "LRVariator" for one in later):
@@ -114,6 +123,20 @@ def _schedule(work: Work, given: list[_Schedule], result: Found) -> None:
                 note += " (there it lasted one batch)"
             work.lines = [line for line in work.lines if line.key != one.key]
             work.say(one.key, "differs", note=note)
+
+
+def _ramp_and_plateau(work: Work, given: Mapping[str, _Schedule], result: Found) -> None:
+    """A ramp for a while or again and again, and a plateau that lowers what it leaves."""
+    ramp, plateau = given["LRVariator"], given["ReduceLROnPlateau"]
+    _variator(work, ramp.key, ramp.parameters, result)
+    values = _plateau_values(work, plateau.key, plateau.parameters)
+    if result.lr_scheduler is None or values is None:
+        return
+    if "plateau" in result.lr_scheduler:
+        work.refuse(plateau.key, "and the one after LRVariator both lower the learning rate", fix="keep one of them")
+        return
+    result.lr_scheduler |= {"plateau": values, "plateau_from": "start"}
+    work.say(plateau.key, "same", "lr_scheduler.plateau", f"while LRVariator runs it sets the rate anew; {_ONE_LESS}")
 
 
 def _as_two_stages(first: str, second: str) -> str:
@@ -180,20 +203,29 @@ def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -
 
 
 def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    values = _plateau_values(work, key, parameters)
+    if values is not None:
+        result.lr_scheduler = {"_target_": f"{_SCHEDULES}.plateau", **values}
+        work.say(key, "same", "lr_scheduler", _ONE_LESS)
+
+
+_ONE_LESS = "patience and cooldown are one less: torch counts from the next epoch"
+
+
+def _plateau_values(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
     watched = _watched(work, key, parameters)
     if watched is None:
-        return
+        return None
     # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
-    values = {
+    return {
         "factor": float(parameters.get("factor", 0.1)),
         "patience": max(int(parameters.get("patience", 10)) - 1, 0),
         "cooldown": max(int(parameters.get("cooldown", 0)) - 1, 0),
         "threshold": float(parameters.get("min_delta", 1e-4)),
         "threshold_mode": "abs",
         "min_lr": float(parameters.get("min_lr", 0)),
+        **watched,
     }
-    result.lr_scheduler = {"_target_": f"{_SCHEDULES}.plateau", **values, **watched}
-    work.say(key, "same", "lr_scheduler", "patience and cooldown are one less: torch counts from the next epoch")
 
 
 def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
@@ -218,22 +250,50 @@ def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) 
 
 
 def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
-    values = _ramp(work, key, parameters)
-    if values is None:
-        return
-    then = parameters.get("then")
-    if then is not None:
-        inner = then.get("LRVariator", then) if isinstance(then, Mapping) else None
-        if not isinstance(inner, Mapping) or (set(then) - {"LRVariator"} and "toVal" not in inner):
-            name = next(iter(then), "it") if isinstance(then, Mapping) else then
-            work.refuse(f"{key}.then", "must be an LRVariator", got=then, fix=_as_two_stages("LRVariator", str(name)))
-            return
-        following = _ramp(work, f"{key}.then", inner)
+    values = _ramps(work, key, parameters)
+    if values is not None:
+        result.lr_scheduler = {"_target_": f"{_SCHEDULES}.variator", "interval": "step", **values}
+        work.say(key, "same", "lr_scheduler")
+
+
+def _ramps(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A ramp and what follows it; a plateau at the end is one of the first ramp's keys."""
+    values, then = _ramp(work, key, parameters), parameters.get("then")
+    if values is None or then is None:
+        return values
+    name, inner = _following(then)
+    if name == "LRVariator":
+        _known(work, f"{key}.then", name, inner)
+        following = _ramps(work, f"{key}.then", inner)
         if following is None:
-            return
-        values["then"] = following
-    result.lr_scheduler = {"_target_": f"{_SCHEDULES}.variator", "interval": "step", **values}
-    work.say(key, "same", "lr_scheduler")
+            return None
+        ending = {name: following.pop(name) for name in ("plateau",) if name in following}
+        return {**values, **ending, "then": following}
+    if name != "ReduceLROnPlateau":
+        wrong, fix = "must be an LRVariator or a ReduceLROnPlateau", _as_two_stages("LRVariator", name)
+        work.refuse(f"{key}.then", wrong, got=then, fix=fix)
+        return None
+    _known(work, f"{key}.then", name, inner)
+    lowered = _plateau_values(work, f"{key}.then", inner)
+    if lowered is None:
+        return None
+    work.say(
+        f"{key}.then",
+        "differs",
+        "lr_scheduler.plateau",
+        f"acts when the ramp has ended, in Musket from the start on; {_ONE_LESS}",
+    )
+    return {**values, "plateau": lowered}
+
+
+def _following(then: Any) -> tuple[str, Mapping[str, Any]]:
+    """The name and the parameters of a nested callback; parameters alone are those of a ramp."""
+    if not isinstance(then, Mapping):
+        return str(then), {}
+    if len(then) == 1 and (name := str(next(iter(then)))).lower() in _KNOWN:
+        parameters = then[name]
+        return _KNOWN[name.lower()], parameters if isinstance(parameters, Mapping) else {}
+    return ("LRVariator" if set(then) & _KEYS["LRVariator"] else str(next(iter(then), "it"))), then
 
 
 def _ramp(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -1,0 +1,70 @@
+"""What is measured after every epoch and at the end, and what schedules and stops watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlpipe.config.schema import AUTO, Recipe
+from mlpipe.data.task import Kind, Task
+from mlpipe.learn import import_blocks, output_losses
+from mlpipe.learn.directions import Direction
+from mlpipe.post import metrics
+
+
+def val_metrics(recipe: Recipe, task: Task) -> list[str]:
+    """The metrics of every epoch, those that are monitored and watched among them."""
+    return metrics_of_epochs(recipe, task.kind)
+
+
+def metrics_of_epochs(recipe: Recipe, kind: Kind) -> list[str]:
+    """The same for a kind of task."""
+    wanted = metrics.TRAIN[kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
+    by_itself = {"val/loss", *(f"val/{name}" for name in outputs_metrics(recipe))}
+    seen = dict.fromkeys([recipe.metrics.monitor, *(name for _, name in watched(recipe))])
+    more = [name.removeprefix("val/") for name in seen if name.startswith("val/") and name not in by_itself]
+    return [*wanted, *(name for name in more if name not in wanted)]
+
+
+def outputs_metrics(recipe: Recipe) -> list[str]:
+    """What the loss of several outputs measures by itself: `OUTPUT_loss`, `OUTPUT_METRIC`, and means over all outputs."""
+    parts = recipe.loss.params.get("parts")
+    listed = parts if isinstance(parts, list) else []
+    return [
+        *(f"{part['name']}_{name}" for part in listed for name in ("loss", *import_blocks.names(part.get("metrics")))),
+        *output_losses.shared([import_blocks.names(part.get("metrics")) for part in listed]),
+    ]
+
+
+def final_metrics(recipe: Recipe, task: Task) -> list[str]:
+    """The metrics of a finished record."""
+    return metrics.FINAL[task.kind] if recipe.metrics.final == AUTO else list(recipe.metrics.final)
+
+
+def monitor_direction(recipe: Recipe) -> Direction:
+    """Whether less or more of the monitor is better."""
+    direction = recipe.metrics.direction
+    if direction == "auto":
+        return metrics.direction(recipe.metrics.monitor)
+    return direction
+
+
+def watched(recipe: Recipe) -> list[tuple[str, str]]:
+    """Each key that names a metric to watch in place of metrics.monitor, and that metric; those of stages, too."""
+    found = []
+    for stage, (schedule, callbacks) in _parts(recipe):
+        for key, params in (
+            ("lr_scheduler", schedule.params if schedule is not None else {}),
+            ("lr_scheduler.plateau", schedule.params.get("plateau") if schedule is not None else {}),
+            *((f"callbacks.{name}", one.params) for name, one in (callbacks or {}).items()),
+        ):
+            watch = params.get("watch") if isinstance(params, Mapping) else None
+            if isinstance(watch, str):
+                found.append((f"{stage}{key}.watch", watch))
+    return found
+
+
+def _parts(recipe: Recipe) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    yield "", (recipe.lr_scheduler, recipe.callbacks)
+    for number, stage in enumerate(recipe.stages):
+        yield f"stages.list[{number}].", (stage.lr_scheduler, stage.callbacks)

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from mlpipe.arch.names import timm_names
+from mlpipe.data import item_sets
 from mlpipe.dialects import detect, musket, names, translation
-from mlpipe.dialects.musket import reading
+from mlpipe.dialects.musket import data, reading
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError
 
@@ -424,3 +425,26 @@ def test_schedules_in_turns_are_to_be_stages(callbacks: dict[str, Any], sentence
         changed(callbacks=callbacks)
     (problem,) = caught.value.problems
     assert problem.startswith(sentence) and "without lr and loss it goes on with the rate of the first" in problem
+
+
+def test_a_mistyped_function_and_a_missing_module_are_mentioned(tmp_path: Path) -> None:
+    folder = tmp_path / "experiments" / "first"
+    (tmp_path / "modules").mkdir()
+    folder.mkdir(parents=True)
+    (tmp_path / "modules" / "data.py").write_text("def getTrain(n):\n    return []\n")
+
+    def lint(source: dict[str, Any]) -> list[str]:
+        text = yaml.safe_dump({**yaml.safe_load(README), **source})
+        found = translated(text, home=folder / "config.yaml")
+        return [f"{line.key}: {line.note}" for line in found.report if line.fate == "lint"]
+
+    assert not lint({"dataset": {"getTrain": [3]}})
+    assert not lint({"dataset": {"DirectoryDataSet": ["images"]}})
+    (line,) = lint({"dataset": {"getTrian": [3]}})
+    assert line == "dataset: no function of the project's modules is called getTrian; did you mean 'getTrain'?"
+    (line,) = lint({"dataset": {"elsewhere": [3]}, "imports": ["data", "further"]})
+    assert line == "imports: further is no file in modules/: name it in trust=[further]"
+
+
+def test_built_in_sets_are_those_that_there_are() -> None:
+    assert list(data.BUILT_IN_SETS) == item_sets.__all__

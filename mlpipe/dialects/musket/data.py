@@ -10,6 +10,16 @@ from mlpipe.dialects.musket.heads import task_keys
 from mlpipe.dialects.musket.work import Work
 from mlpipe.errors import did_you_mean, listing
 
+# `mlpipe.data.item_sets`, whose sets need no function of the project's.
+BUILT_IN_SETS = (
+    "BinaryClassificationDataSet",
+    "CategoryClassificationDataSet",
+    "DirectoryDataSet",
+    "FolderClassificationDataSet",
+    "FolderDataSet",
+    "MultiClassClassificationDataSet",
+    "MultiOutputClassClassificationDataSet",
+)
 _PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
 
 
@@ -41,6 +51,9 @@ def translate_data(work: Work) -> None:
     for key in ("datasets", "imports"):
         if key in work.source:
             work.say(key, "same", "task")
+    for name in work.imports_elsewhere():
+        note = f"{name} is no file in modules/: name it in trust=[{name}]"
+        work.say("imports", "lint", "task.imports", note)
 
 
 def parts_of(work: Work) -> dict[str, list[Any]]:
@@ -78,7 +91,20 @@ def calls(work: Work, key: str, given: Any) -> list[Any]:
     if not isinstance(given, Mapping) or not given:
         work.refuse(key, "must be a function with its arguments", got=given, fix="for example getTrain: [false]")
         return []
+    for name in given:
+        _look_for(work, key, str(name))
     return [{"call": str(name), "arguments": _arguments(value)} for name, value in given.items()]
+
+
+def _look_for(work: Work, key: str, name: str) -> None:
+    """Mention a function that is nowhere to be seen; it may still be made while the modules are imported."""
+    if name in BUILT_IN_SETS or work.is_own(name) or work.imports_elsewhere():
+        return
+    known = [*work.own_names(), *BUILT_IN_SETS]
+    fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
+    line = f"no function of the project's modules is called {name}; {fix}"
+    if not any(one.note == line for one in work.lines):
+        work.say(key, "lint", note=line)
 
 
 def additions(work: Work) -> dict[str, Any]:

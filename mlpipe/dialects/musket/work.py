@@ -68,6 +68,12 @@ class Work(Collected):
             self._own = self.home.functions()
         return self._own
 
+    def imports_elsewhere(self) -> list[str]:
+        """The modules that `imports` names and that are no files of the project's."""
+        folder, given = self.home.modules, self.source.get("imports") or []
+        names = [str(name) for name in given] if isinstance(given, list) else [str(given)]
+        return [name for name in names if folder is None or not (folder / f"{name}.py").is_file()]
+
     def code(self) -> dict[str, Any]:
         """The native keys that say where the project's functions are."""
         return {

@@ -147,10 +147,7 @@ class FitScheduler(Scheduler):
             return [folder / CONFIG]
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise ConfigError(problem("num_seeds", "must be a whole number >= 1", got=count))
-        if experiment_files.is_searched(folder / CONFIG):
-            fix = "search first, then write the values of best.params.yaml into a file with num_seeds"
-            raise ConfigError(problem("num_seeds", "is not for an experiment with hyperparameters", fix=fix))
-        own = {key: value for key, value in source.items() if key != "num_seeds"}
+        own = {key: value for key, value in experiment_files.written(folder / CONFIG).items() if key != "num_seeds"}
         base = int(own.get("testSplitSeed", 123)), int(own.get("random_state", 33))
         found = []
         for seed in range(count):
@@ -251,6 +248,9 @@ class FitScheduler(Scheduler):
         for seed in seeds:
             for name in ("metrics", "weights"):
                 link = folder / name / seed.name
+                if not (seed / name).is_dir():
+                    # What was searched has them in the folders of its trials.
+                    continue
                 link.parent.mkdir(exist_ok=True)
                 if not link.exists() and not link.is_symlink():
                     link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)

@@ -50,9 +50,24 @@ def test_a_file_that_searches_asks_for_values(project: Path, capsys: pytest.Capt
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["optimizer"]["lr"] == 0.005 and shown["sampling"]["batch_size"] == 8 and shown["hpo"] == {}
     assert shown["optimizer"]["_target_"].endswith(".sgd")
-    (folder / "config.yaml").write_text(SEARCHED + "num_seeds: 2\n")
-    assert cli.main(["fit", *ON_CPU]) == 2
-    assert "num_seeds: is not for an experiment with hyperparameters" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_each_seed_is_searched_by_itself(project: Path) -> None:
+    folder = musket_project.make(project, config=SEARCHED + "num_seeds: 2\n")
+    assert cli.main(["fit", *ON_CPU]) == 0
+    best, results = [], []
+    for seed in ("0", "1"):
+        summary = yaml.safe_load((folder / seed / "summary.yaml").read_text())
+        assert summary["trials"] == 2 and (folder / seed / "trial1" / "weights").is_dir()
+        trial = yaml.safe_load((folder / seed / "trial0" / "config.yaml").read_text())
+        assert trial["testSplitSeed"] == 123 + int(seed)
+        best.append(yaml.safe_load((folder / seed / "best.params.yaml").read_text()))
+        results.append(summary["best"]["result"])
+    assert best[0] != best[1]
+    whole = yaml.safe_load((folder / "summary.yaml").read_text())
+    assert (whole["min"], whole["max"]) == (pytest.approx(min(results)), pytest.approx(max(results)))
+    assert not (folder / "weights").exists()
 
 
 @pytest.mark.slow

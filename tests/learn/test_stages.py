@@ -83,16 +83,20 @@ def test_draws_of_a_second_stage_are_new(tmp_path: Path, monkeypatch: pytest.Mon
     assert two == orders and len({tuple(order) for order in two}) == 3
 
 
-@pytest.mark.parametrize("store_best", [True, False])
+THREE = [
+    "stages.list=[{epochs:3,callbacks:[early]},{epochs:2,lr:1e-3,lr_scheduler:step},{epochs:1,freeze:2}]",
+    "cbs=ema",
+    "optimizer.layer_decay=0.7",
+]
+
+
 @pytest.mark.parametrize(
-    "overrides",
+    ("overrides", "store_best"),
     [
-        TWO,
-        [
-            "stages.list=[{epochs:3,callbacks:[early]},{epochs:2,lr:1e-3,lr_scheduler:step},{epochs:1,freeze:2}]",
-            "cbs=ema",
-            "optimizer.layer_decay=0.7",
-        ],
+        (TWO, True),
+        (THREE, False),
+        pytest.param(TWO, False, marks=pytest.mark.slow),
+        pytest.param(THREE, True, marks=pytest.mark.slow),
     ],
 )
 def test_resumed_inside_any_stage_is_bit_identical(

@@ -14,11 +14,13 @@ from PIL import Image, ImageDraw, ImageFont
 from mlpipe import files
 
 _CELL, _CAPTION, _GAP = 96, 16, 6
+# How many times longer than high a line is drawn.
+_STRIP = 8
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path: Path, *, columns: int = 0) -> Path:
-    """Write a grid of images, each (height, width, channels) and enlarged to one size, with captions.
+    """Write a grid of images, each (*spatial, channels) and enlarged to one size, with captions.
 
     Args:
         images: Pixels, grey or colour.
@@ -43,6 +45,20 @@ def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path:
     return path
 
 
+def plane(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """What is drawn of a sample: an image as it is, of a volume the middle plane, of a line a strip.
+
+    Args:
+        pixels: Shape (*spatial, channels).
+
+    Returns:
+        Shape (height, width, channels).
+    """
+    while pixels.ndim > 3:
+        pixels = pixels[len(pixels) // 2]
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[np.newaxis], max(1, len(pixels) // _STRIP), axis=0)
+
+
 def eight_bit(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Pixels of 8 or 16 bit, or from 0 to 1, as 8 bit.
 
@@ -56,6 +72,7 @@ def eight_bit(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def _enlarged(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    pixels = plane(pixels)
     image = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0]).convert("RGB")
     scale = _CELL / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -3,8 +3,9 @@
 `numpy.load(file)["TASK/SPLIT/SAMPLE"]` has the shape (classes, height, width), uint8, at the size that the network sees;
 its arg max is the predicted mask, exactly as the network's. `TASK/SPLIT/SAMPLE/true` has the class numbers (height, width),
 255 where a pixel does not count; images without a mask have none. Where images are predicted both are values, of 16 bit or
-32 bit floating point and of shape (channels, height, width) each. One file holds many masks without a thousand small files,
-a single mask is read without the others, and means over records need no network.
+32 bit floating point and of shape (channels, height, width) each. Samples of one or three axes have maps of as many. One file
+holds many masks without a thousand small files, a single mask is read without the others, and means over records need no
+network.
 """
 
 from __future__ import annotations
@@ -121,12 +122,12 @@ class Maps:
         Raises:
             ProjectError: When there is none, or it is damaged.
         """
-        return np.asarray(self._read(_name(task, split, sample), 3, "u"), np.uint8)
+        return np.asarray(self._read(_name(task, split, sample), 2, "u"), np.uint8)
 
     def true(self, task: str, split: str, sample: str) -> Bytes | None:
         """The true class numbers, shape (height, width); None where the sample has no mask."""
         name = _name(task, split, sample) + _TRUE
-        return np.asarray(self._read(name, 2, "u"), np.uint8) if name + _SUFFIX in self._names else None
+        return np.asarray(self._read(name, 1, "u"), np.uint8) if name + _SUFFIX in self._names else None
 
     def values(self, task: str, split: str, sample: str) -> Values:
         """The predicted image of a sample, shape (channels, height, width).
@@ -134,20 +135,21 @@ class Maps:
         Raises:
             ProjectError: When there is none, or it is damaged.
         """
-        return self._read(_name(task, split, sample), 3, "f")
+        return self._read(_name(task, split, sample), 2, "f")
 
     def true_values(self, task: str, split: str, sample: str) -> Values | None:
         """The target image, of the same shape; None where the sample has none."""
         name = _name(task, split, sample) + _TRUE
-        return self._read(name, 3, "f") if name + _SUFFIX in self._names else None
+        return self._read(name, 2, "f") if name + _SUFFIX in self._names else None
 
-    def _read(self, name: str, dimensions: int, kind: str) -> npt.NDArray[Any]:
+    def _read(self, name: str, least: int, kind: str) -> npt.NDArray[Any]:
+        """The values under a name, of `least` axes at least and two more at most."""
         content = _content(self._archive, name + _SUFFIX, self._path)
         try:
             values = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
             raise _damaged(self._path, f"{name}: {error}") from error
-        if values.dtype not in _TYPES[kind] or values.ndim != dimensions:
+        if values.dtype not in _TYPES[kind] or not least <= values.ndim <= least + 2:
             raise _damaged(self._path, f"{name} is no map")
         return np.asarray(values)
 
@@ -230,7 +232,8 @@ def errors(predicted: npt.NDArray[Any], true: npt.NDArray[Any] | None) -> tuple[
     if true is None or np.isnan(true).all():
         return np.zeros(2 * channels, np.float32), np.full(channels, np.nan, np.float32)
     error = predicted.astype(np.float64) - true
-    sums = [(error**2).sum(axis=(1, 2)), np.abs(error).sum(axis=(1, 2))]
+    spatial = tuple(range(1, error.ndim))
+    sums = [(error**2).sum(axis=spatial), np.abs(error).sum(axis=spatial)]
     return np.concatenate(sums).astype(np.float32), np.full(channels, error[0].size, np.float32)
 
 

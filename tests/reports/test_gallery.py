@@ -52,3 +52,11 @@ def test_no_images_and_a_caption_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         gallery.grid([plain(0, 1)], [], tmp_path / "wrong.png")
     assert not (tmp_path / "wrong.png").exists()
+
+
+def test_of_a_volume_the_middle_plane_is_drawn_and_of_a_line_a_strip() -> None:
+    volume = np.arange(5 * 4 * 3 * 2).reshape(5, 4, 3, 2)
+    assert np.array_equal(gallery.plane(volume), volume[2])
+    assert np.array_equal(gallery.plane(volume[0]), volume[0])
+    line = np.arange(24).reshape(24, 1)
+    assert np.array_equal(gallery.plane(line), np.stack([line] * 3))

@@ -107,7 +107,7 @@ def test_the_same_maps_are_the_same_bytes_in_whatever_order_they_were_read(tmp_p
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((6, 5), np.uint8), np.zeros((3, 6, 5), np.float32)])
+@pytest.mark.parametrize("wrong", [np.zeros(6, np.uint8), np.zeros((3, 6, 5), np.float32)])
 def test_what_is_no_map_is_named(tmp_path: Path, wrong: np.ndarray) -> None:
     out = io.BytesIO()
     np.save(out, wrong)
@@ -154,3 +154,19 @@ def test_pixels_are_counted_where_they_are_known() -> None:
         outputs, targets = maps.counts(said, unknown, 4)
         assert outputs.tolist() == [2, 3, 1, 0, 0, 0, 0, 0]
         assert targets.shape == (4,) and np.isnan(targets).all() and targets.dtype == outputs.dtype == np.float32
+
+
+@pytest.mark.parametrize("spatial", [(7,), (3, 4, 5)])
+def test_maps_of_one_and_three_axes(tmp_path: Path, spatial: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    chances = maps.quantised(rng.dirichlet([1, 1], spatial).astype(np.float32).transpose(-1, *range(len(spatial))))
+    true, values = rng.integers(0, 2, spatial).astype(np.uint8), rng.normal(size=(2, *spatial)).astype(np.float32)
+    with maps.writer(tmp_path / "a.npz") as sink:
+        sink.add("t", "val", "a", chances, true)
+        sink.add("t", "val", "b", values, values + 1)
+    with maps.Maps(tmp_path / "a.npz") as found:
+        assert np.array_equal(found.chances("t", "val", "a"), chances)
+        assert np.array_equal(found.true("t", "val", "a"), true)
+        assert np.array_equal(found.true_values("t", "val", "b"), values + 1)
+    sums, counts = maps.errors(values, values + 2)
+    assert sums.tolist() == pytest.approx([4.0 * true.size] * 2 + [2.0 * true.size] * 2) and (counts == true.size).all()

@@ -16,9 +16,10 @@ from PIL import Image
 from mlpipe.data import cache, sources
 from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources.mask_files import colour_of
-from mlpipe.data.task import IGNORED
+from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing
 from mlpipe.post import mask_metrics
+from mlpipe.reports import gallery
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section, number
@@ -73,7 +74,7 @@ def masks(facts: TaskFacts) -> Section:
             return Section(
                 "Masks", [paragraph("No pictures: the maps of the predictions are gone; mml predict makes them.")]
             )
-        parts: list[Content | None] = [paragraph(*_legend(facts.classes))]
+        parts: list[Content | None] = [paragraph(*_legend(facts.classes), drawn_of(facts))]
         lost = list[str]()
         read = reader(facts)
         for title, places in chosen(order).items():
@@ -93,6 +94,19 @@ def masks(facts: TaskFacts) -> Section:
     if lost:
         parts.append(paragraph(not_shown(lost)))
     return Section("Masks", parts)
+
+
+def drawn_of(facts: TaskFacts) -> str:
+    """A sentence on what pictures are of, where samples are no images.
+
+    Args:
+        facts: The task.
+    """
+    axes = 2 if facts.task is None else axes_of(facts.task)
+    return {
+        1: " Samples have one axis: they are drawn as strips.",
+        3: " Of each sample the middle plane is drawn.",
+    }.get(axes, "")
 
 
 def not_shown(lost: list[str]) -> str:
@@ -186,7 +200,7 @@ def reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[Any
         if row is None:
             return None
         for pack in packs:
-            if pack.ndim == 4 and pack.shape[1:3] == shape and len(pack) == len(row_of):
+            if pack.shape[1:-1] == shape and len(pack) == len(row_of):
                 return np.asarray(pack[row])
         try:
             return read(row)
@@ -204,20 +218,24 @@ def picture_of(
     Args:
         read: What `reader` gave.
         sample: Its name.
-        shape: Height and width of its map.
+        shape: The spatial shape of its map.
     """
     values = read(sample, shape)
     if values is None:
         return None
+    values = gallery.plane(values)
     if values.dtype != np.uint8:
         peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
         values = np.clip(np.nan_to_num(values / peak) * 255, 0, 255).astype(np.uint8)
     made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
-    return made.resize(_size(shape), Image.Resampling.BILINEAR)
+    return made.resize(_size(gallery.plane(np.broadcast_to(0, (*shape, 1))).shape), Image.Resampling.BILINEAR)
 
 
 def _drawn(mask: Bytes | None, size: tuple[int, int]) -> Image.Image | None:
-    return None if mask is None else Image.fromarray(coloured(mask)).resize(size, Image.Resampling.NEAREST)
+    if mask is None:
+        return None
+    flat = gallery.plane(mask[..., np.newaxis])[:, :, 0]
+    return Image.fromarray(coloured(flat)).resize(size, Image.Resampling.NEAREST)
 
 
 def beside(pictures: Sequence[Image.Image | None]) -> str:
@@ -250,5 +268,5 @@ def coloured(mask: Bytes) -> Bytes:
 
 def _size(shape: tuple[int, ...]) -> tuple[int, int]:
     """Width and height in the page."""
-    share = _SIDE / max(shape)
+    share = _SIDE / max(shape[:2])
     return max(1, round(shape[1] * share)), max(1, round(shape[0] * share))

@@ -156,7 +156,7 @@ class Album:
                 path = folder / cache.FIXED_FILE
                 if cache.is_complete(folder) and path.is_file():
                     stored = np.load(path, mmap_mode="r")
-                    if stored.ndim == 4 and len(stored) == len(self._row_of):
+                    if stored.ndim > 2 and len(stored) == len(self._row_of):
                         self._packed = stored
                         break
         return self._packed
@@ -164,7 +164,7 @@ class Album:
 
 def _uri(pixels: npt.NDArray[Any]) -> str:
     """A small PNG or JPEG; of many channels the first one or three are shown."""
-    values = gallery.eight_bit(pixels)
+    values = gallery.eight_bit(gallery.plane(pixels))
     made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0])
     is_small = max(made.size) <= _SMALL
     made.thumbnail((_SIDE, _SIDE), Image.Resampling.BILINEAR)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from mlpipe.post import image_metrics
+from mlpipe.reports import gallery
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections import masks
@@ -55,7 +56,7 @@ def target_images(facts: TaskFacts) -> Section:
             if figures:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
         more = ", or over their own range where they are not within it." if is_stretched else "."
-        parts.insert(0, paragraph(words + more))
+        parts.insert(0, paragraph(words + more + masks.drawn_of(facts)))
     if lost:
         parts.append(paragraph(masks.not_shown(lost)))
     return Section(_TITLE, parts)
@@ -69,7 +70,8 @@ def _range(both: tuple[npt.NDArray[Any], npt.NDArray[Any] | None]) -> tuple[floa
 
 
 def _picture(values: npt.NDArray[Any], low: float, high: float, size: tuple[int, int]) -> Image.Image:
-    """Values of shape (channels, height, width) as a picture; of other than 3 channels the first one in grey."""
-    scaled = np.clip((values.astype(np.float64) - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
-    made = Image.fromarray(np.moveaxis(scaled[:3], 0, 2)) if len(scaled) >= 3 else Image.fromarray(scaled[0])
+    """Values of shape (channels, *spatial) as a picture; of other than 3 channels the first one in grey."""
+    flat = gallery.plane(np.moveaxis(values, 0, -1)).astype(np.float64)
+    scaled = np.clip((flat - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
+    made = Image.fromarray(scaled[:, :, :3]) if scaled.shape[2] >= 3 else Image.fromarray(scaled[:, :, 0])
     return made.convert("RGB").resize(size, Image.Resampling.BILINEAR)

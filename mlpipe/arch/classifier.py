@@ -66,6 +66,7 @@ class Pixels:
         parameters: For records what the network is told of them.
         width: Their width where it differs from the height; None: the same.
         output: For records with several outputs the one that is asked for; None: all of them.
+        shape: The spatial shape of samples that have other than two axes; empty: height and width.
     """
 
     channels: int
@@ -76,11 +77,12 @@ class Pixels:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     width: int | None = None
     output: str | None = None
+    shape: tuple[int, ...] = ()
 
     @property
-    def sides(self) -> tuple[int, int]:
-        """Height and width."""
-        return self.size, self.size if self.width is None else self.width
+    def sides(self) -> tuple[int, ...]:
+        """Height and width, or the spatial shape."""
+        return self.shape or (self.size, self.size if self.width is None else self.width)
 
 
 class Classifier(nn.Module):
@@ -92,16 +94,23 @@ class Classifier(nn.Module):
         heads: What each target gets.
         mean: The mean of each channel that the backbone was made for, as pixels are given.
         std: The standard deviation alike.
+        axes: How many spatial axes samples have; images have two.
     """
 
     def __init__(
-        self, backbone: nn.Module, features: int, heads: Mapping[str, Head], mean: list[float], std: list[float]
+        self,
+        backbone: nn.Module,
+        features: int,
+        heads: Mapping[str, Head],
+        mean: list[float],
+        std: list[float],
+        axes: int = 2,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict({name: nn.Linear(features, head.size) for name, head in heads.items()})
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, *[1] * axes))
         self.mean: Tensor
         self.std: Tensor
         self._scaled = [name for name, head in heads.items() if head.mean is not None]
@@ -120,7 +129,7 @@ class Classifier(nn.Module):
         Args:
             images: Shape (n, channels, height, width), 0 to the pixels' peak; or what `features` gave for them.
         """
-        features = self.features(images) if images.ndim == 4 else images
+        features = self.features(images) if images.ndim > 2 else images
         outputs = {name: head(features) for name, head in self.heads.items()}
         for name in self._scaled:
             outputs[name] = outputs[name].float() * getattr(self, f"{name}_std") + getattr(self, f"{name}_mean")
@@ -229,7 +238,7 @@ def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> li
 
 
 def _options(
-    name: str, channels: int, sides: tuple[int, int], pool: str | None, drop_rate: float, drop_path_rate: float | None
+    name: str, channels: int, sides: tuple[int, ...], pool: str | None, drop_rate: float, drop_path_rate: float | None
 ) -> dict[str, Any]:
     options: dict[str, Any] = {"in_chans": channels, "num_classes": 0, "drop_rate": drop_rate}
     if pool is not None:

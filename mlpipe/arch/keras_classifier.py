@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.keras_graph import Graph, Step
 from mlpipe.arch.keras_layers.shapes import Activate, Softmax
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, listing, problem
 
 # Activations at the end that turn logits into probabilities.
 _ENDS = ("softmax", "logsoftmax", "sigmoid")
@@ -64,6 +64,7 @@ class KerasClassifier(Classifier):
         head: The first target's head.
         std: What pixels are divided by, for each channel.
         end: How the file ends it.
+        axes: How many spatial axes samples have; images have two.
 
     Attributes:
         origin: Names (`layer/weight`) of what was loaded from a file of weights, and of what stayed new.
@@ -78,8 +79,9 @@ class KerasClassifier(Classifier):
         head: nn.Module,
         end: End,
         std: list[float],
+        axes: int = 2,
     ) -> None:
-        super().__init__(graph, features, heads, [0.0] * len(std), std)
+        super().__init__(graph, features, heads, [0.0] * len(std), std, axes)
         self._own, self._end = next(iter(heads)), replace(end, head=None)
         self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.drawing = ""
@@ -136,7 +138,7 @@ def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: f
         raise ConfigError(problem("arch.layers", "has no features for further heads", got=end.layer, fix=fix))
     features = end.head.in_features if end.head is not None else end.units
     std = [pixels.peak / white] * pixels.channels
-    return KerasClassifier(graph, features, heads, head, end, std)
+    return KerasClassifier(graph, features, heads, head, end, std, len(pixels.sides))
 
 
 def only_input(
@@ -159,7 +161,7 @@ def only_input(
 
 
 def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str) -> None:
-    """Demand one image of the task's size and channels.
+    """Demand one image, or sample of other axes, of the task's size and channels.
 
     Args:
         graph_inputs: The shape of each input, as the file has it.
@@ -172,22 +174,38 @@ def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixel
     shape = only_input(graph_inputs, f"{name} takes", "an image")
     if shape is None:
         return
-    if len(shape) != 3:
+    axes = len(pixels.sides)
+    if len(shape) != axes + 1:
         fix = "begin with an image, (height, width, channels), and a Flatten layer"
-        raise ConfigError(problem("arch.layers", f"{name} takes no images", got=shape, fix=fix))
-    height, width, channels = shape
+        wrong = f"{name} takes no images"
+        if len(shape) in (2, 3, 4):
+            given = listing([*pixels.sides, pixels.channels])
+            wrong, fix = (
+                f"{name} takes samples of {len(shape) - 1} axes, the task's have {axes}",
+                f"begin with ({given})",
+            )
+        raise ConfigError(problem("arch.layers", wrong, got=shape, fix=fix))
+    *sides, channels = shape
     found = []
     if channels != pixels.channels:
         wrong = f"{name} takes images of {channels} channels, the task's have {pixels.channels}"
         fix = f"set the last number of the input's shape to {pixels.channels}"
         found.append(problem("arch.layers", wrong, got=shape, fix=fix))
-    if not all(size in (None, own) for size, own in zip((height, width), pixels.sides, strict=True)):
-        wrong = f"{name} takes images of {height} x {width}, these are {pixels.sides[0]} x {pixels.sides[1]}"
-        sizes = {height, width} - {None}
-        fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "use a network for square images"
-        found.append(problem("preprocessing.size", wrong, got=pixels.size, fix=fix))
+    if not all(size in (None, own) for size, own in zip(sides, pixels.sides, strict=True)):
+        found.append(_size_problem(sides, pixels, name))
     if found:
         raise ConfigError(found)
+
+
+def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
+    """The sentence for a network that takes another size than the task has."""
+    if pixels.shape:
+        fix = f"begin with ({listing([*pixels.sides, pixels.channels])}), or null for sizes that it leaves open"
+        return problem("arch.layers", f"{name} takes samples of another size", got=sides, fix=fix)
+    wrong = f"{name} takes images of {sides[0]} x {sides[1]}, these are {pixels.sides[0]} x {pixels.sides[1]}"
+    sizes = {*sides} - {None}
+    fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "use a network for square images"
+    return problem("preprocessing.size", wrong, got=pixels.size, fix=fix)
 
 
 def _end(graph: Graph, *, numbers: bool) -> End:

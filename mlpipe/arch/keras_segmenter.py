@@ -25,25 +25,29 @@ class KerasSegmenter(nn.Module):
         from_one: Whether its single map is the logit of the second of two classes.
         activation: What the file ends in; empty: nothing that gives probabilities.
         std: What pixels are divided by, for each channel.
+        axes: How many spatial axes samples have; images have two.
 
     Attributes:
         origin: As of `mlpipe.arch.keras_classifier.KerasClassifier`.
         drawing: Alike.
     """
 
-    def __init__(self, graph: Graph, name: str, from_one: bool, activation: str, std: list[float]) -> None:
+    def __init__(
+        self, graph: Graph, name: str, from_one: bool, activation: str, std: list[float], axes: int = 2
+    ) -> None:
         super().__init__()
         self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.drawing = ""
         self.backbone = graph
         self.heads = nn.ModuleDict({name: nn.Identity()})
-        self.register_buffer("mean", torch.zeros(1, len(std), 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        flat = [1] * axes
+        self.register_buffer("mean", torch.zeros(1, len(std), *flat))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, *flat))
         self.std: Tensor
         self._name, self._from_one, self._activation = name, from_one, activation
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits (log-probabilities where the network gives them) or values, (n, classes, height, width), by target."""
+        """Logits (log-probabilities where the network gives them) or values, (n, classes, *spatial), by target."""
         outputs: Tensor = self.backbone(images.to(self.std.dtype) / self.std)
         if self._from_one:
             # One sigmoid for two classes is a softmax over 0 and its logit.
@@ -56,7 +60,7 @@ class KerasSegmenter(nn.Module):
         return int(self._activation != "")
 
     def as_in_file(self, outputs: Tensor) -> Tensor:
-        """What the network as the file has it gives, from the outputs of `forward`, (n, maps, height, width)."""
+        """What the network as the file has it gives, from the outputs of `forward`, (n, maps, *spatial)."""
         if self._from_one:
             return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
         return outputs.softmax(1) if self._activation == "softmax" else outputs
@@ -83,17 +87,18 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
     ((name, wanted),) = heads.items()
     step, activation = (only_end(graph), "") if wanted.of_values else without_activation(graph)
     shape = graph.shapes[graph.outputs[0]]
-    if len(shape) != 3 or shape[:2] != pixels.sides:
-        fix = "end it in a convolution at the images' size"
-        wrong = f"{step.layer} gives {shape}, images are {pixels.sides[0]} x {pixels.sides[1]}"
+    if shape[:-1] != pixels.sides:
+        what = "images" if len(pixels.sides) == 2 else "samples"
+        fix = f"end it in a convolution at the {what}' size"
+        wrong = f"{step.layer} gives {shape}, {what} are {' x '.join(map(str, pixels.sides))}"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
-    from_one = shape[2] == 1 and wanted.size == 2 and activation == "sigmoid"
-    if shape[2] != wanted.size and not from_one:
-        wrong = f"{step.layer} gives {shape[2]} maps, the task has {wanted.size} {'channels' if wanted.of_values else 'classes'}"
+    from_one = shape[-1] == 1 and wanted.size == 2 and activation == "sigmoid"
+    if shape[-1] != wanted.size and not from_one:
+        wrong = f"{step.layer} gives {shape[-1]} maps, the task has {wanted.size} {'channels' if wanted.of_values else 'classes'}"
         raise ConfigError(problem("arch.layers", wrong, fix=f"set its filters to {wanted.size}"))
     if activation == "sigmoid" and not from_one:
         fix = "end it in a softmax"
-        wrong = f"{step.layer} ends in a sigmoid for each of {shape[2]} classes, of which a pixel has one"
+        wrong = f"{step.layer} ends in a sigmoid for each of {shape[-1]} classes, of which a pixel has one"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     std = [pixels.peak / white] * pixels.channels
-    return KerasSegmenter(graph, name, from_one, activation, std)
+    return KerasSegmenter(graph, name, from_one, activation, std, len(pixels.sides))

@@ -35,8 +35,9 @@ class Pack:
     """The cached images of a task.
 
     Attributes:
-        images: Memory-mapped: shape (samples, height, width, channels), rows of unreadable images being zero; or the
-            bytes of images of several sizes one after another; or features, shape (samples, features).
+        images: Memory-mapped: shape (samples, height, width, channels), or with other axes before the channels, rows of
+            unreadable images being zero; or the bytes of images of several sizes one after another; or features, shape
+            (samples, features).
         unreadable: The reason for each sample id that could not be decoded.
         folder: Where it lies.
         preprocessing: How images were made, and are made of one size when they are taken.
@@ -63,11 +64,11 @@ class Pack:
         return self.places is not None
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of what a network sees; (0, 0) for features."""
+    def shape(self) -> tuple[int, ...]:
+        """Height and width of what a network sees, or its spatial shape where it has other axes; (0, 0) for features."""
         if self.places is not None:
             return self.preprocessing.sides or (0, 0)
-        return (self.images.shape[1], self.images.shape[2]) if self.images.ndim == 4 else (0, 0)
+        return self.images.shape[1:-1] or (0, 0)
 
     @property
     def channels(self) -> int:
@@ -217,7 +218,7 @@ def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: fillin
     (folder / filling.JOURNAL_FILE).unlink(missing_ok=True)
 
 
-def _image_shape(task: Task, preprocessing: Preprocessing) -> tuple[int, int, int]:
+def _image_shape(task: Task, preprocessing: Preprocessing) -> filling.Shape:
     """The shape of all images: the wanted one, or that of the first that can be read."""
     if preprocessing.sides is not None:
         return (*preprocessing.sides, preprocessing.channels)
@@ -227,9 +228,7 @@ def _image_shape(task: Task, preprocessing: Preprocessing) -> tuple[int, int, in
     return shape
 
 
-def _still_needed(
-    task: Task, preprocessing: Preprocessing, shape: tuple[int, int, int] | None, state: filling.Filling
-) -> int:
+def _still_needed(task: Task, preprocessing: Preprocessing, shape: filling.Shape | None, state: filling.Filling) -> int:
     """The bytes that the file will still grow by; for images of several sizes an estimate from those that are known."""
     total, itemsize = len(task.samples), np.dtype(task.dtype).itemsize
     if shape is not None:
@@ -241,15 +240,15 @@ def _still_needed(
     return int(total * itemsize * np.mean(values)) if values else 0
 
 
-def _shapes(task: Task, preprocessing: Preprocessing, rows: Iterable[int]) -> Iterator[tuple[int, int, int]]:
+def _shapes(task: Task, preprocessing: Preprocessing, rows: Iterable[int]) -> Iterator[filling.Shape]:
     """The shapes of the images of some rows that can be read."""
     read = sources.reader(task, preprocessing.channels, preprocessing.least)
     for row in rows:
         try:
-            height, width, channels = preprocessing(read(row)).shape
+            shape = preprocessing(read(row)).shape
         except UnreadableImageError:
             continue
-        yield height, width, channels
+        yield shape
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -30,7 +30,8 @@ from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 
 PART_FILE, JOURNAL_FILE = "images.part", "filling.jsonl"
-Shape = tuple[int, int, int]
+# Height and width, or other spatial axes, and channels.
+Shape = tuple[int, ...]
 Progress = Callable[[int, int], None]
 
 # How often what was written is made durable; what was not is decoded again after a crash.
@@ -178,14 +179,20 @@ def _write(
     elif result.dtype != np.dtype(task.dtype):
         raise DataError(problem(name, f"has {result.dtype} values, the task says {task.dtype}"))
     elif shape is not None and result.shape != shape:
-        sizes = f"is {result.shape[1]} x {result.shape[0]} pixels, others are {shape[1]} x {shape[0]}"
-        fix = "choose a size, for example preprocessing.size=224, or keep all sizes with preprocessing=original"
-        raise DataError(problem(name, sizes, fix=fix))
+        raise DataError(_other_size(name, result.shape, shape))
     if shape is None:
         state.places.append((state.size, result.shape[0], result.shape[1]))
     part.write(np.ascontiguousarray(result).data)
     state.size += result.nbytes
     state.done += 1
+
+
+def _other_size(name: str, own: Shape, others: Shape) -> str:
+    if len(own) != 3 or len(others) != 3:
+        return problem(name, f"has the shape {list(own)}, others have {list(others)}", fix="make samples of one shape")
+    sizes = f"is {own[1]} x {own[0]} pixels, others are {others[1]} x {others[0]}"
+    fix = "choose a size, for example preprocessing.size=224, or keep all sizes with preprocessing=original"
+    return problem(name, sizes, fix=fix)
 
 
 def _job_length(shape: Shape | None, dtype: np.dtype[Any], workers: int) -> int:

@@ -48,6 +48,32 @@ def always(steps: Sequence[Step]) -> list[Step]:
     return [step for step in steps if isinstance(step, Always)]
 
 
+def random_flips(
+    *, p: Annotated[float, ">= 0", "<= 1"] = 0.5, axes: list[Annotated[int, ">= 0"]] | None = None
+) -> Step:
+    """Mirror along each of some axes, drawn for each axis by itself; samples may have any number of axes.
+
+    Args:
+        p: How often, along each axis.
+        axes: The axes, counted from 0 without that of the channels; None: all of them.
+    """
+
+    def flip(images: Images, seeds: Seeds) -> Images:
+        if isinstance(images, list):
+            return [np.asarray(flip(one[np.newaxis], seeds[at : at + 1]))[0] for at, one in enumerate(images)]
+        spatial = range(images.ndim - 2)
+        if odd := [axis for axis in axes or () if axis not in spatial]:
+            fix = f"count them from 0 to {len(spatial) - 1}"
+            raise DataError(problem(_PIPELINE, "random_flips names an axis that is not there", got=odd, fix=fix))
+        flipped = images.copy()
+        for axis in spatial if axes is None else axes:
+            chosen = uniform(seeds, axis) < p
+            flipped[chosen] = np.flip(flipped[chosen], axis + 1)
+        return flipped
+
+    return flip
+
+
 def resize(*, size: tuple[int, int]) -> Step:
     """Resize to a size, whatever the shape; without antialiasing.
 

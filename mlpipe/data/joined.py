@@ -74,7 +74,7 @@ def joined(of: Task, packs: Sequence[Pack]) -> JoinedPack:
     first = packs[0]
     for base, pack in zip(of.bases, packs, strict=True):
         if not first.ragged and pack.images.shape[1:] != first.images.shape[1:]:
-            sizes = f"{base.name} has images of {pack.shape[1]} x {pack.shape[0]} pixels, {of.bases[0].name} others"
+            sizes = f"{base.name} has images of {' x '.join(map(str, reversed(pack.shape)))} pixels, {of.bases[0].name} others"
             raise DataError(
                 problem("preprocessing.size", sizes, fix="choose a size, for example preprocessing.size=224")
             )

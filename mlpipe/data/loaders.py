@@ -72,9 +72,10 @@ class PackDataset(Dataset[dict[str, torch.Tensor]]):
         """The batch of (epoch, rows).
 
         Returns:
-            `images` (n, channels, height, width) as a view of channels-last memory, uint8 or float32 (16-bit values too,
-            which torch cannot compute with), or features (n, features); `target` (n,) int64 or (n, outputs) float32;
-            `row` (n,) int64; and `weight` (n,) float32 where the task has weights and the images are to be learned.
+            `images` (n, channels, height, width), or with other axes behind the channels, as a view of channels-last memory,
+            uint8 or float32 (16-bit values too, which torch cannot compute with), or features (n, features); `target` (n,)
+            int64 or (n, outputs) float32; `row` (n,) int64; and `weight` (n,) float32 where the task has weights and the
+            images are to be learned.
         """
         epoch, rows = request
         images = self._pack.take(rows)
@@ -93,7 +94,7 @@ class PackDataset(Dataset[dict[str, torch.Tensor]]):
             images = images.astype(np.float32)
         tensor = torch.from_numpy(np.ascontiguousarray(images))
         batch = {
-            "images": tensor.permute(0, 3, 1, 2) if images.ndim == 4 else tensor,
+            "images": tensor.movedim(-1, 1),
             "target": torch.from_numpy(self._targets[rows]),
             "row": torch.from_numpy(rows),
         }

@@ -20,7 +20,7 @@ from mlpipe.data.task import IGNORED, Task
 class MaskDataset(PackDataset):
     """A task's cached images and masks; an item is a whole batch, as `PackDataset` gives it.
 
-    `target` has the shape (n, height, width), uint8: class numbers, or `IGNORED`, as every pixel of an image without mask.
+    `target` has the shape (n, *spatial), uint8: class numbers, or `IGNORED`, as every pixel of an image without mask.
 
     Args:
         pack: The cached images, with masks.
@@ -44,7 +44,7 @@ class MaskDataset(PackDataset):
         images, masks = paired.apply(self._pairs, taken, self._masks(rows, taken), seeds)
         batch = self._batch(images, rows)
         labels = self._fixed(masks)
-        batch["target"] = torch.from_numpy(np.ascontiguousarray(labels[:, :, :, 0]))
+        batch["target"] = torch.from_numpy(np.ascontiguousarray(labels[..., 0]))
         batch["target"][torch.from_numpy(~self._has_mask[rows])] = IGNORED
         return batch
 

@@ -22,7 +22,10 @@ PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
 _PIPELINE = "augmentations.cpu.pipeline"
 _OWN, _GEOMETRY = "mlpipe.data.augmentations", "mlpipe.data.geometry"
-MOVING = tuple(f"{_OWN}.{name}" for name in ("random_crop", "horizontal_flip", "vertical_flip", "rotate90"))
+MOVING = (
+    *(f"{_OWN}.{name}" for name in ("random_crop", "horizontal_flip", "vertical_flip", "rotate90")),
+    f"{_GEOMETRY}.random_flips",
+)
 COLOURING = (
     f"{_OWN}.brightness_contrast", f"{_OWN}.random_erasing", f"{_GEOMETRY}.convert_color", f"{_GEOMETRY}.normalize",
 )  # fmt: skip

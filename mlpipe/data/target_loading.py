@@ -22,7 +22,7 @@ from mlpipe.data.task import Task
 class TargetDataset(PackDataset):
     """A task's cached images and targets; an item is a whole batch, as `PackDataset` gives it.
 
-    `target` has the shape (n, channels, height, width), float32, white being 1 for targets of files; NaN where an image has
+    `target` has the shape (n, channels, *spatial), float32, white being 1 for targets of files; NaN where an image has
     none. Without a single one it is as `PackDataset` gives it.
 
     Args:
@@ -64,13 +64,13 @@ class TargetDataset(PackDataset):
         if of_targets is None:
             return batch
         fixed = self._fixed(targets, of_targets).astype(np.float32) / np.float32(of_targets.peak)
-        batch["target"] = torch.from_numpy(np.ascontiguousarray(fixed.transpose(0, 3, 1, 2)))
+        batch["target"] = torch.from_numpy(np.ascontiguousarray(np.moveaxis(fixed, -1, 1)))
         batch["target"][torch.from_numpy(~self._has_target[rows])] = torch.nan
         return batch
 
     def _targets_of(self, rows: Rows, images: Images) -> Images:
         if self._pack.masks is None:
-            made = [np.zeros((*image.shape[:2], self._channels), image.dtype) for image in images]
+            made = [np.zeros((*image.shape[:-1], self._channels), image.dtype) for image in images]
             return np.stack(made) if isinstance(images, np.ndarray) else made
         return paired.of_size(self._pack.masks.take(rows), images)
 

@@ -199,6 +199,11 @@ class Task:
         return {part: counted[part] for part in PARTS if counted[part]}
 
 
+def axes_of(of: Task) -> int:
+    """How many spatial axes the samples of a task have; those of images are two."""
+    return int((of.bases or (of,))[0].source.get("axes", 2))
+
+
 def origins(of: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Where a variant's samples come from: for each the number of its task in `bases`, and its row there, shape (n,).
 

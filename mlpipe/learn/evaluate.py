@@ -131,10 +131,10 @@ def evaluate_maps(
 
 def _known(target: torch.Tensor) -> torch.Tensor:
     """Which images of a batch have a mask, or a target image, shape (n,)."""
-    if target.ndim == 4:
-        return ~target.flatten(1).isnan().all(1)
-    if target.ndim == 3:
+    if target.dtype == torch.uint8:
         return (target != IGNORED).flatten(1).any(1)
+    if target.ndim > 2:
+        return ~target.flatten(1).isnan().all(1)
     return torch.zeros(len(target), dtype=torch.bool)
 
 

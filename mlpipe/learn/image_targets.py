@@ -28,7 +28,7 @@ class ImagesModule(MapsModule):
         """Sums and values of a batch."""
         values = super().predict_step(batch, batch_idx).cpu().numpy()
         target = batch["target"]
-        true = target.cpu().numpy() if target.ndim == 4 else None
+        true = target.cpu().numpy() if target.ndim > 2 else None
         # Half precision keeps values of 0 to 1 better than 8 bit would; arrays may have any values.
         is_half = batch["images"].dtype == torch.uint8
         each = [maps.errors(one, None if true is None else true[place]) for place, one in enumerate(values)]
@@ -45,7 +45,7 @@ def summed(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Errors of each image, on the device that they lie on.
 
     Args:
-        values: Predicted, shape (n, channels, height, width).
+        values: Predicted, shape (n, channels, height, width), or with other spatial axes.
         target: The same; NaN in images without a target.
 
     Returns:
@@ -54,10 +54,11 @@ def summed(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """
     error = values.double() - target.double()
     known = ~target.flatten(1).isnan().all(1)
-    error = torch.where(known[:, None, None, None], error, 0.0)
+    spatial = tuple(range(2, error.ndim))
+    error = torch.where(known.view(-1, *[1] * (error.ndim - 1)), error, 0.0)
     counts = torch.full(error.shape[:2], float(error[0, 0].numel()), dtype=torch.float64, device=error.device)
     counts[~known] = torch.nan
-    return torch.cat([(error**2).sum((2, 3)), error.abs().sum((2, 3))], 1), counts
+    return torch.cat([(error**2).sum(spatial), error.abs().sum(spatial)], 1), counts
 
 
 def module_for(kind: Kind) -> type[FoldModule]:

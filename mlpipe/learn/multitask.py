@@ -281,7 +281,9 @@ def try_joint(recipe: Recipe, task: Task, pack: Pack, rows: Rows, joint: Joint) 
     """
     for one in joint.partners:
         if (one.pack.shape, one.pack.channels) != (pack.shape, pack.channels):
-            sizes = " and ".join(f"{part.shape[1]} x {part.shape[0]} x {part.channels}" for part in (pack, one.pack))
+            sizes = " and ".join(
+                " x ".join(map(str, (*reversed(part.shape), part.channels))) for part in (pack, one.pack)
+            )
             fix = "choose a size, for example preprocessing.size=224"
             raise DataError(
                 problem("mode.co_tasks", f"{task.name} and {one.task.name} have images of {sizes}", fix=fix)

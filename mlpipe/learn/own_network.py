@@ -111,7 +111,7 @@ def own(
     return network
 
 
-def _width(body: Body, name: str, channels: int, sides: tuple[int, int]) -> int:
+def _width(body: Body, name: str, channels: int, sides: tuple[int, ...]) -> int:
     """How many features come out, found by trying."""
     was_training = body.training
     body.eval()

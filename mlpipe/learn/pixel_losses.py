@@ -1,7 +1,8 @@
 """Losses over pixels: cross-entropy, focal, and the overlaps Dice, Jaccard and Lovász, with pixels that do not count.
 
 A loss is called with logits (n, classes, height, width), a softmax over classes being meant, and class numbers
-(n, height, width), int64, `IGNORED` where a pixel counts nowhere. Two classes have two logits.
+(n, height, width), int64, `IGNORED` where a pixel counts nowhere; there may be one spatial axis, or three. Two classes have
+two logits.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class PixelCrossEntropy(nn.Module):
             each = each * (1 - chance) ** self._gamma
         share = known.to(each.dtype) if self.weight is None else self.weight[safe] * known
         if weight is not None:
-            share, each = share * weight[:, None, None], each * weight[:, None, None]
+            own = weight.view(-1, *[1] * (each.ndim - 1))
+            share, each = share * own, each * own
         return each.sum() / share.sum().clamp(min=1e-12)
 
 
@@ -90,15 +92,17 @@ class PixelOverlap(nn.Module):
         self.register_buffer("weight", weight)
         self.weight: Tensor | None
         self._name, self._smooth, self._square, self._over, self._eps = name, smooth, square, over, eps
-        self._axes = (2, 3) if per_image else (0, 2, 3)
+        self._per_image = per_image
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """The loss of a batch; zero where no pixel counts."""
         known = (target != IGNORED)[:, None]
         chance = logits.float().softmax(1) * known
         true = F.one_hot(torch.where(known[:, 0], target, 0), logits.shape[1]).movedim(-1, 1) * known
-        shared, pixels = (chance * true).sum(self._axes), true.sum(self._axes)
-        taken = (chance**2 if self._square else chance).sum(self._axes)
+        spatial = tuple(range(2, logits.ndim))
+        axes = spatial if self._per_image else (0, *spatial)
+        shared, pixels = (chance * true).sum(axes), true.sum(axes)
+        taken = (chance**2 if self._square else chance).sum(axes)
         union = taken + pixels
         if self._name == "dice":
             overlap = (2 * shared + self._smooth) / (union + self._smooth).clamp(min=self._eps)
@@ -133,6 +137,8 @@ class PixelLovasz(nn.Module):
         logits, known = logits.float(), (target != IGNORED).flatten(1).any(1)
         if not known.any():
             return logits.sum() * 0
+        # The order of pixels matters nowhere, and the library knows maps of two axes only.
+        logits, target = logits.flatten(2)[:, :, None], target.flatten(1)[:, None]
         if self._hinge:
             logits = logits[:, 1] - logits[:, 0]
         if not self._per_image:

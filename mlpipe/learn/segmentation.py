@@ -21,8 +21,8 @@ class PixelBatch:
     Attributes:
         outputs: Predicted pixels and hits of each class, shape (n, 2 * classes), or sums of errors.
         targets: True pixels of each class, NaN without a mask, shape (n, classes), or counts of values.
-        chances: Probabilities in 255ths, shape (n, classes, height, width), or values.
-        true: True class numbers, shape (n, height, width), or values; None where no image has a target.
+        chances: Probabilities in 255ths, shape (n, classes, *spatial), or values.
+        true: True class numbers, shape (n, *spatial), or values; None where no image has a target.
     """
 
     outputs: npt.NDArray[np.float32]
@@ -61,7 +61,7 @@ class SegmentationModule(MapsModule):
         chances = logits.softmax(1).cpu().numpy()
         predicted, classes = chances.argmax(1), chances.shape[1]
         target = batch["target"]
-        true = target.cpu().numpy() if target.ndim == 3 else None
+        true = target.cpu().numpy() if target.dtype == torch.uint8 else None
         each = [maps.counts(one, None if true is None else true[place], classes) for place, one in enumerate(predicted)]
         quantised = np.stack([maps.quantised(one) for one in chances])
         return PixelBatch(np.stack([one for one, _ in each]), np.stack([one for _, one in each]), quantised, true)
@@ -74,7 +74,7 @@ def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Te
     """Pixels of each image, on the device that they lie on.
 
     Args:
-        predicted: Class numbers, shape (n, height, width).
+        predicted: Class numbers, shape (n, height, width), or with other spatial axes.
         target: The same, `IGNORED` where pixels do not count.
         classes: How many classes there are.
 
@@ -82,7 +82,7 @@ def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Te
         Predicted pixels and hits, shape (n, 2 * classes), and true pixels, shape (n, classes), both float64.
     """
     known = target != IGNORED
-    first = torch.arange(len(target), device=target.device)[:, None, None] * classes
+    first = torch.arange(len(target), device=target.device).view(-1, *[1] * (target.ndim - 1)) * classes
 
     def count(numbers: Tensor, where: Tensor) -> Tensor:
         found = torch.bincount((numbers + first)[where], minlength=len(target) * classes)

@@ -76,13 +76,22 @@ def build_network(
     """
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
-    height, width, channels = seen_shape(recipe, pack)
+    *sides, channels = seen_shape(recipe, pack)
     cells: slicing.Cells | None = recipe.slicing.build()
     if cells is not None:
-        height, width = cells.size(height, width)
+        sides = list(cells.size(*sides))
     normalization = recipe.augmentations.normalization
     head_name = record_heads.name_of(task.source)
-    pixels = Pixels(channels, height, pack.peak, normalization, *_of_records(task), width=width, output=head_name)
+    pixels = Pixels(
+        channels,
+        sides[0],
+        pack.peak,
+        normalization,
+        *_of_records(task),
+        width=sides[-1],
+        output=head_name,
+        shape=() if len(sides) == 2 else tuple(sides),
+    )
     network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -98,15 +107,15 @@ def build_network(
     return network
 
 
-def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, int, int]:
-    """Height, width and channels of what the network is given, after the steps that every image goes through."""
+def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:
+    """Spatial shape and channels of what the network is given, after the steps that every image goes through."""
     built = [step.build() for step in recipe.augmentations.cpu]
     steps = geometry.always([transforms.adapt(one) for one in built if transforms.changes_images(one)])
     if not steps:
         return (*pack.shape, pack.channels)
     (changed,) = augmentations.apply(steps, pack.take(np.zeros(1, np.int64)), np.zeros(1, np.uint64))
-    height, width, channels = (pack.preprocessing.fixed(changed) if pack.ragged else changed).shape
-    return height, width, channels
+    shape: tuple[int, ...] = (pack.preprocessing.fixed(changed) if pack.ragged else changed).shape
+    return shape
 
 
 def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
@@ -288,7 +297,9 @@ def _loading(task: Task, pack: Pack) -> tuple[type[FoldData], Callable[[str, Any
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
     """Precision and memory layout for the recipe's images on this machine."""
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
-    return numerics(recipe.trainer.get("precision", AUTO), pack.shape[0], accelerator)
+    chosen = numerics(recipe.trainer.get("precision", AUTO), pack.shape[0], accelerator)
+    # The layout is one of images.
+    return chosen if len(pack.shape) == 2 else replace(chosen, channels_last=False)
 
 
 def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start | None = None) -> None:
@@ -309,20 +320,24 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
     network, _ = started_network(recipe, task, pack, 0, rows, start)
     network.eval()
     arch = recipe.arch.params.get("name", recipe.arch.target)
-    height, width, channels = seen_shape(recipe, pack)
+    *sides, channels = seen_shape(recipe, pack)
     try:
         with torch.no_grad():
-            outputs = network(torch.zeros(1, channels, height, width))[TARGET]
+            outputs = network(torch.zeros(1, channels, *sides))[TARGET]
     except (RuntimeError, ValueError, AssertionError) as error:
         reason = first_line(error)
-        wrong = f"{arch} cannot take images of {height} x {width} pixels ({reason})"
+        size = " x ".join(map(str, sides))
+        if len(sides) != 2:
+            wrong = f"{arch} cannot take samples of {size} ({reason})"
+            raise DataError(problem("arch", wrong, fix="use a network for samples of this size")) from error
+        wrong = f"{arch} cannot take images of {size} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
-    wanted = (1, len(task.classes), *((height, width) if task.kind in maps.KINDS else ()))
+    wanted = (1, len(task.classes), *(sides if task.kind in maps.KINDS else ()))
     if outputs.shape != wanted:
         wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
     if (views := recipe.tta.build(pack.peak)) is not None:
-        views.predict(lambda images: network(images)[TARGET], torch.zeros(1, channels, height, width), task.kind)
+        views.predict(lambda images: network(images)[TARGET], torch.zeros(1, channels, *sides), task.kind)
     recipe.tune.build()
     build_loss(recipe, task, rows)
     own_metrics.measures(recipe.metrics, task.kind, len(task.classes))

@@ -201,7 +201,7 @@ class Probabilities(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape (n, channels, height, width) to (n, classes, height, width)."""
+        """Shape (n, channels, *spatial) to (n, classes, *spatial)."""
         logits: Tensor = self.network(images)[TARGET]
         return logits.float().softmax(1)
 
@@ -217,18 +217,22 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
         seen: Their spatial shape.
 
     Raises:
-        ConfigError: When slices have not two axes, or other channels.
+        ConfigError: When slices have other axes or channels than what it was trained on.
         ProjectError: When weights do not fit the recipe.
     """
-    if len(seen) != 2:
-        fix = "set one of the sizes to 1"
-        raise ConfigError(problem("mode.record", f"was trained on images, slices have {len(seen)} axes", fix=fix))
     state = weight_files.read(weights)
-    trained_on = state["mean"].shape[1] if "mean" in state else channels
+    mean = state.get("mean")
+    axes, trained_on = (2, channels) if mean is None else (mean.ndim - 2, mean.shape[1])
+    if len(seen) != axes:
+        what = {1: "samples of 1 axis", 2: "images"}.get(axes, f"samples of {axes} axes")
+        fix = "set one of the sizes to 1" if len(seen) > axes else "let more of the sizes be larger than 1"
+        wrong = f"was trained on {what}, slices have {len(seen)} ax{'is' if len(seen) == 1 else 'es'}"
+        raise ConfigError(problem("mode.record", wrong, fix=fix))
     if trained_on != channels:
         wrong = f"has {channels} channels, the images of the record had {trained_on}"
         raise ConfigError(problem("mode.source", wrong, fix="use a volume with as many"))
-    pixels = Pixels(channels, seen[0], normalization=recipe.augmentations.normalization, width=seen[1])
+    normalization, shape = recipe.augmentations.normalization, () if axes == 2 else seen
+    pixels = Pixels(channels, seen[0], normalization=normalization, width=seen[-1], shape=shape)
     arch = setup.without_weights(recipe.arch)
     network: nn.Module = arch.build({TARGET: Head(classes, per_pixel=True)}, pixels)
     predict.load(network, state, weights)

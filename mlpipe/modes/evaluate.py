@@ -15,7 +15,7 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import problem
-from mlpipe.modes import folds, packs, tasks, tracing
+from mlpipe.modes import axes, folds, packs, tasks, tracing
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.slice_targets import Targets
 from mlpipe.modes.volume_slices import Asked, VolumeSlices
@@ -97,6 +97,7 @@ class EvaluationScheduler(Scheduler):
             return self._volume.plan()
         raise_all(require_writable(config.data_dir, "data_dir") + tracing.problems(config, 1))
         self._task = tasks.pivot(config)
+        raise_all(axes.problems(config.recipe, self._task))
         return [Step("evaluate", self._evaluate, in_project=False)]
 
     def _evaluate(self, run: Run | None) -> None:

@@ -10,7 +10,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import split_checks
 from mlpipe.errors import listing, problem
-from mlpipe.modes import tasks
+from mlpipe.modes import axes, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.folds import Folds
 from mlpipe.runs.journal import Run
@@ -79,6 +79,7 @@ class LrFindScheduler(Scheduler):
 
         task, validated = self._task, self._split.validated
         found = hardware.device_problems(self.run_config.recipe.trainer)
+        found += axes.problems(self.run_config.recipe, task)
         if self._keys["end"] <= self._keys["start"]:
             wrong = f"must be larger than mode.start={self._keys['start']:g}"
             found.append(problem("mode.end", wrong, got=self._keys["end"]))

@@ -7,13 +7,27 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Literal
 
+import numpy as np
+
 from mlpipe.config import rules
 from mlpipe.config.schema import AUTO, RunConfig
 from mlpipe.data import record_heads, split_checks, splits
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.modes import artifacts, cotasks, folds, heads, inference, leaderboard, new_images, reuse, tasks, tracing
+from mlpipe.modes import (
+    artifacts,
+    axes,
+    cotasks,
+    folds,
+    heads,
+    inference,
+    leaderboard,
+    new_images,
+    reuse,
+    tasks,
+    tracing,
+)
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.fold_training import FoldTraining, Kept
 from mlpipe.modes.folds import Folds
@@ -163,6 +177,7 @@ class TrainingScheduler(Scheduler):
         taken = reuse.elsewhere(self.run_config.reuse.models, "reuse.models", self.run_config, self._task.name)
         chosen = self._chosen_records([one.record for one in taken])
         if not inference.views_are_stored(self.run_config):
+            raise_all(axes.view_problems(self.run_config.recipe.tta, self._task))
             self.run_config.recipe.tta.build(1.0)
         homes = {one.record.id: one.project for one in taken}
         stored = tasks.config_of(self.run_config, chosen[0], homes.get(chosen[0].id))
@@ -219,12 +234,13 @@ class TrainingScheduler(Scheduler):
             found = split_checks.size_problems(task.kind, task.samples, split, task.classes, nested=self._nested)
         if self._folds is not None:
             found += folds.problems(self._folds, list(split.validated))
-        found += _unjudged_problems(config, split)
+        found += _unjudged_problems(config, split, self._task)
         arch = config.recipe.arch.params
         if config.recipe.arch.target.endswith("classifier.timm"):
             keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
             found += classifier.check_local(**keys)
         found += self._device_problems() + _metric_problems(config, self._task)
+        found += axes.problems(config.recipe, self._task)
         has_test = self._nested or bool((split.fold == splits.TEST).any()) or bool(self._eval_on)
         if "test" in mode["subroutines"] and not has_test:
             fix = "use mode.nested=true or split.test_fraction=0.2"
@@ -268,11 +284,15 @@ def _trained(training: FoldTraining, call: Callable[[ModelRecord], None], fold: 
     return step
 
 
-def _unjudged_problems(config: RunConfig, split: Split) -> list[str]:
+def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
     """Nothing can be chosen by validation images where there are none."""
     used = rules.val_used_for(config.tree)
     if not used or all((split.fold == fold).any() for fold in split.validated):
         return []
+    groups = len({task.samples.groups[row] for row in np.flatnonzero(split.fold >= 0)} if task.samples.groups else ())
+    if 2 <= groups < split.n_folds:
+        wrong = f"leaves a fold without images: they are of {groups} groups, which are not split"
+        return [problem("split.folds", wrong, got=split.n_folds, fix=f"use split.folds={groups}")]
     fix = "use mode.store_best=false, no early stop and no plateau schedule, or give the task a test part"
     return [problem("split", f"leaves no image to validate on, by which to choose ({listing(used)})", fix=fix)]
 

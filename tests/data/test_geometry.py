@@ -91,3 +91,20 @@ def test_only_what_is_not_random_always_runs() -> None:
         augmentations.horizontal_flip(p=0.5),
     ]
     assert geometry.always([*drawn, *fixed]) == fixed
+
+
+@pytest.mark.parametrize("spatial", [(7,), (4, 5), (3, 4, 5)])
+def test_flips_along_every_axis_or_some(spatial: tuple[int, ...]) -> None:
+    many, seeds = np.random.default_rng(1).normal(size=(400, *spatial, 2)), np.arange(400, dtype=np.uint64)
+    flipped = geometry.random_flips()(many, seeds)
+    axes = range(len(spatial))
+    seen = np.zeros(2 ** len(spatial), int)
+    for before, after in zip(many, flipped, strict=True):
+        ways = [np.flip(before, [axis for axis in axes if number >> axis & 1]) for number in range(len(seen))]
+        seen[[np.array_equal(way, after) for way in ways].index(True)] += 1
+    assert seen.sum() == 400 and seen.min() > 400 / len(seen) / 2
+    last = geometry.random_flips(p=1.0, axes=[len(spatial) - 1])
+    assert np.array_equal(last(many, seeds), np.flip(many, -2))
+    assert np.array_equal(geometry.random_flips()(list(many[:9]), seeds[:9]), flipped[:9])
+    with pytest.raises(DataError, match=rf"random_flips names an axis that is not there, got \[{len(spatial)}\]"):
+        geometry.random_flips(axes=[len(spatial)])(many, seeds)

@@ -182,3 +182,46 @@ def test_a_class_may_weigh_nothing_in_an_overlap() -> None:
     wanted = 1 - 2 * (chance * true).sum() / (chance.sum() + true.sum() + 1e-7)
     mine = mask_losses.dice(labels(2), over="all", class_weights=[0.0, 1.0])
     assert mine(logits, target).item() == pytest.approx(wanted.item(), abs=1e-6)
+
+
+MASK_LOSSES = {
+    "ce": lambda: losses.ce(labels(), class_weights=[1.0, 2.0, 4.0]),
+    "nll": lambda: losses.nll(labels()),
+    "focal": lambda: losses.focal(labels()),
+    "dice": lambda: mask_losses.dice(labels()),
+    "dice of images": lambda: mask_losses.dice(labels(), per_image=True),
+    "jaccard": lambda: mask_losses.jaccard(labels(), over="all"),
+    "lovasz": lambda: mask_losses.lovasz(labels()),
+    "lovasz of images": lambda: mask_losses.lovasz(labels(), per_image=True),
+}
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("name", MASK_LOSSES)
+def test_the_arrangement_of_places_matters_nowhere(name: str, ignored: bool) -> None:
+    loss = MASK_LOSSES[name]()
+    logits, target = batch(3, ignored)
+    wanted = loss(logits, target).item()
+    for spatial in ((30,), (3, 2, 5)):
+        other = loss(logits.reshape(4, 3, *spatial), target.reshape(4, *spatial))
+        assert other.item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_overlaps_of_volumes_are_those_of_smp() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 4, 5, 6, generator=generator)
+    target = torch.randint(0, 3, (2, 4, 5, 6), generator=generator)
+    assert PixelOverlap("dice")(logits, target).item() == pytest.approx(
+        theirs.DiceLoss("multiclass")(logits, target).item(), abs=1e-6
+    )
+    assert PixelOverlap("jaccard")(logits, target).item() == pytest.approx(
+        theirs.JaccardLoss("multiclass")(logits, target).item(), abs=1e-6
+    )
+    # Their focal loss multiplies (1 - p)^2 with every class's own binary cross-entropy: the closed form is nearer.
+    chance = logits.softmax(1).gather(1, target[:, None])
+    wanted = (-((1 - chance) ** 2) * chance.log()).mean()
+    assert losses.focal(labels())(logits, target).item() == pytest.approx(wanted.item(), rel=1e-5)
+    weight = torch.tensor([1.0, 3.0])
+    each = F.cross_entropy(logits, target, reduction="none").flatten(1).mean(1)
+    mine = PixelCrossEntropy(None)(logits, target, weight)
+    assert mine.item() == pytest.approx(((each * weight).sum() / 4).item(), rel=1e-5)

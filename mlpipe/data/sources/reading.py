@@ -101,16 +101,16 @@ def root(of: Task) -> Path | None:
 
 
 def in_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Pixels of shape (height, width, channels); a single channel is repeated.
+    """Pixels of shape (height, width, channels), or with other spatial axes; a single channel is repeated.
 
     Raises:
         UnreadableImageError: When the image has another number of channels.
     """
-    if pixels.shape[2] == channels:
+    if pixels.shape[-1] == channels:
         return pixels
-    if pixels.shape[2] == 1:
-        return np.repeat(pixels, channels, axis=2)
-    raise UnreadableImageError(f"has {pixels.shape[2]} channels, {channels} are wanted")
+    if pixels.shape[-1] == 1:
+        return np.repeat(pixels, channels, axis=-1)
+    raise UnreadableImageError(f"has {pixels.shape[-1]} channels, {channels} are wanted")
 
 
 def _file_image(path: Path, of: Task, row: int, channels: int, least: int | None) -> Pixels:

@@ -90,8 +90,8 @@ def spatial(volume: Volume, axes: int) -> tuple[int, ...]:
 
 
 def image(volume: Volume, grid: Grid, index: int) -> npt.NDArray[np.float32]:
-    """A slice as the network sees it, shape (height, width, channels)."""
-    found = slices.cut(volume, grid, index).transpose(1, 2, 0)
+    """A slice as the network sees it, shape (height, width, channels), or with other spatial axes."""
+    found = np.moveaxis(slices.cut(volume, grid, index), 0, -1)
     return np.ascontiguousarray(found, np.float32)
 
 
@@ -254,7 +254,7 @@ class _Opened:
 
 
 def rows_of(of: Task) -> Callable[[int], Array]:
-    """A function from row number to an array of shape (height, width, channels) for a stored `slices` task.
+    """A function from row number to an array as `image` gives it for a stored `slices` task.
 
     Raises:
         DataError: By the function, for a volume that is gone, damaged, or not the one that the task was made of.
@@ -295,7 +295,7 @@ def mask_rows_of(of: Task) -> Callable[[int], Array]:
         own = _read(place, name, grid, index, lambda grid, at: labels(volume, grid, at))
         if _label_digest(own) != digest:
             raise _changed(name, of)
-        return classes_of(values, own, grid, index)[:, :, np.newaxis]
+        return classes_of(values, own, grid, index)[..., np.newaxis]
 
     return read
 

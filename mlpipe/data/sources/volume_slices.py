@@ -1,4 +1,4 @@
-"""Slices of a volume with a class for every place of it, as a task of images with masks."""
+"""Slices of a volume with a class for every place of it, as a task of images (or lines, or boxes) with masks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import ConfigError, DataError, listing, problem
 
 _KEY = "task.slices"
+_MOST_AXES = 3
 
 
 def slices(
@@ -39,13 +40,13 @@ def slices(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """Planes of a volume in a .npy, .npz or HDF5 file, each with the same plane of an array of class numbers as its mask.
+    """Slices of a volume in a .npy, .npz or HDF5 file, each with the same slice of an array of class numbers as its mask.
 
     Values reach the network as they are, as float32. A volume may be larger than memory: it is looked through once, and
     again when its file changes.
 
     Args:
-        slices: Slice sets, as `mode.slices` of `mml evaluate` has them; all of planes of one size.
+        slices: Slice sets, as `mode.slices` of `mml evaluate` has them; all of one size, with one, two or three axes.
         train: The file of the training volume, its channels first, or without an axis of channels.
         train_targets: The file of its class numbers, of its spatial shape; a single channel in front may be there.
         test: The file of a test volume.
@@ -63,11 +64,11 @@ def slices(
         data_dir: Where what was seen of files is remembered; None: nowhere.
 
     Raises:
-        ConfigError: When slice sets are wrong, or their slices are no planes of one size.
+        ConfigError: When slice sets are wrong, or their slices are not of one size.
         DataError: When files are missing or damaged, or shapes or class numbers do not fit.
     """
     sets = cutting.slice_sets(slices, _KEY)
-    _require_planes(sets)
+    _require_one_size(sets)
     parts = _opened({"train": train, "test": test}, {"train": train_targets, "test": test_targets}, sets,
                     dataset, target_dataset)  # fmt: skip
     masks: dict[str, list[Mask]] = {one.part: one.masks(slices, data_dir) for one in parts}
@@ -79,6 +80,7 @@ def slices(
     described |= {part: str(one.targets.file) for part, one in places.items() if one.targets is not None}
     source: dict[str, Any] = {
         "type": TYPE,
+        "axes": sets[0].rank,
         "slices": [dict(one) for one in slices],
         "dataset": dataset,
         "shapes": {part: list(one.cuts.shape) for part, one in places.items()},
@@ -131,18 +133,18 @@ class _Given:
         return looking.memory_file(data_dir, place.file, what)
 
 
-def _require_planes(sets: Sequence[SliceSet]) -> None:
-    """Demand that a network for images can learn from slices.
+def _require_one_size(sets: Sequence[SliceSet]) -> None:
+    """Demand that a network can learn from slices.
 
     Raises:
-        ConfigError: When they have not two axes, or not one size.
+        ConfigError: When they have more than three axes, or not one size.
     """
     found = []
     for number, one in enumerate(sets):
         place = f"{_KEY}[{number}].sizes"
-        if one.rank != 2:
-            wrong = f"gives slices of {one.rank} axes, networks that are trained take planes"
-            fix = "leave two of the sizes larger than 1, and set the others to 1"
+        if one.rank > _MOST_AXES:
+            wrong = f"gives slices of {one.rank} axes, networks take {_MOST_AXES} at most"
+            fix = "set sizes to 1 along the others"
             found.append(problem(place, wrong, got=list(one.sizes), fix=fix))
         elif one.seen != sets[0].seen:
             wrong = f"gives {list(one.seen)} with what is put around, {_KEY}[0] gives {list(sets[0].seen)}"
@@ -283,7 +285,8 @@ def _notes(cuts: Cuts, blocks: int) -> list[str]:
         found.append(f"{wrong}: slices of one lie across those of another, in other folds too; judge by a test volume")
     if any(grid.coverage[_axis(grid)].max() > 1 for grid in cuts.grids):
         found.append("slices overlap: those at the border of a block share places with the next block")
-    counts = [grid.counts[_axis(grid)] for grid in cuts.grids]
+    # Slices that have a length along that axis lie side by side, and are not nearly the same.
+    counts = [grid.counts[_axis(grid)] for grid in cuts.grids if _axis(grid) in grid.cut.flat]
     if few := [count for count in counts if blocks >= count > 1]:
         fix = f"give at most task.blocks={max(2, min(few) // 4)}"
         found.append(f"a block holds a single slice, so neighbours may come in different folds: {fix}")

@@ -400,3 +400,19 @@ def test_what_slices_do_not_do_is_named(changes: dict[str, Any], sentence: str) 
     with pytest.raises(ConfigError) as error:
         translated(data=data, optimizer=None, loss=None)
     assert any(text.startswith(f"neural_network.{sentence}") for text in error.value.problems)
+
+
+def test_boxes_are_learned_without_what_moves_images() -> None:
+    plain = [{"normalize": {"std": 2}}]
+    boxes = {**LEARNED, "slicers": [{"sizes": [8, 20, 30]}], "input_transforms": plain, "target_transforms": []}
+    layers = [{**MAPS[0], "class_name": "Conv3D"}, {"class_name": "Cropping3D", "config": {"cropping": 1}}]
+    found = translated(data=boxes, layers=layers, loss={"function": "Dice", "source": "log_softmax"})
+    assert found.native["task"]["slices"] == [{"sizes": [8, 20, 30]}] and found.chosen()["loss"] == "dice"
+    moved = {"input_transforms": [{"random_rotate": 5}], "target_transforms": [{"random_rotate": 5}]}
+    with pytest.raises(ConfigError) as error:
+        translated(data={**boxes, **moved}, layers=layers, loss={"function": "NLL"})
+    assert list(error.value.problems) == [
+        f"neural_network.data.{part}_transforms[0]: random_rotate is for slices of two axes, these have 3; "
+        "leave it out; normalize is for slices of any axes"
+        for part in ("input", "target")
+    ]

@@ -32,6 +32,39 @@ def balls(seed: int, folder: Path, name: str) -> None:
 
 
 @pytest.mark.slow
+def test_boxes_are_learned_and_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    balls(0, tmp_path, "train")
+    balls(1, tmp_path, "test")
+    data = {"type": "hdf5", "input_path": "train.h5", "target_path": "train_classes.h5", "test_input_path": "test.h5",
+            "test_target_path": "test_classes.h5", "hdf5_outfile": "p.h5", "batch_size": 4, "test_batch_size": 4,
+            "slicers": [{"name": "box", "sizes": [6, 8, 10], "padding": [1, 1, 1]}],
+            "input_transforms": [{"normalize": {"std": 2}}], "target_transforms": []}  # fmt: skip
+    first, last = ({"name": name, "kernel_size": [3, 3, 3], "padding": "same"} for name in ("one", "out"))
+    layers = [{"class_name": "Conv3D", "config": {**first, "filters": 8, "activation": "relu",
+                                                  "batch_input_shape": [None, 8, 10, 12, 1]}},
+              {"class_name": "Conv3D", "config": {**last, "filters": 3, "activation": "softmax"}}]  # fmt: skip
+    whole = {"layers": layers, "data": data, "loss": {"function": "Dice", "source": "softmax"}, "num_epochs": 12,
+             "optimizer": {"type": "Adam", "learning_rate": 0.02}, "outfile": "log.txt"}  # fmt: skip
+    Path("c.json").write_text(json.dumps({"neural_network": whole}))
+    assert main(["train", "--config=c.json", "sys.threads=1", "proj=rm"]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "Padding          : [(1,1)(1,1)(1,1)]",
+        "Number of slices : 8",
+        "Eval  Epoch [ 12/ 12] : Batch [    2/",
+    ):
+        assert line in out, line
+    accuracy = float(re.findall(r"Accuracy: (\S+)", out)[-1])
+    with h5py.File("p.h5") as file, h5py.File("test_classes.h5") as true:
+        found, classes = file["box"][()], true["classes"][()]
+    assert found.shape == (*SHAPE, 3) and np.allclose(found.sum(-1), 1, atol=1e-5)
+    said = found.argmax(-1)
+    dice = [2 * ((said == c) & (classes == c)).sum() / ((said == c).sum() + (classes == c).sum()) for c in range(3)]
+    assert accuracy > 0.6 and accuracy == pytest.approx(np.mean(dice), abs=1e-3)
+    assert len(Path("log_test.txt").read_text().splitlines()) == 12
+
+
+@pytest.mark.slow
 def test_a_volume_from_training_to_the_same_network_applied_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,8 +64,8 @@ def look(layers: Any) -> Network:
 
 # Layers that leave the number of outputs as it is.
 _PASSING = (
-    "Activation", "Softmax", "Log_Softmax", "LogSoftmax", "Sigmoid", "Dropout", "Flatten", "UpSampling2D", "Cropping2D",
-    "ZeroPadding2D", "BatchNormalization",
+    "Activation", "Softmax", "Log_Softmax", "LogSoftmax", "Sigmoid", "Dropout", "Flatten", "BatchNormalization",
+    *(f"{kind}{axes}D" for kind in ("UpSampling", "Cropping", "ZeroPadding") for axes in (1, 2, 3)),
 )  # fmt: skip
 
 

@@ -18,11 +18,11 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from mlpipe.errors import Interrupted
+from mlpipe.learn import team
 from mlpipe.learn.averaging import Averaging
 from mlpipe.learn.directions import Direction as Direction
 from mlpipe.learn.directions import direction_of
 from mlpipe.learn.healing import NotFinite
-from mlpipe.learn.team import agreed
 
 _SAVING_SHARE = 20
 
@@ -41,6 +41,7 @@ class Tick:
         wait: The share of the time spent waiting for data.
         batch_loss: The loss of this batch, on its device.
         norm: The norm of all its gradients together, on its device; None: it was not computed.
+        exchange: The share of the time spent waiting for other processes' gradients; None: it was not measured.
     """
 
     epoch: int
@@ -52,6 +53,7 @@ class Tick:
     wait: float
     batch_loss: Tensor | None = field(default=None, compare=False)
     norm: Tensor | None = field(default=None, compare=False)
+    exchange: float | None = field(default=None, compare=False)
 
 
 def early(
@@ -165,7 +167,7 @@ class Keeper(Checkpoint):
         started = time.perf_counter()
         # A state saved after the last epoch would be continued by one epoch more when an early stop chose that epoch.
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if not last and agreed(trainer, started - self._saved_at >= _SAVING_SHARE * self._cost):
+        if not last and team.agreed(trainer, started - self._saved_at >= _SAVING_SHARE * self._cost):
             trainer.save_checkpoint(self._folder)
             self._saved_at = time.perf_counter()
             self._cost = self._saved_at - started
@@ -343,6 +345,7 @@ class Progress(Callback):
         images: Training images in an epoch.
         epochs: The most epochs of all stages; None: the trainer's.
         norm: Gives the norm of the last step's gradients, where it is known.
+        exchange: Gives the share of the time spent waiting for other processes' gradients, where it is measured.
     """
 
     def __init__(
@@ -351,8 +354,10 @@ class Progress(Callback):
         images: int,
         epochs: int | None = None,
         norm: Callable[[], Tensor | None] = lambda: None,
+        exchange: Callable[[], float | None] = lambda: None,
     ) -> None:
-        self._report, self._images, self._epochs, self._norm = report, images, epochs, norm
+        self._report, self._images, self._epochs = report, images, epochs
+        self._norm, self._exchange = norm, exchange
         self.epoch_seconds = self.images_per_s = self.wait = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -376,12 +381,13 @@ class Progress(Callback):
         self.epoch_seconds = self._mark - self._started
         self.images_per_s = self._seen / self.epoch_seconds
         self.wait = self._waited / self.epoch_seconds
-        if outputs["loss"].device.type == "cpu" or batch_idx % 20 == 0:
-            self._loss += (float(outputs["loss"]) - self._loss) / (batch_idx + 1)
+        loss = team.mean(outputs["loss"].detach())
+        if loss.device.type == "cpu" or batch_idx % 20 == 0:
+            self._loss += (float(loss) - self._loss) / (batch_idx + 1)
         batches = int(trainer.num_training_batches)
         epochs = self._epochs or trainer.max_epochs or 0
         at = (trainer.current_epoch, epochs, batch_idx + 1, batches)
-        self._report(Tick(*at, self._loss, self.images_per_s, self.wait, outputs["loss"].detach(), self._norm()))
+        self._report(Tick(*at, self._loss, self.images_per_s, self.wait, loss, self._norm(), self._exchange()))
 
 
 class TimeLimit(Callback):
@@ -406,7 +412,9 @@ class TimeLimit(Callback):
         """Stop where the mean epoch so far does not fit any more."""
         self._epochs += 1
         taken = self._taken()
-        if agreed(trainer, taken + taken / self._epochs > self._seconds) and self._epochs < (trainer.max_epochs or 0):
+        if team.agreed(trainer, taken + taken / self._epochs > self._seconds) and self._epochs < (
+            trainer.max_epochs or 0
+        ):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mlpipe.arch.keras_classifier import KerasClassifier
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.arch.keras_segmenter import KerasSegmenter
 from mlpipe.config.schema import Recipe
+from mlpipe.learn import hardware
 
 
 def device(recipe: Recipe) -> str:
@@ -19,6 +20,11 @@ def device(recipe: Recipe) -> str:
     if torch.cuda.is_available() and recipe.trainer.get("accelerator") != "cpu":
         return torch.cuda.get_device_name()
     return platform.processor() or platform.machine()
+
+
+def reducer(recipe: Recipe) -> dict[str, str]:
+    """What averages gradients over several processes."""
+    return {"Type": "DistributedDataParallel", "Backend": hardware.backend(recipe.trainer)}
 
 
 def network(module: nn.Module, name: str) -> dict[str, int | str]:

@@ -42,6 +42,7 @@ from mlpipe.learn import (
 )
 from mlpipe.learn.callbacks import EpochRows, EpochScores, Guard, Keeper, Progress
 from mlpipe.learn.examples import Examples
+from mlpipe.learn.exchange import Exchange
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.healing import Healed
 from mlpipe.learn.job import FoldJob as FoldJob
@@ -137,10 +138,11 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
                 data.load_state_dict({"first_epoch": epochs})
             guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number)
             whole = epochs + sum(stage.epochs for stage in plan[number:])
-            progress = Progress(watch.report, data.epoch_images, whole, guard.last_norm)
+            exchange = Exchange()
+            progress = Progress(watch.report, data.epoch_images, whole, guard.last_norm, exchange.share)
             own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
             followers = [EpochScores(watch.epoch, monitor), EpochRows(watch.row)]
-            callbacks = [guard, progress, _Speeds(progress, speeds), *own, *followers]
+            callbacks = [guard, exchange, progress, _Speeds(progress, speeds), *own, *followers]
             if count := int(job.logging.params.get("examples", 0)):
                 callbacks.append(Examples(shown, number, stages.view_of(view, task, plan[number]).val.tolist(), count))
             callbacks += _board(job)

@@ -81,6 +81,11 @@ def device_count(trainer: Mapping[str, Any]) -> int:
     return int(wanted)
 
 
+def backend(trainer: Mapping[str, Any]) -> str:
+    """How processes that learn one fold together talk to each other: `nccl` between GPUs, else `gloo`."""
+    return "nccl" if accelerator(trainer) == "cuda" else "gloo"
+
+
 def device_problems(trainer: Mapping[str, Any]) -> list[str]:
     """A sentence for everything that a `trainer` section asks for and this machine does not have."""
     kind, devices = accelerator(trainer), device_count(trainer)

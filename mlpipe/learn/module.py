@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.arch import adapt
@@ -153,6 +154,9 @@ class FoldModule(pl.LightningModule):
     ) -> None:
         """Step with the schedule's rate, or with a share of it after a loss that was no number."""
         scale, groups = self._lr_scale(), optimizer.param_groups
+        if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
+            # Processes that learn together must search along the line alike.
+            optimizer_closure = partial(_meant, optimizer_closure)
         if scale == 1:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
             return
@@ -286,6 +290,12 @@ class FoldModule(pl.LightningModule):
         # Losses of torch take no weights of images; the program gives weights only where a task has them.
         loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
         return loss
+
+
+def _meant(closure: Callable[[], Any]) -> Any:
+    """The mean over processes of what each one's closure gives."""
+    loss = closure()
+    return loss if loss is None else team.mean(loss)
 
 
 def draw_seed(seed: int, fold: int, epoch: int, batch: int = 0, rank: int = 0) -> int:

@@ -19,7 +19,7 @@ from mlpipe import files
 from mlpipe.arch.keras_classifier import KerasClassifier
 from mlpipe.arch.keras_segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
-from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import team
 from mlpipe.learn.callbacks import Direction
 from mlpipe.learn.segmentation import MapsModule
 
@@ -90,19 +90,15 @@ class OutputFiles(Callback):
         self._folder = folder
         self._open, self._done = ExitStack(), 0
         self._add: Add | None = None
+        self._rounds: team.Rounds | None = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the file of maps, which are too many to wait for the end of the epoch.
-
-        Raises:
-            ConfigError: When several processes have a part of the images each.
-        """
+        """Open the file of maps, which are too many to wait for the end of the epoch; the first process writes it."""
         if trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, MapsModule):
             return
-        if trainer.world_size > 1:
-            fix = "use trainer.devices=1, or write them afterwards with mml evaluate"
-            raise ConfigError(problem("callbacks.outputs", "writes maps from one process only", fix=fix))
-        self._add, self._done = self._open.enter_context(writer(self._folder, trainer.current_epoch + 1)), 0
+        self._rounds, self._done = team.rounds(trainer), 0
+        if trainer.is_global_zero:
+            self._add = self._open.enter_context(writer(self._folder, trainer.current_epoch + 1))
 
     def on_validation_batch_end(
         self,
@@ -113,18 +109,28 @@ class OutputFiles(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the maps of a batch."""
+        """Write the maps of a batch of every process."""
+        if self._rounds is not None:
+            own = as_in_file(_network(pl_module), outputs.float().cpu().numpy())
+            self._write(trainer, self._rounds.handed(own))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what other processes still have."""
+        if self._rounds is not None:
+            self._write(trainer, self._rounds.rest())
+
+    def _write(self, trainer: pl.Trainer, batches: Sequence[np.ndarray[Any, Any]]) -> None:
         if self._add is None:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        names = data.val_ids[self._done : self._done + len(outputs)]
-        self._done += len(outputs)
-        self._add(names, as_in_file(_network(pl_module), outputs.float().cpu().numpy()))
+        for maps in batches:
+            self._add(data.val_ids[self._done : self._done + len(maps)], maps)
+            self._done += len(maps)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write."""
-        if self._add is not None:
-            self._add = None
+        if self._rounds is not None:
+            self._rounds = self._add = None
             self._open.close()
             return
         if trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero:

@@ -6,10 +6,13 @@ here: validation logits in the order of one process, batch statistics, sums, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
@@ -67,6 +70,56 @@ class Team:
 
 
 ALONE = Team()
+
+
+class Rounds:
+    """Hands what every process makes of its evaluation batches to the first one, in the order in which one process has them.
+
+    A round is a batch of each process, so that no more than one of each is in memory; in the last one some may have none.
+
+    Args:
+        shard: This process's part.
+        batches: How many batches there are without any shard; not used by one process alone.
+    """
+
+    def __init__(self, shard: Shard, batches: int) -> None:
+        self._shard, self._batches, self._done = shard, batches, 0
+
+    def handed(self, values: npt.NDArray[Any] | None) -> list[npt.NDArray[Any]]:
+        """The values of a round in the first process, none in the others.
+
+        Args:
+            values: This process's; None: it has none in this round.
+        """
+        if self._shard.ranks == 1:
+            return [] if values is None else [values]
+        everyone: list[Any] | None = [None] * self._shard.ranks if self._shard.rank == 0 else None
+        distributed.gather_object(values, everyone)
+        first, self._done = self._done * self._shard.ranks, self._done + 1
+        # A process without any batch has computed the first one too.
+        return [np.asarray(one) for one in (everyone or [])[: self._batches - first]]
+
+    def rest(self) -> list[npt.NDArray[Any]]:
+        """The values of the last round, where this process had no batch left for it."""
+        if self._shard.ranks == 1 or self._done >= math.ceil(self._batches / self._shard.ranks):
+            return []
+        return self.handed(None)
+
+
+def rounds(trainer: pl.Trainer) -> Rounds:
+    """The rounds of a validation that begins."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    several = trainer.world_size > 1
+    return Rounds(Shard(trainer.global_rank, trainer.world_size), data.val_batches if several else 0)
+
+
+def mean(value: Tensor) -> Tensor:
+    """The mean over processes that have met, of a number of each; where there is one process, the number itself."""
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return value
+    found = value.detach().clone()
+    distributed.all_reduce(found)
+    return found / distributed.get_world_size()
 
 
 def trainer_arguments(given: Mapping[str, Any], shard: Shard) -> dict[str, Any]:

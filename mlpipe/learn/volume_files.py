@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
@@ -19,6 +20,7 @@ from mlpipe.data.sources import sliced_volumes
 from mlpipe.data.sources.sliced_volumes import Cuts
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import team
 from mlpipe.learn.callbacks import Direction
 
 _KEY = "callbacks.volume"
@@ -37,28 +39,29 @@ class VolumeFile(Callback):
         self._outfile, self._precision, self._layout = outfile, precision, layout
         self._open, self._done = ExitStack(), 0
         self._joined: Assembly | None = None
+        self._rounds: team.Rounds | None = None
         self._cuts: Cuts | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Demand that all slices of one volume are validated, by one process.
+        """Demand that all slices of one volume are validated.
 
         Raises:
             ConfigError: When they are not, or leave gaps.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self._cuts = whole_volume(data.task, data.val_ids)
-        if trainer.world_size > 1:
-            fix = "use trainer.devices=1, or write it afterwards with mml evaluate"
-            raise ConfigError(problem(_KEY, "writes from one process only", fix=fix))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin a file, which is there when it is whole."""
+        """Begin a file, which is there when it is whole; the first process writes it."""
         if trainer.state.fn != TrainerFn.FITTING or self._cuts is None:
+            return
+        self._rounds, self._done = team.rounds(trainer), 0
+        if not trainer.is_global_zero:
             return
         self._outfile.parent.mkdir(parents=True, exist_ok=True)
         how = {"precision": self._precision, "layout": self._layout}
         made: Any = assembly.assembled(self._outfile, self._cuts.grids, **how)  # type: ignore[arg-type]
-        self._joined, self._done = self._open.enter_context(made), 0
+        self._joined = self._open.enter_context(made)
 
     def on_validation_batch_end(
         self,
@@ -69,25 +72,39 @@ class VolumeFile(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Put the slices of a batch where they belong.
+        """Put the slices of a batch of every process where they belong.
 
         Raises:
             ConfigError: When their size has changed on the way to the network.
         """
+        if self._rounds is not None:
+            self._put(trainer, self._rounds.handed(_in_file(pl_module.network, outputs)))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put what other processes still have.
+
+        Raises:
+            ConfigError: As for a batch.
+        """
+        if self._rounds is not None:
+            self._put(trainer, self._rounds.rest())
+
+    def _put(self, trainer: pl.Trainer, batches: list[npt.NDArray[Any]]) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         if self._joined is None or self._cuts is None:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        given = _in_file(pl_module.network, outputs)
-        for name, one in zip(data.val_ids[self._done : self._done + len(given)], given, strict=True):
-            grid, index = self._cuts.places[name]
-            if one.shape[1:] != grid.cut.seen:
-                wrong = f"joins slices of {list(grid.cut.seen)}, predictions are of {list(one.shape[1:])}"
-                raise ConfigError(problem(_KEY, wrong, fix="use preprocessing=none, and no steps that resize"))
-            self._joined.put(self._cuts.grids.index(grid), index, one[np.newaxis])
-        self._done += len(given)
+        for given in batches:
+            for name, one in zip(data.val_ids[self._done : self._done + len(given)], given, strict=True):
+                grid, index = self._cuts.places[name]
+                if one.shape[1:] != grid.cut.seen:
+                    wrong = f"joins slices of {list(grid.cut.seen)}, predictions are of {list(one.shape[1:])}"
+                    raise ConfigError(problem(_KEY, wrong, fix="use preprocessing=none, and no steps that resize"))
+                self._joined.put(self._cuts.grids.index(grid), index, one[np.newaxis])
+            self._done += len(given)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Finish the file."""
+        self._rounds = None
         if self._joined is not None:
             self._joined = None
             self._open.close()

@@ -93,6 +93,9 @@ class EvaluationScheduler(Scheduler):
         """One step, after the images are there; slices of a volume need no task."""
         config = self.run_config
         raise_all(self._odd)
+        devices = config.recipe.trainer.get("devices", 1)
+        if isinstance(devices, int) and devices > 1:
+            log.info(f"trainer.devices={devices} is for training: mml evaluate uses one device")
         if self._volume is not None:
             return self._volume.plan()
         raise_all(require_writable(config.data_dir, "data_dir") + tracing.problems(config, 1))

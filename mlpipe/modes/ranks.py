@@ -226,8 +226,7 @@ def _do(
     from mlpipe.learn import hardware, team
 
     try:
-        kind = hardware.accelerator(config.recipe.trainer)
-        team.join(shard, meeting_point, "nccl" if kind == "cuda" else "gloo")
+        team.join(shard, meeting_point, hardware.backend(config.recipe.trainer))
         steps = {one.name: one for one in config.scheduler.build(config, world).plan()}
         steps[step].call(of_run)
     except Interrupted:

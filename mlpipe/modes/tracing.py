@@ -99,7 +99,7 @@ class Trace:
         is_last = tick.batch == tick.batches
         if self._config.sys.console == "rmldnn" and (is_last or now - self._printed >= _EVERY_SECONDS):
             self._printed = now
-            log.info(layout.train_line(row, tick.epochs, tick.batches, tick.wait))
+            log.info(layout.train_line(row, tick.epochs, tick.batches, tick.wait, tick.exchange))
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """An epoch ended and was evaluated."""
@@ -147,14 +147,15 @@ def introduce(config: RunConfig, task: Task, network: Any, parts: Mapping[str, i
     """
     if config.sys.console != "rmldnn":
         return
-    from mlpipe.learn import describing
+    from mlpipe.learn import describing, hardware
 
     recipe = config.recipe
     batch, test_batch = (recipe.sampling.params.get(key) for key in ("batch_size", "eval_batch_size"))
-    devices = recipe.trainer.get("devices", 1)
-    many = devices if isinstance(devices, int) and devices > 1 and parts.get("train") else 1
+    many = hardware.device_count(recipe.trainer) if parts.get("train") else 1
     lines = [f"RocketML : {many} MPI process{'es' if many > 1 else ''} (mlpipe {mlpipe.__version__})"]
     lines += layout.block("Device(s)", {"Name": describing.device(recipe)})
+    if many > 1:
+        lines += layout.block("Gradient reducer", describing.reducer(recipe))
     lines += layout.block("Neural Network", describing.network(network, str(recipe.arch.params.get("name"))))
     weights = recipe.arch.params.get("weights")
     if weights is not None:

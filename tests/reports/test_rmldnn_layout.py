@@ -17,6 +17,8 @@ def test_the_lines_of_a_training() -> None:
     assert line == (
         "Train Epoch [  1/ 10] : Batch [    1/   13] (Loss = 0.7028; |g| = 0.5123) [Data: 27%; Compute: 73%]"
     )
+    assert layout.train_line(BATCHES[0], 10, 13, 0.27, 0.01).endswith("[Data: 27%; Compute: 72%; Grad/Comm: 1%]")
+    assert layout.train_line(BATCHES[0], 10, 13, 0.906, 0.094).endswith("[Data: 91%; Compute: 0%; Grad/Comm: 9%]")
     row = EpochRow(1, 2.0, 0.6603, 1.0)
     assert (
         layout.eval_line(row, 10, 1) == "Eval  Epoch [  1/ 10] : Batch [    1/    1] (Loss: 0.6603) | Accuracy: 1.000"

@@ -57,7 +57,7 @@ class Stamped(logging.Formatter):
         return "\n".join(f"{time} {line}".rstrip() for line in super().format(record).split("\n"))
 
 
-def train_line(row: BatchRow, epochs: int, batches: int, waited: float) -> str:
+def train_line(row: BatchRow, epochs: int, batches: int, waited: float, exchanged: float | None = None) -> str:
     """The line of a batch.
 
     Args:
@@ -65,10 +65,14 @@ def train_line(row: BatchRow, epochs: int, batches: int, waited: float) -> str:
         epochs: How many epochs there will be.
         batches: How many batches an epoch has.
         waited: The share of the time spent waiting for data.
+        exchanged: The share spent waiting for other processes' gradients; None: it was not measured.
     """
     at = f"Train Epoch [{row.epoch:3d}/{epochs:3d}] : Batch [{row.batch:5d}/{batches:5d}]"
     data = round(100 * waited)
-    return f"{at} (Loss = {row.loss:.4f}; |g| = {row.norm:.4f}) [Data: {data}%; Compute: {100 - data}%]"
+    others = min(round(100 * (exchanged or 0)), 100 - data)
+    told = "" if exchanged is None else f"; Grad/Comm: {others}%"
+    shares = f"Data: {data}%; Compute: {100 - data - others}%{told}"
+    return f"{at} (Loss = {row.loss:.4f}; |g| = {row.norm:.4f}) [{shares}]"
 
 
 def eval_line(row: EpochRow, epochs: int, batches: int) -> str:

@@ -204,7 +204,7 @@ def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
         return problem("arch.layers", f"{name} takes samples of another size", got=sides, fix=fix)
     wrong = f"{name} takes images of {sides[0]} x {sides[1]}, these are {pixels.sides[0]} x {pixels.sides[1]}"
     sizes = {*sides} - {None}
-    fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "use a network for square images"
+    fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "give it images of its own size"
     return problem("preprocessing.size", wrong, got=pixels.size, fix=fix)
 
 

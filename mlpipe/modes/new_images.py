@@ -1,4 +1,4 @@
-"""`mml predict mode.source=DIR`: probabilities of images that no task knows, in a table a person can open."""
+"""`mml predict mode.source=DIR`: probabilities of images or arrays that no task knows, in a table a person can open."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlpipe.data import sources, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import folds, judging, members, mixture, new_masks, packs, tasks
+from mlpipe.modes import folds, judging, members, mixture, new_arrays, new_masks, packs, tasks
 from mlpipe.modes.base import Step, World, raise_all
 from mlpipe.modes.members import Array, Rows
 from mlpipe.post import conformal, threshold
@@ -32,6 +32,7 @@ from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.references import Located
 
 log = logging.getLogger("mlpipe")
 
@@ -44,7 +45,7 @@ class Asked:
     """What `mml predict` was asked for.
 
     Attributes:
-        source: A folder, an archive or an image file.
+        source: A folder, an archive or an image file; for a task of arrays a file or folder of these.
         ensemble: `latest`, the name of an ensemble, or None: the mean over the folds of the latest cross-validation.
         deploy_prior: The prevalence where the images are from, one number for each class; `estimate`: by the images
             themselves; None: probabilities stay as they were calibrated.
@@ -82,6 +83,9 @@ class NewImages:
             )
         self._ensemble = self._found_ensemble()
         self._members = self._found_members()
+        if new_arrays.are_slices(self.pivot):
+            name = Located(self.world.project, self._members[0][1][0]).name(self.config.out_dir)
+            raise ConfigError(new_arrays.instead(self.pivot, name, self.asked.source))
         weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
         fix = "train with mode.store_parameters=true"
         raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])
@@ -132,11 +136,16 @@ class NewImages:
 
     def _described(self) -> Task:
         data_dir = str(self.config.data_dir)
-        made = sources.pictures(root=self.asked.source, like=self.pivot, data_dir=data_dir)
+        if new_arrays.are_samples(self.pivot):
+            made = sources.new_samples(root=self.asked.source, like=self.pivot)
+        else:
+            made = sources.pictures(root=self.asked.source, like=self.pivot, data_dir=data_dir)
         path = tasks.task_file(self.config.data_dir, made.name)
         if not path.is_file():
             task.save(made, path)
-            log.info(f"{len(made.samples)} new images as {made.name}")
+            log.info(
+                f"{len(made.samples)} new {'samples' if new_arrays.are_samples(made) else 'images'} as {made.name}"
+            )
         return made
 
     def _one_for_each_pack(self) -> list[ModelRecord]:
@@ -193,6 +202,7 @@ class NewImages:
                 sink.add(self._new.name, SPLIT, -1, mixed.ids, mixed.targets, mixed.raw, mixed.calibrated)
         unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
         table = _table(self.pivot, mixed, self._decide(moved_to), unreadable)
+        table = new_arrays.titled(table, self._new)
         out = self.world.project.reports_dir() / "predictions" / f"{self._new.name}.csv"
         files.write_text(out, files.csv_text(table))
         found |= {"csv": str(out), "unreadable": unreadable, "models": sum(len(one) for _, one, _ in self._members)}

@@ -1,4 +1,7 @@
-"""Masks of new images, or the images predicted for them: the mean over the models, as PNG files in the images' own sizes."""
+"""Masks of new images, or the images predicted for them: the mean over the models, in the images' own sizes.
+
+Files are PNG; for samples that are arrays, predicted images are arrays, too (.npy), with the values that were learned.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from mlpipe import files
 from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources import looking, mask_files, target_files
+from mlpipe.data.sources import looking, mask_files, target_files, unseen_samples
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import ProjectError, problem
 from mlpipe.modes.base import World
@@ -33,7 +36,7 @@ Parts = Sequence[tuple[tuple[Floats, npt.NDArray[np.bool_]], float]]
 def write(
     world: World, pivot: Task, new: Task, used: Used, unreadable: Mapping[str, str], split: str, data_dir: Path
 ) -> None:
-    """Write a PNG for each image and a table of what is on them.
+    """Write a file for each image and a table of what is in them.
 
     Args:
         world: The project; told where the files are.
@@ -49,13 +52,15 @@ def write(
         ProjectError: When a record's maps are missing or damaged.
     """
     if pivot.kind == "images":
-        peak = 65535 if _dtype_of(pivot) == "uint16" else 255
-        names, read = ["mean", "unseen"], _values
+        names, dtype = ["mean", "unseen"], _dtype_of(pivot)
 
         def draw(parts: Parts, path: Path) -> dict[str, Any]:
-            return _drawn_image(parts, peak, path)
+            if dtype == "float32":
+                return _drawn_array(parts, new.source["layout"], path)
+            return _drawn_image(parts, 65535 if dtype == "uint16" else 255, path)
 
-        _write(world, new, used, unreadable, split, data_dir, ("image", names), read, draw)
+        what = ("image", names, ".npy" if dtype == "float32" else ".png")
+        _write(world, new, used, unreadable, split, data_dir, what, _values, draw)
         return
     values = values_of(pivot)
 
@@ -63,7 +68,7 @@ def write(
         return _drawn(parts, values, path)
 
     names = ["confidence", *(f"share({name})" for name in values.names), "unseen"]
-    _write(world, new, used, unreadable, split, data_dir, ("mask", names), _chances, drawn)
+    _write(world, new, used, unreadable, split, data_dir, ("mask", names, ".png"), _chances, drawn)
 
 
 def _write(
@@ -73,16 +78,13 @@ def _write(
     unreadable: Mapping[str, str],
     split: str,
     data_dir: Path,
-    what: tuple[str, Sequence[str]],
+    what: tuple[str, Sequence[str], str],
     read: Callable[[maps.Maps, str, str, str], Floats],
     draw: Callable[[Parts, Path], dict[str, Any]],
 ) -> None:
-    """Write a PNG for each image, and a table; `what`: what is written, and the columns that tell of it."""
+    """Write a file for each image, and a table; `what`: what is written, the columns that tell of it, the files' ending."""
     out = world.project.reports_dir() / "predictions" / new.name
-    base = sources.root(new)
-    assert base is not None
-    seen = looking.look([base / name for name in new.samples.ids], looking.memory_file(str(data_dir), base))
-    looks = dict(zip(new.samples.ids, seen, strict=True))
+    size_of, is_of_arrays = _sizes(new, data_dir), new.source["type"] == unseen_samples.TYPE
     rows, taken = list[dict[str, Any]](), dict[Path, str]()
     world.display.start(f"writing {what[0]}s", len(new.samples))
     try:
@@ -94,22 +96,41 @@ def _write(
             for number, name in enumerate(new.samples.ids, 1):
                 world.stop.check()
                 world.display.update(number)
+                title = unseen_samples.shown(name) if is_of_arrays else name
                 if name in unreadable:
-                    rows.append({"image": name, "problem": unreadable[name]})
+                    rows.append({"image": title, "problem": unreadable[name]})
                     continue
-                height, width = looks[name].height, looks[name].width
+                height, width = size_of(number - 1)
                 parts = [
                     (before.restored(read(found, new.name, split, name), height, width), weight)
                     for found, weight, before in opened
                 ]
-                path = out / Path(name).with_suffix(".png")
+                place = _within(title) if is_of_arrays else Path(name)
+                # A name in a file has no ending of its own.
+                path = out / (f"{place}{what[2]}" if is_of_arrays and ":" in title else place.with_suffix(what[2]))
                 # Two images of one name but for their endings would be one file.
-                path = path if path not in taken else out / f"{name}.png"
+                path = path if path not in taken else out / f"{place}{what[2]}"
                 taken[path] = name
-                rows.append({"image": name, "file": str(path.relative_to(out)), **draw(parts, path)})
+                rows.append({"image": title, "file": str(path.relative_to(out)), **draw(parts, path)})
     finally:
         world.display.close()
-    _finish(world, out, rows, what, len(used))
+    _finish(world, out, rows, what[:2], len(used))
+
+
+def _sizes(new: Task, data_dir: Path) -> Callable[[int], tuple[int, int]]:
+    """A function from row to height and width of new images, or of arrays."""
+    base = sources.root(new)
+    if base is None:
+        pixels = sources.reader(new, new.channels)
+        return lambda row: (pixels(row).shape[0], pixels(row).shape[1])
+    seen = looking.look([base / name for name in new.samples.ids], looking.memory_file(str(data_dir), base))
+    return lambda row: (seen[row].height, seen[row].width)
+
+
+def _within(name: str) -> Path:
+    """A place for `FILE:DATASET` in which no name in a file leads anywhere else; a file of many arrays becomes a folder."""
+    file, _, key = name.partition(":")
+    return Path(file, *(files.safe_name(part) for part in key.split("/"))) if key else Path(file)
 
 
 def moved(recipes: Iterable[Recipe]) -> list[str]:
@@ -196,6 +217,15 @@ def _drawn_image(parts: Parts, peak: int, path: Path) -> dict[str, Any]:
     pixels[~seen] = 0
     with files.durable(path) as temporary:
         temporary.write_bytes(target_files.encoded(pixels))
+    return {"mean": round(float(mean[seen].mean()), 6), "unseen": round(1 - float(seen.mean()), 6)}
+
+
+def _drawn_array(parts: Parts, layout: str, path: Path) -> dict[str, Any]:
+    """Write one array in the layout of its sample; NaN where no model saw it."""
+    mean, seen = _mean(parts, path)
+    values = np.where(seen[:, :, None], mean, np.float32(np.nan))
+    with files.durable(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values.transpose(2, 0, 1) if layout == "chw" else values)
     return {"mean": round(float(mean[seen].mean()), 6), "unseen": round(1 - float(seen.mean()), 6)}
 
 

@@ -21,9 +21,10 @@ from mlpipe.data.sources.record_files import records_of as records
 from mlpipe.data.sources.sample_files import samples
 from mlpipe.data.sources.stored import created
 from mlpipe.data.sources.tables import csv
+from mlpipe.data.sources.unseen_samples import new_samples
 from mlpipe.data.sources.volume_slices import slices
 
 __all__ = [
     "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "image_folders", "items",
-    "mask_folders", "masks", "mnist", "pictures", "reader", "records", "root", "samples", "slices",
+    "mask_folders", "masks", "mnist", "new_samples", "pictures", "reader", "records", "root", "samples", "slices",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlpipe.data import images, task
+from mlpipe.data import archives, images, task
 from mlpipe.data.sources import class_folders, looking
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import DataError, problem
@@ -30,6 +30,9 @@ def pictures(*, root: str, like: Task, data_dir: str | None = None) -> Task:
     path = Path(root).expanduser().absolute()
     if path.is_file() and path.suffix.lower() in images.EXTENSIONS:
         base, found = path.parent, [path]
+    elif path.is_file() and not archives.is_archive(path):
+        wrong, fix = "is neither an image nor an archive", "name a folder of images, a zip or tar archive, or one image"
+        raise DataError(problem("mode.source", wrong, got=root, fix=fix))
     else:
         base = class_folders.opened(root, data_dir, "mode.source")
         found = class_folders.images_below(base)

@@ -102,6 +102,21 @@ def samples(
     return finished(made, allow_overlap)
 
 
+def arrays_below(base: Path, key: str, layout: str) -> Iterator[tuple[str, Array]]:
+    """Every array of a file or folder with its name, shape (height, width, channels), float32.
+
+    Args:
+        base: The file or folder.
+        key: The configuration's key, for sentences.
+        layout: As for `samples`.
+
+    Raises:
+        DataError: When there is none, or one is damaged or no image.
+    """
+    for name, value in _arrays(base, key):
+        yield name, _oriented(value, layout, name)
+
+
 def rows_of(source: Mapping[str, Any]) -> Callable[[str], Array]:
     """A function from sample id to an array of shape (height, width, channels) for a stored `samples` source."""
 

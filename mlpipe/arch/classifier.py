@@ -41,6 +41,7 @@ class Head:
         std: Their standard deviations alike.
         per_pixel: Whether every pixel gets them.
         of_values: Whether they are an image's values, and no logits.
+        any_height: Whether the network decides how high what it gives is.
         activations: What they go through, for outputs that stand side by side: Keras's name of each function, and how
             many of them it is of; empty: nothing.
     """
@@ -50,6 +51,7 @@ class Head:
     std: tuple[float, ...] | None = None
     per_pixel: bool = False
     of_values: bool = False
+    any_height: bool = False
     activations: tuple[tuple[str, int], ...] = ()
 
 

@@ -160,13 +160,16 @@ def only_input(
     return next(iter(graph_inputs.values()))
 
 
-def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str) -> None:
+def check_input(
+    graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str, *, is_row: bool = False
+) -> None:
     """Demand one image, or sample of other axes, of the task's size and channels.
 
     Args:
         graph_inputs: The shape of each input, as the file has it.
         pixels: What the images are like.
         name: What the network is called.
+        is_row: Whether its input has no height.
 
     Raises:
         ConfigError: When the network takes something else.
@@ -174,6 +177,8 @@ def check_input(graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixel
     shape = only_input(graph_inputs, f"{name} takes", "an image")
     if shape is None:
         return
+    if is_row:
+        shape = (1, *shape)
     axes = len(pixels.sides)
     if len(shape) != axes + 1:
         fix = "begin with an image, (height, width, channels), and a Flatten layer"
@@ -203,6 +208,8 @@ def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
         fix = f"begin with ({listing([*pixels.sides, pixels.channels])}), or null for sizes that it leaves open"
         return problem("arch.layers", f"{name} takes samples of another size", got=sides, fix=fix)
     wrong = f"{name} takes images of {sides[0]} x {sides[1]}, these are {pixels.sides[0]} x {pixels.sides[1]}"
+    if pixels.size == 1:
+        return problem("arch.layers", wrong, fix=f"let its input be {pixels.sides[1]} wide")
     sizes = {*sides} - {None}
     fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "give it images of its own size"
     return problem("preprocessing.size", wrong, got=pixels.size, fix=fix)

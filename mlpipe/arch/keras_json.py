@@ -16,7 +16,7 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras_classifier import KerasClassifier, check_input, classifier
 from mlpipe.arch.keras_graph import Graph
 from mlpipe.arch.keras_layers.norms import BatchNorm
-from mlpipe.arch.keras_segmenter import KerasSegmenter, segmenter
+from mlpipe.arch.keras_segmenter import KerasSegmenter, segmenter, takes_rows
 from mlpipe.arch.keras_weights import Report
 from mlpipe.errors import ConfigError, DataError, listing, no_such_file, problem
 
@@ -70,8 +70,11 @@ def keras_json(
     if isinstance(content, str):
         content = keras_parsing.decoded(content, "arch.file")
     described = keras_parsing.describe(content)
-    check_input(described.shapes, pixels, name or described.name)
-    graph = keras_graph.build(described, [(*pixels.sides, pixels.channels)], always_affine=always_affine)
+    # What gives maps of any height may also take rows without a height.
+    is_row = any(head.any_height for head in heads.values()) and takes_rows(described.shapes, pixels)
+    check_input(described.shapes, pixels, name or described.name, is_row=is_row)
+    given = (*pixels.sides, pixels.channels)[int(is_row) :]
+    graph = keras_graph.build(described, [given], always_affine=always_affine)
     path = Path(weights).expanduser() if weights is not None else None
     state, origin = (None, ((), ())) if path is None else before_heads(graph, path, weights_by_layer)
     drawing = dot(graph)

@@ -26,6 +26,7 @@ class KerasSegmenter(nn.Module):
         activation: What the file ends in; empty: nothing that gives probabilities.
         std: What pixels are divided by, for each channel.
         axes: How many spatial axes samples have; images have two.
+        is_row: Whether the network takes rows, (n, channels, width), of images that are one pixel high.
 
     Attributes:
         origin: As of `mlpipe.arch.keras_classifier.KerasClassifier`.
@@ -33,7 +34,14 @@ class KerasSegmenter(nn.Module):
     """
 
     def __init__(
-        self, graph: Graph, name: str, from_one: bool, activation: str, std: list[float], axes: int = 2
+        self,
+        graph: Graph,
+        name: str,
+        from_one: bool,
+        activation: str,
+        std: list[float],
+        axes: int = 2,
+        is_row: bool = False,
     ) -> None:
         super().__init__()
         self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -44,11 +52,12 @@ class KerasSegmenter(nn.Module):
         self.register_buffer("mean", torch.zeros(1, len(std), *flat))
         self.register_buffer("std", torch.tensor(std).view(1, -1, *flat))
         self.std: Tensor
-        self._name, self._from_one, self._activation = name, from_one, activation
+        self._name, self._from_one, self._activation, self._is_row = name, from_one, activation, is_row
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits (log-probabilities where the network gives them) or values, (n, classes, *spatial), by target."""
-        outputs: Tensor = self.backbone(images.to(self.std.dtype) / self.std)
+        seen = images.to(self.std.dtype) / self.std
+        outputs: Tensor = self.backbone(seen[:, :, 0] if self._is_row else seen)
         if self._from_one:
             # One sigmoid for two classes is a softmax over 0 and its logit.
             outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
@@ -87,7 +96,11 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
     ((name, wanted),) = heads.items()
     step, activation = (only_end(graph), "") if wanted.of_values else without_activation(graph)
     shape = graph.shapes[graph.outputs[0]]
-    if shape[:-1] != pixels.sides:
+    if wanted.any_height and (len(shape) != 3 or shape[1] != pixels.sides[1]):
+        fix = f"end it in a Reshape to [times, {pixels.sides[1]}, 1], or in a convolution of that width"
+        wrong = f"{step.layer} gives {shape}, a solution is (times, {pixels.sides[1]}, 1)"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    if not wanted.any_height and shape[:-1] != pixels.sides:
         what = "images" if len(pixels.sides) == 2 else "samples"
         fix = f"end it in a convolution at the {what}' size"
         wrong = f"{step.layer} gives {shape}, {what} are {' x '.join(map(str, pixels.sides))}"
@@ -101,4 +114,18 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
         wrong = f"{step.layer} ends in a sigmoid for each of {shape[-1]} classes, of which a pixel has one"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     std = [pixels.peak / white] * pixels.channels
-    return KerasSegmenter(graph, name, from_one, activation, std, len(pixels.sides))
+    axes = len(pixels.sides)
+    is_row = axes == 2 and len(graph.shapes[0]) == 2
+    return KerasSegmenter(graph, name, from_one, activation, std, axes, is_row)
+
+
+def takes_rows(inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels) -> bool:
+    """Whether a network takes rows without a height, and images are one pixel high.
+
+    Args:
+        inputs: The shape of each input, as the file has it.
+        pixels: What the images are like.
+    """
+    shapes = list(inputs.values())
+    is_row = len(pixels.sides) == 2 and pixels.sides[0] == 1
+    return is_row and len(shapes) == 1 and shapes[0] is not None and len(shapes[0]) == 2

@@ -51,7 +51,8 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.learn.losses",
         ("torch.nn",),
         "torch.nn.modules.module.Module",
-        also="mlpipe.learn.record_losses mlpipe.learn.mask_losses mlpipe.learn.output_losses mlpipe.learn.pde_losses",
+        also="mlpipe.learn.record_losses mlpipe.learn.mask_losses mlpipe.learn.output_losses mlpipe.learn.pde_losses "
+        "mlpipe.learn.burgers",
     ),
     "optimizer": Slot(
         "mlpipe.learn.optimizers",

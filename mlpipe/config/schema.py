@@ -26,6 +26,8 @@ RECIPE_SECTIONS = (
 # Parts of a recipe that may be missing; a recipe without one is the recipe whose option is `none`.
 OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
+# Losses that are equations: a network is to solve them, and nothing is known to compare it with.
+_EQUATIONS = ("mlpipe.learn.burgers.burgers",)
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,14 @@ class Recipe:
     stages: tuple[Stage, ...]
     seed: int
     threads: int
+
+    def predicts(self, kind: str) -> str:
+        """What it predicts for tasks of a kind: that kind, or `solutions` where the loss is an equation to be solved.
+
+        Args:
+            kind: The task's.
+        """
+        return "solutions" if kind == "images" and self.loss.target in _EQUATIONS else kind
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.data.variants import View
-from mlpipe.learn import image_targets, monitoring, predict, segmentation, setup
+from mlpipe.learn import image_targets, monitoring, predict, segmentation, setup, solutions
 from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.post import metrics
 
@@ -103,6 +103,7 @@ def evaluate_maps(
     """
     masked = np.flatnonzero(task.samples.labelled & ~pack.unreadable_mask(task))
     loss = setup.build_loss(recipe, task, masked) if len(masked) else None
+    kind = recipe.predicts(task.kind)
     counts, targets, losses = list[torch.Tensor](), list[torch.Tensor](), list[float]()
 
     def count(batch: Mapping[str, Any], outputs: torch.Tensor) -> None:
@@ -112,7 +113,9 @@ def evaluate_maps(
         if loss is None or not known.any():
             return
         logits, target = logits[known], target[known] if task.kind == "images" else target[known].long()
-        if task.kind == "images":
+        if kind == "solutions" and loss is not None:
+            outcome = solutions.scored(loss, logits, target)
+        elif kind == "images":
             outcome = image_targets.summed(logits, target)
         else:
             outcome = segmentation.counted(logits.argmax(1), target, logits.shape[1])
@@ -124,7 +127,7 @@ def evaluate_maps(
     if not counts:
         return Given(rows, np.empty((len(rows), 0), np.float32), {})
     seen, true = torch.cat(counts).numpy(), torch.cat(targets).numpy()
-    values = metrics.compute(monitoring.val_metrics(recipe, task), seen, true, task.kind)
+    values = metrics.compute(monitoring.val_metrics(recipe, task), seen, true, kind)
     scores = {name: float(value) for name, value in values.items() if value is not None}
     return Given(rows, seen.astype(np.float32), {"loss": sum(losses) / len(seen), **scores})
 

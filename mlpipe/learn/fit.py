@@ -189,7 +189,7 @@ def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, 
         return {}
     names = monitoring.final_metrics(job.recipe, job.task)
     return {
-        **metrics.compute(names, module.val_logits, module.val_targets, job.task.kind, module.own_metrics),
+        **metrics.compute(names, module.val_logits, module.val_targets, job.kind, module.own_metrics),
         **module.measured,
         "loss": float(trainer.callback_metrics["val/loss"]),
     }
@@ -274,7 +274,7 @@ def _module(
         take_up = partial(carried.into, rates=part.lr is None) if carried and part and part.carry else None
         optimizers = setup.build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
     learning = Learning(
-        task.kind,
+        job.kind,
         monitoring.val_metrics(recipe, task),
         recipe.seed,
         view.fold,
@@ -284,13 +284,13 @@ def _module(
         clip_norm=recipe.clip.clip_norm,
         clip_value=recipe.clip.clip_value,
         team=_team(job, data),
-        own_metrics=own_metrics.measures(recipe.metrics, task.kind, len(task.classes)),
+        own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
         while_training=recipe.metrics.while_training,
     )
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)
         return joint, data
-    module = image_targets.module_for(task.kind)
+    module = image_targets.module_for(job.kind)
     return module(network, setup.build_loss(recipe, task, view.train), optimizers, learning, stage), data
 
 

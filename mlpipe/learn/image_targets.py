@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mlpipe.data.task import Kind
 from mlpipe.learn.module import FoldModule
 from mlpipe.learn.segmentation import MapsModule, PixelBatch, SegmentationModule
+from mlpipe.learn.solutions import SolutionsModule
 from mlpipe.runs import maps
 
 
@@ -61,6 +61,9 @@ def summed(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([(error**2).sum(spatial), error.abs().sum(spatial)], 1), counts
 
 
-def module_for(kind: Kind) -> type[FoldModule]:
-    """What learns a task of a kind."""
-    return {"segmentation": SegmentationModule, "images": ImagesModule}.get(kind, FoldModule)
+def module_for(kind: str) -> type[FoldModule]:
+    """What learns to predict this."""
+    found: dict[str, type[FoldModule]] = {
+        "segmentation": SegmentationModule, "images": ImagesModule, "solutions": SolutionsModule,
+    }  # fmt: skip
+    return found.get(kind, FoldModule)

@@ -73,6 +73,11 @@ class FoldJob:
     healing: Healing = field(default_factory=Healing)
     folds_left: int = 1
 
+    @property
+    def kind(self) -> str:
+        """What is predicted."""
+        return self.recipe.predicts(self.task.kind)
+
 
 @dataclass(frozen=True)
 class Watch:

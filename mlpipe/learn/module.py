@@ -19,7 +19,6 @@ from mlpipe.arch import adapt
 from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
 from mlpipe.data.device_augmentations import DeviceStep
-from mlpipe.data.task import Kind
 from mlpipe.learn import micro, plateaus, slicing, team
 from mlpipe.learn.healing import Healed
 from mlpipe.learn.team import Team
@@ -52,7 +51,7 @@ class Learning:
         while_training: Whether training images are measured too, as they are learned.
     """
 
-    kind: Kind
+    kind: str
     val_metrics: list[str]
     seed: int
     fold: int

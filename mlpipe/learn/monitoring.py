@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlpipe.config.schema import AUTO, Recipe
-from mlpipe.data.task import Kind, Task
+from mlpipe.data.task import Task
 from mlpipe.learn import import_blocks, output_losses
 from mlpipe.learn.directions import Direction
 from mlpipe.post import metrics
@@ -14,10 +14,10 @@ from mlpipe.post import metrics
 
 def val_metrics(recipe: Recipe, task: Task) -> list[str]:
     """The metrics of every epoch, those that are monitored and watched among them."""
-    return metrics_of_epochs(recipe, task.kind)
+    return metrics_of_epochs(recipe, recipe.predicts(task.kind))
 
 
-def metrics_of_epochs(recipe: Recipe, kind: Kind) -> list[str]:
+def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
     """The same for a kind of task."""
     wanted = metrics.TRAIN[kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
     by_itself = {"val/loss", *(f"val/{name}" for name in outputs_metrics(recipe))}
@@ -38,7 +38,7 @@ def outputs_metrics(recipe: Recipe) -> list[str]:
 
 def final_metrics(recipe: Recipe, task: Task) -> list[str]:
     """The metrics of a finished record."""
-    return metrics.FINAL[task.kind] if recipe.metrics.final == AUTO else list(recipe.metrics.final)
+    return metrics.FINAL[recipe.predicts(task.kind)] if recipe.metrics.final == AUTO else list(recipe.metrics.final)
 
 
 def monitor_direction(recipe: Recipe) -> Direction:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import linear_head
+from mlpipe.learn import linear_head, solutions
 from mlpipe.learn.loss_means import Between
 from mlpipe.learn.pde_losses import PoissonEnergy
 
@@ -31,7 +33,16 @@ def check(recipe: Recipe, task: Task, target: Tensor, outputs: Tensor, loss: nn.
         raise ConfigError(problem("augmentations.device.pipeline", f"changes no {what}", fix=fix))
     if linear_head.applies(recipe):
         raise ConfigError(problem("optimizer", f"is not for {what}", got="linear", fix="use another, such as adamw"))
+    kind = recipe.predicts(task.kind)
     if task.kind != "images":
+        return
+    if any(replace(recipe, loss=one.loss or recipe.loss).predicts(task.kind) != kind for one in recipe.stages):
+        fix = "give all stages equations, or none"
+        raise ConfigError(
+            problem("stages.list.loss", "solutions and images are not learned one after another", fix=fix)
+        )
+    if kind == "solutions":
+        solutions.check(recipe, target, outputs)
         return
     if target.shape[1:] != outputs.shape[1:]:
         wrong = f"gives targets of {list(target.shape[1:])}, the network's outputs are {list(outputs.shape[1:])}"

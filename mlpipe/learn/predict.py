@@ -24,7 +24,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ProjectError, TrainingError, problem
-from mlpipe.learn import healing, image_targets, multitask, setup
+from mlpipe.learn import healing, image_targets, multitask, setup, solutions
 from mlpipe.learn.callbacks import Guard
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.module import FoldModule, Learning
@@ -85,7 +85,7 @@ def predict(
     setup.prepare_torch(recipe.threads)
     state = _state(weights)
     written = 0
-    kind = wanted[0].task.kind
+    kind = recipe.predicts(wanted[0].task.kind)
     pairs = {(part.name, part.split) for part in wanted}
     with predictions.writer(out, pairs, kind) as sink, _pixels(out, pairs, kind) as pixels:
         for part in wanted:
@@ -96,9 +96,11 @@ def predict(
             load(network, state, weights)
             if chosen.channels_last:
                 network = network.to(memory_format=torch.channels_last)
+            if kind == "solutions":
+                solutions.refuse_views(recipe)
             views = recipe.tta.build(part.pack.peak)
-            learning = Learning(part.task.kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
-            module = image_targets.module_for(kind)(network, torch.nn.Identity(), no_optimizers, learning)
+            learning = Learning(kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
+            module = image_targets.module_for(kind)(network, _loss(recipe, part, kind), no_optimizers, learning)
             data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
             take = partial(_stored, sink, part, fold, pixels)
             through(recipe, chosen, module, data, part.rows, take, where=part.name, should_stop=should_stop)
@@ -236,6 +238,11 @@ def _trainer(recipe: Recipe, chosen: Numerics, callbacks: list[Callback]) -> pl.
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
+
+
+def _loss(recipe: Recipe, wanted: Wanted, kind: str) -> torch.nn.Module:
+    """What judges predictions that have no target: an equation."""
+    return setup.build_loss(recipe, wanted.task, wanted.rows) if kind == "solutions" else torch.nn.Identity()
 
 
 def _only(wanted: Wanted) -> View:

@@ -101,7 +101,7 @@ def write(
         classes=list(job.task.classes),
         parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
         counts={name: len(rows) for name, rows in job.view.rows().items()},
-        kind=job.task.kind,
+        kind=job.kind,
         scores={"val": scores},
         best_epoch=keeper.best_epoch if keeper.best_epoch is not None else len(module.history) - 1,
         epochs=len(module.history),
@@ -112,7 +112,7 @@ def write(
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
         + notes,
-        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.task.kind)}
+        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.kind)}
         if len(job.view.val)
         else {},
         co_tasks=co_tasks,

@@ -92,7 +92,8 @@ def build_network(
         output=head_name,
         shape=() if len(sides) == 2 else tuple(sides),
     )
-    network = arch.build({TARGET: head(task, rows), **(others or {})}, pixels)
+    own = replace(head(task, rows), any_height=recipe.predicts(task.kind) == "solutions")
+    network = arch.build({TARGET: own, **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
     if _heads(task) and not isinstance(network, Classifier):
@@ -332,6 +333,9 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
             raise DataError(problem("arch", wrong, fix="use a network for samples of this size")) from error
         wrong = f"{arch} cannot take images of {size} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
+    # A solution's times are as many as the network gives.
+    if recipe.predicts(task.kind) == "solutions" and outputs.ndim == 4:
+        sides[0] = outputs.shape[2]
     wanted = (1, len(task.classes), *(sides if task.kind in maps.KINDS else ()))
     if outputs.shape != wanted:
         wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
@@ -340,7 +344,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         views.predict(lambda images: network(images)[TARGET], torch.zeros(1, channels, *sides), task.kind)
     recipe.tune.build()
     build_loss(recipe, task, rows)
-    own_metrics.measures(recipe.metrics, task.kind, len(task.classes))
+    own_metrics.measures(recipe.metrics, recipe.predicts(task.kind), len(task.classes))
     if not linear_head.has_no_steps(recipe):
         build_optimizers(recipe, 2, "min")(network)
     view = View(task.name, 0, rows, rows[:1], rows[:0], rows[:0])

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from mlpipe.config.components import Component
 from mlpipe.data import device_augmentations
 from mlpipe.data.device_augmentations import DeviceStep
-from mlpipe.data.task import Kind
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
 from mlpipe.learn.own_code import Code, called
 from mlpipe.runs import maps
@@ -46,7 +45,7 @@ class Views:
     mix: Mix = "probabilities"
     undo: tuple[View, ...] = ()
 
-    def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: Kind) -> Tensor:
+    def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: str) -> Tensor:
         """The network's outputs for all views as one, shape (n, outputs), or (n, classes, height, width), float32.
 
         Args:
@@ -72,7 +71,7 @@ class _OwnViews(Views):
     function: Callable[..., Any] | None = None
     peak: float = 255.0
 
-    def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: Kind) -> Tensor:
+    def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: str) -> Tensor:
         """As for `Views`.
 
         Raises:
@@ -96,7 +95,7 @@ class _OwnViews(Views):
         return mean_of([network(batch) for batch in batches], kind, self.mix)
 
 
-def mean_of(outputs: Sequence[Tensor], kind: Kind, mix: Mix = "probabilities") -> Tensor:
+def mean_of(outputs: Sequence[Tensor], kind: str, mix: Mix = "probabilities") -> Tensor:
     """The mean of several outputs for the same images, shape (n, outputs).
 
     Args:
@@ -106,7 +105,7 @@ def mean_of(outputs: Sequence[Tensor], kind: Kind, mix: Mix = "probabilities") -
         mix: What the mean is of; for numbers both are the same.
     """
     stacked = torch.stack([part.float() for part in outputs])
-    if mix == "logits" or kind in ("regression", "images"):
+    if mix == "logits" or kind in ("regression", "images", "solutions"):
         return stacked.mean(0)
     if kind == "multilabel":
         return _log_mean(nn.functional.logsigmoid(stacked)) - _log_mean(nn.functional.logsigmoid(-stacked))

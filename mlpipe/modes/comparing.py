@@ -33,6 +33,7 @@ class Contender:
         test: Rows of the test images; None without any.
         folds: For a recipe, its folds' held-out rows and records.
         chose: What the held-out rows decided besides being a score.
+        kind: What it predicts.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Contender:
     test: Rows | None
     folds: Mapping[int, tuple[Rows, ModelRecord]]
     chose: tuple[str, ...]
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,7 @@ def contender(project: Project, task: str, text: str) -> Contender:
     raise ProjectError(problem(KEY, f"there is no such record of {task}", got=text, fix=fix))
 
 
-def compared(
-    first: Contender, second: Contender, kind: str, groups: Mapping[str, str] | None, seed: int = 0
-) -> Compared:
+def compared(first: Contender, second: Contender, groups: Mapping[str, str] | None, seed: int = 0) -> Compared:
     """Two models on test rows that both predicted, or without any on held-out rows.
 
     Over the folds of two recipes with the same splits the corrected resampled t-test is added.
@@ -116,13 +116,16 @@ def compared(
     Args:
         first: The one.
         second: The other.
-        kind: The kind of the task.
         groups: The group of each sample; None: every row by itself.
         seed: Of the bootstrap.
 
     Raises:
-        ProjectError: When there are no rows that both predicted and that have a target.
+        ProjectError: When they predict different things, or there are no rows that both predicted and that have a target.
     """
+    kind = first.kind
+    if second.kind != kind:
+        wrong = f"{first.name} predicts {kind}, {second.name} {second.kind}"
+        raise ProjectError(problem(KEY, wrong, fix="name two that predict the same"))
     for split, one, other in (
         ("test", first.test, second.test),
         ("held-out", first.held_out, second.held_out),
@@ -192,7 +195,7 @@ def _of_ensemble(project: Project, one: EnsembleRecord) -> Contender:
     if held_out is not None:
         held_out = at_own_prevalence(held_out, prior)
     chose = ("members and weights",)
-    return Contender(one.id, held_out, test if one.select_on == "oof" else None, {}, chose)
+    return Contender(one.id, held_out, test if one.select_on == "oof" else None, {}, chose, one.kind)
 
 
 def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
@@ -210,7 +213,7 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     joined = members.joined([rows for rows, _ in held_out.values()]) if held_out and apart else None
     test = members.mean([members.rows(project, record, record.pivot, "test") for record in newest], kind)
     chose = tuple(dict.fromkeys(what for record in newest if not record.nested for what in record.val_used_for))
-    return Contender(f"{newest[0].recipe} {newest[0].arch}", joined, test, held_out, chose)
+    return Contender(f"{newest[0].recipe} {newest[0].arch}", joined, test, held_out, chose, kind)
 
 
 def _shared(one: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:

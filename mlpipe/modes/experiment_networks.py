@@ -139,7 +139,7 @@ class Networks:
             images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
             with torch.no_grad():
                 if views is None:
-                    parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))  # type: ignore[arg-type]
+                    parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))
                 else:
                     parts.append(views.predict(lambda batch: network(batch)[TARGET], images, record.kind))
         return probabilities(torch.cat(parts), record.kind).numpy()

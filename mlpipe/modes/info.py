@@ -183,7 +183,7 @@ class InfoScheduler(Scheduler):
     def _compare(self, run: Run | None) -> None:
         groups = self._task.samples.group_of() or None
         first, second = self._pair
-        found = comparing.compared(first, second, self._task.kind, groups, self.run_config.seed)
+        found = comparing.compared(first, second, groups, self.run_config.seed)
         self.world.facts["compare"] = found.as_plain()
         for sentence in found.sentences():
             log.info(sentence)

@@ -251,7 +251,7 @@ def _checked_corners(search: Search) -> list[str]:
 
 def _unmeasured(search: Search) -> list[str]:
     """A sentence for every metric that records of this task do not have."""
-    kind = tasks.pivot(search.base).kind
+    kind = search.base.recipe.predicts(tasks.pivot(search.base).kind)
     wanted = search.base.recipe.metrics.final
     measured = list(metrics.FINAL[kind]) if wanted == AUTO else list(wanted)
     found = []

@@ -301,8 +301,8 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     from mlpipe.learn import import_blocks, monitoring, own_metrics
 
     recipe = config.recipe.metrics
-    own = [*(recipe.functions or ()), *import_blocks.names(recipe.blocks)]
-    known = [*own, *metrics.BY_KIND[task.kind], *own_metrics.of_losses(task.kind)]
+    own, kind = [*(recipe.functions or ()), *import_blocks.names(recipe.blocks)], config.recipe.predicts(task.kind)
+    known = [*own, *metrics.BY_KIND[kind], *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"
@@ -312,8 +312,8 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
         wanted = getattr(recipe, key)
         for name in wanted if wanted != AUTO else ():
             if name not in known:
-                fix = did_you_mean(str(name), known, otherwise=f"metrics of {task.kind}: {listing(known)}")
-                found.append(problem(f"metrics.{key}", f"no metric of {task.kind} tasks", got=name, fix=fix))
+                fix = did_you_mean(str(name), known, otherwise=f"metrics of {kind}: {listing(known)}")
+                found.append(problem(f"metrics.{key}", f"no metric of {kind} tasks", got=name, fix=fix))
     if recipe.while_training and task.kind in maps.KINDS:
         found.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
     monitors = ["val/loss", *(f"val/{name}" for name in (*known, *monitoring.outputs_metrics(config.recipe)))]
@@ -322,5 +322,5 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     for key, name in [("metrics.monitor", recipe.monitor), *watched]:
         if name not in monitors:
             fix = did_you_mean(name, monitors, otherwise=f"use one of {listing(monitors)}")
-            found.append(problem(key, f"no metric of {task.kind} tasks", got=name, fix=fix))
+            found.append(problem(key, f"no metric of {kind} tasks", got=name, fix=fix))
     return found

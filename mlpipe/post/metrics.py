@@ -2,7 +2,8 @@
 
 For classification, `logits` has shape (n, classes) and `targets` shape (n,), class numbers. Softmax of the logits gives
 probabilities, so log-probabilities may be passed as well. The metrics of labels, numbers, masks and images are in
-`mlpipe.post.label_metrics`, `number_metrics`, `mask_metrics` and `image_metrics`; `compute` finds them by name.
+`mlpipe.post.label_metrics`, `number_metrics`, `mask_metrics`, `image_metrics` and `solution_metrics`; `compute` finds them by
+name.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post import elementwise, image_metrics, label_metrics, mask_metrics, number_metrics
+from mlpipe.post import elementwise, image_metrics, label_metrics, mask_metrics, number_metrics, solution_metrics
 from mlpipe.post.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
@@ -139,6 +140,7 @@ BY_KIND: dict[str, dict[str, Callable[[Logits, Any], float]]] = {
     "regression": number_metrics.METRICS,
     "segmentation": mask_metrics.METRICS,
     "images": image_metrics.METRICS,
+    "solutions": solution_metrics.METRICS,
 }
 # What `metrics.train=auto` and `metrics.final=auto` are.
 TRAIN = {
@@ -147,6 +149,7 @@ TRAIN = {
     "regression": ["rmse"],
     "segmentation": ["dice", "iou"],
     "images": ["mse", "psnr"],
+    "solutions": [],
 }
 FINAL = {
     "classification": ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"],
@@ -154,10 +157,12 @@ FINAL = {
     "regression": ["rmse", "mae", "r2", "pearson", "spearman"],
     "segmentation": ["dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice"],
     "images": ["psnr", "image_psnr", "mse", "mae"],
+    "solutions": ["equation_loss"],
 }
 # What tables are sorted by.
 HEADLINE = {
     "classification": "accuracy", "multilabel": "auroc", "regression": "rmse", "segmentation": "dice", "images": "psnr",
+    "solutions": "equation_loss",
 }  # fmt: skip
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})
 # What the names of metrics that are losses begin with.
@@ -223,6 +228,8 @@ def details(logits: Logits, targets: npt.NDArray[Any], classes: Sequence[str], k
         return {"classes": mask_metrics.table(logits, targets, classes)}
     if kind == "images":
         return {"classes": image_metrics.table(logits, targets, classes)}
+    if kind == "solutions":
+        return {"classes": solution_metrics.table(logits, targets, classes)}
     confusion = confusion_matrix(logits, targets)
     probabilities = np.exp(log_softmax(logits))
     true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)

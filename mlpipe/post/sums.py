@@ -82,6 +82,8 @@ def statistic(name: str, logits: Floats, targets: npt.NDArray[np.generic], kind:
         return _of_masks(name, values, truth)
     if kind == "images":
         return _of_images(name, values, truth)
+    if kind == "solutions":
+        return Statistic(np.hstack([truth, values]), _ratio)
     return _of_labels(name, values, truth) if kind == "multilabel" else _of_numbers(name, values, truth)
 
 

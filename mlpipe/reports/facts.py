@@ -16,7 +16,7 @@ from mlpipe import files
 from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
 from mlpipe.errors import DataError
-from mlpipe.post import intervals
+from mlpipe.post import intervals, metrics
 from mlpipe.post.mixing import combine
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, maps, predictions, records
@@ -142,10 +142,14 @@ def gather(project: Project, data_dir: Path) -> list[TaskFacts]:
 
 def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRecord]) -> TaskFacts:
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
+    # Images and solutions of one task have no score in common: the newest kind is what is told of.
+    kind = found[-1].kind
     for record in reversed(found):
-        groups[record.recipe].append(record)
+        if record.kind == kind:
+            groups[record.recipe].append(record)
     recipes = {recipe: records.newest_folds(group) for recipe, group in groups.items()}
-    stored, board = ensembles.load_all(project, name), tables.leaderboard(project, name)
+    stored = [one for one in ensembles.load_all(project, name) if one.kind == kind]
+    board = [row for row in tables.leaderboard(project, name) if row["metric"] == metrics.HEADLINE[kind]]
     try:
         task, missing = tasks.load(data_dir / name / "task.json"), ""
     except DataError as error:
@@ -155,7 +159,7 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
     files_of = [project.calibration_file(name, record.id) for folds in recipes.values() for record in folds]
     return TaskFacts(
         name,
-        found[-1].kind,
+        kind,
         found[-1].classes,
         recipes,
         stored,

@@ -47,6 +47,7 @@ ERRORS = {
     "regression": "mean squared error",
     "segmentation": "1 - Dice of an image",
     "images": "mean squared error of an image",
+    "solutions": "mean squared residual of a solution",
 }
 
 
@@ -196,4 +197,6 @@ def _each(rows: Predictions, kind: str) -> npt.NDArray[np.float64]:
         return 1 - mask_metrics.of_images(rows.logits, rows.targets)
     if kind == "images":
         return image_metrics.of_images(rows.logits, rows.targets)
+    if kind == "solutions":
+        return np.asarray(rows.logits[:, 0], np.float64)
     return np.asarray(((rows.logits - rows.targets) ** 2).mean(axis=1), np.float64)

@@ -67,10 +67,10 @@ def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
 def as_text(board: Sequence[dict[str, Any]]) -> str:
     """The leaderboard for a terminal; a task's name stands above its rows."""
     blocks = []
-    for task in dict.fromkeys(row["task"] for row in board):
-        rows = [row for row in board if row["task"] == task]
+    for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
+        rows = [row for row in board if (row["task"], row["metric"]) == (task, metric)]
         cells = [[_cell(row, key) for key in _SHORT] for row in rows]
-        blocks.append(f"{task}: {rows[0]['metric']} of {_counted(rows)}\n" + grid(list(_SHORT.values()), cells))
+        blocks.append(f"{task}: {metric} of {_counted(rows)}\n" + grid(list(_SHORT.values()), cells))
     return "\n\n".join(blocks) if blocks else "no records yet"
 
 

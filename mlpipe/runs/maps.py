@@ -3,8 +3,9 @@
 `numpy.load(file)["TASK/SPLIT/SAMPLE"]` has the shape (classes, height, width), uint8, at the size that the network sees;
 its arg max is the predicted mask, exactly as the network's. `TASK/SPLIT/SAMPLE/true` has the class numbers (height, width),
 255 where a pixel does not count; images without a mask have none. Where images are predicted both are values, of 16 bit or
-32 bit floating point and of shape (channels, height, width) each. Samples of one or three axes have maps of as many. One file
-holds many masks without a thousand small files, a single mask is read without the others, and means over records need no
+32 bit floating point and of shape (channels, height, width) each; a solution and what it was solved for differ in height.
+Samples of one or three axes have maps of as many. One file holds many masks without a thousand small files, a single mask is read
+without the others, and means over records need no
 network.
 """
 
@@ -30,7 +31,7 @@ Values = npt.NDArray[np.floating]
 
 SUFFIX = ".npz"
 # The kinds of tasks for which every pixel is predicted.
-KINDS = ("segmentation", "images")
+KINDS = ("segmentation", "images", "solutions")
 IGNORED = 255
 _TRUE = "/true"
 _TYPES = {"u": (np.uint8,), "f": (np.float16, np.float32)}

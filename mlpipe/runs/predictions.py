@@ -21,7 +21,7 @@ from mlpipe.errors import ProjectError, problem
 _NUMBERS = pa.list_(pa.float32())
 _TARGET = {
     "classification": pa.int64(), "multilabel": _NUMBERS, "regression": _NUMBERS, "segmentation": _NUMBERS,
-    "images": _NUMBERS,
+    "images": _NUMBERS, "solutions": _NUMBERS,
 }  # fmt: skip
 
 
@@ -49,7 +49,8 @@ class Predictions:
         targets: Class numbers of shape (n,), -1 where there is none; of labels and numbers to predict shape (n, outputs),
             NaN where there is none.
         logits: Shape (n, outputs), float32; for regression the predicted numbers. For segmentation they and the targets are
-            counts of pixels, as `mlpipe.post.mask_metrics` takes them, for images sums of errors, as `image_metrics` does;
+            counts of pixels, as `mlpipe.post.mask_metrics` takes them, for images sums of errors, as `image_metrics` does; for
+            solutions the loss of each;
             what is predicted for every pixel is in `mlpipe.runs.maps`.
         calibrated: Log-probabilities of shape (n, classes), None before `post`.
     """

@@ -45,6 +45,7 @@ def test_every_conf_file_composes_checks_and_says_what_it_is_for(group: str, opt
         ],
         "items": ["task.train=[{call: get}]", "task.kind=classification"],
         "slices": ["task.slices=[{sizes: [1, 8, 8]}]"],
+        "initial_values": ["task.size=8"],
         "convert": ["mode.recipe=x.yaml"],
         "score": ["mode.folder=x", "mode.file=x.csv"],
         "tl": ["mode.pretrain_task=x"],

@@ -112,9 +112,9 @@ def test_groups_are_drawn_together(tmp_path: Path) -> None:
     of = make_task(tmp_path / "data")
     project: Project = make_project(tmp_path, of, {"one": 4.0, "two": 0.5})
     one, two = (comparing.contender(project, "made", name) for name in ("one-0", "two-0"))
-    alone = comparing.compared(one, two, "classification", None)
+    alone = comparing.compared(one, two, None)
     pairs = {name: name[:-1] for name in of.samples.ids}
-    together = comparing.compared(one, two, "classification", pairs)
+    together = comparing.compared(one, two, pairs)
     assert [found.test for found in together.found] == ["paired bootstrap"] * len(together.found)
     assert together.found[1].difference == alone.found[1].difference
     assert together.found[1].low != alone.found[1].low

@@ -9,6 +9,7 @@ from mlpipe.data.sources.array_files import arrays
 from mlpipe.data.sources.cells import elpv
 from mlpipe.data.sources.class_folders import folder
 from mlpipe.data.sources.embedded import digits, fashion_mini
+from mlpipe.data.sources.generated import initial_values
 from mlpipe.data.sources.idx_files import mnist
 from mlpipe.data.sources.image_folders import image_folders
 from mlpipe.data.sources.labelled_folders import folders
@@ -25,6 +26,6 @@ from mlpipe.data.sources.unseen_samples import new_samples
 from mlpipe.data.sources.volume_slices import slices
 
 __all__ = [
-    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "image_folders", "items",
-    "mask_folders", "masks", "mnist", "new_samples", "pictures", "reader", "records", "root", "samples", "slices",
+    "Read", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "image_folders", "initial_values",
+    "items", "mask_folders", "masks", "mnist", "new_samples", "pictures", "reader", "records", "root", "samples", "slices",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources import (
     array_files,
     embedded,
+    generated,
     idx_files,
     labelled_folders,
     looking,
@@ -61,8 +62,9 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
         return lambda row: in_channels(of_slice(row), channels)
     if kind == target_files.TYPE:
         return _target_reader(of, channels, least)
-    if kind in ("mnist", "samples"):
-        of_file = (idx_files if kind == "mnist" else sample_files).rows_of(of.source)
+    of_sample = {"mnist": idx_files, "samples": sample_files, generated.TYPE: generated}
+    if kind in of_sample:
+        of_file: Callable[[str], Pixels] = of_sample[kind].rows_of(of.source)
         return lambda row: in_channels(of_file(ids[row]), channels)
     if kind == "folders":
         return lambda row: _file_image(labelled_folders.path_of(of.source, ids[row]), of, row, channels, least)

@@ -102,7 +102,9 @@ def tables_of_classes(facts: TaskFacts) -> Section:
     if shown is None or rows is None:
         return Section("By class")
     found = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
-    what = {"multilabel": "label", "regression": "number", "images": "channel"}.get(facts.kind, "class")
+    what = {"multilabel": "label", "regression": "number", "images": "channel", "solutions": "channel"}.get(
+        facts.kind, "class"
+    )
     header = [what, *(key for key in found[0] if key != "class")]
     cells = [[row["class"], *(_cell(row[key]) for key in header[1:])] for row in found]
     unseen = [row["class"] for row in found if not row["images"]]

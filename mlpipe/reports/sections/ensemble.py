@@ -32,7 +32,7 @@ def ensembles(facts: TaskFacts) -> Section:
     stage = "" if newest.kind == "regression" else f"; {_STAGES.get(newest.stage, newest.stage)}"
     text = (
         f"{newest.id} has {counted(len(newest.members), 'member')} of {max(len(alone), 1)}, chosen by {chosen} ({newest.way}); "
-        f"it mixes {'numbers' if newest.kind in ('regression', 'images') else newest.mixing}{stage}."
+        f"it mixes {'numbers' if newest.kind in ('regression', 'images', 'solutions') else newest.mixing}{stage}."
     )
     scores = [
         [name, number(one["value"]), interval(one["low"], one["high"]), number_of(newest.scores, name), one["method"]]

@@ -228,7 +228,7 @@ def picture_of(
         peak = float(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1.0
         values = np.clip(np.nan_to_num(values / peak) * 255, 0, 255).astype(np.uint8)
     made = Image.fromarray(values[:, :, :3] if values.shape[2] >= 3 else values[:, :, 0]).convert("RGB")
-    return made.resize(_size(gallery.plane(np.broadcast_to(0, (*shape, 1))).shape), Image.Resampling.BILINEAR)
+    return made.resize(size_of(gallery.plane(np.broadcast_to(0, (*shape, 1))).shape), Image.Resampling.BILINEAR)
 
 
 def _drawn(mask: Bytes | None, size: tuple[int, int]) -> Image.Image | None:
@@ -266,7 +266,7 @@ def coloured(mask: Bytes) -> Bytes:
     return np.asarray(table[mask], np.uint8)
 
 
-def _size(shape: tuple[int, ...]) -> tuple[int, int]:
+def size_of(shape: tuple[int, ...]) -> tuple[int, int]:
     """Width and height in the page."""
     share = _SIDE / max(shape[:2])
     return max(1, round(shape[1] * share)), max(1, round(shape[0] * share))

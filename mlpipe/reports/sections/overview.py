@@ -18,6 +18,7 @@ _WORDS = {
     "rmse": "root mean squared error",
     "dice": "mean Dice coefficient of the classes",
     "psnr": "peak signal-to-noise ratio in decibels",
+    "equation_loss": "mean squared residual of the equation and its conditions",
 }
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
@@ -105,6 +106,7 @@ def _task_sentence(facts: TaskFacts) -> str:
         "regression": counted(many, "number"),
         "segmentation": f"which of {counted(many, 'class', 'classes')} every pixel has",
         "images": f"images of {counted(many, 'channel')}",
+        "solutions": "solutions of an equation",
     }[facts.kind]
     images = f" from {counted(len(facts.task.samples), 'image')}" if facts.task is not None else ""
     trained = sum(map(len, facts.recipes.values()))

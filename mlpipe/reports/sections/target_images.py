@@ -27,6 +27,8 @@ def target_images(facts: TaskFacts) -> Section:
     """
     shown = facts.shown
     rows = shown.rows if shown else None
+    if facts.kind == "solutions":
+        return _solutions(facts)
     if facts.kind != "images" or shown is None or rows is None:
         return Section(_TITLE)
     each = image_metrics.decibels(image_metrics.of_images(rows.calibrated, rows.targets))
@@ -60,6 +62,35 @@ def target_images(facts: TaskFacts) -> Section:
     if lost:
         parts.append(paragraph(masks.not_shown(lost)))
     return Section(_TITLE, parts)
+
+
+def _solutions(facts: TaskFacts) -> Section:
+    """Pictures of solutions: what each was solved for is its first row, and time runs down."""
+    shown = facts.shown
+    rows = shown.rows if shown else None
+    if shown is None or rows is None:
+        return Section("Solutions")
+    each = rows.calibrated[:, 0]
+    parts: list[Content | None] = []
+    with ExitStack() as stack:
+        stored = masks.stored_maps(facts, shown, stack)
+        if stored is None:
+            return Section("Solutions", [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
+        words = "Places lie side by side, and time runs down. Each is drawn from its least value (black) to its largest (white)."
+        for title, places in masks.chosen(np.argsort(-each, kind="stable").tolist()).items():
+            figures = list[Markup]()
+            for place in places:
+                name = rows.ids[place]
+                if (both := stored.values(name)) is not None:
+                    values = both[0].astype(np.float64)
+                    low, high = float(values.min()), float(values.max())
+                    drawn = _picture(values, low, max(high, low + 1e-12), masks.size_of(values.shape[1:]))
+                    words_of = masks.caption(f"loss {number(float(each[place]))}", name)
+                    figures.append(
+                        figure(image(masks.beside([drawn]), f"{name}: solution over space and time"), words_of)
+                    )
+            parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
+    return Section("Solutions", [paragraph(words), *parts])
 
 
 def _range(both: tuple[npt.NDArray[Any], npt.NDArray[Any] | None]) -> tuple[float, float]:

@@ -1,0 +1,89 @@
+"""Learn to solve an equation: each sample's own loss is kept in place of errors, and its solution for the project."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlpipe.config.schema import Recipe
+from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.learn.burgers import BurgersResidual, misfit
+from mlpipe.learn.segmentation import MapsModule, PixelBatch
+
+
+class SolutionsModule(MapsModule):
+    """Learns one fold with an equation as loss; what it keeps of a sample is its loss, see `mlpipe.post.solution_metrics`."""
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]
+        """Keep the loss of each sample. Callbacks get the solutions."""
+        values = self._outputs(self._laid_out(batch["images"]))
+        lost, known = scored(self.loss, values, batch["target"])
+        self._kept(lost, known, lost.sum() / known.nansum().clamp(min=1))
+        return values
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> PixelBatch:  # type: ignore[override]
+        """Losses and solutions of a batch."""
+        values, target = super().predict_step(batch, batch_idx), batch["target"]
+        if target.ndim != 4:
+            target = torch.full((len(values), 1, 1, values.shape[3]), torch.nan, device=values.device)
+        lost, known = (part.cpu().numpy().astype(np.float32) for part in scored(self.loss, values, target))
+        of_samples: Any = (part.cpu().numpy().astype(np.float32) for part in (values, target))
+        return PixelBatch(lost, known, *of_samples)
+
+
+def scored(loss: nn.Module, values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """What an equation says of each sample, on the device that they lie on.
+
+    Args:
+        loss: The equation.
+        values: Solutions, shape (n, 1, T, d).
+        target: What they are solutions for, shape (n, 1, 1, d); NaN in samples without it.
+
+    Returns:
+        The loss of each sample, shape (n, 1), and 1 for it, NaN without a target, of the same shape; both float64.
+    """
+    assert isinstance(loss, BurgersResidual)
+    known = ~target.flatten(1).isnan().all(1)
+    each = torch.zeros(len(values), dtype=torch.float64, device=values.device)
+    each[known] = loss.of_samples(values[known], target[known]).double()
+    ones = torch.ones_like(each)
+    ones[~known] = torch.nan
+    return each[:, None], ones[:, None]
+
+
+def check(recipe: Recipe, target: Tensor, outputs: Tensor) -> None:
+    """Refuse what is no solution, and views of samples whose solutions are others.
+
+    Args:
+        recipe: How to learn.
+        target: Targets of a batch.
+        outputs: What the network gives for it.
+
+    Raises:
+        DataError: When samples are no rows.
+        ConfigError: When outputs are no solutions, or samples are predicted from several views.
+    """
+    if target.ndim != 4 or tuple(target.shape[1:3]) != (1, 1):
+        wrong = f"takes initial values, one row of one channel, the task's samples are {list(target.shape[1:])}"
+        raise DataError(problem("loss=burgers", wrong, fix="use task=initial_values, or arrays (1, 1, places)"))
+    if wrong := misfit(outputs, target):
+        fix = "end the network in one map of two times or more, as wide as its input"
+        raise ConfigError(problem("arch", wrong, fix=fix))
+    refuse_views(recipe)
+
+
+def refuse_views(recipe: Recipe) -> None:
+    """Refuse to predict samples from several views.
+
+    Args:
+        recipe: How to learn.
+
+    Raises:
+        ConfigError: When there are some.
+    """
+    if recipe.tta.target.rpartition(".")[2] not in ("none", "stored"):
+        wrong = "a view of initial values has another solution"
+        raise ConfigError(problem("tta", wrong, got=recipe.tta.target.rpartition(".")[2], fix="use tta=none"))

@@ -1,0 +1,54 @@
+"""Of a sample its loss is kept, also where others have none; what is no solution is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mlpipe.config.components import Component
+from mlpipe.config.schema import Recipe
+from mlpipe.errors import ConfigError, DataError
+from mlpipe.learn import solutions
+from mlpipe.learn.burgers import BurgersResidual
+from mlpipe.learn.image_targets import module_for
+from mlpipe.modes import launch
+
+ROWS = torch.rand(3, 1, 1, 6, generator=torch.Generator().manual_seed(1))
+GIVEN = torch.rand(3, 1, 4, 6, generator=torch.Generator().manual_seed(2))
+
+
+def solving(*more: str) -> Recipe:
+    return launch.prepare("train", ["task=initial_values", "task.size=6", "loss=burgers", *more]).run_config.recipe
+
+
+def test_each_sample_has_its_own_loss() -> None:
+    loss, target = BurgersResidual(0.1, 2.0), ROWS.clone()
+    target[1] = torch.nan
+    lost, known = solutions.scored(loss, GIVEN, target)
+    for row in (0, 2):
+        assert lost[row].item() == pytest.approx(loss(GIVEN[row : row + 1], ROWS[row : row + 1]).item(), rel=1e-6)
+    assert np.array_equal(known.numpy(), [[1], [np.nan], [1]], equal_nan=True) and lost[1].item() == 0
+
+
+def test_a_recipe_predicts_solutions_where_its_loss_is_an_equation() -> None:
+    recipe = solving()
+    assert recipe.predicts("images") == "solutions" and recipe.predicts("regression") == "regression"
+    assert replace(recipe, loss=Component("loss", "mlpipe.learn.losses.mse")).predicts("images") == "images"
+    assert module_for("solutions") is solutions.SolutionsModule
+
+
+def test_what_is_no_solution_is_refused() -> None:
+    solutions.check(solving(), ROWS, GIVEN)
+    with pytest.raises(
+        DataError, match=r"takes initial values, one row of one channel, the task's samples are \[1, 4, 6\]"
+    ):
+        solutions.check(solving(), GIVEN, GIVEN)
+    with pytest.raises(
+        ConfigError, match=r"arch: solutions have two times and two places or more, these are \[1, 1, 6\]"
+    ):
+        solutions.check(solving(), ROWS, ROWS)
+    with pytest.raises(ConfigError, match="tta: a view of initial values has another solution, got 'flips'"):
+        solutions.check(solving("tta=flips"), ROWS, GIVEN)

@@ -94,7 +94,7 @@ def _parse(arguments: list[str]) -> Call:
         elif call.mode == "train" and name == "--app":
             # The loss of rmldnn's configuration says that it is an equation.
             if (app := value or next(rest, "")) != "pde":
-                fix = "leave it out, or use --app=pde for Poisson2D_pde"
+                fix = "leave it out, or use --app=pde for Poisson2D_pde and Burgers_pde"
                 found.append(problem("--app", f"{app} is not available in this version", fix=fix))
         elif call.mode in _SCRIPTS and text.startswith("--") and len(text) > 2:
             call.overrides.append(_script_option(name, value if equals else next(rest, "")))

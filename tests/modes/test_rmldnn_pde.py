@@ -73,7 +73,6 @@ def test_a_diffusivity_of_nothing_is_refused(fields: Path, capsys: pytest.Captur
     ("loss", "said"),
     [
         ("Poisson3D_pde", "neural_network.loss.function: Poisson3D_pde, of arrays with three axes, is not available"),
-        ("Burgers_pde", "neural_network.loss.function: Burgers_pde"),
     ],
 )
 def test_other_equations_are_named(fields: Path, capsys: pytest.CaptureFixture[str], loss: str, said: str) -> None:

@@ -10,6 +10,7 @@ from mlpipe.dialects.rmldnn.masks import (
     require_targets,
     translate_mask_images,
 )
+from mlpipe.dialects.rmldnn.pde import refuse_generated_keys, translate_generated
 from mlpipe.dialects.rmldnn.slicing import translate_slices
 from mlpipe.dialects.rmldnn.transforms import translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
@@ -19,9 +20,6 @@ _LATER = {
     "hdf5_outfile": "assembling predictions of anything but slicers",
     "hdf5_precision": "half precision of outputs",
     "hdf5_layout": "assembling predictions of anything but slicers",
-    **dict.fromkeys(
-        ("num_examples", "num_test_examples", "domain_size", "bc_frequency", "bc_type"), "learning from equations"
-    ),
 }
 
 
@@ -29,6 +27,11 @@ def translate_data(work: Work) -> None:
     """The task, its images, their steps and batches."""
     data = work.section("data")
     inputs, targets = _types(work)
+    if inputs == "pde":
+        translate_generated(work, targets)
+        _batches(work)
+        return
+    refuse_generated_keys(work)
     if "slicers" in data:
         translate_slices(work, inputs, targets)
         if work.trains:
@@ -54,7 +57,7 @@ def translate_data(work: Work) -> None:
     elif inputs == "mnist":
         _mnist(work, targets)
     elif inputs is not None:
-        work.missing("data.input_type", f"{inputs} as inputs", "use images, numpy, hdf5 or mnist")
+        work.missing("data.input_type", f"{inputs} as inputs", "use images, numpy, hdf5, mnist or pde")
     _batches(work)
 
 
@@ -92,7 +95,7 @@ def _types(work: Work) -> tuple[str | None, str | None]:
         work.refuse("data.input_type", "labels are for targets", fix="use images or numpy")
         inputs = None
     for key in ("type", "input_type", "target_type"):
-        if key in data and inputs in ("images", "numpy", "hdf5", "mnist"):
+        if key in data and inputs in ("images", "numpy", "hdf5", "mnist", "pde"):
             work.say(f"data.{key}", "same", "task")
     return inputs, targets
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mlpipe.dialects.rmldnn import schema
 from mlpipe.dialects.rmldnn.masks import check_moves, require_targets
+from mlpipe.dialects.rmldnn.pde import translate_burgers
 from mlpipe.dialects.rmldnn.transforms import listed_of, translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
 
@@ -85,6 +86,9 @@ def translate_image_loss(work: Work) -> None:
     """MSE or BCE between images, and the signal-to-noise ratio in the place of an accuracy."""
     given = work.section("loss")
     kind, end = schema.named(str(given["function"]), schema.LOSSES), work.network.end
+    if kind == "Burgers_pde":
+        translate_burgers(work)
+        return
     if work.solves:
         _poisson(work, kind)
         return

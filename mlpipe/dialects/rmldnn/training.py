@@ -107,16 +107,24 @@ def _schedule(work: Work, given: Mapping[str, Any] | None) -> None:
 def translate_loss(work: Work) -> None:
     """The loss over class numbers, or over masks."""
     given = work.section("loss")
+    kind = schema.named(str(given["function"]), schema.LOSSES)
+    if work.is_generated and kind != "Burgers_pde":
+        wrong = f"{kind} is no loss of generated data, which have no targets"
+        work.refuse("loss.function", wrong, fix="use Burgers_pde")
+        return
     if work.is_of_masks:
         translate_mask_loss(work)
         return
     if work.is_of_images:
         translate_image_loss(work)
         return
-    kind = schema.named(str(given["function"]), schema.LOSSES)
     if kind in ("Dice", "Jaccard", "Lovasz"):
         work.missing("loss.function", f"{kind}, which compares images with images,", "use NLL, BCE, MSE or Focal")
-    elif kind in ("Wasserstein", "YOLOv3", "Burgers_pde"):
+    elif work.solves:
+        work.refuse(
+            "loss.function", f"{kind} solves an equation, for which there are no labels", fix="leave target_type out"
+        )
+    elif kind in ("Wasserstein", "YOLOv3"):
         work.missing("loss.function", f"{kind}, a loss of --app,", "use NLL, BCE, MSE or Focal")
     elif kind == "nll":
         _nll(work, given)

@@ -65,7 +65,8 @@ def _network(work: Work) -> None:
 def _training(work: Work) -> None:
     for name in ("optimizer", "loss"):
         if not work.source.get(name):
-            work.refuse(name, "is needed to train", fix="add it, or leave input_path out")
+            key = "num_examples" if work.is_generated else "input_path"
+            work.refuse(name, "is needed to train", fix=f"add it, or leave {key} out")
     work.options["split"] = "on_test"
     for key, value in {"mode.nested": False, "mode.store_best": False, "healing.rollbacks": 0}.items():
         work.set(key, value)

@@ -39,12 +39,19 @@ class Work(Collected):
     @property
     def trains(self) -> bool:
         """Whether anything is learned."""
-        return "input_path" in self.section("data") and self.source.get("num_epochs", 1) > 0
+        key = "num_examples" if self.is_generated else "input_path"
+        return key in self.section("data") and self.source.get("num_epochs", 1) > 0
 
     @property
     def evaluates(self) -> bool:
         """Whether there are test samples."""
-        return "test_input_path" in self.section("data")
+        return ("num_test_examples" if self.is_generated else "test_input_path") in self.section("data")
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether samples are initial values that are generated."""
+        data = self.section("data")
+        return str(data.get("input_type") or data.get("type") or "").lower() == "pde"
 
     @property
     def is_of_masks(self) -> bool:
@@ -66,8 +73,8 @@ class Work(Collected):
 
     @property
     def solves(self) -> bool:
-        """Whether the loss is Poisson's equation, which the network is to solve."""
-        return str(self.section("loss").get("function", "")).lower().startswith("poisson")
+        """Whether the loss is an equation, which the network is to solve."""
+        return str(self.section("loss").get("function", "")).lower().startswith(("poisson", "burgers"))
 
     @property
     def is_of_images(self) -> bool:

@@ -120,7 +120,7 @@ def test_facts_for_machines(trained: Path, capsys: pytest.CaptureFixture[str]) -
     ("arguments", "sentence"),
     [
         (["arch=test_resnet"], "use arch=unet arch.encoder=test_resnet"),
-        (["loss=bce"], "bce is for classification, multilabel tasks"),
+        (["loss=bce"], "bce is for classification or multilabel or images tasks"),
         (["loss=composite", "loss.expression=ce+hinge"], "is no loss of masks"),
         (["augmentations=mixup"], "changes no masks"),
         (["tta=crop"], "cannot be undone on its mask"),

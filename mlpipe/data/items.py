@@ -25,7 +25,7 @@ class PredictionItem:
     Attributes:
         id: Its name.
         x: The image, shape (height, width, channels) or (height, width).
-        y: The target: an array of one number for each output, or a list of such arrays.
+        y: The target: an array of one number for each output, or a list of such arrays; or a mask, see `mask_of`.
         prediction: What was predicted for it.
 
     Args:
@@ -146,3 +146,53 @@ def target_of(item: Any, where: str) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError) as error:
         fix = "give y one number for each output"
         raise DataError(problem(where, "its y is no array of numbers", got=given, fix=fix)) from error
+
+
+def mask_of(item: Any, where: str) -> tuple[np.ndarray[Any, Any], int]:
+    """The mask of an item: a value for every pixel, and of how many classes it has a map each.
+
+    y is (height, width) or (height, width, 1) with class numbers, booleans, 0 and 255, or 0.0 and 1.0; or (height, width,
+    classes) with a 1 (or 255) in one of them for every pixel.
+
+    Args:
+        item: The item.
+        where: Names it in sentences.
+
+    Returns:
+        Values, shape (height, width), int64; and the number of maps, 0 where y has a value for every pixel.
+
+    Raises:
+        DataError: When it is no mask, has another size than the image, or has maps that are not one-hot.
+    """
+    given = np.asarray(getattr(item, "y", None))
+    if given.ndim not in (2, 3) or given.dtype.kind not in "buif" or 0 in given.shape:
+        fix = "give y the shape (height, width), with a class number for every pixel"
+        raise DataError(problem(where, "its y is no mask", got=list(given.shape), fix=fix))
+    size = np.shape(item.x)[:2]
+    if given.shape[:2] != size:
+        wrong = f"its mask is {given.shape[0]} x {given.shape[1]}, its image {size[0]} x {size[1]}"
+        raise DataError(problem(where, wrong, fix="let both have one size"))
+    if given.ndim == 3 and given.shape[2] > 1:
+        return _one_hot(given, where), given.shape[2]
+    values = given.reshape(size)
+    if not np.isfinite(values).all() or (values % 1).any() or values.min() < 0:
+        wrong = f"its mask has values that are no class numbers ({float(values.min()):g} to {float(values.max()):g})"
+        raise DataError(problem(where, wrong, fix="give whole numbers, or round them to 0 and 1"))
+    return values.astype(np.int64), 0
+
+
+def _one_hot(maps: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
+    """Class numbers of maps of shape (height, width, classes)."""
+    if not np.isin(maps, (0, 1)).all() and not np.isin(maps, (0, 255)).all():
+        fix = "give whole numbers, 1 for the class of a pixel and 0 for the others"
+        raise DataError(problem(where, "its maps hold other values than 0 and 1", fix=fix))
+    there = np.count_nonzero(maps, axis=2)
+    if (there != 1).any():
+        many, none = int((there > 1).sum()), int((there == 0).sum())
+        found = [
+            f"{count} pixels are of {what}" for count, what in ((many, "several classes"), (none, "none")) if count
+        ]
+        fix = "let every pixel have one class, the background being one"
+        raise DataError(problem(where, f"its maps are not one-hot: {' and '.join(found)}", fix=fix))
+    numbers: np.ndarray[Any, Any] = maps.argmax(axis=2)
+    return numbers

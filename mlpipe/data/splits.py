@@ -194,8 +194,9 @@ def shuffled(
     if samples.groups:
         raise DataError(problem("split=shuffled", "tears groups, and the task has some", fix="use split=kfold"))
     spread = samples.spread.targets
-    if stratify and spread.ndim == 2 and spread.dtype.kind == "f" and not _are_labels(samples):
-        raise DataError(problem("split.stratify", "is for classes and labels", fix="add split.stratify=false"))
+    # Of masks those that are of one class, all background say, are spread evenly.
+    if stratify and spread.ndim == 2 and spread.dtype.kind == "f" and not (_are_labels(samples) or samples.masks):
+        raise DataError(problem("split.stratify", "is for classes, labels and masks", fix="add split.stratify=false"))
     fold, pool = _with_test(samples, 0.0, stratify, test_seed)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds)

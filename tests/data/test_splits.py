@@ -303,7 +303,9 @@ def test_groups_are_refused_where_they_would_be_torn() -> None:
 
 def test_shuffled_splits_are_refused_in_words(tmp_path: Path) -> None:
     numbers = dataclasses.replace(make_samples([0] * 6), targets=np.arange(6.0)[:, None])
-    with pytest.raises(DataError, match=r"split\.stratify: is for classes and labels; add split\.stratify=false"):
+    with pytest.raises(
+        DataError, match=r"split\.stratify: is for classes, labels and masks; add split\.stratify=false"
+    ):
         splits.shuffled(numbers, folds=2, stratify=True)
     assert splits.shuffled(numbers, folds=2).n_folds == 2
     labels_ = dataclasses.replace(numbers, targets=np.array([[0.0], [1], [0], [1], [0], [1]]))

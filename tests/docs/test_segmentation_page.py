@@ -22,11 +22,13 @@ QUICK = [
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(COMMANDS) == 7
+    assert len(COMMANDS) == 8
     make_masks(tmp_path / "scans", 30)
     lines = ["image,mask", *(f"images/{file.name},masks/{file.name}" for file in (tmp_path / "scans/images").iterdir())]
     (tmp_path / "scans/pairs.csv").write_text("\n".join(lines))
     make_masks(tmp_path / "new", 3)
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "scans.py").write_text(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0])
     monkeypatch.chdir(tmp_path)
     for command in COMMANDS:
         _, mode, *arguments = shlex.split(command)

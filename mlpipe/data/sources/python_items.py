@@ -16,8 +16,9 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import items as protocol
 from mlpipe.data import preprocessors, task, user_code
-from mlpipe.data.sources import set_changes
-from mlpipe.data.sources.class_folders import finished
+from mlpipe.data.sources import item_masks, item_targets, set_changes
+from mlpipe.data.sources.class_folders import finished, groups_of
+from mlpipe.data.sources.mask_files import Mask
 from mlpipe.data.task import Dtype, Kind, Part, Row, Task
 from mlpipe.errors import DataError, in_short, listing, problem
 
@@ -29,7 +30,7 @@ _DTYPES: dict[str, Dtype] = {"uint8": "uint8", "uint16": "uint16", "float32": "f
 
 def items(
     *,
-    kind: Literal["classification", "multilabel", "regression"],
+    kind: Literal["classification", "multilabel", "regression", "segmentation"],
     train: list[dict[str, Any]],
     validation: list[dict[str, Any]] | None = None,
     test: list[dict[str, Any]] | None = None,
@@ -46,6 +47,8 @@ def items(
     name: str | None = None,
     outputs: Annotated[int, ">= 1"] | None = None,
     heads: list[dict[str, Any]] | None = None,
+    ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
+    group: str | None = None,
     stand_ins: list[str] | None = None,
     trust: list[str] | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
@@ -56,7 +59,8 @@ def items(
     Every item is read once to describe the task, and once more into the cache.
 
     Args:
-        kind: What is predicted; for classes y is one-hot or a class number.
+        kind: What is predicted; for classes y is one-hot or a class number, for segmentation a mask
+            (`mlpipe.data.items.mask_of`).
         train: Functions with their arguments, `{call: NAME, arguments: [...]}`; their sets are joined.
         validation: The same for a validation part of the task's own.
         test: The same for a test part of the task's own.
@@ -75,9 +79,11 @@ def items(
         imports: Modules to import beside those of the folder; only those that `trust` names.
         root: The folder that relative paths among the arguments of built-in sets are relative to.
         name: The task's name before the hash; None takes the first function's.
-        outputs: How many numbers y has; None: as many as it has.
+        outputs: How many numbers y has; None: as many as it has. Of masks how many classes, the background being one.
         heads: With kind=regression what numbers go through, for outputs that stand side by side: `{outputs: 4,
             activation: softmax}`, activations by Keras's names; None: they are as they are, scaled by their deviation.
+        ignore_index: With kind=segmentation the value of pixels that count neither in the loss nor in any score.
+        group: A regular expression with one group, looked for in the items' ids, as for `folder`.
         stand_ins: Packages whose imports give `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
         max_unreadable: As for `folder`; an item that cannot be read is always an error.
@@ -104,26 +110,31 @@ def items(
         "base": root,
     }
     if heads:
-        _check_heads(heads, kind)
+        item_targets.check_heads(heads, kind)
         outputs = sum(one["outputs"] for one in heads)
+    if ignore_index is not None and kind != "segmentation":
+        raise DataError(problem("task.ignore_index", "is for task.kind=segmentation", got=kind, fix="leave it out"))
     sets = _sets(source)
     described = [(part, one, index) for part, one in sets for index in range(len(one))]
     if not described:
         raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
     shapes: set[tuple[int, str]] = set()
-    rows, stratum = [], _strata(source, strata, sets)
+    rows, masks, stratum = [], list[tuple[Mask, int]](), _strata(source, strata, sets)
     for number, (part, one, index) in enumerate(described):
-        row = _row(number, part, one, index, kind, outputs, shapes)
+        row = _row(number, part, one, index, kind, outputs, shapes, masks)
         rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
     if len(shapes) > 1:
         shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
         raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
     channels, dtype = next(iter(shapes))
-    width = _width(rows, kind, outputs)
-    names = [str(label) for label in getattr(sets[0][1], "classes", None) or range(width)]
-    if len(names) != width:
-        wrong = f"its set names {len(names)} classes, its targets have {width}"
-        raise DataError(problem("task.outputs", wrong, got=outputs, fix="let both be the same"))
+    groups = groups_of([row.id.partition(":")[2] for row in rows], group)
+    rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
+    own = [str(label) for label in getattr(sets[0][1], "classes", None) or ()]
+    if kind == "segmentation":
+        rows, values = item_masks.masked(rows, masks, own, outputs, ignore_index)
+        names, source = list(values.names), {**source, "masks": item_masks.described(values)}
+    else:
+        names = item_targets.names_of(own, item_targets.width_of(rows, kind, outputs), outputs)
     title = name or str(train[0]["call"])
     made = task.make(title, names, rows, kind=kind, channels=channels, dtype=_DTYPES[dtype], source=source)
     return finished(made, allow_overlap)
@@ -147,18 +158,19 @@ def _given(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value}
 
 
-def _check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
-    if kind != "regression":
-        raise DataError(problem("task.heads", "is for task.kind=regression", got=kind, fix="leave it out"))
-    for number, one in enumerate(heads):
-        width = one.get("outputs")
-        if set(one) != {"outputs", "activation"} or not isinstance(width, int) or isinstance(width, bool) or width < 1:
-            fix = "for example {outputs: 4, activation: softmax}"
-            raise DataError(problem(f"task.heads[{number}]", "needs outputs and activation", got=dict(one), fix=fix))
-
-
 def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
     """A function from a sample's id to its image, for a task that `items` made."""
+    item_of = _item_of(source)
+    return lambda name: protocol.image_of(item_of(name), name)
+
+
+def mask_rows_of(of: Task) -> Callable[[int], np.ndarray[Any, Any]]:
+    """As `mask_files.rows_of`, for a task of the masks of items; `of` is what `mask_files.task_of` gave."""
+    return item_masks.rows_of(of, _item_of(of.source["images"].source))
+
+
+def _item_of(source: Mapping[str, Any]) -> Callable[[str], Any]:
+    """A function from a sample's id to its item, for a task that `items` made."""
     if not isinstance(source.get("parts"), dict) or {"modules", "imports", "stand_ins", "base"} - set(source):
         fix = "create the task again"
         raise DataError(problem("task.json", "does not say which functions give its items", fix=fix))
@@ -168,11 +180,11 @@ def rows_of(source: Mapping[str, Any]) -> Callable[[str], np.ndarray[Any, Any]]:
     places = [(one, index) for _, one in sets for index in range(len(one))]
     lock = threading.Lock()
 
-    def read(name: str) -> np.ndarray[Any, Any]:
+    def read(name: str) -> Any:
         one, index = places[int(name.partition(":")[0])]
         # Code of users need not bear several threads.
         with lock:
-            return protocol.image_of(protocol.item_of(one, index), name)
+            return protocol.item_of(one, index)
 
     return read
 
@@ -234,7 +246,8 @@ def _sets(source: Mapping[str, Any]) -> list[tuple[Part, Any]]:
     """The data sets of each part, made by their functions."""
     folder = Path(source["modules"]) if source["modules"] else None
     stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.py"))) if folder else ()
-    return _made(json.dumps(dict(source), sort_keys=True), stamp)
+    # What masks turned out to hold changes no set.
+    return _made(json.dumps({key: value for key, value in source.items() if key != "masks"}, sort_keys=True), stamp)
 
 
 @lru_cache(maxsize=4)
@@ -303,16 +316,26 @@ def _below(base: Path, value: Any) -> Any:
 
 
 def _row(
-    number: int, part: Part, one: Any, index: int, kind: Kind, outputs: int | None, shapes: set[tuple[int, str]]
+    number: int,
+    part: Part,
+    one: Any,
+    index: int,
+    kind: Kind,
+    outputs: int | None,
+    shapes: set[tuple[int, str]],
+    masks: list[tuple[Mask, int]],
 ) -> Row:
+    """The row of an item; `shapes` and `masks` are told of its image and its mask."""
     item = protocol.item_of(one, index)
     where = f"item {index} of {type(one).__name__}"
     pixels = protocol.image_of(item, where)
     shapes.add((pixels.shape[2], str(pixels.dtype)))
-    target = protocol.target_of(item, where)
-    if outputs is not None and len(target) != outputs and not (kind == "classification" and len(target) == 1):
-        fix = "let y have one number for each class"
-        raise DataError(problem(where, f"its y has {len(target)} numbers, {outputs} are wanted", fix=fix))
+    if kind == "segmentation":
+        masks.append(item_masks.look(item, where))
+        # Which classes there are is known when all masks are.
+        target: int | tuple[float, ...] = ()
+    else:
+        target = item_targets.target_of(item, kind, outputs, where)
     weigh, is_positive = getattr(one, "sample_weight", None), getattr(one, "isPositive", None)
     holdout = getattr(one, "holdoutArr", None)
     if part == "train" and holdout is not None and index in {int(row) for row in holdout}:
@@ -320,7 +343,7 @@ def _row(
     return Row(
         f"{number:07d}:{getattr(item, 'id', index)}",
         part,
-        _target(target, kind, outputs, where),
+        target,
         files.digest_bytes(np.ascontiguousarray(pixels).tobytes()),
         weight=float(weigh(index)) if callable(weigh) else 1.0,
         fold=_fold(one, index) if part == "train" else -1,
@@ -334,34 +357,3 @@ def _fold(one: Any, index: int) -> int:
         if index in {int(row) for row in pair[1]}:
             return number
     return -1
-
-
-def _target(target: np.ndarray[Any, Any], kind: Kind, outputs: int | None, where: str) -> int | tuple[float, ...]:
-    if kind == "regression":
-        return tuple(target.tolist())
-    if kind == "multilabel":
-        if not np.isin(target, (0, 1)).all():
-            raise DataError(problem(where, "its y is not 0 and 1", got=target.tolist(), fix="use 0 and 1"))
-        return tuple(target.tolist())
-    if len(target) == 1 and (outputs or 2) > 1:
-        number = int(target[0])
-        if number != target[0] or not 0 <= number < (outputs or number + 1):
-            raise DataError(problem(where, "its y is no class number", got=target.tolist(), fix=f"0 to {outputs}"))
-        return number
-    if sorted(target.tolist()) != [0.0] * (len(target) - 1) + [1.0]:
-        fix = "give one 1 among zeros, or use activation: sigmoid"
-        raise DataError(problem(where, "its y is not one-hot", got=target.tolist(), fix=fix))
-    return int(target.argmax())
-
-
-def _width(rows: Sequence[Row], kind: Kind, outputs: int | None) -> int:
-    if outputs is not None:
-        return outputs
-    if kind == "classification":
-        return max(int(row.target) for row in rows if isinstance(row.target, int)) + 1
-    widths = {len(row.target) for row in rows if isinstance(row.target, tuple)}
-    if len(widths) != 1:
-        raise DataError(
-            problem("task.train", f"targets have {listing(sorted(widths))} numbers", fix="let all have one")
-        )
-    return widths.pop()

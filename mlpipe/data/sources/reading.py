@@ -55,7 +55,11 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
         of_record = record_files.rows_of(of.source)
         return lambda row: of_record(ids[row])
     if kind == mask_files.TYPE:
-        of_arrays = {"samples": sample_files.mask_rows_of, sliced_volumes.TYPE: sliced_volumes.mask_rows_of}
+        of_arrays = {
+            "samples": sample_files.mask_rows_of,
+            sliced_volumes.TYPE: sliced_volumes.mask_rows_of,
+            "items": python_items.mask_rows_of,
+        }
         return of_arrays.get(of.source["images"].source["type"], mask_files.rows_of)(of)
     if kind == sliced_volumes.TYPE:
         of_slice = sliced_volumes.rows_of(of)

@@ -52,8 +52,7 @@ def _rows_of_holdout(wanted: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
         raise DataError(problem("task.holdout", "needs a fraction above 0 and below 1", got=dict(wanted), fix=fix))
     strata = None
     if wanted.get("stratify"):
-        targets = [protocol.target_of(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))]
-        table = np.array(targets)
+        table = np.array([_spread(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))])
         # Of one-hot targets the number of the class, as the task will have it.
         one_hot = table.shape[1] > 1 and bool(((table == 1).sum(axis=1) == 1).all())
         strata = shuffled_split.strata_of(table.argmax(axis=1) if one_hot else table, 2)
@@ -62,6 +61,13 @@ def _rows_of_holdout(wanted: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
     except ValueError as error:
         wrong = f"cannot be drawn ({error})"
         raise DataError(problem("task.holdout", wrong, got=dict(wanted), fix="use another fraction")) from error
+
+
+def _spread(item: Any, where: str) -> np.ndarray[Any, Any]:
+    """What a stratified holdout spreads evenly: the target, of a mask whether it is nothing but background."""
+    if isinstance(item.y, np.ndarray) and item.y.ndim > 1:
+        return np.array([float(not protocol.mask_of(item, where)[0].any())])
+    return protocol.target_of(item, where)
 
 
 def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[str, Any]) -> Callable[[Any, int], str]:

@@ -298,7 +298,11 @@ def _loading(task: Task, pack: Pack) -> tuple[type[FoldData], Callable[[str, Any
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
     """Precision and memory layout for the recipe's images on this machine."""
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
-    chosen = numerics(recipe.trainer.get("precision", AUTO), pack.shape[0], accelerator)
+    setting = recipe.trainer.get("precision", AUTO)
+    if setting == AUTO and recipe.predicts("images") == "solutions":
+        # An equation is about differences between neighbours, which half precision has no digits for.
+        setting = "32-true"
+    chosen = numerics(setting, pack.shape[0], accelerator)
     # The layout is one of images.
     return chosen if len(pack.shape) == 2 else replace(chosen, channels_last=False)
 

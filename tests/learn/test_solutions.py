@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import solutions
+from mlpipe.learn import hardware, setup, solutions
 from mlpipe.learn.burgers import BurgersResidual
 from mlpipe.learn.image_targets import module_for
 from mlpipe.modes import launch
@@ -38,6 +40,16 @@ def test_a_recipe_predicts_solutions_where_its_loss_is_an_equation() -> None:
     assert recipe.predicts("images") == "solutions" and recipe.predicts("regression") == "regression"
     assert replace(recipe, loss=Component("loss", "mlpipe.learn.losses.mse")).predicts("images") == "images"
     assert module_for("solutions") is solutions.SolutionsModule
+
+
+def test_differences_keep_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "has_matrix_units", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pack = cast(Any, SimpleNamespace(shape=(1, 6)))
+    assert setup.numerics_for(solving(), pack).precision == "32-true"
+    assert setup.numerics_for(solving("trainer.precision=bf16-mixed"), pack).precision == "bf16-mixed"
+    other = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.mse"))
+    assert setup.numerics_for(other, pack).precision == "bf16-mixed"
 
 
 def test_what_is_no_solution_is_refused() -> None:

@@ -192,6 +192,27 @@ def test_arrays_of_ones_own_are_initial_values(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_solutions_stand_beside_images_of_the_same_task(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An auto-encoder of initial values is compared with them; each kind has a table, and the report tells of the newer one."""
+    config = {"filters": 1, "kernel_size": 3, "padding": "same", "batch_input_shape": [None, 1, PLACES, 1]}
+    (folder / "same.json").write_text(json.dumps([{"class_name": "Conv2D", "config": config}]))
+    short = ["task.examples=8", "trainer.max_epochs=1", "split.folds=2", "mode.nested=false", "proj=both"]
+    plain = [
+        "train", "task=initial_values", f"task.size={PLACES}", "arch=keras_json", f"arch.file={folder / 'same.json'}",
+        "preprocessing=none", "augmentations=none", "sys.threads=1", f"out_dir={folder / 'r'}", f"data_dir={folder / 'data'}",
+    ]  # fmt: skip
+    assert main([*plain, *short]) == 0
+    assert run(folder, "train", *short, "mode.subroutines=[train,predict]") == 0
+    assert sorted({one.kind for one in records.load_all(Project(folder / "r/both"))}) == ["images", "solutions"]
+    capsys.readouterr()
+    assert run(folder, "info", *short[:1], "proj=both", "mode.subroutines=[models,report]") == 0
+    said = capsys.readouterr()
+    assert "equation_loss of 1 recipe" in said.out + said.err and "psnr of 1 recipe" in said.out + said.err
+    page = (folder / "r/both/reports/report.html").read_text("utf-8")
+    assert "time runs down" in page and "Image, target and prediction" not in page
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "more", "said"),
     [

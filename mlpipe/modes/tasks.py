@@ -288,7 +288,8 @@ def describe(of: Task) -> str:
     what = {"multilabel": "labels", "regression": "numbers", "images": "channels"}.get(of.kind, "classes")
     groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
     is_of_records = (of.bases or (of,))[0].source["type"] == "records"
-    samples = "records" if is_of_records else f"{colour}{depth} images"
+    noun = {1: "series", 3: "volumes"}.get(task.axes_of(of), "images")
+    samples = "records" if is_of_records else f"{colour}{depth} {noun}"
     return f"{of.kind}, {len(of.classes)} {what}, {samples}: {parts}{groups}"
 
 

@@ -110,6 +110,62 @@ def test_a_test_volume_is_joined_while_boxes_are_learned(scans: None) -> None:
     assert main(["predict", "tta=flips", "sys.threads=1"]) == 2
 
 
+def series_and_boxes(axes: int) -> None:
+    """Small samples in x.npz in which a bump is bright or dark, its sign in y.npz, and where it is in m.npz."""
+    rng, shape = np.random.default_rng(0), (16,) if axes == 1 else (6, 8, 7)
+    given: dict[str, dict[str, Array]] = {"x": {}, "y": {}, "m": {}, "t": {}}
+    for number in range(40):
+        far = sum((axis - rng.uniform(2, size - 2)) ** 2 for axis, size in zip(np.indices(shape), shape, strict=True))
+        inside, sign = np.asarray(far < 6), 2 * (number % 2) - 1
+        sample = inside * 2.0 * sign + rng.normal(0, 0.3, shape)
+        key = f"{number:02}"
+        given["x"][key], given["y"][key] = sample[None], np.array(number % 2)
+        given["m"][key], given["t"][key] = inside.astype(int), 0.5 * sample[None] + 1
+    for name, arrays in given.items():
+        np.savez(f"{name}.npz", **arrays)  # type: ignore[arg-type]
+
+
+KINDS = [
+    ("files", "y", "classification", 2), ("masks", "m", "segmentation", 2), ("images", "t", "images", 1),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", [1, 3])
+@pytest.mark.parametrize(("labels", "file", "kind", "outputs"), KINDS)
+def test_arrays_of_other_axes_are_learned(
+    tmp_path: Path, axes: int, labels: str, file: str, kind: str, outputs: int
+) -> None:
+    series_and_boxes(axes)
+    net = layers(axes, outputs, "linear" if labels == "images" else "softmax")
+    if labels == "files":
+        net[1]["config"]["activation"] = "relu"
+        net += [{"class_name": f"GlobalAveragePooling{axes}D", "config": {"name": "mean"}},
+                {"class_name": "Dense", "config": {"name": "head", "units": 2, "activation": "softmax"}}]  # fmt: skip
+    Path("net.json").write_text(json.dumps(net))
+    keys = ["task=samples", "task.train=x.npz", f"task.train_targets={file}.npz", f"task.labels={labels}"]
+    keys += [f"task.axes={axes}"] if axes == 1 else []
+    keys += ["arch=keras_json", "arch.file=net.json", "preprocessing=none", "augmentations=axis_flips"]
+    learn = [
+        "split=holdout",
+        "split.test_fraction=0.2",
+        "mode.subroutines=[train,predict,test]",
+        "trainer.max_epochs=15",
+    ]
+    assert main(["train", *keys, *QUICK, *learn]) == 0
+    record = json.loads(next(Path("results").rglob("record.json")).read_text())
+    name, good = {
+        "classification": ("accuracy", 0.9), "segmentation": ("dice", 0.8), "images": ("psnr", 15.0),
+    }[kind]  # fmt: skip
+    assert record["kind"] == kind and record["scores"]["test"][name] > good
+    assert main(["post", "sys.threads=1"]) == 0
+    assert main(["info", "mode.subroutines=[models,report]"]) == 0
+    assert main(["evaluate", *keys, "mode.outputs=out", "sys.threads=1"]) == 0
+    shape = (16,) if axes == 1 else (6, 8, 7)
+    with h5py.File("out/output_1.h5") as given:
+        assert given["x.npz:00"].shape == ((2,) if labels == "files" else (outputs, *shape))
+
+
 @pytest.mark.slow
 def test_every_problem_of_a_recipe_for_images_is_listed(scans: None) -> None:
     keys = ["arch=unet", "tta=flips", "slicing=crops", "slicing.cells=2", "preprocessing.size=8", "augmentations=mixup"]
@@ -129,6 +185,31 @@ def planned(sizes: str, *arguments: str) -> Any:
     given = ["task=slices", "task.train=a.npy", "task.train_targets=a_classes.npy", f"task.slices=[{{sizes:{sizes}}}]",
              *QUICK, "split.folds=2", *arguments]  # fmt: skip
     return launch.execute(launch.prepare("train", given))
+
+
+ARRAYS_WRONG = [
+    (["arch=resnet18"], "arch: takes images, samples of x-"),
+    (["arch=unet", "task.labels=masks", "task.train_targets=m.npz"], "have 3 axes, got 'unet-resnet34'; use arch=keras_json"),
+    (["preprocessing=default"], "preprocessing.size: resizes images, samples of x-"),
+    (["task.train=t.npz", "task.axes=2"], "t.npz:00: is no image: [1, 6, 8, 7] of float64; save arrays (channels, height, "),
+    (["task.labels=images", "task.train_targets=null", "arch.file=flat.json"],
+     "flat takes samples of 2 axes, the task's have 3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "sentence"), ARRAYS_WRONG)
+def test_arrays_that_do_not_fit_are_one_sentence(tmp_path: Path, keys: list[str], sentence: str) -> None:
+    series_and_boxes(3)
+    Path("net.json").write_text(json.dumps(layers(3)))
+    Path("flat.json").write_text(json.dumps(layers(2, 1, "linear")))
+    given = {"task.train_targets": "y.npz", "arch": "keras_json", "preprocessing": "none", "augmentations": "none",
+             "task.train": "x.npz"} | dict(text.split("=", 1) for text in keys)  # fmt: skip
+    given |= {"arch.file": "net.json"} if given["arch"] == "keras_json" and "arch.file" not in given else {}
+    texts = ["task=samples", *QUICK, "split=holdout", *(f"{key}={value}" for key, value in given.items())]
+    with pytest.raises(MlpipeError) as error:
+        launch.execute(launch.prepare("train", texts))
+    assert sentence in str(error.value)
+    assert not list(Path("results").rglob("record.json"))
 
 
 WRONG = [

@@ -18,6 +18,7 @@ from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
 from mlpipe.data.sources.mask_files import Mask
+from mlpipe.data.sources.sample_form import Form, oriented
 from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
@@ -38,6 +39,7 @@ def samples(
     values: list[int] | None = None,
     ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     layout: Literal["chw", "hwc"] = "chw",
+    axes: Literal[1, 2, 3] | None = None,
     labelled: bool = True,
     name: str | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
@@ -53,12 +55,14 @@ def samples(
         test: The file or folder of test samples.
         test_targets: That of theirs.
         labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), `masks` (the
-            targets are arrays of a sample's height and width, with a class for every pixel), `images` (arrays of that
+            targets are arrays of a sample's size, with a class for every pixel), `images` (arrays of that
             size, numbers to predict; each sample is its own target where none are named), or none.
         classes: The names of the classes; None: folders' names, or 0 to the largest number. Of images those of channels.
         values: With masks the value of each class; None: as for `masks`.
         ignore_index: With masks the value of pixels that count nowhere.
-        layout: Where the channels of a sample of three axes are; one of two axes has one channel.
+        layout: Where the channels of a sample are: first, or last (hwc); one without an axis of them has one channel.
+        axes: How many axes samples have beside that of the channels, for volumes 3 and for series 1; None: 2, as images
+            have, or 3 where the first array of all has four axes.
         labelled: With images, False: no sample has a target; the network is applied to them only.
         name: The task's name before the hash; None takes the file's or folder's.
         max_unreadable: As for `folder`; what cannot be read is an error.
@@ -67,7 +71,8 @@ def samples(
     Raises:
         DataError: When files are missing or damaged, counts differ, or targets are no class numbers.
     """
-    source: dict[str, Any] = {"type": "samples", "layout": layout}
+    form = Form(layout, axes or _axes_of({"train": train, "test": test}))
+    source: dict[str, Any] = {"type": "samples", "layout": layout, "axes": form.axes}
     if labels == "masks":
         targets_of = {"train": train_targets, "test": test_targets}
         return finished(
@@ -86,13 +91,13 @@ def samples(
         base = Path(inputs).expanduser().absolute()
         own: Part = "train" if part == "train" else "test"
         source[part] = str(base)
-        taken = [(f"{part}/{key}", _oriented(value, layout, key)) for key, value in _arrays(base, f"task.{part}")]
+        taken = [(f"{part}/{key}", oriented(value, form, key)) for key, value in _arrays(base, f"task.{part}")]
         wanted = _labels(part, labels, targets, [key for key, _ in taken], base)
         found += [(own, key, value, label) for (key, value), label in zip(taken, wanted, strict=True)]
     if not found:
         raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
     names = classes or _classes([label for _, _, _, label in found])
-    channels = _channels([value for _, _, value, _ in found], layout)
+    channels = _channels([value for _, _, value, _ in found], form)
     rows = [
         Row(key, part if label != "" else "unlabelled", _number(label, names, key), pixel_digest(value))
         for part, key, value, label in found
@@ -118,13 +123,14 @@ def arrays_below(base: Path, key: str, layout: str) -> Iterator[tuple[str, Array
 
 
 def rows_of(source: Mapping[str, Any]) -> Callable[[str], Array]:
-    """A function from sample id to an array of shape (height, width, channels) for a stored `samples` source."""
+    """A function from sample id to an array of shape (*spatial, channels) for a stored `samples` source."""
+    form = Form.of(source)
 
     def read(name: str) -> Array:
         part, _, rest = name.partition("/")
         base = Path(source[part])
         file, _, key = rest.partition(":")
-        return _read(base / file if base.is_dir() else base, key, source["layout"], rest)
+        return _read(base / file if base.is_dir() else base, key, form, rest)
 
     return read
 
@@ -140,7 +146,7 @@ def mask_rows_of(of: Task) -> Callable[[int], Array]:
         DataError: By the function, for a mask that is not the one that the task was made of.
     """
     source = of.source["images"].source
-    described, layout = source["masks"] if "masks" in source else source["targets"], source["layout"]
+    described, form = source["masks"] if "masks" in source else source["targets"], Form.of(source)
     found = mask_files.stored_values(described) if "masks" in source else None
 
     def read(row: int) -> Array:
@@ -150,7 +156,7 @@ def mask_rows_of(of: Task) -> Callable[[int], Array]:
         part, _, rest = name.partition("/")
         base = Path(described[part])
         file, _, key = rest.partition(":")
-        value = _read(base / file if base.is_dir() else base, key, layout, rest)
+        value = _read(base / file if base.is_dir() else base, key, form, rest)
         if pixel_digest(value) != digest:
             fix = "run the command that created the task again, which makes a new task of what is there now"
             raise DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
@@ -159,11 +165,11 @@ def mask_rows_of(of: Task) -> Callable[[int], Array]:
     return read
 
 
-def _read(path: Path, key: str, layout: str, name: str) -> Array:
+def _read(path: Path, key: str, form: Form, name: str) -> Array:
     try:
         if path.suffix in hdf5.ENDS:
-            return _oriented(hdf5.array(path, key), layout, name)
-        return _oriented(_opened(path)[key] if key else np.load(path, allow_pickle=False), layout, name)
+            return oriented(hdf5.array(path, key), form, name)
+        return oriented(_opened(path)[key] if key else np.load(path, allow_pickle=False), form, name)
     except (KeyError, *_DAMAGED) as error:
         raise UnreadableImageError(f"cannot be read ({first_line(error)})") from error
 
@@ -180,13 +186,13 @@ def _masked(
     _demand_inputs(where)
     if "train" in where and "train" not in masks_in:
         raise DataError(problem("task.train_targets", "is needed", fix="name the file or folder of masks"))
-    layout = source["layout"]
-    own = {name: value for part, base in where.items() for name, value in _named(base, part, layout, "")}
+    form = Form.of(source)
+    own = {name: value for part, base in where.items() for name, value in _named(base, part, form, "")}
     of_sample = {
         sample: pair
         for part, base in masks_in.items()
         if part in where
-        for sample, pair in _target_of_each(own, base, part, layout, _mask_problems).items()
+        for sample, pair in _target_of_each(own, base, part, form, _mask_problems).items()
     }
     seen = {sample: _seen(value) for sample, (_, value) in of_sample.items()}
     values = mask_files.values_of(list(seen.values()), *said)
@@ -211,7 +217,7 @@ def _masked(
         values.names,
         rows,
         kind="segmentation",
-        channels=_channels(list(own.values()), layout),
+        channels=_channels(list(own.values()), form),
         dtype="float32",
         source={**source, **{part: str(base) for part, base in where.items()}, "masks": described},
     )
@@ -231,16 +237,16 @@ def _imaged(
     if "train" in where and others and "train" not in others:
         fix = "name it, or leave task.test_targets out: each sample is its own target then"
         raise DataError(problem("task.train_targets", "is needed", fix=fix))
-    layout, are_own = source["layout"], labelled and not others
-    own = {name: value for part, base in where.items() for name, value in _named(base, part, layout, "")}
+    form, are_own = Form.of(source), labelled and not others
+    own = {name: value for part, base in where.items() for name, value in _named(base, part, form, "")}
     of_sample = {
         sample: pair
         for part, base in others.items()
         if part in where
-        for sample, pair in _target_of_each(own, base, part, layout, _number_problems).items()
+        for sample, pair in _target_of_each(own, base, part, form, _number_problems).items()
     }
-    inputs_have = _channels(list(own.values()), layout)
-    outputs = _channels([value for _, value in of_sample.values()], layout) if of_sample else inputs_have
+    inputs_have = _channels(list(own.values()), form)
+    outputs = _channels([value for _, value in of_sample.values()], form) if of_sample else inputs_have
     outputs = len(classes) if classes and not labelled else outputs
     if classes and len(classes) != outputs:
         fix = f"give {outputs} names, or leave it out"
@@ -286,21 +292,21 @@ def _refuse_classes(**given: object) -> None:
         )
 
 
-def _named(base: Path, part: str, layout: str, suffix: str) -> list[tuple[str, Array]]:
-    """Every array of a part with its name, shape (height, width, channels)."""
+def _named(base: Path, part: str, form: Form, suffix: str) -> list[tuple[str, Array]]:
+    """Every array of a part with its name, shape (*spatial, channels)."""
     key = f"task.{part}{suffix}"
-    return [(f"{part}/{name}", _oriented(value, layout, name)) for name, value in _arrays(base, key)]
+    return [(f"{part}/{name}", oriented(value, form, name)) for name, value in _arrays(base, key)]
 
 
 def _target_of_each(
-    own: Mapping[str, Array], base: Path, part: str, layout: str, check: Callable[[str, Array, str, Array], list[str]]
+    own: Mapping[str, Array], base: Path, part: str, form: Form, check: Callable[[str, Array, str, Array], list[str]]
 ) -> dict[str, tuple[str, Array]]:
     """Name and values of the target of each sample of a part, which is checked against it.
 
     Raises:
         DataError: With a sentence for each that does not fit.
     """
-    masks, names = _named(base, part, layout, "_targets"), [name for name in own if name.startswith(f"{part}/")]
+    masks, names = _named(base, part, form, "_targets"), [name for name in own if name.startswith(f"{part}/")]
     if len(masks) != len(names):
         fix = "give every sample one target, in the same order of names"
         found = f"has {len(masks)} targets for {len(names)} samples"
@@ -311,9 +317,9 @@ def _target_of_each(
 
 
 def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[str]:
-    """A sentence for everything that is wrong with a mask of shape (height, width, channels)."""
-    if mask.shape[2] != 1:
-        return [problem(name, f"has {mask.shape[2]} channels, a mask has one number for each pixel", fix="save one")]
+    """A sentence for everything that is wrong with a mask of shape (*spatial, channels)."""
+    if mask.shape[-1] != 1:
+        return [problem(name, f"has {mask.shape[-1]} channels, a mask has one number for each pixel", fix="save one")]
     if wrong := _size_problems(name, mask, sample, value):
         return wrong
     if (mask % 1).any() or not 0 <= mask.min() <= mask.max() <= mask_files.LARGEST:
@@ -335,9 +341,9 @@ def _number_problems(name: str, target: Array, sample: str, value: Array) -> lis
 
 
 def _size_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
-    if target.shape[:2] == value.shape[:2]:
+    if target.shape[:-1] == value.shape[:-1]:
         return []
-    what = f"has the shape {list(target.shape[:2])}, its sample {sample} {list(value.shape[:2])}"
+    what = f"has the shape {list(target.shape[:-1])}, its sample {sample} {list(value.shape[:-1])}"
     return [problem(name, what, fix="make them of one size")]
 
 
@@ -347,15 +353,15 @@ def _seen(mask: Array) -> Mask:
     return Mask(pixel_digest(mask), found, mask.shape[1], mask.shape[0])
 
 
-def _channels(values: list[Array], layout: str) -> int:
+def _channels(values: list[Array], form: Form) -> int:
     """How many channels all samples have.
 
     Raises:
         DataError: When they differ.
     """
-    found = sorted({value.shape[2] for value in values})
+    found = sorted({value.shape[-1] for value in values})
     if len(found) > 1:
-        fix = f"check task.layout, which is {layout}"
+        fix = f"check task.layout, which is {form.layout}"
         raise DataError(problem("task.train", f"samples have {listing(found)} channels", fix=fix))
     return int(found[0])
 
@@ -388,14 +394,12 @@ def _opened(path: Path) -> dict[str, Array]:
         return {name: stored[name] for name in stored}
 
 
-def _oriented(value: Array, layout: str, key: str) -> Array:
-    if value.ndim not in (2, 3) or 0 in value.shape or value.dtype.kind not in "buif":
-        fix = "save arrays (channels, height, width) or (height, width) of numbers"
-        wrong = f"is no image: {list(value.shape)} of {value.dtype}"
-        raise DataError(problem(key, wrong, fix=fix))
-    if value.ndim == 2:
-        value = value[np.newaxis] if layout == "chw" else value[..., np.newaxis]
-    return np.ascontiguousarray(value.transpose(1, 2, 0) if layout == "chw" else value, np.float32)
+def _axes_of(given: Mapping[str, str | None]) -> int:
+    """How many axes samples have where nobody says it, by the first of them."""
+    for part, path in _absolute(given).items():
+        for _, value in _arrays(path, f"task.{part}"):
+            return 3 if value.ndim == 4 else 2
+    return 2
 
 
 def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: Path) -> list[str | int]:

@@ -12,7 +12,7 @@ from mlpipe.dialects.rmldnn.masks import (
 )
 from mlpipe.dialects.rmldnn.pde import refuse_generated_keys, translate_generated
 from mlpipe.dialects.rmldnn.slicing import translate_slices
-from mlpipe.dialects.rmldnn.transforms import translate_transforms
+from mlpipe.dialects.rmldnn.transforms import refuse_moves, translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
 
 # Keys that belong to what this version has not.
@@ -136,6 +136,9 @@ def _arrays(work: Work, targets: str | None) -> None:
     known = "none" if not (work.trains or work.has_targets) else "folders" if targets == "labels" else "files"
     known = "masks" if work.is_of_masks else known
     work.set("task.labels", known)
+    if work.network.axes != 2:
+        work.set("task.axes", work.network.axes)
+        refuse_moves(work, work.network.axes, "samples")
     if known in ("files", "masks"):
         for key, place in (("target_path", "train_targets"), ("test_target_path", "test_targets")):
             if key in data and (work.trains or key.startswith("test")):

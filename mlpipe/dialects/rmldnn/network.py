@@ -28,6 +28,7 @@ class Network:
         drops: Whether a layer drops units at random.
         name: The network's name; empty: it has none.
         maps: Whether it gives maps, a number for each pixel and output.
+        axes: How many spatial axes samples have; 2 where nothing says it.
     """
 
     end: str = "linear"
@@ -35,6 +36,7 @@ class Network:
     drops: bool = False
     name: str = ""
     maps: bool = False
+    axes: int = 2
 
 
 def look(layers: Any) -> Network:
@@ -59,7 +61,23 @@ def look(layers: Any) -> Network:
         if units is not None or str(layer.get("class_name")) not in _PASSING:
             break
     known = units if isinstance(units, int) else None
-    return Network(end, known, drops, name, maps and known is not None)
+    return Network(end, known, drops, name, maps and known is not None, _axes_of(found))
+
+
+def _axes_of(layers: list[Mapping[str, Any]]) -> int:
+    """The spatial axes of samples: those of the input's shape, else those that a layer is for."""
+    for layer in layers:
+        config = layer.get("config")
+        own = config if isinstance(config, Mapping) else {}
+        shape = own.get("batch_input_shape") or own.get("batch_shape")
+        if isinstance(shape, list) and len(shape) in (3, 4, 5):
+            return len(shape) - 2
+        kind = str(layer.get("class_name", ""))
+        if kind.startswith("Reshape"):
+            break
+        if kind[-2:] in ("1D", "2D", "3D"):
+            return int(kind[-2])
+    return 2
 
 
 # Layers that leave the number of outputs as it is.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn.masks import check_moves, classes_and_values, note_masks, require_targets
-from mlpipe.dialects.rmldnn.transforms import COLOURS, RANDOM, listed_of, normalize, translate_transforms
+from mlpipe.dialects.rmldnn.transforms import RANDOM, listed_of, normalize, refuse_moves, translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
 
 _LISTS = ("sizes", "padding", "padded_sizes", "strides")
@@ -69,22 +69,9 @@ def _learned(work: Work) -> None:
         elif name in _MOVING and "hdf5_outfile" in data:
             fix = "leave it out, or apply it to the arrays beforehand"
             work.refuse(place, f"{name} moves what predictions in hdf5_outfile are of", fix=fix)
-    _refuse_moves(work)
+    refuse_moves(work, sum(size > 1 for size in data["slicers"][0]["sizes"]), "slices")
     if not work.wrong:
         translate_transforms(work, is_colour=False, white=1.0)
-
-
-def _refuse_moves(work: Work) -> None:
-    """Refuse what moves images, where slices have other axes."""
-    axes = sum(size > 1 for size in work.section("data")["slicers"][0]["sizes"])
-    if axes == 2:
-        return
-    for place, name in {
-        place: name for part in ("input", "target") for place, name, _ in listed_of(work, part)
-    }.items():
-        if name not in (*COLOURS, *_RESIZING):
-            fix = "leave it out; normalize is for slices of any axes"
-            work.refuse(place, f"{name} is for slices of two axes, these have {axes}", fix=fix)
 
 
 def _joined(work: Work) -> None:

@@ -64,6 +64,24 @@ def translate_transforms(work: Work, *, is_colour: bool, white: float, target_co
         work.set("augmentations.cpu.pipeline", work.steps)
 
 
+def refuse_moves(work: Work, axes: int, what: str) -> None:
+    """Refuse what resizes, crops, flips or turns images, where samples have other axes.
+
+    Args:
+        work: The translation.
+        axes: How many spatial axes there are.
+        what: What has them: slices or samples.
+    """
+    if axes == 2:
+        return
+    for place, name in {
+        place: name for part in ("input", "target") for place, name, _ in listed_of(work, part)
+    }.items():
+        if name not in COLOURS:
+            fix = f"leave it out; normalize is for {what} of any axes"
+            work.refuse(place, f"{name} is for {what} of two axes, these have {axes}", fix=fix)
+
+
 def _blue_first(work: Work, listed: list[Listed], is_colour: bool, on: str) -> list[Listed]:
     """The transforms of colour images in the order of colours that rmldnn reads them in; `on`: what of is said."""
     codes = [value for _, name, value in listed if name == "convert_color"]

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mlpipe.data import sources, task
+from mlpipe.data import cache, sources, task
+from mlpipe.data.preprocessing import standard
 from mlpipe.data.sources import mask_files, target_files
 from mlpipe.errors import DataError
 
@@ -140,3 +141,60 @@ def test_arrays_as_targets(tmp_path: Path) -> None:
         "b: has the shape [4, 4], its sample train/x.npz:b [5, 4]" in said
         and "c: has values that are no numbers" in said
     )
+
+
+@pytest.mark.parametrize("spatial", [(3, 5, 4), (7,)])
+@pytest.mark.parametrize("layout", ["chw", "hwc"])
+def test_samples_of_one_and_three_axes(tmp_path: Path, spatial: tuple[int, ...], layout: str) -> None:
+    drawn = np.random.default_rng(0)
+    inputs = drawn.normal(size=(4, 2, *spatial)).astype(np.float32)
+    masks, targets = drawn.integers(0, 3, (4, *spatial)), drawn.normal(size=(4, 3, *spatial)).astype(np.float32)
+    for name, arrays in (("x", inputs), ("m", masks), ("t", targets)):
+        turned = np.moveaxis(arrays, 1, -1) if layout == "hwc" and name != "m" else arrays
+        np.savez(tmp_path / f"{name}.npz", **{str(number): one for number, one in enumerate(turned)})  # type: ignore[arg-type]
+        np.savez(tmp_path / "y.npz", **{str(number): np.int64(number % 2) for number in range(4)})  # type: ignore[arg-type]
+    given = {"train": str(tmp_path / "x.npz"), "layout": layout, **({"axes": 1} if len(spatial) == 1 else {})}
+    for labels, file, kind in (
+        ("files", "y", "classification"),
+        ("masks", "m", "segmentation"),
+        ("images", "t", "images"),
+    ):
+        made = sources.samples(**given, labels=labels, train_targets=str(tmp_path / f"{file}.npz"))  # type: ignore[arg-type]
+        task.save(made, tmp_path / "task.json")
+        again = task.load(tmp_path / "task.json")
+        assert (again.kind, again.channels, task.axes_of(again)) == (kind, 2, len(spatial))
+        read = sources.reader(again, 2)
+        assert all(np.array_equal(read(row), np.moveaxis(inputs[row], 0, -1)) for row in range(4))
+        if labels == "masks":
+            of_mask = sources.reader(mask_files.task_of(again), 1)
+            assert all(np.array_equal(of_mask(row)[..., 0], masks[row]) for row in range(4))
+        if labels == "images":
+            of_target = sources.reader(target_files.task_of(again), 3)
+            assert all(np.array_equal(of_target(row), np.moveaxis(targets[row], 0, -1)) for row in range(4))
+
+
+def test_samples_of_unequal_axes_or_sizes_are_named(tmp_path: Path) -> None:
+    def saved(name: str, *shapes: tuple[int, ...]) -> str:
+        np.savez(tmp_path / name, **{str(number): np.ones(shape) for number, shape in enumerate(shapes)})  # type: ignore[arg-type]
+        return str(tmp_path / name)
+
+    flat = saved("flat.npz", (1, 4, 5, 6), (4, 5), (1, 4, 5, 6, 7))
+    with pytest.raises(
+        DataError, match=r"flat\.npz:1: is no sample of 3 axes: \[4, 5\] of float64; save arrays"
+    ) as error:
+        sources.samples(train=flat, labels="none")
+    assert "say with task.axes that they have other than 3" in str(error.value)
+    with pytest.raises(DataError, match=r"is no sample of 1 axis: \[1, 4, 5, 6\]"):
+        sources.samples(train=flat, labels="none", axes=1)
+    with pytest.raises(DataError, match=r"is no image: \[1, 4, 5, 6\]"):
+        sources.samples(train=flat, labels="none", axes=2)
+    boxes, other = saved("x.npz", (1, 4, 5, 6), (1, 4, 5, 6)), saved("y.npz", (4, 5, 6), (4, 5, 7))
+    for labels in ("masks", "images"):
+        with pytest.raises(
+            DataError, match=r"y\.npz:1: has the shape \[4, 5, 7\], its sample train/x\.npz:1 \[4, 5, 6\]"
+        ):
+            sources.samples(train=boxes, train_targets=other, labels=labels)  # type: ignore[arg-type]
+    sizes = sources.samples(train=saved("s.npz", (1, 4, 5, 6), (1, 4, 5, 7)), labels="none")
+    how = standard(1, id="none", size=None)
+    with pytest.raises(DataError, match=r"s\.npz:1: has the shape \[4, 5, 7, 1\], others have \[4, 5, 6, 1\]"):
+        cache.build(sizes, how, tmp_path / "pack", workers=1)

@@ -30,7 +30,7 @@ def poisson(labels: Labels) -> nn.Module:
 
 
 class PoissonEnergy(nn.Module):
-    """The energy of a solution of div(nu grad u) = 0 in the unit square or cube; the solution is where it is least.
+    """The energy of a solution of div(nu grad u) = 0 in the unit square, cube or interval; the solution is where it is least.
 
     u is 1 at the first index of the first axis and 0 at its last; elsewhere nothing flows through the boundary. Values lie at
     the nodes of a regular grid, between which u and nu are interpolated (Q1 finite elements), and the integral of
@@ -42,7 +42,7 @@ class PoissonEnergy(nn.Module):
         """The mean energy of the samples.
 
         Args:
-            outputs: u, shape (n, 1, *nodes), two or three axes of two nodes or more.
+            outputs: u, shape (n, 1, *nodes), axes of two nodes or more.
             target: nu, in the same shape; where a network solves the equation it is its input.
             weight: How much each sample counts, shape (n,).
 
@@ -67,7 +67,7 @@ def with_ends(outputs: Tensor) -> Tensor:
 
 
 def poisson_energy(u: Tensor, nu: Tensor) -> Tensor:
-    """The integral of nu |grad u|^2 over the unit square or cube, shape (n,).
+    """The integral of nu |grad u|^2 over the unit square, cube or interval, shape (n,).
 
     Args:
         u: Values at the nodes, shape (n, 1, *nodes).
@@ -76,7 +76,7 @@ def poisson_energy(u: Tensor, nu: Tensor) -> Tensor:
     Raises:
         ValueError: When the shapes differ, or there are several channels.
     """
-    if u.shape != nu.shape or u.shape[1] != 1 or u.ndim not in (4, 5):
+    if u.shape != nu.shape or u.shape[1] != 1 or u.ndim < 3:
         raise ValueError(
             f"u of {list(u.shape)} and nu of {list(nu.shape)} are no solutions and diffusivities of one grid"
         )

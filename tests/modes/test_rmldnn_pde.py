@@ -62,6 +62,29 @@ def test_a_solution_is_within_a_hundredth_of_finite_differences(fields: Path) ->
 
 
 @pytest.mark.slow
+def test_a_solution_in_the_cube_is_within_a_hundredth_of_finite_differences(tmp_path: Path) -> None:
+    shape = (8, 7, 8)
+    for part, count in (("train", 2), ("test", 1)):
+        (tmp_path / part).mkdir()
+        for number in range(count):
+            np.save(tmp_path / part / f"nu{number}.npy", diffusivity(shape, number).astype(np.float32)[None])
+    layers = [
+        {"class_name": "Flatten", "config": {"name": "flat", "batch_input_shape": [None, *shape, 1]}},
+        {"class_name": "Dense", "config": {"name": "dense", "units": int(np.prod(shape)), "use_bias": False}},
+        {"class_name": "Reshape", "config": {"name": "map", "target_shape": [*shape, 1]}},
+        {"class_name": "Cropping3D", "config": {"name": "end", "cropping": 0}},
+    ]
+    (tmp_path / "net.json").write_text(json.dumps(layers))
+    write(loss={"function": "Poisson3D_pde"})
+    assert main(["train", "--app=pde", "--config=config.json", "sys.threads=1"]) == 0
+    with h5py.File("out/output_2.h5") as file:
+        found = file["nu0.npy"][0]
+    found[0], found[-1] = 1, 0
+    expected = solved_by_differences(np.load("test/nu0.npy")[0].astype(float))
+    assert found.shape == shape and np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
+
+
+@pytest.mark.slow
 def test_a_diffusivity_of_nothing_is_refused(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(fields / "train" / "nu9.npy", np.zeros((1, NODES, NODES), np.float32))
     write(data={"type": "numpy", "input_path": "train/", "batch_size": 5})
@@ -72,7 +95,10 @@ def test_a_diffusivity_of_nothing_is_refused(fields: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        ("Poisson3D_pde", "neural_network.loss.function: Poisson3D_pde, of arrays with three axes, is not available"),
+        (
+            "Poisson3D_pde",
+            "neural_network.loss.function: Poisson3D_pde is for 3 axes, the network has 2; use Poisson2D_pde",
+        ),
     ],
 )
 def test_other_equations_are_named(fields: Path, capsys: pytest.CaptureFixture[str], loss: str, said: str) -> None:

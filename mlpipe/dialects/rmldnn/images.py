@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlpipe.dialects.rmldnn import schema
 from mlpipe.dialects.rmldnn.masks import check_moves, require_targets
 from mlpipe.dialects.rmldnn.pde import translate_burgers
-from mlpipe.dialects.rmldnn.transforms import listed_of, translate_transforms
+from mlpipe.dialects.rmldnn.transforms import listed_of, refuse_moves, translate_transforms
 from mlpipe.dialects.rmldnn.work import Work
 
 _PATHS = (
@@ -46,6 +46,9 @@ def translate_target_arrays(work: Work) -> None:
     """NumPy and HDF5 files with arrays as targets."""
     work.options["task"] = "samples"
     work.set("task.labels", "images")
+    if work.network.axes != 2:
+        work.set("task.axes", work.network.axes)
+        refuse_moves(work, work.network.axes, "samples")
     _paths(work, may_be_own=True)
     if not _has_any(work):
         work.set("task.labelled", False)
@@ -112,9 +115,12 @@ def translate_image_loss(work: Work) -> None:
 
 def _poisson(work: Work, kind: str) -> None:
     """The energy of a solution, whose diffusivity the network's input is."""
-    if kind == "Poisson3D_pde":
-        work.missing("loss.function", f"{kind}, of arrays with three axes,", "use Poisson2D_pde")
+    axes, own = (3 if kind == "Poisson3D_pde" else 2), work.network.axes
+    if own != axes:
+        fix = f"use Poisson{own}D_pde" if own in (2, 3) else f"use a network of {axes} axes"
+        work.refuse("loss.function", f"{kind} is for {axes} axes, the network has {own}", fix=fix)
     work.options["loss"] = "poisson"
     work.set("metrics.train", [])
-    note = "the plain integral over the unit square, by two Gauss points along each axis; only the input is used, no target"
+    where = "square" if axes == 2 else "cube"
+    note = f"the plain integral over the unit {where}, by two Gauss points along each axis; only the input is used, no target"
     work.say("loss.function", "differs", "loss=poisson", note)

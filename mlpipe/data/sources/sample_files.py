@@ -107,19 +107,19 @@ def samples(
     return finished(made, allow_overlap)
 
 
-def arrays_below(base: Path, key: str, layout: str) -> Iterator[tuple[str, Array]]:
-    """Every array of a file or folder with its name, shape (height, width, channels), float32.
+def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]]:
+    """Every array of a file or folder with its name, shape (*spatial, channels), float32.
 
     Args:
         base: The file or folder.
         key: The configuration's key, for sentences.
-        layout: As for `samples`.
+        form: How arrays lie.
 
     Raises:
-        DataError: When there is none, or one is damaged or no image.
+        DataError: When there is none, or one is damaged or has other axes.
     """
     for name, value in _arrays(base, key):
-        yield name, _oriented(value, layout, name)
+        yield name, oriented(value, form, name)
 
 
 def rows_of(source: Mapping[str, Any]) -> Callable[[str], Array]:

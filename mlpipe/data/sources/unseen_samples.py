@@ -10,6 +10,7 @@ from mlpipe.data import task
 from mlpipe.data.sources import sample_files
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.sample_form import Form
 from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import problem
@@ -28,15 +29,15 @@ def new_samples(*, root: str, like: Task) -> Task:
     Raises:
         DataError: When there is no array, one cannot be read, has other channels, or values that are no numbers.
     """
-    base, layout = Path(root).expanduser().absolute(), (like.bases or (like,))[0].source["layout"]
+    base, form = Path(root).expanduser().absolute(), Form.of((like.bases or (like,))[0].source)
     target: int | tuple[float, ...] = NO_TARGET
     if like.kind != "classification":
         target = (float("nan"),) * len(like.classes)
     rows, wrong = list[Row](), list[str]()
-    for name, value in sample_files.arrays_below(base, "mode.source", layout):
-        if value.shape[2] != like.channels:
-            has = f"has {value.shape[2]} channels, the samples of {like.name} have {like.channels}"
-            wrong.append(problem(name, has, fix=f"give arrays with as many (task.layout is {layout})"))
+    for name, value in sample_files.arrays_below(base, "mode.source", form):
+        if value.shape[-1] != like.channels:
+            has = f"has {value.shape[-1]} channels, the samples of {like.name} have {like.channels}"
+            wrong.append(problem(name, has, fix=f"give arrays with as many (task.layout is {form.layout})"))
         if not np.isfinite(value).all():
             wrong.append(problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them"))
         rows.append(Row(f"{_PART}/{name}", "unlabelled", target, pixel_digest(value)))
@@ -48,7 +49,7 @@ def new_samples(*, root: str, like: Task) -> Task:
         channels=like.channels,
         kind=like.kind,
         dtype=like.dtype,
-        source={"type": TYPE, "layout": layout, _PART: str(base)},
+        source={"type": TYPE, "layout": form.layout, "axes": form.axes, _PART: str(base)},
     )
     return finished(made, allow_overlap=True)
 

@@ -184,11 +184,9 @@ def check_input(
         fix = "begin with an image, (height, width, channels), and a Flatten layer"
         wrong = f"{name} takes no images"
         if len(shape) in (2, 3, 4):
-            given = listing([*pixels.sides, pixels.channels])
-            wrong, fix = (
-                f"{name} takes samples of {len(shape) - 1} axes, the task's have {axes}",
-                f"begin with ({given})",
-            )
+            own = f"{len(shape) - 1} ax{'is' if len(shape) == 2 else 'es'}"
+            wrong = f"{name} takes samples of {own}, the task's have {axes}"
+            fix = f"begin with ({listing([*pixels.sides, pixels.channels])})"
         raise ConfigError(problem("arch.layers", wrong, got=shape, fix=fix))
     *sides, channels = shape
     found = []

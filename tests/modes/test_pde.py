@@ -220,7 +220,7 @@ def test_solutions_stand_beside_images_of_the_same_task(folder: Path, capsys: py
         ("narrow", [], "arch.layers: narrow takes images of 1 x 8, these are 1 x 12"),
         ("wide", [], "gives (5, 8, 1), a solution is (times, 12, 1); end it in a Reshape to [times, 12, 1]"),
         ("row", ["metrics.train=[psnr]"], "metrics.train: no metric of solutions tasks, got 'psnr'"),
-        ("row", ["loss=mse"], "arch.layers: row takes no images"),
+        ("row", ["loss=mse"], "arch.layers: row takes samples of 1 axis, the task's have 2"),
         ("row", ["tta=flips"], "tta: a view of initial values has another solution"),
         (
             "row",

@@ -100,6 +100,12 @@ def test_what_is_not_named_is_not_done() -> None:
     assert "test_examples" not in plain.native["task"] and plain.mode == ""
 
 
+def test_arrays_may_be_initial_values_too() -> None:
+    found = translated(data={"type": "numpy", "input_path": "a.npz", "test_input_path": "b.npz"})
+    assert found.chosen()["task"] == "samples" and found.chosen()["loss"] == "burgers"
+    assert found.native["task"] == {"labels": "images", "train": "a.npz", "test": "b.npz", "allow_overlap": True}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -68,7 +68,7 @@ def _computed(
             stacked = pack.take_fixed(chosen)
             if stacked.dtype == np.uint16:
                 stacked = stacked.astype(np.float32)
-            tensor = torch.from_numpy(np.ascontiguousarray(stacked)).permute(0, 3, 1, 2).contiguous().to(device)
+            tensor = torch.from_numpy(np.ascontiguousarray(stacked)).movedim(-1, 1).contiguous().to(device)
             features = network.features(tensor).float().cpu().numpy()
             if values.shape[1] != features.shape[1]:
                 values = np.zeros((len(pack), features.shape[1]), np.float32)

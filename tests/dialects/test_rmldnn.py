@@ -416,3 +416,24 @@ def test_boxes_are_learned_without_what_moves_images() -> None:
         "leave it out; normalize is for slices of any axes"
         for part in ("input", "target")
     ]
+
+
+@pytest.mark.parametrize(
+    ("axes", "loss", "chosen"),
+    [
+        (3, {"function": "Dice", "source": "log_softmax"}, {"task": "samples", "loss": "dice"}),
+        (1, {"function": "NLL"}, {"task": "samples", "loss": "nll"}),
+        (3, {"function": "MSE"}, {"task": "samples", "loss": "mse"}),
+    ],
+)
+def test_arrays_have_the_axes_of_the_network(axes: int, loss: dict[str, Any], chosen: dict[str, str]) -> None:
+    data = {"type": "numpy", "input_path": "a", "target_path": "b", "test_input_path": "c", "test_target_path": "d"}
+    end = {**MAPS[0]["config"], "kernel_size": [1] * axes, "batch_input_shape": [None] + [8] * axes + [1]}
+    layers = [{"class_name": f"Conv{axes}D", "config": end}]
+    found = translated(data=data, layers=layers, loss=loss)
+    assert {key: found.chosen()[key] for key in chosen} == chosen and found.native["task"]["axes"] == axes
+    flat = [{"class_name": "Conv2D", "config": {**MAPS[0]["config"]}}]
+    assert "axes" not in translated(data=data, layers=flat, loss=loss).native["task"]
+    moved = {**data, "transforms": [{"random_vertical_flip": 0.5}]}
+    with pytest.raises(ConfigError, match=rf"random_vertical_flip is for samples of two axes, these have {axes}"):
+        translated(data=moved, layers=layers, loss=loss)

@@ -161,6 +161,9 @@ def test_arrays_of_other_axes_are_learned(
     assert main(["post", "sys.threads=1"]) == 0
     assert main(["info", "mode.subroutines=[models,report]"]) == 0
     assert main(["evaluate", *keys, "mode.outputs=out", "sys.threads=1"]) == 0
+    if labels == "files":
+        fitted = ["arch.freeze=true", "optimizer=linear", "augmentations=none", "split=holdout", "proj=linear"]
+        assert main(["train", *keys, *QUICK[:2], "mode.nested=false", *fitted]) == 0
     shape = (16,) if axes == 1 else (6, 8, 7)
     with h5py.File("out/output_1.h5") as given:
         assert given["x.npz:00"].shape == ((2,) if labels == "files" else (outputs, *shape))

@@ -42,6 +42,7 @@ class Head:
         per_pixel: Whether every pixel gets them.
         of_values: Whether they are an image's values, and no logits.
         any_height: Whether the network decides how high what it gives is.
+        sides: The spatial shape of the target images; None: not known, or the images'.
         activations: What they go through, for outputs that stand side by side: Keras's name of each function, and how
             many of them it is of; empty: nothing.
     """
@@ -52,6 +53,7 @@ class Head:
     per_pixel: bool = False
     of_values: bool = False
     any_height: bool = False
+    sides: tuple[int, ...] | None = None
     activations: tuple[tuple[str, int], ...] = ()
 
 

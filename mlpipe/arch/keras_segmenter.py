@@ -100,10 +100,14 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
         fix = f"end it in a Reshape to [times, {pixels.sides[1]}, 1], or in a convolution of that width"
         wrong = f"{step.layer} gives {shape}, a solution is (times, {pixels.sides[1]}, 1)"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
-    if not wanted.any_height and shape[:-1] != pixels.sides:
+    sides = wanted.sides or (None if wanted.of_values and len(pixels.sides) == 2 else pixels.sides)
+    if not wanted.any_height and (len(shape) != len(pixels.sides) + 1 or (sides is not None and shape[:-1] != sides)):
         what = "images" if len(pixels.sides) == 2 else "samples"
         fix = f"end it in a convolution at the {what}' size"
         wrong = f"{step.layer} gives {shape}, {what} are {' x '.join(map(str, pixels.sides))}"
+        if sides is not None and sides != pixels.sides:
+            fix = "end it at the targets' size, with UpSampling2D, Conv2DTranspose or strides on the way"
+            wrong += f" and targets {' x '.join(map(str, sides))}"
         raise ConfigError(problem("arch.layers", wrong, fix=fix))
     from_one = shape[-1] == 1 and wanted.size == 2 and activation == "sigmoid"
     if shape[-1] != wanted.size and not from_one:

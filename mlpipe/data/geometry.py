@@ -31,11 +31,11 @@ class Always:
 
     Attributes:
         change: The step.
-        on: Where targets are images, which of the two a change of colours is for.
+        on: Where targets are images, which of the two it is for; None: it moves both.
     """
 
     change: Callable[..., Any]
-    on: On = "images"
+    on: On | None = None
 
     def __call__(self, images: Images, seeds: Seeds, exact: bool = False) -> Images:
         """The changed images; with `exact` no value that they did not have."""
@@ -74,17 +74,19 @@ def random_flips(
     return flip
 
 
-def resize(*, size: tuple[int, int]) -> Step:
+def resize(*, size: tuple[int, int], on: On = "both") -> Step:
     """Resize to a size, whatever the shape; without antialiasing.
 
     Args:
         size: Width and height.
+        on: Where targets are images: of the `images` or of the `targets` only, which then have sizes of their own.
 
     Raises:
         ConfigError: When one of them is not positive.
     """
     width, height = _size("resize", size)
-    return Always(_each(lambda image, draws, exact: resized(image, width, height, exact), 0))
+    change = _each(lambda image, draws, exact: resized(image, width, height, exact), 0)
+    return Always(change, None if on == "both" else on)
 
 
 def center_crop(*, size: tuple[int, int]) -> Step:

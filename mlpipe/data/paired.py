@@ -16,6 +16,7 @@ import numpy as np
 from mlpipe.data import geometry, transforms
 from mlpipe.data.augmentations import Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
+from mlpipe.data.sources.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
 
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
@@ -29,6 +30,7 @@ MOVING = (
 COLOURING = (
     f"{_OWN}.brightness_contrast", f"{_OWN}.random_erasing", f"{_GEOMETRY}.convert_color", f"{_GEOMETRY}.normalize",
 )  # fmt: skip
+RESIZE = f"{_GEOMETRY}.resize"
 # Those that are asked for the nearest pixel, where masks are moved.
 SAMPLING = (
     f"{_OWN}.random_resized_crop",
@@ -107,21 +109,21 @@ def apply(steps: Sequence[PairStep], images: Images, masks: Images, seeds: Seeds
     return images, back
 
 
-def of_size(others: Images, images: Images, interpolation: Interpolation = "bilinear") -> Images:
+def of_size(others: Images, images: Images, interpolation: Interpolation = "bilinear", scale: Scale = SAME) -> Images:
     """Masks or targets in the sizes of their images: a JPEG that was reduced while it was decoded may be a pixel off.
 
     Args:
         others: The masks or targets; an array is of one size with the images.
         images: Their images.
         interpolation: How they are resized.
+        scale: How many times as high and as wide as their images they are.
     """
     if not isinstance(others, list):
         return others
+    wanted = [(round(image.shape[0] * scale[0]), round(image.shape[1] * scale[1])) for image in images]
     return [
-        one
-        if one.shape[:2] == image.shape[:2]
-        else resized(np.array(one), image.shape[0], image.shape[1], interpolation)
-        for one, image in zip(others, images, strict=True)
+        one if one.shape[:2] == (height, width) else resized(np.array(one), height, width, interpolation)
+        for one, (height, width) in zip(others, wanted, strict=True)
     ]
 
 
@@ -132,6 +134,10 @@ def _own(target: str, transform: Callable[..., Any]) -> PairStep:
         return lambda images, masks, seeds: (once(transform, images, seeds), masks)
     if target in MOVING:
         return lambda images, masks, seeds: (once(transform, images, seeds), once(transform, masks, seeds))
+
+    if target == RESIZE and transform.on is not None:  # type: ignore[attr-defined]
+        fix = "leave `on` out: masks have the size of their images"
+        raise DataError(problem(_PIPELINE, "resizes images or masks alone", got=f"on: {transform.on}", fix=fix))  # type: ignore[attr-defined]
 
     def exactly(masks: Images, seeds: Seeds) -> Any:
         return transform(masks, seeds, exact=True)

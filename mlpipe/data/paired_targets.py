@@ -5,7 +5,8 @@ New pixels of targets are interpolated as those of images are. `convert_color` a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,28 @@ import numpy as np
 from mlpipe.data import geometry, paired, patches, transforms
 from mlpipe.data.augmentations import Images, Seeds, Step, mix, once
 from mlpipe.data.paired import Always, PairStep
+from mlpipe.data.sources.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
 
 _PIPELINE = "augmentations.cpu.pipeline"
 _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
+_OWN, _TURNS = "mlpipe.data.augmentations", "mlpipe.data.geometry"
+# What moves an image and a target of another size alike: flips, turns around the middle, and each one's own colours.
+_OF_ANY_SIZE = (
+    *(f"{_OWN}.{name}" for name in ("horizontal_flip", "vertical_flip", "rotate90")),
+    *(f"{_TURNS}.{name}" for name in ("rotate", "random_rotate")), paired.RESIZE, *paired.COLOURING,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Apart(Always):
+    """A resize of images or of targets only.
+
+    Attributes:
+        on: Of which.
+    """
+
+    on: str = "targets"
 
 
 def adapt(target: str, transform: Any) -> PairStep:
@@ -43,7 +62,31 @@ def adapt(target: str, transform: Any) -> PairStep:
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move targets too"
         raise DataError(problem(_PIPELINE, "does not say what happens to targets", got=target, fix=fix))
     step = _own(target, transform)
+    if target == paired.RESIZE and transform.on is not None:
+        return Apart(step, transform.on)
     return Always(step) if isinstance(transform, geometry.Always) else step
+
+
+def check_sizes(steps: Sequence[tuple[str, Any]], scale: Scale) -> None:
+    """Refuse steps that would not move images and targets of different sizes alike.
+
+    Args:
+        steps: What the configuration named, and what it gave, of each step.
+        scale: The size of targets in that of images before the first step.
+
+    Raises:
+        DataError: For the first one.
+    """
+    apart = scale != SAME
+    for target, transform in steps:
+        if apart and target not in _OF_ANY_SIZE:
+            name = target.rpartition(".")[2]
+            wrong = f"{name} does not move images and targets of different sizes alike"
+            fix = "use flips, rotate90, rotate, random_rotate and colours there"
+            raise DataError(
+                problem(_PIPELINE, wrong, fix=f"{fix}; where both begin with one size, put it before the resize")
+            )
+        apart = apart or (target == paired.RESIZE and transform.on is not None)
 
 
 def apply(steps: list[PairStep], images: Images, targets: Images, seeds: Seeds) -> tuple[Images, Images]:
@@ -66,7 +109,7 @@ def apply(steps: list[PairStep], images: Images, targets: Images, seeds: Seeds) 
 def _own(target: str, transform: Callable[..., Any]) -> PairStep:
     """A step of mlpipe's own for images and targets."""
     step: Step = transform
-    on = getattr(transform, "on", "images") if target in paired.COLOURING else "both"
+    on = getattr(transform, "on", None) or ("images" if target in paired.COLOURING else "both")
 
     def both(images: Images, targets: Images, seeds: Seeds) -> tuple[Images, Images]:
         changed = once(step, images, seeds) if on != "targets" else images

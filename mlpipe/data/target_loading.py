@@ -14,8 +14,10 @@ from mlpipe.data.augmentations import Images
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.paired import Always, PairStep
+from mlpipe.data.paired_targets import Apart
 from mlpipe.data.patches import RandomPatches
 from mlpipe.data.sampling import Request, Rows, epoch_seeds
+from mlpipe.data.sources import target_files
 from mlpipe.data.task import Task
 
 
@@ -39,6 +41,8 @@ class TargetDataset(PackDataset):
         super().__init__(pack, task, (), draw, is_training=is_training)
         self._pairs, self._has_target, self._channels = list(steps), task.samples.labelled, len(task.classes)
         self._moves = [step for step in self._pairs if not _makes_targets(step)]
+        self._scale = target_files.scale_of(task)
+        self._are_resized = any(isinstance(step, Apart) and step.on == "targets" for step in self._pairs)
 
     def __getitem__(self, request: Request) -> dict[str, torch.Tensor]:
         """The batch of (epoch, rows)."""
@@ -72,10 +76,10 @@ class TargetDataset(PackDataset):
         if self._pack.masks is None:
             made = [np.zeros((*image.shape[:-1], self._channels), image.dtype) for image in images]
             return np.stack(made) if isinstance(images, np.ndarray) else made
-        return paired.of_size(self._pack.masks.take(rows), images)
+        return paired.of_size(self._pack.masks.take(rows), images, scale=self._scale)
 
     def _fixed(self, targets: Images, of_targets: Pack) -> np.ndarray[Any, Any]:
-        if isinstance(targets, np.ndarray) and not of_targets.ragged:
+        if isinstance(targets, np.ndarray) and (self._are_resized or not of_targets.ragged):
             return targets
         made = of_targets.preprocessing.fixed if of_targets.ragged else of_targets.preprocessing.sized
         return np.stack([made(one) for one in targets])

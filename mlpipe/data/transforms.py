@@ -69,7 +69,7 @@ def refuse_targets(transform: Any) -> None:
     if isinstance(transform, RandomPatches):
         fix = "use task=image_folders, whose targets are images, or random_erasing"
         raise DataError(problem(_PIPELINE, "random_patches makes targets, and the task has its own", fix=fix))
-    if (on := getattr(transform, "on", "images")) != "images":
+    if (on := getattr(transform, "on", None)) not in (None, "images"):
         fix = "leave `on` out; it is for tasks whose targets are images"
         raise DataError(problem(_PIPELINE, "the task has no target images to change", got=f"on: {on}", fix=fix))
 

@@ -29,6 +29,7 @@ from mlpipe.data.mask_loading import MaskData
 from mlpipe.data.record_layout import Layout
 from mlpipe.data.record_loading import RecordData
 from mlpipe.data.sampling import WHOLE, Rows, Shard
+from mlpipe.data.sources import target_files
 from mlpipe.data.target_loading import TargetData
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
@@ -92,7 +93,8 @@ def build_network(
         output=head_name,
         shape=() if len(sides) == 2 else tuple(sides),
     )
-    own = replace(head(task, rows), any_height=recipe.predicts(task.kind) == "solutions")
+    solves = recipe.predicts(task.kind) == "solutions"
+    own = replace(head(task, rows), any_height=solves, sides=target_sides(recipe, task, pack))
     network = arch.build({TARGET: own, **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -117,6 +119,16 @@ def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:
     (changed,) = augmentations.apply(steps, pack.take(np.zeros(1, np.int64)), np.zeros(1, np.uint64))
     shape: tuple[int, ...] = (pack.preprocessing.fixed(changed) if pack.ragged else changed).shape
     return shape
+
+
+def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | None:
+    """The spatial shape of target images after the steps that every sample goes through; None where there are none."""
+    labelled = np.flatnonzero(task.samples.labelled & ~pack.unreadable_mask(task))
+    if task.kind != "images" or pack.masks is None or not len(labelled):
+        return None
+    rows = labelled[:1]
+    data = fold_data(recipe, task, View(task.name, 0, rows, rows, rows[:0], rows[:0]), pack, 0)
+    return tuple(int(side) for side in data.rows_dataset()[(0, rows)]["target"].shape[2:])
 
 
 def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
@@ -272,7 +284,10 @@ def fold_data(
 ) -> FoldData:
     """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
     loading, adapt = _loading(task, pack)
-    steps: list[Any] = [adapt(step.target, step.build()) for step in recipe.augmentations.cpu]
+    built = [(step.target, step.build()) for step in recipe.augmentations.cpu]
+    if task.kind == "images":
+        paired_targets.check_sizes(built, target_files.scale_of(task))
+    steps: list[Any] = [adapt(*step) for step in built]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = recipe.sampling.build()
     if task.kind in maps.KINDS:
@@ -338,9 +353,14 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         wrong = f"{arch} cannot take images of {size} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
     # A solution's times are as many as the network gives.
-    if recipe.predicts(task.kind) == "solutions" and outputs.ndim == 4:
-        sides[0] = outputs.shape[2]
-    wanted = (1, len(task.classes), *(sides if task.kind in maps.KINDS else ()))
+    solves = recipe.predicts(task.kind) == "solutions" and outputs.ndim == 4
+    given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
+    aim = given if solves else target_sides(recipe, task, pack) or given
+    wanted = (1, len(task.classes), *(aim if task.kind in maps.KINDS else ()))
+    if outputs.shape[2:] != wanted[2:] and aim != given:
+        wrong = f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(given)}, targets are {list(aim)}"
+        fix = "use arch=keras_json with a network that ends at their size, or targets of the images' size"
+        raise ConfigError(problem("arch", wrong, fix=fix))
     if outputs.shape != wanted:
         wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))

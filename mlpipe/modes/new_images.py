@@ -221,7 +221,8 @@ class NewImages:
             for record in several
         ]
         unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
-        new_masks.write(self.world, self.pivot, self._new, used, unreadable, SPLIT, self.config.data_dir)
+        scale = new_masks.scale_of(self.pivot, [tasks.config_of(self.config, one).recipe for one, _, _ in used])
+        new_masks.write(self.world, self.pivot, self._new, used, unreadable, SPLIT, self.config.data_dir, scale)
 
     def _mixed(self) -> Rows:
         """The rows of the mixture, in the order of their names."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mlpipe import files
 from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
+from mlpipe.data.paired import RESIZE
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import looking, mask_files, target_files, unseen_samples
 from mlpipe.data.task import IGNORED, Task
@@ -29,12 +30,21 @@ log = logging.getLogger("mlpipe")
 
 Floats = npt.NDArray[np.float32]
 Used = Sequence[tuple[ModelRecord, float, Preprocessing]]
+# What says how high and wide what is written of an image is; None: as high and wide as the network gave it.
+Scaled = target_files.Scale | None
 # What each model gives for an image, and where it saw it; and its weight.
 Parts = Sequence[tuple[tuple[Floats, npt.NDArray[np.bool_]], float]]
 
 
 def write(
-    world: World, pivot: Task, new: Task, used: Used, unreadable: Mapping[str, str], split: str, data_dir: Path
+    world: World,
+    pivot: Task,
+    new: Task,
+    used: Used,
+    unreadable: Mapping[str, str],
+    split: str,
+    data_dir: Path,
+    scale: Scaled = target_files.SAME,
 ) -> None:
     """Write a file for each image and a table of what is in them.
 
@@ -47,6 +57,7 @@ def write(
         unreadable: Reasons by image.
         split: What the images are called in the predictions.
         data_dir: Where it is remembered how large they are.
+        scale: The size of what is written in that of the images; None: as the networks gave it.
 
     Raises:
         ProjectError: When a record's maps are missing or damaged.
@@ -60,7 +71,7 @@ def write(
             return _drawn_image(parts, 65535 if dtype == "uint16" else 255, path)
 
         what = ("image", names, ".npy" if dtype == "float32" else ".png")
-        _write(world, new, used, unreadable, split, data_dir, what, _values, draw)
+        _write(world, new, used, unreadable, split, data_dir, what, _values, draw, scale)
         return
     values = values_of(pivot)
 
@@ -81,6 +92,7 @@ def _write(
     what: tuple[str, Sequence[str], str],
     read: Callable[[maps.Maps, str, str, str], Floats],
     draw: Callable[[Parts, Path], dict[str, Any]],
+    scale: Scaled = target_files.SAME,
 ) -> None:
     """Write a file for each image, and a table; `what`: what is written, the columns that tell of it, the files' ending."""
     out = world.project.reports_dir() / "predictions" / new.name
@@ -100,9 +112,9 @@ def _write(
                 if name in unreadable:
                     rows.append({"image": title, "problem": unreadable[name]})
                     continue
-                height, width = size_of(number - 1)
+                size = size_of(number - 1)
                 parts = [
-                    (before.restored(read(found, new.name, split, name), height, width), weight)
+                    (_restored(before, read(found, new.name, split, name), size, scale), weight)
                     for found, weight, before in opened
                 ]
                 place = _within(title) if is_of_arrays else Path(name)
@@ -115,6 +127,22 @@ def _write(
     finally:
         world.display.close()
     _finish(world, out, rows, what[:2], len(used))
+
+
+def scale_of(pivot: Task, recipes: Iterable[Recipe]) -> Scaled:
+    """The size of predicted images in that of images; None where steps make images or targets of sizes of their own."""
+    steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
+    is_apart = any(step.target == RESIZE and step.params.get("on", "both") != "both" for step in steps)
+    return None if is_apart else target_files.scale_of(pivot)
+
+
+def _restored(
+    before: Preprocessing, given: Floats, size: tuple[int, int], scale: Scaled
+) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """What a model gave for an image of a size in the size that is written, and where it saw the image."""
+    if scale is None:
+        return given, np.ones(given.shape[:2], np.bool_)
+    return before.restored(given, round(size[0] * scale[0]), round(size[1] * scale[1]))
 
 
 def _sizes(new: Task, data_dir: Path) -> Callable[[int], tuple[int, int]]:
@@ -150,7 +178,8 @@ def moved(recipes: Iterable[Recipe]) -> list[str]:
         )
         for name in sorted(steps & {"center_crop", "rotate"})
     ]
-    coloured = {step.target.rpartition(".")[2] for step in of_steps if step.params.get("on", "images") != "images"}
+    recoloured = [step for step in of_steps if step.target != RESIZE and step.params.get("on", "images") != "images"]
+    coloured = {step.target.rpartition(".")[2] for step in recoloured}
     fix = "train without it, or use mml evaluate with mode.outputs"
     what = "changes the values of targets, which pictures would not have"
     return found + [problem("augmentations.cpu.pipeline", f"{name} {what}", fix=fix) for name in sorted(coloured)]

@@ -237,7 +237,7 @@ def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progr
     """The pack with that of its masks or target images; an image whose target cannot be read cannot be used."""
     if of.kind == "images":
         of_masks = target_files.task_of(of)
-        alike = target_files.preprocessing_of(pack.preprocessing, of_masks.channels)
+        alike = target_files.preprocessing_of(pack.preprocessing, of_masks.channels, target_files.scale_of(of))
     else:
         of_masks, alike = mask_files.task_of(of), mask_files.preprocessing_of(pack.preprocessing)
     folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of_masks, alike)

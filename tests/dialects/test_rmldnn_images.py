@@ -122,7 +122,7 @@ def test_images_without_targets_are_predicted_only() -> None:
         ({"function": "Wasserstein"}, None, {}, "Wasserstein compares classes, targets are images"),
         (None, None, {"target_path": None}, r"data\.target_path: is needed to train"),
         (None, None, {"test_target_path": None}, r"test_target_path: is needed beside a training"),
-        (None, None, {"input_transforms": [{"resize": [8, 8]}], "target_transforms": [{"resize": [4, 4]}]},
+        (None, None, {"input_transforms": [{"resize": [8, 8]}], "target_transforms": [{"center_crop": [4, 4]}]},
          "resizes, crops, flips or turns targets in another way"),
         (None, None, {"transforms": [{"random_patches": {"number": 0, "size": 3}}]}, r"number: must be a whole number"),
         (None, None, {"target_type": "labels", "transforms": [{"random_patches": {"number": 1, "size": 3}}]},
@@ -132,3 +132,17 @@ def test_images_without_targets_are_predicted_only() -> None:
 def test_what_does_not_fit_is_named(loss: Any, layers: Any, data: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         translated(loss, layers, **data)
+
+
+def test_targets_of_another_size() -> None:
+    """The example of rmldnn's page, with flips beside it."""
+    flip = {"random_horizontal_flip": 0.5}
+    found = translated(input_transforms=[flip, {"resize": [128, 64]}], target_transforms=[flip, {"resize": [16, 8]}])
+    assert found.native["preprocessing"] == {"max_side": None, "size": [64, 128]}
+    assert steps(found)[-2:] == [
+        {"_target_": f"{HOME}.resize", "size": [128, 64], "on": "images"},
+        {"_target_": f"{HOME}.resize", "size": [16, 8], "on": "targets"},
+    ]
+    first = translated(input_transforms=[{"resize": [8, 8]}], target_transforms=[{"resize": [4, 4]}])
+    assert first.native["preprocessing"] == {"max_side": None, "size": [8, 8]}
+    assert [step.get("on") for step in steps(first)[-2:]] == ["images", "targets"]

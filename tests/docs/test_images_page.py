@@ -22,14 +22,16 @@ SMALL = ["arch.encoder=resnet10t", "arch.pretrained=false", "preprocessing.size=
 
 @pytest.mark.slow
 def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 10
     make_masks(tmp_path / "made", 24)
     (tmp_path / "made/images").rename(tmp_path / "photos")
-    for folder, many in (("noisy", 24), ("clean", 24), ("new", 3)):
+    for folder, many in (("noisy", 24), ("clean", 24), ("new", 3), ("small", 24), ("large", 24)):
         (tmp_path / folder).mkdir()
         for file in sorted((tmp_path / "photos").iterdir())[:many]:
             pixels = np.asarray(Image.open(file))
-            Image.fromarray(pixels if folder != "noisy" else pixels // 2 + 40).save(tmp_path / folder / file.name)
+            made = Image.fromarray(pixels if folder != "noisy" else pixels // 2 + 40)
+            made = made.resize((14, 14)) if folder == "small" else made
+            made.save(tmp_path / folder / file.name)
     drawn = np.random.default_rng(0)
     fields = {f"{number:02}": drawn.normal(size=(2, 8, 8)).astype(np.float32) for number in range(20)}
     np.savez(tmp_path / "fields.npz", **fields)  # type: ignore[arg-type]
@@ -39,6 +41,9 @@ def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypa
     (tmp_path / "maps.json").write_text(json.dumps([{"class_name": "Conv2D", "config": config}]))
     config = {**config, "batch_input_shape": [None, 8, 8, 1]}
     (tmp_path / "solver.json").write_text(json.dumps([{"class_name": "Conv2D", "config": config}]))
+    first = {"class_name": "Conv2D", "config": {**config, "batch_input_shape": [None, 14, 14, 1]}}
+    twice = {"class_name": "UpSampling2D", "config": {"size": [2, 2]}}
+    (tmp_path / "twice.json").write_text(json.dumps([first, twice]))
     monkeypatch.chdir(tmp_path)
     for command in COMMANDS:
         _, mode, *arguments = shlex.split(command)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -77,3 +78,35 @@ def test_patches_are_painted(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     losses = [float(found) for found in re.findall(r"\(Loss: (\S+)\)", capsys.readouterr().out)]
     # Patches are a tenth of an image: nothing in them would cost what the whole of it does.
     assert len(losses) == 3 and losses[-1] < losses[0] and losses[-1] < 0.1
+
+
+@pytest.mark.slow
+def test_targets_are_resized_to_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_masks(tmp_path / "all", 40)
+    (tmp_path / "all/images").rename(tmp_path / "test")
+    pool = {"class_name": "AveragePooling2D", "config": {"name": "pool", "pool_size": [2, 2]}}
+    layers = [LAYERS[0], pool, conv("c2", 6, "relu"), conv("out", 1, "linear")]
+    flip = {"random_horizontal_flip": 0.5}
+    sizes = {"input_transforms": [flip, {"resize": [28, 24]}], "target_transforms": [flip, {"resize": [14, 12]}]}
+    data = {**OWN, **sizes, "input_path": "test", "target_path": "test", "test_output_path": "out"}
+    adam = {"type": "Adam", "learning_rate": 0.01}
+    write("c.json", {"function": "MSE"}, data, num_epochs=3, optimizer=adam, layers=layers, outfile="log.txt",
+          checkpoints={"save": "ck"})  # fmt: skip
+    assert main(["train", "recipe=c.json", "sys.threads=1"]) == 0
+    decibels = [float(found) for found in re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)]
+    with h5py.File("out/output_3.h5") as found:
+        names = sorted(found)
+        said = np.stack([found[name][0] for name in names])
+    assert said.shape == (40, 12, 14) and len(decibels) == 3
+    truth = np.stack([cv2.resize(cv2.imread(str(tmp_path / "test" / name), 0), (14, 12)) for name in names]) / 255
+    assert -10 * np.log10(((said - truth) ** 2).mean()) == pytest.approx(decibels[-1], abs=0.05)
+    given = {key: value for key, value in data.items() if key not in ("input_path", "target_path", "test_output_path")}
+    load = {"load": "ck/model_checkpoint_3.pt"}
+    write("t.json", {"function": "MSE"}, given, outfile="again.txt", checkpoints=load, layers=layers)
+    assert main(["train", "recipe=t.json", "sys.threads=1"]) == 0
+    assert float(Path("again_test.txt").read_text().split()[-1]) == pytest.approx(decibels[-1], abs=2e-2)
+    alone = {"grayscale": True, "input_transforms": [{"resize": [28, 24]}], "test_output_path": "only"}
+    write("i.json", None, alone, checkpoints=load, layers=layers)
+    assert main(["train", "recipe=i.json", "sys.threads=1"]) == 0
+    with h5py.File("only/output_1.h5") as found:
+        assert np.abs(np.stack([found[name][0] for name in names]) - said).max() < 0.02

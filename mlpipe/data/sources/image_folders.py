@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from mlpipe.data import task
 from mlpipe.data.sources import looking, target_files
 from mlpipe.data.sources.class_folders import dtype_of, finished, groups_of
-from mlpipe.data.sources.image_pairs import InParts, Names, Pair, in_parts, size_problems
+from mlpipe.data.sources.image_pairs import InParts, Names, Pair, in_parts, size_problem
 from mlpipe.data.sources.looking import Look
 from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.sources.tables import relative
@@ -39,6 +39,7 @@ def image_folders(
 ) -> Task:
     """Images anywhere below two folders, each with a target image below the folder of its part's targets.
 
+    Targets have the size of their images, or all are as many times as high and as wide.
     Values of targets are 0 to 1, white being 1. They are learned as numbers: an auto-encoder, inpainting, denoising.
 
     Args:
@@ -91,12 +92,15 @@ def _made(
     root = Path(os.path.commonpath(parts.roots)) if there else None
     memory = looking.memory_file(data_dir, root, "targets") if root is not None else None
     seen = dict(zip(there, looking.look(there, memory), strict=True))
-    raise_some(_size_problems(pairs, looks, seen))
+    both = _known_sizes(pairs, looks, seen)
+    scale = target_files.common_scale([sizes for _, _, sizes in both])
+    raise_some(_size_problems(both, scale))
     channels = channels or looking.channels_of(looks)
     dtype = dtype_of(bits or looking.bits_of(looks))
     if there:
         outputs = target_channels or looking.channels_of(list(seen.values()))
-        targets = target_files.described(root, outputs, dtype_of(bits or looking.bits_of(list(seen.values()))))
+        depth = dtype_of(bits or looking.bits_of(list(seen.values())))
+        targets = target_files.described(root, outputs, depth, scale=scale)
     else:
         outputs = (None if any(pair.part != "unlabelled" for pair in pairs) else target_channels) or channels
         targets = target_files.described(None, outputs, dtype)
@@ -117,16 +121,30 @@ def _made(
     )
 
 
-def _size_problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Look]) -> list[str]:
-    """A sentence for each target of another size than its image."""
-    wrong = []
+def _known_sizes(
+    pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Look]
+) -> list[tuple[Pair, Look, tuple[tuple[int, int], tuple[int, int]]]]:
+    """Each pair with the height and width of the target, and of the image."""
+    found = []
     for pair, look in zip(pairs, looks, strict=True):
         target = seen.get(pair.mask) if pair.mask is not None else None
         # What cannot be read is listed when it is decoded.
         if target is None or not (look.channels and target.channels):
             continue
-        wrong += size_problems(pair, look, target.width, target.height)
-    return wrong
+        found.append((pair, look, ((target.height, target.width), (look.height, look.width))))
+    return found
+
+
+def _size_problems(
+    both: Sequence[tuple[Pair, Look, tuple[tuple[int, int], tuple[int, int]]]], scale: target_files.Scale
+) -> list[str]:
+    """A sentence for each target that is not as many times as large as its image as the others are."""
+    fix = target_files.in_words(scale)
+    return [
+        size_problem(pair, look, target[1], target[0], fix)
+        for pair, look, (target, image) in both
+        if not target_files.has_scale(target, image, scale)
+    ]
 
 
 def _demand(train: str | None, test: str | None, train_targets: str | None, none_wanted: bool) -> None:

@@ -157,8 +157,13 @@ def size_problems(pair: Pair, look: Look, width: int, height: int) -> list[str]:
     """A sentence where a mask of a width and height has not the size of its image."""
     if (width, height) == (look.width, look.height):
         return []
+    return [size_problem(pair, look, width, height, "make them of one size")]
+
+
+def size_problem(pair: Pair, look: Look, width: int, height: int, fix: str) -> str:
+    """The sentence for a mask or target whose width and height do not fit its image."""
     wrong = f"is {width} x {height} pixels, its image {pair.image.name} {look.width} x {look.height}"
-    return [problem(str(pair.mask), wrong, fix="make them of one size")]
+    return problem(str(pair.mask), wrong, fix=fix)
 
 
 def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:

@@ -55,8 +55,9 @@ def samples(
         test: The file or folder of test samples.
         test_targets: That of theirs.
         labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), `masks` (the
-            targets are arrays of a sample's size, with a class for every pixel), `images` (arrays of that
-            size, numbers to predict; each sample is its own target where none are named), or none.
+            targets are arrays of a sample's size, with a class for every pixel), `images` (arrays of that size, or of
+            samples with two axes all as many times as high and as wide, numbers to predict; each sample is its own
+            target where none are named), or none.
         classes: The names of the classes; None: folders' names, or 0 to the largest number. Of images those of channels.
         values: With masks the value of each class; None: as for `masks`.
         ignore_index: With masks the value of pixels that count nowhere.
@@ -243,8 +244,9 @@ def _imaged(
         sample: pair
         for part, base in others.items()
         if part in where
-        for sample, pair in _target_of_each(own, base, part, form, _number_problems).items()
+        for sample, pair in _target_of_each(own, base, part, form, _no_problems).items()
     }
+    scale = _scale_of_all(own, of_sample, form)
     inputs_have = _channels(list(own.values()), form)
     outputs = _channels([value for _, value in of_sample.values()], form) if of_sample else inputs_have
     outputs = len(classes) if classes and not labelled else outputs
@@ -269,7 +271,7 @@ def _imaged(
         source={
             **source,
             **{part: str(base) for part, base in where.items()},
-            "targets": target_files.described(root, outputs, "float32", others),
+            "targets": target_files.described(root, outputs, "float32", others, scale),
         },
     )
 
@@ -331,20 +333,49 @@ def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[st
     return []
 
 
-def _number_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
-    """A sentence for everything that is wrong with a target of numbers."""
-    if wrong := _size_problems(name, target, sample, value):
-        return wrong
-    if not np.isfinite(target).all():
-        return [problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them")]
+def _no_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
+    """Nothing: targets of numbers are checked when all are there."""
     return []
+
+
+def _number_problems(name: str, target: Array) -> list[str]:
+    """A sentence for a target with values that are no numbers."""
+    if np.isfinite(target).all():
+        return []
+    return [problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them")]
+
+
+def _scale_of_all(
+    own: Mapping[str, Array], of_sample: Mapping[str, tuple[str, Array]], form: Form
+) -> target_files.Scale:
+    """How many times as high and as wide as their samples all targets are.
+
+    Raises:
+        DataError: With a sentence for each that is not as the others, or has values that are no numbers.
+    """
+    scale = target_files.SAME
+    if form.axes == 2:
+        sizes = {name: (target.shape[:2], own[name].shape[:2]) for name, (_, target) in of_sample.items()}
+        scale = target_files.common_scale(list(sizes.values()))
+        odd = [name for name, both in sizes.items() if not target_files.has_scale(*both, scale)]
+    else:
+        odd = [name for name, (_, target) in of_sample.items() if target.shape[:-1] != own[name].shape[:-1]]
+    fix = target_files.in_words(scale)
+    wrong = [_size_problem(*of_sample[name], name, own[name], fix) for name in odd]
+    wrong += [text for name, (target, value) in of_sample.items() for text in _number_problems(target, value)]
+    raise_some(wrong)
+    return scale
 
 
 def _size_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
     if target.shape[:-1] == value.shape[:-1]:
         return []
+    return [_size_problem(name, target, sample, value, "make them of one size")]
+
+
+def _size_problem(name: str, target: Array, sample: str, value: Array, fix: str) -> str:
     what = f"has the shape {list(target.shape[:-1])}, its sample {sample} {list(value.shape[:-1])}"
-    return [problem(name, what, fix="make them of one size")]
+    return problem(name, what, fix=fix)
 
 
 def _seen(mask: Array) -> Mask:

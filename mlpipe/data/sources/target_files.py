@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from mlpipe.data.task import Dtype, Task
 from mlpipe.errors import ConfigError, problem
 
 TYPE = "target_files"
+# How many times as high and as wide as their images targets are.
+Scale = tuple[Fraction, Fraction]
+SAME: Scale = (Fraction(1), Fraction(1))
 _NAMES: Mapping[int, tuple[str, ...]] = {
     1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "opacity"),
 }  # fmt: skip
@@ -28,7 +33,7 @@ def names_of(channels: int, *, of_files: bool = True) -> list[str]:
 
 
 def described(
-    root: Path | None, channels: int, dtype: Dtype, parts: Mapping[str, Path] | None = None
+    root: Path | None, channels: int, dtype: Dtype, parts: Mapping[str, Path] | None = None, scale: Scale = SAME
 ) -> dict[str, Any]:
     """What a task's source says of its targets.
 
@@ -37,9 +42,43 @@ def described(
         channels: How many channels they have.
         dtype: How their values are kept.
         parts: For arrays the file or folder of each part.
+        scale: Their size in that of their images.
     """
     where = {part: str(path) for part, path in (parts or {}).items()}
-    return {"root": None if root is None else str(root), "channels": channels, "dtype": dtype, **where}
+    sizes = {} if scale == SAME else {"scale": [str(one) for one in scale]}
+    return {"root": None if root is None else str(root), "channels": channels, "dtype": dtype, **where, **sizes}
+
+
+def scale_of(of: Task) -> Scale:
+    """How many times as high and as wide as its images the targets of a task are; of any other task 1."""
+    high, wide = (of.bases or (of,))[0].source.get("targets", {}).get("scale", ("1", "1"))
+    return Fraction(high), Fraction(wide)
+
+
+def common_scale(sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> Scale:
+    """The scale that most targets have.
+
+    Args:
+        sizes: Height and width of each target, and of its image.
+    """
+    counted = Counter(_scale(*one) for one in sizes)
+    return counted.most_common(1)[0][0] if counted else SAME
+
+
+def has_scale(target: tuple[int, int], image: tuple[int, int], scale: Scale) -> bool:
+    """Whether a target is so many times as high and as wide as its image."""
+    return _scale(target, image) == scale
+
+
+def in_words(scale: Scale) -> str:
+    """What to do with a target that has not the scale of the others."""
+    if scale == SAME:
+        return "make them of one size"
+    return f"make it {scale[0]} times as high and {scale[1]} times as wide, as others are"
+
+
+def _scale(target: tuple[int, int], image: tuple[int, int]) -> Scale:
+    return Fraction(target[0], image[0]), Fraction(target[1], image[1])
 
 
 def are_own(of: Task) -> bool:
@@ -61,20 +100,40 @@ def task_of(images_task: Task) -> Task:
     )
 
 
-def preprocessing_of(of_images: Preprocessing, channels: int) -> Preprocessing:
+def preprocessing_of(of_images: Preprocessing, channels: int, scale: Scale = SAME) -> Preprocessing:
     """What happens to targets where this happens to images.
 
     Args:
         of_images: The images' own.
         channels: How many channels targets have.
+        scale: Their size in that of their images.
 
     Raises:
-        ConfigError: For transforms before the resize, which would change images alone.
+        ConfigError: For transforms before the resize, which would change images alone; for sizes of images that give
+            targets none, and ways to resize that leave them beside their images.
     """
     if of_images.before is not None:
         fix = "use augmentations.cpu.pipeline, which moves images and targets together"
         raise ConfigError(problem("preprocessing.before", "changes no targets", fix=fix))
-    return replace(of_images, id=f"{of_images.id}-targets", channels=channels)
+    alike = replace(of_images, id=f"{of_images.id}-targets", channels=channels)
+    if scale == SAME:
+        return alike
+    if of_images.sides is not None and of_images.resize != "squash":
+        wrong = "would put targets of another size beside their images"
+        raise ConfigError(problem("preprocessing.resize", wrong, got=of_images.resize, fix="use squash"))
+    if of_images.max_side is not None and scale[0] != scale[1]:
+        wrong = "reduces images and targets of another shape differently"
+        raise ConfigError(problem("preprocessing.max_side", wrong, got=of_images.max_side, fix="set it to null"))
+    if of_images.max_side is not None:
+        alike = replace(alike, max_side=max(1, round(of_images.max_side * scale[0])))
+    if of_images.sides is None:
+        return alike
+    high, wide = (side * one for side, one in zip(of_images.sides, scale, strict=True))
+    if high.denominator != 1 or wide.denominator != 1:
+        wrong = f"gives targets of {high} x {wide} pixels, {scale[0]} times as high and {scale[1]} times as wide"
+        fix = "choose one that gives whole numbers"
+        raise ConfigError(problem("preprocessing.size", wrong, got=list(of_images.sides), fix=fix))
+    return replace(alike, size=(int(high), int(wide)) if high != wide else int(high))
 
 
 def encoded(pixels: npt.NDArray[Any]) -> bytes:

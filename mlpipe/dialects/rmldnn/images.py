@@ -39,7 +39,7 @@ def translate_target_images(work: Work) -> None:
         if key in data:
             work.say(f"data.{key}", "same", "task.target_channels" if key == "target_grayscale" else "task.channels")
     translate_transforms(work, is_colour=not is_grey, white=255.0, target_colour=target == 3)
-    check_moves(work)
+    check_moves(work, sizes=True)
 
 
 def translate_target_arrays(work: Work) -> None:
@@ -54,7 +54,7 @@ def translate_target_arrays(work: Work) -> None:
         work.set("task.labelled", False)
         work.set("task.classes", [f"channel {number}" for number in range(work.network.units or 1)])
     translate_transforms(work, is_colour=False, white=1.0, target_colour=False)
-    check_moves(work)
+    check_moves(work, sizes=True)
 
 
 def _has_any(work: Work) -> bool:

@@ -112,12 +112,20 @@ def _value_of(work: Work, number: int, white: float) -> int | None:
     return pixel if distance <= _NEAR else None
 
 
-def check_moves(work: Work) -> None:
-    """Demand that inputs and targets are moved by the same transforms: both go through one list."""
+def check_moves(work: Work, *, sizes: bool = False) -> None:
+    """Demand that inputs and targets, where there are any, are moved by the same transforms: both go through one list.
+
+    Args:
+        work: The translation.
+        sizes: Whether a resize may give targets another size.
+    """
+    if not (work.trains or work.has_targets):
+        return
     moves = [
-        [(name, given) for _, name, given in listed_of(work, part) if name not in COLOURS]
+        [(name, None if sizes and name == "resize" else given) for _, name, given in listed_of(work, part)
+         if name not in COLOURS]
         for part in ("input", "target")
-    ]
+    ]  # fmt: skip
     if moves[0] != moves[1]:
         fix = "list the same ones in both, in the same order"
         wrong = "resizes, crops, flips or turns targets in another way than input_transforms does inputs"

@@ -104,7 +104,10 @@ def _woven(inputs: list[Listed], targets: list[Listed]) -> list[tuple[str, str, 
         for_targets = others[place][1] if place < len(others) else []
         found += [(*one, "both" if one in for_targets else "images") for one in colours]
         found += [(*one, "targets") for one in for_targets if one not in colours]
-        if move is not None:
+        other = others[place][0] if place < len(others) else None
+        if move is not None and other is not None and move[1] == other[1] == "resize" and move[2] != other[2]:
+            found += [(*move, "images"), (*other, "targets")]
+        elif move is not None:
             found.append((*move, ""))
     return found
 
@@ -145,8 +148,8 @@ def _preprocess(work: Work, listed: list[tuple[str, str, Any, str]], resizes: bo
     if not resizes:
         work.options["preprocessing"] = "none"
         return
-    place, name, value, _ = listed[0]
-    if name == "resize" and value[0] == value[1]:
+    place, name, value, on = listed[0]
+    if name == "resize" and value[0] == value[1] and not on:
         work.options["preprocessing"] = "default"
         work.set("preprocessing.size", value[0])
         work.set("preprocessing.interpolation", "linear")
@@ -160,7 +163,9 @@ def _preprocess(work: Work, listed: list[tuple[str, str, Any, str]], resizes: bo
 
 
 def _size(listed: list[tuple[str, str, Any, str]]) -> list[int]:
-    return next(value for _, name, value, _ in reversed(listed) if name in ("resize", "center_crop"))
+    return next(
+        value for _, name, value, on in reversed(listed) if name in ("resize", "center_crop") and on != "targets"
+    )
 
 
 def _step(work: Work, place: str, name: str, value: Any, white: float, on: str) -> None:
@@ -180,7 +185,7 @@ def _step(work: Work, place: str, name: str, value: Any, white: float, on: str) 
         work.steps.append({**normalize(value, white), **({"on": on} if on else {})})
     else:
         target, key = _STEPS[name]
-        work.steps.append({"_target_": target, key: value, **({"on": on} if on and name in COLOURS else {})})
+        work.steps.append({"_target_": target, key: value, **({"on": on} if on else {})})
     note = ""
     if name in RANDOM:
         work.random.append(name)

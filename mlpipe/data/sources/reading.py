@@ -21,6 +21,7 @@ from mlpipe.data.sources import (
     python_items,
     record_files,
     sample_files,
+    sample_targets,
     sliced_volumes,
     target_files,
 )
@@ -56,7 +57,7 @@ def reader(of: Task, channels: int, least: int | None = None) -> Read:
         return lambda row: of_record(ids[row])
     if kind == mask_files.TYPE:
         of_arrays = {
-            "samples": sample_files.mask_rows_of,
+            "samples": sample_targets.rows_of,
             sliced_volumes.TYPE: sliced_volumes.mask_rows_of,
             "items": python_items.mask_rows_of,
         }
@@ -89,7 +90,7 @@ def _target_reader(of: Task, channels: int, least: int | None) -> Read:
     """The pixels of target images; a row without one cannot be used."""
     source = of.source["images"].source
     if source["type"] == "samples":
-        return sample_files.mask_rows_of(of)
+        return sample_targets.rows_of(of)
     base = Path(source["targets"]["root"])
 
     def read(row: int) -> Pixels:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mlpipe.data import task
-from mlpipe.data.sources import sample_files
+from mlpipe.data.sources import sample_arrays
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
 from mlpipe.data.sources.sample_form import Form
@@ -34,7 +34,7 @@ def new_samples(*, root: str, like: Task) -> Task:
     if like.kind != "classification":
         target = (float("nan"),) * len(like.classes)
     rows, wrong = list[Row](), list[str]()
-    for name, value in sample_files.arrays_below(base, "mode.source", form):
+    for name, value in sample_arrays.arrays_below(base, "mode.source", form):
         if value.shape[-1] != like.channels:
             has = f"has {value.shape[-1]} channels, the samples of {like.name} have {like.channels}"
             wrong.append(problem(name, has, fix=f"give arrays with as many (task.layout is {form.layout})"))

@@ -165,6 +165,9 @@ def mask_of(item: Any, where: str) -> tuple[np.ndarray[Any, Any], int]:
         DataError: When it is no mask, has another size than the image, or has maps that are not one-hot.
     """
     given = np.asarray(getattr(item, "y", None))
+    if given.ndim < 2 and given.dtype.kind in "buif":
+        fix = "give y the shape (height, width), or use a network for classes"
+        raise DataError(problem(where, "its y is a target of the whole image, no mask", got=given.tolist(), fix=fix))
     if given.ndim not in (2, 3) or given.dtype.kind not in "buif" or 0 in given.shape:
         fix = "give y the shape (height, width), with a class number for every pixel"
         raise DataError(problem(where, "its y is no mask", got=list(given.shape), fix=fix))

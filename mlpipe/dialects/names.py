@@ -36,7 +36,8 @@ BACKBONES: dict[str, tuple[str, str]] = {
     "seresnext101": ("seresnext101_32x4d", "gluon_in1k"),
     "senet154": ("senet154", "gluon_in1k"),
 }
-SEGMENTERS = ("unet", "linknet", "psp", "pspnet", "fpn", "deeplabv3")
+# Networks of masks in lower case -> the option of arch.
+SEGMENTERS = {"unet": "unet", "linknet": "linknet", "psp": "pspnet", "pspnet": "pspnet", "fpn": "fpn"}
 
 
 class Rule(NamedTuple):

@@ -10,6 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from mlpipe.learn.module import FoldModule
+from mlpipe.learn.segmentation import SegmentationModule
+from mlpipe.runs import maps
 
 # Enough for a picture, and a tenth of what single precision would take as text.
 _DIGITS = 4
@@ -19,7 +21,8 @@ class Examples(Callback):
     """Keeps the outputs of the first validation images after every epoch; they are saved with the state.
 
     Args:
-        kept: Where they are added: `epoch`, `stage`, `rows` of the task, `outputs` of shape (rows, outputs).
+        kept: Where they are added: `epoch`, `stage`, `rows` of the task, `outputs` of shape (rows, outputs); for masks
+            `masks` in place of these, class numbers of shape (rows, height, width) as `mlpipe.runs.maps.as_text` has them.
         stage: The stage's number.
         rows: The validation rows of the stage, in their order.
         count: How many of them.
@@ -27,12 +30,28 @@ class Examples(Callback):
 
     def __init__(self, kept: list[dict[str, Any]], stage: int, rows: Sequence[int], count: int) -> None:
         self._kept, self._stage, self._rows = kept, stage, [int(row) for row in rows[:count]]
+        self._masks: list[Any] = []
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the masks of the epoch before."""
+        self._masks = []
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Keep predicted masks, of which the module itself keeps counts only."""
+        wanted = len(self._rows) - len(self._masks)
+        if isinstance(pl_module, SegmentationModule) and wanted > 0:
+            self._masks += list(outputs[:wanted].argmax(1).cpu().numpy().astype(np.uint8))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's."""
         assert isinstance(pl_module, FoldModule)
-        outputs = pl_module.val_logits[: len(self._rows)].astype(np.float64).round(_DIGITS)
         entry = {"epoch": int(trainer.current_epoch), "stage": self._stage, "rows": self._rows}
+        if isinstance(pl_module, SegmentationModule):
+            self._kept.append({**entry, "masks": maps.as_text(np.stack(self._masks))})
+            return
+        outputs = pl_module.val_logits[: len(self._rows)].astype(np.float64).round(_DIGITS)
         self._kept.append({**entry, "outputs": outputs.tolist()})
 
     def state_dict(self) -> dict[str, Any]:

@@ -16,12 +16,12 @@ def probabilities(outputs: Tensor, kind: str) -> Tensor:
     """What outputs say as probabilities; numbers stay as they are.
 
     Args:
-        outputs: Logits or numbers, shape (n, outputs).
+        outputs: Logits or numbers, shape (n, outputs), or (n, classes, height, width) for masks.
         kind: What is predicted.
     """
     if kind == "regression":
         return outputs
-    return outputs.softmax(1) if kind == "classification" else outputs.sigmoid()
+    return outputs.softmax(1) if kind in ("classification", "segmentation") else outputs.sigmoid()
 
 
 def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:

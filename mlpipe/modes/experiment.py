@@ -54,7 +54,10 @@ class Experiment:
         self._project = experiment_files.results_of(Path(self.path))
         self._data_dir = cache or home.project / ".cache"
         stages = len(self._source.get("stages") or [None])
-        self._networks = Networks(self._project, lambda one: [f"recipe={self.path}", *self._places(one)], stages)
+        one_class = self._source.get("classes") == 1
+        self._networks = Networks(
+            self._project, lambda one: [f"recipe={self.path}", *self._places(one)], stages, one_class
+        )
 
     def fit(
         self,
@@ -230,6 +233,8 @@ class Experiment:
     ) -> Array:
         """Probabilities (numbers for a linear activation) of a data set's items, the mean over folds and stages.
 
+        Masks are predicted in the size of `shape`.
+
         Args:
             dataset: The data set, or the name of one of the configuration's.
             fold: A fold, or several; None: all.
@@ -239,7 +244,7 @@ class Experiment:
             ttflips: True: all eight turns and mirror images; `Horizontal` or `Horizontal_and_vertical`.
 
         Returns:
-            Shape (items, outputs); those of several heads side by side.
+            Shape (items, outputs); those of several heads side by side. Of masks (items, height, width, classes).
         """
         return self._mean(self._members(fold, stage), self._items(dataset, limit), batch_size, ttflips)
 
@@ -265,7 +270,8 @@ class Experiment:
         found, members = self._items(dataset, limit), self._members(fold, stage)
         for start in range(0, len(found), batch_size):
             part = found[start : start + batch_size]
-            yield batch_of(part, self._mean(members, part, batch_size, ttflips))
+            truth = self._networks.truth(members[0][0], part)
+            yield batch_of(part, self._mean(members, part, batch_size, ttflips), truth)
 
     def predict_on_directory(
         self, path: str | Path, fold: int | Sequence[int] | None = 0, stage: int = -1, **more: Any
@@ -338,7 +344,8 @@ class Experiment:
         numbers, seen = self._rows(record, "val"), self._prepared(ds)
         for start in range(0, len(numbers), batchSize):
             found = [seen[number] for number in numbers[start : start + batchSize]]
-            yield batch_of(found, self._networks.predicted(record, stage, found, batchSize, ttflips))
+            predicted = self._networks.predicted(record, stage, found, batchSize, ttflips)
+            yield batch_of(found, predicted, self._networks.truth(record, found))
 
     def _items(self, dataset: Any, limit: int) -> list[Any]:
         dataset = (
@@ -351,7 +358,7 @@ class Experiment:
     def _mean(
         self, members: Sequence[tuple[ModelRecord, int]], found: Sequence[Any], batch_size: int, ttflips: bool | str
     ) -> Array:
-        """The mean prediction of some records' stages for items, shape (items, outputs)."""
+        """The mean prediction of some records' stages for items, of the shape of each."""
         predicted = [self._networks.predicted(*one, found, batch_size, ttflips) for one in members]
         mean: Array = np.mean(predicted, axis=0)
         return mean

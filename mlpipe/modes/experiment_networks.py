@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from mlpipe.config.components import Component
 from mlpipe.data import items
+from mlpipe.data.sources import mask_files
+from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 from mlpipe.modes import launch, tasks
 from mlpipe.runs import records
@@ -26,7 +28,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Map:
-    """A prediction as an array of shape (1, 1, outputs).
+    """A prediction as an array of shape (1, 1, outputs), of a mask (height, width, classes).
 
     Attributes:
         arr: The array.
@@ -42,8 +44,8 @@ class Batch:
     Attributes:
         images: The images as they are.
         data: Their ids.
-        results: Probabilities, shape (n, outputs).
-        ground_truth: Targets, shape (n, outputs); (n, 0) where items have none.
+        results: Probabilities, shape (n, outputs); of masks (n, height, width, classes), in the size that the network sees.
+        ground_truth: Targets of the same shape, of masks one-hot; (n, 0) where items have none.
         predicted_maps_aug: The probabilities as maps.
     """
 
@@ -61,11 +63,16 @@ class Networks:
         project: Where its records are.
         overrides: Gives the overrides of a run that predicts with a record.
         stages: How many stages the experiment has.
+        one_class: Whether the experiment has a single class, so that of masks the foreground alone is given.
     """
 
-    def __init__(self, project: Project, overrides: Callable[[ModelRecord], list[str]], stages: int) -> None:
+    def __init__(
+        self, project: Project, overrides: Callable[[ModelRecord], list[str]], stages: int, one_class: bool = False
+    ) -> None:
         self._project, self._overrides, self._stages = project, overrides, stages
+        self._first = 1 if one_class else 0
         self._networks: dict[Path, tuple[nn.Module, Any, Any]] = {}
+        self._tasks: dict[str, Task] = {}
 
     def stages_of(self, record: ModelRecord) -> list[int]:
         """The stages of a record that there are weights of."""
@@ -103,7 +110,7 @@ class Networks:
 
         prepared = launch.prepare("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
-        of = tasks.named(record.pivot, prepared.run_config.data_dir)
+        of = self._tasks[record.pivot] = tasks.named(record.pivot, prepared.run_config.data_dir)
         pack = tasks.pack_of(config, of, 1)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
@@ -113,7 +120,7 @@ class Networks:
     def predicted(
         self, record: ModelRecord, stage: int, found: Sequence[Any], batch_size: int, ttflips: bool | str
     ) -> Array:
-        """Probabilities (numbers for regression) of items, shape (n, outputs).
+        """Probabilities (numbers for regression) of items, shape (n, outputs), of masks (n, height, width, classes).
 
         Args:
             record: Of the fold.
@@ -142,7 +149,29 @@ class Networks:
                     parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))
                 else:
                     parts.append(views.predict(lambda batch: network(batch)[TARGET], images, record.kind))
-        return probabilities(torch.cat(parts), record.kind).numpy()
+        chances: Array = probabilities(torch.cat(parts), record.kind).numpy()
+        return np.moveaxis(chances, 1, 3)[..., self._first :] if record.kind == "segmentation" else chances
+
+    def truth(self, record: ModelRecord, found: Sequence[Any]) -> Array | None:
+        """The masks of items as the network would see them, one-hot, shape (n, height, width, classes); zeros where a pixel
+        does not count. None where a record predicts no masks, or an item has none.
+
+        Args:
+            record: Of the fold.
+            found: The items.
+        """
+        if record.kind != "segmentation" or any(getattr(item, "y", None) is None for item in found):
+            return None
+        _, _, pack = self.loaded(record, -1)
+        values = mask_files.stored_values(self._tasks[record.pivot].source["masks"])
+        alike = mask_files.preprocessing_of(pack.preprocessing)
+        masks = [
+            alike.fixed(values.classes(items.mask_of(item, str(item.id))[0])[:, :, np.newaxis])[:, :, 0]
+            for item in found
+        ]
+        classes = np.arange(self._first, len(values.names))
+        one_hot: Array = (np.stack(masks)[..., np.newaxis] == classes).astype(np.float32)
+        return one_hot
 
 
 def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None:
@@ -167,18 +196,20 @@ def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None
     return Component("tta", "mlpipe.learn.tta.d4", {})
 
 
-def batch_of(found: Sequence[Any], results: Array) -> Batch:
+def batch_of(found: Sequence[Any], results: Array, truth: Array | None = None) -> Batch:
     """Items with what was predicted for them.
 
     Args:
         found: The items; where one has no target, the batch has no truth.
-        results: Shape (n, outputs).
+        results: Shape (n, outputs), or (n, height, width, classes).
+        truth: Their targets; None: they are the items' own, where these are numbers.
     """
-    known = all(getattr(item, "y", None) is not None for item in found)
+    if truth is None and results.ndim == 2 and all(getattr(item, "y", None) is not None for item in found):
+        truth = np.stack([items.target_of(item, str(item.id)) for item in found])
     return Batch(
         [np.asarray(item.x) for item in found],
         [item.id for item in found],
         results,
-        np.stack([items.target_of(item, str(item.id)) for item in found]) if known else np.empty((len(found), 0)),
-        [Map(row.reshape(1, 1, -1)) for row in results],
+        np.empty((len(found), 0)) if truth is None else truth,
+        [Map(row.reshape(1, 1, -1) if row.ndim == 1 else row) for row in results],
     )

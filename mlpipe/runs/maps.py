@@ -11,10 +11,11 @@ network.
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,22 @@ def errors(predicted: npt.NDArray[Any], true: npt.NDArray[Any] | None) -> tuple[
     spatial = tuple(range(1, error.ndim))
     sums = [(error**2).sum(axis=spatial), np.abs(error).sum(axis=spatial)]
     return np.concatenate(sums).astype(np.float32), np.full(channels, error[0].size, np.float32)
+
+
+def as_text(classes: Bytes) -> dict[str, Any]:
+    """Class numbers of some images as plain data for JSON: their shape and their compressed bytes.
+
+    Args:
+        classes: Of any shape.
+    """
+    content = zlib.compress(np.ascontiguousarray(classes, np.uint8).tobytes())
+    return {"shape": list(classes.shape), "zlib": base64.b64encode(content).decode("ascii")}
+
+
+def of_text(plain: Mapping[str, Any]) -> Bytes:
+    """The class numbers that `as_text` wrote."""
+    content = zlib.decompress(base64.b64decode(plain["zlib"]))
+    return np.frombuffer(content, np.uint8).reshape(plain["shape"])
 
 
 def _name(task: str, split: str, sample: str) -> str:

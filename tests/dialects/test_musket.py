@@ -197,7 +197,9 @@ def test_data_sets_are_functions_with_arguments() -> None:
     [
         ({"architeture": "x"}, "architeture: unknown key; did you mean 'architecture'?"),
         ({"architecture": "ResNet33"}, "did you mean 'resnet"),
-        ({"architecture": "FPN"}, "is a segmentation network"),
+        ({"architecture": "FPN"}, "a sigmoid over 28 classes means masks that overlap"),
+        ({"architecture": "DeepLabV3"}, "architecture: is not there, got 'DeepLabV3'; for masks use Unet"),
+        ({"backbone": "resnet34"}, "backbone: unknown key"),
         ({"activation": "tahn"}, "there is no such activation, got 'tahn'; did you mean 'tanh'?"),
         ({"optimizer": "Adem"}, "did you mean 'adam'?"),
         ({"optimizer": None}, "optimizer: is missing"),

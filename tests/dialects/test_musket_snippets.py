@@ -264,8 +264,7 @@ def test_stages_of_the_readme(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        # The reference's page of segmentation networks stands where classification's should.
-        ("architecture: FPN", "architecture: is a segmentation network"),
+        ("architecture: FPN", "activation: a sigmoid over 3 classes means masks that overlap"),
         ("architecture: NASNetMobile\nweights: imagenet", "weights: there are no pretrained weights of NASNetMobile"),
     ],
 )

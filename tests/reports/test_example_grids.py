@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mlpipe.reports.layouts import example_grids
+from mlpipe.runs import maps
 
 
 def test_a_grid_for_each_epoch_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,6 +43,25 @@ def test_a_grid_for_each_epoch_of_a_stage(tmp_path: Path, monkeypatch: pytest.Mo
     assert shown == [["dog > cat", "cat > dog"], ["dog > dog"], ["dog > cat"]]
     with Image.open(tmp_path / files[0]) as grid:
         assert grid.format == "JPEG"
+
+
+def test_masks_stand_beside_their_images(tmp_path: Path) -> None:
+    said = np.zeros((2, 8, 8), np.uint8)
+    said[0, :4] = 1
+    true = np.array([said[0], said[0]])
+    entry = {"epoch": 0, "stage": 0, "rows": [1, 0], "masks": maps.as_text(said)}
+    (tmp_path / "examples.json").write_text(json.dumps([entry]))
+    record: Any = SimpleNamespace(fold=0, classes=["background", "disc"], kind="segmentation")
+    example_grids.draw(
+        tmp_path, record, tmp_path / "examples.json", lambda rows: (np.full((2, 8, 8, 3), 90, np.uint8), true)
+    )
+    with Image.open(tmp_path / "0/0/epoch_0.jpg") as grid:
+        pixels = np.asarray(grid).astype(int)
+    # Six cells of 96 pixels with a gap of 6: image, true and predicted mask, twice.
+    cells = [pixels[6:102, 6 + 102 * place : 102 + 102 * place] for place in range(6)]
+    assert np.abs(cells[0] - 90).max() < 12
+    bright = [[bool(cell[10:40].mean() > 60), bool(cell[60:90].mean() > 60)] for cell in cells]
+    assert bright == [[True, True], [True, False], [True, False], [True, True], [True, False], [False, False]]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -30,6 +31,12 @@ def test_numpy_reads_them(tmp_path: Path) -> None:
         assert found.true("t", "val", "sub/x.png") is not None
         assert found.true("t", "unlabelled", "y.png") is None
         assert found.has("t", "unlabelled", "y.png")
+
+
+def test_class_numbers_as_text() -> None:
+    given = np.random.default_rng(0).integers(0, 4, (3, 6, 5)).astype(np.uint8)
+    plain = json.loads(json.dumps(maps.as_text(given)))
+    assert np.array_equal(maps.of_text(plain), given)
 
 
 def test_rows_are_replaced_and_others_stay(tmp_path: Path) -> None:

@@ -182,8 +182,10 @@ def _arguments(value: Any) -> Any:
 
 
 def outputs_of(work: Work) -> int | None:
-    """How many numbers a target has, the heads' together."""
+    """How many numbers a target has, the heads' together; of masks how many classes, the background being one."""
     classes = work.source.get("classes")
+    if work.is_of_masks and classes == 1:
+        return 2
     if isinstance(classes, list):
         return sum(int(size) for size in classes)
     return int(classes) if classes is not None else None

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from mlpipe.dialects import names
+from mlpipe.dialects.musket import masks
 from mlpipe.dialects.musket.work import ACTIVATIONS, Work
 from mlpipe.errors import did_you_mean, listing
 
@@ -44,6 +45,9 @@ def check(work: Work) -> None:
         work.refuse("activation", what, got=activation, fix="give one for each number in classes")
     if classes == 1 and work.activation == "softmax":
         work.refuse("activation", "a softmax over one class is always 1", fix="use activation: sigmoid")
+    if work.is_of_masks:
+        masks.check(work)
+        return
     if work.are_joined:
         work.say("classes", "differs", "task.outputs", "the sigmoid heads are one head with all labels")
     elif work.has_parts and work.kind == "regression":

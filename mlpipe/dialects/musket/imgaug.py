@@ -51,7 +51,8 @@ def _operation(work: Work, key: str, name: str, parameters: Any, place: str) -> 
     full = known.get(name.lower())
     if full is None:
         if name.lower() == "backgroundreplacer":
-            work.refuse(key, "needs masks, and classes have none", fix="leave it out")
+            wrong = "is not there" if work.is_of_masks else "needs masks, and classes have none"
+            work.refuse(key, wrong, fix="leave it out")
             return []
         fix = did_you_mean(name, known.values(), otherwise=f"known: {listing(known.values(), most=50)}")
         work.refuse(key, "there is no such operation here", fix=fix)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket import heads
+from mlpipe.dialects.musket import heads, masks
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.work import Work
 from mlpipe.errors import did_you_mean, listing
@@ -40,6 +40,8 @@ def component(work: Work, key: str, given: Any) -> dict[str, Any] | None:
     expression = _expression(work, key, str(text), work.kind)
     if expression is None:
         return None
+    if work.is_of_masks:
+        return masks.component(expression)
     if work.are_joined:
         # A Keras network adds the losses of its heads.
         return {"_target_": f"{_HOME}.composite", "expression": f"{len(work.heads)}*{expression}"}
@@ -88,6 +90,8 @@ def _term(work: Work, key: str, text: str, kind: str) -> str | None:
 
 
 def _native_term(work: Work, key: str, word: str, kind: str) -> str | None:
+    if work.is_of_masks:
+        return masks.native_term(work, key, word)
     if work.is_own(word):
         return word
     known = {name.lower(): term for name, term in names.LOSSES.items()}
@@ -120,9 +124,11 @@ def metric(work: Work, key: str, name: str) -> str | None:
         key: Where it stands in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
-    table = names.METRICS[work.kind]
     if name == "loss":
         return "loss"
+    if work.is_of_masks:
+        return masks.metric(work, key, name)
+    table = names.METRICS[work.kind]
     if work.is_own(name):
         if name not in work.own_metrics:
             work.own_metrics.append(name)
@@ -168,6 +174,9 @@ def translate_losses(work: Work) -> None:
         work.say("loss", "differs", "loss", note)
     elif option == "heads":
         work.say("loss", "same", "loss.parts")
+    elif work.is_of_masks:
+        if not any(line.key == "loss" for line in work.lines):
+            work.say("loss", "same", "loss")
     elif work.kind == "regression":
         work.say("loss", "differs", "loss", "computed on targets in standard deviations of the training images")
     else:
@@ -296,7 +305,7 @@ def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
         home: Where it lies.
     """
     work = Work(source, home, lenient=True)
-    table = {**names.METRICS[work.kind], "loss": "loss"}
+    table = {**(masks.metrics(work) if work.is_of_masks else names.METRICS[work.kind]), "loss": "loss"}
     found: dict[str, str] = {}
     if work.has_parts:
         keys = ("metrics", "primary_metric", "final_metrics", "experiment_result")

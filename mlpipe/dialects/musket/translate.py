@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket import callbacks, heads, hyperparameters, imgaug, losses
+from mlpipe.dialects.musket import callbacks, heads, hyperparameters, imgaug, losses, masks
 from mlpipe.dialects.musket.data import translate_data, translate_split
 from mlpipe.dialects.musket.reading import Home, united, with_numbers
 from mlpipe.dialects.musket.stages import translate_stages
@@ -72,7 +72,7 @@ def translate(
         elif work.is_own(work.source.get("architecture")) and key not in _ELSEWHERE:
             work.say(key, "same", f"arch.arguments.{key}", "the network's function is given it")
         elif key not in _ELSEWHERE and not _is_of_network(work, key):
-            work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED))
+            work.unknown(key, key, (*_KEYS, *_ELSEWHERE, *_IGNORED, *(["backbone"] if work.is_of_masks else [])))
     for key in ("architecture", "shape"):
         if key not in work.source:
             work.refuse(key, "is missing", fix=f"add {key}:")
@@ -99,8 +99,10 @@ def _architecture(work: Work, key: str, value: Any) -> None:
         _own_network(work, key, own)
         return
     if name in names.SEGMENTERS:
-        wrong = "is a segmentation network; for classes use a backbone"
-        work.refuse(key, wrong, got=value, fix="for example ResNet34")
+        masks.architecture(work, key, value)
+        return
+    if name == "deeplabv3":
+        work.refuse(key, "is not there", got=value, fix="for masks use Unet, Linknet, PSPNet or FPN")
         return
     if name == "nasnetmobile":
         work.options["arch"] = "nasnetmobile"
@@ -127,7 +129,9 @@ def _architecture(work: Work, key: str, value: Any) -> None:
 
 
 def _is_of_network(work: Work, key: str) -> bool:
-    """Whether a key is an argument of Keras's network, which `_of_width` sees to."""
+    """Whether a key is an argument of Keras's network, which `_of_width` or `masks.architecture` sees to."""
+    if work.is_of_masks:
+        return key == "backbone"
     return key in ("alpha", "depth_multiplier") and str(work.source.get("architecture")).lower() in names.WIDTHS
 
 
@@ -173,7 +177,7 @@ def _pooling(work: Work, key: str, value: Any) -> None:
     if value not in (None, "avg", "max"):
         work.refuse(key, "must be avg, max or null", got=value)
         return
-    if value == "max":
+    if value == "max" and not work.is_of_masks:
         work.set("arch.pool", "max")
     work.say(key, "same", "arch.pool")
 
@@ -283,7 +287,9 @@ def _max_epoch_size(work: Work, key: str, value: Any) -> None:
 
 def _copy_weights(work: Work, key: str, value: Any) -> None:
     channels = (work.source.get("shape") or [0, 0, 3])[-1]
-    if channels == 3:
+    if work.is_of_masks and channels > 3:
+        work.say(key, "differs", "arch.in_chans", "the first layer's weights are spread over all channels")
+    elif channels == 3:
         work.say(key, "same", note="nothing to do for three channels")
     elif channels > 3:
         work.say(key, "same", "arch.extra_channels")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlpipe.dialects import names
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.translation import Collected
 from mlpipe.errors import did_you_mean, listing
@@ -88,9 +89,8 @@ class Work(Collected):
         given, classes = self.source.get("activation"), self.source.get("classes")
         sizes = classes if isinstance(classes, list) else [classes]
         named = given if isinstance(given, list) else [given]
-        names = ["linear" if one in (None, "none") else _meant(str(one).lower()) for one in named]
-        names = names * len(sizes) if len(names) == 1 else names
-        pairs = zip(names, sizes, strict=False)
+        meant = ["linear" if one in (None, "none") else _meant(str(one).lower()) for one in named]
+        pairs = zip(meant * len(sizes) if len(meant) == 1 else meant, sizes, strict=False)
         return [(name, size if isinstance(size, int) and not isinstance(size, bool) else 0) for name, size in pairs]
 
     @property
@@ -101,10 +101,18 @@ class Work(Collected):
     @property
     def kind(self) -> str:
         """The native kind of task that the activations mean."""
-        names = {name for name, _ in self.heads}
-        if names == {"softmax"} and len(self.heads) == 1:
+        if self.is_of_masks:
+            return "segmentation"
+        named = {name for name, _ in self.heads}
+        if named == {"softmax"} and len(self.heads) == 1:
             return "classification"
-        return "multilabel" if names == {"sigmoid"} else "regression"
+        return "multilabel" if named == {"sigmoid"} else "regression"
+
+    @property
+    def is_of_masks(self) -> bool:
+        """Whether every pixel is predicted: the architecture is one of masks, and no function of the project's own."""
+        name = str(self.source.get("architecture"))
+        return name.lower() in names.SEGMENTERS and not self.is_own(name) and not self.is_own(name.lower())
 
     @property
     def are_joined(self) -> bool:
@@ -116,11 +124,13 @@ class Work(Collected):
         alike = (
             len(set(self.heads)) == 1 and self.kind == "multilabel" and losses <= {"binary_crossentropy", "log_loss"}
         )
-        return len(self.heads) > 1 and alike and not changed
+        return len(self.heads) > 1 and alike and not changed and not self.is_of_masks
 
     @property
     def has_parts(self) -> bool:
         """Whether each head has a loss and metrics of its own natively: `loss=heads`."""
+        if self.is_of_masks:
+            return False
         if len(self.heads) > 1:
             return not self.are_joined
         return self.activation not in ("sigmoid", "softmax", "linear")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
 from mlpipe.post.mixing import combine
 from mlpipe.reports.layouts import example_grids
-from mlpipe.runs import predictions, records
+from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -40,8 +41,8 @@ class Trained:
         names: Musket's name of each native metric.
         result: The native name of the experiment's result; None: the monitor's mean.
         own: Metrics of the user's own by name.
-        images: The pixels of some rows of the task, shape (n, height, width, channels), and their targets; None: no
-            pictures are drawn.
+        images: The pixels of some rows of the task, shape (n, height, width, channels), and their targets, of masks class
+            numbers (n, height, width); None: no pictures are drawn.
         subsample: The share of the training images that an epoch had.
     """
 
@@ -140,8 +141,8 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     kind = trained.found[0].kind
-    validated = [_mixed([_predicted(trained, one, "val", stage) for stage in stages], kind) for one in trained.found]
-    held = _mixed([_predicted(trained, one, "test", stage) for one in trained.found for stage in stages], kind)
+    validated = [_together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
+    held = _together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
     known = {**metrics.BY_KIND[kind], **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
@@ -160,6 +161,27 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
         if held is not None and len(held[1]):
             found |= {f"{key}_holdout": value for key, value in values(held).items()}
     return found
+
+
+def _together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
+    """The mean prediction of some records' stages for the same images, and the targets; None where one is missing."""
+    parts = [_predicted(trained, one, split, stage) for one, stage in members]
+    if trained.found[0].kind != "segmentation" or len(parts) < 2 or None in parts:
+        return _mixed(parts, trained.found[0].kind)
+    assert parts[0] is not None
+    # Counts of pixels have no mean: it is that of the probabilities that they were counted from.
+    with ExitStack() as stack:
+        files_of = [_path(trained, one, stage).with_suffix(maps.SUFFIX) for one, stage in members]
+        opened = [stack.enter_context(maps.Maps(path)) for path in files_of]
+        names = [one.task for one, _ in members]
+        counted = []
+        for sample in parts[0].sample_ids:
+            given = [one.chances(name, split, sample) for one, name in zip(opened, names, strict=True)]
+            mean = maps.mean(given)
+            counted.append(maps.counts(mean.argmax(axis=0), opened[0].true(names[0], split, sample), len(mean)))
+    if not counted:
+        return parts[0].logits, parts[0].targets
+    return np.stack([one for one, _ in counted]), np.stack([one for _, one in counted])
 
 
 def _mixed(parts: Sequence[predictions.Predictions | None], kind: str) -> Part | None:
@@ -186,12 +208,17 @@ def _of_epochs(trained: Trained, histories: Sequence[list[Row]], stage: int) -> 
 def _predicted(
     trained: Trained, record: ModelRecord, split: str, stage: int | None = None
 ) -> predictions.Predictions | None:
-    path = trained.project.predictions_file(record.pivot, record.id)
-    if stage is not None:
-        path = records.stage_predictions(trained.project.model_dir(record.pivot, record.id), stage)
+    path = _path(trained, record, stage)
     if not path.is_file() or (record.task, split) not in predictions.contents(path):
         return None
     return predictions.load(path, record.task, split)
+
+
+def _path(trained: Trained, record: ModelRecord, stage: int | None) -> Path:
+    """Where the predictions of a record, or of one of its stages, lie."""
+    if stage is None:
+        return trained.project.predictions_file(record.pivot, record.id)
+    return records.stage_predictions(trained.project.model_dir(record.pivot, record.id), stage)
 
 
 def _write_splits(folder: Path, config: str, trained: Trained) -> None:

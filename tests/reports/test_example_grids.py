@@ -59,7 +59,8 @@ def test_masks_stand_beside_their_images(tmp_path: Path) -> None:
         pixels = np.asarray(grid).astype(int)
     # Six cells of 96 pixels with a gap of 6: image, true and predicted mask, twice.
     cells = [pixels[6:102, 6 + 102 * place : 102 + 102 * place] for place in range(6)]
-    assert np.abs(cells[0] - 90).max() < 12
+    # JPEG blurs the edges.
+    assert np.abs(cells[0][16:80, 16:80] - 90).max() < 6
     bright = [[bool(cell[10:40].mean() > 60), bool(cell[60:90].mean() > 60)] for cell in cells]
     assert bright == [[True, True], [True, False], [True, False], [True, True], [True, False], [False, False]]
 

@@ -363,7 +363,10 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         raise ConfigError(problem("arch", wrong, fix=fix))
     if outputs.shape != wanted:
         wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
-        raise ConfigError(problem("arch", f"{arch} {wrong}", fix="give each head as many as its `size`"))
+        fix = "give each head as many as its `size`"
+        if outputs.shape[:2] == wanted[:2]:
+            fix = "use another arch.encoder, since this one does not halve images evenly, or another size"
+        raise ConfigError(problem("arch", f"{arch} {wrong}", fix=fix))
     if (views := recipe.tta.build(pack.peak)) is not None:
         views.predict(lambda images: network(images)[TARGET], torch.zeros(1, channels, *sides), task.kind)
     recipe.tune.build()

@@ -127,6 +127,7 @@ def test_facts_for_machines(trained: Path, capsys: pytest.CaptureFixture[str]) -
         (["metrics.final=[accuracy]"], "no metric of segmentation tasks"),
         (["arch.freeze=true", "optimizer=linear", "augmentations=none"], "is not for masks"),
         (["preset=fast"], "is not for masks"),
+        (["arch=pspnet", "arch.encoder=inception_v3", "arch.pretrained=false"], "does not halve images evenly"),
     ],
 )
 def test_what_does_not_fit_is_said(

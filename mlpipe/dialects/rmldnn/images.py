@@ -46,7 +46,9 @@ def translate_target_arrays(work: Work) -> None:
     """NumPy and HDF5 files with arrays as targets."""
     work.options["task"] = "samples"
     work.set("task.labels", "images")
-    if work.network.axes != 2:
+    # Initial values are rows of an image, for a network that takes them without a height, too.
+    is_row = str(work.section("loss").get("function", "")).lower().startswith("burgers")
+    if work.network.axes != 2 and not is_row:
         work.set("task.axes", work.network.axes)
         refuse_moves(work, work.network.axes, "samples")
     _paths(work, may_be_own=True)

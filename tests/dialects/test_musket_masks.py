@@ -139,6 +139,7 @@ def test_metrics_are_of_the_foreground_where_there_is_one_class() -> None:
         ({"dropout": 0.5}, "dropout: is for networks of classes"),
         ({"augmentation": {"BackgroundReplacer": {}}}, "augmentation.BackgroundReplacer: is not there"),
         ({"alpha": 0.5}, "alpha: unknown key"),
+        ({"architecture": "Unett"}, "architecture: unknown architecture, got 'Unett'; did you mean 'unet'?"),
         ({"bakbone": "resnet18"}, "bakbone: unknown key; did you mean 'backbone'?"),
     ],
 )

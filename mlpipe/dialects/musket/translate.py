@@ -112,7 +112,7 @@ def _architecture(work: Work, key: str, value: Any) -> None:
         work.say(key, "same", "arch", "Keras's network of timm's cells; pixels from -1 to 1")
         return
     if name not in names.BACKBONES:
-        near = did_you_mean(str(value), work.own_names()) or did_you_mean(name, names.BACKBONES)
+        near = did_you_mean(str(value), work.own_names()) or did_you_mean(name, [*names.BACKBONES, *names.SEGMENTERS])
         fix = near or f"known: {listing(names.BACKBONES, most=30)}"
         work.refuse(key, "unknown architecture", got=value, fix=fix)
         return

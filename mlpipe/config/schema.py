@@ -27,7 +27,9 @@ RECIPE_SECTIONS = (
 OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
 # Losses that are equations: a network is to solve them, and nothing is known to compare it with.
-_EQUATIONS = ("mlpipe.learn.burgers.burgers",)
+_EQUATIONS = ("mlpipe.learn.burgers.burgers", "mlpipe.learn.pde_losses.poisson")
+# Those over time, of which samples are the beginning.
+_OVER_TIME = _EQUATIONS[:1]
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,14 @@ class Recipe:
             kind: The task's.
         """
         return "solutions" if kind == "images" and self.loss.target in _EQUATIONS else kind
+
+    def solves_over_time(self, kind: str) -> bool:
+        """Whether what it predicts is solutions over so many times as the network gives.
+
+        Args:
+            kind: The task's.
+        """
+        return self.predicts(kind) == "solutions" and self.loss.target in _OVER_TIME
 
 
 @dataclass(frozen=True)

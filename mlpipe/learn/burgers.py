@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.equations import Equation
 from mlpipe.learn.losses import Labels, refuse_other_kinds
 
 
@@ -34,7 +35,7 @@ def burgers(
     return BurgersResidual(diffusion_coeff, boundary_factor)
 
 
-class BurgersResidual(nn.Module):
+class BurgersResidual(Equation):
     """The mean squared residual of u_t + u u_x - nu u_xx = 0 in the unit square, and of u(x, 0) = b(x) and u(0, t) = 0.
 
     Values lie at the nodes of a regular grid over both sides of the square: x runs along the width (d nodes, dx = 1 / (d - 1)),
@@ -53,29 +54,12 @@ class BurgersResidual(nn.Module):
         super().__init__()
         self._viscosity, self._factor = diffusion_coeff, boundary_factor
 
-    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean of the samples.
-
-        Args:
-            outputs: u, shape (n, 1, T, d), two nodes or more each way.
-            target: The initial values b, shape (n, 1, 1, d).
-            weight: How much each sample counts, shape (n,).
-
-        Raises:
-            ValueError: When the shapes do not fit.
-        """
-        each = self.of_samples(outputs, target)
-        if weight is None:
-            return each.mean()
-        share = weight.to(each.dtype)
-        return (each * share).sum() / share.sum().clamp(min=1e-12)
-
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The loss of each sample, shape (n,).
 
         Args:
-            outputs: As for `forward`.
-            target: As for `forward`.
+            outputs: u, shape (n, 1, T, d), two nodes or more each way.
+            target: The initial values b, shape (n, 1, 1, d).
 
         Raises:
             ValueError: When the shapes do not fit.

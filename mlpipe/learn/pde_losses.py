@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.equations import Equation
 from mlpipe.learn.losses import Labels, refuse_other_kinds
 
 
@@ -29,7 +30,7 @@ def poisson(labels: Labels) -> nn.Module:
     return PoissonEnergy()
 
 
-class PoissonEnergy(nn.Module):
+class PoissonEnergy(Equation):
     """The energy of a solution of div(nu grad u) = 0 in the unit square, cube or interval; the solution is where it is least.
 
     u is 1 at the first index of the first axis and 0 at its last; elsewhere nothing flows through the boundary. Values lie at
@@ -38,22 +39,17 @@ class PoissonEnergy(nn.Module):
     network's output are overwritten, so that it learns the inside only.
     """
 
-    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean energy of the samples.
+    def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The energy of each sample, shape (n,).
 
         Args:
             outputs: u, shape (n, 1, *nodes), axes of two nodes or more.
             target: nu, in the same shape; where a network solves the equation it is its input.
-            weight: How much each sample counts, shape (n,).
 
         Raises:
             ValueError: When the shapes differ, or there are several channels.
         """
-        energies = poisson_energy(with_ends(outputs), target)
-        if weight is None:
-            return energies.mean()
-        share = weight.to(energies.dtype)
-        return (energies * share).sum() / share.sum().clamp(min=1e-12)
+        return poisson_energy(with_ends(outputs), target)
 
 
 def with_ends(outputs: Tensor) -> Tensor:

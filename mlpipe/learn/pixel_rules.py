@@ -11,7 +11,6 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import linear_head, solutions
 from mlpipe.learn.loss_means import Between
-from mlpipe.learn.pde_losses import PoissonEnergy
 
 
 def check(recipe: Recipe, task: Task, target: Tensor, outputs: Tensor, loss: nn.Module) -> None:
@@ -42,15 +41,12 @@ def check(recipe: Recipe, task: Task, target: Tensor, outputs: Tensor, loss: nn.
             problem("stages.list.loss", "solutions and images are not learned one after another", fix=fix)
         )
     if kind == "solutions":
-        solutions.check(recipe, target, outputs)
+        solutions.check(recipe, target, outputs, loss)
         return
     if target.shape[1:] != outputs.shape[1:]:
         wrong = f"gives targets of {list(target.shape[1:])}, the network's outputs are {list(outputs.shape[1:])}"
         fix = "leave steps out that change the size or the channels of targets"
         raise ConfigError(problem("augmentations.cpu.pipeline", wrong, fix=fix))
-    if isinstance(loss, PoissonEnergy) and float(target.min()) <= 0:
-        fix = "add a small number to the arrays, or leave steps out that change targets"
-        raise ConfigError(problem("loss=poisson", "takes a diffusivity above 0", got=float(target.min()), fix=fix))
     if not any(isinstance(one, Between) for one in loss.modules()):
         return
     for name, values in (("targets", target), ("the network's outputs", outputs)):

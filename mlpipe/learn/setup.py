@@ -93,8 +93,9 @@ def build_network(
         output=head_name,
         shape=() if len(sides) == 2 else tuple(sides),
     )
-    solves = recipe.predicts(task.kind) == "solutions"
-    own = replace(head(task, rows), any_height=solves, sides=target_sides(recipe, task, pack))
+    own = replace(
+        head(task, rows), any_height=recipe.solves_over_time(task.kind), sides=target_sides(recipe, task, pack)
+    )
     network = arch.build({TARGET: own, **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
@@ -353,7 +354,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         wrong = f"{arch} cannot take images of {size} pixels ({reason})"
         raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
     # A solution's times are as many as the network gives.
-    solves = recipe.predicts(task.kind) == "solutions" and outputs.ndim == 4
+    solves = recipe.solves_over_time(task.kind) and outputs.ndim == 4
     given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
     aim = given if solves else target_sides(recipe, task, pack) or given
     wanted = (1, len(task.classes), *(aim if task.kind in maps.KINDS else ()))

@@ -86,7 +86,8 @@ class NewImages:
         if new_arrays.are_slices(self.pivot):
             name = Located(self.world.project, self._members[0][1][0]).name(self.config.out_dir)
             raise ConfigError(new_arrays.instead(self.pivot, name, self.asked.source))
-        if any(one.kind == "solutions" for member in self._members for one in member[1]):
+        solves = any(one.kind == "solutions" for member in self._members for one in member[1])
+        if solves and not new_arrays.are_samples(self.pivot):
             fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
             raise ConfigError(problem("mode.source", "is for files of images, these models solve an equation", fix=fix))
         weightless = [one.id for member in self._members for one in member[1] if one.weights is None]

@@ -16,7 +16,7 @@ Sums = npt.NDArray[Any]
 
 
 def equation_loss(outputs: Sums, targets: Sums) -> float:
-    """The mean of the samples' losses: mean squared residuals of the equation, and what its conditions add."""
+    """The mean of the samples' losses: what the equation says of each solution."""
     return float(outputs.astype(np.float64).mean())
 
 

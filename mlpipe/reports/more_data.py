@@ -47,7 +47,7 @@ ERRORS = {
     "regression": "mean squared error",
     "segmentation": "1 - Dice of an image",
     "images": "mean squared error of an image",
-    "solutions": "mean squared residual of a solution",
+    "solutions": "the equation's loss of a solution",
 }
 
 

@@ -13,9 +13,10 @@ import torch
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import hardware, setup, solutions
+from mlpipe.learn import hardware, pde_losses, setup, solutions
 from mlpipe.learn.burgers import BurgersResidual
 from mlpipe.learn.image_targets import module_for
+from mlpipe.learn.pde_losses import PoissonEnergy
 from mlpipe.modes import launch
 
 ROWS = torch.rand(3, 1, 1, 6, generator=torch.Generator().manual_seed(1))
@@ -53,14 +54,41 @@ def test_differences_keep_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_no_solution_is_refused() -> None:
-    solutions.check(solving(), ROWS, GIVEN)
+    solutions.check(solving(), ROWS, GIVEN, BurgersResidual())
     with pytest.raises(
         DataError, match=r"takes initial values, one row of one channel, the task's samples are \[1, 4, 6\]"
     ):
-        solutions.check(solving(), GIVEN, GIVEN)
+        solutions.check(solving(), GIVEN, GIVEN, BurgersResidual())
     with pytest.raises(
         ConfigError, match=r"arch: solutions have two times and two places or more, these are \[1, 1, 6\]"
     ):
-        solutions.check(solving(), ROWS, ROWS)
-    with pytest.raises(ConfigError, match="tta: a view of initial values has another solution, got 'flips'"):
-        solutions.check(solving("tta=flips"), ROWS, GIVEN)
+        solutions.check(solving(), ROWS, ROWS, BurgersResidual())
+    with pytest.raises(ConfigError, match="tta: a view of a sample has another solution, got 'flips'"):
+        solutions.check(solving("tta=flips"), ROWS, GIVEN, BurgersResidual())
+
+
+def test_solutions_of_poisson_are_judged_by_their_energy() -> None:
+    nu = torch.rand(3, 1, 5, 4, generator=torch.Generator().manual_seed(3)) + 0.5
+    given, loss = torch.rand_like(nu), PoissonEnergy()
+    target = nu.clone()
+    target[2] = torch.nan
+    lost, known = solutions.scored(loss, given, target)
+    assert lost[:2, 0].tolist() == pytest.approx(
+        pde_losses.poisson_energy(pde_losses.with_ends(given), nu)[:2].tolist()
+    )
+    assert np.array_equal(known.numpy(), [[1], [1], [np.nan]], equal_nan=True)
+    assert loss(given, nu).item() == pytest.approx(loss.of_samples(given, nu).mean().item())
+    share = torch.tensor([1.0, 0.0, 3.0])
+    expected = (loss.of_samples(given, nu) * share).sum().item() / 4
+    assert loss(given, nu, share).item() == pytest.approx(expected)
+
+
+def test_poisson_is_solved_on_the_nodes_of_its_samples() -> None:
+    recipe = replace(solving(), loss=Component("loss", "mlpipe.learn.pde_losses.poisson"))
+    assert recipe.predicts("images") == "solutions" and not recipe.solves_over_time("images")
+    assert solving().solves_over_time("images")
+    solutions.check(recipe, GIVEN + 0.1, GIVEN, PoissonEnergy())
+    with pytest.raises(
+        ConfigError, match=r"solutions have the nodes of their samples, \[1, 1, 6\], these are \[1, 4, 6\]"
+    ):
+        solutions.check(recipe, ROWS, GIVEN, PoissonEnergy())

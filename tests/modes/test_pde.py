@@ -131,7 +131,7 @@ def test_new_pictures_and_views_are_refused(trained: Path, capsys: pytest.Captur
     assert run(trained, "predict", *chosen, f"mode.source={trained}") == 2
     assert "mode.source: is for files of images, these models solve an equation" in capsys.readouterr().err
     assert run(trained, "predict", *chosen, "tta=flips") != 0
-    assert "tta: a view of initial values has another solution, got 'flips'" in capsys.readouterr().err
+    assert "tta: a view of a sample has another solution, got 'flips'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -221,7 +221,7 @@ def test_solutions_stand_beside_images_of_the_same_task(folder: Path, capsys: py
         ("wide", [], "gives (5, 8, 1), a solution is (times, 12, 1); end it in a Reshape to [times, 12, 1]"),
         ("row", ["metrics.train=[psnr]"], "metrics.train: no metric of solutions tasks, got 'psnr'"),
         ("row", ["loss=mse"], "arch.layers: row takes samples of 1 axis, the task's have 2"),
-        ("row", ["tta=flips"], "tta: a view of initial values has another solution"),
+        ("row", ["tta=flips"], "tta: a view of a sample has another solution"),
         (
             "row",
             ["stages.list=[{epochs: 1, loss: mse}, {epochs: 1}]", "mode.store_best=false"],

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from mlpipe.cli import main
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
 from tests.learn.test_pde_losses import diffusivity, solved_by_differences
 
 NODES = 17
@@ -59,6 +61,8 @@ def test_a_solution_is_within_a_hundredth_of_finite_differences(fields: Path) ->
             expected = solved_by_differences(np.load(fields / "test" / f"nu{number}.npy")[0].astype(float))
             assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
     assert main(["info", "mode.subroutines=[models]"]) == 0
+    (record,) = records.load_all(Project(fields / "results" / "default"))
+    assert record.kind == "solutions" and set(record.scores["val"]) == {"equation_loss", "loss"}
 
 
 @pytest.mark.slow

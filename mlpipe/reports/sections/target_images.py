@@ -65,32 +65,44 @@ def target_images(facts: TaskFacts) -> Section:
 
 
 def _solutions(facts: TaskFacts) -> Section:
-    """Pictures of solutions: what each was solved for is its first row, and time runs down."""
+    """Pictures of solutions, each beside what it was solved for; initial values are the first row of theirs."""
     shown = facts.shown
     rows = shown.rows if shown else None
     if shown is None or rows is None:
         return Section("Solutions")
-    each = rows.calibrated[:, 0]
+    each, over_time = rows.calibrated[:, 0], False
     parts: list[Content | None] = []
     with ExitStack() as stack:
         stored = masks.stored_maps(facts, shown, stack)
         if stored is None:
             return Section("Solutions", [paragraph("No pictures: the predictions are gone; mml predict makes them.")])
-        words = "Places lie side by side, and time runs down. Each is drawn from its least value (black) to its largest (white)."
+        words = "Each is drawn from its least value (black) to its largest (white)."
         for title, places in masks.chosen(np.argsort(-each, kind="stable").tolist()).items():
             figures = list[Markup]()
             for place in places:
                 name = rows.ids[place]
-                if (both := stored.values(name)) is not None:
-                    values = both[0].astype(np.float64)
-                    low, high = float(values.min()), float(values.max())
-                    drawn = _picture(values, low, max(high, low + 1e-12), masks.size_of(values.shape[1:]))
-                    words_of = masks.caption(f"loss {number(float(each[place]))}", name)
-                    figures.append(
-                        figure(image(masks.beside([drawn]), f"{name}: solution over space and time"), words_of)
-                    )
+                both = stored.values(name)
+                if both is None:
+                    continue
+                solution, given = both
+                over_time = over_time or (given is not None and given.shape != solution.shape)
+                drawn = [
+                    _whole_range(one) for one in (given, solution) if one is not None and one.shape == solution.shape
+                ]
+                words_of = masks.caption(f"loss {number(float(each[place]))}", name)
+                figures.append(
+                    figure(image(masks.beside(drawn), f"{name}: what it is solved for, and solution"), words_of)
+                )
             parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
-    return Section("Solutions", [paragraph(words), *parts])
+    more = "Places lie side by side, and time runs down." if over_time else "What it is solved for stands left of it."
+    return Section("Solutions", [paragraph(f"{more} {words}{masks.drawn_of(facts)}"), *parts])
+
+
+def _whole_range(values: npt.NDArray[Any]) -> Image.Image:
+    """Values from the least one in black to the largest one in white."""
+    low, high = float(values.min()), float(values.max())
+    flat = gallery.plane(np.moveaxis(values, 0, -1))
+    return _picture(values, low, max(high, low + 1e-12), masks.size_of(flat.shape))
 
 
 def _range(both: tuple[npt.NDArray[Any], npt.NDArray[Any] | None]) -> tuple[float, float]:

@@ -94,7 +94,11 @@ def _solutions(facts: TaskFacts) -> Section:
                     figure(image(masks.beside(drawn), f"{name}: what it is solved for, and solution"), words_of)
                 )
             parts += [heading(4, title), element("div", joined(figures), class_="pictures")]
-    more = "Places lie side by side, and time runs down." if over_time else "What it is solved for stands left of it."
+    more = (
+        "Places lie side by side, and time runs down."
+        if over_time
+        else "Each stands to the right of what it is solved for."
+    )
     return Section("Solutions", [paragraph(f"{more} {words}{masks.drawn_of(facts)}"), *parts])
 
 

@@ -1,6 +1,7 @@
 """Masks of new images, or the images predicted for them: the mean over the models, in the images' own sizes.
 
-Files are PNG; for samples that are arrays, predicted images are arrays, too (.npy), with the values that were learned.
+Files are PNG; for samples that are arrays, predicted images are arrays, too (.npy), with the values that were learned. So are
+masks of samples with other axes than height and width.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mlpipe.data import sources
 from mlpipe.data.paired import RESIZE
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import looking, mask_files, target_files, unseen_samples
-from mlpipe.data.task import IGNORED, Task
+from mlpipe.data.task import IGNORED, Task, axes_of
 from mlpipe.errors import ProjectError, problem
 from mlpipe.modes.base import World
 from mlpipe.runs import maps
@@ -79,7 +80,8 @@ def write(
         return _drawn(parts, values, path)
 
     names = ["confidence", *(f"share({name})" for name in values.names), "unseen"]
-    _write(world, new, used, unreadable, split, data_dir, ("mask", names, ".png"), _chances, drawn)
+    what = ("mask", names, ".png" if axes_of(pivot) == 2 else ".npy")
+    _write(world, new, used, unreadable, split, data_dir, what, _chances, drawn)
 
 
 def _write(
@@ -137,20 +139,21 @@ def scale_of(pivot: Task, recipes: Iterable[Recipe]) -> Scaled:
 
 
 def _restored(
-    before: Preprocessing, given: Floats, size: tuple[int, int], scale: Scaled
+    before: Preprocessing, given: Floats, size: tuple[int, ...], scale: Scaled
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """What a model gave for an image of a size in the size that is written, and where it saw the image."""
-    if scale is None:
-        return given, np.ones(given.shape[:2], np.bool_)
+    """What a model gave for a sample of a size in the size that is written, and where it saw the sample."""
+    # Samples of other axes are never resized.
+    if scale is None or len(size) != 2:
+        return given, np.ones(given.shape[:-1], np.bool_)
     return before.restored(given, round(size[0] * scale[0]), round(size[1] * scale[1]))
 
 
-def _sizes(new: Task, data_dir: Path) -> Callable[[int], tuple[int, int]]:
-    """A function from row to height and width of new images, or of arrays."""
+def _sizes(new: Task, data_dir: Path) -> Callable[[int], tuple[int, ...]]:
+    """A function from row to height and width of new images, or the spatial shape of arrays."""
     base = sources.root(new)
     if base is None:
         pixels = sources.reader(new, new.channels)
-        return lambda row: (pixels(row).shape[0], pixels(row).shape[1])
+        return lambda row: pixels(row).shape[:-1]
     seen = looking.look([base / name for name in new.samples.ids], looking.memory_file(str(data_dir), base))
     return lambda row: (seen[row].height, seen[row].width)
 
@@ -204,13 +207,13 @@ def maps_file(world: World, record: ModelRecord) -> Path:
 
 
 def _chances(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
-    """Probabilities, shape (height, width, classes)."""
-    return np.ascontiguousarray(np.moveaxis(found.chances(task, split, sample).astype(np.float32) / 255, 0, 2))
+    """Probabilities, shape (*spatial, classes)."""
+    return np.ascontiguousarray(np.moveaxis(found.chances(task, split, sample).astype(np.float32) / 255, 0, -1))
 
 
 def _values(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
-    """Values of a predicted image, shape (height, width, channels)."""
-    return np.ascontiguousarray(np.moveaxis(found.values(task, split, sample).astype(np.float32), 0, 2))
+    """Values of a predicted image, shape (*spatial, channels)."""
+    return np.ascontiguousarray(np.moveaxis(found.values(task, split, sample).astype(np.float32), 0, -1))
 
 
 def _mean(parts: Parts, path: Path) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -229,12 +232,15 @@ def _mean(parts: Parts, path: Path) -> tuple[Floats, npt.NDArray[np.bool_]]:
 def _drawn(parts: Parts, values: mask_files.Values, path: Path) -> dict[str, Any]:
     """Write one mask; what is on it."""
     mean, seen = _mean(parts, path)
-    chosen = mean.argmax(axis=2).astype(np.uint8)
+    chosen = mean.argmax(axis=-1).astype(np.uint8)
     counts = np.bincount(chosen[seen], minlength=len(values.names)) / seen.sum()
     chosen[~seen] = IGNORED
-    with files.durable(path) as temporary:
-        mask_files.encoded(chosen, values).save(temporary, format="PNG", optimize=True)
-    confidence = round(float(mean.max(axis=2)[seen].mean()), 6)
+    if chosen.ndim == 2:
+        with files.durable(path) as temporary:
+            mask_files.encoded(chosen, values).save(temporary, format="PNG", optimize=True)
+    else:
+        _saved(path, mask_files.valued(chosen, values))
+    confidence = round(float(mean.max(axis=-1)[seen].mean()), 6)
     shares = {f"share({name})": round(float(share), 6) for name, share in zip(values.names, counts, strict=True)}
     return {"confidence": confidence, **shares, "unseen": round(1 - float(seen.mean()), 6)}
 
@@ -252,10 +258,14 @@ def _drawn_image(parts: Parts, peak: int, path: Path) -> dict[str, Any]:
 def _drawn_array(parts: Parts, layout: str, path: Path) -> dict[str, Any]:
     """Write one array in the layout of its sample; NaN where no model saw it."""
     mean, seen = _mean(parts, path)
-    values = np.where(seen[:, :, None], mean, np.float32(np.nan))
-    with files.durable(path) as temporary, temporary.open("wb") as file:
-        np.save(file, values.transpose(2, 0, 1) if layout == "chw" else values)
+    values = np.where(seen[..., np.newaxis], mean, np.float32(np.nan))
+    _saved(path, np.moveaxis(values, -1, 0) if layout == "chw" else values)
     return {"mean": round(float(mean[seen].mean()), 6), "unseen": round(1 - float(seen.mean()), 6)}
+
+
+def _saved(path: Path, values: npt.NDArray[Any]) -> None:
+    with files.durable(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values)
 
 
 def _finish(

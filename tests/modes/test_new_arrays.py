@@ -95,6 +95,32 @@ def test_arrays_get_classes_masks_and_arrays(fields: np.ndarray[Any, Any], tmp_p
     assert len(known) == 12
 
 
+@pytest.mark.parametrize("shape", [(6, 5, 4), (9,)])
+def test_volumes_and_series_get_masks_and_arrays_of_their_shape(shape: tuple[int, ...], tmp_path: Path) -> None:
+    x, axes = np.random.default_rng(1).random((8, 1, *shape)).astype(np.float32), len(shape)
+    for name, values in (("x", x), ("new", x[:2]), ("m", (x[:, 0] > 0.5).astype(np.uint8)), ("t", 2 * x)):
+        np.savez(f"{name}.npz", **{f"s{place}": value for place, value in enumerate(values)})
+    for name, units, end in (("m", 2, "softmax"), ("t", 1, "linear")):
+        config = {"name": "o", "filters": units, "kernel_size": [1] * axes, "activation": end,
+                  "batch_input_shape": [None, *shape, 1]}  # fmt: skip
+        Path(f"{name}.json").write_text(json.dumps([{"class_name": f"Conv{axes}D", "config": config}]))
+        train(name, f"task.axes={axes}", f"task.labels={'masks' if name == 'm' else 'images'}")
+        assert main(["predict", f"proj={name}", "mode.source=new.npz"]) == 0
+        folder, rows = reports(tmp_path, name)
+        assert [row["image"] for row in rows] == ["new.npz:s0", "new.npz:s1"]
+        given, project = np.load(folder / "new.npz/s1.npy"), Project(tmp_path / "results" / name)
+        key, parts = (folder.name, "unlabelled", "test/new.npz:s1"), []
+        for record in records.load_all(project):
+            with maps.Maps(project.predictions_file(record.pivot, record.id).with_suffix(maps.SUFFIX)) as stored:
+                parts.append((stored.chances(*key) if name == "m" else stored.values(*key)).astype(float))
+        mean = np.mean(parts, axis=0)
+        if name == "m":
+            assert given.shape == shape and given.dtype == np.uint8
+            assert np.array_equal(given, mean.argmax(0)) and 0 <= float(rows[1]["share(foreground)"]) <= 1
+        else:
+            assert given.shape == (1, *shape) and np.allclose(given, mean, atol=1e-5)
+
+
 def test_what_is_wrong_with_new_arrays(fields: np.ndarray[Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
     train("t", "task.labels=images")
     np.savez("odd.npz", a=np.full(SHAPE, np.nan), b=np.zeros((3, 12, 10)))

@@ -189,6 +189,20 @@ def rows_of(of: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
     return read
 
 
+def valued(classes: npt.NDArray[np.uint8], values: Values) -> npt.NDArray[np.uint8 | np.uint16]:
+    """The value of each class, 8 bit where that suffices, in the same shape; where there is none what is ignored, or free.
+
+    Args:
+        classes: Class numbers, `IGNORED` where there is none.
+        values: Which value is which class.
+    """
+    free = next(value for value in range(255, -1, -1) if value not in values.numbers)
+    table = np.full(256, free if values.ignored is None else values.ignored, np.uint16)
+    table[: len(values.numbers)] = values.numbers
+    found = table[classes]
+    return found if max(*values.numbers, values.ignored or 0) > 255 else found.astype(np.uint8)
+
+
 def encoded(classes: npt.NDArray[np.uint8], values: Values) -> Image.Image:
     """A mask as `masks` reads it: the value of each class, in a palette that tells classes apart where they fit into one.
 
@@ -196,13 +210,10 @@ def encoded(classes: npt.NDArray[np.uint8], values: Values) -> Image.Image:
         classes: Class numbers, shape (height, width), `IGNORED` where there is none.
         values: Which value is which class.
     """
-    free = next(value for value in range(255, -1, -1) if value not in values.numbers)
-    table = np.full(256, free if values.ignored is None else values.ignored, np.uint16)
-    table[: len(values.numbers)] = values.numbers
-    pixels = table[classes]
-    if max(*values.numbers, values.ignored or 0) > 255:
+    pixels = valued(classes, values)
+    if pixels.dtype == np.uint16:
         return Image.fromarray(pixels)
-    made = Image.fromarray(pixels.astype(np.uint8), mode="L").convert("P")
+    made = Image.fromarray(pixels, mode="L").convert("P")
     colours = np.zeros((256, 3), np.uint8)
     colours[:] = _NOWHERE
     for place, value in enumerate(values.numbers):

@@ -14,6 +14,7 @@ LEVELS = {
     "files": 1,
     "formulas": 1,
     "hdf5": 1,
+    "names": 1,
     "config": 2,
     "dialects": 2,
     "runs": 2,

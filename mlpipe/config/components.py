@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mlpipe
+from mlpipe import names
 from mlpipe.config import signatures
 from mlpipe.config.signatures import Signature
 from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, first_line, listing, problem
@@ -114,7 +115,17 @@ class Component:
     @property
     def is_none(self) -> bool:
         """Whether it is its group's `none`."""
-        return self.target == f"{SLOTS[self.slot].home}.none"
+        return self.name == "none"
+
+    @property
+    def name(self) -> str:
+        """Its name within its group; the full path of a user's own."""
+        return names.name_of(self.target)
+
+    @property
+    def identity(self) -> str:
+        """What hashes are made of: it stays the same when code moves."""
+        return names.identity(self.slot, self.target)
 
     def build(self, *late: Any) -> Any:
         """Import the target and call it with the program's positional and the configuration's keyword arguments.
@@ -156,7 +167,7 @@ def check(
     """
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         return None, [problem(section, "must be a mapping with a _target_", got=node, fix="choose one of its options")]
-    target = node["_target_"]
+    target = names.current(node["_target_"])
     if target == "???":
         fix = f"add {section}._target_=MODULE.FUNCTION"
         return None, [problem(f"{section}._target_", "a value is needed", fix=fix)]

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from mlpipe import names
 from mlpipe.config.components import Component
 from mlpipe.files import digest
 
@@ -331,6 +332,8 @@ class RunConfig:
         if self.tree["mode"].get("multitask"):
             mode |= {key: self.tree["mode"].get(key) for key in ("multitask", "task_weights")}
         sys = {"threads": self.recipe.threads}
+        # A component whose code moved is the component that it was.
+        decided = {key: names.identified(key, value) for key, value in decided.items()}
         return digest({**decided, "mode": mode, "sys": sys, "seed": self.seed, "task": task_name})[:8]
 
 

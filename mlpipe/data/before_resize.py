@@ -45,4 +45,4 @@ class BeforeResize:
 
     def key(self) -> list[dict[str, Any]]:
         """What decides how images are changed, for the cache's hash."""
-        return [{"target": one.target, **one.params} for one in self._components]
+        return [{"target": one.identity, **one.params} for one in self._components]

@@ -20,6 +20,7 @@ from mlpipe.config.search_space import Parameter
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.modes import launch, recipes, tasks
 from mlpipe.modes.launch import Prepared
+from mlpipe.names import identified
 from mlpipe.post import metrics
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
@@ -84,7 +85,7 @@ class Search:
     def shared(self) -> dict[str, Any]:
         """What all trials of a study must share for their values to be compared."""
         tree = self.base.tree
-        sections = {key: tree[key] for key in ("task", "mode", *RECIPE_SECTIONS, "seed")}
+        sections = {key: identified(key, tree[key]) for key in ("task", "mode", *RECIPE_SECTIONS, "seed")}
         facts = {**sections, "threads": self.base.recipe.threads}
         plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
         return plain

@@ -136,13 +136,13 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    key = files.digest([run_config.split.target, dict(run_config.split.params)])[:12]
+    key = files.digest([run_config.split.identity, dict(run_config.split.params)])[:12]
     path = task_file(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
         return Split.from_plain(stored["splits"][key])
     drawn = splits.with_extra(of.samples, run_config.split.build(of.samples))
-    parameters = {"target": run_config.split.target, **run_config.split.params}
+    parameters = {"target": run_config.split.identity, **run_config.split.params}
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
     return drawn

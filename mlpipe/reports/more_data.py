@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mlpipe import files
 from mlpipe.data import tags
 from mlpipe.errors import DataError
+from mlpipe.names import identified
 from mlpipe.post import image_metrics, mask_metrics
 from mlpipe.post.learning_curve import LearningCurve, fit_learning_curve
 from mlpipe.runs import predictions, records
@@ -144,7 +145,7 @@ def _how(project: Project, record: ModelRecord) -> str:
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     if not path.is_file():
         return record.id
-    tree = files.read_yaml(path)
+    tree = {key: identified(key, value) for key, value in files.read_yaml(path).items()}
     return files.digest([{key: value for key, value in tree.items() if key not in _MAY_DIFFER}, record.nested])
 
 

@@ -1,0 +1,184 @@
+"""Give every component the identity that hashes are made of, wherever its code lies today.
+
+Stored configurations name components by the dotted path of their code, and hashes of recipes, splits, caches and
+studies are made of such paths. So that code can move, the path that a component had in version 0.1.0 stays its
+identity for good: `FROZEN` lists it, `MOVED` says where the code lies now. A component that came later is
+identified as `GROUP/NAME`; a function or class of the user's own by its full path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+# For each group, the modules of 0.1.0 and what they held: NAME, or NAME=FUNCTION where the two differ.
+FROZEN: Mapping[str, Mapping[str, str]] = {
+    "mode": {
+        "mlpipe.modes.analyze": "analyze=AnalyzeScheduler",
+        "mlpipe.modes.clean": "clean=CleanScheduler",
+        "mlpipe.modes.convert": "convert=ConvertScheduler",
+        "mlpipe.modes.create": "create=CreateScheduler",
+        "mlpipe.modes.evaluate": "evaluate=EvaluationScheduler",
+        "mlpipe.modes.fit": "fit=FitScheduler",
+        "mlpipe.modes.info": "info=InfoScheduler",
+        "mlpipe.modes.lr_find": "lr_find=LrFindScheduler",
+        "mlpipe.modes.post": "post=PostprocessScheduler",
+        "mlpipe.modes.pp": "pp=PreprocessScheduler",
+        "mlpipe.modes.presets": "preset=PresetScheduler",
+        "mlpipe.modes.score": "score=ScoreScheduler",
+        "mlpipe.modes.task": "task=TaskScheduler",
+        "mlpipe.modes.tl": "tl=TransferScheduler",
+        "mlpipe.modes.train": "train=TrainingScheduler",
+        "mlpipe.modes.upgrade": "upgrade=UpgradeScheduler",
+        "mlpipe.modes.verify": "verify=VerifyScheduler",
+    },
+    "task": {
+        "mlpipe.data.sources": (
+            "arrays created csv digits elpv fashion_mini folder folders image_folders initial_values items "
+            "mask_folders masks mnist records samples slices"
+        ),
+    },
+    "split": {
+        "mlpipe.data.splits": "given holdout kfold mml shuffled",
+        "mlpipe.data.split_on_test": "on_test",
+    },
+    "arch": {
+        "mlpipe.arch.classifier": "timm",
+        "mlpipe.arch.keras_json": "keras_json",
+        "mlpipe.arch.nasnet": "nasnetmobile=mobile",
+        "mlpipe.arch.segmenter": "fpn linknet pspnet unet",
+        "mlpipe.learn.own_network": "own",
+        "mlpipe.learn.record_network": "records",
+    },
+    "loss": {
+        "mlpipe.learn.losses": "asymmetric auto bce ce composite focal huber mae mse nll own poly1 smooth_l1",
+        "mlpipe.learn.burgers": "burgers",
+        "mlpipe.learn.mask_losses": "dice jaccard lovasz",
+        "mlpipe.learn.output_losses": "elementwise heads",
+        "mlpipe.learn.pde_losses": "poisson",
+        "mlpipe.learn.record_losses": "keras keras_outputs",
+    },
+    "optimizer": {
+        "mlpipe.learn.optimizers": ("adadelta adagrad adam adamax adamw lamb lars linear lion nadam none rmsprop sgd"),
+        "mlpipe.learn.keras_optimizers": (
+            "keras_adadelta=adadelta keras_adagrad=adagrad keras_adam=adam keras_adamax=adamax keras_ftrl=ftrl "
+            "keras_nadam=nadam keras_rmsprop=rmsprop keras_sgd=sgd"
+        ),
+        "mlpipe.learn.import_blocks": "import_block=optimizer",
+        "mlpipe.learn.second_order": "lbfgs",
+    },
+    "lr_scheduler": {
+        "mlpipe.learn.lr_schedulers": (
+            "cosine cosine_restart cyclic exponential inverse_time multistep none one_cycle piecewise plateau "
+            "polynomial step variator warmup"
+        ),
+        "mlpipe.learn.import_blocks": "import_block=schedule",
+    },
+    "preprocessing": {"mlpipe.data.preprocessing": "standard"},
+    "augmentations": {
+        "mlpipe.data.augmentations": (
+            "brightness_contrast horizontal_flip random_crop random_erasing random_resized_crop rotate90 vertical_flip"
+        ),
+        "mlpipe.data.drawn": "edges gray some_of with_drawn",
+        "mlpipe.data.geometry": (
+            "center_crop convert_color jitter_crop normalize random_flips random_rotate random_zoom resize rotate"
+        ),
+        "mlpipe.data.patches": "random_patches",
+    },
+    "device_augmentations": {
+        "mlpipe.data.device_augmentations": (
+            "cutmix horizontal_flip mixup mixup_or_cutmix random_crop random_erasing vertical_flip"
+        ),
+    },
+    "sampling": {"mlpipe.data.sampling": "balanced full subset"},
+    "callbacks": {
+        "mlpipe.learn.callbacks": "early ema swa time_limit",
+        "mlpipe.learn.best_practice": "early_train best_practice=every_epoch",
+        "mlpipe.learn.graph_file": "graph_file=once",
+        "mlpipe.learn.layer_files": "layer_files=every",
+        "mlpipe.learn.output_files": "output_files=every_epoch",
+        "mlpipe.learn.volume_files": "volume_file=every_epoch",
+    },
+    "logging": {"mlpipe.learn.loggers": "csv none tensorboard"},
+    "tta": {"mlpipe.learn.tta": "crop d4 flips none own rotate stored views"},
+    "tune": {"mlpipe.learn.tune": "batch_size lr_find none"},
+    "peft": {"mlpipe.arch.adapt": "lora none"},
+    "compile": {"mlpipe.learn.compiling": "default none"},
+    "slicing": {"mlpipe.learn.slicing": "crops none"},
+}
+
+# Where the code of a component lies today, for each whose path in 0.1.0 leads nowhere any more.
+MOVED: Mapping[str, str] = {}
+
+
+@cache
+def frozen() -> dict[str, tuple[str, str]]:
+    """The group and name of each component of 0.1.0, by the path that it had there."""
+    rows = {}
+    for group, modules in FROZEN.items():
+        for module, entries in modules.items():
+            for entry in entries.split():
+                name, _, function = entry.partition("=")
+                rows[f"{module}.{function or name}"] = (group, name)
+    return rows
+
+
+@cache
+def _origins() -> dict[str, str]:
+    """The path of 0.1.0 by the path of today, of the components that moved."""
+    return {today: path for path, today in MOVED.items()}
+
+
+def current(path: str) -> str:
+    """Where the code lies today that a stored configuration names by its path of then.
+
+    Args:
+        path: A dotted path, of any version; a user's own is returned as it is.
+    """
+    return MOVED.get(path, path)
+
+
+def name_of(path: str) -> str:
+    """A component's name within its group, by its dotted path of any version; a user's own is its full path."""
+    origin = _origins().get(path, path)
+    return frozen()[origin][1] if origin in frozen() else _later_name(path)
+
+
+def identity(group: str, path: str) -> str:
+    """What hashes hold for a component: its path in 0.1.0, or `GROUP/NAME` for one that came later.
+
+    Args:
+        group: The group that it stands in, a key of `FROZEN`.
+        path: Its dotted path, of any version. A user's own is its own identity.
+    """
+    origin = _origins().get(path, path)
+    return origin if origin in frozen() or not path.startswith("mlpipe.") else f"{group}/{_later_name(path)}"
+
+
+def identified(section: str, value: Any) -> Any:
+    """A part of a configuration as hashes are made of it: with identities in place of dotted paths.
+
+    Args:
+        section: The key that the part stands at.
+        value: The part, plain data.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: identity(section, one)
+            if key == "_target_" and isinstance(one, str)
+            else identified(_group(section, key), one)
+            for key, one in value.items()
+        }
+    return [identified(section, one) for one in value] if isinstance(value, list) else value
+
+
+def _group(section: str, key: Any) -> str:
+    """The group of what stands at a key of a section: stages and pipelines hold components of other groups."""
+    if section == "augmentations" and key == "device":
+        return "device_augmentations"
+    return "callbacks" if key == "extra_callbacks" else key if key in FROZEN else section
+
+
+def _later_name(path: str) -> str:
+    return path.rpartition(".")[2] if path.startswith("mlpipe.") else path

@@ -1,0 +1,108 @@
+"""Identities of components: frozen paths lead somewhere, hashes stay byte-identical, also where code has moved."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mlpipe import names
+from mlpipe.config import catalog, signatures
+from mlpipe.config.compose import Facts, compose
+from mlpipe.config.schema import RunConfig
+
+PACKAGE = Path(__file__).parents[1] / "mlpipe"
+# Recipe hashes that version 0.1.0 gave, by overrides: they group the folds of stored projects.
+HASHES: dict[str, str] = json.loads((Path(__file__).parent / "frozen/recipe_hashes.json").read_text("utf-8"))
+DOTTED = re.compile(r"mlpipe(\.[A-Za-z_]\w*)+")
+
+
+def composed(overrides: str) -> RunConfig:
+    facts = Facts(lambda: ("resnet10t", "resnet18", "resnet50"), ())
+    return compose("train", ["task=digits", "sys.threads=1", *overrides.split()], facts)
+
+
+def resolves(path: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    try:
+        importlib.import_module(path)
+        return True
+    except ModuleNotFoundError:
+        module, _, name = path.rpartition(".")
+        return module != "" and resolves(module) and hasattr(importlib.import_module(module), name)
+
+
+# One in eight in the fast tests: a composition costs a fraction of a second.
+@pytest.mark.parametrize(
+    "overrides", [pytest.param(text, marks=[pytest.mark.slow] if i % 8 else []) for i, text in enumerate(HASHES)]
+)
+def test_recipe_hashes_are_those_of_stored_projects(overrides: str) -> None:
+    assert composed(overrides).recipe_hash("digits") == HASHES[overrides]
+
+
+def test_every_path_of_0_1_0_leads_to_the_code_of_today() -> None:
+    missing = [path for path in names.frozen() if signatures.read(names.current(path)) is None]
+    assert not missing
+
+
+def test_every_component_of_an_option_is_identified() -> None:
+    paths = {
+        path
+        for file in (PACKAGE.parent / "conf").rglob("*.yaml")
+        for path in re.findall(r"_target_: *(mlpipe\.[\w.]+)", file.read_text("utf-8"))
+    }
+    assert len(paths) > 100
+    assert not [path for path in paths if signatures.read(path) is None]
+
+
+def test_a_name_stands_for_one_component_of_its_group() -> None:
+    counts = Counter(names.frozen().values())
+    assert [row for row, count in counts.items() if count > 1] == []
+    assert set(names.FROZEN) <= {"task", "mode", "device_augmentations", *catalog.groups()}
+
+
+def test_hashes_survive_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = composed("optimizer=keras_adamax")
+    # As if `adamax` had moved to where `nadam` lies, which takes the same parameters.
+    move = {"mlpipe.learn.keras_optimizers.adamax": "mlpipe.learn.keras_optimizers.nadam"}
+    monkeypatch.setattr(names, "MOVED", move)
+    names._origins.cache_clear()
+    try:
+        after = composed("optimizer=keras_adamax")
+        assert after.recipe.optimizer.target.endswith(".nadam")
+        assert after.recipe.optimizer.name == "keras_adamax"
+        assert after.recipe_hash("digits") == before.recipe_hash("digits")
+    finally:
+        names._origins.cache_clear()
+
+
+def test_identities_of_components_that_came_later_and_of_users() -> None:
+    assert names.identity("loss", "mlpipe.learn.losses.focal") == "mlpipe.learn.losses.focal"
+    assert names.identity("loss", "mlpipe.learn.losses.tomorrow") == "loss/tomorrow"
+    assert names.identity("loss", "my_losses.mine") == "my_losses.mine"
+    pipelines = {"device": {"pipeline": [{"_target_": "mlpipe.x.later", "p": 1}]}, "cpu": [{"_target_": "torch.x.Y"}]}
+    assert names.identified("augmentations", pipelines) == {
+        "device": {"pipeline": [{"_target_": "device_augmentations/later", "p": 1}]},
+        "cpu": [{"_target_": "torch.x.Y"}],
+    }
+    stages = {"list": [{"loss": {"_target_": "mlpipe.x.later"}, "extra_callbacks": {"a": {"_target_": "mlpipe.b.c"}}}]}
+    assert names.identified("stages", stages) == {
+        "list": [{"loss": {"_target_": "loss/later"}, "extra_callbacks": {"a": {"_target_": "callbacks/c"}}}]
+    }
+
+
+def test_every_dotted_name_in_the_package_means_something() -> None:
+    """Texts that name code by its path break silently when the code moves."""
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and file.name != "names.py":
+                text = node.value.strip()
+                found |= {text} if DOTTED.fullmatch(text) else set()
+    assert len(found) > 30
+    assert not sorted(path for path in found if not resolves(path))

@@ -1,0 +1,528 @@
+"""Show that this tree does exactly what another commit did: `python scripts/same_as.py COMMIT [CASE ...]`.
+
+Each case is a few commands on a tiny task. It runs once in a work tree of COMMIT and once here, each in a process of
+its own, with the same libraries and `sys.threads=1`; then everything that was written and printed is compared
+exactly: weights, curves, predictions, maps, splits, recipe hashes, reports' facts, exit codes. Before that, names
+that hold a run's time are replaced by the order of their first appearance, times, speeds, versions and folders are
+left out, and dotted paths of components become their identities (`mlpipe/names.py`).
+
+A change that alters the order of floating-point sums states it in `DEVIATIONS`: case, file pattern, tolerance, why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+HERE = Path(__file__).resolve().parents[1]
+# (case pattern, pattern of a key of what is compared, largest relative difference, why)
+DEVIATIONS: tuple[tuple[str, str, float, str], ...] = ()
+
+TRAIN = "arch=test_resnet arch.pretrained=false preprocessing.size=32 trainer.max_epochs=1 sys.threads=1"
+FOLDS = f"{TRAIN} split.folds=2 mode.nested=false mode.subroutines=[train,predict,test]"
+UNET = "arch=unet arch.encoder=test_resnet arch.depth=2 arch.pretrained=false preprocessing.size=32"
+
+
+# --- inputs -------------------------------------------------------------------------------------------------------
+
+
+def pictures(root: Path, parts: tuple[str, ...] = ("train", "test"), each: int = 8, size: int = 24) -> None:
+    """Class folders: a class is the brightness of its pictures."""
+    from PIL import Image
+
+    root, rng = root / "d", np.random.default_rng(0)
+    for part in parts:
+        for number, name in enumerate(("dark", "middle", "light")):
+            (root / part / name).mkdir(parents=True)
+            for index in range(each):
+                pixels = rng.integers(0, 60, (size, size, 3)) + 60 * number
+                Image.fromarray(pixels.astype(np.uint8)).save(root / part / name / f"{part}{index:02d}.png")
+
+
+def table(root: Path) -> None:
+    """A table of pictures with a class, two labels, a number, groups."""
+    pictures(root, ("all",))
+    rows = ["path,class,bright,even,number,group"]
+    for number, name in enumerate(("dark", "middle", "light")):
+        for index in range(8):
+            path = f"d/all/{name}/all{index:02d}.png"
+            rows.append(f"{path},{name},{int(number > 0)},{index % 2},{number + index / 10},g{index // 2}")
+    (root / "t.csv").write_text("\n".join(rows) + "\n", "utf-8")
+
+
+def masks(root: Path) -> None:
+    """Pairs of images and masks with squares of two classes."""
+    from PIL import Image
+
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 10), ("test", 4)):
+        for index in range(count):
+            mask = np.zeros((32, 32), np.uint8)
+            y, x = rng.integers(0, 16, 2)
+            mask[y : y + 12, x : x + 12] = 1 + index % 2
+            image = (mask * 80 + rng.integers(0, 60, mask.shape)).astype(np.uint8)
+            for side, pixels in (("images", image), ("masks", mask)):
+                (root / "m" / part / side).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / "m" / part / side / f"{part}{index}.png")
+
+
+def image_pairs(root: Path) -> None:
+    """Folders of images and of blurred images as their targets."""
+    from PIL import Image, ImageFilter
+
+    rng = np.random.default_rng(2)
+    for index in range(12):
+        image = Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8))
+        for side, one in (("in", image.filter(ImageFilter.BoxBlur(1))), ("out", image)):
+            (root / side).mkdir(exist_ok=True)
+            one.save(root / side / f"{index}.png")
+
+
+def solver(root: Path) -> None:
+    """A network from rows of initial values to solutions over space and time."""
+    layers = [
+        {"class_name": "Flatten", "config": {"batch_input_shape": [None, 16, 1]}},
+        {"class_name": "Dense", "config": {"units": 128}},
+        {"class_name": "Reshape", "config": {"target_shape": [8, 16, 1]}},
+    ]
+    (root / "solver.json").write_text(json.dumps(layers), "utf-8")
+
+
+def arrays(root: Path) -> None:
+    """Arrays of images with class numbers in an NPZ file."""
+    rng = np.random.default_rng(3)
+    targets = np.arange(24) % 3
+    images = (rng.integers(0, 60, (24, 20, 20)) + 60 * targets[:, None, None]).astype(np.uint8)
+    np.savez(root / "a.npz", images=images, targets=targets)
+
+
+def musket(root: Path) -> None:
+    """A Musket project with a data set in Python."""
+    (root / "p/modules").mkdir(parents=True)
+    (root / "p/experiments/x").mkdir(parents=True)
+    (root / "p/modules/own.py").write_text(
+        "import numpy as np\n"
+        "from musket_core.datasets import DataSet, PredictionItem\n\n\n"
+        "class Squares(DataSet):\n"
+        "    def __len__(self):\n        return 20\n\n"
+        "    def __getitem__(self, i):\n"
+        "        x = np.random.default_rng(i).integers(0, 60, (32, 32, 3)) + 80 * (i % 2)\n"
+        "        y = np.zeros(2)\n        y[i % 2] = 1\n"
+        "        return PredictionItem(str(i), x.astype(np.uint8), y)\n\n\n"
+        "def getTrain():\n    return Squares()\n",
+        "utf-8",
+    )
+    (root / "p/experiments/x/config.yaml").write_text(
+        "#%Musket Classification 1.0\n"
+        "architecture: ResNet18\nclasses: 2\nactivation: softmax\nweights: null\nshape: [32, 32, 3]\n"
+        "optimizer: Adam\nlr: 0.001\nbatch: 4\nfolds_count: 2\nmetrics: [categorical_accuracy]\n"
+        "primary_metric: val_categorical_accuracy\nloss: categorical_crossentropy\n"
+        "stages: [{epochs: 1}]\ndataset: {getTrain: []}\n",
+        "utf-8",
+    )
+
+
+def rmldnn(root: Path) -> None:
+    """An rmldnn configuration on class folders."""
+    pictures(root)
+    layers = [
+        {"class_name": "Flatten", "config": {"name": "flat", "batch_input_shape": [None, 24, 24, 3]}},
+        {"class_name": "Dense", "config": {"name": "out", "units": 3, "activation": "log_softmax"}},
+    ]
+    data = {"input_type": "images", "target_type": "labels", "input_path": "d/train", "test_input_path": "d/test"}
+    network = {"num_epochs": 2, "layers": layers, "data": {**data, "batch_size": 6}}
+    config = {"neural_network": {**network, "optimizer": {"type": "SGD"}, "loss": {"function": "NLL"}}}
+    (root / "r.json").write_text(json.dumps(config), "utf-8")
+
+
+def barrage(root: Path) -> None:
+    """A Barrage configuration of vectors, with a transformer and a network in layers."""
+    network = {
+        "import": "barrage.model.sequential_from_config",
+        "params": {
+            "layers": [
+                {"import": "Input", "params": {"shape": 2, "name": "x"}},
+                {"import": "Dense", "params": {"units": 1, "name": "y"}},
+            ]
+        },
+    }
+    loader = {"import": "KeySelector", "params": {"inputs": {"x": ["a", "b"]}, "outputs": {"y": "y"}}}
+    model = {"network": network, "outputs": [{"name": "y", "loss": {"import": "mse"}}]}
+    config = {"dataset": {"loader": loader}, "model": model, "solver": {"epochs": 2}}
+    (root / "b.json").write_text(json.dumps(config), "utf-8")
+    rng = np.random.default_rng(4)
+    for name, count in (("t", 24), ("v", 8)):
+        rows = [{"a": float(a), "b": float(b), "y": float(a - b)} for a, b in rng.normal(size=(count, 2))]
+        (root / f"{name}.json").write_text(json.dumps(rows), "utf-8")
+
+
+# --- cases --------------------------------------------------------------------------------------------------------
+
+Setup = Callable[[Path], None]
+CASES: dict[str, tuple[Setup | None, tuple[str, ...]]] = {
+    "classification": (
+        pictures,
+        (
+            f"train task=folder task.root=d task.name=a {FOLDS}",
+            f"train task=folder task.root=d task.name=a {FOLDS} optimizer=sgd loss=focal",
+            "post",
+            "post mode.prior=test mode.search=greedy mode.calibrator=temperature",
+            "info --json",
+            "predict mode.ensemble=latest mode.source=d/test",
+        ),
+    ),
+    "nested": (
+        None,
+        (
+            f"train task=digits+subset?0.2 {TRAIN} split.folds=2 mode.subroutines=[train,predict,test]",
+            "post mode.threshold=f1",
+            "info",
+        ),
+    ),
+    "multilabel": (
+        table,
+        (
+            f"train task=csv task.file=t.csv task.target=[bright,even] task.group=group {FOLDS} split.test_fraction=0.2",
+            "post",
+            "info --json",
+        ),
+    ),
+    "regression": (
+        table,
+        (
+            f"train task=csv task.file=t.csv task.target=number task.kind=regression {FOLDS} split.test_fraction=0.2",
+            "post",
+            "info --json",
+        ),
+    ),
+    "table": (
+        table,
+        (
+            f"train task=csv task.file=t.csv task.target=class split=holdout {TRAIN} mode.nested=false "
+            "mode.subroutines=[train,predict] augmentations=flips cbs=[early,ema] stages=freeze_then_finetune",
+        ),
+    ),
+    "segmentation": (
+        masks,
+        (
+            f"train task=masks task.root=m {UNET} sampling.batch_size=4 split.folds=2 mode.nested=false "
+            "mode.subroutines=[train,predict,test] trainer.max_epochs=1 sys.threads=1",
+            "post",
+            "info --json",
+        ),
+    ),
+    "images": (
+        image_pairs,
+        (
+            f"train task=image_folders task.train=in task.train_targets=out {UNET} sampling.batch_size=4 split.folds=2 "
+            "mode.nested=false mode.subroutines=[train,predict] trainer.max_epochs=1 sys.threads=1",
+            "post",
+            "info --json",
+        ),
+    ),
+    "solutions": (
+        solver,
+        (
+            "train task=initial_values task.size=16 task.examples=8 loss=burgers arch=keras_json arch.file=solver.json "
+            "preprocessing=none augmentations=none split.folds=2 mode.nested=false mode.subroutines=[train,predict] "
+            "trainer.max_epochs=1 sys.threads=1",
+            "post task=initial_values task.size=16 task.examples=8",
+            "info --json task=initial_values task.size=16 task.examples=8",
+        ),
+    ),
+    "arrays": (arrays, (f"train task=arrays task.file=a.npz {FOLDS} split.test_fraction=0.2", "post", "info --json")),
+    "created": (
+        pictures,
+        (
+            "create task=folder task.root=d task.name=a",
+            "pp task=a-{a} preprocessing.size=32",
+            f"train task=a-{{a}} {FOLDS} --dry-run",
+            f"train task=a-{{a}} {FOLDS} augmentations=mixup lr_scheduler=one_cycle",
+            "info --json",
+        ),
+    ),
+    "transfer": (
+        None,
+        (
+            f"train task=digits+subset?0.2 {TRAIN} split.folds=2 mode.nested=false mode.folds=[0]",
+            f"tl task=digits+subset?0.3 mode.pretrain_task=digits+subset?0.2 {TRAIN} split.folds=2 mode.nested=false "
+            "mode.folds=[0]",
+            "verify",
+        ),
+    ),
+    "multitask": (
+        None,
+        (
+            f"train task=digits+subset?0.1 task_list=[fashion_mini+subset?0.1] mode.multitask=2 {TRAIN} split.folds=2 "
+            "mode.nested=false mode.folds=[0]",
+        ),
+    ),
+    "search": (
+        None,
+        (
+            f"train task=digits+subset?0.1 {TRAIN} split.folds=2 mode.nested=false mode.folds=[0] hpo=optuna "
+            "hpo.trials=2 hpo.study=s hpo.sampler=grid optimizer.lr=0.001,0.01",
+            "info --json",
+        ),
+    ),
+    "sweep": (
+        None,
+        (f"train task=digits+subset?0.1 {TRAIN} split.folds=2 mode.nested=false mode.folds=[0] seed=0,1 -m",),
+    ),
+    "musket": (musket, ("fit --project p --name x", "convert recipe=p/experiments/x/config.yaml")),
+    "rmldnn": (rmldnn, ("train recipe=r.json sys.threads=1", "convert recipe=r.json")),
+    "barrage": (
+        barrage,
+        ("train recipe=b.json task.train=t.json task.validation=v.json sys.threads=1", "convert recipe=b.json"),
+    ),
+    "wrong": (
+        pictures,
+        (
+            "train task=folder task.root=d optimizer.lrr=1 loss=focl",
+            "trian",
+            "train task=folder task.root=nowhere",
+            "post",
+        ),
+    ),
+    "help": (None, ("--help", "train --help", "train --cfg job task=digits", "--version")),
+}
+
+# What a process runs: commands in one folder, each printed with its exit code. `{a}` is the hash of a task's name.
+DRIVER = """
+import contextlib, io, json, sys
+from pathlib import Path
+from mlpipe.cli import main
+
+if __name__ == "__main__":
+    printed = []
+    for command in json.loads(sys.argv[1]):
+        hashes = {one.name.partition("-")[0]: one.name.partition("-")[2] for one in Path("mlpipe_data").glob("*-*")}
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(command.replace("{a}", hashes.get("a", "")).split())
+            except SystemExit as stop:
+                code = stop.code
+        printed.append([command, code or 0, out.getvalue(), err.getvalue()])
+    Path("printed.json").write_text(json.dumps(printed))
+"""
+
+
+def run_case(name: str, tree: Path, folder: Path) -> None:
+    """Run a case with the package of a tree, everything below one folder."""
+    setup, commands = CASES[name]
+    folder.mkdir(parents=True)
+    if setup is not None:
+        setup(folder)
+    (folder / "driver.py").write_text(DRIVER, "utf-8")
+    environment = {"PYTHONPATH": str(tree), "OMP_WAIT_POLICY": "PASSIVE", "PATH": "/usr/bin:/bin", "COLUMNS": "160"}
+    command = [sys.executable, "driver.py", json.dumps(commands)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"case {name} in {tree}: {done.stderr[-2000:]}")
+
+
+# --- what is compared ---------------------------------------------------------------------------------------------
+
+# Keys of stored JSON that hold times, speeds, places and versions; hashes of contents that hold them.
+VOLATILE = {
+    "created", "run", "timings", "environment", "versions", "seconds", "started", "ended", "host", "pid", "command",
+    "git", "time", "finished", "checksum", "predictions_hash", "speed", "images_per_s", "data_wait", "cwd",
+}  # fmt: skip
+TIMED_COLUMNS = {"seconds", "images_per_s", "images/s", "time", "train_seconds"}
+_RUN = re.compile(r"\d{4}-\d\d-\d\d[/T ]\d\d[-:]\d\d([-:]\d\d[\w.:+-]*)?")
+_AMOUNT = re.compile(r"\d[\d.,]*( ?)(s|min|h|images/s|MB|GB|kB)\b")
+
+
+class Texts:
+    """Replaces what differs between two runs of the same thing: roots, times, ids by their first appearance."""
+
+    def __init__(self, folder: Path, tree: Path) -> None:
+        self._roots = [(str(folder.resolve()), "FOLDER"), (str(tree), "TREE")]
+        self._ids: dict[str, str] = {}
+        models = sorted(folder.glob("results/*/tasks/*/models/*"), key=_number)
+        ensembles = sorted(folder.glob("results/*/tasks/*/ensembles/*.json"), key=lambda one: one.stat().st_mtime)
+        for number, path in enumerate([*models, *ensembles]):
+            self._ids[path.stem if path.suffix == ".json" else path.name] = f"ID{number}"
+
+    def __call__(self, text: str) -> str:
+        """The text with names of its own in place of what differs."""
+        for root, name in self._roots:
+            text = text.replace(root, name)
+        for own, name in self._ids.items():
+            text = text.replace(own, name)
+        return _AMOUNT.sub("AMOUNT", _RUN.sub("TIME", text))
+
+
+def _number(path: Path) -> int:
+    record = path / "record.json"
+    return int(json.loads(record.read_text("utf-8"))["number"]) if record.is_file() else 0
+
+
+def _facts(printed: str, texts: Texts) -> Any:
+    """What was printed: a JSON document, or lines."""
+    try:
+        return _plain(json.loads(texts(printed)))
+    except json.JSONDecodeError:
+        return texts(_printed(printed))
+
+
+def _printed(text: str) -> str:
+    """What was printed, without tables that hold times and without what a progress bar overwrites."""
+    kept, is_timed = [], False
+    for line in text.replace("\r", "\n").splitlines():
+        is_timed = ("seconds" in line and "images/s" in line) or (is_timed and bool(line.strip()))
+        kept += [] if is_timed or "it/s" in line or "%|" in line else [line.rstrip()]
+    return "\n".join(kept)
+
+
+def collected(folder: Path, tree: Path) -> dict[str, Any]:
+    """Everything that a case wrote and printed, by a name; arrays as arrays, texts without what may differ.
+
+    Plots and pages are left out: they hold times, and what they show lies beside them as CSV and in `info --json`.
+    """
+    sys.path.insert(0, str(HERE))
+    texts = Texts(folder, tree)
+    found: dict[str, Any] = {}
+    for number, (command, code, out, err) in enumerate(json.loads((folder / "printed.json").read_text("utf-8"))):
+        found[f"command {number} ({command}): exit code"] = code
+        for name, stream in (("out", out), ("err", err)):
+            found[f"command {number} ({command}): {name}"] = _facts(stream, texts)
+    for path in sorted([*folder.glob("results/**/*"), *folder.glob("mlpipe_data/**/*"), *folder.glob("p/**/*")]):
+        parts = path.relative_to(folder).parts
+        is_plot = "plots" in parts and path.suffix == ".png"
+        if path.is_file() and not is_plot and not any(part.startswith(".") for part in parts):
+            found |= {texts(f"{path.relative_to(folder)}{part}"): one for part, one in _contents(path, texts)}
+    return found
+
+
+def _contents(path: Path, texts: Texts) -> Iterator[tuple[str, Any]]:
+    """The parts of a file and what is compared of each."""
+    if path.suffix == ".json":
+        yield "", _plain(json.loads(texts(path.read_text("utf-8"))))
+    elif path.suffix == ".yaml":
+        yield "", _plain(yaml.safe_load(texts(path.read_text("utf-8"))))
+    elif path.suffix == ".jsonl":
+        yield "", [_plain(json.loads(line)) for line in texts(path.read_text("utf-8")).splitlines()]
+    elif path.suffix == ".csv":
+        import pandas as pd
+
+        frame = pd.read_csv(path)
+        for column in frame.columns:
+            if column not in TIMED_COLUMNS:
+                values = frame[column]
+                yield f":{column}", values.to_numpy() if values.dtype.kind in "if" else [texts(str(v)) for v in values]
+    elif path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        for name, column in pq.read_table(path).to_pydict().items():
+            is_number = bool(column) and isinstance(column[0], int | float)
+            yield f":{name}", np.array(column) if is_number else [texts(json.dumps(v, default=str)) for v in column]
+    elif path.suffix == ".safetensors":
+        from safetensors.numpy import load_file
+
+        yield from ((f":{name}", value) for name, value in load_file(path).items())
+    elif path.suffix in (".npz", ".npy"):
+        held = np.load(path, allow_pickle=False)
+        yield from ((f":{name}", held[name]) for name in held.files) if path.suffix == ".npz" else (("", held),)
+    elif path.suffix == ".png":
+        from PIL import Image
+
+        yield "", np.asarray(Image.open(path))
+
+
+def _plain(value: Any, section: str = "") -> Any:
+    """Stored facts without times and places, components by their identities."""
+    from mlpipe import names
+
+    if isinstance(value, dict):
+        kept = {key: one for key, one in value.items() if key not in VOLATILE}
+        return {key: _plain(one, key) for key, one in names.identified(section, kept).items()}
+    return [_plain(one, section) for one in value] if isinstance(value, list) else value
+
+
+def differences(case: str, there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """A line for each thing that is not the same."""
+    found = [f"{name}: only there" for name in there if name not in here]
+    found += [f"{name}: only here" for name in here if name not in there]
+    for name, one in there.items():
+        if name in here and (line := _difference(one, here[name], _tolerance(case, name))):
+            found.append(f"{name}: {line}")
+    return found
+
+
+def _tolerance(case: str, name: str) -> float:
+    return max([0.0, *(most for of, pattern, most, _ in DEVIATIONS if fnmatch(case, of) and fnmatch(name, pattern))])
+
+
+def _difference(one: Any, other: Any, most: float) -> str:
+    """How two values differ; empty when they do not."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return f"{one.dtype}{one.shape} there, {other.dtype}{other.shape} here"
+        if one.dtype.kind in "fc" and not np.allclose(one, other, rtol=most, atol=0, equal_nan=True):
+            return f"largest difference {np.nanmax(np.abs(one - other)):.3g}"
+        return "" if one.dtype.kind in "fc" or np.array_equal(one, other) else "other values"
+    if isinstance(one, dict) and isinstance(other, dict):
+        lines = [f"{key}: {_difference(one.get(key), other.get(key), most)}" for key in {**one, **other}]
+        return next((line for line in lines if not line.endswith(": ")), "")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return next((line for a, b in zip(one, other, strict=True) if (line := _difference(a, b, most))), "")
+    if isinstance(one, float) and isinstance(other, float) and math.isclose(one, other, rel_tol=most):
+        return ""
+    if isinstance(one, str) and isinstance(other, str) and one != other:
+        lines = zip(one.splitlines(), other.splitlines(), strict=False)
+        return next((f"{a!r} there, {b!r} here" for a, b in lines if a != b), "one is longer")
+    is_same = one == other or (one != one and other != other)
+    return "" if is_same else f"{one!r} there, {other!r} here"
+
+
+def main() -> int:
+    """Run the cases there and here; 1 when something differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("commit", help="what this tree is compared with")
+    parser.add_argument("cases", nargs="*", help=f"some of {', '.join(CASES)}; all without")
+    asked = parser.parse_args()
+    if unknown := sorted(set(asked.cases) - set(CASES)):
+        parser.error(f"no such case: {', '.join(unknown)}")
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="same_as-") as made:
+        other = Path(made) / "tree"
+        subprocess.run(["git", "worktree", "add", "--detach", "-q", str(other), asked.commit], cwd=HERE, check=True)
+        try:
+            for name in asked.cases or CASES:
+                sides = []
+                for tree in (other, HERE):
+                    # The same folder for both: hashes of sources hold its path.
+                    folder = Path(made) / name
+                    run_case(name, tree, folder)
+                    sides.append(collected(folder, tree))
+                    shutil.rmtree(folder)
+                lines = differences(name, *sides)
+                codes = [one for key, one in sides[0].items() if key.endswith("exit code")]
+                verdict = (
+                    f"{len(lines)} differences" if lines else f"equal ({len(sides[0])} things, exit codes {codes})"
+                )
+                print(f"{name}: {verdict}", flush=True)
+                print("".join(f"  {line[:400]}\n" for line in lines[:20]), end="", flush=True)
+                failed += bool(lines)
+        finally:
+            subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=HERE, check=False)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

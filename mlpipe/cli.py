@@ -264,7 +264,7 @@ def _help(mode: str) -> str:
             lines.append(f"  {group:15} {', '.join(catalog.options(group))}")
     lines += [
         "",
-        "arch=NAME also takes every timm name; task=NAME also takes a task created earlier.",
+        "arch=NAME also takes every timm name, also with a tag (resnet18.a1_in1k); task=NAME also takes a task created earlier.",
         "-m runs every combination of comma-separated values: mml train arch=resnet18,resnet50 -m",
         "hpo=optuna searches: mml train hpo=optuna search_space=basic hpo.trials=20 hpo.study=first",
         "--cfg job shows the configuration, --dry-run the plan, --json prints results as JSON, --config-dir DIR adds",

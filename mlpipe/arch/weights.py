@@ -19,7 +19,16 @@ from mlpipe.errors import DataError, first_line, listing, problem
 MOST_MISSING = 0.1
 # What programs call the weights among other things in a file, averaged ones first, as timm has it.
 _DEEPEST = 3
-_AMONG_OTHERS = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state_dict", "module", "network", "weights")
+_AMONG_OTHERS = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "module",
+    "network",
+    "weights",
+)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mlpipe.errors import (
     ConfigError,
     MlpipeError,
     in_short,
+    is_out_of_memory,
     problem,
 )
 
@@ -305,6 +306,9 @@ def _unexpected(error: Exception) -> int:
         return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()
+    if is_out_of_memory(error):
+        print(in_short(error), file=sys.stderr)
+        return STEP_FAILED
     hint = "the run's log.txt has the traceback; MML_DEBUG=1 prints it here"
     print(f"unexpected {in_short(error)}; {hint}", file=sys.stderr)
     return STEP_FAILED

@@ -88,8 +88,9 @@ def _sides(one: Located) -> tuple[int, int] | None:
     section = blueprint.read(one.config).get("preprocessing") if one.config.is_file() else None
     size = section.get("size") if isinstance(section, dict) else None
     both = [size, size] if isinstance(size, int) else size
-    is_size = isinstance(both, list) and len(both) == 2 and all(isinstance(side, int) and side > 0 for side in both)
-    return (both[0], both[1]) if is_size else None
+    if isinstance(both, list) and len(both) == 2 and all(isinstance(side, int) and side > 0 for side in both):
+        return both[0], both[1]
+    return None
 
 
 def recipe_hash(config: RunConfig, names: str, begun: Start | None) -> str:

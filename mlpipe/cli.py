@@ -18,6 +18,7 @@ from mlpipe.errors import (
     ConfigError,
     MlpipeError,
     in_short,
+    is_out_of_memory,
     problem,
 )
 
@@ -264,7 +265,7 @@ def _help(mode: str) -> str:
             lines.append(f"  {group:15} {', '.join(catalog.options(group))}")
     lines += [
         "",
-        "arch=NAME also takes every timm name; task=NAME also takes a task created earlier.",
+        "arch=NAME also takes every timm name, also with a tag (resnet18.a1_in1k); task=NAME also takes a task created earlier.",
         "-m runs every combination of comma-separated values: mml train arch=resnet18,resnet50 -m",
         "hpo=optuna searches: mml train hpo=optuna search_space=basic hpo.trials=20 hpo.study=first",
         "--cfg job shows the configuration, --dry-run the plan, --json prints results as JSON, --config-dir DIR adds",
@@ -305,6 +306,9 @@ def _unexpected(error: Exception) -> int:
         return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()
+    if is_out_of_memory(error):
+        print(in_short(error), file=sys.stderr)
+        return STEP_FAILED
     hint = "the run's log.txt has the traceback; MML_DEBUG=1 prints it here"
     print(f"unexpected {in_short(error)}; {hint}", file=sys.stderr)
     return STEP_FAILED

@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import mmap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+# How libraries say that memory ran out.
+_NO_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "could not create a primitive",
+    "could not create a memory object",
+    "could not execute a primitive",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+_NO_THREAD, _STACK = "can't start new thread", 8 * 2**20
 
 INPUT_IS_WRONG = 2
 STEP_FAILED = 1
@@ -81,8 +99,45 @@ def first_line(error: BaseException) -> str:
 
 
 def in_short(error: BaseException) -> str:
-    """An unexpected error in one line: its type and the first line of what it says, its type again where it says nothing."""
+    """An unexpected error in one line: its type and the first line of what it says, its type again where it says nothing.
+
+    Where memory ran out it is that sentence.
+    """
+    if is_out_of_memory(error):
+        return memory_sentence(error)
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is not enough memory, on a GPU or a CPU, wherever it was needed.
+
+    Libraries say so in many ways; oneDNN, which computes convolutions on CPUs, does not even name memory.
+    """
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if not isinstance(error, RuntimeError):
+        return False
+    text = str(error)
+    return any(one in text for one in _NO_MEMORY) or (_NO_THREAD in text and not _stack_fits())
+
+
+def memory_sentence(error: BaseException) -> str:
+    """What to tell a person where memory ran out and nothing smaller can be tried."""
+    way = (
+        "free memory, or use less at a time: sampling.batch_size, preprocessing.size, sys.num_workers, sys.fold_workers"
+    )
+    return f"memory ran out ({first_line(error)}); {way}"
+
+
+def _stack_fits() -> bool:
+    """Whether there is memory for the stack of one more thread; where there is, threads themselves are limited."""
+    try:
+        mmap.mmap(-1, _STACK).close()
+    except (OSError, MemoryError, ValueError):
+        return False
+    return True
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ import timm as timm_library
 import torch
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt, channels
+from mlpipe.arch import adapt, channels, starting
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras_layers import activations
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, problem
@@ -111,6 +111,8 @@ class Classifier(nn.Module):
         axes: int = 2,
     ) -> None:
         super().__init__()
+        # What stored weights it began with, one sentence; empty for none.
+        self.begun = ""
         self.backbone = backbone
         self.heads = nn.ModuleDict({name: nn.Linear(features, head.size) for name, head in heads.items()})
         for name, values in (("mean", mean), ("std", std)):
@@ -168,6 +170,7 @@ def timm(
     pretrained_fallback: Literal["random"] | None = None,
     extra_channels: channels.Filling = "timm",
     pre_logits: bool = True,
+    weights_strict: bool = True,
 ) -> Classifier:
     """Any network of timm, with new heads.
 
@@ -187,6 +190,7 @@ def timm(
         extra_channels: What pretrained weights of channels beyond the third are: timm's repetition, `zero`, or those of
             the third (`copy_last`).
         pre_logits: False leaves out the hidden layers that some networks (VGG) have after the pooling.
+        weights_strict: False takes what fits of a file of weights, however little that is.
 
     Raises:
         MlpipeError: When a download fails; the sentence names the ways out.
@@ -216,7 +220,7 @@ def timm(
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)
     if weights is not None:
-        _load_file(network, Path(weights).expanduser())
+        network.begun = starting.load(network, starting.of_file(weights, weights_strict))
     adapt.freeze(network, freeze)
     return network
 
@@ -369,13 +373,6 @@ def _from_extra(extra: str, name: str, options: dict[str, Any]) -> Any:
     if match.missing or match.misshapen:
         raise DataError(problem("arch.pretrained", f"{extra}: {match.sentence()}", fix="use arch.weights"))
     return backbone
-
-
-def _load_file(network: Classifier, path: Path) -> None:
-    state = weight_files.read(path)
-    if not any(name.startswith(("backbone.", "heads.")) for name in state):
-        state = {f"backbone.{name}": tensor for name, tensor in state.items()}
-    weight_files.demand(weight_files.load(network, state), path, part="backbone.")
 
 
 def statistics(settings: Mapping[str, Any], channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:

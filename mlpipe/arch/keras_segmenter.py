@@ -46,6 +46,8 @@ class KerasSegmenter(nn.Module):
         super().__init__()
         self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.drawing = ""
+        # What stored weights it began with, one sentence; empty for none.
+        self.begun = ""
         self.backbone = graph
         self.heads = nn.ModuleDict({name: nn.Identity()})
         flat = [1] * axes

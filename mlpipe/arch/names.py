@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from mlpipe.errors import ConfigError, problem
 
 _ENTRYPOINT = re.compile(r"^@register_model\s*\ndef (\w+)\(", re.MULTILINE)
+_TABLE = re.compile(r"^(?:default_cfgs|_SOURCE_CFGS)\b.*?^[})]", re.MULTILINE | re.DOTALL)
+# What begins one entry of a table: `'resnet18.a1_in1k': `, with a star behind the tag that is the default.
+_ENTRY = re.compile(r"""^ {4,8}(['"])(\w+)\.([\w.-]+)\*?\1\s*:""", re.MULTILINE)
+# How a module makes entries from others: the same for further endings of the name, and for the variants with QuickGELU of
+# networks whose weights were trained with it.
+_ENDINGS = re.compile(r"^ {4}for suffix in \(([^)]*)\)", re.MULTILINE)
+_QUICK, _QUICK_VARIANT = "natively QuickGELU", ("_clip_", "_clip_quickgelu_")
+_RENAMED = re.compile(r"^register_model_deprecations\(__name__, \{.*?^\}\)", re.MULTILINE | re.DOTALL)
+_RENAMED_ENTRY = re.compile(r"^ {4}['\"](\w+)['\"]\s*:", re.MULTILINE)
 
 
 @functools.cache
@@ -18,13 +28,66 @@ def timm_names() -> tuple[str, ...]:
     Raises:
         ConfigError: When timm is not installed.
     """
+    return tuple(sorted({name for text in _modules() for name in _ENTRYPOINT.findall(text)}))
+
+
+@functools.cache
+def timm_tags(name: str) -> tuple[str, ...]:
+    """The tags of a network's weights, `a1_in1k` for example: `arch=NAME.TAG` names one of them.
+
+    Args:
+        name: timm's name of the network, without a tag.
+
+    Raises:
+        ConfigError: When timm is not installed.
+    """
+    for text in _modules():
+        if name in _ENTRYPOINT.findall(text):
+            return tuple(sorted({tag for network, tag in _tagged(text) if network == name}))
+    return ()
+
+
+def is_network(name: str) -> bool:
+    """Whether timm makes a network of that name: one of its own, with or without a tag, or one that it has renamed.
+
+    Nothing else is, such as a place from which timm would load a network that it does not know (`hf-hub:` and others).
+
+    Args:
+        name: The name.
+
+    Raises:
+        ConfigError: When timm is not installed.
+    """
+    network, dot, tag = name.partition(".")
+    return (tag in timm_tags(network)) if dot else (name in timm_names() or name in _renamed())
+
+
+@functools.cache
+def _renamed() -> frozenset[str]:
+    """Names that networks had in earlier versions of timm."""
+    blocks = (block for text in _modules() for block in _RENAMED.findall(text))
+    return frozenset(name for block in blocks for name in _RENAMED_ENTRY.findall(block))
+
+
+def _modules() -> Iterator[str]:
+    """The text of each of timm's files of networks."""
     import importlib.util
 
     spec = importlib.util.find_spec("timm")
     if spec is None or spec.origin is None:
         raise ConfigError(problem("arch", "timm is not installed", fix="install mlpipe with its dependencies"))
-    folder = Path(spec.origin).parent / "models"
-    found: set[str] = set()
-    for file in folder.glob("*.py"):
-        found.update(_ENTRYPOINT.findall(file.read_text("utf-8")))
-    return tuple(sorted(found))
+    for file in sorted((Path(spec.origin).parent / "models").glob("*.py")):
+        yield file.read_text("utf-8")
+
+
+def _tagged(text: str) -> Iterator[tuple[str, str]]:
+    """The pairs of network and tag that a module's tables of weights list, and those that it makes from them."""
+    endings = [ending for found in _ENDINGS.findall(text) for ending in re.findall(r"'(\w*)'", found)] or [""]
+    for table in _TABLE.findall(text):
+        entries = list(_ENTRY.finditer(table))
+        ends = [*(entry.start() for entry in entries[1:]), len(table)]
+        for entry, end in zip(entries, ends, strict=False):
+            name, tag = entry[2], entry[3]
+            yield from ((f"{name}{ending}", tag) for ending in endings)
+            if _QUICK in table[entry.end() : end]:
+                yield name.replace(*_QUICK_VARIANT), tag

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
@@ -12,8 +11,7 @@ from timm.layers.conv_bn_act import ConvNormAct
 from timm.models import nasnet
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt
-from mlpipe.arch import weights as weight_files
+from mlpipe.arch import adapt, starting
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.errors import ConfigError, problem
 
@@ -69,6 +67,7 @@ def mobile(
     name: str = "nasnetmobile",
     pretrained: bool = False,
     weights: str | None = None,
+    weights_strict: bool = True,
     in_chans: Annotated[int, ">= 1"] | None = None,
     pool: Literal["avg", "max"] = "avg",
     drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
@@ -82,6 +81,7 @@ def mobile(
         name: What records call it.
         pretrained: Must be false: timm has no weights of it.
         weights: A file of weights of the whole network.
+        weights_strict: False takes what fits of that file, however little that is.
         in_chans: Channels of the network; None: as the images.
         pool: How feature maps are pooled.
         drop_rate: Dropout before the head.
@@ -101,9 +101,7 @@ def mobile(
     scale = pixels.peak if pixels.normalization == "unit" else pixels.peak / 2
     network = Classifier(body, _FEATURES, heads, [shift] * channels, [scale] * channels)
     if weights is not None:
-        path = Path(weights).expanduser()
-        match = weight_files.load(network, weight_files.read(path))
-        weight_files.demand(match, path, part="backbone.", most_missing=0)
+        network.begun = starting.load(network, starting.of_file(weights, weights_strict, most_missing=0))
     adapt.freeze(network, freeze)
     return network
 

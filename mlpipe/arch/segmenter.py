@@ -6,7 +6,6 @@ The decoders are those of segmentation-models-pytorch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import timm as timm_library
@@ -14,9 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt
-from mlpipe.arch import weights as weight_files
+from mlpipe.arch import adapt, starting, timm_body
 from mlpipe.arch.classifier import Head, Pixels, hub, statistics, unavailable
+from mlpipe.arch.starting import Start
 from mlpipe.errors import ConfigError, first_line, problem
 
 Freeze = bool | Literal["backbone"]
@@ -50,6 +49,8 @@ class Segmenter(nn.Module):
         std: list[float],
     ) -> None:
         super().__init__()
+        # What stored weights it began with, one sentence; empty for none.
+        self.begun = ""
         self.backbone, self.decoder = backbone, decoder
         self.heads = nn.ModuleDict({name: head})
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
@@ -57,6 +58,10 @@ class Segmenter(nn.Module):
         self.mean: Tensor
         self.std: Tensor
         self._name, self._multiple = name, multiple
+
+    def no_weight_decay(self) -> set[str]:
+        """The parameters that the encoder's network says should not decay; what gives its features does not say."""
+        return timm_body.undecayed(self)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Logits of shape (n, classes, height, width) by target.
@@ -82,6 +87,7 @@ def unet(
     name: str,
     pretrained: bool = True,
     weights: str | None = None,
+    weights_strict: bool = True,
     in_chans: Annotated[int, ">= 1"] | None = None,
     depth: Annotated[int, ">= 2", "<= 5"] = 5,
     attention: Literal["scse"] | None = None,
@@ -97,7 +103,8 @@ def unet(
         encoder: timm's name.
         name: What records call the network.
         pretrained: Whether the encoder starts from timm's weights, downloaded or from its cache.
-        weights: A file of weights of the whole network that replaces `pretrained`.
+        weights: A file of weights of the whole network, or of the encoder alone, that replaces `pretrained`.
+        weights_strict: False takes what fits of that file, however little that is.
         in_chans: Channels of the network; None: as the images.
         depth: How often the encoder halves the image.
         attention: `scse`: squeeze and excitation of channels and places in the decoder (Roy et al. 2018).
@@ -116,7 +123,8 @@ def unet(
         channels = (256, 128, 64, 32, 16)[5 - depth :]
         return smp.Unet(encoder_depth=depth, decoder_channels=channels, decoder_attention_type=attention, **shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
+    start = _start(weights, weights_strict)
+    return _built(made, heads, pixels, encoder, pretrained, start, in_chans, freeze, pretrained_fallback, outputs)
 
 
 def fpn(
@@ -127,6 +135,7 @@ def fpn(
     name: str,
     pretrained: bool = True,
     weights: str | None = None,
+    weights_strict: bool = True,
     in_chans: Annotated[int, ">= 1"] | None = None,
     dropout: Annotated[float, ">= 0", "< 1"] = 0.2,
     freeze: Freeze = False,
@@ -142,6 +151,7 @@ def fpn(
         name: As for `unet`.
         pretrained: As for `unet`.
         weights: As for `unet`.
+        weights_strict: As for `unet`.
         in_chans: As for `unet`.
         dropout: Dropout of whole channels in the decoder.
         freeze: As for `unet`.
@@ -158,7 +168,8 @@ def fpn(
     def made(**shared: Any) -> Any:
         return smp.FPN(decoder_dropout=dropout, **shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
+    start = _start(weights, weights_strict)
+    return _built(made, heads, pixels, encoder, pretrained, start, in_chans, freeze, pretrained_fallback, outputs)
 
 
 def pspnet(
@@ -169,6 +180,7 @@ def pspnet(
     name: str,
     pretrained: bool = True,
     weights: str | None = None,
+    weights_strict: bool = True,
     in_chans: Annotated[int, ">= 1"] | None = None,
     dropout: Annotated[float, ">= 0", "< 1"] = 0.2,
     freeze: Freeze = False,
@@ -184,6 +196,7 @@ def pspnet(
         name: As for `unet`.
         pretrained: As for `unet`.
         weights: As for `unet`.
+        weights_strict: As for `unet`.
         in_chans: As for `unet`.
         dropout: Dropout of whole channels in the decoder.
         freeze: As for `unet`.
@@ -200,7 +213,8 @@ def pspnet(
     def made(**shared: Any) -> Any:
         return smp.PSPNet(psp_dropout=dropout, **shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
+    start = _start(weights, weights_strict)
+    return _built(made, heads, pixels, encoder, pretrained, start, in_chans, freeze, pretrained_fallback, outputs)
 
 
 def linknet(
@@ -211,6 +225,7 @@ def linknet(
     name: str,
     pretrained: bool = True,
     weights: str | None = None,
+    weights_strict: bool = True,
     in_chans: Annotated[int, ">= 1"] | None = None,
     freeze: Freeze = False,
     pretrained_fallback: Literal["random"] | None = None,
@@ -225,6 +240,7 @@ def linknet(
         name: As for `unet`.
         pretrained: As for `unet`.
         weights: As for `unet`.
+        weights_strict: As for `unet`.
         in_chans: As for `unet`.
         freeze: As for `unet`.
         pretrained_fallback: As for `unet`.
@@ -240,7 +256,12 @@ def linknet(
     def made(**shared: Any) -> Any:
         return smp.Linknet(**shared)
 
-    return _built(made, heads, pixels, encoder, pretrained, weights, in_chans, freeze, pretrained_fallback, outputs)
+    start = _start(weights, weights_strict)
+    return _built(made, heads, pixels, encoder, pretrained, start, in_chans, freeze, pretrained_fallback, outputs)
+
+
+def _start(weights: str | None, strict: bool) -> Start | None:
+    return None if weights is None else starting.of_file(weights, strict)
 
 
 def _built(
@@ -249,7 +270,7 @@ def _built(
     pixels: Pixels,
     encoder: str,
     pretrained: bool,
-    weights: str | None,
+    start: Start | None,
     in_chans: int | None,
     freeze: Freeze,
     fallback: str | None,
@@ -267,15 +288,15 @@ def _built(
         raise ConfigError(problem("arch.outputs", "is for target images", got=outputs, fix=fix))
     channels = in_chans or pixels.channels
     options = {"encoder_name": f"tu-{encoder}", "in_channels": channels, "classes": head.size}
-    network = _created(made, encoder, options, pretrained and weights is None, fallback)
+    network = _created(made, encoder, options, pretrained and start is None, fallback)
     settings = timm_library.get_pretrained_cfg(encoder, allow_unregistered=True)
     mean, std = statistics({} if settings is None else dict(vars(settings)), channels, pixels)
     multiple = int(network.encoder.output_stride) if network.requires_divisible_input_shape else 1
     last = network.segmentation_head
     last = nn.Sequential(last, nn.Sigmoid()) if outputs == "sigmoid" else last
     whole = Segmenter(network.encoder, network.decoder, last, target, multiple, mean, std)
-    if weights is not None:
-        _load(whole, Path(weights).expanduser())
+    if start is not None:
+        whole.begun = starting.load(whole, start)
     adapt.freeze(whole, freeze)
     return whole
 
@@ -296,7 +317,3 @@ def _created(
         reason = first_line(error)
         fix = "use an encoder with features at several resolutions, such as resnet34, or another arch"
         raise ConfigError(problem("arch.encoder", f"cannot be used here ({reason})", got=encoder, fix=fix)) from error
-
-
-def _load(network: Segmenter, path: Path) -> None:
-    weight_files.demand(weight_files.load(network, weight_files.read(path)), path)

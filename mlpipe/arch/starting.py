@@ -1,17 +1,33 @@
-"""Start a network from stored weights: its body, matching heads, and a report of what went where."""
+"""Start a network from stored weights: what is taken, what is made to fit, what is left, in one report.
+
+Everything that begins with stored weights comes through `load`: `arch.weights`, `reuse.parameters` and `mml tl`, and the
+weights of a stage. What a training left itself and goes on with, or predicts with, has to fit exactly and does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from mlpipe.arch import resampling, timm_body
 from mlpipe.arch import weights as weight_files
+from mlpipe.arch.timm_body import Body, State
 from mlpipe.errors import DataError, listing, problem
 
-_HEADS = "heads."
+_HEADS, _DECODER = "heads.", "decoder."
+# The deepest wrapper whose name is looked for before the names of tensors.
+_DEEPEST = 4
+# What a file of a whole network of this program calls the body.
+_BODY_AT_THE_END = re.compile(r"backbone\.((model|module)\.)?$")
 
 
 @dataclass(frozen=True)
@@ -23,7 +39,12 @@ class Start:
         digest: Its hash.
         name: What reports call it.
         keep_heads: Take over heads too, where name and shape are equal.
-        allow_missing: Accept a body of which more than a tenth is missing.
+        allow_missing: Accept a file of which parts do not fit, or that more than a tenth of the body is missing in.
+        key: What names the file in the configuration.
+        allow: What accepts such a file, for the sentence.
+        is_file: Whether the key names a file, not a record.
+        sides: Height and width of the images that the weights were trained on; None: not known.
+        most_missing: The share of the body's tensors that may be missing.
     """
 
     file: Path
@@ -31,74 +52,266 @@ class Start:
     name: str
     keep_heads: bool
     allow_missing: bool = False
+    key: str = "reuse.parameters"
+    allow: str = "reuse.allow_missing=true"
+    is_file: bool = False
+    sides: tuple[int, int] | None = None
+    most_missing: float = weight_files.MOST_MISSING
+
+
+@dataclass
+class Taken:
+    """What of a file goes where in a network.
+
+    Attributes:
+        state: The tensors, under the network's names.
+        channels: Names of those that were adapted to other channels.
+        resampled: Names of those that were resampled to another size.
+        misshapen: Names of tensors whose shapes differ, with both shapes.
+        unused: Names in the file that the network does not have.
+        heads: Names in the file of heads, and of a decoder, that the network has others of, or none.
+        outside: Names in the file of what stands beside the network.
+    """
+
+    state: State = field(default_factory=dict)
+    channels: list[str] = field(default_factory=list)
+    resampled: list[str] = field(default_factory=list)
+    misshapen: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def put(self, name: str, tensor: Tensor, own: Mapping[str, Tensor]) -> None:
+        """Take a tensor where its shape is the network's."""
+        if tensor.shape == own[name].shape:
+            self.state[name] = tensor
+        else:
+            self.misshapen[name] = f"{[*tensor.shape]} for {[*own[name].shape]}"
+
+
+def of_file(weights: str, strict: bool, most_missing: float = weight_files.MOST_MISSING) -> Start:
+    """The start that `arch.weights` names.
+
+    Args:
+        weights: The file.
+        strict: Refuse what does not fit.
+        most_missing: The share of the body's tensors that may be missing.
+    """
+    path = Path(weights).expanduser()
+    return Start(
+        path,
+        "",
+        path.name,
+        keep_heads=True,
+        allow_missing=not strict,
+        key="arch.weights",
+        allow="arch.weights_strict=false",
+        is_file=True,
+        most_missing=most_missing,
+    )
 
 
 def load(network: nn.Module, start: Start) -> str:
-    """Load what fits by name and shape, and say what did not.
+    """Load what belongs into a network, made to fit as timm does it, and say what did not.
 
-    Statistics of pixels and of numbers to predict stay the network's own: they belong to the new images and targets. A
-    first convolution for another number of channels is adapted by `in_channels`.
+    A first convolution is adapted to the number of channels, embeddings and biases of positions to the size of images;
+    heads of another shape stay new. Statistics of pixels and of numbers to predict stay the network's own: they belong to
+    the new images and targets.
 
     Returns:
         The report, one sentence.
 
     Raises:
-        DataError: When more than a tenth of the body's tensors is missing and `start.allow_missing` is not set.
+        DataError: When something else does not fit, or more than a tenth of the body's tensors is missing, and
+            `start.allow_missing` is not set.
     """
     own = network.state_dict()
-    state, adapted = _fitted(weight_files.read(start.file), own, start)
-    match = weight_files.load(network, state)
-    body = [name for name in own if _is_body(name)]
-    lost = [name for name in body if name not in match.loaded]
-    if len(lost) > weight_files.MOST_MISSING * len(body) and not start.allow_missing:
-        wrong = f"{len(lost)} of {len(body)} tensors of the network's body are not in {start.name} ({match.sentence()})"
-        fix = "choose the arch that it was trained with, or add reuse.allow_missing=true"
-        raise DataError(problem("reuse.parameters", wrong, fix=fix))
-    parts = [f"starts from {start.name}", f"{len(match.loaded)} tensors loaded"]
-    news = [name for name in own if name.startswith(_HEADS) and name not in match.loaded]
-    for word, names in (
-        ("missing", lost),
-        ("unused", [name for name in match.unexpected if _is_body(name)]),
-        ("of another shape", list(match.misshapen)),
-        ("new", news),
-        ("adapted to other channels", adapted),
-    ):
-        if names:
-            parts.append(f"{len(names)} {word} ({listing(names, most=4)})")
-    return ", ".join(parts)
+    taken = fitted(weight_files.read(start.file), network, start)
+    report = _report(own, taken)
+    if not start.allow_missing:
+        _demand(own, taken, start, report)
+    network.load_state_dict(taken.state, strict=False)
+    return f"starts from {start.name}, {report}"
 
 
-def in_channels(weight: Tensor, channels: int) -> Tensor:
-    """A convolution's weight for another number of input channels.
-
-    Every new channel gets the mean over the old ones, scaled so that a grey image, repeated in all channels, gives what it
-    gave before.
+def fitted(stored: Mapping[str, Tensor], network: nn.Module, start: Start) -> Taken:
+    """The tensors of a file under a network's names and in its shapes, as far as it goes.
 
     Args:
-        weight: Shape (out, old channels, height, width).
-        channels: The new number of channels.
+        stored: The tensors, as a file names them: those of timm's or another network, of a wrapper of it, or of a network
+            of this program.
+        network: The network.
+        start: What is known of the file.
     """
-    mean = weight.mean(dim=1, keepdim=True) * (weight.shape[1] / channels)
-    return mean.repeat(1, channels, 1, 1)
-
-
-def _fitted(
-    stored: Mapping[str, Tensor], own: Mapping[str, Tensor], start: Start
-) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors that may be loaded, named as the network names them, and which of them were adapted."""
-    prefix = "backbone."
-    if any(name.startswith(prefix) for name in own) and not any(name.startswith((prefix, _HEADS)) for name in stored):
-        stored = {f"{prefix}{name}": tensor for name, tensor in stored.items()}
-    state: dict[str, Tensor] = {}
-    adapted: list[str] = []
-    for name, tensor in stored.items():
-        if not (_is_body(name) or (start.keep_heads and name.startswith(_HEADS))):
+    own, body, taken = network.state_dict(), timm_body.of(network), Taken()
+    of_body, others = _apart(stored, body)
+    filtered = _filtered(of_body, body, start.sides)
+    fitting = _Fitting(body, own, _channels(network, body))
+    for name, tensor in filtered.items():
+        if name not in body.names:
+            (taken.heads if name in body.headed else taken.unused).append(name)
             continue
-        if name in own and _differs_in_channels(tensor, own[name]) and not adapted:
-            tensor = in_channels(tensor, own[name].shape[1])
-            adapted.append(name)
-        state[name] = tensor
-    return state, adapted
+        place = body.names[name]
+        made, how = fitting.of(name, tensor)
+        taken.put(place, made, own)
+        if place in taken.state and name in of_body and not _is_same(tensor, of_body[name]):
+            taken.resampled.append(place)
+        if place in taken.state and how:
+            getattr(taken, how).append(place)
+    for name, tensor in others.items():
+        _take_other(name, tensor, own, taken, keep_heads=start.keep_heads)
+    return taken
+
+
+def _take_other(name: str, tensor: Tensor, own: Mapping[str, Tensor], taken: Taken, *, keep_heads: bool) -> None:
+    """Take a tensor that is not of the body: of heads where they are alike, of a decoder, never the network's own."""
+    if name.startswith(_HEADS):
+        if keep_heads and name in own and own[name].shape == tensor.shape:
+            taken.state[name] = tensor
+        elif name not in own:
+            taken.heads.append(name)
+    elif _is_body(name):
+        if name in own:
+            taken.put(name, tensor, own)
+        elif name.startswith(_DECODER) and not any(one.startswith(_DECODER) for one in own):
+            taken.heads.append(name)
+        else:
+            taken.outside.append(name)
+
+
+def _apart(stored: Mapping[str, Tensor], body: Body) -> tuple[State, State]:
+    """The tensors of the body, under its own names, and the others, under the network's.
+
+    A wrapper's name in front of them (`module.`, `model.`, `backbone.` and others) is what most of the names have to
+    lose to be the body's.
+    """
+    known = {**{name: name for name in (*body.names, *body.headed)}, **body.alike}
+    known |= {timm_body.flattened(name): name for name in (*body.names, *body.headed)} | {
+        name: name for name in body.names
+    }
+    wrappers: Counter[str] = Counter()
+    for name in stored:
+        parts = name.split(".")
+        for depth in range(min(len(parts), _DEEPEST + 1)):
+            if ".".join(parts[depth:]) in known:
+                wrappers["".join(f"{part}." for part in parts[:depth])] += 1
+    wrapper = max(wrappers, key=lambda one: (wrappers[one], -len(one)), default="")
+    outer = _BODY_AT_THE_END.sub("", wrapper)
+    of_body: State = {}
+    others: State = {}
+    for name, tensor in stored.items():
+        if name.startswith(wrapper) and not (not wrapper and name.startswith((_HEADS, _DECODER))):
+            inner = name.removeprefix(wrapper)
+            of_body[known.get(inner, inner)] = tensor
+        else:
+            others[name.removeprefix(outer)] = tensor
+    return of_body, others
+
+
+def _filtered(state: State, body: Body, sides: tuple[int, int] | None) -> Mapping[str, Tensor]:
+    """What timm's own filter makes of stored tensors; they as they are where it has none, or cannot read them."""
+    if body.filter is None:
+        return state
+    try:
+        with _trained_on(body.module, _source_sides(state, body) if sides is None else sides):
+            try:
+                found = body.filter(dict(state), body.module)
+            except TypeError:
+                found = body.filter(dict(state))
+    except Exception:
+        # Not weights of this network: the comparison of names and shapes says what differs.
+        return state
+    return {str(name): tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
+
+
+@contextmanager
+def _trained_on(module: Any, sides: tuple[int, int] | None) -> Iterator[None]:
+    """Let timm know how large the images were that weights were trained on, while it filters them."""
+    before = getattr(module, "pretrained_model_args", {})
+    if sides is not None:
+        module.pretrained_model_args = {**before, "img_size": sides}
+    try:
+        yield
+    finally:
+        module.pretrained_model_args = before
+
+
+def _source_sides(state: State, body: Body) -> tuple[int, int] | None:
+    """The size of images that an embedding of places was for where these are no square: that nearest to the network's.
+
+    A square is what timm takes them for.
+    """
+    table, patches = state.get("pos_embed"), state.get("patch_embed.proj.weight")
+    if table is None or patches is None or table.ndim != 3 or patches.ndim != 4:
+        return None
+    module = body.module
+    tokens = 0 if getattr(module, "no_embed_class", False) else int(getattr(module, "num_prefix_tokens", 1))
+    places = table.shape[1] - tokens
+    if places < 1 or math.isqrt(places) ** 2 == places:
+        return None
+    wanted = math.log(body.sides[0] / body.sides[1])
+    heights = [height for height in range(1, places + 1) if places % height == 0]
+    height = min(heights, key=lambda one: abs(math.log(one * one / places) - wanted))
+    return height * patches.shape[2], places // height * patches.shape[3]
+
+
+class _Fitting:
+    """Makes single tensors fit.
+
+    Args:
+        body: The body.
+        own: The network's tensors.
+        channels: How many channels its images have.
+    """
+
+    def __init__(self, body: Body, own: Mapping[str, Tensor], channels: int | None) -> None:
+        self._body, self._own, self._channels = body, own, channels
+        # Of a network that timm does not know, the first layer that differs in its channels is the first convolution.
+        self._is_open = not body.first_convolutions
+
+    def of(self, name: str, tensor: Tensor) -> tuple[Tensor, str]:
+        """A tensor, and how it was made to fit: `channels`, `resampled` or not at all.
+
+        Args:
+            name: The body's name of it.
+            tensor: As stored.
+        """
+        own = self._own[self._body.names[name]]
+        if tensor.shape == own.shape:
+            return tensor, ""
+        parent, _, last = name.rpartition(".")
+        module = self._body.module.get_submodule(parent)
+        if last == "weight" and self._is_first(parent, tensor, own):
+            patches = resampling.of_patches(tensor, module)
+            how = "" if patches is None or patches.shape == tensor.shape else "resampled"
+            if patches is not None and patches.shape == own.shape:
+                return patches, how
+            source = tensor if patches is None else patches
+            found = resampling.of_channels(source, module, self._channels or own.shape[1])
+            return (tensor, "") if found is None else (found, "channels")
+        found = resampling.of_positions(name, tensor, own, module, self._body.sides)
+        return (tensor, "") if found is None or found.shape != own.shape else (found, "resampled")
+
+    def _is_first(self, layer: str, tensor: Tensor, own: Tensor) -> bool:
+        if not self._is_open:
+            return layer in self._body.first_convolutions
+        if not resampling.differs_in_channels(tensor, own):
+            return False
+        self._is_open = False
+        return True
+
+
+def _channels(network: nn.Module, body: Body) -> int | None:
+    """How many channels the images of a network have; None: as many as its first layer takes."""
+    mean = getattr(network, "mean", None)
+    if isinstance(mean, Tensor) and mean.ndim > 1:
+        return int(mean.shape[1])
+    found = getattr(body.module, "in_chans", None)
+    return found if isinstance(found, int) else None
+
+
+def _is_same(made: Tensor, stored: Tensor) -> bool:
+    return made is stored or (made.shape == stored.shape and torch.equal(made, stored))
 
 
 def _is_body(name: str) -> bool:
@@ -106,8 +319,53 @@ def _is_body(name: str) -> bool:
     return "." in name and not name.startswith(_HEADS)
 
 
-def _differs_in_channels(stored: Tensor, own: Tensor) -> bool:
-    """Whether two convolutions differ in their input channels only, and those are an image's."""
-    if stored.ndim != 4 or own.ndim != 4 or stored.shape[1] == own.shape[1]:
-        return False
-    return stored.shape[0] == own.shape[0] and stored.shape[2:] == own.shape[2:] and stored.shape[1] <= 16
+def _lost(own: Mapping[str, Tensor], taken: Taken) -> tuple[list[str], list[str]]:
+    """The body's tensors that a file lacks, and those of a decoder where it holds none of that at all."""
+    missing = [name for name in own if _is_body(name) and name not in taken.state and name not in taken.misshapen]
+    decoder = [name for name in own if name.startswith(_DECODER)]
+    there = (*taken.state, *taken.misshapen, *taken.outside)
+    bare = bool(decoder) and not any(name.startswith(_DECODER) for name in there)
+    return [name for name in missing if not (bare and name in decoder)], decoder if bare else []
+
+
+def _demand(own: Mapping[str, Tensor], taken: Taken, start: Start, report: str) -> None:
+    """Demand that nearly all of a body is in a file, in shapes that fit, and that it is not another, larger network's.
+
+    Raises:
+        DataError: When it is not so.
+    """
+    missing, _ = _lost(own, taken)
+    lost = [*missing, *taken.misshapen]
+    body = [name for name in own if _is_body(name)]
+    is_missing = len(lost) > start.most_missing * len(body)
+    is_other = len(taken.unused) > weight_files.MOST_MISSING * (len(taken.state) + len(taken.unused))
+    if not (is_missing or is_other or taken.misshapen):
+        return
+    if start.is_file:
+        fix = f"choose the arch that it was saved from, or add {start.allow}"
+        raise DataError(problem(start.key, f"does not fit the network ({report})", got=str(start.file), fix=fix))
+    wrong = f"{len(lost)} of {len(body)} tensors of the network's body are not in {start.name}"
+    if not is_missing:
+        wrong = f"{start.name} does not fit the network's body"
+    fix = f"choose the arch that it was trained with, or add {start.allow}"
+    raise DataError(problem(start.key, f"{wrong} ({report})", fix=fix))
+
+
+def _report(own: Mapping[str, Tensor], taken: Taken) -> str:
+    """What was taken, adapted and left, in one sentence, with the first names of each."""
+    missing, decoder = _lost(own, taken)
+    news = [name for name in own if name.startswith(_HEADS) and name not in taken.state] + decoder
+    misshapen = [f"{name}: {shapes}" for name, shapes in taken.misshapen.items()]
+    parts = [f"{len(taken.state)} tensors loaded"]
+    for word, names in (
+        ("missing", missing),
+        ("unused", [*taken.unused, *taken.outside]),
+        ("of another shape", misshapen),
+        ("new", news),
+        ("adapted to other channels", taken.channels),
+        ("resampled to another size", taken.resampled),
+        ("of heads left out", taken.heads),
+    ):
+        if names:
+            parts.append(f"{len(names)} {word} ({listing(list(dict.fromkeys(names)), most=4)})")
+    return ", ".join(parts)

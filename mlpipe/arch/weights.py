@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,18 @@ from mlpipe.errors import DataError, first_line, listing, problem
 
 # So many of a network's tensors may be missing in a file that is said to be its.
 MOST_MISSING = 0.1
+# What programs call the weights among other things in a file, averaged ones first, as timm has it.
+_DEEPEST = 3
+_AMONG_OTHERS = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "module",
+    "network",
+    "weights",
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,11 @@ def read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise DataError(problem("arch.weights", "there is no such file", got=str(path), fix="name an existing file"))
     tensors = _tensors(path)
+    # Views may repeat a stored number without end (a stride of 0); a file has more bytes than numbers.
+    most = path.stat().st_size
+    if vast := [f"{name} {[*tensor.shape]}" for name, tensor in tensors.items() if tensor.numel() > most]:
+        wrong = f"holds tensors of more numbers than it has bytes: {listing(vast, most=3)}"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="use another file"))
     odd = [name for name, tensor in tensors.items() if not _is_plain(tensor)]
     if odd:
         wrong = f"holds tensors that are no weights: {listing(odd, most=3)} (sparse, complex, quantised or NaN)"
@@ -112,7 +130,9 @@ def read_plain(path: Path, key: str = "arch.weights") -> Any:
         DataError: When it is missing, damaged, or holds anything else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # timm's checkpoints hold their arguments as a Namespace, which is attributes only.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = first_line(error)
         fix = "use a .safetensors file, or a torch file that holds tensors only"
@@ -175,9 +195,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             reason = first_line(error)
             raise DataError(problem("arch.weights", f"cannot be read ({reason})", got=str(path))) from error
     stored = read_plain(path)
-    for key in ("state_dict", "model", "state_dict_ema"):
-        if isinstance(stored, dict) and isinstance(stored.get(key), dict):
-            stored = stored[key]
+    for _ in range(_DEEPEST):
+        stored = _inside(stored)
     tensors = (
         {str(name): value for name, value in stored.items() if isinstance(value, Tensor)}
         if isinstance(stored, dict)
@@ -186,6 +205,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise DataError(problem("arch.weights", "holds no tensors", got=str(path), fix="name a file of weights"))
     return tensors
+
+
+def _inside(stored: Any) -> Any:
+    """The weights among other things; the same where they are what is stored."""
+    found = (stored.get(key) for key in _AMONG_OTHERS) if isinstance(stored, dict) else ()
+    return next((one for one in found if isinstance(one, dict) and one), stored)
 
 
 def load(network: nn.Module, state: Mapping[str, Tensor]) -> Match:

@@ -29,6 +29,7 @@ from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, proble
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 # Sections whose keys are the user's own.
 _FREE = ("given.", "search_space.params")
+_TIMM = "mlpipe.arch.classifier.timm"
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
 _SECTIONS = (
@@ -48,6 +49,8 @@ class Facts:
         data_dir: The data folder where the configuration names none.
         extra_dirs: Further folders of configuration files.
         tag_problems: What is wrong with the tags of a task's name.
+        network_tags: Gives the tags of a network's weights.
+        is_network: Whether timm makes a network of that name.
     """
 
     architectures: Callable[[], Sequence[str]]
@@ -56,6 +59,8 @@ class Facts:
     data_dir: Path = Path("mlpipe_data")
     extra_dirs: tuple[Path, ...] = ()
     tag_problems: Callable[[str], Sequence[str]] = lambda tags: ()
+    network_tags: Callable[[str], Sequence[str]] = lambda name: ()
+    is_network: Callable[[str], bool] = lambda name: True
 
 
 def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
@@ -143,14 +148,39 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     if group == "task" and name in facts.tasks:
         return ["task=created", f"task.name='{name}'"], []
     if group == "arch":
-        networks = facts.architectures()
-        if name in networks:
-            return ["arch=timm", f"arch.name='{name}'"], []
-        fix = did_you_mean(name, [*known, *networks], otherwise="use the name of a timm network or an option of arch")
-        return [], [problem("arch", "unknown network", got=name, fix=fix)]
+        wrong = _unknown_network("arch", name, facts, known)
+        return (["arch=timm", f"arch.name='{name}'"], []) if not wrong else ([], [wrong])
     options = [*known, *(facts.tasks if group == "task" else ())]
     fix = did_you_mean(name, options, otherwise=f"options: {listing(options, most=20)}")
     return [], [problem(group, "unknown option", got=name, fix=fix)]
+
+
+def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] = ()) -> str:
+    """What is wrong with the name of a network, with or without the tag of its weights; empty when nothing is."""
+    networks = facts.architectures()
+    network, dot, tag = name.partition(".")
+    if name in networks or tag in (tags := facts.network_tags(network) if dot else ()):
+        return ""
+    if tags:
+        fix = did_you_mean(
+            name, [f"{network}.{one}" for one in tags], otherwise=f"its tags are {listing(tags, most=20)}"
+        )
+        return problem(key, f"{network} has no weights with the tag {tag}", got=name, fix=fix)
+    otherwise = "use the name of a timm network" + (" or an option of arch" if options else "")
+    return problem(key, "unknown network", got=name, fix=did_you_mean(name, [*options, *networks], otherwise=otherwise))
+
+
+def _networks(arch: Any, facts: Facts) -> list[str]:
+    """What is wrong with the networks of timm that a section `arch` names, however it came to do so."""
+    if not isinstance(arch, dict):
+        return []
+    # The name of another architecture is what its user calls it.
+    key = "encoder" if "encoder" in arch else "name" if arch.get("_target_") == _TIMM else None
+    name = arch.get(key) if key else None
+    if not isinstance(name, str) or name == "???" or facts.is_network(name):
+        return []
+    wrong = _unknown_network(f"arch.{key}", name, facts)
+    return [wrong] if wrong else []
 
 
 def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list[str], list[str]]:
@@ -255,6 +285,7 @@ def _resolved(
         if is_path:
             plain[section][key] = _absolute(value)
     found += network_files.inlined(plain["arch"])
+    found += _networks(plain["arch"], facts)
     _absolute_reuse(plain["reuse"])
     listed = plain["stages"].get("list") if isinstance(plain["stages"], dict) else None
     for stage in listed if isinstance(listed, list) else []:

@@ -208,6 +208,7 @@ class Stage:
         lr_scheduler: Its schedule, over its own epochs.
         callbacks: Its callbacks, in place of the recipe's.
         initial_weights: A file of weights that it starts from, in place of those of the stages before.
+        weights_strict: False takes what fits of that file, however little that is.
         negatives: How many negative images it learns for each positive one, 0: none; None: all.
         val_negatives: The same for its validation images.
         carry: Go on with the optimizer of the stage before, its rate included where the stage names none.
@@ -221,6 +222,7 @@ class Stage:
     lr_scheduler: Component | None = None
     callbacks: Mapping[str, Component] | None = None
     initial_weights: str | None = None
+    weights_strict: bool = True
     negatives: Annotated[int, ">= 0"] | None = None
     val_negatives: Annotated[int, ">= 0"] | None = None
     carry: bool = False

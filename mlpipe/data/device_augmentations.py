@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mlpipe.data.augmentations import check_ranges
 from mlpipe.data.transforms import UNFIT, origins, refuse_normalising, unfit
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import DataError, is_out_of_memory, problem
 
 DeviceStep = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
@@ -215,9 +215,9 @@ def adapt(transform: Any, peak: float = 255.0) -> DeviceStep:
         given = images if as_bytes else images.float() / peak
         try:
             changed = transform(given) if whole_batch else torch.stack([transform(image) for image in given])
-        except torch.OutOfMemoryError:
-            raise
         except UNFIT as error:
+            if is_out_of_memory(error):
+                raise
             raise unfit(name, _PIPELINE, given, error) from error
         changed = _checked(name, given, changed)
         return (changed if as_bytes else changed.clamp(0, 1) * peak), target

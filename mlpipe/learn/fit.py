@@ -110,7 +110,9 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     started = time.perf_counter()
     recipe, view, task = job.recipe, job.view, job.task
     monitor, direction = recipe.metrics.monitor, monitoring.monitor_direction(recipe)
-    network, chosen, begun = first_network(job)
+    network, chosen, report = first_network(job)
+    begun: list[str] = []
+    _note(job, watch, begun, report)
     if job.shard.rank == 0:
         room.check(job, network)
     at_first, plan = stages.learning(network), stages.of(recipe)
@@ -129,7 +131,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             if number > begin and (keeper.best_epoch is not None or number - 1 in keeper.of_stages):
                 stages.take_up(network, keeper.of_stages.get(number - 1, keeper.best_state))
             keeper.begin(number, keep=plan[number].keep)
-            stages.prepare(network, plan[number], at_first)
+            loaded = stages.prepare(network, plan[number], at_first)
+            _note(job, watch, begun, f"stage {number + 1} {loaded}" if loaded else "")
             now = stages.recipe_of(recipe, plan[number])
             place = number if len(plan) > 1 else None
             module, data = _module(job, now, network, chosen, watch, stage=place, part=plan[number], carried=carried)
@@ -169,7 +172,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
-    notes = [begun] * bool(begun) + ["resumed: timings are of the last part"] * resuming
+    notes = [*begun] + ["resumed: timings are of the last part"] * resuming
     return {
         "module": module,
         "keeper": keeper,
@@ -181,6 +184,13 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         "events": healed.events,
         "examples": shown,
     }
+
+
+def _note(job: FoldJob, watch: Watch, notes: list[str], report: str) -> None:
+    """Tell what stored weights a training begins with, and keep it for the record."""
+    if report:
+        notes.append(report)
+        watch.log(f"{job.view.task} fold {job.view.fold}: {report}")
 
 
 def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, float | None]:
@@ -244,7 +254,7 @@ def first_network(job: FoldJob) -> tuple[torch.nn.Module, Numerics, str]:
         network, begun = setup.started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
     else:
         network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
-        begun = starting.load(network, job.start) if job.start is not None else ""
+        begun = starting.load(network, job.start) if job.start is not None else setup.begun(network)
     return network.to(memory_format=torch.channels_last) if chosen.channels_last else network, chosen, begun
 
 

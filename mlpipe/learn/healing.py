@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from mlpipe import files
+from mlpipe import errors, files
 from mlpipe.config.schema import Healing
 from mlpipe.errors import TrainingError, first_line
 from mlpipe.learn import micro
@@ -24,13 +23,6 @@ Event = dict[str, Any]
 # Ends the name of a file beside the folder of saved states.
 EVENTS = ".events.json"
 NUMBERS, MEMORY, STATE = "not a number", "out of memory", "damaged state"
-_NO_MEMORY = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
 
 
 class NotFinite(TrainingError):
@@ -64,13 +56,8 @@ class OutOfMemory(TrainingError):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that there is not enough memory, on a GPU or a CPU."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    text = str(error)
-    return (
-        isinstance(error, RuntimeError) and "DataLoader worker" not in text and any(one in text for one in _NO_MEMORY)
-    )
+    """Whether memory ran out where fewer images at a time help: not in a process that loads images."""
+    return errors.is_out_of_memory(error) and "DataLoader worker" not in str(error)
 
 
 def attempt(call: Callable[[], object], epoch: Callable[[], int], stage: int, network: nn.Module) -> None:
@@ -97,7 +84,7 @@ def shortage(call: Callable[[], object]) -> str:
     try:
         call()
         return ""
-    except RuntimeError as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         return first_line(error)

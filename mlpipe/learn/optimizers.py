@@ -1,4 +1,4 @@
-"""Optimizers by name. The program gives parameter groups; norms and biases are in a group without weight decay.
+"""Optimizers by name. The program gives parameter groups; norms, biases, embeddings of tokens and positions do not decay.
 
 `optimizer.clip_norm` and `optimizer.clip_value` of the configuration bound gradients before every step; the program sees
 to them (`mlpipe.learn.module`).
@@ -19,12 +19,13 @@ from torch.optim import Optimizer
 from mlpipe.arch import adapt
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.lamb import AmsgradLamb
+from mlpipe.learn.weight_decay import undecayed
 
 Groups = list[dict[str, Any]]
 
 
 def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> Groups:
-    """The parameters that learn, in groups: matrices and kernels, then norms and biases without weight decay.
+    """The parameters that learn, in groups: matrices and kernels, then without weight decay what `undecayed` names.
 
     With a layer decay there are two groups for each layer, from the heads towards the pixels, with `lr_scale`, the share
     of the rate that the layer gets (Clark et al. 2020; Bao et al. 2022): 1 for the heads, and for every layer below
@@ -39,9 +40,10 @@ def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> Gr
     """
     if layer_decay is not None:
         return _layered_groups(network, layer_decay)
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in learning if parameter.ndim > 1]
-    plain = [parameter for parameter in learning if parameter.ndim <= 1]
+    exempt = undecayed(network)
+    learning = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    decayed = [parameter for name, parameter in learning if name not in exempt]
+    plain = [parameter for name, parameter in learning if name in exempt]
     groups: Groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
@@ -64,11 +66,11 @@ def _layered_groups(network: nn.Module, layer_decay: float) -> Groups:
     if layers is None:
         wrong = "needs a timm network whose layers are known"
         raise ConfigError(problem("optimizer.layer_decay", wrong, fix="leave it out, or use another arch"))
-    top = max(layers.values())
+    top, exempt = max(layers.values()), undecayed(network)
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            depth, is_plain = top - layers[name], parameter.ndim <= 1
+            depth, is_plain = top - layers[name], name in exempt
             start = {"params": [], "lr_scale": layer_decay**depth} | ({"weight_decay": 0.0} if is_plain else {})
             groups.setdefault((depth, is_plain), start)["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
@@ -93,7 +95,7 @@ def sgd(
         momentum: Share of the last step that is kept.
         nesterov: Look ahead (Sutskever et al. 2013); needs momentum.
         dampening: Share of the gradient that does not go into the momentum; not with nesterov.
-        decay_all: Let norms and biases decay, too.
+        decay_all: Let norms, biases and embeddings decay, too.
     """
     return torch.optim.SGD(
         _decaying(groups, decay_all),
@@ -124,7 +126,7 @@ def adam(
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
         amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
-        decay_all: Let norms and biases decay, too.
+        decay_all: Let norms, biases and embeddings decay, too.
     """
     pair = (betas[0], betas[1])
     groups = _decaying(groups, decay_all)
@@ -150,7 +152,7 @@ def adamw(
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
         amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
-        decay_all: Let norms and biases decay, too.
+        decay_all: Let norms, biases and embeddings decay, too.
     """
     pair = (betas[0], betas[1])
     groups = _decaying(groups, decay_all)
@@ -174,7 +176,7 @@ def adagrad(
         weight_decay: L2 penalty.
         lr_decay: The rate is divided by 1 + step * lr_decay.
         eps: Added to the denominator.
-        decay_all: Let norms and biases decay, too.
+        decay_all: Let norms, biases and embeddings decay, too.
     """
     groups = _decaying(groups, decay_all)
     return torch.optim.Adagrad(groups, lr=lr, weight_decay=weight_decay, lr_decay=lr_decay, eps=eps)
@@ -266,7 +268,7 @@ def rmsprop(
         momentum: Share of the last step that is kept.
         centered: Divide by the running variance instead of the running square.
         eps: Added to the denominator.
-        decay_all: Let norms and biases decay, too.
+        decay_all: Let norms, biases and embeddings decay, too.
     """
     return torch.optim.RMSprop(
         _decaying(groups, decay_all),
@@ -302,7 +304,7 @@ def lars(
         trust_coeff: Length of a step as a share of the layer's norm.
         always_adapt: Scale layers without weight decay too.
         dampening: Share of the gradient that does not go into the momentum.
-        decay_all: Let norms and biases decay, too.
+        decay_all: Let norms, biases and embeddings decay, too.
     """
     return Lars(
         _decaying(groups, decay_all),
@@ -339,7 +341,7 @@ def lamb(
         max_grad_norm: The largest norm of all gradients together; None: no bound.
         always_adapt: Scale layers without weight decay too.
         amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
-        decay_all: Let norms and biases decay, too.
+        decay_all: Let norms, biases and embeddings decay, too.
     """
     if amsgrad and max_grad_norm is not None:
         fix = "add optimizer.max_grad_norm=null; optimizer.clip_norm bounds the gradients, too"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,8 +10,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers.adaptive_avgmax_pool import SelectAdaptivePool2d
 from torch import Tensor, nn
 
-from mlpipe.arch import adapt
-from mlpipe.arch import weights as weight_files
+from mlpipe.arch import adapt, starting
 from mlpipe.arch.classifier import Classifier, Head, Pixels, statistics
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.own_code import Code, called, taken
@@ -56,6 +54,7 @@ def own(
     trust: list[str] | None = None,
     pretrained: bool = False,
     weights: str | None = None,
+    weights_strict: bool = True,
     in_chans: Annotated[int, ">= 1"] | None = None,
     pool: Literal["avg", "max"] = "avg",
     drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
@@ -78,6 +77,7 @@ def own(
         trust: Folders outside the current one, and modules, whose code may run.
         pretrained: What the function is told of weights.
         weights: A file of weights of the whole network, or of the function's module.
+        weights_strict: False takes what fits of that file, however little that is.
         in_chans: Channels of the network; None: as the images.
         pool: How feature maps are pooled.
         drop_rate: Dropout before the head.
@@ -106,7 +106,7 @@ def own(
     mean, std = statistics(_STATISTICS, channels, pixels)
     network = Classifier(body, _width(body, name, channels, pixels.sides), heads, mean, std)
     if weights is not None:
-        _load(network, Path(weights).expanduser())
+        network.begun = starting.load(network, starting.of_file(weights, weights_strict, most_missing=0))
     adapt.freeze(network, freeze)
     return network
 
@@ -122,10 +122,3 @@ def _width(body: Body, name: str, channels: int, sides: tuple[int, ...]) -> int:
         fix = "let it give (n, features) or (n, features, height, width)"
         raise ConfigError(problem("arch", f"the module of {name} gives no features", got=list(features.shape), fix=fix))
     return int(features.shape[1])
-
-
-def _load(network: Classifier, path: Path) -> None:
-    state = weight_files.read(path)
-    if not any(name.startswith(("backbone.", "heads.")) for name in state):
-        state = {f"backbone.module.{name}": tensor for name, tensor in state.items()}
-    weight_files.demand(weight_files.load(network, state), path, part="backbone.", most_missing=0)

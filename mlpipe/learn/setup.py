@@ -183,12 +183,18 @@ def started_network(
         DataError: When the weights do not fit.
     """
     if start is None:
-        return build_network(recipe, task, pack, seed=seed, rows=rows), ""
+        network = build_network(recipe, task, pack, seed=seed, rows=rows)
+        return network, begun(network)
     # Pretrained weights matter beside a start that may lack some.
     network = build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=start.allow_missing, bare=True)
     report = starting.load(network, start)
     recipe.peft.build(network)
     return network, report
+
+
+def begun(network: nn.Module) -> str:
+    """The report of the weights that a network was made with; empty where they are random."""
+    return str(getattr(network, "begun", ""))
 
 
 def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:

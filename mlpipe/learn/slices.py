@@ -120,7 +120,7 @@ def _computed(
 ) -> npt.NDArray[np.float32]:
     try:
         found = network(torch.from_numpy(given).to(device)).float().cpu().numpy()
-    except RuntimeError as error:
+    except Exception as error:
         if not healing.is_out_of_memory(error):
             raise
         fix = "use fewer at a time (mode.batch_size), or smaller ones"

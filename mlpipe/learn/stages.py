@@ -13,8 +13,8 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlpipe.arch import adapt
-from mlpipe.arch import weights as weight_files
+from mlpipe.arch import adapt, starting
+from mlpipe.arch.starting import Start
 from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import Rows, with_negatives
@@ -110,7 +110,7 @@ def learning(network: nn.Module) -> frozenset[str]:
     return frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
 
 
-def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> None:
+def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> str:
     """Load a stage's weights, if it names any, and let the parameters learn that learn in it.
 
     Args:
@@ -118,26 +118,32 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> None:
         stage: The stage.
         at_first: What learns where the stage does not say, as `learning` gave it before the first stage.
 
+    Returns:
+        A report of the weights that it starts from; empty where it names none.
+
     Raises:
         DataError: When the weights do not fit.
         ConfigError: When the network has no such stages to freeze.
     """
+    begun = ""
     if stage.initial_weights is not None:
         path = Path(stage.initial_weights).expanduser()
         if not path.is_file():
             fix = "name a file of weights"
             raise DataError(problem("stages.list.initial_weights", "there is no such file", got=str(path), fix=fix))
-        match = weight_files.load(network, weight_files.read(path))
-        if not match.loaded:
-            wrong = f"does not fit the network ({match.sentence()})"
-            fix = "name weights of this arch"
-            raise DataError(problem("stages.list.initial_weights", wrong, got=stage.initial_weights, fix=fix))
+        begun = starting.load(network, _start(path, stage))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(stage.freeze is not None or name in at_first)
     if stage.freeze is not None:
         adapt.freeze(network, stage.freeze)
     # What an earlier stage kept in evaluation mode learns again.
     network.train()
+    return begun
+
+
+def _start(path: Path, stage: Stage) -> Start:
+    start = starting.of_file(str(path), stage.weights_strict)
+    return replace(start, key="stages.list.initial_weights", allow="weights_strict: false to the stage")
 
 
 def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:

@@ -106,7 +106,7 @@ class Networks:
 
     def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
         from mlpipe.arch import weights
-        from mlpipe.learn import setup
+        from mlpipe.learn import predict, setup
 
         prepared = launch.prepare("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
@@ -114,7 +114,7 @@ class Networks:
         pack = tasks.pack_of(config, of, 1)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
-        weights.load(network, weights.read(file))
+        predict.load(network, weights.read(file), file)
         return network.eval(), config.recipe, pack
 
     def predicted(

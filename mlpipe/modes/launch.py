@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpipe.arch.names import timm_names
+from mlpipe.arch import names
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
@@ -74,7 +74,16 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         if latest is not None and tasks.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
-    facts = Facts(timm_names, tasks.created_names(data_dir), out_dir, data_dir, tuple(extra_dirs), tags.problems)
+    facts = Facts(
+        names.timm_names,
+        tasks.created_names(data_dir),
+        out_dir,
+        data_dir,
+        tuple(extra_dirs),
+        tags.problems,
+        names.timm_tags,
+        names.is_network,
+    )
     keys = {text.lstrip("+~").partition("=")[0] for text in overrides}
     config, more = reuse.applied(compose(mode, texts, facts), keys)
     if config.tree["preset"]["recipes"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,18 @@ def start(config: RunConfig, task: Task, how: str = "") -> Start | None:
     same = (record.kind, record.classes) == (task.kind, list(task.classes))
     facts = ", ".join([record.id, f"task {record.task}", *([how] if how else [])])
     name = f"{one.name(config.out_dir)} ({facts})"
-    return Start(one.weights, str(record.weights), name, keep_heads=same, allow_missing=allow)
+    start = Start(one.weights, str(record.weights), name, keep_heads=same, allow_missing=allow)
+    return replace(start, sides=_sides(one))
+
+
+def _sides(one: Located) -> tuple[int, int] | None:
+    """Height and width of the images that a record was trained on, as far as its configuration says."""
+    section = blueprint.read(one.config).get("preprocessing") if one.config.is_file() else None
+    size = section.get("size") if isinstance(section, dict) else None
+    both = [size, size] if isinstance(size, int) else size
+    if isinstance(both, list) and len(both) == 2 and all(isinstance(side, int) and side > 0 for side in both):
+        return both[0], both[1]
+    return None
 
 
 def recipe_hash(config: RunConfig, names: str, begun: Start | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import subprocess
@@ -22,9 +23,46 @@ def test_the_names_are_timms() -> None:
     assert list(names.timm_names()) == sorted(timm.list_models())
 
 
+def test_the_tags_are_those_of_timms_registry() -> None:
+    """All of them: written out, made for further endings of a name, and for variants of other networks."""
+    import timm
+
+    theirs = {name for name in timm.list_models(include_tags=True) if "." in name}
+    ours = {f"{name}.{tag}" for name in names.timm_names() for tag in read_once(name)}
+    assert set(timm.list_models(pretrained=True)) <= theirs
+    assert ours == theirs
+    assert names.timm_tags("resnet18") == read_once("resnet18") and "a1_in1k" in names.timm_tags("resnet18")
+    assert names.timm_tags("no_such_network") == ()
+
+
+@functools.cache
+def tables() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for text in names._modules():
+        for name, tag in names._tagged(text):
+            found.setdefault(name, set()).add(tag)
+    return found
+
+
+def read_once(name: str) -> tuple[str, ...]:
+    """What `timm_tags` gives, which reads timm's files for each name."""
+    return tuple(sorted(tables().get(name, ())))
+
+
+def test_renamed_networks_are_networks_and_places_are_none() -> None:
+    from timm.models._registry import _deprecated_models
+
+    assert names._renamed() == set(_deprecated_models)
+    for name in ("resnet18", "resnet18.a1_in1k", "tv_resnet34", "tf_efficientnet_b0.ns_jft_in1k"):
+        assert names.is_network(name)
+    for name in ("hf-hub:timm/resnet18", "hf_hub:timm/resnet18.a1_in1k", "local-dir:x", "resnet18.", "resnet18.b", ""):
+        assert not names.is_network(name)
+
+
 def test_neither_timm_nor_torch_is_imported() -> None:
     script = (
-        "import sys; from mlpipe.arch.names import timm_names; assert 'resnet18' in timm_names();"
+        "import sys; from mlpipe.arch.names import is_network, timm_names; assert 'resnet18' in timm_names();"
+        "assert is_network('resnet18.a1_in1k');"
         "print([name for name in ('timm', 'timm.models', 'torch') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(TOP)}

@@ -45,7 +45,7 @@ def test_another_head_is_new_and_statistics_of_pixels_stay(tmp_path: Path, class
     assert torch.equal(old.backbone[0].weight, new.backbone[0].weight)
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (3, 4)])
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (3, 6), (1, 2)])
 def test_grey_images_give_the_same_features_with_other_channels(tmp_path: Path, before: int, after: int) -> None:
     old, new = network(channels=before, seed=1).eval(), network(channels=after, seed=2).eval()
     report = starting.load(new, stored(old, tmp_path / "w.safetensors"))
@@ -53,6 +53,14 @@ def test_grey_images_give_the_same_features_with_other_channels(tmp_path: Path, 
     grey = torch.rand(2, 1, 8, 8)
     left, right = old.features(grey.repeat(1, before, 1, 1)), new.features(grey.repeat(1, after, 1, 1))
     torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
+
+
+def test_further_channels_repeat_the_first_as_timm_repeats_them(tmp_path: Path) -> None:
+    """timm's rule: red, green, blue, red, scaled by 3 / 4, so that the sum over equal channels is about what it was."""
+    old, new = network(channels=3, seed=1), network(channels=4, seed=2)
+    starting.load(new, stored(old, tmp_path / "w.safetensors"))
+    before, after = old.backbone[0].weight, new.backbone[0].weight
+    torch.testing.assert_close(after, 0.75 * torch.cat([before, before[:, :1]], 1))
 
 
 def test_too_much_missing_is_an_error_unless_allowed(tmp_path: Path) -> None:

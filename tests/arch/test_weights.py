@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from pathlib import Path
 from typing import Any
@@ -53,13 +54,38 @@ def test_equal_weights_are_equal_bytes_whatever_their_order_and_layout(tmp_path:
     assert weights.save(network(1).state_dict(), tmp_path / "c.safetensors") != first
 
 
-@pytest.mark.parametrize("wrap", [None, "state_dict", "model", "state_dict_ema"])
+@pytest.mark.parametrize("wrap", [None, "state_dict", "model", "state_dict_ema", "model_ema", "model_state_dict"])
 @pytest.mark.parametrize("suffix", [".pt", ".pth"])
 def test_a_torch_file_of_tensors_is_read(tmp_path: Path, wrap: str | None, suffix: str) -> None:
     state = network().state_dict()
     torch.save({wrap: state, "epoch": 3} if wrap else state, tmp_path / f"w{suffix}")
     read = weights.read(tmp_path / f"w{suffix}")
     assert set(read) == set(state) and all(torch.equal(read[name], state[name]) for name in state)
+
+
+def test_averaged_weights_and_arguments_beside_them_are_read_as_timm_does(tmp_path: Path) -> None:
+    from timm.models import load_state_dict
+
+    stored = {"state_dict": network(0).state_dict(), "state_dict_ema": network(1).state_dict(), "epoch": 3}
+    torch.save({**stored, "args": argparse.Namespace(lr=0.1, model="x")}, tmp_path / "w.pth.tar")
+    read, theirs = weights.read(tmp_path / "w.pth.tar"), load_state_dict(str(tmp_path / "w.pth.tar"))
+    assert set(read) == set(theirs) and all(torch.equal(read[name], theirs[name]) for name in theirs)
+
+
+def test_a_file_within_itself_ends(tmp_path: Path) -> None:
+    ring: dict[str, Any] = {"bias": torch.zeros(2)}
+    ring["model"] = ring
+    torch.save(ring, tmp_path / "w.pt")
+    assert set(weights.read(tmp_path / "w.pt")) == {"bias"}
+
+
+def test_a_tensor_of_more_numbers_than_the_file_has_bytes_is_refused(tmp_path: Path) -> None:
+    """B12: one number with a stride of 0, said to be 10^12."""
+    torch.save({"weight": torch.zeros(1).expand(10**6, 10**6), "bias": torch.zeros(3)}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"more numbers than it has bytes: weight \[1000000, 1000000\], got"):
+        weights.read(tmp_path / "w.pt")
+    torch.save({"weight": torch.zeros(1).expand(4, 5)}, tmp_path / "w.pt")
+    assert weights.read(tmp_path / "w.pt")["weight"].shape == (4, 5)
 
 
 class Attack:

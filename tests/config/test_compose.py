@@ -236,6 +236,39 @@ def test_names_of_networks_and_of_created_tasks_are_options() -> None:
     assert config.task.params["name"] == "pets-0a1b2c3d"
 
 
+def test_a_tag_of_a_networks_weights_is_part_of_its_name() -> None:
+    tagged_facts = dataclasses.replace(
+        FACTS, network_tags=lambda name: ("a1_in1k", "tv_in1k") if name == "resnet18" else ()
+    )
+    config = compose("train", ["task=digits", "arch=resnet18.tv_in1k"], tagged_facts)
+    assert config.recipe.arch.params["name"] == "resnet18.tv_in1k"
+    for name, sentence in (
+        ("resnet18.tv_in2k", "resnet18 has no weights with the tag tv_in2k, got 'resnet18.tv_in2k'; did you mean"),
+        ("resnet50.a1_in1k", "arch: unknown network, got 'resnet50.a1_in1k'; did you mean 'resnet50'?"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            compose("train", ["task=digits", f"arch={name}"], tagged_facts)
+        assert sentence in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["arch=timm", "arch.name=resnet5O"], "arch.name: unknown network, got 'resnet5O'; did you mean 'resnet50'?"),
+        (
+            ["arch=timm", "arch.name='hf-hub:evil/model'"],
+            "arch.name: unknown network, got 'hf-hub:evil/model'; use the",
+        ),
+        (["arch=unet", "arch.encoder='local-dir:x'"], "arch.encoder: unknown network, got 'local-dir:x'; use the name"),
+    ],
+)
+def test_a_network_is_checked_however_it_is_named(words: list[str], sentence: str) -> None:
+    known = dataclasses.replace(FACTS, is_network=lambda name: name in FACTS.architectures())
+    with pytest.raises(ConfigError) as caught:
+        compose("train", ["task=digits", *words], known)
+    assert [text[: len(sentence)] for text in caught.value.problems] == [sentence]
+
+
 def test_a_task_suggests_and_the_command_line_decides() -> None:
     assert composed().recipe.arch.params["pretrained"] is False
     assert composed("arch.pretrained=true").recipe.arch.params["pretrained"] is True

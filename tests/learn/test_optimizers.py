@@ -84,7 +84,10 @@ def test_layer_decay_is_timms_with_the_heads_on_top(name: str) -> None:
     whole = timm.create_model(name, num_classes=5)
     expected = {}
     names = {id(parameter): key for key, parameter in whole.named_parameters()}
-    for group in timm.optim.param_groups_layer_decay(whole, weight_decay=0.05, layer_decay=0.7):
+    listed = getattr(whole, "no_weight_decay", set)()
+    for group in timm.optim.param_groups_layer_decay(
+        whole, weight_decay=0.05, layer_decay=0.7, no_weight_decay_list=listed
+    ):
         for parameter in group["params"]:
             expected[names[id(parameter)]] = (group["lr_scale"], group["weight_decay"])
     classifier_name = whole.pretrained_cfg["classifier"]

@@ -60,7 +60,7 @@ def translate_optimizer(work: Work) -> None:
             place = "betas" if key in ("beta1", "beta2") else _NAMES.get(key, key)
             work.say(f"optimizer.{key}", "same", f"optimizer.{place}")
     if "weight_decay" in values:
-        # torch and rmldnn shrink every parameter; mlpipe leaves norms and biases out by itself.
+        # torch and rmldnn shrink every parameter; mlpipe leaves norms, biases and embeddings out by itself.
         work.set("optimizer.decay_all", True)
     if kind == "Hessian":
         _whole_batch(work)

@@ -1,0 +1,155 @@
+"""Stored tensors for images of another size or other channels, as timm makes them of pretrained weights.
+
+timm's own filter of a network comes first; these rules are for what it leaves, and for networks that are not timm's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from timm.layers.patch_embed import resample_patch_embed
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.layers.pos_embed_rel import resize_rel_pos_bias_table, resize_rel_pos_bias_table_levit
+from timm.models._manipulate import adapt_input_conv
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+# Images have no more channels than this: a convolution that takes more of them is no first one.
+_MOST_CHANNELS = 16
+# Class, distillation and register tokens that may stand before the places.
+_MOST_TOKENS = 16
+
+
+def of_channels(weight: Tensor, layer: nn.Module, channels: int) -> Tensor | None:
+    """A first convolution's weight for another number of channels, by timm's rule.
+
+    Args:
+        weight: As stored, shape (out, inputs, height, width).
+        layer: The network's layer.
+        channels: How many channels its images have.
+
+    Returns:
+        None where timm has no rule: for layers of another shape, and of other kinds.
+    """
+    if not isinstance(layer, nn.Conv2d) or weight.ndim != 4 or weight.shape[2:] != layer.weight.shape[2:]:
+        return None
+    # How many channels the stored weight is for: a first layer may see several pixels as channels, or groups of them.
+    stored, rest = divmod(weight.shape[1] * channels * layer.groups, layer.in_channels)
+    if rest or stored < 1:
+        return None
+    try:
+        return adapt_input_conv(channels, weight, base_chans=stored)
+    except (NotImplementedError, AssertionError):
+        return None
+
+
+def differs_in_channels(stored: Tensor, own: Tensor) -> bool:
+    """Whether the weights of two convolutions differ in their input channels only, and those are an image's."""
+    if stored.ndim != 4 or own.ndim != 4 or stored.shape[1] == own.shape[1]:
+        return False
+    return stored.shape[0] == own.shape[0] and stored.shape[2:] == own.shape[2:] and stored.shape[1] <= _MOST_CHANNELS
+
+
+def of_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
+    """A patch embedding's weight for patches of another size (Beyer et al. 2023); None where it is none.
+
+    Args:
+        weight: As stored, shape (out, channels, height, width).
+        layer: The network's layer.
+    """
+    if not isinstance(layer, nn.Conv2d) or weight.ndim != 4 or layer.stride != layer.kernel_size:
+        return None
+    size = [int(side) for side in layer.kernel_size]
+    return weight if list(weight.shape[2:]) == size else resample_patch_embed(weight, size)
+
+
+def of_positions(name: str, stored: Tensor, own: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
+    """A table of positions for another number of them.
+
+    Args:
+        name: The tensor's name.
+        stored: As stored.
+        own: The network's.
+        module: The module that it is a parameter of.
+        sides: Height and width of the network's images, for the shape of a grid that a table does not tell.
+
+    Returns:
+        None where the tensor is no such table, or its grid is not known.
+    """
+    if stored.ndim != own.ndim or not stored.is_floating_point():
+        return None
+    last = name.rpartition(".")[2]
+    if last == "relative_position_bias_table":
+        return _relative(stored, own, module)
+    if last == "attention_biases" and stored.ndim == 2 and stored.shape[0] == own.shape[0]:
+        return _offsets(stored, own)
+    if last in ("height_rel", "width_rel", "rel_pos_h", "rel_pos_w") and stored.shape[1:] == own.shape[1:]:
+        rows = interpolate(stored.float().T[None], size=own.shape[0], mode="linear")
+        return rows[0].T.to(stored.dtype)
+    return _absolute(stored, own, module, sides) if "pos_embed" in name else None
+
+
+def _relative(stored: Tensor, own: Tensor, module: nn.Module) -> Tensor | None:
+    """A table of the bias of each offset in a window, by timm's geometric spacing (BEiT; Bao et al. 2022)."""
+    window: Any = getattr(module, "window_size", None)
+    if window is None or stored.shape[-1] != own.shape[-1]:
+        return None
+    try:
+        found: Tensor = resize_rel_pos_bias_table(stored, new_window_size=window, new_bias_shape=tuple(own.shape))
+    except (RuntimeError, AssertionError, ValueError):
+        return None
+    return found
+
+
+def _offsets(stored: Tensor, own: Tensor) -> Tensor | None:
+    """A table (heads, distances) of a square grid, by timm's rule for LeViT."""
+    if math.isqrt(stored.shape[1]) ** 2 != stored.shape[1] or math.isqrt(own.shape[1]) ** 2 != own.shape[1]:
+        return None
+    rows: Tensor = resize_rel_pos_bias_table_levit(stored.T, (own.shape[1], own.shape[0]))
+    return rows.T
+
+
+def _absolute(stored: Tensor, own: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
+    """An embedding of each place: maps (1, channels, height, width) or (1, height, width, channels), or rows of places."""
+    # Nest has rows for each of its blocks, (1, blocks, places, channels).
+    is_map = own.ndim == 4 and own.shape[0] == 1 and not hasattr(module, "block_size")
+    differing = [axis for axis in range(own.ndim) if stored.shape[axis] != own.shape[axis]]
+    if is_map and differing in ([2], [3], [2, 3]):
+        return _resized(stored, own.shape[2:])
+    if is_map and differing in ([1], [1, 2]):
+        return _resized(stored.permute(0, 3, 1, 2), own.shape[1:3]).permute(0, 2, 3, 1)
+    if len(differing) != 1 or differing[0] != own.ndim - 2:
+        return None
+    flat, places = stored.reshape(-1, *stored.shape[-2:]), own.shape[-2]
+    grids = _grids(stored.shape[-2], places, sides if own.ndim < 4 else (1, 1))
+    if grids is None:
+        return None
+    rows = [
+        resample_abs_pos_embed(row[None], list(grids[1]), num_prefix_tokens=places - math.prod(grids[1]))
+        for row in flat
+    ]
+    return torch.cat(rows).reshape(own.shape)
+
+
+def _resized(maps: Tensor, size: Any) -> Tensor:
+    """Maps (n, channels, height, width) of another size, as timm resizes embeddings."""
+    found = interpolate(maps.float(), size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
+    return found.to(maps.dtype)
+
+
+def _grids(before: int, after: int, sides: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The square grid of so many stored places and that of the network, with the fewest tokens before both."""
+    for tokens in range(min(before, after, _MOST_TOKENS)):
+        old = math.isqrt(before - tokens)
+        height = math.isqrt((after - tokens) * sides[0] // sides[1])
+        width = (after - tokens) // height if height else 0
+        if old * old == before - tokens and height * width == after - tokens and _alike(height, width, sides):
+            return (old, old), (height, width)
+    return None
+
+
+def _alike(height: int, width: int, sides: tuple[int, int]) -> bool:
+    """Whether a grid has the proportions of the images, but for what does not fill a patch."""
+    return abs(height / width - sides[0] / sides[1]) <= 1 / min(height, width)

@@ -1,0 +1,152 @@
+"""What timm knows of the body of a network: its names, its own filter of stored weights, its first convolutions."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import timm
+import torch
+from timm.models._features import FeatureDictNet, FeatureGetterNet, FeatureHookNet, FeatureListNet
+from timm.models._input import get_model_traits
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+Filter = Callable[..., Mapping[str, Tensor]]
+_BACKBONE = "backbone"
+# What wrappers of a body call it.
+_INNER = ("model", "module")
+_WRAPPERS = (FeatureListNet, FeatureDictNet, FeatureHookNet, FeatureGetterNet)
+_FLATTENED = re.compile(r"^([A-Za-z]\w*?)\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Body:
+    """The part of a network that weights of other programs may be of.
+
+    Attributes:
+        names: The names of its tensors as a file of it alone has them, and the names in the whole network.
+        module: What these names are of. Of features of several resolutions it is timm's whole network without numbers,
+            since the wrapper renames its parts and leaves out the last ones.
+        filter: What timm does to stored weights before they are loaded; None: nothing.
+        headed: The names that timm's network has together with its head.
+        first_convolutions: The names of the layers that see the channels of images.
+        sides: Height and width of the images that it is made for; equal where they are not known.
+        alike: Other names of the same tensors.
+    """
+
+    names: Mapping[str, str]
+    module: nn.Module
+    filter: Filter | None = None
+    headed: frozenset[str] = frozenset()
+    first_convolutions: tuple[str, ...] = ()
+    sides: tuple[int, int] = (1, 1)
+    alike: Mapping[str, str] = field(default_factory=dict)
+
+
+def of(network: nn.Module) -> Body:
+    """The body of a network: its backbone, or all of it where it has none.
+
+    Args:
+        network: A network; where its backbone, or what that wraps, is timm's, what timm knows of it is known.
+    """
+    prefix, module = _innermost(network)
+    state = list(module.state_dict())
+    settings = getattr(module, "pretrained_cfg", None)
+    if not isinstance(settings, dict) or not settings.get("architecture"):
+        return Body({name: prefix + name for name in state}, module)
+    traits = get_model_traits(module)
+    first = traits.get("first_conv", settings.get("first_conv")) or ()
+    first = (first,) if isinstance(first, str) else tuple(first)
+    sides = tuple(traits.get("img_size") or settings.get("input_size", (3, 1, 1))[-2:])
+    if not isinstance(module, _WRAPPERS):
+        chosen, whole = _whole(settings["architecture"])
+        headed = frozenset() if whole is None else frozenset(whole.state_dict())
+        return Body({name: prefix + name for name in state}, module, chosen, headed, first, sides)
+    chosen, whole = _whole(settings["architecture"], traits.get("in_chans"), traits.get("img_size"))
+    if whole is None:
+        return Body({name: prefix + name for name in state}, module)
+    renamed = {name: own for name in whole.state_dict() if (own := _wrapped(name, state))}
+    names = {name: prefix + own for name, own in renamed.items()}
+    alike = {own: name for name, own in renamed.items() if own != name}
+    return Body(names, whole, chosen, frozenset(whole.state_dict()), first, sides, alike)
+
+
+def undecayed(network: nn.Module) -> set[str]:
+    """The parameters that timm says should not decay, of a backbone that wraps timm's network and does not say itself.
+
+    Args:
+        network: The network.
+
+    Returns:
+        Names in the network.
+    """
+    body = of(network)
+    listed: set[str] = getattr(body.module, "no_weight_decay", set)()
+    return {body.names[name] for name in listed if name in body.names}
+
+
+def _innermost(network: nn.Module) -> tuple[str, nn.Module]:
+    """The module that files of weights are of, and what its names begin with in the network."""
+    module = getattr(network, _BACKBONE, None)
+    if not isinstance(module, nn.Module):
+        return "", network
+    prefix = f"{_BACKBONE}."
+    while not hasattr(module, "pretrained_cfg"):
+        filled = [name for name, child in module.named_children() if child.state_dict()]
+        if len(filled) != 1 or filled[0] not in _INNER:
+            break
+        prefix, module = f"{prefix}{filled[0]}.", module.get_submodule(filled[0])
+    return prefix, module
+
+
+def _wrapped(name: str, state: list[str]) -> str | None:
+    """What a wrapper that gives features calls a tensor of timm's network; None where it leaves it out."""
+    for one in (name, f"model.{name}", flattened(name)):
+        if one in state:
+            return one
+    return None
+
+
+def flattened(name: str) -> str:
+    """The name of a tensor where timm puts the parts of its first containers side by side: `stages.0.` is `stages_0.`."""
+    return _FLATTENED.sub(r"\1_\2.", name)
+
+
+@functools.lru_cache(maxsize=8)
+def _whole(
+    architecture: str, channels: int | None = None, size: tuple[int, int] | None = None
+) -> tuple[Filter | None, nn.Module | None]:
+    """A network of timm with its head, without numbers, and what timm gives stored weights to before it loads them.
+
+    timm hands that filter to its own loader and keeps it nowhere: the loader is given a file that holds no weights, and
+    what it was called with is taken from where it stopped.
+    """
+    options: dict[str, Any] = {"in_chans": channels, "img_size": size}
+    options = {key: value for key, value in options.items() if value is not None}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _silent():
+            timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay={"file": __file__}, **options)
+    except Exception as error:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_name == "load_pretrained":
+                return frame.f_locals["filter_fn"], frame.f_locals["model"]
+    return None, None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what timm logs of files."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

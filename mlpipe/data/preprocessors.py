@@ -107,7 +107,7 @@ class Chain:
         return found[0] if len(found) == 1 else _Each(found[0], found)
 
 
-def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def called(name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
     """What a function of a chain returns.
 
     Raises:

@@ -186,7 +186,7 @@ def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[
     return {name: one for name, one in functions.items() if items.is_marked(one, mark)}
 
 
-def called(label: str, function: Callable[..., Any], **given: Any) -> Any:
+def called(label: str, function: Callable[..., Any], /, **given: Any) -> Any:
     """What a function of the project's own returns.
 
     Args:

@@ -191,12 +191,9 @@ def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, p
         if name is None:
             continue
         params = dict(block.get("params") or {})
-        plain = keras_names.last_part(block["import"]) or name
-        is_class = plain[:1].isupper()
-        logged = str(params.pop("name", keras_names.snake(plain) if is_class else plain))
+        own_name = params.pop("name", None)
         work.unknown_keys(f"{where}.params", params, [])
-        work.monitors[f"{prefix}{logged}"] = f"train/{prefix}{table[name]}"
-        work.monitors[f"val_{prefix}{logged}"] = f"val/{prefix}{table[name]}"
+        _watchable(work, prefix, keras_names.logged_as(str(block["import"]), own_name), table[name])
         found.append(table[name])
         note = "the exact area, where Keras has 200 steps" if name == "auc" else ""
         work.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
@@ -206,10 +203,19 @@ def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, p
 def _own_metric(work: Work, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """A metric of the user's own as a block, under the name that Keras logs: the parameter `name`, or the class's."""
     params = dict(block.get("params") or {})
-    name = str(params.get("name") or keras_names.snake(str(block["import"]).rpartition(".")[2]))
-    work.monitors |= {f"{prefix}{name}": f"train/{prefix}{name}", f"val_{prefix}{name}": f"val/{prefix}{name}"}
+    names = keras_names.logged_as(str(block["import"]), params.get("name"))
+    name = names[0]
+    _watchable(work, prefix, names, name)
     work.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
     return {"import": block["import"], "params": params, "name": name}
+
+
+def _watchable(work: Work, prefix: str, names: list[str], native: str) -> None:
+    """Let a metric be watched under its names, of which another metric's first one is never taken."""
+    for number, name in enumerate(names):
+        for part, place in ((f"{prefix}{name}", "train"), (f"val_{prefix}{name}", "val")):
+            if number == 0 or part not in work.monitors:
+                work.monitors[part] = f"{place}/{prefix}{native}"
 
 
 def _named(work: Work, key: str, path: str, known: tuple[str, ...], what: str) -> str | None:

@@ -229,6 +229,6 @@ def test_functions_of_the_modules_may_too() -> None:
 
     params = {**{name: number for number, name in enumerate(NAMES)}, "self": 1}
     assert own_code.called("arch", "echo", echo, 1, **params) == ((1,), params)
-    assert preprocessors.called("echo", echo, 1, **params) == ((1,), params)
+    assert preprocessors.called("task.preprocessing", "echo", echo, 1, **params) == ((1,), params)
     assert record_files.called("echo", echo, 1, **params) == ((1,), params)
     assert task.called("echo", echo, **params) == ((), params)

@@ -350,6 +350,12 @@ def _own_metrics(work: Work) -> None:
         work.options["metrics"] = "own"
         for place, value in {"functions": work.own_metrics, **work.code()}.items():
             work.set(f"metrics.{place}", value)
+        if len(work.heads) > 1:
+            named = [
+                {"name": f"out{number}", "outputs": size, "activation": activation}
+                for number, (activation, size) in enumerate(work.heads)
+            ]
+            work.set("metrics.heads", named)
 
 
 def _defaults(work: Work) -> None:

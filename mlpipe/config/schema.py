@@ -231,7 +231,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to learn: everything that decides the weights and predictions, given a task and its fold."""
+    """How to learn: everything that decides the weights and predictions, given a task and its fold.
+
+    Attributes:
+        heads: What the outputs go through, where the task's section says so: the same samples may be learned both ways.
+    """
 
     arch: Component
     loss: Component
@@ -253,6 +257,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     seed: int
     threads: int
+    heads: tuple[Mapping[str, Any], ...] | None = None
 
     def predicts(self, kind: str) -> str:
         """What it predicts for tasks of a kind: that kind, or `solutions` where the loss is an equation to be solved.

@@ -237,7 +237,7 @@ def _try(measures: Sequence[Measure], kind: str, outputs: int, heads: Sequence[_
         measure(logits, targets)
 
 
-def _drawn(drawn: np.random.Generator, head: _Head) -> tuple[Floats, Floats]:
+def _drawn(drawn: np.random.Generator, head: _Head) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Targets and predictions of 8 images as a head may have them."""
     values = drawn.normal(size=(8, head.outputs))
     if head.activation == "softmax":

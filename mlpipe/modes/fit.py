@@ -14,6 +14,8 @@ import yaml
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import user_code
+from mlpipe.dialects import detect
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
 from mlpipe.modes import experiment_files, experiment_search, task
@@ -91,6 +93,8 @@ class FitScheduler(Scheduler):
         steps, found = [], list[str]()
         for folder in self._experiments():
             try:
+                # Every mistake of the file, before what its seeds have is written from it.
+                detect.translated(folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom()))
                 for config in self._configs(folder):
                     self._check(config)
                     label = config.parent.relative_to(self._root).as_posix()
@@ -148,8 +152,6 @@ class FitScheduler(Scheduler):
         count = source.get("num_seeds")
         if count is None:
             return [folder / CONFIG]
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ConfigError(problem("num_seeds", "must be a whole number >= 1", got=count))
         own = {key: value for key, value in experiment_files.written(folder / CONFIG).items() if key != "num_seeds"}
         return [self._of_seed(folder / str(seed) / CONCRETE, own, seed) for seed in range(count)]
 

@@ -116,6 +116,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         stages=listed,
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
+        heads=_heads(tree["task"]),
     )
     task, split, logging = parts["task"], parts["split"], parts["logging"]
     assert task is not None and split is not None and logging is not None
@@ -184,6 +185,11 @@ def _trust(given: Any, found: list[str]) -> tuple[str, ...]:
         )
         return ()
     return tuple(given)
+
+
+def _heads(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
+    """What a task's section says of heads; None where it knows nothing of them."""
+    return tuple(task["heads"] or ()) if "heads" in task else None
 
 
 def _normalization(section: Any, found: list[str]) -> Literal["model", "unit"]:

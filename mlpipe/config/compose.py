@@ -230,8 +230,8 @@ def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
     node: Any = base
     parts = change.key.split(".")
     for depth, part in enumerate(parts):
-        if isinstance(node, DictConfig) and part in node:
-            node = node._get_node(part)
+        if (inner := _child(node, part)) is not None:
+            node = inner
             continue
         section = ".".join(parts[:depth])
         if isinstance(node, ListConfig):
@@ -239,13 +239,41 @@ def _placed(change: Change, base: DictConfig) -> tuple[str, str]:
                 node = node._get_node(int(part))
                 continue
             return "", problem(change.key, "names no entry of a list", got=part, fix=f"write {section}=[...]")
+        if _is_free(base, parts[:depth]):
+            return f"++{change.text.lstrip('+')}", ""
         known = _known_keys(section, node)
         if depth == len(parts) - 1 and part in known:
             return f"++{change.text.lstrip('+')}", ""
         prefix = f"{section}." if section else ""
+        if not isinstance(node, DictConfig):
+            return "", problem(f"{prefix}{part}", "unknown key", fix=f"{section} holds one value, no keys")
         fix = did_you_mean(part, known, otherwise=f"known keys: {listing(known, most=20)}")
         return "", problem(f"{prefix}{part}", "unknown key", fix=fix)
+    if isinstance(change.value, dict) and _is_free(base, parts):
+        # Hydra lets no mapping have keys that its default has not.
+        return f"++{change.text.lstrip('+')}", ""
     return change.text, ""
+
+
+def _is_free(base: DictConfig, parts: Sequence[str]) -> bool:
+    """Whether a key holds, or may hold where it is null or missing, a mapping whose keys are the component's own matter.
+
+    The signature of the component that it belongs to says so; what is in the mapping, its check or the component sees.
+    """
+    node: Any = base
+    target: Any = None
+    for part in parts:
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        node = _child(node, part)
+    if not isinstance(target, str) or node is None or isinstance(node, ListConfig):
+        return False
+    is_open = "_target_" not in node if isinstance(node, DictConfig) else node._is_none() or node._is_missing()
+    return is_open and signatures.takes_mapping(target, parts[-1])
+
+
+def _child(node: Any, part: str) -> Any:
+    """The node of a key of a mapping, also where it is null or still missing; None where there is none."""
+    return node._get_node(part) if isinstance(node, DictConfig) and part in node.keys() else None  # noqa: SIM118
 
 
 def _known_keys(section: str, node: Any) -> list[str]:

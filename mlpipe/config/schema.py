@@ -49,6 +49,8 @@ class Metrics:
         trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
         blocks: Classes of the user's own as `{import: MODULE.NAME, params: {...}, name: NAME}`, named as functions are.
         while_training: Compute the metrics of `train` of the training images too, as they are learned.
+        heads: Where outputs are those of several heads side by side, `{name: out0, outputs: 4, activation: softmax}` for each:
+            functions are given each head's by itself, or, of one that is marked with `final_metric`, lists of them.
     """
 
     train: list[str] | Literal["auto"]
@@ -62,6 +64,7 @@ class Metrics:
     trust: list[str] | None = None
     blocks: list[dict[str, Any]] | None = None
     while_training: bool = False
+    heads: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to learn: everything that decides the weights and predictions, given a task and its fold."""
+    """How to learn: everything that decides the weights and predictions, given a task and its fold.
+
+    Attributes:
+        heads: What the outputs go through, where the task's section says so: the same samples may be learned both ways.
+    """
 
     arch: Component
     loss: Component
@@ -253,6 +260,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     seed: int
     threads: int
+    heads: tuple[Mapping[str, Any], ...] | None = None
 
     def predicts(self, kind: str) -> str:
         """What it predicts for tasks of a kind: that kind, or `solutions` where the loss is an equation to be solved.
@@ -326,6 +334,8 @@ class RunConfig:
         # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
         tree = with_artifacts_in(self.tree, None)
         decided = {key: tree[key] for key in RECIPE_SECTIONS}
+        if decided["metrics"].get("heads") is None:
+            decided["metrics"] = {key: value for key, value in decided["metrics"].items() if key != "heads"}
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}

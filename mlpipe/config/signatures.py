@@ -64,12 +64,21 @@ class Signature:
                 found.append(problem(key, "a value is needed", fix=f"add {key}=VALUE"))
             elif isinstance(value, dict) and (described := self._described(annotation)) is not None:
                 found += described.problems(key, value)
-            elif annotation is not None and (wanted := mismatch(annotation, value, self.module)):
+            elif annotation is not None and (wanted := self._mismatch(annotation, value)):
                 found.append(problem(key, f"must be {wanted}", got=value, fix="give it such a value"))
         for name, parameter in self.parameters.items():
             if parameter.required and name not in given and name not in may_miss:
                 found.append(problem(f"{section}.{name}", "a value is needed", fix=f"add {section}.{name}=VALUE"))
         return found
+
+    def _mismatch(self, annotation: ast.expr, value: Any) -> str:
+        """As `mismatch`, which does not know of mappings with known keys."""
+        if isinstance(annotation, ast.BinOp):
+            wanted = [self._mismatch(one, value) for one in (annotation.left, annotation.right)]
+            return "" if not all(wanted) else " or ".join(dict.fromkeys(wanted))
+        if self._described(annotation) is not None:
+            return "a mapping"
+        return mismatch(annotation, value, self.module)
 
     def _described(self, annotation: ast.expr | None) -> Signature | None:
         """The TypedDict that says which keys a mapping has; None: it has any."""
@@ -111,6 +120,21 @@ def read(target: str) -> Signature | None:
     if isinstance(node, ast.ClassDef):
         return _class_signature(target, node, source)
     return _function_signature(target, node, source)
+
+
+def takes_mapping(target: str, name: str) -> bool:
+    """Whether a parameter of the function or class with this dotted name may be a mapping; read from its source.
+
+    Args:
+        target: The dotted name.
+        name: The parameter.
+    """
+    signature = read(target)
+    parameter = signature.parameters.get(name) if signature is not None else None
+    if signature is None or parameter is None or parameter.annotation is None:
+        return False
+    of_known_keys = signature._described(parameter.annotation) is not None
+    return of_known_keys or not mismatch(parameter.annotation, {}, signature.module)
 
 
 def public_names(file: Path) -> list[str]:

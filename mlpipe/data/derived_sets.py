@@ -37,7 +37,7 @@ class Derived:
     def __getattr__(self, name: str) -> Any:
         """What is asked for an item, where the sets know it; what they know of themselves, where they agree."""
         if name in ("isPositive", "sample_weight", "get_target", "get_stratify_class"):
-            if all(hasattr(one, name) for one in self.sets()):
+            if all(callable(getattr(one, name, None)) for one in self.sets()):
                 return lambda item: getattr(self.place(item)[0], name)(self.place(item)[1])
         elif name == "classes":
             return self.sets()[0].classes

@@ -22,6 +22,8 @@ BUILT_IN = (
     "cache", "disk-cache", "pass", "seq-preprocessor", "split-preprocessor", "split-concat-preprocessor",
     "transform-preprocessor",
 )  # fmt: skip
+# Where the user names functions of a chain.
+_KEY = "task.preprocessing"
 _BRANCHES = ("split-preprocessor", "split-concat-preprocessor")
 
 
@@ -79,13 +81,13 @@ class Chain:
             if "name" in named:
                 self.named[str(named["name"])] = made
             return made
-        function = user_code.chosen(name, dict(self.functions), "task.preprocessing")
+        function = user_code.chosen(name, dict(self.functions), _KEY)
         listed, named = (given, {}) if isinstance(given, list) else ([], dict(given))
         if is_marked(function, "dataset_transformer"):
-            made = called(name, function, data_set, *listed, **named)
+            made = called(_KEY, name, function, data_set, *listed, **named)
             return made
         if inspect.isclass(function):
-            return _Mapped(data_set, name, called(name, function, *listed, **named), [], {})
+            return _Mapped(data_set, name, called(_KEY, name, function, *listed, **named), [], {})
         return _Mapped(data_set, name, function, listed, named)
 
     def _inner(self, entries: Any, data_set: Any, part: int | None = None) -> Any:
@@ -103,12 +105,19 @@ class Chain:
     def _inputs(self, names: Any, data_set: Any) -> Any:
         if not names:
             return data_set
-        found = [user_code.chosen(str(one), self.named, "task.preprocessing: inputs") for one in names]
+        found = [user_code.chosen(str(one), self.named, f"{_KEY}: inputs") for one in names]
         return found[0] if len(found) == 1 else _Each(found[0], found)
 
 
-def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-    """What a function of a chain returns.
+def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
+    """What a function of the user's own returns.
+
+    Args:
+        key: The configuration's key that names it, for sentences.
+        name: Its name.
+        function: The function.
+        given: Its arguments.
+        named: Its arguments by name.
 
     Raises:
         DataError: When it fails, with its own error in a few words.
@@ -119,7 +128,7 @@ def called(name: str, function: Callable[..., Any], *given: Any, **named: Any) -
         raise
     except Exception as error:
         wrong = f"{name} fails ({in_short(error)})"
-        raise DataError(problem("task.preprocessing", wrong, fix="mend it or its arguments")) from error
+        raise DataError(problem(key, wrong, fix="mend it or its arguments")) from error
 
 
 class _Over(Derived):
@@ -155,7 +164,9 @@ class _Mapped(_Over):
 
     def __getitem__(self, item: int) -> PredictionItem:
         before = self._inner[item]
-        made = called(self._name, self._function, before if self._whole else before.x, *self._listed, **self._named)
+        made = called(
+            _KEY, self._name, self._function, before if self._whole else before.x, *self._listed, **self._named
+        )
         if not self._whole:
             made = PredictionItem(before.id, made, before.y)
         return _after(made, before)
@@ -183,7 +194,7 @@ class _Each(_Over):
     def __getitem__(self, item: int) -> PredictionItem:
         found = [branch[item] for branch in self._branches]
         parts = [one.x for one in found]
-        x = called("split-concat-preprocessor", np.concatenate, parts, axis=-1) if self._joined else parts
+        x = called(_KEY, "split-concat-preprocessor", np.concatenate, parts, axis=-1) if self._joined else parts
         return _after(PredictionItem(found[0].id, x, found[0].y), found[0])
 
 
@@ -233,7 +244,7 @@ def _after(made: Any, before: Any) -> PredictionItem:
     """An item that knows what it was made of."""
     if not all(hasattr(made, name) for name in ("id", "x", "y")):
         fix = "return an item, or annotate the parameter otherwise to be given x"
-        raise DataError(problem("task.preprocessing", "a function gives no item", got=type(made).__name__, fix=fix))
+        raise DataError(problem(_KEY, "a function gives no item", got=type(made).__name__, fix=fix))
     made.before = before
     found: PredictionItem = made
     return found
@@ -265,7 +276,7 @@ def _write(path: Path, item: Any) -> None:
         arrays |= {f"{key}{number}": np.asarray(one) for number, one in enumerate(part if several else [part])}
     if any(one.dtype == object for one in arrays.values()):
         fix = "leave disk-cache out, or give arrays of numbers"
-        raise DataError(problem("task.preprocessing", f"item {item.id} cannot be kept on disk", fix=fix))
+        raise DataError(problem(_KEY, f"item {item.id} cannot be kept on disk", fix=fix))
     with files.durable(path) as temporary, temporary.open("wb") as handle:
         np.savez(handle, about=np.array(json.dumps(shape)), **arrays)  # type: ignore[arg-type]
 

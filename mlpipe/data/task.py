@@ -238,6 +238,27 @@ def save(task: Task, path: Path) -> None:
     )
 
 
+def describe_again(stored: Task, seen: Task, path: Path) -> bool:
+    """Durably write where the samples of a stored task are read from now; all else in the file stays.
+
+    Args:
+        stored: The task as the file has it.
+        seen: The task of the same samples as it is now.
+        path: The file that `save` wrote.
+
+    Returns:
+        Whether anything was another one.
+    """
+    before, now = (
+        files.plain_json(files.json_text({"source": dict(one.source), "notes": list(one.notes)}))
+        for one in (stored, seen)
+    )
+    if before == now:
+        return False
+    files.write_json(path, {**files.read_json(path), **now})
+    return True
+
+
 def load(path: Path) -> Task:
     """Read a task that `save` wrote.
 

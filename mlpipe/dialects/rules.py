@@ -33,6 +33,16 @@ def anything(key: str, value: Any) -> list[str]:
     return []
 
 
+def maybe(rule: Rule) -> Rule:
+    """Null, or a value that fits a rule."""
+    return lambda key, value: [] if value is None else rule(key, value)
+
+
+def flag_or_count(key: str, value: Any) -> list[str]:
+    """True or false, or how much: 0, 1, ..."""
+    return [] if isinstance(value, bool) else whole(0)(key, value)
+
+
 def word(*options: str) -> Rule:
     """One of some texts, in any case."""
 

@@ -63,7 +63,7 @@ class Code:
         return user_code.chosen(name, self.functions(key), key)
 
 
-def called(key: str, name: str, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
+def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
     """What a user's function returns.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,9 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     that is marked with `final_metric` is `f(model, items)`: None, and a list of `PredictionItem` with `y` and
     `prediction`, numbered. Images with an unknown target are left out. Each function is tried once with random values.
 
+    Of several heads (`metrics.heads`) `y` and `prediction` of an item are lists with an array for each head. A function of
+    tensors is given those of each head by itself: `NAME` is the mean over heads, `HEAD_NAME` that of one.
+
     Losses that `train`, `final` or `monitor` name (`loss_dice`) are among them, see `of_losses`.
 
     Args:
@@ -39,7 +43,7 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
         outputs: How many outputs there are.
 
     Raises:
-        ConfigError: When a function fails, or gives no number; for masks and target images.
+        ConfigError: When a function fails, or gives no number; when heads do not fit; for masks and target images.
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
     named = {*_named(section.train), *_named(section.final), section.monitor.removeprefix("val/")}
@@ -50,12 +54,26 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
         wrong = "of your own measure no " + ("masks" if kind == "segmentation" else "target images")
         raise ConfigError(problem("metrics", wrong, got=section.functions or section.blocks, fix="leave them out"))
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
-    found = {name: _measure(name, code.function("metrics", name), kind) for name in section.functions or ()}
+    heads, found = _heads(section, outputs), dict[str, Measure]()
+    for name in section.functions or ():
+        found |= _of_function(name, code.function("metrics", name), kind, heads)
     for block in section.blocks or ():
         measure = import_blocks.measure("metrics.blocks", block, kind, section.trust)
         found[str(block["name"])] = measure
-    _try(found, kind, outputs)
+    _try([found[name] for name in names_of(section, of_heads=False)], kind, outputs, heads)
     return {**losses, **found}
+
+
+def names_of(section: Metrics, *, of_heads: bool = True) -> list[str]:
+    """The metrics of the user's own that a section's `train`, `final` and `monitor` may name.
+
+    Args:
+        section: The configuration's section.
+        of_heads: With those of single heads, `HEAD_NAME`.
+    """
+    functions, heads = list(section.functions or ()), section.heads or [] if of_heads else []
+    of_one = [f"{_name_of(number, head)}_{name}" for number, head in enumerate(heads) for name in functions]
+    return [*functions, *of_one, *import_blocks.names(section.blocks)]
 
 
 def of_losses(kind: str) -> dict[str, Measure]:
@@ -80,12 +98,62 @@ def _named(given: Any) -> list[str]:
     return list(given) if isinstance(given, list) else []
 
 
-def _measure(name: str, function: Callable[..., Any], kind: str) -> Measure:
-    return partial(_measured, name, function, kind)
+@dataclass(frozen=True)
+class _Head:
+    """One of several heads: its name, how many outputs it has, and what they went through."""
+
+    name: str
+    outputs: int
+    activation: str
+
+
+def _name_of(number: int, head: Any) -> str:
+    return str(head.get("name", f"out{number}")) if isinstance(head, Mapping) else f"out{number}"
+
+
+def _heads(section: Metrics, outputs: int) -> list[_Head]:
+    """The heads that a section names; none: all outputs are one."""
+    found = []
+    for number, head in enumerate(section.heads or ()):
+        key, width = f"metrics.heads[{number}]", head.get("outputs")
+        if unknown := sorted(set(head) - {"name", "outputs", "activation"}):
+            fix = "a head has name, outputs and activation"
+            raise ConfigError(problem(f"{key}.{unknown[0]}", "unknown key", fix=fix))
+        if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+            raise ConfigError(problem(f"{key}.outputs", "must be a whole number >= 1", got=width))
+        found.append(_Head(_name_of(number, head), width, str(head.get("activation", "linear"))))
+    if found and sum(head.outputs for head in found) != outputs:
+        wrong = f"have {sum(head.outputs for head in found)} outputs, the task has {outputs}"
+        raise ConfigError(problem("metrics.heads", wrong, fix="give each head as many as it has"))
+    return found
+
+
+def _of_function(name: str, function: Callable[..., Any], kind: str, heads: Sequence[_Head]) -> dict[str, Measure]:
+    """A function's metric, and where there are several heads that of each."""
+    measure = partial(_measured, name, function, kind, heads)
+    of_one = {f"{head.name}_{name}": partial(_of_one, measure, f"{head.name}_{name}") for head in heads}
+    return {name: measure, **of_one}
+
+
+def _of_one(measure: Measure, name: str, logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
+    """One number out of those that a function gives for several heads."""
+    given = measure(logits, targets)
+    if isinstance(given, Mapping) and name in given:
+        return float(given[name])
+    if not isinstance(given, Mapping) and np.isnan(given):
+        return float(given)
+    raise ConfigError(
+        problem("metrics", f"there is no {name}: it is measured of all heads together", fix="leave it out")
+    )
 
 
 def _measured(
-    name: str, function: Callable[..., Any], kind: str, logits: npt.NDArray[Any], targets: npt.NDArray[Any]
+    name: str,
+    function: Callable[..., Any],
+    kind: str,
+    heads: Sequence[_Head],
+    logits: npt.NDArray[Any],
+    targets: npt.NDArray[Any],
 ) -> float | dict[str, float]:
     """What a user's function gives for logits and targets; NaN where no image has a known target."""
     wanted = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
@@ -94,14 +162,40 @@ def _measured(
         return float("nan")
     true, said = wanted[known], _probabilities(logits[known], kind)
     if is_marked(function, "final_metric"):
-        listed = [PredictionItem(row, None, y, p) for row, (y, p) in enumerate(zip(true, said, strict=True))]
-        given = called("metrics", name, function, None, listed)
-    else:
-        with torch.no_grad():
-            given = called("metrics", name, function, torch.from_numpy(true), torch.from_numpy(said))
+        parts = zip(_rows(true, heads), _rows(said, heads), strict=True)
+        listed = [PredictionItem(row, None, y, p) for row, (y, p) in enumerate(parts)]
+        return _numbers(name, called("metrics", name, function, None, listed), len(true))
+    if not heads:
+        return _numbers(name, _of_tensors(name, function, true, said), len(true))
+    found: dict[str, list[float]] = {}
+    each: dict[str, float] = {}
+    for head, y, p in zip(heads, _split(true, heads), _split(said, heads), strict=True):
+        given = _numbers(name, _of_tensors(name, function, y, p), len(true))
+        for key, value in (given if isinstance(given, dict) else {name: given}).items():
+            found.setdefault(key, []).append(value)
+            each[f"{head.name}_{key}"] = value
+    return {**{key: float(np.mean(values)) for key, values in found.items()}, **each}
+
+
+def _split(rows: npt.NDArray[Any], heads: Sequence[_Head]) -> list[npt.NDArray[Any]]:
+    """The columns of each head."""
+    return np.split(rows, np.cumsum([head.outputs for head in heads])[:-1], axis=1)
+
+
+def _rows(rows: npt.NDArray[Any], heads: Sequence[_Head]) -> list[Any]:
+    """What an item has: its row, or, of several heads, a list with its part of each."""
+    return [list(parts) for parts in zip(*_split(rows, heads), strict=True)] if heads else list(rows)
+
+
+def _of_tensors(name: str, function: Callable[..., Any], true: Floats, said: Floats) -> Any:
+    with torch.no_grad():
+        return called("metrics", name, function, torch.from_numpy(true), torch.from_numpy(said))
+
+
+def _numbers(name: str, given: Any, images: int) -> float | dict[str, float]:
     if isinstance(given, Mapping) and given:
-        return {str(key): _number(f"{name}: {key}", value, len(true)) for key, value in given.items()}
-    return _number(name, given, len(true))
+        return {str(key): _number(f"{name}: {key}", value, images) for key, value in given.items()}
+    return _number(name, given, images)
 
 
 def _number(name: str, given: Any, images: int) -> float:
@@ -128,12 +222,26 @@ def _probabilities(logits: npt.NDArray[Any], kind: str) -> Floats:
     return (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
 
 
-def _try(found: Mapping[str, Measure], kind: str, outputs: int) -> None:
+def _try(measures: Sequence[Measure], kind: str, outputs: int, heads: Sequence[_Head]) -> None:
     """Call each function once, so that one that cannot work is known before anything is trained."""
     drawn = np.random.default_rng(0)
     logits = drawn.normal(size=(8, outputs))
     targets: npt.NDArray[Any] = np.arange(8) % max(outputs, 1)
-    if kind != "classification":
+    if heads:
+        parts = [_drawn(drawn, head) for head in heads]
+        targets = np.concatenate([true for true, _ in parts], axis=1)
+        logits = np.concatenate([said for _, said in parts], axis=1) if kind == "regression" else logits
+    elif kind != "classification":
         targets = drawn.integers(0, 2, (8, outputs)).astype(np.float32)
-    for measure in found.values():
+    for measure in measures:
         measure(logits, targets)
+
+
+def _drawn(drawn: np.random.Generator, head: _Head) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Targets and predictions of 8 images as a head may have them."""
+    values = drawn.normal(size=(8, head.outputs))
+    if head.activation == "softmax":
+        return np.eye(head.outputs, dtype=np.float32)[np.arange(8) % head.outputs], np.exp(log_softmax(values))
+    if head.activation in ("sigmoid", "hard_sigmoid"):
+        return drawn.integers(0, 2, values.shape).astype(np.float32), drawn.uniform(size=values.shape)
+    return drawn.normal(size=values.shape).astype(np.float32), values

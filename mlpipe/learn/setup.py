@@ -75,6 +75,7 @@ def build_network(
         bare: Leave low-rank additions out all the same.
         others: Further heads by name, for tasks that are learned together with this one.
     """
+    task = _as_learned(task, recipe)
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
     torch.manual_seed(seed)
     *sides, channels = seen_shape(recipe, pack)
@@ -149,6 +150,15 @@ def _widths(task: Task) -> tuple[int, ...]:
         return ()
     layout = Layout.from_plain(source["layout"])
     return () if layout.is_single else tuple(output.width for output in layout.outputs)
+
+
+def _as_learned(task: Task, recipe: Recipe) -> Task:
+    """The task with the heads of a recipe: what describes its samples may have been written for another one since."""
+    if recipe.heads is None:
+        return task
+    base = (task.bases or (task,))[0]
+    told = replace(base, source={**base.source, "heads": list(recipe.heads)})
+    return replace(task, bases=(told, *task.bases[1:])) if task.bases else told
 
 
 def _heads(task: Task) -> tuple[tuple[str, int], ...]:

@@ -99,14 +99,14 @@ class Experiment:
         folds = [f"mode.folds=[{','.join(map(str, chosen))}]"] if chosen is not None else []
         overrides = [*self._common(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
         searched = experiment_files.is_searched(path)
-        unfinished = experiment_files.unfinished(self._project) if self._resumes and not searched else None
-        if unfinished is not None:
-            overrides = [f"continue={unfinished}", *self._common(None)[1:]]
-        elif subsample < 1:
+        if subsample < 1:
             overrides += self._shorter(dataset, subsample)
         if searched:
             return experiment_search.run(path, self._project, overrides)
         prepared = launch.prepare("train", overrides)
+        unfinished = experiment_files.unfinished(self._project) if self._resumes else None
+        if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
+            prepared = launch.prepare("train", [f"continue={unfinished.name}", *self._common(None)[1:]])
         launch.execute(prepared)
         return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe import files
+from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import user_code
 from mlpipe.dialects import musket
@@ -21,6 +23,7 @@ from mlpipe.reports import gallery
 from mlpipe.reports.layouts import musket as layout
 from mlpipe.reports.layouts import musket_search
 from mlpipe.runs import journal, records
+from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -90,10 +93,38 @@ def results_of(config: Path) -> Project:
     return Project(home.project / "results" / home.name.replace("/", "-"))
 
 
-def unfinished(project: Project) -> str | None:
-    """The name of the newest run that was interrupted; None: there is none."""
+def unfinished(project: Project) -> Run | None:
+    """The newest run that was interrupted; None: there is none."""
     found = [one for one in journal.all_runs(project) if not one.is_finished()]
-    return found[-1].name if found else None
+    return found[-1] if found else None
+
+
+def goes_on_as(run: Run, now: RunConfig) -> bool:
+    """Whether a run that was interrupted learns what a configuration says now, so that it can go on.
+
+    Args:
+        run: The run.
+        now: The configuration.
+    """
+    folders = {"out_dir": str(now.out_dir), "data_dir": str(now.data_dir), "proj": now.proj}
+    then = snapshot.load(run.folder / journal.CONFIG_FILE, **folders, trust=now.tree["trust"])
+    # How many threads compute is the machine's matter, and the run keeps its own.
+    recipe = replace(then.recipe, threads=now.recipe.threads)
+    return (recipe, then.task, then.split) == (now.recipe, now.task, now.split)
+
+
+def seeds_of(folder: Path) -> list[Path]:
+    """The configuration files of an experiment's seeds that its own configuration asks for; empty: it asks for none.
+
+    Args:
+        folder: The experiment's folder.
+
+    Raises:
+        ConfigError: When its configuration cannot be read.
+    """
+    count = source_of(folder / CONFIG).get("num_seeds")
+    wanted = range(count if isinstance(count, int) and not isinstance(count, bool) else 0)
+    return [path for seed in wanted if (path := folder / str(seed) / CONCRETE).is_file()]
 
 
 def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float, float]]:
@@ -181,6 +212,15 @@ def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> t
     if record.kind == "segmentation" and pack.masks is not None:
         return pixels, pack.masks.take_fixed(numbers)[:, :, :, 0]
     return pixels, task.samples.targets[rows]
+
+
+def seed_written(path: Path) -> dict[str, Any]:
+    """The configuration of one seed as its file has it; empty where there is none, or none that can be read."""
+    try:
+        found = files.read_yaml(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def project_here() -> Path:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import shlex
 import traceback
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import user_code
+from mlpipe.dialects import detect
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
 from mlpipe.modes import experiment_files, experiment_search, task
@@ -25,6 +28,8 @@ from mlpipe.runs.journal import Run
 log = logging.getLogger("mlpipe")
 
 _RUNNING, _ERROR = "inProgress.yaml", "error.yaml"
+# What the seeds of an experiment differ in, and what Musket starts from.
+_SEEDS = {"testSplitSeed": 123, "random_state": 33}
 
 
 class FitScheduler(Scheduler):
@@ -88,6 +93,8 @@ class FitScheduler(Scheduler):
         steps, found = [], list[str]()
         for folder in self._experiments():
             try:
+                # Every mistake of the file, before what its seeds have is written from it.
+                detect.translated(folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom()))
                 for config in self._configs(folder):
                     self._check(config)
                     label = config.parent.relative_to(self._root).as_posix()
@@ -145,19 +152,24 @@ class FitScheduler(Scheduler):
         count = source.get("num_seeds")
         if count is None:
             return [folder / CONFIG]
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ConfigError(problem("num_seeds", "must be a whole number >= 1", got=count))
         own = {key: value for key, value in experiment_files.written(folder / CONFIG).items() if key != "num_seeds"}
-        base = int(own.get("testSplitSeed", 123)), int(own.get("random_state", 33))
-        found = []
-        for seed in range(count):
-            path = folder / str(seed) / CONCRETE
-            if not path.exists():
-                content = {**own, "testSplitSeed": base[0] + seed, "random_state": base[1] + seed}
-                path.parent.mkdir(parents=True, exist_ok=True)
-                files.write_text(path, yaml.safe_dump(content, sort_keys=False))
-            found.append(path)
-        return found
+        return [self._of_seed(folder / str(seed) / CONCRETE, own, seed) for seed in range(count)]
+
+    def _of_seed(self, path: Path, own: Mapping[str, Any], seed: int) -> Path:
+        """The configuration of one seed, written from the experiment's where that has changed; its seeds stay."""
+        before = experiment_files.seed_written(path)
+        seeds = {key: before.get(key, int(own.get(key, usual)) + seed) for key, usual in _SEEDS.items()}
+        content = {**own, **seeds}
+        if before == content:
+            return path
+        if before:
+            log.info(
+                f"{path.parent.relative_to(self._root).as_posix()}: written anew from {CONFIG}, with its own seeds"
+            )
+            (path.parent / SUMMARY).unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, yaml.safe_dump(content, sort_keys=False))
+        return path
 
     def _check(self, config: Path) -> None:
         from mlpipe.modes import launch, search
@@ -229,11 +241,17 @@ class FitScheduler(Scheduler):
 
     def _resumed(self, config: Path) -> list[str]:
         """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
+        from mlpipe.modes import launch
+
         project = experiment_files.results_of(config)
         unfinished = experiment_files.unfinished(project)
         if not self._resume or unfinished is None:
             return []
-        return [f"continue={unfinished}", *self._places(config)]
+        now = launch.prepare("train", self._training(config, "train", "predict")).run_config
+        if not experiment_files.goes_on_as(unfinished, now):
+            log.info(f"{config.name} is another one than that of the run that was interrupted: it is trained anew")
+            return []
+        return [f"continue={unfinished.name}", *self._places(config)]
 
     def _report(self, config: Path, config_of_run: RunConfig) -> None:
         _, value = experiment_files.report(config, experiment_files.results_of(config), config_of_run)
@@ -243,8 +261,12 @@ class FitScheduler(Scheduler):
     def _of_seeds(self, folder: Path, run: Run | None) -> None:
         """The parent's summary of an experiment with several seeds, and links to what each has."""
         found = self.world.facts.get("results", {})
-        seeds = sorted((path.parent for path in folder.glob(f"*/{CONCRETE}")), key=lambda path: int(path.name))
+        seeds = [path.parent for path in experiment_files.seeds_of(folder)]
         values = [found[str(seed)] for seed in seeds if str(seed) in found]
+        for link in [*folder.glob("metrics/*"), *folder.glob("weights/*")]:
+            # Of seeds that are no longer asked for.
+            if link.is_symlink() and link.name not in {seed.name for seed in seeds}:
+                link.unlink()
         for seed in seeds:
             for name in ("metrics", "weights"):
                 link = folder / name / seed.name

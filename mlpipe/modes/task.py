@@ -21,7 +21,7 @@ from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean,
 from mlpipe.modes import experiment_files
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.modes.experiment import Experiment
-from mlpipe.modes.experiment_files import CONCRETE, CONFIG, SUMMARY
+from mlpipe.modes.experiment_files import CONFIG, SUMMARY
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -94,7 +94,7 @@ class TaskScheduler(Scheduler):
         trust = tuple(self.run_config.tree.get("trust") or ())
         told = Told(trust, tuple(shlex.split(self._overrides)), self._cache)
         for folder in folders:
-            for config in sorted(folder.glob(f"*/{CONCRETE}")) or [folder / CONFIG]:
+            for config in experiment_files.seeds_of(folder) or [folder / CONFIG]:
                 steps += steps_of(config, self._root, self._tasks, told, self.world)
         if not steps:
             log.info("no experiment is finished; mml fit trains them")
@@ -186,7 +186,7 @@ def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[
     return {name: one for name, one in functions.items() if items.is_marked(one, mark)}
 
 
-def called(label: str, function: Callable[..., Any], **given: Any) -> Any:
+def called(label: str, function: Callable[..., Any], /, **given: Any) -> Any:
     """What a function of the project's own returns.
 
     Args:

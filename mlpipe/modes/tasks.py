@@ -51,7 +51,12 @@ def resolve(source: Component, data_dir: Path) -> Task:
     if stored.source_hash != seen.source_hash:
         fix = "choose another data_dir, or remove that folder"
         raise DataError(problem(str(path.parent), "holds a task of this name made of other images", fix=fix))
-    return stored if source.target.endswith(".created") else seen
+    if source.target.endswith(".created"):
+        return stored
+    # Functions, their arguments and folders may be others that give the same samples, and the old ones be gone.
+    if task.describe_again(stored, seen, path):
+        log.info(f"task {seen.name}: the same samples, described anew")
+    return seen
 
 
 def pivot(run_config: RunConfig) -> Task:

@@ -298,10 +298,10 @@ def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]
 
 
 def _metric_problems(config: RunConfig, task: Task) -> list[str]:
-    from mlpipe.learn import import_blocks, monitoring, own_metrics
+    from mlpipe.learn import monitoring, own_metrics
 
     recipe = config.recipe.metrics
-    own, kind = [*(recipe.functions or ()), *import_blocks.names(recipe.blocks)], config.recipe.predicts(task.kind)
+    own, kind = own_metrics.names_of(recipe), config.recipe.predicts(task.kind)
     known = [*own, *metrics.BY_KIND[kind], *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":

@@ -44,8 +44,9 @@ def collected(folder: Path) -> list[Experiment]:
     """
     found = []
     for path in sorted(folder.glob("**/*config.yaml")):
-        homes = [path.parent, *(one.parent for one in sorted(path.parent.glob("*/config_concrete.yaml")))]
-        experiment = Experiment(path, flat(_yaml(path)))
+        said = _yaml(path)
+        homes = _homes(path.parent, said)
+        experiment = Experiment(path, flat(said))
         for home in homes:
             for file in sorted((home / "metrics").glob("metrics-*.csv")):
                 match = _FILE.fullmatch(file.name)
@@ -57,6 +58,15 @@ def collected(folder: Path) -> list[Experiment]:
         fix = "name a folder with experiments that were trained (mml fit)"
         raise DataError(problem("mode.inputFolder", "has no experiment with metrics", got=str(folder), fix=fix))
     return found
+
+
+def _homes(folder: Path, said: Any) -> list[Path]:
+    """Where an experiment's metrics are: those of other seeds than it asks for now are of a former training."""
+    count = said.get("num_seeds") if isinstance(said, dict) else None
+    if isinstance(count, int):
+        seeds = [folder / str(seed) for seed in range(count)]
+        return [one for one in seeds if (one / "config_concrete.yaml").is_file()] or [folder]
+    return [folder, *(one.parent for one in sorted(folder.glob("*/config_concrete.yaml")))]
 
 
 def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val_loss") -> str:

@@ -83,6 +83,48 @@ def test_a_task_with_tags_is_the_task_and_its_tags() -> None:
     assert composed().tags == ""
 
 
+_RECORDS = (
+    "task=records", "task.train=t.csv", "task.validation=v.csv", "task.kind=regression", "task.output=y",
+    "arch=records", "arch.output=y", "preprocessing=none", "augmentations=none", "split=given",
+)  # fmt: skip
+
+
+def test_keys_below_one_that_is_null_or_missing_are_set_in_any_form() -> None:
+    ramp = ("lr_scheduler=variator", "lr_scheduler.epochs=1")
+    expected = {"to_lr": 0.1, "epochs": 2, "then": {"to_lr": 0.2}}
+    for texts in (
+        ["lr_scheduler.then.to_lr=0.1", "lr_scheduler.then.epochs=2", "lr_scheduler.then.then.to_lr=0.2"],
+        ["lr_scheduler.then={to_lr:0.1,epochs:2,then:{to_lr:0.2}}"],
+        ["lr_scheduler.then={to_lr:0.1}", "lr_scheduler.then.epochs=2", "lr_scheduler.then.then={to_lr:0.2}"],
+    ):
+        assert composed(*ramp, *texts).recipe.lr_scheduler.params["then"] == expected
+    plateau = composed(*ramp, "lr_scheduler.plateau.watch=val/loss", "lr_scheduler.plateau_from=start")
+    assert plateau.recipe.lr_scheduler.params["plateau"] == {"watch": "val/loss"}
+    block = {"import": "mine.T", "params": {"key": "x", "more": {"a": 1}}}
+    config = composed(
+        *_RECORDS,
+        "task.loader.import=KeySelector",
+        "task.loader.params.inputs.x=[a,b]",
+        "task.transformer={import:mine.T,params:{key:x,more:{a:1}}}",
+        "arch.network.import=mine.T",
+        "arch.network.params.key=x",
+        "arch.network.params.more.a=1",
+    )
+    assert config.task.params["loader"] == {"import": "KeySelector", "params": {"inputs": {"x": ["a", "b"]}}}
+    assert config.task.params["transformer"] == config.recipe.arch.params["network"] == block
+
+
+@pytest.mark.parametrize(("text", "sentence"), [
+    ("lr_scheduler.then.to_rl=0.1", "lr_scheduler.then.to_rl: unknown key; did you mean 'to_lr'?"),
+    ("lr_scheduler.then.then.to_rl=0.1", "lr_scheduler.then.then.to_rl: unknown key; did you mean 'to_lr'?"),
+    ("lr_scheduler.then=3", "lr_scheduler.then: must be a mapping or null, got 3; give it such a value"),
+    ("lr_scheduler.to_lr.x=3", "lr_scheduler.to_lr.x: unknown key; lr_scheduler.to_lr holds one value, no keys"),
+    ("optimizer.clip_norm.x=3", "optimizer.clip_norm.x: unknown key; optimizer.clip_norm holds one value, no keys"),
+])  # fmt: skip
+def test_keys_below_one_that_is_null_are_checked(text: str, sentence: str) -> None:
+    assert problems("lr_scheduler=variator", text) == [sentence]
+
+
 def test_wrong_tags_are_listed_with_the_rest() -> None:
     facts = dataclasses.replace(FACTS, tag_problems=lambda tags: [f"task: wrong {tags}"] if tags else [])
     with pytest.raises(ConfigError) as caught:

@@ -149,6 +149,23 @@ def double(data_record, by):
 """
 
 
+NAMED = """
+import numpy as np
+from barrage.dataset import IdentityTransformer, RecordLoader
+class Loader(RecordLoader):
+    def __init__(self, mode, inputs, name, key, function, where, kind, given, base):
+        super().__init__(mode)
+        self.inputs = inputs[key]
+    def load(self, record):
+        return {"x": np.array([record[one] for one in self.inputs])}, {"out": np.array(record["y"])}
+class Same(IdentityTransformer):
+    def __init__(self, mode, loader, name, key, function, where, kind, given, base):
+        super().__init__(mode, loader)
+def vary(data_record, name, key, function, where, kind, given, base):
+    return ({key: data_record[0][key] + name}, *data_record[1:])
+"""
+
+
 def test_a_transformer_learns_once_from_unrepeated_training_records(tmp_path: Path) -> None:
     (tmp_path / "scaling_of_records.py").write_text(TRANSFORMER)
     task = made(transformer={"import": "scaling_of_records.Scaler", "params": {"by": 1}}, sample_count="n")
@@ -163,6 +180,17 @@ def test_a_transformer_learns_once_from_unrepeated_training_records(tmp_path: Pa
     assert found.plain(0)[0]["x"].tolist() == [2.0, 8.0]
     with pytest.raises(DataError, match=r"dataset\.transformer: load: cannot be read \(FileNotFoundError"):
         record_files.scoring(task.source, [], tmp_path / "nothing", [])
+
+
+def test_loaders_transformers_and_augmentors_may_call_their_parameters_what_they_like(tmp_path: Path) -> None:
+    (tmp_path / "names_of_records.py").write_text(NAMED)
+    names = {"name": 1, "key": "x", "function": 2, "where": 3, "kind": 4, "given": 5, "base": 6}
+    params = {"import": "names_of_records.Loader", "params": {"inputs": {"x": ["a", "b"]}, **names}}
+    same = {"import": "names_of_records.Same", "params": names}
+    task = made(loader=params, transformer=same, augmentor=[{"import": "names_of_records.vary", "params": names}])
+    assert reading.reader(task, 1)(2).ravel().tolist() == [2, -1]
+    varied = record_files.augmentor_of(task.source)(({"x": np.array([2.0, -1.0])},))
+    assert varied[0]["x"].tolist() == [3.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,23 @@ def test_saving_keeps_the_splits(saved: Path) -> None:
     files.write_json(saved, {**stored, "splits": {"kfold": [1, 2]}})
     task.save(small_task(), saved)
     assert files.read_json(saved)["splits"] == {"kfold": [1, 2]}
+
+
+def test_what_reads_the_samples_now_replaces_what_read_them_before(saved: Path) -> None:
+    files.write_json(saved, {**files.read_json(saved), "splits": {"kfold": [1, 2]}, "later": 3})
+    before, stored = saved.read_bytes(), task.load(saved)
+    assert not task.describe_again(stored, small_task(), saved) and saved.read_bytes() == before
+    moved = replace(stored, source={**stored.source, "heads": ({"outputs": 2},)}, notes=("moved",))
+    assert task.describe_again(stored, moved, saved)
+    found = files.read_json(saved)
+    assert found == {
+        **json.loads(before),
+        "source": {**stored.source, "heads": [{"outputs": 2}]},
+        "notes": ["moved"],
+    }
+    assert task.load(saved).source_hash == stored.source_hash and not task.describe_again(
+        task.load(saved), moved, saved
+    )
 
 
 def swap_targets(stored: dict[str, Any]) -> None:

@@ -179,6 +179,51 @@ def test_metrics_are_watched_under_the_names_that_keras_logs(metric: Any, logged
     assert barrage.translate(config).native["callbacks"]["early_train"]["watch"] == f"train/{ours}"
 
 
+# A metric as a file has it -> the names under which Keras (2.4) logs it and files watch it, ours, and the loss beside it.
+WATCHED = [
+    ({"import": "AUC"}, ("auc", "AUC"), "auroc", "binary_crossentropy"),
+    ({"import": "tensorflow.keras.metrics.AUC"}, ("auc",), "auroc", "binary_crossentropy"),
+    ({"import": "AUC", "params": {"name": "area"}}, ("area", "auc", "AUC"), "auroc", "binary_crossentropy"),
+    ({"import": "tensorflow.keras.metrics.AUC", "params": {"name": "area"}}, ("area",), "auroc", "binary_crossentropy"),
+    ({"import": "acc"}, ("acc",), "accuracy", "categorical_crossentropy"),
+    ({"import": "BinaryAccuracy"}, ("binary_accuracy", "BinaryAccuracy"), "accuracy", "binary_crossentropy"),
+    ({"import": "MSE"}, ("MSE", "mean_squared_error"), "mse", "mse"),
+    ({"import": "MeanSquaredError"}, ("mean_squared_error", "MeanSquaredError"), "mse", "mse"),
+    ({"import": "mine.HitRate"}, ("hit_rate",), "hit_rate", "mse"),
+]
+
+
+@pytest.mark.parametrize(("metric", "names", "ours", "loss"), WATCHED)
+@pytest.mark.parametrize("several", [False, True])
+def test_a_metric_is_watched_as_the_file_and_as_keras_name_it(
+    metric: dict[str, Any], names: tuple[str, ...], ours: str, loss: str, several: bool
+) -> None:
+    output = {"name": "y", "loss": {"import": loss}, "metrics": [metric], "loss_weight": 1}
+    other = {"name": "z", "loss": {"import": "mse"}, "loss_weight": 1}
+    prefix = "y_" if several else ""
+    for name in names:
+        config = changed("model.outputs", [output, other] if several else [output])
+        config["services"] |= {"best_checkpoint": {"monitor": f"val_{prefix}{name}", "mode": "max"}}
+        stop = {"monitor": f"{prefix}{name}", "mode": "max", "patience": 3, "min_delta": 0}
+        config["services"] |= {"train_early_stopping": stop, "validation_early_stopping": stop}
+        tree = barrage.translate(config).native
+        assert tree["metrics"]["monitor"] == f"val/{prefix}{ours}"
+        assert tree["callbacks"]["early_train"]["watch"] == f"train/{prefix}{ours}"
+        assert tree["callbacks"]["early_validation"]["watch"] == f"val/{prefix}{ours}"
+
+
+def test_a_metrics_own_name_is_never_taken_by_another() -> None:
+    metrics = [{"import": "AUC"}, {"import": "mine.Area", "params": {"name": "AUC"}}]
+    output = {"name": "y", "loss": {"import": "binary_crossentropy"}, "metrics": metrics}
+    for ordered in (metrics, metrics[::-1]):
+        config = changed("model.outputs", [{**output, "metrics": ordered}])
+        watched = []
+        for name in ("val_auc", "val_AUC"):
+            config["services"]["best_checkpoint"] = {"monitor": name, "mode": "max"}
+            watched.append(barrage.translate(config).native["metrics"]["monitor"])
+        assert watched == ["val/auroc", "val/AUC"]
+
+
 def test_monitors_are_forced_to_validation_or_training() -> None:
     config = changed("services.best_checkpoint", {"monitor": "accuracy", "mode": "max"})
     stop = {"mode": "min", "patience": 3, "min_delta": 0.1, "baseline": 0.5}

@@ -153,3 +153,33 @@ def test_names_that_are_nobodys(tmp_path: Path, keys: dict[str, Any], sentence: 
     with pytest.raises(ConfigError) as caught:
         translated(tmp_path, **keys)
     assert any(one.startswith(sentence) for one in caught.value.problems)
+
+
+@pytest.mark.parametrize(("activation", "loss"), [
+    (["softmax", "softmax"], ["categorical_crossentropy"] * 2),
+    (["sigmoid", "sigmoid"], ["binary_crossentropy"] * 2),
+    (["softmax", "sigmoid"], ["categorical_crossentropy", "binary_crossentropy"]),
+])  # fmt: skip
+@pytest.mark.parametrize(("primary", "monitor"), [
+    ("val_turned", "val/turned"), ("val_out1_turned", "val/out1_turned"), ("val_dense_2_turned", "val/out1_turned"),
+])  # fmt: skip
+def test_metrics_of_several_heads_know_them(
+    tmp_path: Path, activation: list[str], loss: list[str], primary: str, monitor: str
+) -> None:
+    found = translated(
+        tmp_path, classes=[3, 3], activation=activation, loss=loss, metrics=["turned"], primary_metric=primary,
+        primary_metric_mode="max", callbacks={"EarlyStopping": {"monitor": primary, "patience": 2, "mode": "max"}},
+    )  # fmt: skip
+    chosen = found.native["metrics"]
+    heads = [{"name": f"out{n}", "outputs": 3, "activation": one} for n, one in enumerate(activation)]
+    assert (chosen["heads"], chosen["functions"], chosen["monitor"]) == (heads, ["turned"], monitor)
+    assert "turned" in chosen["train"] and found.native["callbacks"]["early"]["watch"] == monitor
+    with pytest.raises(ConfigError, match="primary_metric: there are 2 heads, got 'out2_turned'"):
+        translated(tmp_path / "x", classes=[3, 3], activation=activation, loss=loss, metrics=["turned"],
+                   primary_metric="val_out2_turned")  # fmt: skip
+
+
+def test_one_head_has_no_heads(tmp_path: Path) -> None:
+    found = translated(tmp_path, final_metrics=["turned"], activation="softplus", loss="mse", metrics=[],
+                       primary_metric="val_loss")  # fmt: skip
+    assert "heads" not in found.native["metrics"]

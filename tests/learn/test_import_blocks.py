@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from mlpipe.config.schema import Metrics
+from mlpipe.data import preprocessors
+from mlpipe.data.sources import record_files
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import import_blocks, own_metrics, record_losses
+from mlpipe.learn import import_blocks, own_code, own_metrics, record_losses, record_network
 from mlpipe.learn.losses import Labels
 from mlpipe.learn.lr_schedulers import Clock
+from mlpipe.modes import task
 
 CODE = """
 import torch
@@ -49,6 +52,24 @@ class Halves:
         self.first = first
     def __call__(self, step):
         return self.first / 2 ** step
+class Anything:
+    def __init__(self, *groups, **named):
+        self.named = named
+    def call(self, y_true, y_pred):
+        return ((y_true - y_pred) ** 2).sum(1)
+class Constant:
+    def __init__(self, **named):
+        self.named = named
+    def __call__(self, step):
+        return 1.0
+class Stepping(torch.optim.SGD):
+    def __init__(self, groups, lr, **named):
+        super().__init__(groups, lr=lr)
+        self.named = named
+def network(self, **named):
+    made = torch.nn.Linear(2, 3)
+    made.named = {"self": self, **named}
+    return made
 class Negative:
     def __call__(self, step):
         return -1.0
@@ -177,3 +198,37 @@ def test_optimizers_and_schedules_that_are_refused(call: Any, error: Any, senten
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=np.float64(1.0))
     with pytest.raises(error, match=sentence):
         call(optimizer)
+
+
+# Every name that something on the way from a configuration to the user's code has, or may have.
+NAMES = ("name", "key", "function", "where", "kind", "label", "given", "named", "path", "params", "trust", "outputs",
+         "make", "found", "args", "kwargs", "mode")  # fmt: skip
+
+
+def test_own_code_may_call_its_parameters_what_it_likes() -> None:
+    params = {name: number for number, name in enumerate(NAMES)}
+    loss = record_losses.keras(LABELS["regression"], name="blocks_of_mine.Anything", params=params)
+    assert float(loss(LOGITS, ONE_HOT)) == pytest.approx(float(((LOGITS - ONE_HOT) ** 2).sum(1).mean()), rel=1e-5)
+    block = {"import": "blocks_of_mine.Anything", "params": params, "name": "mine"}
+    measured = import_blocks.measure("metrics.blocks", block, "regression", None)
+    expected = float(((LOGITS - ONE_HOT) ** 2).sum(1).mean())
+    assert measured(LOGITS.numpy(), ONE_HOT.numpy()) == pytest.approx(expected, rel=1e-5)
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    made = import_blocks.optimizer([{"params": weights}], name="blocks_of_mine.Stepping", params=params)
+    assert made.named == params  # type: ignore[attr-defined]
+    clock = Clock(10, 2)
+    schedule = import_blocks.schedule(made, clock, name="blocks_of_mine.Constant", params=params)
+    assert schedule.get_last_lr() == [0.001]
+    network = {"import": "blocks_of_mine.network", "params": {**params, "self": 1}}
+    assert record_network.built(network, {"more": 2}, ()).named == {**params, "self": 1, "more": 2}
+
+
+def test_functions_of_the_modules_may_too() -> None:
+    def echo(*given: Any, **named: Any) -> Any:
+        return given, named
+
+    params = {**{name: number for number, name in enumerate(NAMES)}, "self": 1}
+    assert own_code.called("arch", "echo", echo, 1, **params) == ((1,), params)
+    assert preprocessors.called("task.preprocessing", "echo", echo, 1, **params) == ((1,), params)
+    assert record_files.called("echo", echo, 1, **params) == ((1,), params)
+    assert task.called("echo", echo, **params) == ((), params)

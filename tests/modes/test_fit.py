@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from mlpipe import cli
 from mlpipe.api import classification
+from mlpipe.modes import base
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
 from tests import musket_project
 
 ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
@@ -201,3 +206,146 @@ def test_a_network_a_loss_views_and_metrics_of_the_projects_own(
     stored = json.loads(record.read_text())
     assert stored["monitor"] == "val/share_right (max)" and "wrong_ones" in stored["scores"]["val"]
     assert (stored["arch"], stored["environment"]["tta"]) == ("small_net", "own (both_ways)")
+
+
+NUMBERS = """
+import numpy as np
+from musket_core.datasets import PredictionItem
+from torch import nn
+
+
+class Numbers:
+    def __init__(self, width):
+        self.width = width
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, item):
+        x = np.random.default_rng(item).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        y = np.array([item / 12.0])
+        return PredictionItem(item, x, y if self.width == 1 else [np.eye(2)[item % 2], np.eye(2)[item // 2 % 2]])
+
+
+def getNumbers(width=1):
+    return Numbers(width)
+
+
+def tiny(input_shape):
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU())
+"""
+OF_NUMBERS = """architecture: tiny
+classes: 1
+activation: linear
+shape: [16, 16, 3]
+optimizer: Adam
+batch: 4
+folds_count: 2
+loss: mse
+metrics: [mse]
+primary_metric: val_loss
+dataset: {getNumbers: [1]}
+stages: [{epochs: 1}]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "changes"), [
+    (OF_NUMBERS, ["activation: softplus", "activation: exponential", "activation: linear"]),
+    (
+        OF_NUMBERS.replace("[1]", "[2]").replace("classes: 1", "classes: [2, 2]").replace("metrics: [mse]", "metrics: []"),
+        ["activation: [softmax, sigmoid]", "activation: [softmax, softmax]"],
+    ),
+])  # fmt: skip
+def test_the_current_activation_is_what_predicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, changes: list[str]
+) -> None:
+    """As an experiment of its own would, which nothing was trained in before."""
+    first = text.replace("activation: linear", "activation: [softmax, softmax]") if "[2, 2]" in text else text
+    folder = musket_project.make(tmp_path, config=first)
+    (tmp_path / "modules" / "numbers_of_a_test.py").write_text(NUMBERS)
+    monkeypatch.chdir(tmp_path)
+
+    def predicted(name: str) -> Any:
+        assert cli.main(["fit", "--name", name, *ON_CPU]) == 0
+        experiment = classification.parse(tmp_path / "experiments" / name / "config.yaml")
+        experiment.overrides = ["sys.threads=1", "trainer.accelerator=cpu"]
+        return experiment.predict_all_to_array(experiment.get_dataset("dataset"), [0, 1])
+
+    shown = [predicted("first")]
+    for number, change in enumerate(changes):
+        activation = next(line for line in first.splitlines() if line.startswith("activation"))
+        (folder / "config.yaml").write_text(first.replace(activation, change))
+        fresh = musket_project.make(tmp_path, name=f"fresh{number}", config=first.replace(activation, change))
+        shown.append(predicted("first"))
+        assert np.array_equal(shown[-1], predicted(fresh.name))
+        assert not np.array_equal(shown[-1], shown[-2])
+    if "[2, 2]" not in text:
+        assert np.array_equal(shown[0], shown[-1])
+
+
+@pytest.mark.slow
+def test_seeds_follow_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = musket_project.make(tmp_path, config=OF_NUMBERS + "num_seeds: 3\n")
+    (tmp_path / "modules" / "numbers_of_a_test.py").write_text(NUMBERS)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", *ON_CPU]) == 0
+
+    def written() -> list[dict[str, Any]]:
+        return [yaml.safe_load((folder / str(seed) / "config_concrete.yaml").read_text()) for seed in range(3)]
+
+    # A seed that somebody chose stays, too.
+    chosen = {**written()[1], "random_state": 77}
+    (folder / "1" / "config_concrete.yaml").write_text(yaml.safe_dump(chosen))
+    text = OF_NUMBERS.replace("epochs: 1", "epochs: 2").replace("batch: 4", "batch: 2")
+    (folder / "config.yaml").write_text(text + "num_seeds: 2\n")
+    assert cli.main(["fit", "--name", "first", *ON_CPU]) == 0
+    assert [(one["testSplitSeed"], one["random_state"]) for one in written()] == [(123, 33), (124, 77), (125, 35)]
+    assert [one["batch"] for one in written()] == [2, 2, 4] and written()[0]["stages"] == [{"epochs": 2}]
+    for seed in (0, 1):
+        rows = (folder / str(seed) / "metrics" / "metrics-0.0.csv").read_text().splitlines()
+        assert len(rows) == 1 + 2
+        record = records.load_all(Project(tmp_path / "results" / f"first-{seed}"))[-1]
+        stored = yaml.safe_load((tmp_path / "results" / f"first-{seed}" / "tasks" / record.task / "models" / record.id
+                                 / "config.yaml").read_text())  # fmt: skip
+        assert stored["sampling"]["batch_size"] == 2
+    assert sorted(link.name for link in (folder / "metrics").iterdir()) == ["0", "1"]
+    of_seeds = [records.load_all(Project(tmp_path / "results" / f"first-{seed}"))[-2:] for seed in (0, 1)]
+    values = [np.mean([one.scores["val"]["loss"] for one in found]) for found in of_seeds]
+    assert yaml.safe_load((folder / "summary.yaml").read_text())["mean"] == pytest.approx(np.mean(values))
+
+
+@pytest.mark.slow
+def test_a_changed_file_is_not_resumed_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = musket_project.make(tmp_path, config=OF_NUMBERS)
+    (tmp_path / "modules" / "numbers_of_a_test.py").write_text(NUMBERS)
+    monkeypatch.chdir(tmp_path)
+    asked = 0
+
+    class Soon(base.Stop):
+        def __call__(self) -> bool:
+            nonlocal asked
+            asked += 1
+            self.asked = self.asked or asked > 4
+            return self.asked
+
+    def stopped() -> None:
+        nonlocal asked
+        asked = 0
+        with monkeypatch.context() as patched:
+            patched.setattr(base, "Stop", Soon)
+            assert cli.main(["fit", "--name", "first", *ON_CPU]) == 75
+
+    def epochs() -> int:
+        return len((folder / "metrics" / "metrics-0.0.csv").read_text().splitlines()) - 1
+
+    def runs() -> int:
+        return len(list((tmp_path / "results" / "first" / "runs").glob("*/*")))
+
+    stopped()
+    assert cli.main(["fit", "--name", "first", "--allow_resume", "True", *ON_CPU]) == 0
+    assert (epochs(), runs()) == (1, 1)
+    stopped()
+    (folder / "config.yaml").write_text(OF_NUMBERS.replace("epochs: 1", "epochs: 3"))
+    assert cli.main(["fit", "--name", "first", "--allow_resume", "True", *ON_CPU]) == 0
+    assert (epochs(), runs()) == (3, 3)

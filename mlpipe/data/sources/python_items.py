@@ -16,7 +16,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data import items as protocol
 from mlpipe.data import preprocessors, task, user_code
-from mlpipe.data.sources import item_masks, item_targets, set_changes
+from mlpipe.data.sources import item_masks, item_targets, set_changes, set_words
 from mlpipe.data.sources.class_folders import finished, groups_of
 from mlpipe.data.sources.mask_files import Mask
 from mlpipe.data.task import Dtype, Kind, Part, Row, Task
@@ -120,8 +120,9 @@ def items(
         raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
     shapes: set[tuple[int, str]] = set()
     rows, masks, stratum = [], list[tuple[Mask, int]](), _strata(source, strata, sets)
+    words = {id(one): set_words.of(one) for _, one in sets}
     for number, (part, one, index) in enumerate(described):
-        row = _row(number, part, one, index, kind, outputs, shapes, masks)
+        row = _row(number, part, one, index, kind, outputs, shapes, masks, words[id(one)])
         rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
     if len(shapes) > 1:
         shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
@@ -129,7 +130,7 @@ def items(
     channels, dtype = next(iter(shapes))
     groups = groups_of([row.id.partition(":")[2] for row in rows], group)
     rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
-    own = [str(label) for label in getattr(sets[0][1], "classes", None) or ()]
+    own = list(words[id(sets[0][1])].classes)
     if kind == "segmentation":
         rows, values = item_masks.masked(rows, masks, own, outputs, ignore_index)
         names, source = list(values.names), {**source, "masks": item_masks.described(values)}
@@ -324,6 +325,7 @@ def _row(
     outputs: int | None,
     shapes: set[tuple[int, str]],
     masks: list[tuple[Mask, int]],
+    words: set_words.Words,
 ) -> Row:
     """The row of an item; `shapes` and `masks` are told of its image and its mask."""
     item = protocol.item_of(one, index)
@@ -336,24 +338,15 @@ def _row(
         target: int | tuple[float, ...] = ()
     else:
         target = item_targets.target_of(item, kind, outputs, where)
-    weigh, is_positive = getattr(one, "sample_weight", None), getattr(one, "isPositive", None)
-    holdout = getattr(one, "holdoutArr", None)
-    if part == "train" and holdout is not None and index in {int(row) for row in holdout}:
+    if part == "train" and index in words.holdout:
         part = "test"
+    weight = set_words.asked(one, "sample_weight", index, float)
     return Row(
         f"{number:07d}:{getattr(item, 'id', index)}",
         part,
         target,
         files.digest_bytes(np.ascontiguousarray(pixels).tobytes()),
-        weight=float(weigh(index)) if callable(weigh) else 1.0,
-        fold=_fold(one, index) if part == "train" else -1,
-        positive=bool(is_positive(index)) if callable(is_positive) else None,
+        weight=1.0 if weight is None else weight,
+        fold=words.folds.get(index, -1) if part == "train" else -1,
+        positive=set_words.asked(one, "isPositive", index, bool),
     )
-
-
-def _fold(one: Any, index: int) -> int:
-    """The fold that a set with folds of its own gives an item."""
-    for number, pair in enumerate(getattr(one, "folds", None) or []):
-        if index in {int(row) for row in pair[1]}:
-            return number
-    return -1

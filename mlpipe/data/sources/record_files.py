@@ -206,7 +206,7 @@ def read_records(key: str, given: str) -> list[Record]:
     return found
 
 
-def called(where: str, function: Callable[..., T], *given: Any, **named: Any) -> T:
+def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any) -> T:
     """What code of the user returns; its error becomes a sentence.
 
     Raises:

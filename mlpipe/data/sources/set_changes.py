@@ -11,6 +11,7 @@ import numpy as np
 from mlpipe.data import items as protocol
 from mlpipe.data import preprocessors, shuffled_split, user_code
 from mlpipe.data.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.data.sources import set_words
 from mlpipe.data.task import Part
 from mlpipe.errors import DataError, problem
 
@@ -86,7 +87,7 @@ def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[
         assert entry is not None
         called = str(entry["call"])
         function = user_code.chosen(called, dict(known), "task.strata")
-        found = preprocessors.called(called, function, one, **dict(entry.get("arguments") or {}))
+        found = preprocessors.called("task.strata", called, function, one, **dict(entry.get("arguments") or {}))
         names = [str(name) for name in found] if np.ndim(found) == 1 else []
         if len(names) != len(one):
             wrong = f"{called} gives {len(names)} classes for {len(one)} items"
@@ -94,9 +95,9 @@ def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[
         given[id(one)] = names
 
     def name(one: Any, index: int) -> str:
-        own = getattr(one, "get_stratify_class", None)
-        if callable(own):
-            return str(own(index))
+        own = set_words.asked(one, "get_stratify_class", index, str)
+        if own is not None:
+            return own
         return given[id(one)][index] if id(one) in given else ""
 
     return name
@@ -115,19 +116,20 @@ def remade(key: str, entry: Mapping[str, Any], made: Any, known: Mapping[str, An
         DataError: When there is no such function, or it fails or gives no data set.
     """
     name, given = str(entry["call"]), dict(entry.get("arguments") or {})
-    function = user_code.chosen(name, dict(known), f"task.{key}")
-    if len(_needed(function)) > len(given):
-        changed = preprocessors.called(name, function, made, **given)
+    where = f"task.{key}"
+    function = user_code.chosen(name, dict(known), where)
+    if _takes_set(function, given):
+        changed = preprocessors.called(where, name, function, made, **given)
     else:
-        changed = preprocessors.called(name, preprocessors.called(name, function, **given), made)
+        changed = preprocessors.called(where, name, preprocessors.called(where, name, function, **given), made)
     if not hasattr(changed, "__len__") or not hasattr(changed, "__getitem__"):
         fix = "let it return a data set, or a function from one to another"
-        raise DataError(problem(f"task.{key}", f"{name} gives no data set", got=type(changed).__name__, fix=fix))
+        raise DataError(problem(where, f"{name} gives no data set", got=type(changed).__name__, fix=fix))
     return changed
 
 
-def _needed(function: Any) -> list[str]:
-    """The parameters of a function that have no default."""
+def _takes_set(function: Any, given: Mapping[str, Any]) -> bool:
+    """Whether a function is given the set itself, and not what it returns: it needs a parameter that nobody gives."""
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
-    return [one.name for one in parameters if one.default is one.empty and one.kind in kinds]
+    return any(one.default is one.empty and one.kind in kinds and one.name not in given for one in parameters)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 _KERAS = ("tensorflow.python.keras", "tensorflow.keras", "tf.keras", "keras")
 
@@ -82,6 +83,21 @@ def last_part(path: str) -> str | None:
     """The last part of a short name or of a dotted one of Keras; None for one of the user's own modules."""
     module, _, name = path.rpartition(".")
     return name if not module or any(module == one or module.startswith(f"{one}.") for one in _KERAS) else None
+
+
+def logged_as(path: str, name: Any = None) -> list[str]:
+    """The names under which a metric may be watched: what Keras logs first, then what else files call it.
+
+    Barrage hands a short name to Keras as it is, without its parameters, so that it may be watched under it too.
+
+    Args:
+        path: The metric's import string.
+        name: Its parameter `name`.
+    """
+    given = path.rpartition(".")[2]
+    logged = snake(given) if given[:1].isupper() else given
+    names = [*([str(name)] if name else []), *([logged, given, snake(given)] if not name or path == given else [])]
+    return list(dict.fromkeys(names))
 
 
 def is_abbreviated(path: str) -> bool:

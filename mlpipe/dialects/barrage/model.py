@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlpipe.dialects import rules
 from mlpipe.dialects.barrage import keras_names
 from mlpipe.dialects.barrage.work import Work
 from mlpipe.errors import did_you_mean, listing
 
 _REDUCTIONS = ("auto", "sum_over_batch_size")
+# What parameters of Keras's losses may be.
+_OF_LOSSES = {
+    "label_smoothing": rules.number(least=0),
+    "from_logits": rules.flag,
+    "delta": rules.number(above=0),
+    "name": rules.text,
+    "reduction": rules.text,
+}
 
 
 def translate_dataset(work: Work) -> None:
@@ -165,10 +174,14 @@ def _loss(work: Work, key: str, block: Mapping[str, Any]) -> _Loss | None:
     work.unknown_keys(f"{key}.params", params, known)
     if params.get("reduction", "auto") not in _REDUCTIONS:
         work.missing(f"{key}.params.reduction", f"the reduction {params['reduction']}", "use sum_over_batch_size")
-    delta = params.get("delta", 1.0)
-    if isinstance(delta, bool) or not isinstance(delta, int | float) or delta <= 0:
-        work.refuse(f"{key}.params.delta", "must be a number > 0", got=delta)
+    if not all(
+        work.fits(f"{key}.params.{name}", params[name], rule) for name, rule in _OF_LOSSES.items() if name in params
+    ):
         return None
+    if params.get("label_smoothing", 0) >= 1:
+        work.refuse(f"{key}.params.label_smoothing", "must be a number < 1", got=params["label_smoothing"])
+        return None
+    delta = params.get("delta", 1.0)
     if params.get("axis", -1) != -1:
         work.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
     kind = keras_names.kind_of(found)
@@ -191,12 +204,11 @@ def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, p
         if name is None:
             continue
         params = dict(block.get("params") or {})
-        plain = keras_names.last_part(block["import"]) or name
-        is_class = plain[:1].isupper()
-        logged = str(params.pop("name", keras_names.snake(plain) if is_class else plain))
+        own_name = params.pop("name", None)
+        if "name" in (block.get("params") or {}) and not work.fits(f"{where}.params.name", own_name, rules.text):
+            continue
         work.unknown_keys(f"{where}.params", params, [])
-        work.monitors[f"{prefix}{logged}"] = f"train/{prefix}{table[name]}"
-        work.monitors[f"val_{prefix}{logged}"] = f"val/{prefix}{table[name]}"
+        _watchable(work, prefix, keras_names.logged_as(str(block["import"]), own_name), table[name])
         found.append(table[name])
         note = "the exact area, where Keras has 200 steps" if name == "auc" else ""
         work.say(where, "differs" if name == "auc" else "same", f"{table[name]}", note)
@@ -206,10 +218,19 @@ def _metrics(work: Work, key: str, blocks: list[Mapping[str, Any]], kind: str, p
 def _own_metric(work: Work, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """A metric of the user's own as a block, under the name that Keras logs: the parameter `name`, or the class's."""
     params = dict(block.get("params") or {})
-    name = str(params.get("name") or keras_names.snake(str(block["import"]).rpartition(".")[2]))
-    work.monitors |= {f"{prefix}{name}": f"train/{prefix}{name}", f"val_{prefix}{name}": f"val/{prefix}{name}"}
+    names = keras_names.logged_as(str(block["import"]), params.get("name"))
+    name = names[0]
+    _watchable(work, prefix, names, name)
     work.say(key, "differs", "metrics.blocks", "a class of yours, called with tensors of torch")
     return {"import": block["import"], "params": params, "name": name}
+
+
+def _watchable(work: Work, prefix: str, names: list[str], native: str) -> None:
+    """Let a metric be watched under its names, of which another metric's first one is never taken."""
+    for number, name in enumerate(names):
+        for part, place in ((f"{prefix}{name}", "train"), (f"val_{prefix}{name}", "val")):
+            if number == 0 or part not in work.monitors:
+                work.monitors[part] = f"{place}/{prefix}{native}"
 
 
 def _named(work: Work, key: str, path: str, known: tuple[str, ...], what: str) -> str | None:

@@ -7,7 +7,20 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.rules import Block, Rule, many, mapping, number, number_or, one_of, text, whole
+from mlpipe.dialects.rules import (
+    Block,
+    Rule,
+    flag,
+    flag_or_count,
+    many,
+    mapping,
+    maybe,
+    number,
+    number_or,
+    one_of,
+    text,
+    whole,
+)
 from mlpipe.errors import ConfigError, listing, problem
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -26,7 +39,15 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 IMPORT = Block({"import": text}, {"params": mapping})
 _DIRECTION = one_of("min", "max")
 _WATCHING: dict[str, Rule] = {"monitor": text, "mode": _DIRECTION, "patience": whole(1)}
-_STOP = Block({**_WATCHING, "min_delta": number(least=0)}, {}, is_open=True)
+_STOP = Block(
+    {**_WATCHING, "min_delta": number(least=0)},
+    {"verbose": flag_or_count, "baseline": maybe(number()), "restore_best_weights": flag},
+    is_open=True,
+)
+# What Keras takes beside what must be there; whatever else is there, the translation says.
+_REDUCING: dict[str, Rule] = {
+    "cooldown": whole(0), "min_delta": number(least=0), "min_lr": number(least=0), "verbose": flag_or_count,
+}  # fmt: skip
 _OUTPUT = Block(
     {"name": text, "loss": IMPORT},
     {"loss_weight": number(least=0), "metrics": many(IMPORT), "sample_weight_mode": text},
@@ -48,7 +69,7 @@ _ROOT = Block(
             },
             {
                 "steps": whole(1),
-                "learning_rate_reducer": Block({**_WATCHING, "factor": number(above=0)}, {}, is_open=True),
+                "learning_rate_reducer": Block({**_WATCHING, "factor": number(above=0)}, _REDUCING, is_open=True),
             },
         ),
         "services": Block(

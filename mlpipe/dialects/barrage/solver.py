@@ -8,10 +8,19 @@ from typing import Any
 
 from mlpipe.dialects.barrage import keras_names
 from mlpipe.dialects.barrage.work import Work
+from mlpipe.dialects.rules import Rule, flag, maybe, number, text
 from mlpipe.errors import did_you_mean, listing
 
 _RATE = "solver.optimizer.learning_rate"
 _REDUCER = "solver.learning_rate_reducer"
+# What parameters of Keras's optimizers may be; all others are numbers that are not negative.
+_PARAMETERS: dict[str, Rule] = {
+    **dict.fromkeys(("amsgrad", "nesterov", "centered"), flag),
+    **dict.fromkeys(keras_names.BOUNDS, maybe(number(above=0))),
+    "epsilon": maybe(number(least=0)),
+    "learning_rate_power": number(),
+    "name": text,
+}
 
 
 def translate_solver(work: Work) -> None:
@@ -56,6 +65,9 @@ def _optimizer(work: Work, block: Mapping[str, Any]) -> Any:
     params = block.get("params") or {}
     prefix = "solver.optimizer.params"
     work.unknown_keys(prefix, params, [*own, *keras_names.BOUNDS, "decay", "name"])
+    for name in (*own, *keras_names.BOUNDS, "decay", "name"):
+        if name in params:
+            work.fits(f"{prefix}.{name}", params[name], _PARAMETERS.get(name, number(least=0)))
     for name in (*own, *keras_names.BOUNDS):
         if name in params:
             work.same(f"{prefix}.{name}", f"optimizer.{name}", params[name])

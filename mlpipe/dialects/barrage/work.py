@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlpipe.dialects.rules import Rule
 from mlpipe.dialects.translation import Collected, Fate
 from mlpipe.errors import did_you_mean, listing
 
@@ -30,6 +31,12 @@ class Work(Collected):
         is_default = fate != "lint" and not any(one == plain or one.startswith(f"{plain}.") for one in self.given)
         default = "Barrage's default" if is_default else ""
         super().say(key, fate, place, "; ".join(part for part in (default, note) if part))
+
+    def fits(self, key: str, value: Any, rule: Rule) -> bool:
+        """Whether a value fits a rule; what is wrong with it is noted."""
+        found = rule(key, value)
+        self.wrong += found
+        return not found
 
     def unknown_keys(self, key: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
         """Note keys that are none of the known ones."""

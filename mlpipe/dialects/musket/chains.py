@@ -112,7 +112,16 @@ def _augmentation(work: Work, key: str, body: Any) -> None:
     """Operations that act in training only, each with its own chance where the body gives weights."""
     chances: list[Any] = []
     if isinstance(body, Mapping) and "body" in body:
-        chances, body = list(body.get("weights") or []), body["body"]
+        given = body.get("weights") or []
+        chances, body = given if isinstance(given, list) else [given], body["body"]
+    if not isinstance(body, Mapping | list | None):
+        fix = "for example {Fliplr: 0.5}"
+        work.refuse(f"{key}.augmentation", "must be a map of operations", got=body, fix=fix)
+        return
+    if not all(isinstance(one, int | float) and not isinstance(one, bool) and 0 <= one <= 1 for one in chances):
+        fix = "give one for each operation"
+        work.refuse(f"{key}.augmentation.weights", "must be probabilities from 0 to 1", got=chances, fix=fix)
+        return
     operations = body if isinstance(body, list) else [{name: given} for name, given in (body or {}).items()]
     if chances and len(chances) != len(operations):
         work.refuse(key, "weights has another length than body", got=chances, fix="give one for each operation")

@@ -88,9 +88,8 @@ def metric(work: Work, key: str, name: str) -> str | None:
         key: Where it stands in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
-    one = _OF_HEAD.fullmatch(name)
-    if one is not None:
-        number = int(one["out"]) if one["out"] else int(one["dense"]) - 1
+    one, number = _OF_HEAD.fullmatch(name), number_of(name)
+    if one is not None and number is not None:
         if not 0 <= number < len(work.heads):
             work.refuse(key, f"there are {len(work.heads)} heads", got=name, fix="heads are out0, out1, ...")
             return None
@@ -121,6 +120,12 @@ def native_of(work: Work, number: int, name: str) -> str | None:
     """The native name of a metric of one head; None where its kind has none."""
     native = names.METRICS[kind_of(work.heads[number][0])].get(name.lower())
     return None if native is None else _ALIKE.get(native, native) if work.heads[number][0] != "softmax" else native
+
+
+def number_of(name: str) -> int | None:
+    """The number of the head whose metric a name is, counted from 0; None: it names no head."""
+    found = _OF_HEAD.fullmatch(name)
+    return None if found is None else int(found["out"]) if found["out"] else int(found["dense"]) - 1
 
 
 def plain(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ def _one(given: Any) -> Searched | str:
 
 def _range(ends: Any, kind: Any) -> Searched | str:
     numbers = isinstance(ends, list) and len(ends) == 2
-    if not numbers or not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends):
+    if not numbers or not all(_is_number(end) for end in ends):
         return "a range has two numbers"
     low, high = ends
     if not low <= high:
@@ -87,6 +88,10 @@ def _range(ends: Any, kind: Any) -> Searched | str:
             return "whole numbers have whole ends"
         return Searched(f"int(interval({int(low)},{int(high)}))", int(low))
     return Searched(f"interval({float(low)!r},{float(high)!r})", float(low))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

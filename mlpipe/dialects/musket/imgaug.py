@@ -7,6 +7,7 @@ Every operation of imgaug happens always unless it has a probability of its own,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -66,7 +67,7 @@ def _operation(work: Work, key: str, name: str, parameters: Any, place: str) -> 
             found = _OPERATIONS[full](parameters)
         work.say(key, "same", place)
         return found
-    except (_WrongError, TypeError, ValueError, KeyError) as error:
+    except (_WrongError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         work.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
         return []
 
@@ -107,6 +108,10 @@ def _some_of(inner: Inner, given: Any) -> Steps:
     if isinstance(children, Mapping):
         children = [{name: value} for name, value in children.items()]
     least, most = (count, count) if isinstance(count, int) else count if count else (0, None)
+    if not all(
+        one is None or (isinstance(one, int) and not isinstance(one, bool) and one >= 0) for one in (least, most)
+    ):
+        raise _WrongError("a number of operations, or a list of two, is needed")
     parts = [inner(child) for child in children]
     return [{"_target_": f"{_DRAWN}.some_of", "pipelines": parts, "least": least, "most": most}]
 
@@ -119,6 +124,8 @@ def _sometimes(inner: Inner, given: Any) -> Steps:
         (share, then), other = given, None
     if other is not None:
         raise _WrongError("else_list is not known here")
+    if not _is_number(share) or not 0 <= share <= 1:
+        raise _WrongError("a probability from 0 to 1 is needed")
     return [{"_target_": f"{_DRAWN}.some_of", "pipelines": [inner(then)], "p": float(share)}]
 
 
@@ -138,16 +145,34 @@ def _named(given: Any, *order: str) -> dict[str, Any]:
 
 def _range(value: Any) -> list[float]:
     """Two bounds from a number or a list of two."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return [float(value), float(value)]
-    if isinstance(value, list | tuple) and len(value) == 2:
-        return [float(min(value)), float(max(value))]
-    raise _WrongError("a number or a list of two is needed")
+    ends = value if isinstance(value, list | tuple) and len(value) == 2 else [value, value]
+    if not all(map(_is_number, ends)):
+        raise _WrongError("a number or a list of two is needed")
+    return [float(min(ends)), float(max(ends))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whether(value: Any) -> bool:
+    """True or false; what imgaug takes for the chance of it is true where there is any."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise _WrongError("true or false is needed")
+    return value > 0
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _WrongError("a whole number >= 1 is needed")
+    return value
 
 
 def _chance(given: Any) -> float:
     value = _named(given, "p").get("p", 1.0 if given is None else 0.0)
-    if isinstance(value, bool) or not 0 <= float(value) <= 1:
+    if not _is_number(value) or not 0 <= value <= 1:
         raise _WrongError("a probability from 0 to 1 is needed")
     return float(value)
 
@@ -181,23 +206,27 @@ def _affine(given: Any) -> Steps:
     if "shear" in read:
         values["shear"] = {"x": _range(read["shear"]), "y": [0.0, 0.0]}
     if "mode" in read:
+        if str(read["mode"]) not in _BORDERS:
+            raise _WrongError(f"mode must be one of {listing(_BORDERS)}")
         values["border_mode"] = _BORDERS[str(read["mode"])]
+    if "order" in read and not (_is_number(read["order"]) or isinstance(read["order"], list)):
+        raise _WrongError("order must be a number")
     if "cval" in read:
         values["fill"] = _range(read["cval"])[0]
-    if read.get("fit_output"):
+    if _whether(read.get("fit_output")):
         values["fit_output"] = True
     return _step("Affine", **values)
 
 
 def _rotate90(given: Any) -> Steps:
-    on = _named(given, "enabled").get("enabled", True)
+    on = _whether(_named(given, "enabled").get("enabled", True))
     return _step("RandomRotate90") if on else []
 
 
 def _add(given: Any) -> Steps:
     read = _named(given, "value", "per_channel")
     low, high = (bound / 255 for bound in _range(read.get("value", 0)))
-    if read.get("per_channel"):
+    if _whether(read.get("per_channel")):
         ranges = [[low, high]] * 3
         return _step("AdditiveNoise", noise_type="uniform", spatial_mode="constant", noise_params={"ranges": ranges})
     return _step("RandomBrightnessContrast", brightness_limit=[low, high], contrast_limit=[0.0, 0.0])
@@ -205,14 +234,14 @@ def _add(given: Any) -> Steps:
 
 def _multiply(given: Any, *, elementwise: bool) -> Steps:
     read = _named(given, "mul", "per_channel")
-    multiplier, each = _range(read.get("mul", 1.0)), bool(read.get("per_channel"))
+    multiplier, each = _range(read.get("mul", 1.0)), _whether(read.get("per_channel"))
     return _step("MultiplicativeNoise", multiplier=multiplier, per_channel=each, elementwise=elementwise)
 
 
 def _noise(given: Any) -> Steps:
     read = _named(given, "scale", "loc", "per_channel")
     scale = [bound / 255 for bound in _range(read.get("scale", 0))]
-    return _step("GaussNoise", std_range=scale, per_channel=bool(read.get("per_channel")))
+    return _step("GaussNoise", std_range=scale, per_channel=_whether(read.get("per_channel")))
 
 
 def _blur(given: Any) -> Steps:
@@ -249,7 +278,9 @@ def _drawn(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
 
 def _dropout(given: Any) -> Steps:
     read = _named(given, "p", "per_channel")
-    return _drawn("PixelDropout", {"dropout_prob": _range(read.get("p", 0))}, per_channel=bool(read.get("per_channel")))
+    return _drawn(
+        "PixelDropout", {"dropout_prob": _range(read.get("p", 0))}, per_channel=_whether(read.get("per_channel"))
+    )
 
 
 def _coarse_dropout(given: Any) -> Steps:
@@ -289,7 +320,7 @@ def _directed_edges(given: Any) -> Steps:
 def _add_elementwise(given: Any) -> Steps:
     read = _named(given, "value", "per_channel")
     low, high = (bound / 255 for bound in _range(read.get("value", 0)))
-    shared = not read.get("per_channel")
+    shared = not _whether(read.get("per_channel"))
     ranges = [[low, high]] * (1 if shared else 3)
     mode = "shared" if shared else "per_pixel"
     return _step("AdditiveNoise", noise_type="uniform", spatial_mode=mode, noise_params={"ranges": ranges})
@@ -297,7 +328,7 @@ def _add_elementwise(given: Any) -> Steps:
 
 def _crop_and_pad(given: Any) -> Steps:
     read = _named(given, "px", "percent", "keep_size")
-    keep = bool(read.get("keep_size", True))
+    keep = _whether(read.get("keep_size", True))
     if "percent" in read:
         return _step("CropAndPad", percent=_one_or_two(*_range(read["percent"])), keep_size=keep)
     low, high = _range(read.get("px", 0))
@@ -315,17 +346,17 @@ def _crop(given: Any) -> Steps:
     low, high = _range(read.get(key, 0))
     number = float if key == "percent" else int
     cut: dict[str, Any] = {key: _one_or_two(number(-high), number(-low))}
-    return _step("CropAndPad", keep_size=bool(read.get("keep_size", True)), **cut)
+    return _step("CropAndPad", keep_size=_whether(read.get("keep_size", True)), **cut)
 
 
 def _pad_to_size(given: Any) -> Steps:
     read = _named(given, "width", "height")
-    return _step("PadIfNeeded", min_width=int(read["width"]), min_height=int(read["height"]), position="random")
+    return _step("PadIfNeeded", min_width=_whole(read["width"]), min_height=_whole(read["height"]), position="random")
 
 
 def _crop_to_size(given: Any) -> Steps:
     read = _named(given, "width", "height")
-    return _step("RandomCrop", width=int(read["width"]), height=int(read["height"]), pad_if_needed=True)
+    return _step("RandomCrop", width=_whole(read["width"]), height=_whole(read["height"]), pad_if_needed=True)
 
 
 def _contrast(given: Any) -> Steps:

@@ -129,9 +129,14 @@ def metric(work: Work, key: str, name: str) -> str | None:
     if work.is_of_masks:
         return masks.metric(work, key, name)
     table = names.METRICS[work.kind]
+    if (number := heads.number_of(name)) is not None and work.is_own(heads.plain(name)) and len(work.heads) > 1:
+        if not 0 <= number < len(work.heads):
+            work.refuse(key, f"there are {len(work.heads)} heads", got=name, fix="heads are out0, out1, ...")
+            return None
+        work.measure(heads.plain(name))
+        return f"out{number}_{heads.plain(name)}"
     if work.is_own(name):
-        if name not in work.own_metrics:
-            work.own_metrics.append(name)
+        work.measure(name)
         return name
     if name.lower() == "binary_accuracy" and "softmax" in {one for one, _ in work.heads}:
         note = (
@@ -206,7 +211,11 @@ def translate_metrics(work: Work) -> None:
         train += [monitored.removeprefix("val/")]
     if work.has_parts:
         # Those of the heads are with their losses.
-        train, final = ([name for name in given if name in work.own_metrics] for given in (train, final))
+        own = {
+            *work.own_metrics,
+            *(f"out{number}_{name}" for number in range(len(work.heads)) for name in work.own_metrics),
+        }
+        train, final = ([name for name in given if name in own] for given in (train, final))
         work.set("metrics.train", list(dict.fromkeys(train)))
         work.set("metrics.final", list(dict.fromkeys([*train, *final])))
         return
@@ -225,7 +234,7 @@ def direction(work: Work, key: str, monitored: str, given: Any = None) -> str:
     """
     mode = str(given if given is not None else work.source.get(key, "auto")).lower()
     name = monitored.removeprefix("val/")
-    if name in work.own_metrics:
+    if name in work.own_metrics or (len(work.heads) > 1 and heads.plain(name) in work.own_metrics):
         return _direction_of_own(work, key, name, mode)
     natural = "min" if _LESS_IS_BETTER.search(name) else "max"
     if mode not in ("auto", "min", "max"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpipe.dialects.musket import hyperparameters
+from mlpipe.dialects.musket import hyperparameters, schema
 from mlpipe.dialects.musket.data import additions, calls, outputs_of, parts_of
 from mlpipe.dialects.musket.heads import task_keys
 from mlpipe.dialects.musket.reading import Home, with_numbers
@@ -74,6 +74,8 @@ def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
 def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment's configuration as one trial of its search has it: the formulas in its texts have values.
 
+    What cannot be meant is left out; the translation says what that is.
+
     Args:
         source: The experiment's configuration, common.yaml merged in.
         values: The values of its hyperparameters by name; others have the first value of their space.
@@ -85,4 +87,4 @@ def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     if wrong:
         raise ConfigError(wrong)
     given = {name: values.get(name, one.first) for name, one in searched.items()}
-    return hyperparameters.filled(source, given)
+    return schema.read(with_numbers(hyperparameters.filled(source, given)))[0]

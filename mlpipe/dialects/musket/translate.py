@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket import callbacks, heads, hyperparameters, imgaug, losses, masks
+from mlpipe.dialects.musket import callbacks, heads, hyperparameters, imgaug, losses, masks, schema
 from mlpipe.dialects.musket.data import translate_data, translate_split
 from mlpipe.dialects.musket.reading import Home, united, with_numbers
 from mlpipe.dialects.musket.stages import translate_stages
@@ -59,7 +59,8 @@ def translate(
     searched, wrong = hyperparameters.read(written)
     first = {f"given.{name}": one.first for name, one in searched.items() if name not in values}
     filled = hyperparameters.filled(written, {name: values.get(name, one.first) for name, one in searched.items()})
-    work = Work(filled, home, lenient)
+    typed, ill_typed = schema.read(filled)
+    work = Work(typed, home, lenient)
     work.wrong += wrong
     for key in texts:
         work.say(key, "lint", note="YAML reads it as a text, a number needs a point (1.0e-4); taken as the number")
@@ -87,6 +88,7 @@ def translate(
         _bgr(work, "bgr", work.source["bgr"])
     _defaults(work)
     hyperparameters.translate(work, searched, values, written)
+    work.wrong = [*ill_typed, *schema.follow_from(work.wrong, ill_typed)]
     work.require_none_wrong()
     needed = {key: as_text(value) for key, value in first.items()}
     return Translation("musket", work.whole(), tuple(work.lines), needed)
@@ -142,7 +144,7 @@ def _of_width(work: Work, name: str) -> tuple[str, str]:
         work.missing("depth_multiplier", f"another one than 1 ({depth})", "use alpha for a smaller network")
     elif "depth_multiplier" in work.source:
         work.say("depth_multiplier", "same", note="each channel gets one filter")
-    if isinstance(alpha, bool) or alpha not in widths:
+    if not isinstance(alpha, int | float) or isinstance(alpha, bool) or alpha not in widths:
         work.refuse("alpha", "there is no such width", got=alpha, fix=f"use {' or '.join(map(str, widths))}")
         return names.BACKBONES[name]
     if "alpha" in work.source:
@@ -350,6 +352,12 @@ def _own_metrics(work: Work) -> None:
         work.options["metrics"] = "own"
         for place, value in {"functions": work.own_metrics, **work.code()}.items():
             work.set(f"metrics.{place}", value)
+        if len(work.heads) > 1:
+            named = [
+                {"name": f"out{number}", "outputs": size, "activation": activation}
+                for number, (activation, size) in enumerate(work.heads)
+            ]
+            work.set("metrics.heads", named)
 
 
 def _defaults(work: Work) -> None:

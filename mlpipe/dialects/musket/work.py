@@ -59,6 +59,11 @@ class Work(Collected):
         else:
             self.refuse(key, f"unknown key{where}", fix=f"{fix} (mode.lenient=true ignores it)")
 
+    def measure(self, name: str) -> None:
+        """Note a function of the project's modules that is named as a metric."""
+        if name not in self.own_metrics:
+            self.own_metrics.append(name)
+
     def is_own(self, name: object) -> bool:
         """Whether the project's modules define a function or class with this name."""
         return name in self.own_names()

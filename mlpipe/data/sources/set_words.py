@@ -1,0 +1,106 @@
+"""What a data set of the user's own says beside its items: names of classes, folds, a holdout, what it knows of an item.
+
+None of it must be there, and users have attributes of the same names that mean something else (`self.classes = 4`): what
+cannot be meant is as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mlpipe.errors import DataError, in_short, problem
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a set says.
+
+    Attributes:
+        classes: The names of its outputs; empty: it names none.
+        folds: The fold that validates each item that one does, by the item's number.
+        holdout: The numbers of its items for testing.
+    """
+
+    classes: tuple[str, ...]
+    folds: Mapping[int, int]
+    holdout: frozenset[int]
+
+
+def of(one: Any) -> Words:
+    """What a data set says of itself: `classes` (a list), `folds` (pairs of item numbers), `holdoutArr` (item numbers).
+
+    Raises:
+        DataError: When looking for one of them fails.
+    """
+    folds: dict[int, int] = {}
+    for number, pair in enumerate(_folds(_attribute(one, "folds"))):
+        for row in pair:
+            folds.setdefault(row, number)
+    names = _listed(_attribute(one, "classes"))
+    return Words(
+        tuple(str(name) for name in names or ()), folds, frozenset(_numbers(_attribute(one, "holdoutArr")) or ())
+    )
+
+
+def asked(one: Any, name: str, index: int, read: Callable[[Any], T]) -> T | None:
+    """What a set's method says of an item; None where it has no such method.
+
+    Args:
+        one: The set.
+        name: The method, which is given the item's number.
+        index: The number.
+        read: What its answer is read as, such as `float`.
+
+    Raises:
+        DataError: When the method fails, or its answer cannot be read so.
+    """
+    method = _attribute(one, name)
+    if not callable(method):
+        return None
+    try:
+        return read(method(index))
+    except DataError:
+        raise
+    except Exception as error:
+        where = f"item {index} of {type(one).__name__}"
+        raise DataError(problem(where, f"{name} fails ({in_short(error)})", fix="mend the data set")) from error
+
+
+def _attribute(one: Any, name: str) -> Any:
+    try:
+        return getattr(one, name, None)
+    except Exception as error:
+        wrong = f"{name} fails ({in_short(error)})"
+        raise DataError(problem(type(one).__name__, wrong, fix="mend the data set")) from error
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """A list's values; None: it is no list. A set has no order, and a text is one name."""
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return list(value)
+    if getattr(value, "ndim", None) == 1 and hasattr(value, "tolist") and not isinstance(value, type):
+        return list(value.tolist())
+    return None
+
+
+def _numbers(value: Any) -> list[int] | None:
+    """A list of item numbers; None: it is none."""
+    listed = sorted(value) if isinstance(value, set | frozenset) and _are_whole(value) else _listed(value)
+    return [int(row) for row in listed] if listed is not None and _are_whole(listed) else None
+
+
+def _are_whole(values: Any) -> bool:
+    return all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in values)
+
+
+def _folds(value: Any) -> list[list[int]]:
+    """The validation part of each fold; none where the value is no list of pairs of item numbers."""
+    pairs = [_listed(pair) for pair in _listed(value) or []]
+    found = [_numbers(pair[1]) for pair in pairs if pair is not None and len(pair) == 2]
+    return [one for one in found if one is not None] if len(found) == len(pairs) and None not in found else []

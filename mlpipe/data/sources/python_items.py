@@ -127,7 +127,7 @@ def items(
         shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
         raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
     channels, dtype = next(iter(shapes))
-    groups = groups_of([row.id.partition(":")[2] for row in rows], group)
+    groups, notes = groups_of([row.id.partition(":")[2] for row in rows], group, [row.part for row in rows])
     rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
     own = [str(label) for label in getattr(sets[0][1], "classes", None) or ()]
     if kind == "segmentation":
@@ -136,7 +136,7 @@ def items(
     else:
         names = item_targets.names_of(own, item_targets.width_of(rows, kind, outputs), outputs)
     title = name or str(train[0]["call"])
-    made = task.make(title, names, rows, kind=kind, channels=channels, dtype=_DTYPES[dtype], source=source)
+    made = task.make(title, names, rows, kind=kind, channels=channels, dtype=_DTYPES[dtype], source=source, notes=notes)
     return finished(made, allow_overlap)
 
 

@@ -12,10 +12,10 @@ from mlpipe.data import task
 from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.faults import raise_some
 from mlpipe.data.sources.mask_files import Mask
 from mlpipe.data.sources.sample_arrays import array_of, arrays_below, channels_of
 from mlpipe.data.sources.sample_form import Form
-from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 

@@ -10,8 +10,8 @@ from mlpipe.data import task
 from mlpipe.data.sources import sample_arrays
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.faults import raise_some
 from mlpipe.data.sources.sample_form import Form
-from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import problem
 

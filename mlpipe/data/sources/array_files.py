@@ -46,7 +46,7 @@ def arrays(
     targets: str | None = None,
     kind: Literal["classification", "multilabel", "regression"] | None = None,
     classes: list[str] | None = None,
-    missing: bool | list[str | int | float] | None = None,
+    missing: bool | list[Any] | None = None,
     groups: str | None = None,
     layout: Literal["hwc", "chw"] | None = None,
     value_range: tuple[float, float] | None = None,

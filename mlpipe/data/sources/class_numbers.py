@@ -43,7 +43,7 @@ def numbered(
     parts: Mapping[str, npt.NDArray[Any]],
     classes: Sequence[str] | None,
     where: str,
-    missing: bool | Sequence[str | int | float] | None = None,
+    missing: bool | Sequence[Any] | None = None,
     samples: Sequence[tuple[str, float]] = (),
 ) -> Numbered:
     """Which class each number is.
@@ -137,14 +137,14 @@ def _odd(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
     return [(int(row), float(values[row])) for row in rows[:4]]
 
 
-def _none(missing: bool | Sequence[str | int | float] | None) -> frozenset[int]:
+def _none(missing: bool | Sequence[Any] | None) -> frozenset[int]:
     if missing is False:
         return frozenset()
     if missing is None or missing is True:
         return frozenset({NONE})
     try:
-        return frozenset(int(float(one)) for one in missing)
-    except ValueError as error:
+        return frozenset(int(float(one)) for one in missing if one is not None and one == one)
+    except (ValueError, TypeError) as error:
         fix = "give the numbers that mean no class, for example [-1,255]"
         raise DataError(
             problem("task.missing", "must be numbers where classes are numbers", got=missing, fix=fix)

@@ -54,7 +54,7 @@ def masks(
     mask_suffix: str = "",
     pairing: Literal["name", "order"] = "name",
     file: str | None = None,
-    missing: bool | list[str | int | float] | None = None,
+    missing: bool | list[Any] | None = None,
     name: str | None = None,
     classes: list[str] | None = None,
     values: list[int] | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlpipe.data.spelling import plain
 from mlpipe.errors import listing, problem
@@ -12,7 +13,7 @@ from mlpipe.errors import listing, problem
 # What programs write where there is no value, in small letters, and words that are names of classes just as well.
 _WRITTEN = frozenset({"nan", "null", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nat", "1.#qnan", "-nan"})
 _WORDS = frozenset({"none", "na", "nil", "?"})
-Said = bool | Sequence[str | int | float] | None
+Said = bool | Sequence[Any] | None
 
 
 def looks_missing(text: str) -> bool:
@@ -42,7 +43,19 @@ class Missing:
             return True
         if self.said is None or isinstance(self.said, bool):
             return self.said is True and looks_missing(text)
-        return text in {plain(str(one)) for one in self.said}
+        return text in self._listed or text.lower() in self._unspelled
+
+    @property
+    def _listed(self) -> set[str]:
+        """The texts of the list."""
+        given = () if self.said is None or isinstance(self.said, bool) else self.said
+        return {plain(str(one)) for one in given if one is not None and one == one}
+
+    @property
+    def _unspelled(self) -> set[str]:
+        """What a command line makes values of before anybody sees how it was written: `nan` and `null`."""
+        given = () if self.said is None or isinstance(self.said, bool) else self.said
+        return {"null" if one is None else "nan" for one in given if one is None or one != one}
 
     def problem(self, where: str, labels: Iterable[str]) -> str:
         """A sentence when labels look missing and nobody said what they are; empty otherwise.

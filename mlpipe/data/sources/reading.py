@@ -103,6 +103,17 @@ def _target_reader(of: Task, channels: int, least: int | None) -> Read:
     return read
 
 
+def files_of(of: Task) -> list[Path] | None:
+    """The image file of each sample of a stored task; None where its samples are not files of images."""
+    kind, ids = of.source["type"], of.samples.ids
+    if of.bases or kind in ("arrays", "samples", "items", "records", "mnist", mask_files.TYPE, target_files.TYPE):
+        return None
+    if kind == "folders":
+        return [labelled_folders.path_of(of.source, name) for name in ids]
+    base = of.source.get("root")
+    return [Path(base) / name for name in ids] if isinstance(base, str) else None
+
+
 def root(of: Task) -> Path | None:
     """The folder that a task's files lie in, None when it has no files."""
     return Path(of.source["root"]) if "root" in of.source else None

@@ -32,7 +32,7 @@ def samples(
     test_targets: str | None = None,
     labels: Literal["files", "folders", "masks", "images", "none"] = "files",
     classes: list[str] | None = None,
-    missing: bool | list[str | int | float] | None = None,
+    missing: bool | list[Any] | None = None,
     values: list[int] | None = None,
     ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     layout: Literal["chw", "hwc"] = "chw",
@@ -162,7 +162,7 @@ class _Understood:
 
 
 def _understood(
-    found: Sequence[_Found], classes: list[str] | None, where: str, missing: bool | list[str | int | float] | None
+    found: Sequence[_Found], classes: list[str] | None, where: str, missing: bool | list[Any] | None
 ) -> _Understood:
     """What the labels of samples are.
 

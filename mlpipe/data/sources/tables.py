@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from mlpipe.data import spelling, task
 from mlpipe.data.sources import looking, pixel_rules
@@ -32,7 +32,7 @@ def csv(
     target: str | list[str] | None = None,
     separator: str | None = None,
     classes: list[str] | None = None,
-    missing: bool | list[str | int | float] | None = None,
+    missing: bool | list[Any] | None = None,
     suffix: str = "",
     split: str | None = "split",
     fold: str | None = "fold",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpipe.data import task
+from mlpipe.data import task, walking
 from mlpipe.data.sources import sample_arrays
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
@@ -49,6 +49,7 @@ def new_samples(*, root: str, like: Task) -> Task:
         channels=like.channels,
         kind=like.kind,
         dtype=like.dtype,
+        notes=walking.notes([base], sample_arrays.ENDS) if base.is_dir() else [],
         source={"type": TYPE, "layout": form.layout, "axes": form.axes, _PART: str(base)},
     )
     return finished(made, allow_overlap=True)

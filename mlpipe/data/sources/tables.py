@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from mlpipe.data import spelling, task
 from mlpipe.data.sources import looking, pixel_rules
 from mlpipe.data.sources.class_folders import PART_FOLDERS, finished, opened
-from mlpipe.data.sources.faults import Faults, raise_kinds, raise_some
+from mlpipe.data.sources.faults import Faults, raise_kinds
 from mlpipe.data.sources.missing import Missing
 from mlpipe.data.sources.pixel_rules import Wanted
 from mlpipe.data.sources.table_files import Table, read
@@ -155,13 +155,11 @@ def said_of_rows(table: Table, columns: Mapping[str, str | None], missing: Missi
         missing: Which cells say nothing.
         faults: Is told what is wrong.
     """
-    nothing: list[float | None] = [None] * len(table)
-    no_parts: list[Part | None] = [None] * len(table)
     groups, notes = groups_in(table, columns["group"], missing)
     return Said(
-        faults.of(lambda: parts_of(table, columns["split"], missing), no_parts),
-        faults.of(lambda: numbers_of(table, columns["fold"], missing, whole=True), nothing),
-        faults.of(lambda: numbers_of(table, columns["weight"], missing, whole=False), nothing),
+        _parts_of(table, columns["split"], missing, faults),
+        _numbers_of(table, columns["fold"], missing, faults, whole=True),
+        _numbers_of(table, columns["weight"], missing, faults, whole=False),
         groups,
         notes,
     )
@@ -216,17 +214,8 @@ class _Columns:
         return [f"columns used besides path and target: {', '.join(used)}"] if used else []
 
 
-def parts_of(table: Table, column: str | None, missing: Missing) -> list[Part | None]:
-    """The part of every row; None where the table leaves it open.
-
-    Args:
-        table: The table.
-        column: The column of parts; None: there is none.
-        missing: Which cells leave it open.
-
-    Raises:
-        DataError: With a sentence for each of the first cells that name no part.
-    """
+def _parts_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[Part | None]:
+    """The part of every row; None where the table leaves it open, or names none."""
     if column is None:
         return [None] * len(table)
     wrong, parts = list[str](), list[Part | None]()
@@ -236,7 +225,7 @@ def parts_of(table: Table, column: str | None, missing: Missing) -> list[Part | 
             fix = "use train, val, test or unlabelled"
             wrong.append(problem(table.where(index, column), "unknown part", got=text, fix=fix))
         parts.append(part)
-    raise_some(wrong)
+    faults.add(wrong)
     return parts
 
 
@@ -276,18 +265,10 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def numbers_of(table: Table, column: str | None, missing: Missing, *, whole: bool) -> list[float | None]:
-    """The numbers of a column, None where it is empty.
-
-    Args:
-        table: The table.
-        column: The column; None: there is none.
-        missing: Which cells count as empty.
-        whole: Whether they are whole numbers below the number of rows.
-
-    Raises:
-        DataError: With a sentence for each of the first cells that hold no such number.
-    """
+def _numbers_of(
+    table: Table, column: str | None, missing: Missing, faults: Faults, *, whole: bool
+) -> list[float | None]:
+    """The numbers of a column, None where it is empty, or holds none that fits."""
     if column is None:
         return [None] * len(table)
     wrong, found = list[str](), list[float | None]()
@@ -297,8 +278,8 @@ def numbers_of(table: Table, column: str | None, missing: Missing, *, whole: boo
         if not is_empty and not fits:
             kind = "a whole number >= 0, less than there are rows" if whole else "a number >= 0"
             wrong.append(problem(table.where(index, column), f"must be {kind}", got=text, fix="correct it"))
-        found.append(None if is_empty else value)
-    raise_some(wrong)
+        found.append(value if fits else None)
+    faults.add(wrong)
     return found
 
 

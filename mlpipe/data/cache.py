@@ -115,7 +115,8 @@ class Pack:
 
 def pack_id(task: Task, preprocessing: Preprocessing) -> str:
     """The name of the cache folder: the preprocessing's id and a hash of its parameters, the images and the libraries."""
-    key = [FORMAT, preprocessing.key(), task.dtype, list(task.samples.ids), list(task.samples.digests)]
+    rule = [decoding] if (decoding := task.source.get("decoding")) else []
+    key = [FORMAT, preprocessing.key(), task.dtype, list(task.samples.ids), list(task.samples.digests), *rule]
     return f"{files.safe_name(preprocessing.id)}-{files.digest(key)[:12]}"
 
 

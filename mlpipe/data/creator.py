@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from mlpipe.data import task
-from mlpipe.data.sources import looking
-from mlpipe.data.sources.class_folders import dtype_of, finished
+from mlpipe.data import spelling, task
+from mlpipe.data.decoding import Background
+from mlpipe.data.sources import looking, pixel_rules
+from mlpipe.data.sources.class_folders import finished
+from mlpipe.data.sources.pixel_rules import Wanted
 from mlpipe.data.task import NO_TARGET, Kind, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -25,6 +27,8 @@ class TaskCreator:
         classes: The names of the classes, of the labels, or of the numbers to predict.
         kind: What is predicted.
         channels: 1 grey, 3 colour, 4 with transparency; None: grey when every image is, else colour.
+        value_range: The values that become black and white in every image; needed for floating-point, signed and 32-bit TIFF.
+        background: What transparent places are laid over, unless `channels` is 4.
     """
 
     def __init__(
@@ -35,9 +39,13 @@ class TaskCreator:
         *,
         kind: Kind = "classification",
         channels: Literal[1, 3, 4] | None = None,
+        value_range: tuple[float, float] | None = None,
+        background: Background = "white",
     ) -> None:
-        self._name, self._root, self._classes = name, Path(root).expanduser().absolute(), list(classes)
-        self._kind, self._channels = kind, channels
+        self._name, self._root = name, Path(root).expanduser().absolute()
+        self._classes = [spelling.plain(label) for label in classes]
+        self._kind, self._pixels = kind, Wanted(channels, None, value_range, background)
+        self._find = spelling.finder()
         self._rows: list[Row] = []
         self._existing = False
 
@@ -64,10 +72,12 @@ class TaskCreator:
         Raises:
             DataError: When the file is not there, or the target does not fit the task.
         """
-        if not (self._root / path).is_file():
+        found = self._find(self._root, path)
+        if not found.is_file():
             raise DataError(problem(path, "there is no such file", got=str(self._root / path)))
         known = part if target is not None else "unlabelled"
-        self._rows.append(Row(path, known, self._number(path, target), "", group, weight, fold))
+        name = path if found == self._root / path else found.relative_to(self._root).as_posix()
+        self._rows.append(Row(name, known, self._number(path, target), "", spelling.plain(group), weight, fold))
 
     def split_folds(self) -> None:
         """Let the configuration split the training images, which is what happens unless told otherwise.
@@ -93,7 +103,9 @@ class TaskCreator:
         if self._existing and without:
             wrong = f"{len(without)} training images have no fold ({listing(without, most=3)})"
             raise DataError(problem(self._name, wrong, fix="give add(..., fold=N), or call split_folds()"))
-        looks = looking.look([self._root / row.id for row in self._rows])
+        paths = [self._root / row.id for row in self._rows]
+        looks = looking.look(paths)
+        pixels = pixel_rules.decided(paths, looks, self._pixels)
         rows = [
             row._replace(digest=seen.digest, fold=row.fold if self._existing else -1)
             for row, seen in zip(self._rows, looks, strict=True)
@@ -103,9 +115,10 @@ class TaskCreator:
             self._classes,
             rows,
             kind=self._kind,
-            channels=self._channels or looking.channels_of(looks),
-            dtype=dtype_of(looking.bits_of(looks)),
-            source={"type": "import", "root": str(self._root)},
+            channels=pixels.channels,
+            dtype=pixels.dtype,
+            source={"type": "import", "root": str(self._root), **pixels.source},
+            notes=pixels.notes,
         )
         return finished(made, allow_overlap=False)
 
@@ -114,6 +127,7 @@ class TaskCreator:
         if self._kind == "classification":
             if target is None:
                 return NO_TARGET
+            target = spelling.plain(target) if isinstance(target, str) else target
             if not isinstance(target, str) or target not in self._classes:
                 fix = did_you_mean(str(target), self._classes, otherwise=f"the classes are {listing(self._classes)}")
                 raise DataError(problem(path, "unknown class", got=target, fix=fix))

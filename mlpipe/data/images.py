@@ -1,11 +1,14 @@
-"""Decode image files the same way everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason."""
+"""Decode image files the same way everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason.
+
+Transparent places are laid over a background, and values whose type does not say which of them is white (floating-point,
+signed, 32 bit) become pixels by the range that a task states; `mlpipe.data.decoding` has both as one rule.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
 import warnings
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -13,10 +16,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import PIL
-import simplejpeg
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from mlpipe.data import file_values, tiff, transparency
+from mlpipe.data.decoding import PLAIN, Decoding
+from mlpipe.data.file_values import File, Header
+from mlpipe.data.tiff import Numbers
 from mlpipe.errors import first_line
 
 Pixels = npt.NDArray[Any]
@@ -37,12 +43,10 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Files that begin as an image does, and are of a kind that none of the decoders reads.
 _UNSUPPORTED = {
     b"\xff\xd8\xff": "a JPEG that is damaged or of an unsupported kind (12 bit, lossless)",
-    b"II*\0": "a TIFF that is damaged or of an unsupported kind (more than 4 bands, 32-bit colour)",
-    b"MM\0*": "a TIFF that is damaged or of an unsupported kind (more than 4 bands, 32-bit colour)",
+    b"II*\0": "a TIFF that is damaged or of an unsupported kind (2 bands or more than 4, 16-bit floats)",
+    b"MM\0*": "a TIFF that is damaged or of an unsupported kind (2 bands or more than 4, 16-bit floats)",
     b"\x89PNG": "a PNG whose beginning is damaged",
 }
-# The tag of a TIFF that holds the bits of each of its channels.
-_BITS_PER_SAMPLE = 258
 
 # What Pillow raises for damaged files, its documented errors and those that slip through its plugins.
 _DAMAGED = (
@@ -63,27 +67,6 @@ class UnreadableImageError(Exception):
     """An image that cannot be used; the message says why."""
 
 
-@dataclass(frozen=True)
-class Header:
-    """What an encoded image says of itself.
-
-    Attributes:
-        width: In pixels, before its orientation is applied.
-        height: Alike.
-        channels: 1 grey, 3 colour, 4 colour and transparency.
-        bits: 8 or 16 for each channel; 16 also for what has more.
-        decoder: The library that `decode` uses for it.
-        orientation: The EXIF orientation that is still to be undone, 1 to 8.
-    """
-
-    width: int
-    height: int
-    channels: int
-    bits: int
-    decoder: Literal["simplejpeg", "pillow", "opencv"]
-    orientation: int
-
-
 def decoders() -> dict[str, str]:
     """The libraries that decode, with their versions: different ones may give different pixels."""
     return {"pillow": PIL.__version__, "simplejpeg": version("simplejpeg"), "opencv": cv2.__version__}
@@ -95,11 +78,7 @@ def look(content: bytes) -> Header:
     Raises:
         UnreadableImageError: When it is no image, or is larger than `MOST_PIXELS`.
     """
-    with _opened(content) as image:
-        try:
-            return _header(image, content)
-        except _DAMAGED as error:
-            raise UnreadableImageError(first_line(error)) from error
+    return _opened(content).header
 
 
 def header(content: bytes) -> tuple[int, int, int]:
@@ -112,143 +91,163 @@ def header(content: bytes) -> tuple[int, int, int]:
     return seen.width, seen.height, min(seen.channels, 3)
 
 
-def decode(content: bytes, channels: int, bits: Literal[8, 16] = 8, least: int | None = None) -> Pixels:
+def decode(
+    content: bytes, channels: int, bits: Literal[8, 16] = 8, least: int | None = None, how: Decoding = PLAIN
+) -> Pixels:
     """The pixels of an encoded image, turned upright as its EXIF orientation says.
 
     Of an animation the first picture is used. Grey and colour JPEG go through simplejpeg, colour PNG and TIFF of 16 bit
-    that are wanted in 16 bit through OpenCV, everything else (CMYK JPEG, PNG, ...) through Pillow;
-    `scripts/bench_data.py` compares them. The header alone decides, so that the same file always takes the same way.
-    simplejpeg refuses what Pillow passes over: a stream whose compressed data is damaged or that lacks its end. The grey
-    of a colour JPEG is the luma that it stores, without the detour over clipped colours.
+    that are wanted in 16 bit, greys of 16 bit with transparency and values of an open range through OpenCV, everything else
+    (CMYK JPEG, PNG, ...) through Pillow; `scripts/bench_data.py` compares them. The header alone decides, so that the same
+    file always takes the same way. simplejpeg refuses what Pillow passes over: a stream whose compressed data is damaged or
+    that lacks its end. The grey of a colour JPEG is the luma that it stores, without the detour over clipped colours.
 
     Args:
         content: The bytes of the file.
         channels: 1 for grey, 3 for colour, 4 for colour and transparency.
         bits: 8 scales 16-bit images down; 16 scales 8-bit images up (255 becomes 65535).
         least: The shortest side that is still of use; a larger JPEG may come at a half, a quarter or an eighth of its size
-            (`reduction`). None: the whole of it.
+            (`file_values.reduction`). None: the whole of it.
+        how: The task's rule for transparent places, and for values that need a range.
 
     Returns:
         Shape (height, width, channels), uint8 or uint16.
 
     Raises:
-        UnreadableImageError: When it is no image, damaged, truncated, or larger than `MOST_PIXELS`; or other channels are
-            wanted than image files have.
+        UnreadableImageError: When it is no image, damaged, truncated, or larger than `MOST_PIXELS`; other channels are
+            wanted than image files have; or values lie outside of the rule's range, or need one.
     """
     if channels not in MODES:
         raise UnreadableImageError(f"image files have 1, 3 or 4 channels, {channels} are wanted")
-    with _opened(content) as image:
-        try:
-            seen = _header(image, content)
-            if seen.decoder == "simplejpeg" and channels in (1, 3):
-                colours = "GRAY" if channels == 1 else "RGB"
-                parts = reduction(seen.width, seen.height, least)
-                height, width = seen.height // parts, seen.width // parts
-                pixels = simplejpeg.decode_jpeg(
-                    content, colours, fastdct=False, fastupsample=False, min_height=height, min_width=width
-                )
-            elif seen.decoder == "opencv" and bits == 16:
-                pixels = _by_opencv(content, channels)
-            else:
-                pixels = _by_pillow(image, channels, bits)
-        except _DAMAGED as error:
-            raise UnreadableImageError(first_line(error)) from error
+    file = _opened(content)
+    seen = file.header
+    if seen.open_range and how.value_range is None:
+        wrong = f"has {seen.open_range} values, and the task does not say which of them are black and white"
+        raise UnreadableImageError(f"{wrong} (task.value_range)")
+    try:
+        if how.value_range is not None:
+            values, opacity = file_values.stored(file, least)
+            pixels = file_values.ranged(values, opacity, channels, bits, how)
+        elif seen.decoder == "simplejpeg" and channels in (1, 3):
+            pixels = file_values.by_simplejpeg(file, channels, least)
+        elif seen.decoder == "opencv" and (bits == 16 or file_values.needs_opencv(file)):
+            pixels = file_values.deep_colour(file, channels, how)
+            pixels = pixels if bits == 16 else file_values.eight_bit(pixels)
+        else:
+            pixels = _by_pillow(file, channels, bits, how)
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
     if bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
     return _upright(pixels.reshape(*pixels.shape[:2], -1), seen.orientation)
 
 
 def stored_values(content: bytes) -> Pixels:
-    """The values of an encoded mask as the file holds them: greys, or the numbers of a palette's colours.
+    """The values of an encoded mask as the file holds them: greys of any depth, or the numbers of a palette's colours.
 
     Args:
         content: The bytes of the file.
 
     Returns:
-        Shape (height, width), uint8, uint16 or int32, turned upright.
+        Shape (height, width), a type of whole numbers, turned upright.
 
     Raises:
-        UnreadableImageError: When it is no image, damaged, or a picture in colour.
+        UnreadableImageError: When it is no image, damaged, a picture in colour, or holds numbers that are not whole.
     """
-    with _opened(content) as image:
-        try:
-            orientation = _header(image, content).orientation
-            image.load()
-            values = np.asarray(image, np.uint8) if image.mode == "1" else np.asarray(image)
-        except _DAMAGED as error:
-            raise UnreadableImageError(first_line(error)) from error
-        if values.ndim == 3 and image.mode not in ("LA", "La", "PA") and (values[:, :, :3] != values[:, :, :1]).any():
-            raise UnreadableImageError("is a picture in colour, a mask has one number for each pixel (grey or palette)")
-    return _upright(values if values.ndim == 2 else values[:, :, 0], orientation)
+    file = _opened(content)
+    try:
+        values = file_values.mask_values(file)
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all() or (values % 1).any():
+            raise UnreadableImageError("has values that are no whole numbers, which classes are")
+        values = values.astype(np.int64)
+    has_opacity = values.ndim == 3 and values.shape[2] in (2, 4)
+    if values.ndim == 3 and (values[:, :, : values.shape[2] - has_opacity] != values[:, :, :1]).any():
+        raise UnreadableImageError("is a picture in colour, a mask has one number for each pixel (grey or palette)")
+    return _upright(values if values.ndim == 2 else values[:, :, 0], file.header.orientation)
 
 
-def reduction(width: int, height: int, least: int | None) -> int:
-    """By how much a JPEG is reduced while it is decoded, which costs a third: 8, 4, 2 or 1.
+def extent(content: bytes) -> tuple[float, float]:
+    """The smallest and the largest value of an encoded image; NaN when one is no number.
 
-    A reduced picture is cut off at a multiple of that number, and what is resized from it would be shifted; so both sides
-    must be multiples, as those of cameras are, and then a resize by another half or more differs by a grey level or two.
-
-    Args:
-        width: The whole width in pixels.
-        height: The whole height.
-        least: What the shorter side must keep at least; None: all.
+    Raises:
+        UnreadableImageError: When it is no image, or damaged.
     """
-    if least is None:
-        return 1
-    fitting = (parts for parts in (8, 4, 2) if width % parts == height % parts == 0)
-    return next((parts for parts in fitting if min(width, height) // parts >= least), 1)
+    file = _opened(content)
+    try:
+        return file_values.extent(*file_values.stored(file, None))
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
 
 
-def _header(image: Image.Image, content: bytes) -> Header:
-    grey = image.mode in GREY_MODES
-    channels = 1 if grey else 4 if image.mode in ("RGBA", "RGBa", "PA") or "transparency" in image.info else 3
-    # A PNG's header chunk holds bit depth and colour type (2 and 6 are colour) in bytes 24 and 25.
-    deep_png = image.format == "PNG" and len(content) > 25 and content[24] == 16 and content[25] in (2, 6)
-    deep_tiff = isinstance(image, TiffImageFile) and image.mode in ("RGB", "RGBA") and _bits_of(image) == 16
+def is_transparent(content: bytes) -> bool:
+    """Whether a place of an encoded image is transparent, wholly or in part.
+
+    Raises:
+        UnreadableImageError: When it is no image, or damaged.
+    """
+    file = _opened(content)
+    if not file.header.has_opacity:
+        return False
+    try:
+        _, opacity = file_values.stored(file, None)
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
+    return opacity is not None and bool((opacity < 1).any())
+
+
+def _header(image: Image.Image, content: bytes, numbers: Numbers | None) -> Header:
+    grey = image.mode in GREY_MODES or file_values.is_grey(image, content)
+    keyed = file_values.has_key(image)
+    channels = 1 if grey else 4 if image.mode in ("RGBA", "RGBa", "PA") or keyed else 3
+    # Colour types 2 and 6 are colour, 4 is grey with opacity.
+    depth, kind = file_values.png_kind(content)
+    deep_png = image.format == "PNG" and depth == 16 and kind in (2, 4, 6)
+    deep_tiff = numbers is not None and image.mode in ("RGB", "RGBA") and numbers.bits == 16
     deep = deep_png or deep_tiff or image.mode.startswith("I;16") or image.mode == "I"
     jpeg = image.format == "JPEG" and image.mode in ("L", "RGB")
     # Both Pillow and OpenCV turn a TIFF upright by themselves when they decode it.
-    orientation = 1 if isinstance(image, TiffImageFile) else image.getexif().get(0x0112, 1)
+    orientation = 1 if numbers is not None else image.getexif().get(0x0112, 1)
+    open_range = numbers.open_range if numbers is not None else "floating-point" if image.mode == "F" else ""
     return Header(
         image.width,
         image.height,
         channels,
-        16 if deep else 8,
-        "simplejpeg" if jpeg else "opencv" if deep_png or deep_tiff else "pillow",
+        16 if deep or open_range else 8,
+        "simplejpeg" if jpeg else "opencv" if deep_png or deep_tiff or open_range else "pillow",
         orientation if orientation in range(1, 9) else 1,
+        image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or keyed,
+        open_range,
+        (deep_png and kind == 4) or (numbers is not None and numbers.is_respread),
     )
 
 
-def _bits_of(image: TiffImageFile) -> int:
-    """The bits of the shallowest channel of a TIFF; 1 is what a file means that does not say."""
-    bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))
-    return int(min(bits)) if bits else 1
-
-
-def _by_pillow(image: Image.Image, channels: int, bits: int) -> Pixels:
+def _by_pillow(file: File, channels: int, bits: int, how: Decoding) -> Pixels:
+    image = file.image
+    assert image is not None
     image.load()
-    deep = image.mode.startswith("I;16") or image.mode == "I"
-    if bits == 16 and deep:
-        grey = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)[:, :, np.newaxis]
-        colours = np.repeat(grey, min(channels, 3), axis=2)
-        return colours if channels < 4 else np.dstack([colours, np.full_like(grey, 65535)])
-    return np.asarray(_eight_bit(image).convert(MODES[channels]))
-
-
-def _by_opencv(content: bytes, channels: int) -> Pixels:
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise OSError("damaged or truncated")
-    kind = {1: cv2.COLOR_BGR2GRAY, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGR2RGBA}
-    if pixels.shape[2] == 4:
-        kind = {1: cv2.COLOR_BGRA2GRAY, 3: cv2.COLOR_BGRA2RGB, 4: cv2.COLOR_BGRA2RGBA}
-    return np.asarray(cv2.cvtColor(pixels, kind[channels]))
+    if file.is_deep_grey:
+        grey, opacity = file_values.deep_grey(image, file.numbers)
+        if opacity is not None:
+            pixels = transparency.in_channels(grey, opacity, channels, how.background)
+            return pixels if bits == 16 else file_values.eight_bit(pixels)
+        if bits == 16:
+            colours = np.repeat(grey, min(channels, 3), axis=2)
+            return colours if channels < 4 else np.dstack([colours, np.full_like(grey, 65535)])
+        return np.asarray(_eight_bit(grey[:, :, 0]).convert(MODES[channels]))
+    opacity = file_values.opacity_of(image, file.content)
+    if opacity is not None and opacity.size and int(opacity.min()) < 255:
+        colours = np.asarray(file_values.straight(image))[:, :, : 1 if file.header.channels == 1 else 3]
+        return transparency.in_channels(colours, opacity, channels, how.background)
+    return np.asarray(file_values.plain(image).convert(MODES[channels]))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo an EXIF orientation: 5 to 8 exchange height and width."""
     if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
@@ -256,28 +255,45 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def _opened(content: bytes) -> Image.Image:
+def _opened(content: bytes) -> File:
     if not content:
         raise UnreadableImageError("the file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=FORMATS)
+        numbers = tiff.of_directory(image.tag_v2) if isinstance(image, TiffImageFile) else None
+        header = _header(image, content, numbers)
     except UnidentifiedImageError as error:
-        kinds = (kind for start, kind in _UNSUPPORTED.items() if content.startswith(start))
-        raise UnreadableImageError(next(kinds, "not an image in a known format")) from error
+        return _opened_by_opencv(content, error)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
     except _DAMAGED as error:
         raise UnreadableImageError(first_line(error)) from error
-    if image.width * image.height > MOST_PIXELS:
-        raise UnreadableImageError(f"{image.width} x {image.height} is more than {MOST_PIXELS:,} pixels")
-    return image
+    _check_size(header)
+    return File(content, image, header, numbers, file_values.white_of(image))
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        most = 255.0 if image.mode == "F" and values.max(initial=0) <= 255 else 65535.0
-        return Image.fromarray(np.clip(values * (255.0 / most) + 0.5, 0, 255).astype(np.uint8))
-    return image
+def _opened_by_opencv(content: bytes, error: Exception) -> File:
+    """A TIFF of numbers that Pillow does not know.
+
+    Raises:
+        UnreadableImageError: When it is none.
+    """
+    numbers = tiff.numbers(content)
+    if numbers is None or not numbers.is_known_to_opencv:
+        kinds = (kind for start, kind in _UNSUPPORTED.items() if content.startswith(start))
+        raise UnreadableImageError(next(kinds, "not an image in a known format")) from error
+    has_opacity = numbers.bands == 4
+    header = Header(numbers.width, numbers.height, numbers.bands, 16, "opencv", 1, has_opacity, numbers.open_range)
+    _check_size(header)
+    return File(content, None, header, numbers)
+
+
+def _check_size(header: Header) -> None:
+    if header.width * header.height > MOST_PIXELS:
+        raise UnreadableImageError(f"{header.width} x {header.height} is more than {MOST_PIXELS:,} pixels")
+
+
+def _eight_bit(grey: Pixels) -> Image.Image:
+    return Image.fromarray(file_values.eight_bit(grey))

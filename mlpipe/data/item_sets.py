@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mlpipe.data import images, spelling, walking
 from mlpipe.data.items import PredictionItem
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -23,10 +24,18 @@ __all__ = [
     "MultiOutputClassClassificationDataSet",
 ]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
+# Modes of images that Pillow turns into colours without losing anything.
+_PLAIN_MODES = ("1", "L", "RGB", "P", "CMYK", "YCbCr")
 _SEPARATORS = (" ", "|", "_")
 
 
-class _Images:
+class Noted:
+    """A set that knows what a person should know of its files."""
+
+    notes: Sequence[str] = ()
+
+
+class Images(Noted):
     """Images by name, and a target for each."""
 
     def __init__(self, files: Sequence[Path], ids: Sequence[str], classes: Sequence[str]) -> None:
@@ -37,8 +46,7 @@ class _Images:
 
     def __getitem__(self, item: int) -> PredictionItem:
         """The item with this number."""
-        with Image.open(self._files[item]) as image:
-            return PredictionItem(self._ids[item], np.asarray(image.convert("RGB")), self.get_target(item))
+        return PredictionItem(self._ids[item], _colours(self._files[item]), self.get_target(item))
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """The target of the item with this number."""
@@ -49,7 +57,7 @@ class _Images:
         return bool(self.get_target(item).max() > 0.5)
 
 
-class _Table(_Images):
+class _Table(Images):
     """Rows of a table: a column of images and one of classes."""
 
     def __init__(self, image_path: str | list[str], csv_path: str, column: str, targets: str) -> None:
@@ -59,10 +67,11 @@ class _Table(_Images):
             if rows and name not in rows[0]:
                 fix = did_you_mean(name, rows[0], otherwise=f"the columns are {listing(rows[0])}")
                 raise DataError(problem(csv_path, "has no such column", got=name, fix=fix))
-        self._values = [{name: row[name] for name in targets.split("|")} for row in rows]
+        self._values = [{name: spelling.plain(row[name] or "") for name in targets.split("|")} for row in rows]
         ids = [row[column] for row in rows]
         find = _finder(folders)
         super().__init__([find(name) for name in ids], ids, [])
+        self.notes = [note for folder in folders for note in walking.notes([folder])]
 
 
 class BinaryClassificationDataSet(_Table):
@@ -171,7 +180,7 @@ class MultiOutputClassClassificationDataSet(_Table):
         return [np.array([float(one == row[name]) for one in known]) for name, known in pairs]
 
 
-class DirectoryDataSet:
+class DirectoryDataSet(Noted):
     """The images of a folder in the order of their names, without targets: to be predicted.
 
     Args:
@@ -182,18 +191,18 @@ class DirectoryDataSet:
         base = Path(path)
         if not base.is_dir():
             raise DataError(problem("path", "there is no such folder", got=str(path), fix="name a folder of images"))
-        self._files = sorted(file for file in base.iterdir() if file.suffix.lower() in _SUFFIXES)
+        self._files = [file for file in walking.entries(base) if file.suffix.lower() in _SUFFIXES]
+        self.notes = walking.notes([base])
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, item: int) -> PredictionItem:
         """The item with this number."""
-        with Image.open(self._files[item]) as image:
-            return PredictionItem(self._files[item].name, np.asarray(image.convert("RGB")), None)
+        return PredictionItem(self._files[item].name, _colours(self._files[item]), None)
 
 
-class FolderClassificationDataSet(_Images):
+class FolderClassificationDataSet(Images):
     """A sub-folder of images for each class: y is one-hot.
 
     Args:
@@ -204,17 +213,28 @@ class FolderClassificationDataSet(_Images):
         base = Path(imagePath)
         if not base.is_dir():
             raise DataError(problem("task.train", "there is no such folder", got=imagePath, fix="name a folder"))
-        files = sorted(file for file in base.glob("*/*") if file.suffix.lower() in _SUFFIXES)
-        super().__init__(
-            files, [file.relative_to(base).as_posix() for file in files], sorted({f.parent.name for f in files})
-        )
+        folders = walking.folders(base)
+        files = [file for one in folders for file in walking.entries(one) if file.suffix.lower() in _SUFFIXES]
+        classes = sorted({spelling.plain(file.parent.name) for file in files})
+        super().__init__(files, [file.relative_to(base).as_posix() for file in files], classes)
+        together = spelling.fallen_together([folder.name for folder in folders], "folders of classes")
+        self.notes = [*together, *walking.notes([base])]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
         """One-hot."""
-        return np.array([float(name == self._files[item].parent.name) for name in self.classes])
+        own = spelling.plain(self._files[item].parent.name)
+        return np.array([float(name == own) for name in self.classes])
 
 
 FolderDataSet = FolderClassificationDataSet
+
+
+def _colours(path: Path) -> np.ndarray[Any, Any]:
+    """An image in colour, shape (height, width, 3), uint8; transparent places are white."""
+    with Image.open(path) as image:
+        if image.mode in _PLAIN_MODES and "transparency" not in image.info:
+            return np.asarray(image.convert("RGB"))
+    return images.decode(path.read_bytes(), 3)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -229,11 +249,12 @@ def _finder(folders: list[Path]) -> Callable[[str], Path]:
     """A function from an image's name, with or without suffix, to its file."""
     known: dict[str, Path] = {}
     for folder in folders:
-        for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-            known.setdefault(file.name, file)
-            known.setdefault(file.stem, file)
+        for file in walking.entries(folder) if folder.is_dir() else []:
+            known.setdefault(spelling.plain(file.name), file)
+            known.setdefault(spelling.plain(file.stem), file)
 
-    def find(name: str) -> Path:
+    def find(text: str) -> Path:
+        name = spelling.plain(text)
         if name not in known:
             fix = did_you_mean(name, known, otherwise=f"there are {len(known) // 2} files")
             raise DataError(problem(listing(folders), "has no image of this name", got=name, fix=fix))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,12 +27,14 @@ class Output:
         shape: The shape of its y.
         form: Whether y is one-hot, a class number, or values.
         kind: What is predicted.
+        numbers: The class number of each class, where y is one; empty: they are 0, 1, 2, ...
     """
 
     name: str
     shape: tuple[int, ...]
     form: Form
     kind: Kind
+    numbers: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -58,6 +60,24 @@ class Output:
         if self.form == "one_hot" and (np.abs(zeros).max(initial=0) > _ROUNDING or abs(flat.max() - 1) > _ROUNDING):
             raise DataError(problem(where, "its y is not one-hot", got=flat.tolist(), fix="give one 1 among zeros"))
         return flat
+
+    def place(self, number: int, where: str) -> int:
+        """The class that a class number is.
+
+        Raises:
+            DataError: When it is none.
+        """
+        if not self.numbers:
+            return number
+        if number not in self.numbers:
+            fix = f"the class numbers of training records are {listing(self.numbers)}"
+            raise DataError(problem(where, "its y is a class number that no training record has", got=number, fix=fix))
+        return self.numbers.index(number)
+
+    def as_plain(self) -> dict[str, Any]:
+        """For JSON; class numbers only where they are not 0, 1, 2, ..."""
+        numbers = {"numbers": list(self.numbers)} if self.numbers else {}
+        return {"name": self.name, "shape": list(self.shape), "form": self.form, "kind": self.kind, **numbers}
 
 
 @dataclass(frozen=True)
@@ -124,8 +144,13 @@ class Layout:
         """
         found = [output.values(data_record[1], where) for output in self.outputs]
         if self.is_single and self.outputs[0].kind == "classification":
-            return int(found[0].argmax() if self.outputs[0].form == "one_hot" else found[0][0])
+            output = self.outputs[0]
+            return int(found[0].argmax()) if output.form == "one_hot" else output.place(int(found[0][0]), where)
         return tuple(np.concatenate(found).tolist())
+
+    def counted(self, numbers: Sequence[int]) -> Layout:
+        """The layout where these class numbers, in this order, are the classes."""
+        return replace(self, outputs=(replace(self.outputs[0], numbers=tuple(numbers)),))
 
     def weight(self, data_record: DataRecord, where: str) -> float:
         """How much a data record counts; 1 where there are no weights, or several outputs with a weight each.
@@ -155,7 +180,8 @@ class Layout:
                 values = np.zeros(output.width, np.float32)
                 values[int(flat[0])] = 1
             elif output.form == "number":
-                values = flat[begin : begin + 1].astype(np.int64)
+                number = int(flat[begin])
+                values = np.array([output.numbers[number] if output.numbers else number], np.int64)
             y[output.name] = values.reshape(output.shape)
             begin += output.width
         if not self.weighted:
@@ -166,7 +192,7 @@ class Layout:
     def as_plain(self) -> dict[str, Any]:
         """For JSON."""
         inputs = [[name, list(shape)] for name, shape in self.inputs]
-        outputs = [asdict(output) | {"shape": list(output.shape)} for output in self.outputs]
+        outputs = [output.as_plain() for output in self.outputs]
         return {"inputs": inputs, "outputs": outputs, "weighted": self.weighted}
 
     @staticmethod
@@ -174,7 +200,8 @@ class Layout:
         """What `as_plain` gave."""
         inputs = tuple((str(name), _sizes(shape)) for name, shape in plain["inputs"])
         outputs = tuple(
-            Output(str(one["name"]), _sizes(one["shape"]), one["form"], one["kind"]) for one in plain["outputs"]
+            Output(str(one["name"]), _sizes(one["shape"]), one["form"], one["kind"], _sizes(one.get("numbers", ())))
+            for one in plain["outputs"]
         )
         return Layout(inputs, outputs, bool(plain["weighted"]))
 

@@ -150,6 +150,8 @@ class NewImages:
             log.info(
                 f"{len(made.samples)} new {'samples' if new_arrays.are_samples(made) else 'images'} as {made.name}"
             )
+        for note in made.notes:
+            log.info(f"note on {made.name}: {note}")
         return made
 
     def _one_for_each_pack(self) -> list[ModelRecord]:

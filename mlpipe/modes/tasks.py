@@ -47,16 +47,24 @@ def resolve(source: Component, data_dir: Path) -> Task:
         for note in seen.notes:
             log.info(f"note on {seen.name}: {note}")
         return seen
+    if source.target.endswith(".created"):
+        return seen
     stored = task.load(path)
     if stored.source_hash != seen.source_hash:
         fix = "choose another data_dir, or remove that folder"
         raise DataError(problem(str(path.parent), "holds a task of this name made of other images", fix=fix))
-    if source.target.endswith(".created"):
-        return stored
+    if stored.source.get("range") != _listed(seen.source.get("range")):
+        wrong = f"holds a task of this name with task.value_range={stored.source.get('range')}"
+        raise DataError(problem(str(path.parent), wrong, fix="give this one another name with task.name=NAME"))
     # Functions, their arguments and folders may be others that give the same samples, and the old ones be gone.
     if task.describe_again(stored, seen, path):
         log.info(f"task {seen.name}: the same samples, described anew")
     return seen
+
+
+def _listed(value_range: Any) -> list[Any] | None:
+    """A range as JSON gives it back."""
+    return None if value_range is None else list(value_range)
 
 
 def pivot(run_config: RunConfig) -> Task:

@@ -12,9 +12,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from mlpipe import files
-from mlpipe.data import task
+from mlpipe.data import spelling, task
+from mlpipe.data.sources import array_labels
+from mlpipe.data.sources.array_labels import Labels
 from mlpipe.data.sources.class_folders import finished
-from mlpipe.data.task import NO_TARGET, Dtype, Kind, Part, Row, Task
+from mlpipe.data.sources.missing import Missing
+from mlpipe.data.task import NO_TARGET, Dtype, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
 
 Array = np.ndarray[Any, Any]
@@ -22,7 +25,6 @@ IMAGES = ("images", "x", "data", "arr_0")
 TARGETS = ("targets", "labels", "target", "label", "y", "arr_1")
 _PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 _MOST_CHANNELS = 16
-_MOST_CLASSES = 10_000
 # A header may claim more than any memory holds.
 _DAMAGED = (
     OSError,
@@ -44,6 +46,7 @@ def arrays(
     targets: str | None = None,
     kind: Literal["classification", "multilabel", "regression"] | None = None,
     classes: list[str] | None = None,
+    missing: bool | list[Any] | None = None,
     groups: str | None = None,
     layout: Literal["hwc", "chw"] | None = None,
     value_range: tuple[float, float] | None = None,
@@ -61,10 +64,13 @@ def arrays(
         images: The name of the images in the .npz; None: images, x, data, or x_train and so on.
         targets: The name of the targets in the .npz, or the .npy file of the targets.
         kind: What is predicted; None: whole numbers of shape (n,) are classes, 0 and 1 of shape (n, labels) are labels.
-        classes: The names of the classes; None: `classes` in the .npz, else the numbers themselves.
+        classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
+            `classes` in the .npz, else the numbers that training images have.
+        missing: Which class numbers, or names, mean that an image has no class: a list, False for none of them; None: -1 and
+            NaN, among names empty ones. Such images are predicted only. True: names such as `nan` and `None` too.
         groups: The name of an array of shape (n,) in the .npz: samples of one group are never split.
         layout: Where the channels are; None: the last axis when it is the only one of 16 or less, else the second.
-        value_range: What becomes 0 and 1 for floating-point images.
+        value_range: What becomes 0 and 1 for floating-point images, and for whole numbers other than uint8 and uint16.
         name: The task's name before the hash; None takes the file's.
         max_unreadable: As for `folder`; arrays are always readable.
         allow_overlap: As for `folder`.
@@ -87,12 +93,21 @@ def arrays(
         parts[part] = (pixels, wanted)
     source["layout"] = layout or _layout(path, [pixels for pixels, _ in parts.values()])
     dtype = _dtype(path, parts, value_range)
-    decided = kind or _kind(path, [wanted for _, wanted in parts.values() if wanted is not None])
-    names = _names(path, parts, decided, classes, stored)
-    group = _groups(path, stored, groups, parts)
-    rows = [row for part, content in parts.items() for row in _rows(part, *content, decided, names, path, group)]
+    targets_of = {str(part): wanted for part, (_, wanted) in parts.items() if wanted is not None}
+    names = classes or ([array_labels.text_of(name) for name in stored["classes"]] if "classes" in stored else None)
+    decided = kind or array_labels.kind_of(path, list(targets_of.values()))
+    labels = array_labels.labels_of(path, targets_of, decided, names, Missing(missing))
+    group, of_groups = _groups(path, stored, groups, parts)
+    rows = [
+        row
+        for part, (pixels, _) in parts.items()
+        for row in _rows(part, pixels, labels.targets.get(part), labels, group)
+    ]
     shape = _oriented(next(iter(parts.values()))[0][:1], source["layout"]).shape
-    made = task.make(name or path.stem, names, rows, kind=decided, channels=shape[3], dtype=dtype, source=source)
+    notes = [*labels.notes, *of_groups]
+    made = task.make(
+        name or path.stem, labels.names, rows, kind=decided, channels=shape[3], dtype=dtype, source=source, notes=notes
+    )
     return finished(made, allow_overlap)
 
 
@@ -105,7 +120,7 @@ def rows(source: Mapping[str, Any]) -> Callable[[str], Array]:
     def read(name: str) -> Array:
         part, _, index = name.partition("/")
         pixels = _oriented(opened[part][int(index)][np.newaxis], source["layout"])[0]
-        if np.issubdtype(pixels.dtype, np.floating):
+        if pixels.dtype not in (np.uint8, np.uint16):
             return np.asarray((pixels.astype(np.float32) - low) / (high - low), np.float32)
         return np.ascontiguousarray(pixels)
 
@@ -231,9 +246,15 @@ def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tup
         return "uint8"
     if kinds == {np.dtype(np.uint16)}:
         return "uint16"
-    if not all(np.issubdtype(kind, np.floating) for kind in kinds):
+    if not all(kind.kind in "iuf" for kind in kinds):
         fix = "save uint8, uint16 or floating-point images"
         raise DataError(problem(path.name, "has images of another type", got=listing(map(str, kinds)), fix=fix))
+    if value_range is None and not all(kind.kind == "f" for kind in kinds):
+        least = min(float(pixels.min()) for pixels, _ in parts.values())
+        most = max(float(pixels.max()) for pixels, _ in parts.values())
+        wrong, told = "has images of another type", listing(map(str, kinds))
+        fix = f"say which values are black and white, task.value_range=[{least:g},{most:g}], or save uint8 or uint16"
+        raise DataError(problem(path.name, wrong, got=told, fix=fix))
     low, high = value_range or (0.0, 1.0)
     if not low < high:
         raise DataError(problem("task.value_range", "must grow", got=value_range, fix="for example [0.0,255.0]"))
@@ -246,85 +267,35 @@ def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tup
     return "float32"
 
 
-def _kind(path: Path, targets: list[Array]) -> Kind:
-    if not targets:
-        fix = "add targets, or task.targets=NAME"
-        raise DataError(problem(path.name, "has no targets", fix=fix))
-    if all(wanted.ndim == 1 and wanted.dtype.kind in "iubUS" for wanted in targets):
-        return "classification"
-    if all(wanted.ndim == 2 and np.isin(wanted, (0, 1)).all() for wanted in targets):
-        return "multilabel"
-    shapes = listing([f"{list(wanted.shape)} of {wanted.dtype}" for wanted in targets])
-    raise DataError(problem("task.kind", f"targets of shape {shapes} need it", fix="add task.kind=regression"))
-
-
-def _names(
-    path: Path,
-    parts: Mapping[Part, tuple[Array, Array | None]],
-    kind: Kind,
-    classes: list[str] | None,
-    stored: _Arrays,
-) -> list[str]:
-    """The names of classes, labels or numbers; class numbers count from 0."""
-    given = classes or ([str(name) for name in stored["classes"]] if "classes" in stored else None)
-    training = parts["train"][1]
-    assert training is not None
-    if kind != "classification":
-        width = 1 if training.ndim == 1 else training.shape[1]
-        names = given or [f"output{index}" if kind == "regression" else f"label{index}" for index in range(width)]
-        if len(names) != width:
-            raise DataError(problem("task.classes", f"there are {width} columns of targets", got=names))
-        return names
-    if training.dtype.kind in "US":
-        return given or sorted({str(value) for value in training})
-    most = max(int(wanted.max()) for _, wanted in parts.values() if wanted is not None and len(wanted))
-    if most >= _MOST_CLASSES:
-        raise DataError(problem(path.name, f"has class number {most}", fix="number the classes from 0"))
-    least = min(int(wanted.min()) for _, wanted in parts.values() if wanted is not None and len(wanted))
-    if least < NO_TARGET:
-        fix = f"number the classes from 0; {NO_TARGET} means none"
-        raise DataError(problem(path.name, f"has class number {least}", fix=fix))
-    names = given or [str(index) for index in range(most + 1)]
-    if most >= len(names):
-        fix = f"class numbers are 0 to {len(names) - 1}"
-        raise DataError(problem("task.classes", f"a target is class number {most}", got=names, fix=fix))
-    return names
-
-
 def _groups(
     path: Path, stored: _Arrays, key: str | None, parts: Mapping[Part, tuple[Array, Array | None]]
-) -> Array | None:
+) -> tuple[list[str] | None, list[str]]:
+    """The group of each training image, empty where it is NaN, and what a person should know of them."""
     if key is None:
-        return None
+        return None, []
     if key not in stored:
         fix = did_you_mean(key, list(stored), otherwise=f"the file has {listing(list(stored))}")
         raise DataError(problem("task.groups", f"{path.name} has no such array", got=key, fix=fix))
     if stored[key].shape != (len(parts["train"][0]),):
         wrong = f"has the shape {list(stored[key].shape)}, there are {len(parts['train'][0])} training images"
         raise DataError(problem(f"{path.name}: {key}", wrong, fix="give every training image its group"))
-    return stored[key]
+    texts = ["" if value != value else array_labels.text_of(value) for value in stored[key]]
+    return [spelling.plain(text) for text in texts], spelling.fallen_together(texts, f"groups in {path.name}")
 
 
-def _rows(
-    part: Part, pixels: Array, targets: Array | None, kind: Kind, names: list[str], path: Path, groups: Array | None
-) -> list[Row]:
-    numbers = {name: index for index, name in enumerate(names)}
+def _rows(part: Part, pixels: Array, targets: Array | None, labels: Labels, groups: list[str] | None) -> list[Row]:
     found: list[Row] = []
     for index in range(len(pixels)):
         digest = files.digest_bytes(np.ascontiguousarray(pixels[index]).tobytes())
-        group = str(groups[index]) if groups is not None and part == "train" else ""
-        target: int | tuple[float, ...]
-        if targets is None:
-            target = NO_TARGET if kind == "classification" else (float("nan"),) * len(names)
-        elif kind != "classification":
-            target = tuple(float(value) for value in np.atleast_1d(targets[index]))
-        elif targets.dtype.kind in "US":
-            target = numbers.get(str(targets[index]), NO_TARGET)
-            if target == NO_TARGET:
-                fix = did_you_mean(str(targets[index]), names, otherwise=f"the classes are {listing(names)}")
-                where = f"{path.name}, row {index} of {part}"
-                raise DataError(problem(where, "no training row has this class", got=str(targets[index]), fix=fix))
-        else:
-            target = int(targets[index])
-        found.append(Row(f"{part}/{index:07d}", part, target, digest, group))
+        group = groups[index] if groups is not None and part == "train" else ""
+        own, target = part, _target(targets, index, labels)
+        if targets is not None and target == NO_TARGET:
+            own = "unlabelled"
+        found.append(Row(f"{part}/{index:07d}", own, target, digest, group))
     return found
+
+
+def _target(targets: Array | None, index: int, labels: Labels) -> int | tuple[float, ...]:
+    if labels.kind == "classification":
+        return NO_TARGET if targets is None else int(targets[index])
+    return (float("nan"),) * len(labels.names) if targets is None else tuple(targets[index].tolist())

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mlpipe import files
-from mlpipe.data import archives, images, split_checks, task
-from mlpipe.data.sources import looking
-from mlpipe.data.task import NO_TARGET, Dtype, Part, Row, Task
+from mlpipe.data import archives, split_checks, task, walking
+from mlpipe.data.sources import looking, pixel_rules
+from mlpipe.data.sources.missing import looks_missing
+from mlpipe.data.sources.pixel_rules import Wanted
+from mlpipe.data.spelling import fallen_together, plain
+from mlpipe.data.task import NO_TARGET, Part, Row, Task
+from mlpipe.data.walking import images_below
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 PART_FOLDERS: Mapping[str, Part] = {
@@ -26,12 +30,17 @@ PART_FOLDERS: Mapping[str, Part] = {
 }
 
 
+_LEARNED: tuple[Part, ...] = ("train", "val", "extra")
+
+
 def folder(
     *,
     root: str,
     name: str | None = None,
     channels: Literal[1, 3, 4] | None = None,
     bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
     group: str | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
@@ -48,8 +57,11 @@ def folder(
         name: The task's name before the hash; None takes the folder's.
         channels: 1 grey, 3 colour, 4 colour and transparency; None: grey when every image is, else colour.
         bits: Bits of a channel's value that are kept; None: 16 when every image has them, else 8.
+        value_range: The values that become black and white in every image, such as [-1000.0, 3000.0]; needed for
+            floating-point, signed and 32-bit TIFF. None: all of 8 or 16 bits, as their types say.
+        background: What transparent places are laid over, unless `channels` is 4.
         group: A regular expression with one group, looked for in each image's path below the root: images with the
-            same text there (a patient, a site) are never split.
+            same text there (a patient, a site) are never split. It must match the paths of training images.
         max_unreadable: How many unreadable images may be left out; checked when they are decoded.
         allow_overlap: Accept validation or test images that are in the training part too.
         data_dir: Where archives are unpacked and what was seen of files is remembered; None: neither.
@@ -62,9 +74,11 @@ def folder(
     classes = sorted({label for part, label, _ in found if part == "train"})
     if wrong := _class_problems(base, found, classes):
         raise DataError(wrong)
-    looks = looking.look([file for _, _, file in found], looking.memory_file(data_dir, base))
+    paths, parts = [file for _, _, file in found], [part for part, _, _ in found]
+    looks = looking.look(paths, looking.memory_file(data_dir, base))
+    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
     number = {label: index for index, label in enumerate(classes)}
-    groups = groups_of([file.relative_to(base).as_posix() for _, _, file in found], group)
+    groups, of_groups = groups_of([path.relative_to(base).as_posix() for path in paths], group, parts)
     rows = [
         Row(
             file.relative_to(base).as_posix(),
@@ -79,10 +93,10 @@ def folder(
         name or _stem(root),
         classes,
         rows,
-        channels=channels or looking.channels_of(looks),
-        dtype=dtype_of(bits or looking.bits_of(looks)),
-        source={"type": "folder", "root": str(base)},
-        notes=_notes(rows),
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={"type": "folder", "root": str(base), **pixels.source},
+        notes=[*_notes(rows), *_folder_notes(base), *class_notes(classes), *of_groups, *pixels.notes],
     )
     return finished(made, allow_overlap)
 
@@ -100,8 +114,8 @@ def opened(root: str, data_dir: str | None, key: str) -> Path:
         if data_dir is None:
             raise DataError(problem(key, "is an archive, and there is no data_dir to unpack it in", got=root))
         base = archives.unpacked(base, Path(data_dir).expanduser().absolute() / "archives")
-        while len(inside := [entry for entry in base.iterdir() if not entry.name.startswith((".", "__"))]) == 1:
-            if not inside[0].is_dir() or not _subfolders(inside[0]):
+        while len(inside := walking.entries(base)) == 1:
+            if not inside[0].is_dir() or not walking.folders(inside[0]):
                 break
             base = inside[0]
         return base
@@ -122,33 +136,31 @@ def finished(made: Task, allow_overlap: bool) -> Task:
         wrong += split_checks.group_overlap_problems(made.samples)
         if wrong:
             raise DataError(wrong)
-    digest = files.digest([made.source_hash, made.channels])[:8]
+    rules = [rule for place in (made.source, made.source.get("targets", {})) if (rule := place.get("decoding"))]
+    digest = files.digest([made.source_hash, made.channels, *rules])[:8]
     name = f"{files.safe_name(made.name)}-{digest}"
     return Task(
         name, made.kind, made.classes, made.channels, made.source, made.samples, dtype=made.dtype, notes=made.notes
     )
 
 
-def dtype_of(bits: int) -> Dtype:
-    """How pixels of 8 or 16 bits are kept."""
-    return "uint16" if bits == 16 else "uint8"
-
-
 def _labelled_files(base: Path) -> list[tuple[Part, str, Path]]:
     """(part, class, file) of every image below `base`, in a fixed order."""
-    subfolders = _subfolders(base)
+    subfolders = walking.folders(base)
     if not subfolders:
         fix = "put the images of each class into a sub-folder of that class's name"
         raise DataError(problem("task.root", "has no class folders", got=str(base), fix=fix))
     parts = {entry: PART_FOLDERS.get(entry.name.lower()) for entry in subfolders}
     if not all(parts.values()) or "train" not in parts.values():
-        return [("train", entry.name, file) for entry in subfolders for file in images_below(entry)]
+        return [("train", plain(entry.name), file) for entry in subfolders for file in images_below(entry)]
     found: list[tuple[Part, str, Path]] = []
     for entry, part in parts.items():
         if part == "unlabelled":
             found += [("unlabelled", "", file) for file in images_below(entry)]
         elif part is not None:
-            found += [(part, label.name, file) for label in _subfolders(entry) for file in images_below(label)]
+            found += [
+                (part, plain(label.name), file) for label in walking.folders(entry) for file in images_below(label)
+            ]
     return found
 
 
@@ -167,35 +179,71 @@ def _class_problems(base: Path, found: list[tuple[Part, str, Path]], classes: li
     return wrong
 
 
-def groups_of(names: Sequence[str], pattern: str | None) -> list[str]:
-    """The group of each path.
+def groups_of(names: Sequence[str], pattern: str | None, parts: Sequence[Part]) -> tuple[list[str], list[str]]:
+    """The group of each path, empty where it has none, and what a person should know of them.
+
+    Groups keep training images together, so the pattern must match their paths; others have a group where it does.
+
+    Args:
+        names: The paths, or ids.
+        pattern: A regular expression with one group; None: no path has a group.
+        parts: The part of each.
 
     Raises:
-        DataError: When the pattern is wrong or does not match every path.
+        DataError: When the pattern is wrong, or does not match the path of every image to learn from.
     """
     if pattern is None:
-        return [""] * len(names)
+        return [""] * len(names), []
     try:
-        compiled = re.compile(pattern)
+        compiled = re.compile(plain(pattern))
     except re.error as error:
         raise DataError(problem("task.group", f"is no regular expression ({error})", got=pattern)) from error
     if compiled.groups != 1:
         fix = r"put what names the group in brackets, for example 'patient(\d+)'"
         raise DataError(problem("task.group", f"has {compiled.groups} bracketed parts", got=pattern, fix=fix))
-    matches = [compiled.search(name) for name in names]
-    without = [name for name, match in zip(names, matches, strict=True) if match is None]
-    if without:
-        wrong = f"does not match {len(without)} paths ({listing(without, most=3)})"
+    matches = [compiled.search(plain(name)) for name in names]
+    learned = [name for name, part, match in zip(names, parts, matches, strict=True) if not match and part in _LEARNED]
+    if learned:
+        wrong = f"does not match {len(learned)} paths ({listing(learned, most=3)})"
         raise DataError(problem("task.group", wrong, got=pattern, fix="correct the pattern"))
-    return [match[1] or "" for match in matches if match is not None]
+    tested = sum(match is None and part == "test" for match, part in zip(matches, parts, strict=True))
+    notes = [f"task.group matches no part of {tested} test images: whether they share a group with training is unknown"]
+    # As it is spelled in the path, to say which groups are the same.
+    spelled = [compiled.search(name) or match for name, match in zip(names, matches, strict=True)]
+    stored = [match[1] or "" if match else "" for match in spelled]
+    together = fallen_together(stored, "groups in paths")
+    return [plain(group) for group in stored], [*(notes if tested else []), *together]
+
+
+def class_notes(classes: Sequence[str]) -> list[str]:
+    """What a person should know of classes that are named after folders."""
+    doubtful = [name for name in classes if looks_missing(name)]
+    fix = "where its images have no label, put them into a folder named unlabelled"
+    return [f"the folder {name!r} is a class like any other; {fix}" for name in doubtful]
+
+
+def _folder_notes(base: Path) -> list[str]:
+    """Which folders are one class, and how many files are left out."""
+    return fallen_together([folder.name for folder in _all_class_folders(base)], "folders of classes") + walking.notes(
+        [base]
+    )
+
+
+def _all_class_folders(base: Path) -> list[Path]:
+    subfolders = walking.folders(base)
+    parts = [PART_FOLDERS.get(entry.name.lower()) for entry in subfolders]
+    if not all(parts) or "train" not in parts:
+        return subfolders
+    pairs = zip(subfolders, parts, strict=True)
+    return [label for entry, part in pairs if part != "unlabelled" for label in walking.folders(entry)]
 
 
 def _class_folders(base: Path) -> list[Path]:
-    subfolders = _subfolders(base)
+    subfolders = walking.folders(base)
     parts = {entry: PART_FOLDERS.get(entry.name.lower()) for entry in subfolders}
     if not all(parts.values()) or "train" not in parts.values():
         return subfolders
-    return [label for entry, part in parts.items() if part == "train" for label in _subfolders(entry)]
+    return [label for entry, part in parts.items() if part == "train" for label in walking.folders(entry)]
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
@@ -207,19 +255,6 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     copies = len(rows) - len({row.digest for row in rows})
     notes = [f"{copies} images are byte for byte copies of others; copies stay in one fold"] if copies else []
     return notes + ([f"{torn} images occur under more than one class"] if torn else [])
-
-
-def _subfolders(base: Path) -> list[Path]:
-    return sorted(entry for entry in base.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__")))
-
-
-def images_below(base: Path) -> list[Path]:
-    """Every image file below a folder, hidden ones left out, in a fixed order."""
-    return sorted(
-        file
-        for file in base.rglob("*")
-        if file.suffix.lower() in images.EXTENSIONS and not file.name.startswith(".") and file.is_file()
-    )
 
 
 def _siblings(base: Path) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from mlpipe.data import task
 from mlpipe.data.images import Pixels
+from mlpipe.data.sources import class_numbers
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
@@ -43,7 +44,8 @@ def mnist(
     Args:
         root: The folder of train-images-idx3-ubyte and train-labels-idx1-ubyte, each also as .gz.
         test_root: The folder of t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte; None: `root`, where they are there.
-        classes: The names of the classes; None: 0 to the largest number.
+        classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
+            the numbers that training images have.
         labelled: False: the files of class numbers are not read, and no image has a class.
         name: The task's name before the hash; None takes the folder's.
         max_unreadable: As for `folder`; these images are always readable.
@@ -68,19 +70,17 @@ def mnist(
         rows.append((own, pixels, numbers))
     if not rows:
         raise DataError(problem("task.root", "a folder is needed", fix="add task.root=DIR"))
-    most = max((int(numbers.max()) for _, _, numbers in rows if numbers is not None and len(numbers)), default=-1)
-    names = classes or [str(number) for number in range(most + 1)]
-    if most >= len(names):
-        fix = f"class numbers are 0 to {len(names) - 1}"
-        raise DataError(problem("task.classes", f"an image has class number {most}", got=names, fix=fix))
+    title = name or Path(root or test_root or "mnist").expanduser().absolute().name
+    parts = {str(part): numbers for part, _, numbers in rows if numbers is not None and len(numbers)}
+    known = class_numbers.numbered(parts, classes, title, missing=False) if parts else None
     made = task.make(
-        name or Path(root or test_root or "mnist").expanduser().absolute().name,
-        names,
+        title,
+        known.names if known is not None else classes or [],
         [
             Row(
                 f"{part}/{index:07d}",
                 part if labelled else "unlabelled",
-                NO_TARGET if numbers is None else int(numbers[index]),
+                NO_TARGET if numbers is None or known is None else known.places[int(numbers[index])],
                 pixel_digest(pixels[index]),
             )
             for part, pixels, numbers in rows

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mlpipe.data import task
-from mlpipe.data.sources import looking, target_files
-from mlpipe.data.sources.class_folders import dtype_of, finished, groups_of
+from mlpipe.data.sources import looking, pixel_rules, target_files
+from mlpipe.data.sources.class_folders import finished, groups_of
+from mlpipe.data.sources.faults import raise_some
 from mlpipe.data.sources.image_pairs import InParts, Names, Pair, in_parts, size_problem
 from mlpipe.data.sources.looking import Look
-from mlpipe.data.sources.table_targets import raise_some
+from mlpipe.data.sources.pixel_rules import Wanted
 from mlpipe.data.sources.tables import relative
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
@@ -31,6 +32,9 @@ def image_folders(
     channels: Literal[1, 3, 4] | None = None,
     bits: Literal[8, 16] | None = None,
     target_channels: Literal[1, 3, 4] | None = None,
+    value_range: tuple[float, float] | None = None,
+    target_value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
     strict: bool = False,
     name: str | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
@@ -54,6 +58,9 @@ def image_folders(
         channels: As for `folder`, of the images.
         bits: As for `folder`, of images and targets.
         target_channels: As `channels`, of the targets; not used where images are their own.
+        value_range: As for `folder`, of the images.
+        target_value_range: The same of the targets: which of their values are 0 and 1.
+        background: As for `folder`, of images and targets.
         strict: Refuse files that are no images in place of passing over them.
         name: The task's name before the hash; None takes the first folder's.
         max_unreadable: As for `folder`, of images and targets.
@@ -74,20 +81,23 @@ def image_folders(
         data_dir=data_dir,
         alone=None if own else "unlabelled",
     )
-    made = _made(parts, (channels, bits, target_channels), name or parts.first.name, group, data_dir)
+    wanted = Wanted(channels, bits, value_range, background)
+    of_targets = Wanted(target_channels, bits, target_value_range, background, "task.target_value_range")
+    made = _made(parts, wanted, of_targets, name or parts.first.name, group, data_dir)
     return finished(made, allow_overlap)
 
 
 def _made(
     parts: InParts,
-    wanted: tuple[int | None, int | None, int | None],
+    wanted: Wanted,
+    of_targets: Wanted,
     title: str,
     group: str | None,
     data_dir: str | None,
 ) -> Task:
     """The task before it has its final name."""
-    pairs, (channels, bits, target_channels) = parts.pairs, wanted
-    looks = looking.look([pair.image for pair in pairs], looking.memory_file(data_dir, parts.first))
+    pairs, paths = parts.pairs, [pair.image for pair in parts.pairs]
+    looks = looking.look(paths, looking.memory_file(data_dir, parts.first))
     there = [pair.mask for pair in pairs if pair.mask is not None]
     root = Path(os.path.commonpath(parts.roots)) if there else None
     memory = looking.memory_file(data_dir, root, "targets") if root is not None else None
@@ -95,16 +105,16 @@ def _made(
     both = _known_sizes(pairs, looks, seen)
     scale = target_files.common_scale([sizes for _, _, sizes in both])
     raise_some(_size_problems(both, scale))
-    channels = channels or looking.channels_of(looks)
-    dtype = dtype_of(bits or looking.bits_of(looks))
+    pixels = pixel_rules.decided(paths, looks, wanted)
     if there:
-        outputs = target_channels or looking.channels_of(list(seen.values()))
-        depth = dtype_of(bits or looking.bits_of(list(seen.values())))
-        targets = target_files.described(root, outputs, depth, scale=scale)
+        kept = pixel_rules.decided(list(seen), list(seen.values()), of_targets)
+        outputs = kept.channels
+        targets = target_files.described(root, outputs, kept.dtype, scale=scale, decoding=kept.decoding)
     else:
-        outputs = (None if any(pair.part != "unlabelled" for pair in pairs) else target_channels) or channels
-        targets = target_files.described(None, outputs, dtype)
-    groups = groups_of(parts.ids, group)
+        none = not any(pair.part != "unlabelled" for pair in pairs)
+        outputs = (of_targets.channels if none else None) or pixels.channels
+        targets = target_files.described(None, outputs, pixels.dtype)
+    groups, notes = groups_of(parts.ids, group, [pair.part for pair in pairs])
     rows = []
     for place, (pair, look) in enumerate(zip(pairs, looks, strict=True)):
         value = float("nan") if pair.part == "unlabelled" else 1.0
@@ -115,9 +125,10 @@ def _made(
         target_files.names_of(outputs),
         rows,
         kind="images",
-        channels=channels,
-        dtype=dtype,
-        source={**parts.source, "targets": targets},
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={**parts.source, **pixels.source, "targets": targets},
+        notes=[*parts.notes(), *notes, *pixels.notes],
     )
 
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpipe.data.sources.class_folders import PART_FOLDERS, images_below, opened
+from mlpipe.data import walking
+from mlpipe.data.sources.class_folders import PART_FOLDERS, opened
+from mlpipe.data.sources.faults import raise_some
 from mlpipe.data.sources.labelled_folders import images_in
 from mlpipe.data.sources.looking import Look
-from mlpipe.data.sources.table_targets import raise_some
+from mlpipe.data.spelling import plain
 from mlpipe.data.task import Part
+from mlpipe.data.walking import images_below
 from mlpipe.errors import DataError, problem
 
 
@@ -54,17 +57,23 @@ class InParts:
         ids: The id of each pair.
         pairs: The pairs.
         roots: The folders of masks.
+        bases: The folders of images.
     """
 
     source: dict[str, Any]
     ids: list[str]
     pairs: list[Pair]
     roots: list[Path]
+    bases: list[Path]
 
     @property
     def first(self) -> Path:
         """The folder of training images; that of test images where there is none."""
         return Path(self.source.get("train") or self.source["test"])
+
+    def notes(self) -> list[str]:
+        """What a person should know of files that are left out."""
+        return walking.notes([*self.bases, *self.roots])
 
 
 def in_parts(
@@ -89,12 +98,13 @@ def in_parts(
     Raises:
         DataError: When a folder is missing, or images and masks are no pairs.
     """
-    found = InParts({"type": "folders"}, [], [], [])
+    found = InParts({"type": "folders"}, [], [], [], [])
     for part, given in images.items():
         if given is None:
             continue
         base, partners = opened(given, data_dir, f"task.{part}"), masks[part]
         found.source[part] = str(base)
+        found.bases.append(base)
         files = images_in(base, f"task.{part}", strict)
         if partners is not None:
             key = f"task.{part}_{names.what}s"
@@ -157,7 +167,7 @@ def size_problems(pair: Pair, look: Look, width: int, height: int) -> list[str]:
     """A sentence where a mask of a width and height has not the size of its image."""
     if (width, height) == (look.width, look.height):
         return []
-    return [size_problem(pair, look, width, height, "make them of one size")]
+    return [size_problem(pair, look, width, height, "make them of one size, each turned as its EXIF tag says")]
 
 
 def size_problem(pair: Pair, look: Look, width: int, height: int, fix: str) -> str:
@@ -201,4 +211,5 @@ def _parts_below(images: Sequence[Path], base: Path) -> dict[Path, Part]:
 
 
 def _stem(path: Path, base: Path) -> str:
-    return path.relative_to(base).with_suffix("").as_posix()
+    """What an image and its mask have in common, however the letters of their names are composed."""
+    return plain(path.relative_to(base).with_suffix("").as_posix())

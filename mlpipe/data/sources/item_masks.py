@@ -11,8 +11,8 @@ from mlpipe import files
 from mlpipe.data import items as protocol
 from mlpipe.data.sources import mask_files
 from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.faults import raise_some
 from mlpipe.data.sources.mask_files import Mask, Values
-from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, listing, problem
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.data import items as protocol
+from mlpipe.data.sources import class_numbers
 from mlpipe.data.task import Kind, Row
 from mlpipe.errors import DataError, listing, problem
 
@@ -62,6 +63,33 @@ def target_of(item: Any, kind: Kind, outputs: int | None, where: str) -> int | t
         fix = "give one 1 among zeros, or use activation: sigmoid"
         raise DataError(problem(where, "its y is not one-hot", got=target.tolist(), fix=fix))
     return int(target.argmax())
+
+
+def counted(rows: list[Row], own: list[str], kind: Kind, outputs: int | None) -> tuple[list[Row], list[str]]:
+    """Rows whose class numbers count from 0, and the names of the classes, where nobody said how many there are.
+
+    Class numbers from 1, or with gaps, are classes by the numbers that occur in training.
+
+    Args:
+        rows: The rows.
+        own: The names that a set gives; empty: none.
+        kind: What is predicted.
+        outputs: How many classes there are; None: nobody said it.
+
+    Raises:
+        DataError: When class numbers do not fit the names, or occur outside of training only.
+    """
+    learned = sorted({int(row.target) for row in rows if row.part == "train" and isinstance(row.target, int)})
+    if kind != "classification" or outputs is not None or not learned or learned == list(range(len(learned))):
+        return rows, own
+    if own and learned[-1] < len(own):
+        return rows, own
+    parts = {
+        str(part): np.array([row.target for row in rows if row.part == part])
+        for part in dict.fromkeys(row.part for row in rows)
+    }
+    found = class_numbers.numbered(parts, own or None, "task.train", missing=False)
+    return [row._replace(target=found.places[int(row.target)]) for row in rows], found.names  # type: ignore[arg-type]
 
 
 def width_of(rows: Sequence[Row], kind: Kind, outputs: int | None) -> int:

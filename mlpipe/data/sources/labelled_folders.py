@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data import images, task
-from mlpipe.data.sources import looking
-from mlpipe.data.sources.class_folders import dtype_of, finished, opened
+from mlpipe.data import images, task, walking
+from mlpipe.data.sources import looking, pixel_rules
+from mlpipe.data.sources.class_folders import class_notes, finished, opened
+from mlpipe.data.sources.pixel_rules import Wanted
+from mlpipe.data.spelling import fallen_together, plain, plain_all
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -23,6 +25,8 @@ def folders(
     classes: list[str] | None = None,
     channels: Literal[1, 3, 4] | None = None,
     bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
     strict: bool = False,
     name: str | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
@@ -40,6 +44,8 @@ def folders(
         classes: The classes in their order; None: the folders' names, sorted.
         channels: 1 grey, 3 colour, 4 colour and transparency; None: grey when every image is, else colour.
         bits: Bits of a channel's value that are kept; None: 16 when every image has them, else 8.
+        value_range: As for `folder`.
+        background: As for `folder`.
         strict: Refuse files that are no images in place of passing over them.
         name: The task's name before the hash; None takes the folder's.
         max_unreadable: As for `folder`.
@@ -59,13 +65,15 @@ def folders(
         source[part] = str(base)
         own: Part = "train" if part == "train" else "test"
         found += [
-            (own, _class_of(file, tag, f"task.{part}_tag") if labelled else "", file)
+            (own, plain(_class_of(file, tag, f"task.{part}_tag")) if labelled else "", file)
             for file in images_in(base, f"task.{part}", strict)
         ]
-    names = classes or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
+    names = plain_all(classes) or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
     if wrong := _class_problems(found, names) if labelled else []:
         raise DataError(wrong)
-    looks = looking.look([file for _, _, file in found], looking.memory_file(data_dir, Path(source[given[0][0]])))
+    paths = [file for _, _, file in found]
+    looks = looking.look(paths, looking.memory_file(data_dir, Path(source[given[0][0]])))
+    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
     number = {label: index for index, label in enumerate(names)}
     rows = [
         Row(
@@ -80,9 +88,15 @@ def folders(
         name or Path(source[given[0][0]]).name,
         names,
         rows,
-        channels=channels or looking.channels_of(looks),
-        dtype=dtype_of(bits or looking.bits_of(looks)),
-        source=source,
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={**source, **pixels.source},
+        notes=[
+            *(fallen_together([path.parent.name for path in paths], "folders of classes") if labelled else []),
+            *(class_notes(names) if labelled else []),
+            *walking.notes([Path(source[part]) for part, _, _ in given]),
+            *pixels.notes,
+        ],
     )
     return finished(made, allow_overlap)
 
@@ -99,11 +113,7 @@ def images_in(base: Path, key: str, strict: bool) -> list[Path]:
     Raises:
         DataError: When there is none, or something else where that is not allowed.
     """
-    there = sorted(
-        file
-        for file in base.rglob("*")
-        if not any(part.startswith(".") for part in file.relative_to(base).parts) and file.is_file()
-    )
+    there = walking.files_below(base)
     kept = [file for file in there if file.suffix.lower() in images.EXTENSIONS]
     if not kept:
         kinds = ", ".join(sorted(images.EXTENSIONS))

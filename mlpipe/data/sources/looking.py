@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,11 @@ class Look:
         bits: 8 or 16 for each channel.
         width: In pixels, upright; 0 when it is no image.
         height: Alike.
+        orientation: The EXIF orientation that it is turned by, 1 to 8.
+        is_transparent: Whether a place of it is transparent.
+        is_respread: Whether its greys are spread over their range by `mlpipe.data.decoding.RULE`.
+        open_range: What its values are where their type does not say which of them is white, such as floating-point.
+        extent: The smallest and the largest of such values; NaN when one is no number.
     """
 
     digest: str
@@ -35,6 +40,11 @@ class Look:
     bits: int
     width: int = 0
     height: int = 0
+    orientation: int = 1
+    is_transparent: bool = False
+    is_respread: bool = False
+    open_range: str = ""
+    extent: tuple[float, float] = (0.0, 0.0)
 
 
 def look(paths: Sequence[Path], memory: Path | None = None) -> list[Look]:
@@ -47,10 +57,15 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Look]:
     """
 
     def plain(one: Look) -> list[Any]:
-        return [one.digest, one.channels, one.bits, one.width, one.height]
+        extent = [None if value != value else value for value in one.extent]
+        return [*astuple(one)[:-1], *extent]
 
     def again(item: list[Any]) -> Look:
-        return Look(str(item[0]), *[int(item[place]) for place in range(1, 5)])
+        digest, *numbers = item
+        channels, bits, width, height, orientation = (int(number) for number in numbers[:5])
+        low, high = (float("nan") if number is None else float(number) for number in numbers[8:])
+        flags = bool(numbers[5]), bool(numbers[6])
+        return Look(str(digest), channels, bits, width, height, orientation, *flags, str(numbers[7]), (low, high))
 
     return remembering(paths, memory, _look, plain, again)
 
@@ -112,11 +127,15 @@ def _look(path: Path) -> Look:
     digest = files.digest_bytes(content)
     try:
         seen = images.look(content)
+        # Few files are decoded here: those whose pixels say what no header does.
+        is_transparent = seen.has_opacity and images.is_transparent(content)
+        extent = images.extent(content) if seen.open_range else (0.0, 0.0)
     except UnreadableImageError:
         return Look(digest, 0, 8)
     turned = seen.orientation in (5, 6, 7, 8)
     width, height = (seen.height, seen.width) if turned else (seen.width, seen.height)
-    return Look(digest, seen.channels, seen.bits, width, height)
+    size = (width, height, seen.orientation)
+    return Look(digest, seen.channels, seen.bits, *size, is_transparent, seen.is_respread, seen.open_range, extent)
 
 
 def _mark(path: Path) -> str | None:

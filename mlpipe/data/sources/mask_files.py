@@ -40,6 +40,7 @@ class Mask:
         width: In pixels.
         height: Alike.
         reason: Why it cannot be used; empty: it can.
+        orientation: The EXIF orientation that it is turned by, 1 to 8.
     """
 
     digest: str
@@ -47,6 +48,7 @@ class Mask:
     width: int
     height: int
     reason: str = ""
+    orientation: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,12 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
     """
 
     def plain(one: Mask) -> list[Any]:
-        return [one.digest, [[value, count] for value, count in one.counts.items()], one.width, one.height, one.reason]
+        counts = [[value, count] for value, count in one.counts.items()]
+        return [one.digest, counts, one.width, one.height, one.reason, one.orientation]
 
     def again(item: list[Any]) -> Mask:
         counts = {int(value): int(count) for value, count in item[1]}
-        return Mask(str(item[0]), counts, int(item[2]), int(item[3]), str(item[4]))
+        return Mask(str(item[0]), counts, int(item[2]), int(item[3]), str(item[4]), int(item[5]))
 
     return looking.remembering(paths, memory, _look, plain, again)
 
@@ -121,7 +124,9 @@ def values_of(
     elif classes is not None:
         names = list(classes)
         is_white = len(names) == 2 and present in ([0, 255], [255])
-        numbers = [0, 255] if is_white else list(range(len(names)))
+        # Numbers from 1, or with gaps, are the classes in their order where there are as many.
+        in_order = len(present) == len(names) > 0 and present[-1] >= len(names)
+        numbers = [0, 255] if is_white else present if in_order else list(range(len(names)))
     elif present in ([0, 1], [0, 255]):
         names, numbers = ["background", "foreground"], present
     else:
@@ -259,6 +264,7 @@ def _look(path: Path) -> Mask:
         {int(value): int(counts[value]) for value in np.flatnonzero(counts)},
         width=values.shape[1],
         height=values.shape[0],
+        orientation=images.look(content).orientation,
     )
 
 

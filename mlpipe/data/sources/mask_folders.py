@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.image_pairs import Names, in_parts
 from mlpipe.data.sources.masks import Found, Reading, of_pairs
+from mlpipe.data.sources.pixel_rules import Wanted
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 
@@ -26,6 +27,8 @@ def mask_folders(
     ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     channels: Literal[1, 3, 4] | None = None,
     bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
     strict: bool = False,
     name: str | None = None,
     max_unreadable: Annotated[int, ">= 0"] = 0,
@@ -46,6 +49,8 @@ def mask_folders(
         ignore_index: As for `masks`.
         channels: As for `folder`, of the images.
         bits: As for `folder`, of the images.
+        value_range: As for `folder`, of the images.
+        background: As for `folder`, of the images.
         strict: Refuse files that are no images in place of passing over them.
         name: The task's name before the hash; None takes the first folder's.
         max_unreadable: As for `folder`.
@@ -65,8 +70,8 @@ def mask_folders(
     )
     _demand(parts.source, train_masks, classes, bool(parts.roots))
     root = Path(os.path.commonpath(parts.roots)) if parts.roots else parts.first
-    reading = Reading(classes, values, ignore_index, channels, bits)
-    found = Found(parts.first, root, parts.pairs)
+    reading = Reading(classes, values, ignore_index, Wanted(channels, bits, value_range, background))
+    found = Found(parts.first, root, parts.pairs, parts.notes())
     made = of_pairs(found, parts.ids, name or parts.first.name, parts.source, reading, data_dir=data_dir)
     return finished(made, allow_overlap)
 

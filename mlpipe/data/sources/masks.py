@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data import task
-from mlpipe.data.sources import looking, mask_files
-from mlpipe.data.sources.class_folders import PART_FOLDERS, dtype_of, finished, groups_of, opened
+from mlpipe.data import spelling, task, walking
+from mlpipe.data.sources import looking, mask_files, pixel_rules
+from mlpipe.data.sources.class_folders import PART_FOLDERS, finished, groups_of, opened
+from mlpipe.data.sources.faults import Faults, raise_some
 from mlpipe.data.sources.image_pairs import Names, Pair, paired, size_problems
 from mlpipe.data.sources.looking import Look
 from mlpipe.data.sources.mask_files import Mask, Values
-from mlpipe.data.sources.table_files import read
-from mlpipe.data.sources.table_targets import raise_some
-from mlpipe.data.sources.tables import check_paths, numbers_of, parts_of, relative
+from mlpipe.data.sources.missing import Missing
+from mlpipe.data.sources.pixel_rules import Wanted
+from mlpipe.data.sources.table_files import Table, read
+from mlpipe.data.sources.tables import check_paths, relative, said_of_rows
+from mlpipe.data.spelling import plain_all
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 
@@ -24,22 +28,22 @@ _OPTIONAL = ("split", "fold", "group", "weight")
 
 @dataclass(frozen=True)
 class Found:
-    """What there is to learn from: the folders that images and masks are named from, and the pairs."""
+    """What there is to learn from: the folders that images and masks are named from, the pairs, and what is to be said."""
 
     images: Path
     masks: Path
     pairs: list[Pair]
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How images and masks are read; each as the key of `masks` of that name, `ignored` as its `ignore_index`."""
+    """How masks are read, each as the key of `masks` of that name, `ignored` as its `ignore_index`; and how images are."""
 
     classes: list[str] | None
     values: list[int] | None
     ignored: int | None
-    channels: int | None
-    bits: int | None
+    images: Wanted
 
 
 def masks(
@@ -50,6 +54,7 @@ def masks(
     mask_suffix: str = "",
     pairing: Literal["name", "order"] = "name",
     file: str | None = None,
+    missing: bool | list[Any] | None = None,
     name: str | None = None,
     classes: list[str] | None = None,
     values: list[int] | None = None,
@@ -57,6 +62,8 @@ def masks(
     group: str | None = None,
     channels: Literal[1, 3, 4] | None = None,
     bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
     data_dir: str | None = None,
@@ -76,6 +83,7 @@ def masks(
             names have nothing in common.
         file: A table (.csv, .tsv, .parquet) in place of two folders, its paths relative to `root`, else to its own folder;
             columns `split`, `fold`, `group` and `weight` are used when they are there.
+        missing: Which cells of the table have no value, as for `csv`.
         name: The task's name before the hash; None takes the folder's or the table's.
         classes: The names of the classes; None: background and foreground for two values, else the values.
         values: The value of each class in the masks; None: 0, 1, 2, ..., or 0 and 255.
@@ -83,6 +91,8 @@ def masks(
         group: A regular expression with one group, as for `folder`.
         channels: As for `folder`, of the images.
         bits: As for `folder`, of the images.
+        value_range: As for `folder`, of the images.
+        background: As for `folder`, of the images.
         max_unreadable: As for `folder`.
         allow_overlap: As for `folder`.
         data_dir: As for `folder`.
@@ -91,7 +101,7 @@ def masks(
         DataError: With a sentence for each image without mask, mask without image, unequal size and unknown value.
     """
     found = (
-        _of_table(file, root, images, masks, data_dir)
+        _of_table(file, root, images, masks, Missing(missing), data_dir)
         if file
         else _of_folders(root, images, masks, Names(mask_suffix, pairing), data_dir)
     )
@@ -100,7 +110,7 @@ def masks(
         [relative(pair.image, found.images) for pair in found.pairs],
         name or Path(file or root or images).expanduser().absolute().name.split(".")[0],
         {"type": "mask_table" if file else "masks", "root": str(found.images)},
-        Reading(classes, values, ignore_index, channels, bits),
+        Reading(classes, values, ignore_index, Wanted(channels, bits, value_range, background)),
         group=group,
         data_dir=data_dir,
     )
@@ -132,7 +142,8 @@ def of_pairs(
         DataError: As `masks` raises it.
     """
     pairs = found.pairs
-    looks = looking.look([pair.image for pair in pairs], looking.memory_file(data_dir, found.images))
+    paths = [pair.image for pair in pairs]
+    looks = looking.look(paths, looking.memory_file(data_dir, found.images))
     masked = [pair.mask for pair in pairs if pair.mask is not None]
     seen = dict(zip(masked, mask_files.look(masked, looking.memory_file(data_dir, found.masks, "masks")), strict=True))
     raise_some(
@@ -142,9 +153,12 @@ def of_pairs(
             if mask.reason
         ]
     )
-    of_values = mask_files.values_of(list(seen.values()), reading.classes, reading.values, reading.ignored)
+    of_values = mask_files.values_of(list(seen.values()), plain_all(reading.classes), reading.values, reading.ignored)
     raise_some(_problems(pairs, looks, seen, of_values))
-    groups = groups_of(names, group) if group is not None else [pair.group for pair in pairs]
+    pixels = pixel_rules.decided(paths, looks, reading.images)
+    groups, of_groups = [pair.group for pair in pairs], list[str]()
+    if group is not None:
+        groups, of_groups = groups_of(names, group, [pair.part for pair in pairs])
     rows = [
         _row(pair, names[place], groups[place], looks[place].digest, found.masks, seen, of_values)
         for place, pair in enumerate(pairs)
@@ -154,10 +168,16 @@ def of_pairs(
         of_values.names,
         rows,
         kind="segmentation",
-        channels=reading.channels or looking.channels_of(looks),
-        dtype=dtype_of(reading.bits or looking.bits_of(looks)),
-        source={**source, "masks": mask_files.described(found.masks, of_values)},
-        notes=_notes(of_values, rows),
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={**source, **pixels.source, "masks": mask_files.described(found.masks, of_values)},
+        notes=[
+            *_notes(of_values, rows),
+            *_turned_apart(pairs, looks, seen),
+            *found.notes,
+            *of_groups,
+            *pixels.notes,
+        ],
     )
 
 
@@ -189,6 +209,17 @@ def _problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Mas
     return wrong
 
 
+def _turned_apart(pairs: Sequence[Pair], looks: Sequence[Look], seen: Mapping[Path, Mask]) -> list[str]:
+    """How many masks have another EXIF orientation than their images."""
+    count = sum(
+        pair.mask is not None and seen[pair.mask].orientation != look.orientation
+        for pair, look in zip(pairs, looks, strict=True)
+        if look.channels
+    )
+    told = "each is turned as its own tag says"
+    return [f"{count} masks have another EXIF orientation than their images; {told}"] if count else []
+
+
 def _notes(values: Values, rows: Sequence[Row]) -> list[str]:
     named = ", ".join(f"{number} is {name}" for number, name in zip(values.numbers, values.names, strict=True))
     rest = "" if values.ignored is None else f"; {values.ignored} is ignored"
@@ -198,20 +229,21 @@ def _notes(values: Values, rows: Sequence[Row]) -> list[str]:
 
 
 def _of_folders(root: str | None, images: str, masks: str, names: Names, data_dir: str | None) -> Found:
-    base = opened(root, data_dir, "task.root") if root is not None else Path.cwd()
+    base, both = opened(root, data_dir, "task.root") if root is not None else Path.cwd(), (images, masks)
     parts = _parts_above(base, images, masks) if root is not None else {}
     if parts:
         pairs = [
             pair for part, folder in parts.items() for pair in paired(folder / images, folder / masks, names, part)
         ]
-        return Found(base, base, pairs)
+        return Found(base, base, pairs, walking.notes([folder / one for folder in parts.values() for one in both]))
     for key, folder in (("task.images", images), ("task.masks", masks)):
         if not (base / Path(folder).expanduser()).is_dir():
             inside = listing(sorted(entry.name for entry in base.iterdir() if entry.is_dir())) or "none"
             fix = f"name the folders with task.images=DIR and task.masks=DIR; {base} has the folders {inside}"
             raise DataError(problem(key, "there is no such folder", got=str(base / folder), fix=fix))
     of_images, of_masks = (base / Path(folder).expanduser() for folder in (images, masks))
-    return Found(of_images, of_masks, paired(of_images, of_masks, names, None))
+    pairs = paired(of_images, of_masks, names, None)
+    return Found(of_images, of_masks, pairs, walking.notes([of_images, of_masks]))
 
 
 def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
@@ -224,36 +256,41 @@ def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
     return found if "train" in found and not (base / images).is_dir() else {}
 
 
-def _of_table(file: str, root: str | None, images: str, masks: str, data_dir: str | None) -> Found:
+def _of_table(file: str, root: str | None, images: str, masks: str, missing: Missing, data_dir: str | None) -> Found:
     where = Path(file).expanduser().absolute()
-    table = read(where)
+    table, faults = read(where), Faults()
     image, mask = ("image" if images == "images" else images), ("mask" if masks == "masks" else masks)
-    table.require(image, "task.images")
-    table.require(mask, "task.masks")
+    for column, key in ((image, "task.images"), (mask, "task.masks")):
+        faults.of(partial(table.require, column, key), None)
+    faults.tell()
     base = opened(root, data_dir, "task.root") if root is not None else where.parent
-    paths = [base / text for text in table.column(image)]
-    check_paths(table, image, paths)
-    wrong = [
-        problem(
-            table.where(index, mask), "there is no such file", got=text, fix=f"correct the path (taken from {base})"
-        )
-        for index, text in enumerate(table.column(mask))
-        if text.strip() and not (base / text).is_file()
-    ]
-    raise_some(wrong)
+    find = spelling.finder()
+    faults.add(table.torn)
+    paths = [find(base, text) for text in table.stored(image)]
+    of_masks = [None if missing.means(spelling.plain(text)) else find(base, text) for text in table.stored(mask)]
+    faults.of(lambda: check_paths(table, image, paths), None)
+    faults.add(_lost_masks(table, mask, of_masks, base))
     there = {key: key if key in table.names else None for key in _OPTIONAL}
-    parts = parts_of(table, there["split"])
-    folds, weights = numbers_of(table, there["fold"], whole=True), numbers_of(table, there["weight"], whole=False)
-    groups = table.column("group") if there["group"] else [""] * len(table)
+    said = said_of_rows(table, there, missing, faults)
+    faults.tell()
     pairs = [
         Pair(
             path,
-            base / text if text.strip() else None,
-            parts[index] or "train",
-            groups[index],
-            1.0 if weights[index] is None else float(weights[index] or 0.0),
-            -1 if folds[index] is None else int(folds[index] or 0),
+            of_masks[index],
+            said.parts[index] or "train",
+            said.groups[index],
+            said.weight(index),
+            said.fold(index),
         )
-        for index, (path, text) in enumerate(zip(paths, table.column(mask), strict=True))
+        for index, path in enumerate(paths)
     ]
-    return Found(base, base, pairs)
+    return Found(base, base, pairs, said.notes)
+
+
+def _lost_masks(table: Table, column: str, of_masks: Sequence[Path | None], base: Path) -> list[str]:
+    fix = f"correct the path (taken from {base})"
+    return [
+        problem(table.where(index, column), "there is no such file", got=str(path), fix=fix)
+        for index, path in enumerate(of_masks)
+        if path is not None and not path.is_file()
+    ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from mlpipe.data import archives, images, task
+from mlpipe.data import archives, images, task, walking
+from mlpipe.data.decoding import Decoding
 from mlpipe.data.sources import class_folders, looking
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import DataError, problem
@@ -29,17 +31,20 @@ def pictures(*, root: str, like: Task, data_dir: str | None = None) -> Task:
         raise DataError(problem("mode.source", f"{like.name} is made of arrays, not of image files", got=root, fix=fix))
     path = Path(root).expanduser().absolute()
     if path.is_file() and path.suffix.lower() in images.EXTENSIONS:
-        base, found = path.parent, [path]
+        base, found, notes = path.parent, [path], list[str]()
     elif path.is_file() and not archives.is_archive(path):
         wrong, fix = "is neither an image nor an archive", "name a folder of images, a zip or tar archive, or one image"
         raise DataError(problem("mode.source", wrong, got=root, fix=fix))
     else:
         base = class_folders.opened(root, data_dir, "mode.source")
-        found = class_folders.images_below(base)
+        found, notes = walking.images_below(base), walking.notes([base])
     if not found:
         kinds = ", ".join(sorted(images.EXTENSIONS))
         raise DataError(problem("mode.source", "holds no image", got=root, fix=f"images end in {kinds}"))
     looks = looking.look(found, looking.memory_file(data_dir, base))
+    rule = Decoding.of((like.bases or (like,))[0].source)
+    if any(look.is_respread or (look.is_transparent and like.channels != 4) for look in looks):
+        rule = replace(rule, is_needed=True)
     target: int | tuple[float, ...] = NO_TARGET
     if like.kind != "classification":
         target = (float("nan"),) * len(like.classes)
@@ -54,6 +59,7 @@ def pictures(*, root: str, like: Task, data_dir: str | None = None) -> Task:
         channels=like.channels,
         kind=like.kind,
         dtype=like.dtype,
-        source={"type": "folder", "root": str(base)},
+        source={"type": "folder", "root": str(base), **rule.as_plain()},
+        notes=notes,
     )
     return class_folders.finished(made, allow_overlap=True)

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from mlpipe import files
+from mlpipe.data import item_sets, preprocessors, task, user_code
 from mlpipe.data import items as protocol
-from mlpipe.data import preprocessors, task, user_code
 from mlpipe.data.sources import item_masks, item_targets, set_changes, set_words
 from mlpipe.data.sources.class_folders import finished, groups_of
 from mlpipe.data.sources.mask_files import Mask
@@ -114,7 +114,7 @@ def items(
         outputs = sum(one["outputs"] for one in heads)
     if ignore_index is not None and kind != "segmentation":
         raise DataError(problem("task.ignore_index", "is for task.kind=segmentation", got=kind, fix="leave it out"))
-    sets = _sets(source)
+    sets, of_sets = _opened(source)
     described = [(part, one, index) for part, one in sets for index in range(len(one))]
     if not described:
         raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
@@ -128,16 +128,26 @@ def items(
         shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
         raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
     channels, dtype = next(iter(shapes))
-    groups = groups_of([row.id.partition(":")[2] for row in rows], group)
+    groups, of_groups = groups_of([row.id.partition(":")[2] for row in rows], group, [row.part for row in rows])
     rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
     own = list(words[id(sets[0][1])].classes)
     if kind == "segmentation":
         rows, values = item_masks.masked(rows, masks, own, outputs, ignore_index)
         names, source = list(values.names), {**source, "masks": item_masks.described(values)}
     else:
+        rows, own = item_targets.counted(rows, own, kind, outputs)
         names = item_targets.names_of(own, item_targets.width_of(rows, kind, outputs), outputs)
     title = name or str(train[0]["call"])
-    made = task.make(title, names, rows, kind=kind, channels=channels, dtype=_DTYPES[dtype], source=source)
+    made = task.make(
+        title,
+        names,
+        rows,
+        kind=kind,
+        channels=channels,
+        dtype=_DTYPES[dtype],
+        source=source,
+        notes=[*of_sets, *of_groups],
+    )
     return finished(made, allow_overlap)
 
 
@@ -245,6 +255,11 @@ def _check_code(modules: str | None, imports: Sequence[str], trust: Sequence[str
 
 def _sets(source: Mapping[str, Any]) -> list[tuple[Part, Any]]:
     """The data sets of each part, made by their functions."""
+    return _opened(source)[0]
+
+
+def _opened(source: Mapping[str, Any]) -> tuple[list[tuple[Part, Any]], list[str]]:
+    """The data sets of each part, and what they say that a person should know."""
     folder = Path(source["modules"]) if source["modules"] else None
     stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.py"))) if folder else ()
     # What masks turned out to hold changes no set.
@@ -252,20 +267,22 @@ def _sets(source: Mapping[str, Any]) -> list[tuple[Part, Any]]:
 
 
 @lru_cache(maxsize=4)
-def _made(text: str, stamp: tuple[Any, ...]) -> list[tuple[Part, Any]]:
+def _made(text: str, stamp: tuple[Any, ...]) -> tuple[list[tuple[Part, Any]], list[str]]:
     """The sets of a source as JSON; files that changed since (`stamp`) make them anew."""
     source = json.loads(text)
     folder = Path(source["modules"]) if source["modules"] else None
     known = _known(source)
     found: list[tuple[Part, Any]] = []
+    notes: dict[str, None] = {}
     for key, part in _PARTS:
         for entry in source["parts"].get(key, []):
             name, given = str(entry["call"]), entry.get("arguments") or []
             function = user_code.chosen(name, known, f"task.{key}")
             base = Path(source["base"]) if source["base"] and function.__module__.startswith("mlpipe.") else None
             made = _called(function, name, given, base, source["stand_ins"])
+            notes |= dict.fromkeys(made.notes if isinstance(made, item_sets.Noted) else ())
             found.append((part, _changed(source, part, made, known, folder)))
-    return set_changes.held_out(source, found, known)
+    return set_changes.held_out(source, found, known), list(notes)
 
 
 def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[str, Any], folder: Path | None) -> Any:

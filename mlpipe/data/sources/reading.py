@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.data import images
+from mlpipe.data.decoding import Decoding
 from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources import (
     array_files,
@@ -35,7 +36,7 @@ Read = Callable[[int], Pixels]
 def reader(of: Task, channels: int, least: int | None = None) -> Read:
     """A function from row number to pixels of shape (height, width, channels) and the task's dtype.
 
-    Large JPEG files may come reduced, their shorter side still `least` pixels or more (`images.reduction`).
+    Large JPEG files may come reduced, their shorter side still `least` pixels or more (`file_values.reduction`).
     Grey images are repeated where more channels are asked for. The function raises `UnreadableImageError` for an image
     that cannot be used, and `DataError` for one that is not the file that the task was created from.
     """
@@ -102,6 +103,17 @@ def _target_reader(of: Task, channels: int, least: int | None) -> Read:
     return read
 
 
+def files_of(of: Task) -> list[Path] | None:
+    """The image file of each sample of a stored task; None where its samples are not files of images."""
+    kind, ids = of.source["type"], of.samples.ids
+    if of.bases or kind in ("arrays", "samples", "items", "records", "mnist", mask_files.TYPE, target_files.TYPE):
+        return None
+    if kind == "folders":
+        return [labelled_folders.path_of(of.source, name) for name in ids]
+    base = of.source.get("root")
+    return [Path(base) / name for name in ids] if isinstance(base, str) else None
+
+
 def root(of: Task) -> Path | None:
     """The folder that a task's files lie in, None when it has no files."""
     return Path(of.source["root"]) if "root" in of.source else None
@@ -126,4 +138,4 @@ def _file_image(path: Path, of: Task, row: int, channels: int, least: int | None
     except OSError as error:
         raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
     looking.check_unchanged(path, content, of.samples.digests[row], of.name)
-    return images.decode(content, channels, bits=16 if of.dtype == "uint16" else 8, least=least)
+    return images.decode(content, channels, 16 if of.dtype == "uint16" else 8, least, Decoding.of(of.source))

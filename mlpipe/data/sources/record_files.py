@@ -123,6 +123,11 @@ def records_of(
             )
     if layout is None:
         raise DataError(problem("task.train", "has no records", got=train, fix="give a file with records"))
+    numbers = sorted({int(row.target) for row in rows if row.part == "train" and isinstance(row.target, int)})
+    if outputs is None and layout.width is None and numbers != list(range(len(numbers))):
+        # Class numbers from 1, or with gaps: the classes are those that occur in training.
+        layout = layout.counted(numbers)
+        rows = [row._replace(target=layout.outputs[0].place(int(row.target), row.id)) for row in rows]  # type: ignore[arg-type]
     width = outputs or layout.width or max(int(row.target) for row in rows if isinstance(row.target, int)) + 1
     highest = max((int(row.target) for row in rows if isinstance(row.target, int)), default=0)
     if (layout.width or width) != width or highest >= width:
@@ -130,7 +135,7 @@ def records_of(
         raise DataError(problem("task.outputs", wrong, got=outputs, fix="leave it out, or give the right number"))
     source |= {"layout": layout.as_plain(), "network_params": _network_params(sets[0])}
     title = name or ("records" if train in _HELD else Path(train).stem)
-    labels = _labels(layout, width)
+    labels = _labels(layout, width) if not layout.outputs[0].numbers else [str(number) for number in numbers]
     made = task.make(title, labels, rows, kind=kind, channels=1, dtype="float32", source=source)
     return finished(made, allow_overlap)
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from mlpipe import hdf5
+from mlpipe.data import walking
 from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources.sample_form import Form, oriented
 from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 
 Array = np.ndarray[Any, Any]
 _DAMAGED = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, MemoryError, OverflowError)
-_ENDS = (".npy", ".npz", *hdf5.ENDS)
+ENDS = (".npy", ".npz", *hdf5.ENDS)
 
 
 def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
@@ -33,10 +34,10 @@ def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
     """
     if not base.exists():
         raise DataError(no_such_file(key, base, otherwise="name an existing file or folder"))
-    paths = [base] if base.is_file() else sorted(path for path in base.rglob("*") if path.suffix in _ENDS)
-    if not paths or paths[0].suffix not in _ENDS:
+    paths = [base] if base.is_file() else [path for path in walking.files_below(base) if path.suffix in ENDS]
+    if not paths or paths[0].suffix not in ENDS:
         wrong = "holds no NumPy or HDF5 file"
-        raise DataError(problem(key, wrong, got=str(base), fix=f"its files end in {listing(_ENDS)}"))
+        raise DataError(problem(key, wrong, got=str(base), fix=f"its files end in {listing(ENDS)}"))
     for path in paths:
         place = path.relative_to(base).as_posix() if path != base else path.name
         try:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe.data import task
-from mlpipe.data.sources import sample_targets
+from mlpipe.data import spelling, task, walking
+from mlpipe.data.sources import class_numbers, sample_targets
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
-from mlpipe.data.sources.sample_arrays import array_of, arrays, arrays_below, channels_of
+from mlpipe.data.sources.faults import raise_some
+from mlpipe.data.sources.sample_arrays import ENDS, array_of, arrays, arrays_below, channels_of
 from mlpipe.data.sources.sample_form import Form
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 
 Array = np.ndarray[Any, Any]
+# Part, name, values and label of a sample: the name of its class, its class number, or empty text for none.
+_Found = tuple[Part, str, Array, str | float]
 
 
 def samples(
@@ -28,6 +32,7 @@ def samples(
     test_targets: str | None = None,
     labels: Literal["files", "folders", "masks", "images", "none"] = "files",
     classes: list[str] | None = None,
+    missing: bool | list[Any] | None = None,
     values: list[int] | None = None,
     ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     layout: Literal["chw", "hwc"] = "chw",
@@ -50,7 +55,9 @@ def samples(
             targets are arrays of a sample's size, with a class for every pixel), `images` (arrays of that size, or of
             samples with two axes all as many times as high and as wide, numbers to predict; each sample is its own
             target where none are named), or none.
-        classes: The names of the classes; None: folders' names, or 0 to the largest number. Of images those of channels.
+        classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
+            folders' names, or the numbers that training samples have. Of images those of channels.
+        missing: As for `arrays`: which class numbers mean that a sample has no class.
         values: With masks the value of each class; None: as for `masks`.
         ignore_index: With masks the value of pixels that count nowhere.
         layout: Where the channels of a sample are: first, or last (hwc); one without an axis of them has one channel.
@@ -79,7 +86,7 @@ def samples(
         targets_of = {"train": train_targets, "test": test_targets} if labelled else {}
         made = sample_targets.imaged({"train": train, "test": test}, targets_of, source, name, classes, labelled)
         return finished(made, allow_overlap)
-    found: list[tuple[Part, str, Array, str | int]] = []
+    found: list[_Found] = []
     for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
         if inputs is None:
             continue
@@ -91,14 +98,16 @@ def samples(
         found += [(own, key, value, label) for (key, value), label in zip(taken, wanted, strict=True)]
     if not found:
         raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
-    names = classes or _classes([label for _, _, _, label in found])
+    of_labels = _understood(found, classes, Path(str(train or test)).name, missing)
     channels = channels_of([value for _, _, value, _ in found], form)
     rows = [
-        Row(key, part if label != "" else "unlabelled", _number(label, names, key), pixel_digest(value))
-        for part, key, value, label in found
+        Row(key, part if place != NO_TARGET else "unlabelled", place, pixel_digest(value))
+        for (part, key, value, _), place in zip(found, of_labels.places, strict=True)
     ]
+    bases = [Path(source[part]) for part in ("train", "test") if part in source]
+    notes = [*of_labels.notes, *walking.notes([base for base in bases if base.is_dir()], ENDS)]
     title = name or Path(str(train or test)).expanduser().absolute().stem
-    made = task.make(title, names, rows, channels=channels, dtype="float32", source=source)
+    made = task.make(title, of_labels.names, rows, channels=channels, dtype="float32", source=source, notes=notes)
     return finished(made, allow_overlap)
 
 
@@ -124,10 +133,10 @@ def _axes_of(given: Mapping[str, str | None]) -> int:
     return 2
 
 
-def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: Path) -> list[str | int]:
+def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: Path) -> list[str | float]:
     """The class of each sample; empty text: none."""
     if labels == "folders":
-        return [(base / key.partition("/")[2]).parent.name for key in keys]
+        return [spelling.plain((base / key.partition("/")[2]).parent.name) for key in keys]
     if labels == "none" or (targets is None and part == "test"):
         return [""] * len(keys)
     if targets is None:
@@ -136,26 +145,50 @@ def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: 
     if len(found) != len(keys):
         fix = "give every sample one target, in the same order of names"
         raise DataError(problem(key, f"has {len(found)} targets for {len(keys)} samples", got=targets, fix=fix))
-    odd = [name for name, value in found if value.size != 1 or value.dtype.kind not in "buif" or value.sum() % 1]
+    odd = [name for name, value in found if value.size != 1 or value.dtype.kind not in "buif"]
     if odd:
         wrong = f"holds targets that are no class numbers: {listing(odd, most=3)}"
         raise DataError(problem(key, wrong, got=targets, fix="save one whole number for each sample"))
-    return [int(value.reshape(())) if value.ndim == 0 else int(value.ravel()[0]) for _, value in found]
+    return [float(value.ravel()[0]) for _, value in found]
 
 
-def _classes(labels: list[str | int]) -> list[str]:
-    numbers = [label for label in labels if isinstance(label, int)]
-    if numbers:
-        return [str(number) for number in range(max(numbers) + 1)]
-    return sorted({str(label) for label in labels} - {""})
+@dataclass(frozen=True)
+class _Understood:
+    """The classes, the one of each sample (`NO_TARGET`: none), and what a person should know of them."""
+
+    names: list[str]
+    places: list[int]
+    notes: list[str]
 
 
-def _number(label: str | int, names: list[str], key: str) -> int:
-    if isinstance(label, int):
-        if not 0 <= label < len(names):
-            fix = f"class numbers are 0 to {len(names) - 1}"
-            raise DataError(problem(key, "its class number is none of the classes", got=label, fix=fix))
-        return label
-    if label and label not in names:
-        raise DataError(problem(key, "lies in a folder that is no class", got=label, fix=f"use {listing(names)}"))
-    return names.index(label) if label else NO_TARGET
+def _understood(
+    found: Sequence[_Found], classes: list[str] | None, where: str, missing: bool | list[Any] | None
+) -> _Understood:
+    """What the labels of samples are.
+
+    Raises:
+        DataError: When they do not fit the classes.
+    """
+    numbers = [(part, label) for part, _, _, label in found if isinstance(label, float)]
+    if not numbers:
+        return _of_folders(found, classes)
+    parts = {
+        str(part): np.array([label for own, label in numbers if own == part])
+        for part in dict.fromkeys(part for part, _ in numbers)
+    }
+    samples = [(key, label) for _, key, _, label in found if isinstance(label, float)]
+    known = class_numbers.numbered(parts, classes, where, missing, samples)
+    every = np.array([label if isinstance(label, float) else np.nan for _, _, _, label in found])
+    return _Understood(known.names, known.classes(every).tolist(), class_numbers.none_notes(known, parts, where))
+
+
+def _of_folders(found: Sequence[_Found], classes: list[str] | None) -> _Understood:
+    labels = [str(label) for _, _, _, label in found]
+    names = spelling.plain_all(classes) or sorted(set(labels) - {""})
+    wrong = [
+        problem(key, "lies in a folder that is no class", got=label, fix=f"use {listing(names)}")
+        for (_, key, _, _), label in zip(found, labels, strict=True)
+        if label and label not in names
+    ]
+    raise_some(wrong)
+    return _Understood(names, [names.index(label) if label else NO_TARGET for label in labels], [])

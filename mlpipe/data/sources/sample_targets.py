@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.data import task
+from mlpipe.data import task, walking
 from mlpipe.data.images import UnreadableImageError
 from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.faults import raise_some
 from mlpipe.data.sources.mask_files import Mask
-from mlpipe.data.sources.sample_arrays import array_of, arrays_below, channels_of
+from mlpipe.data.sources.sample_arrays import ENDS, array_of, arrays_below, channels_of
 from mlpipe.data.sources.sample_form import Form
-from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 
@@ -70,6 +70,7 @@ def masked(
         mask = (of_sample[name][0], seen[name].digest) if name in seen else ("", "")
         rows.append(Row(name, part, shares, pixel_digest(value), mask=mask))
     first = next(iter(where.values()))
+    notes = hidden_notes({**where, **{f"{part} masks": base for part, base in masks_in.items()}})
     described = {**mask_files.described(first, values), **{part: str(base) for part, base in masks_in.items()}}
     return task.make(
         title or first.stem,
@@ -79,6 +80,7 @@ def masked(
         channels=channels_of(list(own.values()), form),
         dtype="float32",
         source={**source, **{part: str(base) for part, base in where.items()}, "masks": described},
+        notes=notes,
     )
 
 
@@ -143,7 +145,13 @@ def imaged(
             **{part: str(base) for part, base in where.items()},
             "targets": target_files.described(root, outputs, "float32", others, scale),
         },
+        notes=hidden_notes({**where, **{f"{part} targets": base for part, base in others.items()}}),
     )
+
+
+def hidden_notes(where: Mapping[str, Path]) -> list[str]:
+    """What a person should know of files that are left out of folders."""
+    return walking.notes([base for base in where.values() if base.is_dir()], ENDS)
 
 
 def absolute(given: Mapping[str, str | None]) -> dict[str, Path]:

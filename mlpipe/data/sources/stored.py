@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from mlpipe.data import task
+from mlpipe.data.decoding import PLAIN
+from mlpipe.data.sources import looking, reading
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -26,4 +29,18 @@ def created(*, name: str, data_dir: str, max_unreadable: Annotated[int, ">= 0"] 
         known = sorted(file.parent.name for file in Path(data_dir).glob("*/task.json"))
         fix = did_you_mean(name, known, otherwise=f"known tasks: {listing(known) or 'none'}")
         raise DataError(problem("task", "there is no such task", got=name, fix=fix))
-    return task.load(path)
+    return _with_rule(task.load(path), data_dir)
+
+
+def _with_rule(stored: Task, data_dir: str) -> Task:
+    """The task with the rule for its pixels where it is of a time before the rule, and has an image that depends on it.
+
+    Its images are decoded by the rule now, and must not be taken from a cache of that time.
+    """
+    paths = reading.files_of(stored)
+    if paths is None or "decoding" in stored.source or stored.channels == 4:
+        return stored
+    looks = looking.look(paths, looking.memory_file(data_dir, Path(stored.name), "created"))
+    if not any(look.is_transparent or look.is_respread for look in looks):
+        return stored
+    return replace(stored, source={**stored.source, **replace(PLAIN, is_needed=True).as_plain()})

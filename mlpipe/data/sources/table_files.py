@@ -1,11 +1,16 @@
-"""Read a table of text: CSV, TSV or Parquet, every cell with the place it came from."""
+"""Read a table of text: CSV, TSV or Parquet, every cell with the place it came from.
+
+Names and cells are given as `spelling.plain` has them: blanks around them and the form of their letters mean nothing.
+"""
 
 from __future__ import annotations
 
 import csv as csv_files
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlpipe.data.sources.faults import raise_some
+from mlpipe.data.spelling import plain
 from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
 
 
@@ -19,6 +24,7 @@ class Table:
         rows: The cells, row by row.
         lines: The line of each row in the file (of a text file: the header is line 1), or its number from 1.
         unit: What such a number counts, `line` or `row`.
+        torn: A sentence for each line with more or fewer cells than the header, which is no row.
     """
 
     path: Path
@@ -26,14 +32,23 @@ class Table:
     rows: list[list[str]]
     lines: list[int]
     unit: str
+    torn: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def column(self, name: str) -> list[str]:
         """The cells of one column."""
-        position = self.names.index(name)
+        return [plain(cell) for cell in self.stored(name)]
+
+    def stored(self, name: str) -> list[str]:
+        """The cells of one column as the file has them."""
+        position = self.names.index(plain(name))
         return [row[position] for row in self.rows]
+
+    def has(self, name: str | None) -> bool:
+        """Whether there is such a column."""
+        return name is not None and plain(name) in self.names
 
     def where(self, index: int, column: str) -> str:
         """The place of a cell, for sentences."""
@@ -45,7 +60,7 @@ class Table:
         Raises:
             DataError: Naming the columns that are.
         """
-        if name not in self.names:
+        if not self.has(name):
             fix = did_you_mean(name, self.names, otherwise=f"there are {listing(self.names)}")
             raise DataError(problem(key, f"{self.path.name} has no such column", got=name, fix=fix))
 
@@ -54,7 +69,7 @@ def read(path: Path) -> Table:
     """The table in a .csv, .tsv or .parquet file.
 
     Raises:
-        DataError: When it is missing, damaged, empty, or a line has more or fewer cells than the header.
+        DataError: When it is missing, damaged or empty, or no line has as many cells as the header.
     """
     if not path.is_file():
         raise DataError(no_such_file("task.file", path, otherwise="name a .csv, .tsv or .parquet file"))
@@ -63,6 +78,7 @@ def read(path: Path) -> Table:
     if twice:
         raise DataError(problem(str(path), f"has several columns of one name: {listing(twice)}", fix="rename them"))
     if not table.rows:
+        raise_some(table.torn)
         raise DataError(problem(str(path), "has no rows", fix="add a line for each image"))
     return table
 
@@ -73,7 +89,7 @@ def _text(path: Path) -> Table:
             first = handle.readline()
             handle.seek(0)
             lines = csv_files.reader(handle, delimiter=_delimiter(path, first), strict=True)
-            names = [name.strip() for name in next(lines, [])]
+            names = [plain(name) for name in next(lines, [])]
             rows, numbers, wrong = [], [], []
             for cells in lines:
                 if not any(cell.strip() for cell in cells):
@@ -82,15 +98,14 @@ def _text(path: Path) -> Table:
                     place = f"{path.name} line {lines.line_num}"
                     fix = "quote cells that hold the delimiter"
                     wrong.append(problem(place, f"has {len(cells)} cells, the header has {len(names)}", fix=fix))
+                    continue
                 rows.append(cells)
                 numbers.append(lines.line_num)
     except UnicodeDecodeError as error:
         raise DataError(problem(str(path), f"is not UTF-8 text ({error.reason})", fix="save it as UTF-8")) from error
     except (OSError, csv_files.Error) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
-    if wrong:
-        raise DataError(wrong[:10])
-    return Table(path, names, rows, numbers, "line")
+    return Table(path, names, rows, numbers, "line", wrong)
 
 
 def _delimiter(path: Path, header: str) -> str:
@@ -108,7 +123,7 @@ def _parquet(path: Path) -> Table:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
     columns = [[_cell(value) for value in column.to_pylist()] for column in stored.columns]
     rows = [list(cells) for cells in zip(*columns, strict=True)]
-    return Table(path, list(stored.column_names), rows, list(range(1, len(rows) + 1)), "row")
+    return Table(path, [plain(name) for name in stored.column_names], rows, list(range(1, len(rows) + 1)), "row")
 
 
 def _cell(value: object) -> str:

@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlpipe.data.sources.faults import raise_kinds, raise_some
+from mlpipe.data.sources.missing import Missing, looks_missing
 from mlpipe.data.sources.table_files import Table
+from mlpipe.data.spelling import fallen_together, plain, plain_all
 from mlpipe.data.task import NO_TARGET, Kind, Part
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 TARGETS = ("target", "label", "class", "labels", "y")
-_MOST_SENTENCES = 10
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def find_targets(
     separator: str | None,
     classes: Sequence[str] | None,
     parts: Sequence[Part | None],
+    missing: Missing,
 ) -> Targets:
     """Understand the target columns.
 
@@ -50,6 +53,7 @@ def find_targets(
         separator: What separates labels in one column; empty or blank: any blanks.
         classes: The classes or labels in their order, or None.
         parts: Each row's part, None where it is open; labels must occur in a training row.
+        missing: Which cells mean that there is no label.
 
     Raises:
         DataError: With a sentence for every wrong cell, or when the kind cannot be told.
@@ -57,20 +61,20 @@ def find_targets(
     columns = _columns(table, target)
     if len(columns) > 1 and separator is not None:
         raise DataError(problem("task.separator", "is for one column of labels", got=separator, fix="leave it out"))
-    decided = kind or _kind(table, columns, separator)
+    decided, names = kind or _kind(table, columns, separator, missing), plain_all(classes)
     if decided == "regression":
-        return _numbers(table, columns)
+        return _numbers(table, columns, missing)
     if decided == "classification":
         if len(columns) > 1:
             fix = "name one column with task.target, or use task.kind=multilabel"
             raise DataError(problem("task.target", "a classification task has one column", got=columns, fix=fix))
-        return _classes(table, columns[0], classes, parts)
+        return _classes(table, columns[0], names, parts, missing)
     if len(columns) > 1:
-        return _indicators(table, columns)
+        return _indicators(table, columns, missing)
     if separator is None:
         fix = "say what separates labels with task.separator, or name one column for each label with task.target"
         raise DataError(problem("task.kind", "one column of labels", got="multilabel", fix=fix))
-    return _separated(table, columns[0], separator, classes, parts)
+    return _separated(table, columns[0], separator, names, parts, missing)
 
 
 def _columns(table: Table, target: str | list[str] | None) -> list[str]:
@@ -80,7 +84,7 @@ def _columns(table: Table, target: str | list[str] | None) -> list[str]:
             fix = f"name the column with task.target=COLUMN; there are {', '.join(table.names)}"
             raise DataError(problem(str(table.path), "has no column of targets", fix=fix))
         return [found]
-    columns = [target] if isinstance(target, str) else list(target)
+    columns = [plain(name) for name in ([target] if isinstance(target, str) else target)]
     for name in columns:
         table.require(name, "task.target")
     if not columns:
@@ -88,7 +92,7 @@ def _columns(table: Table, target: str | list[str] | None) -> list[str]:
     return columns
 
 
-def _kind(table: Table, columns: list[str], separator: str | None) -> Kind:
+def _kind(table: Table, columns: list[str], separator: str | None, missing: Missing) -> Kind:
     """The kind that the cells show.
 
     Raises:
@@ -96,7 +100,7 @@ def _kind(table: Table, columns: list[str], separator: str | None) -> Kind:
     """
     if separator is not None:
         return "multilabel"
-    numbers = [[number(cell) for cell in table.column(name) if cell.strip()] for name in columns]
+    numbers = [[number(cell) for cell in table.column(name) if not missing.means(cell)] for name in columns]
     if len(columns) > 1:
         if all(value in (0.0, 1.0) for column in numbers for value in column):
             return "multilabel"
@@ -115,68 +119,100 @@ def _kind(table: Table, columns: list[str], separator: str | None) -> Kind:
     return "classification"
 
 
-def _classes(table: Table, column: str, classes: Sequence[str] | None, parts: Sequence[Part | None]) -> Targets:
-    cells = [cell.strip() for cell in table.column(column)]
-    training = {cell for cell, part in zip(cells, parts, strict=True) if cell and part in (None, "train")}
-    names = list(classes) if classes is not None else sorted(training, key=_in_order)
+def _classes(
+    table: Table, column: str, classes: Sequence[str] | None, parts: Sequence[Part | None], missing: Missing
+) -> Targets:
+    cells, where = table.column(column), f"{table.path.name}, column {column}"
+    empty = [missing.means(cell) for cell in cells]
+    training = [
+        cell for cell, none, part in zip(cells, empty, parts, strict=True) if not none and part in (None, "train")
+    ]
+    if classes is None and (doubtful := missing.problem(where, training)):
+        raise DataError(doubtful)
+    names = list(classes) if classes is not None else sorted(set(training), key=_in_order)
     if len(names) < 2:
         fix = "a classification task needs at least two classes among its training rows"
-        raise DataError(problem(f"{table.path.name}, column {column}", f"has the classes {listing(names)}", fix=fix))
+        raise DataError(problem(where, f"has the classes {listing(names)}", fix=fix))
     numbers = {name: index for index, name in enumerate(names)}
-    wrong = []
+    unknown, unfilled = list[str](), list[str]()
     for index, cell in enumerate(cells):
-        if cell and cell not in numbers and parts[index] != "unlabelled":
-            where = "is not among task.classes" if classes is not None else "no training row has this class"
-            fix = did_you_mean(cell, names, otherwise=f"the classes are {listing(names)}")
-            wrong.append(problem(table.where(index, column), where, got=cell, fix=fix))
-        elif not cell and parts[index] not in (None, "unlabelled"):
-            fix = "fill it, or make the row unlabelled"
-            wrong.append(problem(table.where(index, column), f"is empty in a {parts[index]} row", fix=fix))
-    raise_some(wrong)
-    known = [bool(cell) and part != "unlabelled" for cell, part in zip(cells, parts, strict=True)]
+        if not empty[index] and cell not in numbers and parts[index] != "unlabelled":
+            wrong = "is not among task.classes" if classes is not None else "no training row has this class"
+            unknown.append(problem(table.where(index, column), wrong, got=cell, fix=_or_classes(cell, names)))
+        elif empty[index] and not missing.is_wanted and parts[index] not in (None, "unlabelled"):
+            fix = "fill it, or make the row unlabelled, as task.missing=true does with all such rows"
+            unfilled.append(problem(table.where(index, column), f"is empty in a {parts[index]} row", fix=fix))
+    raise_kinds(unknown, unfilled)
+    known = [not none and part != "unlabelled" for none, part in zip(empty, parts, strict=True)]
     values: list[int | tuple[float, ...]] = [
         numbers[cell] if there else NO_TARGET for cell, there in zip(cells, known, strict=True)
     ]
-    return Targets("classification", names, values, known, [])
+    doubts = missing.notes(where, training) if classes is None else []
+    notes = [*fallen_together(table.stored(column), f"labels in {where}"), *doubts, *_without(empty, missing, where)]
+    return Targets("classification", names, values, known, notes)
+
+
+def _or_classes(cell: str, names: Sequence[str]) -> str:
+    """What to do with a label that is none of the classes."""
+    if looks_missing(cell):
+        return "add task.missing=true where such rows have no label, or correct it"
+    return did_you_mean(cell, names, otherwise=f"the classes are {listing(names)}")
+
+
+def _without(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
+    """How many rows have no label, where the user says which those are."""
+    count = sum(empty)
+    return [f"{count} rows of {where} have no label, and are predicted only"] if count and missing.is_wanted else []
 
 
 def _separated(
-    table: Table, column: str, separator: str, classes: Sequence[str] | None, parts: Sequence[Part | None]
+    table: Table,
+    column: str,
+    separator: str,
+    classes: Sequence[str] | None,
+    parts: Sequence[Part | None],
+    missing: Missing,
 ) -> Targets:
     """Labels in one column; an empty cell of a row with a part means that no label holds."""
-    cells = [
-        [word.strip() for word in cell.split(separator.strip() or None) if word.strip()]
-        for cell in table.column(column)
-    ]
-    training = {word for words, part in zip(cells, parts, strict=True) if part in (None, "train") for word in words}
-    names = list(classes) if classes is not None else sorted(training, key=_in_order)
+    where, stored = f"{table.path.name}, column {column}", table.column(column)
+    unknown = [bool(cell) and missing.means(cell) for cell in stored]
+    parted = [[word for word in cell.split(separator.strip() or None) if word.strip()] for cell in table.stored(column)]
+    cells = [[] if none else [plain(word) for word in words] for words, none in zip(parted, unknown, strict=True)]
+    training = [word for words, part in zip(cells, parts, strict=True) if part in (None, "train") for word in words]
+    if classes is None and (doubtful := missing.problem(where, training)):
+        raise DataError(doubtful)
+    names = list(classes) if classes is not None else sorted(set(training), key=_in_order)
     if not names:
-        raise DataError(problem(f"{table.path.name}, column {column}", "has no label", fix="name another column"))
+        raise DataError(problem(where, "has no label", fix="name another column"))
     wrong = []
     for index, words in enumerate(cells):
         for word in words:
             if word not in names and parts[index] != "unlabelled":
-                where = "is not among task.classes" if classes is not None else "no training row has this label"
+                what = "is not among task.classes" if classes is not None else "no training row has this label"
                 fix = did_you_mean(word, names, otherwise=f"the labels are {listing(names)}")
-                wrong.append(problem(table.where(index, column), where, got=word, fix=fix))
+                wrong.append(problem(table.where(index, column), what, got=word, fix=fix))
     raise_some(wrong)
-    known = [part != "unlabelled" for part in parts]
+    known = [part != "unlabelled" and not none for part, none in zip(parts, unknown, strict=True)]
     values: list[int | tuple[float, ...]] = [
         tuple(float(name in words) if there else math.nan for name in names)
         for words, there in zip(cells, known, strict=True)
     ]
-    return Targets("multilabel", names, values, known, ["an empty cell of labels means that none of them holds"])
+    notes = ["an empty cell of labels means that none of them holds"]
+    notes += fallen_together([word.strip(" ") for words in parted for word in words], f"labels in {where}")
+    notes += [*(missing.notes(where, training) if classes is None else []), *_without(unknown, missing, where)]
+    return Targets("multilabel", names, values, known, notes)
 
 
-def _indicators(table: Table, columns: list[str]) -> Targets:
-    found, wrong = _matrix(table, columns, allowed=(0.0, 1.0), what="must be 0, 1 or empty (unknown)")
+def _indicators(table: Table, columns: list[str], missing: Missing) -> Targets:
+    what = "must be 0, 1 or empty (unknown)"
+    found, wrong = _matrix(table, columns, missing, allowed=(0.0, 1.0), what=what)
     raise_some(wrong)
     known = [any(value == value for value in row) for row in found]
     return Targets("multilabel", columns, [*found], known, [])
 
 
-def _numbers(table: Table, columns: list[str]) -> Targets:
-    found, wrong = _matrix(table, columns, allowed=None, what="must be a number or empty (unknown)")
+def _numbers(table: Table, columns: list[str], missing: Missing) -> Targets:
+    found, wrong = _matrix(table, columns, missing, allowed=None, what="must be a number or empty (unknown)")
     raise_some(wrong)
     known = [any(value == value for value in row) for row in found]
     if not any(known):
@@ -185,15 +221,16 @@ def _numbers(table: Table, columns: list[str]) -> Targets:
 
 
 def _matrix(
-    table: Table, columns: list[str], *, allowed: tuple[float, ...] | None, what: str
+    table: Table, columns: list[str], missing: Missing, *, allowed: tuple[float, ...] | None, what: str
 ) -> tuple[list[tuple[float, ...]], list[str]]:
     wrong, by_column = [], []
     for name in columns:
         values = []
         for index, cell in enumerate(table.column(name)):
-            value = number(cell) if cell.strip() else math.nan
+            value = math.nan if missing.means(cell) else number(cell)
             if value is None or (allowed is not None and value == value and value not in allowed):
-                wrong.append(problem(table.where(index, name), what, got=cell, fix="correct it"))
+                fix = "add task.missing=true where it means unknown" if looks_missing(cell) else "correct it"
+                wrong.append(problem(table.where(index, name), what, got=cell, fix=fix))
                 value = math.nan
             values.append(value)
         by_column.append(values)
@@ -213,14 +250,3 @@ def _in_order(name: str) -> tuple[bool, float, str]:
     """Numbers by size, then words by letters."""
     value = number(name)
     return (value is None, value if value is not None else 0.0, name)
-
-
-def raise_some(wrong: list[str]) -> None:
-    """Raise the first few of many sentences, if there are any.
-
-    Raises:
-        DataError: With them, and how many more there are.
-    """
-    more = len(wrong) - _MOST_SENTENCES
-    if wrong:
-        raise DataError([*wrong[:_MOST_SENTENCES], *([f"and {more} more such cells"] if more > 0 else [])])

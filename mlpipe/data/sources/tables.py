@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from mlpipe.data import task
-from mlpipe.data.sources import looking
-from mlpipe.data.sources.class_folders import PART_FOLDERS, dtype_of, finished, opened
+from mlpipe.data import spelling, task
+from mlpipe.data.sources import looking, pixel_rules
+from mlpipe.data.sources.class_folders import PART_FOLDERS, finished, opened
+from mlpipe.data.sources.faults import Faults, raise_kinds
+from mlpipe.data.sources.missing import Missing
+from mlpipe.data.sources.pixel_rules import Wanted
 from mlpipe.data.sources.table_files import Table, read
-from mlpipe.data.sources.table_targets import Targets, find_targets, number, raise_some
+from mlpipe.data.sources.table_targets import Targets, find_targets, number
 from mlpipe.data.task import Part, Row, Task
-from mlpipe.errors import DataError, problem
+from mlpipe.errors import problem
 
 PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id", "id")
 
@@ -27,6 +32,7 @@ def csv(
     target: str | list[str] | None = None,
     separator: str | None = None,
     classes: list[str] | None = None,
+    missing: bool | list[Any] | None = None,
     suffix: str = "",
     split: str | None = "split",
     fold: str | None = "fold",
@@ -34,11 +40,15 @@ def csv(
     weight: str | None = "weight",
     channels: Literal[1, 3, 4] | None = None,
     bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
     """A table with one row for each image file.
+
+    Cells mean the same whatever blanks lie around them and however their letters are composed (`mlpipe.data.spelling`).
 
     Args:
         file: The table: .csv, .tsv or .parquet; the first line of a text file names the columns.
@@ -49,6 +59,9 @@ def csv(
         target: The column of the target, or the columns of several labels or numbers; None: target, label or class.
         separator: What separates labels in one column; empty or blank: any blanks.
         classes: The classes or labels in their order; None: those of the training rows, sorted.
+        missing: True: cells such as `nan`, `NA`, `N/A`, `None` and `null` have no value, False: they are names like any other, a
+            list: these cells have none; an empty cell never has one. Rows without a label are unlabelled. None: several
+            such labels, or one that is no word, are an error that asks.
         suffix: Added to every path, such as `.jpg`.
         split: The column of train, val, test or unlabelled; without it every row is train. None, here and in the next
             three: the column is not used even when it is there.
@@ -57,6 +70,8 @@ def csv(
         weight: The column of weights in the loss.
         channels: As for `folder`.
         bits: As for `folder`.
+        value_range: As for `folder`.
+        background: As for `folder`.
         max_unreadable: As for `folder`.
         allow_overlap: As for `folder`.
         data_dir: As for `folder`.
@@ -65,26 +80,27 @@ def csv(
         DataError: With a sentence for every wrong row, naming file, line and column.
     """
     where = Path(file).expanduser().absolute()
-    table = read(where)
-    columns = _Columns(table, path, {"split": split, "fold": fold, "group": group, "weight": weight})
+    table, faults, absent = read(where), Faults(), Missing(missing)
     base = opened(root, data_dir, "task.root") if root is not None else where.parent
-    parts = parts_of(table, columns.optional["split"])
-    targets = find_targets(table, target, kind, separator, classes, parts)
-    paths = [base / f"{text}{suffix}" for text in table.column(columns.path)]
-    check_paths(table, columns.path, paths)
+    columns = _Columns(table, path, {"split": split, "fold": fold, "group": group, "weight": weight}, faults)
+    paths = _paths(table, columns.path, suffix, base, faults)
+    said = said_of_rows(table, columns.optional, absent, faults)
+    targets = faults.of(
+        lambda: find_targets(table, target, kind, separator, classes, said.parts, absent),
+        Targets("classification", [], [], [], []),
+    )
+    faults.tell()
     looks = looking.look(paths, looking.memory_file(data_dir, where))
-    folds = numbers_of(table, columns.optional["fold"], whole=True)
-    weights = numbers_of(table, columns.optional["weight"], whole=False)
-    groups = table.column(columns.optional["group"]) if columns.optional["group"] else [""] * len(table)
+    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
     rows = [
         Row(
             relative(paths[index], base),
-            _part(parts[index], targets, index),
+            _part(said.parts[index], targets, index, absent),
             targets.values[index],
             looks[index].digest,
-            groups[index],
-            1.0 if weights[index] is None else float(weights[index] or 0.0),
-            -1 if folds[index] is None else int(folds[index] or 0),
+            said.groups[index],
+            said.weight(index),
+            said.fold(index),
         )
         for index in range(len(table))
     ]
@@ -93,30 +109,104 @@ def csv(
         targets.classes,
         rows,
         kind=targets.kind,
-        channels=channels or looking.channels_of(looks),
-        dtype=dtype_of(bits or looking.bits_of(looks)),
-        source={"type": "csv", "root": str(base), "file": str(where)},
-        notes=[*targets.notes, *columns.notes()],
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={"type": "csv", "root": str(base), "file": str(where), **pixels.source},
+        notes=[*targets.notes, *columns.notes(), *said.notes, *pixels.notes],
     )
     return finished(made, allow_overlap)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a table says of each row beside its files and its target.
+
+    Attributes:
+        parts: The part; None where the table leaves it open.
+        folds: The fold; None: none.
+        weights: The weight; None: none is said.
+        groups: The group; empty: none.
+        notes: What a person should know.
+    """
+
+    parts: list[Part | None]
+    folds: list[float | None]
+    weights: list[float | None]
+    groups: list[str]
+    notes: list[str]
+
+    def weight(self, index: int) -> float:
+        """How much a row counts."""
+        weight = self.weights[index]
+        return 1.0 if weight is None else float(weight)
+
+    def fold(self, index: int) -> int:
+        """The fold of a row, -1 where it has none."""
+        fold = self.folds[index]
+        return -1 if fold is None else int(fold)
+
+
+def said_of_rows(table: Table, columns: Mapping[str, str | None], missing: Missing, faults: Faults) -> Said:
+    """What a table says of its rows.
+
+    Args:
+        table: The table.
+        columns: The columns of `split`, `fold`, `weight` and `group`; None: there is none.
+        missing: Which cells say nothing.
+        faults: Is told what is wrong.
+    """
+    groups, notes = groups_in(table, columns["group"], missing)
+    return Said(
+        _parts_of(table, columns["split"], missing, faults),
+        _numbers_of(table, columns["fold"], missing, faults, whole=True),
+        _numbers_of(table, columns["weight"], missing, faults, whole=False),
+        groups,
+        notes,
+    )
+
+
+def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Faults) -> list[Path]:
+    """The file of each row; `faults` is told of lines that are none, and of files that are not there or come twice."""
+    faults.add(table.torn)
+    if column is None:
+        return []
+    find = spelling.finder()
+    paths = [find(base, f"{text}{suffix}") for text in table.stored(column)]
+    faults.of(lambda: check_paths(table, column, paths), None)
+    return paths
+
+
+def groups_in(table: Table, column: str | None, missing: Missing) -> tuple[list[str], list[str]]:
+    """The group of each row, empty where it has none, and what a person should know of them.
+
+    Args:
+        table: The table.
+        column: The column of groups; None: there is none.
+        missing: Which cells mean that a row has no group.
+    """
+    if column is None:
+        return [""] * len(table), []
+    groups, where = table.column(column), f"{table.path.name}, column {column}"
+    notes = spelling.fallen_together(table.stored(column), f"groups in {where}") + missing.notes(where, groups)
+    return ["" if missing.means(group) else group for group in groups], notes
 
 
 class _Columns:
     """Which column holds what; a column under its default name is used when it is there, a named one must be there."""
 
-    def __init__(self, table: Table, path: str | None, named: dict[str, str | None]) -> None:
+    def __init__(self, table: Table, path: str | None, named: dict[str, str | None], faults: Faults) -> None:
         if path is not None:
-            table.require(path, "task.path")
+            faults.of(lambda: table.require(path, "task.path"), None)
         found = path or next((column for column in PATHS if column in table.names), None)
         if found is None:
             fix = f"name the column with task.path=COLUMN; there are {', '.join(table.names)}"
-            raise DataError(problem(str(table.path), "has no column of paths", fix=fix))
-        self.path = found
+            faults.add([problem(str(table.path), "has no column of paths", fix=fix)])
+        self.path = found if table.has(found) else None
         self.optional: dict[str, str | None] = {}
         for key, column in named.items():
             if column not in (None, key):
-                table.require(str(column), f"task.{key}")
-            self.optional[key] = column if column in table.names else None
+                faults.of(partial(table.require, str(column), f"task.{key}"), None)
+            self.optional[key] = spelling.plain(str(column)) if table.has(column) else None
 
     def notes(self) -> list[str]:
         """What a person should know of the columns that are used."""
@@ -124,24 +214,24 @@ class _Columns:
         return [f"columns used besides path and target: {', '.join(used)}"] if used else []
 
 
-def parts_of(table: Table, column: str | None) -> list[Part | None]:
-    """The part of every row; None where the table leaves it open."""
+def _parts_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[Part | None]:
+    """The part of every row; None where the table leaves it open, or names none."""
     if column is None:
         return [None] * len(table)
     wrong, parts = list[str](), list[Part | None]()
     for index, text in enumerate(table.column(column)):
-        part = PART_FOLDERS.get(text.strip().lower())
-        if part is None and text.strip():
+        part = PART_FOLDERS.get(text.lower())
+        if part is None and not missing.means(text):
             fix = "use train, val, test or unlabelled"
             wrong.append(problem(table.where(index, column), "unknown part", got=text, fix=fix))
         parts.append(part)
-    raise_some(wrong)
+    faults.add(wrong)
     return parts
 
 
-def _part(part: Part | None, targets: Targets, index: int) -> Part:
-    if part is None:
-        return "train" if targets.known[index] else "unlabelled"
+def _part(part: Part | None, targets: Targets, index: int, missing: Missing) -> Part:
+    if part is None or (missing.is_wanted and not targets.known[index]):
+        return part or "train" if targets.known[index] else "unlabelled"
     return part
 
 
@@ -156,15 +246,15 @@ def check_paths(table: Table, column: str, paths: Sequence[Path]) -> None:
     Raises:
         DataError: With a sentence for each of the first ones.
     """
-    wrong, seen = list[str](), dict[Path, int]()
+    twice, lost, seen = list[str](), list[str](), dict[Path, int]()
     for index, path in enumerate(paths):
         first = seen.setdefault(path, index)
         if first != index:
-            wrong.append(problem(table.where(index, column), f"repeats {table.where(first, column)}", got=path.name))
+            twice.append(problem(table.where(index, column), f"repeats {table.where(first, column)}", got=path.name))
         elif not _is_file(path):
             fix = f"correct the path, or give the folder with task.root (paths are taken from {path.parent})"
-            wrong.append(problem(table.where(index, column), "there is no such file", got=str(path), fix=fix))
-    raise_some(wrong)
+            lost.append(problem(table.where(index, column), "there is no such file", got=str(path), fix=fix))
+    raise_kinds(twice, lost)
 
 
 def _is_file(path: Path) -> bool:
@@ -175,19 +265,21 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def numbers_of(table: Table, column: str | None, *, whole: bool) -> list[float | None]:
-    """The numbers of a column, None where it is empty."""
+def _numbers_of(
+    table: Table, column: str | None, missing: Missing, faults: Faults, *, whole: bool
+) -> list[float | None]:
+    """The numbers of a column, None where it is empty, or holds none that fits."""
     if column is None:
         return [None] * len(table)
     wrong, found = list[str](), list[float | None]()
     for index, text in enumerate(table.column(column)):
-        value = number(text)
+        value, is_empty = number(text), missing.means(text)
         fits = value is not None and value >= 0 and (not whole or (value == int(value) and value < len(table)))
-        if text.strip() and not fits:
+        if not is_empty and not fits:
             kind = "a whole number >= 0, less than there are rows" if whole else "a number >= 0"
             wrong.append(problem(table.where(index, column), f"must be {kind}", got=text, fix="correct it"))
-        found.append(value if text.strip() else None)
-    raise_some(wrong)
+        found.append(value if fits else None)
+    faults.add(wrong)
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.data.decoding import PLAIN, Decoding
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.task import Dtype, Task
 from mlpipe.errors import ConfigError, problem
@@ -33,7 +34,12 @@ def names_of(channels: int, *, of_files: bool = True) -> list[str]:
 
 
 def described(
-    root: Path | None, channels: int, dtype: Dtype, parts: Mapping[str, Path] | None = None, scale: Scale = SAME
+    root: Path | None,
+    channels: int,
+    dtype: Dtype,
+    parts: Mapping[str, Path] | None = None,
+    scale: Scale = SAME,
+    decoding: Decoding = PLAIN,
 ) -> dict[str, Any]:
     """What a task's source says of its targets.
 
@@ -43,10 +49,18 @@ def described(
         dtype: How their values are kept.
         parts: For arrays the file or folder of each part.
         scale: Their size in that of their images.
+        decoding: The rule by which files become their pixels.
     """
     where = {part: str(path) for part, path in (parts or {}).items()}
     sizes = {} if scale == SAME else {"scale": [str(one) for one in scale]}
-    return {"root": None if root is None else str(root), "channels": channels, "dtype": dtype, **where, **sizes}
+    return {
+        "root": None if root is None else str(root),
+        "channels": channels,
+        "dtype": dtype,
+        **where,
+        **sizes,
+        **decoding.as_plain(),
+    }
 
 
 def scale_of(of: Task) -> Scale:
@@ -94,7 +108,7 @@ def task_of(images_task: Task) -> Task:
     """
     given = images_task.source["targets"]
     samples = replace(images_task.samples, digests=tuple(digest for _, digest in images_task.samples.masks))
-    source = {"type": TYPE, "images": images_task}
+    source = {"type": TYPE, "images": images_task, **Decoding.of(given).as_plain()}
     return replace(
         images_task, channels=given["channels"], dtype=given["dtype"], source=source, samples=samples, notes=()
     )

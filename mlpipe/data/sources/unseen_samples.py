@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpipe.data import task
+from mlpipe.data import task, walking
 from mlpipe.data.sources import sample_arrays
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest
+from mlpipe.data.sources.faults import raise_some
 from mlpipe.data.sources.sample_form import Form
-from mlpipe.data.sources.table_targets import raise_some
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import problem
 
@@ -49,6 +49,7 @@ def new_samples(*, root: str, like: Task) -> Task:
         channels=like.channels,
         kind=like.kind,
         dtype=like.dtype,
+        notes=walking.notes([base], sample_arrays.ENDS) if base.is_dir() else [],
         source={"type": TYPE, "layout": form.layout, "axes": form.axes, _PART: str(base)},
     )
     return finished(made, allow_overlap=True)

@@ -49,8 +49,10 @@ def test_classes_of_one_part_only_are_named_with_their_like(both: Path) -> None:
 
 def test_other_files_are_passed_over_or_refused(both: Path) -> None:
     (both / "one" / "dark" / "Thumbs.db").write_bytes(b"x")
+    assert len(sources.folders(train=str(both / "one"), strict=True).samples) == 7
+    (both / "one" / "dark" / "notes.txt").write_bytes(b"x")
     assert len(sources.folders(train=str(both / "one")).samples) == 7
-    with pytest.raises(DataError, match=r"task\.train: holds files that are no images: dark/Thumbs\.db"):
+    with pytest.raises(DataError, match=r"task\.train: holds files that are no images: dark/notes\.txt"):
         sources.folders(train=str(both / "one"), strict=True)
 
 

@@ -190,3 +190,139 @@ def test_a_changed_image_makes_another_task(pictures: Path, tmp_path: Path) -> N
     assert sources.csv(file=file, data_dir=data_dir).name == before.name
     Image.fromarray(np.zeros((6, 5), np.uint8)).save(pictures / "1.png")
     assert sources.csv(file=file, data_dir=data_dir).name != before.name
+
+
+def test_every_kind_of_fault_is_told_at_once(pictures: Path) -> None:
+    lines = [
+        "path,label,split,fold,weight,group",
+        "0.png,a,train,0,1,g",
+        "1.png,a,trian,0,1,g",
+        "none.png,a,train,0,1,g",
+        "2.png,b,train,x,1,g",
+        "3.png,b,train,0,heavy,g",
+        "4.png,b,train,0,1",
+        "2.png,b,train,0,1,g",
+        "5.png,c,test,0,1,g",
+        "6.png,,test,0,1,g",
+    ]
+    found = problems(lambda: sources.csv(file=table(pictures, *lines)))
+    places = {
+        "line 7: has 5 cells", "line 8, column path: repeats", "line 4, column path: there is no such file",
+        "line 3, column split: unknown part", "line 5, column fold", "line 6, column weight",
+        "line 9, column label: no training row has this class", "line 10, column label: is empty",
+    }  # fmt: skip
+    assert len(found) == len(places)
+    for place in places:
+        assert any(place in text for text in found), place
+
+
+def test_many_faults_of_several_kinds_are_capped(pictures: Path) -> None:
+    lines = ["path,label,split", "0.png,a,train", "1.png,b,train"]
+    lines += [f"lost{index}.png,a,train" for index in range(30)] + [f"gone{index}.png,a,odd" for index in range(20)]
+    found = problems(lambda: sources.csv(file=table(pictures, *lines)))
+    assert sum("no such file" in text for text in found) == 5 and "and 45 more such cells" in found
+    assert sum("unknown part" in text for text in found) == 5 and "and 15 more such cells" in found
+
+
+def test_columns_that_are_not_there_are_told_at_once(pictures: Path) -> None:
+    file = table(pictures, "path,label", "0.png,a", "1.png,b")
+    found = problems(lambda: sources.csv(file=file, path="p", group="patient", weight="w", target="y"))
+    assert [text.split(":")[0] for text in found] == ["task.path", "task.group", "task.weight", "task.target"]
+
+
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_cells_are_the_same_whatever_blanks_and_letters_are_made_of(pictures: Path, ending: str) -> None:
+    columns = {
+        "path": ["0.png", " 1.png", "2.png ", "\u00a03.png"],
+        "label": [NFC, NFD + " ", "dog", "\u2003dog\u00a0"],
+        "group": ["p0", "p0 ", "\u00a0p1", "p1"],
+        "split": ["train ", "train", "\u00a0train", "train"],
+    }
+    if ending == ".csv":
+        rows = [",".join(row) for row in zip(*columns.values(), strict=True)]
+        file = table(pictures, ",".join(columns), *rows)
+    else:
+        file = str(pictures / "t.parquet")
+        pq.write_table(pa.table(columns), file)
+    made = sources.csv(file=file)
+    assert made.classes == (NFC, "dog") and made.samples.targets.tolist() == [0, 0, 1, 1]
+    assert made.samples.groups == ("p0", "p0", "p1", "p1") and set(made.samples.parts) == {"train"}
+    assert made.samples.ids == ("0.png", "1.png", "2.png", "3.png")
+    for column, shown in (("label", repr("dog")), ("label", ascii(NFD + " ")), ("group", repr("p0 "))):
+        assert sum(f"column {column} that are taken as the same" in note for note in made.notes) == 1
+        assert any(f"column {column}" in note and shown in note for note in made.notes)
+
+
+def test_classes_that_are_named_match_in_every_form(pictures: Path) -> None:
+    file = table(pictures, "path,label", f"0.png,{NFD}", "1.png,dog")
+    made = sources.csv(file=file, classes=["dog ", NFC])
+    assert made.classes == ("dog", NFC) and made.samples.targets.tolist() == [1, 0]
+    same = table(pictures, "path,label", "0.png,a", "1.png,b")
+    assert not any("taken as the same" in note for note in sources.csv(file=same).notes)
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [(NFC, NFD), (NFD, NFC), (NFC, NFC), (NFD, NFD)])
+def test_files_are_found_as_the_disk_spells_them(tmp_path: Path, on_disk: str, written: str) -> None:
+    (tmp_path / on_disk).mkdir()
+    for index, name in enumerate((on_disk, "b")):
+        Image.fromarray(np.full((6, 5), index * 30, np.uint8)).save(tmp_path / on_disk / f"{name}.png")
+    file = table(tmp_path, "path,label", f"{written}/{written},x", f"{written}/b,y")
+    made = sources.csv(file=file, suffix=".png")
+    assert set(made.samples.ids) == {f"{on_disk}/{on_disk}.png", f"{on_disk}/b.png"}
+    read = sources.reader(made, 1)
+    assert {int(read(row)[0, 0, 0]) for row in range(2)} == {0, 30}
+
+
+def labelled(folder: Path, *labels: str) -> str:
+    return table(folder, "path,label", *[f"{index}.png,{label}" for index, label in enumerate(labels)])
+
+
+def test_labels_that_look_missing_are_asked_about(pictures: Path) -> None:
+    file = labelled(pictures, "a", "b", "nan", "NaN", "None", "null", "N/A", "")
+    (sentence,) = problems(lambda: sources.csv(file=file))
+    for label in ("'nan'", "'NaN'", "'None'", "'null'", "'N/A'", "task.missing=true", "task.missing=false"):
+        assert label in sentence
+    absent = sources.csv(file=file, missing=True)
+    assert absent.classes == ("a", "b") and absent.part_sizes() == {"train": 2, "unlabelled": 6}
+    assert any("6 rows" in note and "no label" in note for note in absent.notes)
+    assert sources.csv(file=file, missing=False).classes == ("N/A", "NaN", "None", "a", "b", "nan", "null")
+    some = sources.csv(file=file, missing=["nan", "NaN", "null", "N/A"])
+    assert some.classes == ("None", "a", "b") and some.part_sizes() == {"train": 3, "unlabelled": 5}
+    # What a command line makes of [nan,null].
+    assert sources.csv(file=file, missing=[float("nan"), None, "N/A"]).classes == ("None", "a", "b")
+    named = sources.csv(file=file, classes=["a", "b", "nan", "NaN", "None", "null", "N/A"])
+    assert len(named.classes) == 7 and named.part_sizes() == {"train": 7, "unlabelled": 1}
+
+
+def test_a_word_for_nothing_is_a_class_where_it_is_alone_and_is_said(pictures: Path) -> None:
+    made = sources.csv(file=labelled(pictures, "none", "mild", "severe", "none"))
+    assert made.classes == ("mild", "none", "severe")
+    assert any("'none' (2 rows)" in note and "task.missing=true" in note for note in made.notes)
+    (sentence,) = problems(lambda: sources.csv(file=labelled(pictures, "nan", "mild", "severe")))
+    assert "'nan' (1 row)" in sentence
+
+
+def test_missing_cells_of_numbers_labels_groups_and_weights(pictures: Path) -> None:
+    lines = ["path,age,group,weight", "0.png,3.5,g,2", "1.png,NA,nan,NA", "2.png,4,g,"]
+    file = table(pictures, *lines)
+    found = problems(lambda: sources.csv(file=file, target="age", kind="regression", group=None, weight=None))
+    assert "task.missing=true" in found[0]
+    made = sources.csv(file=file, target="age", kind="regression", missing=True)
+    assert made.samples.groups == ("g", "", "g") and made.samples.weights is not None
+    assert made.samples.weights.tolist() == [2.0, 1.0, 1.0] and math.isnan(made.samples.targets[1, 0])
+    several = labelled(pictures, "a|b", "b", "nan", "")
+    (sentence,) = problems(lambda: sources.csv(file=several, separator="|"))
+    assert "'nan' (1 row)" in sentence
+    made = sources.csv(file=several, separator="|", missing=True)
+    assert made.classes == ("a", "b") and made.samples.parts == ("train", "train", "unlabelled", "train")
+
+
+def test_rows_whose_label_is_said_to_be_missing_are_unlabelled_whatever_their_part(pictures: Path) -> None:
+    lines = ["path,label,split", "0.png,a,train", "1.png,b,train", "2.png,nan,train", "3.png,,test", "4.png,a,test"]
+    file = table(pictures, *lines)
+    assert any("is empty in a test row" in text for text in problems(lambda: sources.csv(file=file, missing=False)))
+    made = sources.csv(file=file, missing=True)
+    assert made.samples.parts == ("train", "train", "unlabelled", "unlabelled", "test")

@@ -1,0 +1,182 @@
+"""Class numbers of arrays: the classes are the numbers that occur in training, by whatever numbers they are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.spelling import plain, plain_all
+from mlpipe.data.task import NO_TARGET
+from mlpipe.errors import DataError, listing, problem
+
+_MOST_CLASSES = 10_000
+# The number that means no class where nobody says which one does.
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Which class a number is.
+
+    Attributes:
+        names: The classes.
+        places: The class of each number.
+        none: The numbers that mean no class.
+    """
+
+    names: list[str]
+    places: Mapping[int, int]
+    none: frozenset[int]
+
+    def classes(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The class of each number, `NO_TARGET` where it is none; shape (n,)."""
+        found, inverse = np.unique(whole(numbers), return_inverse=True)
+        places = np.array([self.places.get(number, NO_TARGET) for number in found.tolist()], np.int64)
+        return places[inverse].reshape(-1)
+
+
+def numbered(
+    parts: Mapping[str, npt.NDArray[Any]],
+    classes: Sequence[str] | None,
+    where: str,
+    missing: bool | Sequence[Any] | None = None,
+    samples: Sequence[tuple[str, float]] = (),
+) -> Numbered:
+    """Which class each number is.
+
+    The classes are the numbers that occur in training, in their order and named by them. Names that are given are those of
+    the numbers 0, 1, 2, ...; where a number lies beyond them, and as many numbers occur as there are names, those of the
+    numbers in their order; and where all names are numbers, each is its own.
+
+    Args:
+        parts: The numbers of each part, NaN where a floating-point one is missing; `train` is one of them, else the first
+            part says which classes there are.
+        classes: The names of the classes, or None.
+        where: The file, for sentences.
+        missing: False: every number is a class; a list: these numbers are none. None, True: -1 is none.
+        samples: Name and number of each sample, for sentences that name one.
+
+    Raises:
+        DataError: With a sentence for everything that does not fit.
+    """
+    none = _none(missing)
+    odd = [f"{part}, row {row}: {value!r}" for part, given in parts.items() for row, value in _odd(given)]
+    if odd:
+        fix = "save whole numbers, or add task.kind=regression"
+        raise DataError(problem(where, f"has class numbers that are not whole ({listing(odd, most=3)})", fix=fix))
+    occurring = {part: sorted(set(np.unique(whole(given)).tolist()) - none - {_GAP}) for part, given in parts.items()}
+    first = "train" if "train" in occurring else next(iter(occurring))
+    learned = occurring[first]
+    everywhere = sorted({number for found in occurring.values() for number in found})
+    _check(everywhere, learned, where, none)
+    given = plain_all(classes)
+    places = (
+        {number: place for place, number in enumerate(learned)}
+        if given is None
+        else _placed(given, everywhere, samples)
+    )
+    names = [str(number) for number in learned] if given is None else given
+    foreign = {part: [number for number in found if number not in places] for part, found in occurring.items()}
+    wrong = [
+        problem(
+            f"{where}, {part}", f"has class numbers that no training row has ({listing(found)})",
+            fix=f"the classes are {listing(learned)}; correct them, or add training rows",
+        )
+        for part, found in foreign.items()
+        if found
+    ]  # fmt: skip
+    if wrong:
+        raise DataError(wrong)
+    return Numbered(names, places, none)
+
+
+def none_notes(found: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: str) -> list[str]:
+    """How many rows have no class, with the number that says so.
+
+    Args:
+        found: What `numbered` gave.
+        parts: What it was given.
+        where: The file.
+    """
+    notes = []
+    for part, numbers in parts.items():
+        values = whole(numbers)
+        counts = {number: int((values == number).sum()) for number in sorted(found.none)}
+        told = [f"{count} of {number}" for number, count in counts.items() if count]
+        told += [f"{gaps} of NaN"] if (gaps := int((values == _GAP).sum())) else []
+        if told:
+            fix = "task.missing=false makes every number a class"
+            notes.append(f"{where}, {part}: rows without a class are predicted only ({' and '.join(told)}); {fix}")
+    return notes
+
+
+# Stands for NaN among whole numbers.
+_GAP = int(np.iinfo(np.int64).min)
+
+
+def whole(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Class numbers as integers, a very small one where a floating-point number is NaN; shape (n,)."""
+    values = np.asarray(numbers).reshape(-1)
+    if values.dtype.kind != "f":
+        return values.astype(np.int64)
+    gaps = np.isnan(values)
+    return np.where(gaps, _GAP, np.where(gaps, 0, values).astype(np.int64))
+
+
+def _odd(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
+    """Row and value of the first numbers that are no whole ones."""
+    values = np.asarray(numbers).reshape(-1)
+    if values.dtype.kind != "f":
+        return []
+    with np.errstate(invalid="ignore"):
+        rows = np.flatnonzero(np.isinf(values) | (~np.isnan(values) & (values % 1 != 0)))
+    return [(int(row), float(values[row])) for row in rows[:4]]
+
+
+def _none(missing: bool | Sequence[Any] | None) -> frozenset[int]:
+    if missing is False:
+        return frozenset()
+    if missing is None or missing is True:
+        return frozenset({NONE})
+    try:
+        return frozenset(int(float(one)) for one in missing if one is not None and one == one)
+    except (ValueError, TypeError) as error:
+        fix = "give the numbers that mean no class, for example [-1,255]"
+        raise DataError(
+            problem("task.missing", "must be numbers where classes are numbers", got=missing, fix=fix)
+        ) from error
+
+
+def _check(everywhere: Sequence[int], learned: Sequence[int], where: str, none: frozenset[int]) -> None:
+    if everywhere and everywhere[0] < 0 and none == {NONE}:
+        fix = f"{NONE} means none; task.missing=false makes every number a class, task.missing=[...] names those that mean none"
+        raise DataError(problem(where, f"has class number {everywhere[0]}", fix=fix))
+    if len(learned) > _MOST_CLASSES:
+        fix = "add task.kind=regression, if they are numbers to predict"
+        raise DataError(problem(where, f"has {len(learned)} different class numbers", fix=fix))
+
+
+def _placed(names: Sequence[str], everywhere: Sequence[int], samples: Sequence[tuple[str, float]]) -> dict[int, int]:
+    """The class of each number by the names that were given.
+
+    Raises:
+        DataError: When numbers lie beyond the names, and are not as many.
+    """
+    by_name = {plain(name): place for place, name in enumerate(names)}
+    if all(str(number) in by_name for number in everywhere) and all(name.lstrip("-").isdecimal() for name in by_name):
+        return {int(name): place for name, place in by_name.items()}
+    if all(0 <= number < len(names) for number in everywhere):
+        return dict(enumerate(range(len(names))))
+    if len(everywhere) == len(names) and not all(name.lstrip("-").isdecimal() for name in by_name):
+        return {number: place for place, number in enumerate(everywhere)}
+    odd = next((number for number in everywhere if not 0 <= number < len(names)), everywhere[0])
+    if sample := next((name for name, number in samples if number == odd), None):
+        fix = f"the class numbers that occur are {listing(everywhere)}: give as many names, or count classes from 0"
+        raise DataError(problem(sample, "its class number is none of the classes", got=odd, fix=fix))
+    wrong = f"{len(names)} names are given, and a target is class number {odd}"
+    fix = f"give {len(everywhere)} names, of {listing(everywhere)} in this order, or count classes from 0"
+    raise DataError(problem("task.classes", wrong, got=list(names), fix=fix))

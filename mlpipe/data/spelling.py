@@ -1,0 +1,81 @@
+"""Texts that mean the same though they are stored differently: blanks around them, and letters composed in another way."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+
+from mlpipe.errors import listing
+
+# Blanks that a line does not break at, and marks that take no room, which nobody sees.
+_BLANKS = dict.fromkeys(map(ord, "\u00a0\u2007\u202f"), " ")
+_UNSEEN = "\ufeff\u200b\u2060"
+_SHOWN = 5
+
+
+def plain(text: str) -> str:
+    """A text as it is compared and named: without blanks around it, blanks that do not break as ordinary ones, in NFC."""
+    kept = text.translate(_BLANKS).strip()
+    while kept and (kept[0] in _UNSEEN or kept[-1] in _UNSEEN):
+        kept = kept.strip(_UNSEEN).strip()
+    return kept if kept.isascii() else unicodedata.normalize("NFC", kept)
+
+
+def plain_all(texts: Iterable[str] | None) -> list[str] | None:
+    """Texts, each as `plain` has it; None stays None."""
+    return None if texts is None else [plain(text) for text in texts]
+
+
+def fallen_together(texts: Iterable[str], what: str) -> list[str]:
+    """A sentence that says which texts are the same though they are stored differently; none where there are none.
+
+    Args:
+        texts: The texts as they are stored.
+        what: What they are, such as `values of column group`.
+    """
+    forms: dict[str, list[str]] = {}
+    for text in dict.fromkeys(texts):
+        forms.setdefault(plain(text), []).append(text)
+    several = [" and ".join(map(ascii, found)) for name, found in forms.items() if name and len(found) > 1]
+    if not several:
+        return []
+    told = "they differ in blanks around them, or in how letters are composed"
+    return [f"{what} that are taken as the same: {listing(several, most=_SHOWN)}; {told}"]
+
+
+def finder() -> Callable[[Path, str], Path]:
+    """A function from a folder and a path below it, as somebody wrote it, to the path as the disk spells it.
+
+    What is there as it was written is taken so. Otherwise each name of the path is looked for among the names in its
+    folder, compared as `plain` has them. What is not there at all stays as `plain` has it. Folders are listed once.
+    """
+    listed: dict[Path, dict[str, str]] = {}
+
+    def names_in(folder: Path) -> dict[str, str]:
+        if folder not in listed:
+            try:
+                listed[folder] = {plain(entry.name): entry.name for entry in folder.iterdir()}
+            except OSError:
+                listed[folder] = {}
+        return listed[folder]
+
+    def found(base: Path, text: str) -> Path:
+        wanted = base / plain(text)
+        for path in (base / text, wanted):
+            if _exists(path):
+                return path
+        place = base
+        for part in PurePosixPath(plain(text)).parts:
+            place = place / part if _exists(place / part) else place / names_in(place).get(plain(part), part)
+        return place if _exists(place) else wanted
+
+    return found
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        # A name that is too long for any file, or has a zero in it.
+        return False

@@ -1,0 +1,105 @@
+"""The files below a folder, without those that systems and programs hide there: one rule for every source."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from mlpipe.data import images
+from mlpipe.errors import DataError, listing, problem
+
+# Folders of network drives, of waste, and of what is recovered; compared in small letters.
+_HIDDEN_FOLDERS = frozenset(
+    {"@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"}
+)
+_HIDDEN_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
+
+
+def is_hidden(name: str, *, is_folder: bool) -> bool:
+    """Whether a name is one that nobody gave to data: `.ipynb_checkpoints`, `._x.jpg`, `__MACOSX`, `@eaDir`, `Thumbs.db`.
+
+    Args:
+        name: The name of a file or folder.
+        is_folder: Which of them it is.
+    """
+    if name.startswith("."):
+        return True
+    if is_folder:
+        return name.startswith("__") or name.lower() in _HIDDEN_FOLDERS
+    return name.lower() in _HIDDEN_FILES
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, in the order of names, without what is hidden."""
+    return sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name, is_folder=entry.is_dir()))
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder, in the order of names, without hidden ones."""
+    return [entry for entry in entries(folder) if entry.is_dir()]
+
+
+def files_below(base: Path, ends: Collection[str] | None = None) -> list[Path]:
+    """Every file below a folder whose name ends as asked, hidden ones left out, in a fixed order.
+
+    Args:
+        base: The folder; its own name and those above it do not matter.
+        ends: Suffixes in small letters; None: all files.
+
+    Raises:
+        DataError: When a folder below it cannot be listed.
+    """
+    return sorted(file for file, is_out in _walk(base) if not is_out and (ends is None or file.suffix.lower() in ends))
+
+
+def images_below(base: Path) -> list[Path]:
+    """Every image file below a folder, as `files_below`."""
+    return files_below(base, images.EXTENSIONS)
+
+
+def notes(bases: Sequence[Path], ends: Collection[str] = images.EXTENSIONS) -> list[str]:
+    """A sentence that counts the files in hidden places below folders; none where there are none.
+
+    Args:
+        bases: The folders, which may lie in each other.
+        ends: The suffixes of files that count.
+    """
+    places: dict[Path, str] = {}
+    for base in bases:
+        for file, is_out in _walk(base) if base.is_dir() else ():
+            if is_out and file.suffix.lower() in ends:
+                places[file] = _hidden_part(file.relative_to(base))
+    if not places:
+        return []
+    counted = Counter(places.values())
+    named = listing([f"{name} ({count})" if count > 1 else name for name, count in counted.most_common()], most=5)
+    one = len(places) == 1
+    return [f"{len(places)} hidden file{'' if one else 's'} {'is' if one else 'are'} left out: {named}"]
+
+
+def _hidden_part(path: Path) -> str:
+    """The folder by which a file is hidden, or the file."""
+    for name in path.parts[:-1]:
+        if is_hidden(name, is_folder=True):
+            return f"{name}/"
+    return path.name
+
+
+def _walk(base: Path) -> Iterator[tuple[Path, bool]]:
+    """Every file below a folder, and whether it is hidden; folders that are links are not entered."""
+
+    def refuse(error: OSError) -> None:
+        fix = "give the right to read it, or move it elsewhere"
+        raise DataError(problem(str(error.filename), f"cannot be listed ({error.strerror})", fix=fix))
+
+    hidden: set[str] = set()
+    for folder, subfolders, names in os.walk(base, onerror=refuse):
+        is_out = folder in hidden
+        hidden |= {os.path.join(folder, name) for name in subfolders if is_out or is_hidden(name, is_folder=True)}  # noqa: PTH118
+        for name in names:
+            path = Path(folder, name)
+            # Links that lead nowhere, and what is no file.
+            if path.is_file():
+                yield path, is_out or is_hidden(name, is_folder=False)

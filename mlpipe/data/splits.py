@@ -7,13 +7,14 @@ into as many folds (`mlpipe.data.variants`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe.data import mml_split, shuffled_split
-from mlpipe.data.dealing import Ints, deal_rows, grouped
+from mlpipe.data import mml_split, shares, shuffled_split
+from mlpipe.data.dealing import Ints, deal_rows, grouped, levels_of
 from mlpipe.data.task import Samples
 from mlpipe.errors import DataError, listing, problem
 
@@ -84,7 +85,7 @@ def kfold(
     Raises:
         DataError: When there are fewer training images than folds, or a test part is asked for twice.
     """
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds)
     _check_enough(pool, folds)
@@ -114,14 +115,10 @@ def holdout(
     Raises:
         DataError: When a part would be empty.
     """
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
-    chosen = _fraction(samples, pool, val_fraction, stratify, seed)
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=2)
+    chosen = _fraction(samples, pool, val_fraction, stratify, seed, key="split.val_fraction", others=1)
     fold[pool] = 1
     fold[chosen] = 0
-    if len(chosen) == 0 or len(chosen) == len(pool):
-        raise DataError(
-            problem("split.val_fraction", f"leaves a part of the {len(pool)} images empty", got=val_fraction)
-        )
     return Split(fold, 2, (0,), stratify, seed)
 
 
@@ -152,7 +149,7 @@ def mml(
     if samples.groups:
         fix = "use split=kfold, or leave the groups out (task.group=null)"
         raise DataError(problem("split=mml", "tears groups, and the task has some", fix=fix))
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
         return _given_folds(samples, fold, samples.folds)
     _check_enough(pool, folds)
@@ -307,7 +304,7 @@ def _outside_pool(samples: Samples) -> Ints:
     return fold
 
 
-def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int) -> tuple[Ints, Ints]:
+def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, others: int = 1) -> tuple[Ints, Ints]:
     """Fold numbers with test and unlabelled set, and the rows of the pool."""
     fold = _outside_pool(samples)
     pool = np.flatnonzero(samples.in_part("train", "val"))
@@ -317,17 +314,59 @@ def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int) -> 
         if samples.in_part("test").any():
             fix = "leave split.test_fraction out"
             raise DataError(problem("split.test_fraction", "the task has a test part already", got=fraction, fix=fix))
-        chosen = _fraction(samples, pool, fraction, stratify, seed)
+        chosen = _fraction(samples, pool, fraction, stratify, seed, key="split.test_fraction", others=others)
         fold[chosen] = TEST
         pool = np.setdiff1d(pool, chosen)
     return fold, pool
 
 
-def _fraction(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
-    """The rows of a share of the pool, each stratum's share rounded, groups and identical images kept together."""
+def _fraction(
+    samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int, *, key: str, others: int
+) -> Ints:
+    """The rows of a share of the pool: of samples and of each class or label, groups and identical images kept together.
+
+    Without groups it is drawn class by class, or as some of several even folds, where that reaches the share.
+
+    Args:
+        samples: The task's samples.
+        pool: The rows to choose from.
+        fraction: The share.
+        stratify: Whether classes and labels are to have their shares.
+        seed: Decides the draw.
+        key: The configuration's key of the share.
+        others: Into how many parts the rest of the pool will be divided.
+
+    Raises:
+        DataError: When the pool cannot be divided.
+    """
+    if not samples.groups and round(fraction * len(pool)) in (0, len(pool)):
+        raise DataError(problem(key, f"leaves a part of the {len(pool)} images empty", got=fraction))
     samples = samples.spread
-    if samples.targets.ndim == 2:
-        return _share_of_folds(samples, pool, fraction, stratify, seed)
+    names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
+    levels = levels_of(samples, pool, ceil(1 / min(fraction, 1 - fraction)), stratify=stratify)
+    if levels.ndim == 2:
+        # A label is to be known as absent in both parts, too.
+        levels = np.hstack([levels, samples.targets[pool] == 0])
+    units = shares.units(names, groups, levels, seed)
+    if len(units.rows) < 2:
+        of = f"the {len(pool)} images are of one group" if len(pool) > 1 else f"there is {len(pool)} image"
+        raise DataError(problem(key, f"leaves a part empty: {of}, which is not split", got=fraction))
+    goal = shares.goal(units, fraction, others)
+    unit_of = np.empty(len(pool), np.int64)
+    for number, rows in enumerate(units.rows):
+        unit_of[rows] = number
+    if not samples.groups:
+        by_class = samples.targets.ndim == 1
+        rows = (_share_of_classes if by_class else _share_of_folds)(samples, pool, fraction, stratify, seed)
+        taken = np.zeros(len(units.rows), bool)
+        taken[unit_of[np.searchsorted(pool, rows)]] = True
+        if goal.reaches(units, taken, len(units.totals) / 2 if by_class else np.inf):
+            return rows
+    return np.asarray(pool[shares.take(units, goal, seed)[unit_of]], np.int64)
+
+
+def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
+    """A share of the pool as the rounded share of each class, drawn by itself."""
     strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
     names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
     chosen: list[int] = []

@@ -323,6 +323,8 @@ class RunConfig:
         # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
         tree = with_artifacts_in(self.tree, None)
         decided = {key: tree[key] for key in RECIPE_SECTIONS}
+        # Whether a rare class is refused changes nothing of what is learned.
+        decided["split"] = {key: value for key, value in tree["split"].items() if key != "rare"}
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}

@@ -14,7 +14,9 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.dealing import Ints, units_of
+from mlpipe.data.dealing import Ints, deal_rows, grouped, levels_of, units_of
+from mlpipe.data.task import Samples
+from mlpipe.errors import DataError, problem
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -90,6 +92,76 @@ class Goal:
         return near and 0 < size < whole and not lacking.any()
 
 
+def of_samples(
+    samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int, *, key: str, others: int
+) -> Ints:
+    """The rows of a share of the pool: of samples and of each class or label, groups and identical images kept together.
+
+    Without groups it is drawn class by class, or as some of several even folds, where that reaches the share.
+
+    Args:
+        samples: The task's samples.
+        pool: The rows to choose from.
+        fraction: The share.
+        stratify: Whether classes and labels are to have their shares.
+        seed: Decides the draw.
+        key: The configuration's key of the share.
+        others: Into how many parts the rest of the pool will be divided.
+
+    Raises:
+        DataError: When the pool cannot be divided.
+    """
+    if not samples.groups and round(fraction * len(pool)) in (0, len(pool)):
+        raise DataError(problem(key, f"leaves a part of the {len(pool)} images empty", got=fraction))
+    samples = samples.spread
+    names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
+    levels = levels_of(samples, pool, ceil(1 / min(fraction, 1 - fraction)), stratify=stratify)
+    if levels.ndim == 2:
+        # A label is to be known as absent in both parts, too.
+        levels = np.hstack([levels, samples.targets[pool] == 0])
+    found = units(names, groups, levels, seed)
+    if len(found.rows) < 2:
+        of = f"the {len(pool)} images are of one group" if len(pool) > 1 else f"there is {len(pool)} image"
+        raise DataError(problem(key, f"leaves a part empty: {of}, which is not split", got=fraction))
+    wanted = goal(found, fraction, others)
+    unit_of = np.empty(len(pool), np.int64)
+    for number, rows in enumerate(found.rows):
+        unit_of[rows] = number
+    if not samples.groups:
+        by_class = samples.targets.ndim == 1
+        rows = (_share_of_classes if by_class else _share_of_folds)(samples, pool, fraction, stratify, seed)
+        taken = np.zeros(len(found.rows), bool)
+        taken[unit_of[np.searchsorted(pool, rows)]] = True
+        if wanted.reaches(found, taken, len(found.totals) / 2 if by_class else np.inf):
+            return rows
+    return np.asarray(pool[take(found, wanted, seed)[unit_of]], np.int64)
+
+
+def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
+    """A share of the pool as the rounded share of each class, drawn by itself."""
+    strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
+    names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
+    chosen: list[int] = []
+    seen: dict[str, bool] = {}
+    for level in np.unique(strata):
+        rows = [index for index in sorted(range(len(pool)), key=names.__getitem__) if strata[index] == level]
+        drawn = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
+        wanted = round(len(rows) * fraction)
+        for index in drawn:
+            take = seen.setdefault(groups[index], wanted > 0)
+            wanted -= take
+            if take:
+                chosen.append(int(pool[index]))
+    return np.array(sorted(chosen), np.int64)
+
+
+def _share_of_folds(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
+    """A share of the pool as some of up to twenty evenly spread folds, whose number fits the share best."""
+    parts = min(range(2, min(20, len(pool)) + 1), key=lambda n: (abs(round(n * fraction) / n - fraction), n))
+    fold = deal_rows(samples, pool, parts, seed, stratify=stratify)
+    return np.asarray(pool[fold < round(parts * fraction)], np.int64)
+
+
 def units(names: Sequence[str], groups: Sequence[str], levels: npt.NDArray[np.generic], seed: int) -> Units:
     """The units of some samples, in an order that is drawn from the seed and does not depend on that of the samples.
 
@@ -140,9 +212,10 @@ def take(of: Units, wanted: Goal, seed: int) -> Bools:
     """Choose units that together are as near to the share as groups allow, shape (units,).
 
     The number of samples is off by at most half the largest unit, unless a part would be empty: then the nearest choice
-    that leaves none empty. Within that, so many units are left as the rest is divided into, levels that both parts are to
-    have are in both, and counts of all levels are near their shares. Found by dealing units in turn (rare levels first, then large units), and by exchanging units while
-    that comes nearer, from several starts; where units and levels are too many for that, dealing alone.
+    that leaves none empty. Within that, so many units are left as the rest is divided into, levels that both parts are
+    to have are in both, and counts of all levels are near their shares. Found by dealing units in turn (rare levels first,
+    then large units), and by exchanging units while that comes nearer, from several starts; where units and levels are
+    too many for that, dealing alone.
 
     Args:
         of: At least two units.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlpipe.config.assemble import cores
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import variants
+from mlpipe.data import split_checks, variants
 from mlpipe.data.cache import Pack
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
@@ -62,7 +62,9 @@ class Folds:
             DataError: When unreadable images left a class without any.
         """
         view = self.view(fold)
-        variants.check(self.task, view, is_judged=self.nested or bool((self.split.fold == fold).any()))
+        is_judged = self.nested or bool((self.split.fold == fold).any())
+        is_lenient = split_checks.is_lenient(self.split, self.task.samples)
+        variants.check(self.task, view, is_judged=is_judged, is_lenient=is_lenient)
         return view
 
 

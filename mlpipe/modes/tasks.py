@@ -136,13 +136,15 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    key = files.digest([run_config.split.target, dict(run_config.split.params)])[:12]
+    # Whether rare classes are refused decides no fold.
+    params = {name: value for name, value in run_config.split.params.items() if name != "rare"}
+    key = files.digest([run_config.split.target, params])[:12]
     path = task_file(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
-        return Split.from_plain(stored["splits"][key])
+        return replace(Split.from_plain(stored["splits"][key]), rare=run_config.split.params.get("rare", "refuse"))
     drawn = splits.with_extra(of.samples, run_config.split.build(of.samples))
-    parameters = {"target": run_config.split.target, **run_config.split.params}
+    parameters = {"target": run_config.split.target, **params}
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
     return drawn

@@ -291,6 +291,7 @@ class RunConfig:
         tree: The whole resolved configuration as plain data, as snapshots and records store it.
         reuse: What it takes from other runs.
         remove: What it deletes once it has ended well.
+        given: The keys that the command line and its recipe file name; None where the configuration comes from a run.
     """
 
     mode: str
@@ -312,6 +313,7 @@ class RunConfig:
     remove: Remove = Remove()
     hpo: Hpo | None = None
     healing: Healing = Healing()
+    given: frozenset[str] | None = None
 
     @property
     def project_dir(self) -> Path:

@@ -13,7 +13,7 @@ from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import listing, problem
-from mlpipe.modes import packs
+from mlpipe.modes import packs, tasks
 from mlpipe.modes.base import World
 
 
@@ -41,7 +41,7 @@ class Folds:
     def pack(self, of: Task) -> Pack:
         """The images of the pivot or of a task beside it, decoded when they are missing."""
         if of.name not in self._packs:
-            most = max(packs.unreadable_allowed(one) for one in (self.decoding, self.config))
+            most = max(tasks.unreadable_allowed(one, of) for one in (self.decoding, self.config))
             self._packs[of.name] = packs.packed(self.world, self.decoding, of, max_unreadable=most)
         return self._packs[of.name]
 

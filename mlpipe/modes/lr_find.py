@@ -64,6 +64,7 @@ class LrFindScheduler(Scheduler):
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         self._task = tasks.pivot(config)
+        config = self.run_config = tasks.as_decided(config, self._task)
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
         raise_all(self._problems())

@@ -334,10 +334,10 @@ def _resolved(
     predicts = isinstance(subroutines, list) and {"predict", "test"} & set(map(str, subroutines))
     if predicts and "train" not in subroutines and not any(key.split(".")[0] == "tta" for key in keys):
         plain["tta"] = {"_target_": "mlpipe.learn.tta.stored"}
-    if mode == "create" and "folds" in plain["split"]:
-        given = {change.key for change in changes}
-        _same(plain, given, "n_folds", "folds")
-        _same(plain, given, "ensure_balancing", "stratify")
+    if mode == "create":
+        for mode_key, split_key in (("n_folds", "folds"), ("ensure_balancing", "stratify")):
+            if split_key in plain["split"]:
+                _same(plain, keys, mode_key, split_key)
     return plain
 
 

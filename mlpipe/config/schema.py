@@ -302,6 +302,7 @@ class RunConfig:
         tree: The whole resolved configuration as plain data, as snapshots and records store it.
         reuse: What it takes from other runs.
         remove: What it deletes once it has ended well.
+        given: The keys that the command line and its recipe file name; None where the configuration comes from a run.
     """
 
     mode: str
@@ -323,6 +324,7 @@ class RunConfig:
     remove: Remove = Remove()
     hpo: Hpo | None = None
     healing: Healing = Healing()
+    given: frozenset[str] | None = None
 
     @property
     def project_dir(self) -> Path:
@@ -336,6 +338,8 @@ class RunConfig:
         decided = {key: tree[key] for key in RECIPE_SECTIONS}
         if decided["metrics"].get("heads") is None:
             decided["metrics"] = {key: value for key, value in decided["metrics"].items() if key != "heads"}
+        # Whether a rare class is refused changes nothing of what is learned.
+        decided["split"] = {key: value for key, value in tree["split"].items() if key != "rare"}
         # What is not used leaves the hash as it was before the section existed.
         decided |= {key: self.tree[key] for key in OPTIONAL_SECTIONS if not getattr(self.recipe, key).is_none}
         decided |= {"healing": asdict(self.healing)} if self.healing != Healing() else {}

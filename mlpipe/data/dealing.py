@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,16 +24,30 @@ def deal_rows(samples: Samples, rows: Ints, n: int, seed: int, *, stratify: bool
     Returns:
         Fold numbers, shape (rows,).
     """
-    names = [samples.ids[row] for row in rows]
-    groups = grouped(samples, rows)
+    names, groups = [samples.ids[row] for row in rows], grouped(samples, rows)
+    levels = levels_of(samples, rows, n, stratify=stratify)
+    if levels.ndim == 1:
+        return deal(levels, names, n, seed, groups=groups)
+    return deal_labels(levels, names, n, seed, groups=groups)
+
+
+def levels_of(samples: Samples, rows: Ints, n: int, *, stratify: bool) -> npt.NDArray[Any]:
+    """What is spread evenly: level numbers, shape (rows,), or whether each label holds, shape (rows, labels).
+
+    Args:
+        samples: The task's samples.
+        rows: Some of them.
+        n: Into how many parts they will go: bins of numbers have at least one sample for each.
+        stratify: False: all samples are of one level.
+    """
     targets = samples.targets[rows]
     if not stratify:
-        return deal(np.zeros(len(rows), np.int64), names, n, seed, groups=groups)
+        return np.zeros(len(rows), np.int64)
     if targets.ndim == 1:
-        return deal(targets, names, n, seed, groups=groups)
+        return targets
     if np.isin(targets[~np.isnan(targets)], (0, 1)).all():
-        return deal_labels(targets == 1, names, n, seed, groups=groups)
-    return deal(_bins(targets[:, 0], names, n), names, n, seed, groups=groups)
+        return np.asarray(targets == 1)
+    return _bins(targets[:, 0], [samples.ids[row] for row in rows], n)
 
 
 def grouped(samples: Samples, rows: Ints) -> list[str]:
@@ -73,7 +88,7 @@ def deal_labels(
     Returns:
         Fold numbers, shape (samples,).
     """
-    units = _units(names, groups, seed)
+    units = units_of(names, groups, seed)
     counts = np.array([labels[unit].sum(axis=0) for unit in units], np.float64).reshape(len(units), labels.shape[1])
     sizes = np.array([len(unit) for unit in units], np.float64)
     wanted, room = np.tile(counts.sum(axis=0) / n, (n, 1)), np.full(n, sizes.sum() / n)
@@ -153,7 +168,7 @@ def _large_groups(order: Ints, groups: Sequence[str] | None, seed: int) -> list[
     return [large[index] for index in sorted(drawn, key=lambda index: -len(large[index]))]
 
 
-def _units(names: Sequence[str], groups: Sequence[str] | None, seed: int) -> list[Ints]:
+def units_of(names: Sequence[str], groups: Sequence[str] | None, seed: int) -> list[Ints]:
     """The rows of each group, in an order drawn from the seed that does not depend on the order of rows."""
     members: dict[str, list[int]] = defaultdict(list)
     for row in sorted(range(len(names)), key=names.__getitem__):

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mlpipe.data.dealing import Ints
+from mlpipe.data.dealing import Ints, grouped
 from mlpipe.data.splits import Split
-from mlpipe.data.task import Kind, Samples
+from mlpipe.data.task import Kind, Samples, Task, has_target
+from mlpipe.data.variants import View
 from mlpipe.errors import listing, problem
 
-
-def missing_classes(fold: Ints, n_folds: int, targets: Ints, classes: Sequence[str]) -> list[str]:
-    """A sentence for every fold that groups, or folds that were given, leave without a class.
-
-    Args:
-        fold: The split's fold numbers, shape (n,).
-        n_folds: How many folds.
-        targets: Class numbers, shape (n,).
-        classes: The classes' names.
-    """
-    found = []
-    for number in range(n_folds):
-        there = set(targets[fold == number].tolist())
-        absent = [name for index, name in enumerate(classes) if index not in there]
-        # A fold without any image is one that nothing is judged on.
-        if there and absent:
-            wrong = f"has no image of {listing(absent)}, because groups and given folds stay as they are"
-            found.append(problem(f"fold {number}", wrong, fix="use fewer folds (split.folds=N), or other groups"))
-    return found
+_ALLOWED = "accept it with split.rare=allow"
 
 
 def size_problems(kind: Kind, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
-    """A sentence for everything that the folds of a split have too little of.
+    """A sentence for every class or label that is too rare for the split; none where the split allows it.
+
+    Plain folds, drawn without regard to classes and groups, and folds that came with the task are refused only where a
+    class could not be learned: what they lack in a part is said instead (`lacking`).
 
     Args:
         kind: The task's kind.
@@ -42,25 +30,32 @@ def size_problems(kind: Kind, samples: Samples, split: Split, classes: Sequence[
         classes: The names of classes, labels or numbers.
         nested: Whether each fold is set aside and the rest split again.
     """
+    if split.rare == "allow" or kind not in ("classification", "multilabel"):
+        return []
     pool = split.fold >= 0
-    targets = samples.targets[pool]
+    targets, is_single = samples.targets[pool], len(split.validated) == 1
+    if split.is_given:
+        return _unlearned(kind, samples, split, classes)
+    if is_lenient(split, samples):
+        there = _counts(targets, len(classes)) if kind == "classification" else np.ones(len(classes))
+        absent = [name for name, count in zip(classes, there.tolist(), strict=True) if not count]
+        return [problem(f"class {name!r}", "no training image has it", fix=_ALLOWED) for name in absent]
     if kind == "classification":
-        found = class_size_problems(targets, classes, split.n_folds, nested=nested)
-        if not found:
-            found = missing_classes(split.fold, split.n_folds, samples.targets, classes)
-        return found
-    if kind == "multilabel":
-        fix = "use fewer folds (split.folds=N), or add images"
-        return [
-            problem(f"label {name!r}", f"{count} training images {what} are too few for {split.n_folds} folds", fix=fix)
-            for column, name in enumerate(classes)
-            for value, what in ((1, "with it"), (0, "without it"))
-            if (count := int((targets[:, column] == value).sum())) < split.n_folds
-        ]
-    return []
+        found = class_size_problems(targets, classes, split.n_folds, nested=nested, is_single=is_single)
+        return found or missing_classes(samples, split, classes)
+    into = _parts(split.n_folds, nested=False, is_single=is_single)
+    fix = f"{_fewer(nested=False, is_single=is_single)}add images, or {_ALLOWED}"
+    return [
+        problem(f"label {name!r}", f"{count} training images {what} are too few for {into}", fix=fix)
+        for column, name in enumerate(classes)
+        for value, what in ((1, "with it"), (0, "without it"))
+        if (count := int((targets[:, column] == value).sum())) < split.n_folds
+    ]
 
 
-def class_size_problems(targets: Ints, classes: Sequence[str], n_folds: int, *, nested: bool) -> list[str]:
+def class_size_problems(
+    targets: Ints, classes: Sequence[str], n_folds: int, *, nested: bool, is_single: bool = False
+) -> list[str]:
     """A sentence for every class with too few images for its folds.
 
     A class of c images needs c >= n folds; nested, the c - ceil(c / n) that remain must again be at least n.
@@ -70,16 +65,137 @@ def class_size_problems(targets: Ints, classes: Sequence[str], n_folds: int, *, 
         classes: The classes' names.
         n_folds: How many folds.
         nested: Whether each fold is set aside and the rest split again.
+        is_single: Whether there is one validation part, and not one for each fold.
     """
-    counts = np.bincount(targets[targets >= 0], minlength=len(classes))
+    counts = _counts(targets, len(classes))
     remaining = counts - np.ceil(counts / n_folds).astype(np.int64) if nested else counts
-    scheme = f"nested {n_folds} x {n_folds} folds" if nested else f"{n_folds} folds"
-    fix = "use fewer folds (split.folds=N)" + (" or mode.nested=false" if nested else "") + ", or add images"
+    into = _parts(n_folds, nested=nested, is_single=is_single)
+    fix = f"{_fewer(nested=nested, is_single=is_single)}add images, or {_ALLOWED}"
     return [
-        problem(f"class {name!r}", f"{count} training images are too few for {scheme}", fix=fix)
+        problem(f"class {name!r}", f"{count} training images are too few for {into}", fix=fix)
         for name, count, left in zip(classes, counts.tolist(), remaining.tolist(), strict=True)
         if left < n_folds
     ]
+
+
+def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
+    """A sentence for every class that a fold has no image of, to train or to validate on, although it has enough.
+
+    Args:
+        samples: The task's samples.
+        split: Folds that were drawn, with regard to classes or groups.
+        classes: The classes' names.
+    """
+    pool = split.fold >= 0
+    counts = np.array([_counts(samples.targets[split.fold == fold], len(classes)) for fold in split.validated])
+    whole = _counts(samples.targets[pool], len(classes))
+    # A fold without any image is one that nothing is judged on.
+    is_there = np.asarray(counts.any(axis=1))[:, np.newaxis]
+    found = []
+    for number in np.flatnonzero((is_there & ((counts == 0) | (counts == whole))).any(axis=0)).tolist():
+        rows = np.flatnonzero(pool & (samples.targets == number))
+        held = len(set(grouped(samples, rows)))
+        folds = {
+            "to validate on": is_there[:, 0] & (counts[:, number] == 0),
+            "to train on": is_there[:, 0] & (counts[:, number] == whole[number]),
+        }
+        where = [f"{what} in fold {listing(np.array(split.validated)[at])}" for what, at in folds.items() if at.any()]
+        why = ", because groups and given folds stay as they are" if samples.groups else ""
+        held_by = f"it is of {held} {_unit(samples)}{'s' * (held > 1)}"
+        wrong = f"no image of it is left {' and '.join(where)}{why}: {held_by}"
+        found.append(problem(f"class {classes[number]!r}", wrong, fix=_ways_out(samples, split, held)))
+    return found
+
+
+def _ways_out(samples: Samples, split: Split, held: int) -> str:
+    """What helps where a class is missing: it is of `held` groups, or images that are not identical."""
+    is_single = len(split.validated) == 1
+    ways = []
+    if is_single and held > 1:
+        ways.append("use a larger split.val_fraction")
+    elif not is_single and held > 1:
+        ways.append(
+            f"use split.folds={min(held, split.n_folds - 1)}" if split.n_folds > 2 else "use another split.seed"
+        )
+    if samples.groups:
+        ways.append("use other groups (task.group)")
+    return ", or ".join([*ways, _ALLOWED])
+
+
+def _unit(samples: Samples) -> str:
+    return "group" if samples.groups else "image"
+
+
+def is_lenient(split: Split, samples: Samples) -> bool:
+    """Whether a fold may lack a class: it was allowed, or nobody asked for folds with regard to classes or groups."""
+    return split.rare == "allow" or not (split.stratify or samples.groups or split.is_given)
+
+
+def _counts(targets: npt.NDArray[Any], classes: int) -> Ints:
+    """How many of some rows have each class."""
+    return np.bincount(targets[targets >= 0], minlength=classes).astype(np.int64)
+
+
+def lacking(task: Task, views: Sequence[View]) -> list[str]:
+    """A sentence for each part and the classes or labels that it lacks, with the folds.
+
+    Args:
+        task: The task.
+        views: The rows of the folds that will be trained.
+    """
+    nouns = {"classification": "image of class", "regression": "value of", "images": "value of channel"}
+    found: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
+
+    def note(view: View, part: str, what: str, counts: npt.NDArray[Any]) -> None:
+        absent = tuple(name for name, count in zip(task.classes, counts.tolist(), strict=True) if not count)
+        if absent:
+            found.setdefault((part, what, absent), []).append(view.fold)
+
+    for view in views:
+        for part, rows in (("training", view.train), ("validation", view.val), ("test", view.test)):
+            if has_target(task.samples.targets[rows]).any():
+                note(view, part, nouns.get(task.kind, "image with"), task.class_counts(rows))
+                if task.kind == "multilabel":
+                    note(view, part, "image without", (task.samples.targets[rows] == 0).sum(axis=0))
+    return [
+        f"no {part} {what} {listing(names, most=10)}{_in_folds(folds, len(views))}"
+        for (part, what, names), folds in found.items()
+    ]
+
+
+def _in_folds(folds: Sequence[int], of: int) -> str:
+    """The folds that a sentence is about; none where there is one, or all."""
+    if len(folds) == of:
+        return " in any fold" if of > 1 else ""
+    return f" in fold{'s' * (len(folds) > 1)} {listing(folds)}"
+
+
+def _unlearned(kind: Kind, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
+    """A sentence for every class or label that folds which came with the task leave without a training image."""
+    what = {"classification": "class"}.get(kind, "label")
+    found = []
+    for number, name in enumerate(classes):
+        targets = samples.targets if samples.targets.ndim == 1 else samples.targets[:, number]
+        own = (split.fold >= 0) & (targets == (number if samples.targets.ndim == 1 else 1))
+        folds = [fold for fold in split.validated if not own[split.fold != fold].any()]
+        if folds:
+            fix = f"give it other folds, or {_ALLOWED}"
+            wrong = f"no training image has it in fold {listing(folds)}, as the folds came with the task"
+            found.append(problem(f"{what} {name!r}", wrong, fix=fix))
+    return found
+
+
+def _parts(n_folds: int, *, nested: bool, is_single: bool) -> str:
+    if is_single:
+        return "a training and a validation part"
+    return f"nested {n_folds} x {n_folds} folds" if nested else f"{n_folds} folds"
+
+
+def _fewer(*, nested: bool, is_single: bool) -> str:
+    """What helps where a class has too few images for so many parts."""
+    if is_single:
+        return ""
+    return "use fewer folds (split.folds=N)" + (" or mode.nested=false" if nested else "") + ", "
 
 
 def overlap(samples: Samples) -> list[tuple[str, str]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlpipe.data.splits import UNLABELLED, Split
+from mlpipe.data.splits import UNLABELLED, Rare, Split
 from mlpipe.data.task import Samples
 
 
-def on_test(samples: Samples) -> Split:
+def on_test(samples: Samples, *, rare: Rare = "refuse") -> Split:
     """All training images (and those of a validation part) in fold 1, the test part in fold 0, which is validated.
 
     A task without a test part is learned and not judged. Scores on the test part stay honest as long as nothing is
@@ -16,8 +16,9 @@ def on_test(samples: Samples) -> Split:
 
     Args:
         samples: The task's samples.
+        rare: As for `mlpipe.data.splits.kfold`.
     """
     fold = np.full(len(samples), UNLABELLED, np.int64)
     fold[samples.in_part("train", "val") & samples.labelled] = 1
     fold[samples.in_part("test") & samples.labelled] = 0
-    return Split(fold, 2, (0,), True, 0)
+    return Split(fold, 2, (0,), True, 0, is_given=True, rare=rare)

@@ -12,13 +12,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe.data import mml_split, shuffled_split
-from mlpipe.data.dealing import Ints, deal_rows, grouped
+from mlpipe.data import mml_split, shares, shuffled_split
+from mlpipe.data.dealing import Ints, deal_rows
 from mlpipe.data.task import Samples
 from mlpipe.errors import DataError, listing, problem
 
 TEST = -1
 UNLABELLED = -2
+Rare = Literal["refuse", "allow"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Split:
         stratify: Whether classes were spread evenly.
         seed: What the split was drawn with, used again for nested folds.
         dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.dealing`) or `mml`.
+        is_given: Whether the folds came with the task; what they lack was somebody's decision.
+        rare: Whether a class or label that is too rare for the folds is refused; it decides no fold and is not stored.
     """
 
     fold: Ints
@@ -40,6 +43,8 @@ class Split:
     stratify: bool
     seed: int
     dealing: Literal["even", "mml"] = "even"
+    is_given: bool = False
+    rare: Rare = "refuse"
 
     def as_plain(self) -> dict[str, Any]:
         """The split as plain data for JSON."""
@@ -50,14 +55,16 @@ class Split:
             "stratify": self.stratify,
             "seed": self.seed,
             "dealing": self.dealing,
+            **({"is_given": True} if self.is_given else {}),
         }
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> Split:
         """The split that `as_plain` described."""
         fold = np.array(plain["fold"], np.int64)
-        dealing = plain.get("dealing", "even")
-        return Split(fold, plain["n_folds"], tuple(plain["validated"]), plain["stratify"], plain["seed"], dealing)
+        dealing, is_given = plain.get("dealing", "even"), plain.get("is_given", False)
+        validated = tuple(plain["validated"])
+        return Split(fold, plain["n_folds"], validated, plain["stratify"], plain["seed"], dealing, is_given)
 
 
 def kfold(
@@ -68,6 +75,7 @@ def kfold(
     test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
     seed: Annotated[int, ">= 0"] = 42,
     test_seed: Annotated[int, ">= 0"] = 42,
+    rare: Rare = "refuse",
 ) -> Split:
     """Equal folds of all training images; a given validation part joins the pool.
 
@@ -80,16 +88,17 @@ def kfold(
         test_fraction: Share of the training images that becomes the test part; only when the task has none.
         seed: Decides the folds.
         test_seed: Decides which images become the test part.
+        rare: Refuse classes and labels that are too rare for every part to have some, or allow them and say what lacks.
 
     Raises:
         DataError: When there are fewer training images than folds, or a test part is asked for twice.
     """
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
-        return _given_folds(samples, fold, samples.folds)
+        return _given_folds(samples, fold, samples.folds, rare)
     _check_enough(pool, folds)
     fold[pool] = deal_rows(samples.spread, pool, folds, seed, stratify=stratify)
-    return Split(fold, folds, tuple(range(folds)), stratify, seed)
+    return Split(fold, folds, tuple(range(folds)), stratify, seed, rare=rare)
 
 
 def holdout(
@@ -100,6 +109,7 @@ def holdout(
     test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
     seed: Annotated[int, ">= 0"] = 42,
     test_seed: Annotated[int, ">= 0"] = 42,
+    rare: Rare = "refuse",
 ) -> Split:
     """One validation part (fold 0) and one training part (fold 1), drawn at random.
 
@@ -110,19 +120,16 @@ def holdout(
         test_fraction: Share of the training images that becomes the test part; only when the task has none.
         seed: Decides the validation part.
         test_seed: Decides the test part.
+        rare: As for `kfold`.
 
     Raises:
         DataError: When a part would be empty.
     """
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
-    chosen = _fraction(samples, pool, val_fraction, stratify, seed)
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=2)
+    chosen = shares.of_samples(samples, pool, val_fraction, stratify, seed, key="split.val_fraction", others=1)
     fold[pool] = 1
     fold[chosen] = 0
-    if len(chosen) == 0 or len(chosen) == len(pool):
-        raise DataError(
-            problem("split.val_fraction", f"leaves a part of the {len(pool)} images empty", got=val_fraction)
-        )
-    return Split(fold, 2, (0,), stratify, seed)
+    return Split(fold, 2, (0,), stratify, seed, rare=rare)
 
 
 def mml(
@@ -133,6 +140,7 @@ def mml(
     test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
     seed: Annotated[int, ">= 1"] = 42,
     test_seed: Annotated[int, ">= 0"] = 42,
+    rare: Rare = "refuse",
 ) -> Split:
     """The folds of mml-core 1.0, number for number, for samples in the order of their ids.
 
@@ -145,6 +153,7 @@ def mml(
         test_fraction: As for `kfold`.
         seed: Decides the folds; 42 in mml-core.
         test_seed: As for `kfold`.
+        rare: As for `kfold`.
 
     Raises:
         DataError: When the task has groups, which these folds would tear, or there are fewer images than folds.
@@ -152,15 +161,15 @@ def mml(
     if samples.groups:
         fix = "use split=kfold, or leave the groups out (task.group=null)"
         raise DataError(problem("split=mml", "tears groups, and the task has some", fix=fix))
-    fold, pool = _with_test(samples, test_fraction, stratify, test_seed)
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
-        return _given_folds(samples, fold, samples.folds)
+        return _given_folds(samples, fold, samples.folds, rare)
     _check_enough(pool, folds)
     if samples.strata and stratify:
         wrong = "spreads classes, and the task has strata of its own"
         raise DataError(problem("split=mml", wrong, fix="use split=kfold or split=shuffled"))
     fold[pool] = mml_split.fold_numbers(samples.targets[pool], folds, seed, stratify=stratify)
-    return Split(fold, folds, tuple(range(folds)), stratify, seed, "mml")
+    return Split(fold, folds, tuple(range(folds)), stratify, seed, "mml", rare=rare)
 
 
 def shuffled(
@@ -174,6 +183,7 @@ def shuffled(
     test_seed: Annotated[int, ">= 0"] = 123,
     folds_file: str | None = None,
     test_file: str | None = None,
+    rare: Rare = "refuse",
 ) -> Split:
     """Folds of shuffled rows as scikit-learn makes them; identical images may part, groups are refused.
 
@@ -187,6 +197,7 @@ def shuffled(
         test_seed: Decides the test part.
         folds_file: A YAML list of (training rows, validation rows) of each fold, numbered within what is not test.
         test_file: A YAML pair of (training rows, test rows).
+        rare: As for `kfold`.
 
     Raises:
         DataError: When there are too few images, groups, or a file that does not fit.
@@ -199,7 +210,7 @@ def shuffled(
         raise DataError(problem("split.stratify", "is for classes, labels and masks", fix="add split.stratify=false"))
     fold, pool = _with_test(samples, 0.0, stratify, test_seed)
     if samples.folds is not None:
-        return _given_folds(samples, fold, samples.folds)
+        return _given_folds(samples, fold, samples.folds, rare)
     wanted = shuffled_split.read_rows(Path(test_file), "split.test_file") if test_file else None
     if wanted is not None or test_fraction > 0:
         if samples.in_part("test").any():
@@ -221,8 +232,8 @@ def shuffled(
     for number, part in enumerate(parts):
         fold[pool[np.asarray(part, np.int64)]] = number
     if len(parts) == 1:
-        return Split(fold, 2, (0,), stratify, seed)
-    return Split(fold, int(fold.max()) + 1, tuple(range(len(parts))), stratify, seed)
+        return Split(fold, 2, (0,), stratify, seed, rare=rare)
+    return Split(fold, int(fold.max()) + 1, tuple(range(len(parts))), stratify, seed, rare=rare)
 
 
 def _are_labels(samples: Samples) -> bool:
@@ -275,8 +286,12 @@ def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
     return inner
 
 
-def given(samples: Samples) -> Split:
+def given(samples: Samples, *, rare: Rare = "refuse") -> Split:
     """The folds that came with the task; without them its validation part is fold 0 and its training part fold 1.
+
+    Args:
+        samples: The task's samples.
+        rare: As for `kfold`; a validation part without a class is allowed anyway.
 
     Raises:
         DataError: When the task has neither, or some training images have no fold.
@@ -284,14 +299,14 @@ def given(samples: Samples) -> Split:
     fold = _outside_pool(samples)
     fold[samples.in_part("train", "val") & ~samples.labelled] = UNLABELLED
     if samples.folds is not None:
-        return _given_folds(samples, fold, samples.folds)
+        return _given_folds(samples, fold, samples.folds, rare)
     fold[samples.in_part("train") & samples.labelled] = 1
     fold[samples.in_part("val") & samples.labelled] = 0
     if not samples.in_part("val").any():
         raise DataError(
             problem("split=given", "the task has no validation part", fix="use split=kfold or split=holdout")
         )
-    return Split(fold, 2, (0,), True, 0)
+    return Split(fold, 2, (0,), True, 0, is_given=True, rare=rare)
 
 
 def _check_enough(pool: Ints, folds: int) -> None:
@@ -307,7 +322,7 @@ def _outside_pool(samples: Samples) -> Ints:
     return fold
 
 
-def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int) -> tuple[Ints, Ints]:
+def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, others: int = 1) -> tuple[Ints, Ints]:
     """Fold numbers with test and unlabelled set, and the rows of the pool."""
     fold = _outside_pool(samples)
     pool = np.flatnonzero(samples.in_part("train", "val"))
@@ -317,41 +332,13 @@ def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int) -> 
         if samples.in_part("test").any():
             fix = "leave split.test_fraction out"
             raise DataError(problem("split.test_fraction", "the task has a test part already", got=fraction, fix=fix))
-        chosen = _fraction(samples, pool, fraction, stratify, seed)
+        chosen = shares.of_samples(samples, pool, fraction, stratify, seed, key="split.test_fraction", others=others)
         fold[chosen] = TEST
         pool = np.setdiff1d(pool, chosen)
     return fold, pool
 
 
-def _fraction(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
-    """The rows of a share of the pool, each stratum's share rounded, groups and identical images kept together."""
-    samples = samples.spread
-    if samples.targets.ndim == 2:
-        return _share_of_folds(samples, pool, fraction, stratify, seed)
-    strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
-    names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
-    chosen: list[int] = []
-    seen: dict[str, bool] = {}
-    for level in np.unique(strata):
-        rows = [index for index in sorted(range(len(pool)), key=names.__getitem__) if strata[index] == level]
-        drawn = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
-        wanted = round(len(rows) * fraction)
-        for index in drawn:
-            take = seen.setdefault(groups[index], wanted > 0)
-            wanted -= take
-            if take:
-                chosen.append(int(pool[index]))
-    return np.array(sorted(chosen), np.int64)
-
-
-def _share_of_folds(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
-    """A share of the pool as some of up to twenty evenly spread folds, whose number fits the share best."""
-    parts = min(range(2, min(20, len(pool)) + 1), key=lambda n: (abs(round(n * fraction) / n - fraction), n))
-    fold = deal_rows(samples, pool, parts, seed, stratify=stratify)
-    return np.asarray(pool[fold < round(parts * fraction)], np.int64)
-
-
-def _given_folds(samples: Samples, fold: Ints, folds: Ints) -> Split:
+def _given_folds(samples: Samples, fold: Ints, folds: Ints, rare: Rare) -> Split:
     pool = fold >= 0
     without = [samples.ids[row] for row in np.flatnonzero(pool & (folds < 0))]
     if without:
@@ -364,4 +351,4 @@ def _given_folds(samples: Samples, fold: Ints, folds: Ints) -> Split:
     if n < 2 or empty:
         wrong = f"fold {listing(empty)} has no training image" if empty else "there is a single fold"
         raise DataError(problem("split=given", wrong, fix="number the folds 0, 1, 2, ..."))
-    return Split(fold, n, tuple(range(n)), True, 0)
+    return Split(fold, n, tuple(range(n)), True, 0, is_given=True, rare=rare)

@@ -218,8 +218,9 @@ def origins(of: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def save(task: Task, path: Path) -> None:
-    """Durably write `task` as JSON, keeping the splits that the file already holds."""
-    splits = files.read_json(path).get("splits", {}) if path.exists() else {}
+    """Durably write `task` as JSON, keeping the splits, and what was decided for it, that the file already holds."""
+    stored = files.read_json(path) if path.exists() else {}
+    kept = {"decided": stored["decided"]} if "decided" in stored else {}
     files.write_json(
         path,
         {
@@ -233,7 +234,8 @@ def save(task: Task, path: Path) -> None:
             "source_hash": task.source_hash,
             "notes": task.notes,
             "samples": _as_plain(task.samples),
-            "splits": splits,
+            "splits": stored.get("splits", {}),
+            **kept,
         },
     )
 

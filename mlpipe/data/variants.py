@@ -83,13 +83,14 @@ def nested(task: Task, split: Split, fold: int) -> View:
     )
 
 
-def check(task: Task, view: View, *, is_judged: bool = True) -> None:
+def check(task: Task, view: View, *, is_judged: bool = True, is_lenient: bool = False) -> None:
     """Refuse a view in which a class has no training image, or nothing is left to validate on.
 
     Args:
         task: The task.
         view: The rows of one of its folds.
         is_judged: Whether the split gives the fold something to validate on.
+        is_lenient: Whether a fold may lack a class.
 
     Raises:
         DataError: With the names of the classes.
@@ -97,10 +98,11 @@ def check(task: Task, view: View, *, is_judged: bool = True) -> None:
     counts = task.class_counts(view.train)
     empty = [name for name, count in zip(task.classes, counts, strict=True) if count == 0]
     # A mask has most classes of a task rarely: one that is lost in a fold keeps none of the others from being learned.
-    if empty and task.kind not in ("segmentation", "images"):
+    if empty and not is_lenient and task.kind not in ("segmentation", "images"):
         what = {"classification": "of class", "multilabel": "with label", "regression": "with a value of"}[task.kind]
         wrong = f"no readable training image is left {what} {listing(empty)}"
-        raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix="add images or use fewer folds"))
+        fix = "add images, use fewer folds, or accept it with split.rare=allow"
+        raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix=fix))
     if is_judged and len(view.val) == 0:
         raise DataError(problem(f"{view.task} fold {view.fold}", "no validation image is left", fix="use fewer folds"))
 

@@ -123,6 +123,7 @@ class World:
         command: The command line that a new run is noted with.
         shard: In one of several processes that learn a fold together, its part; else None.
         started: When the command began, on the clock of `time.monotonic`.
+        told: What has been told of unreadable images, and is told once in a run.
     """
 
     project: Project
@@ -133,6 +134,7 @@ class World:
     command: str = ""
     shard: Shard | None = None
     started: float = field(default_factory=time.monotonic)
+    told: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)

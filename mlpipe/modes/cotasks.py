@@ -135,7 +135,7 @@ def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tup
         names = one.samples.groups or ("",) * len(one.samples)
         kept = [row for row in own.train if one.samples.digests[row] not in images and names[row] not in groups]
         own = replace(own, train=np.array(kept, np.int64))
-        variants.check(one, own)
+        variants.check(one, own, is_lenient=split_checks.is_lenient(split, one.samples))
         found.append(own)
     return found
 

@@ -6,8 +6,9 @@ import logging
 from typing import Annotated
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import split_checks
-from mlpipe.modes import tasks
+from mlpipe.data import split_checks, variants
+from mlpipe.data.splits import TEST, Split
+from mlpipe.modes import parts, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
@@ -16,6 +17,8 @@ log = logging.getLogger("mlpipe")
 
 class CreateScheduler(Scheduler):
     """Finds and hashes the images, then describes classes and splits in the data folder.
+
+    A split that the command line names is what later trainings of the task have by default.
 
     Args:
         run_config: The checked configuration.
@@ -55,7 +58,18 @@ class CreateScheduler(Scheduler):
         split = tasks.split_of(self.run_config, of)
         for sentence in split_checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
-        sizes = [int((split.fold == fold).sum()) for fold in range(split.n_folds)]
-        self.world.facts.update(task=of.name, folds=sizes)
-        log.info(f"folds of {of.name}: {', '.join(map(str, sizes))} images")
+        views = [variants.plain(of, split, fold) for fold in split.validated]
+        for sentence in [*parts.pooled(of, split), *split_checks.lacking(of, views)]:
+            log.info(f"note on {of.name}: {sentence}")
+        sizes, test = (
+            [int((split.fold == fold).sum()) for fold in range(split.n_folds)],
+            int((split.fold == TEST).sum()),
+        )
+        self.world.facts.update(task=of.name, folds=sizes, test=test)
+        log.info(f"folds of {of.name}: {', '.join(map(str, sizes))} images{_roles(split)}; test part: {test} images")
         log.info(f"described in {tasks.described_in(self.run_config.data_dir, of)}")
+
+
+def _roles(split: Split) -> str:
+    """Which fold validates, where not every one does in turn."""
+    return "" if len(split.validated) == split.n_folds else f" (fold {split.validated[0]} validates)"

@@ -107,7 +107,7 @@ class EvaluationScheduler(Scheduler):
         from mlpipe.learn import output_files, setup
 
         config, task = self.run_config, self._task
-        pack = packs.packed(self.world, config, task, max_unreadable=packs.unreadable_allowed(config))
+        pack = packs.packed(self.world, config, task)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, task, pack, seed=config.seed)
         tracing.introduce(config, task, network, {"test": len(task.samples)})

@@ -13,7 +13,7 @@ from mlpipe.config import rules, snapshot
 from mlpipe.data.sampling import WHOLE
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.modes import cotasks, folds, tracing
+from mlpipe.modes import cotasks, folds, parts, tasks, tracing
 from mlpipe.modes.base import healed
 from mlpipe.modes.folds import Folds
 from mlpipe.post import metrics
@@ -69,6 +69,7 @@ class FoldTraining:
 
         recipe, task = self.ground.config.recipe, self.ground.task
         views = [self.ground.checked(fold) for fold in self.chosen]
+        parts.tell(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
         setup.try_recipe(recipe, task, pack, rows, self.start)
         if self.ground.config.sys.console != "mlpipe":
@@ -78,6 +79,9 @@ class FoldTraining:
         stages.check(recipe, task, pack, rows)
         if self.co_tasks:
             joints = [self._joint(view) for view in views]
+            for number, partner in enumerate(joints[0].partners):
+                of = [joint.partners[number].view for joint in joints]
+                parts.tell(self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of)
             multitask.try_joint(recipe, task, pack, rows, joints[0])
 
     def tune(self, run: Run | None) -> None:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from mlpipe.config.assemble import cores
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import variants
+from mlpipe.data import split_checks, variants
 from mlpipe.data.cache import Pack
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import listing, problem
-from mlpipe.modes import packs
+from mlpipe.modes import packs, tasks
 from mlpipe.modes.base import World
 
 
@@ -41,7 +41,7 @@ class Folds:
     def pack(self, of: Task) -> Pack:
         """The images of the pivot or of a task beside it, decoded when they are missing."""
         if of.name not in self._packs:
-            most = max(packs.unreadable_allowed(one) for one in (self.decoding, self.config))
+            most = max(tasks.unreadable_allowed(one, of) for one in (self.decoding, self.config))
             self._packs[of.name] = packs.packed(self.world, self.decoding, of, max_unreadable=most)
         return self._packs[of.name]
 
@@ -62,7 +62,9 @@ class Folds:
             DataError: When unreadable images left a class without any.
         """
         view = self.view(fold)
-        variants.check(self.task, view, is_judged=self.nested or bool((self.split.fold == fold).any()))
+        is_judged = self.nested or bool((self.split.fold == fold).any())
+        is_lenient = split_checks.is_lenient(self.split, self.task.samples)
+        variants.check(self.task, view, is_judged=is_judged, is_lenient=is_lenient)
         return view
 
 

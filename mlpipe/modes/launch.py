@@ -91,7 +91,8 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     elif config.tree["time_limit"] is not None:
         fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
         raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
-    return Prepared(config, notes=(*notes, *more), command=command)
+    named = frozenset(text.lstrip("+~").partition("=")[0] for text in texts)
+    return Prepared(replace(config, given=named), notes=(*notes, *more), command=command)
 
 
 def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:

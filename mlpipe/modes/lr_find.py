@@ -10,7 +10,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import split_checks
 from mlpipe.errors import listing, problem
-from mlpipe.modes import axes, tasks
+from mlpipe.modes import axes, parts, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.modes.folds import Folds
 from mlpipe.runs.journal import Run
@@ -64,6 +64,7 @@ class LrFindScheduler(Scheduler):
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         self._task = tasks.pivot(config)
+        config = self.run_config = tasks.as_decided(config, self._task)
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
         raise_all(self._problems())
@@ -100,8 +101,9 @@ class LrFindScheduler(Scheduler):
     def _try_network(self, run: Run | None) -> None:
         from mlpipe.learn import setup
 
-        rows = self._ground.checked(self._fold).train
-        setup.try_recipe(self.run_config.recipe, self._task, self._ground.pack(self._task), rows)
+        view = self._ground.checked(self._fold)
+        parts.tell(self.world, self._task, self._split, [view])
+        setup.try_recipe(self.run_config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:
         from mlpipe.learn import fit, tune

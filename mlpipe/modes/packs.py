@@ -17,14 +17,13 @@ def packed(world: World, config: RunConfig, of: Task, *, max_unreadable: int | N
         world: Shows progress; asked to stop, it goes on from there the next time.
         config: Gives the preprocessing and the data folder.
         of: The task.
-        max_unreadable: How many unreadable images are accepted; None: `task.max_unreadable`.
+        max_unreadable: How many unreadable images are accepted; None: as `tasks.unreadable_allowed` says.
 
     Raises:
         DataError: When more images are unreadable.
         Interrupted: When asked to stop.
     """
     display, stop = world.display, world.stop
-    most = unreadable_allowed(config) if max_unreadable is None else max_unreadable
     display.start(f"preprocessing {of.name}", len(of.samples))
 
     def progress(done: int, total: int) -> None:
@@ -32,11 +31,6 @@ def packed(world: World, config: RunConfig, of: Task, *, max_unreadable: int | N
         display.update(done)
 
     try:
-        return tasks.pack_of(config, of, cores(), progress, max_unreadable=most)
+        return tasks.pack_of(config, of, cores(), progress, max_unreadable=max_unreadable, told=world.told)
     finally:
         display.close()
-
-
-def unreadable_allowed(config: RunConfig) -> int:
-    """`task.max_unreadable`; 0 for tasks that have no such key."""
-    return int(config.task.params.get("max_unreadable", 0))

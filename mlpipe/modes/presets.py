@@ -20,7 +20,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import splits
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes import leaderboard, tasks
+from mlpipe.modes import decided, leaderboard, tasks
 from mlpipe.modes.base import Follower, Scheduler, Step, World
 from mlpipe.modes.pace import Pace, PlannedAnew
 from mlpipe.modes.post import PostprocessScheduler
@@ -155,6 +155,7 @@ class PresetScheduler(Scheduler):
     def plan(self) -> list[Step]:
         """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
         self._task = tasks.pivot(self.run_config)
+        self._take_decided()
         if self._task.kind in maps.KINDS:
             fix = "leave it out, and choose arch=unet with arch.encoder"
             what = "masks" if self._task.kind == "segmentation" else "target images"
@@ -176,6 +177,22 @@ class PresetScheduler(Scheduler):
     def _names(self) -> list[str]:
         return [name for name in self._trees if name != "post"]
 
+    def _take_decided(self) -> None:
+        """Put what was decided for the task into the recipes that split alike; a continued run has it in its own.
+
+        A recipe that splits otherwise is what the preset is about.
+        """
+        given = self.run_config.given
+        if given is None or "split" in given:
+            return
+        trees = {}
+        for name, tree in self._trees.items():
+            section = decided.changed(tree["split"], given, tasks.described_in(self.run_config.data_dir, self._task))
+            is_alike = section["_target_"] == tree["split"]["_target_"]
+            trees[name] = {**tree, "split": section} if is_alike else tree
+        preset = {**self.run_config.tree["preset"], "trees": trees}
+        self._trees, self.run_config = trees, replace(self.run_config, tree={**self.run_config.tree, "preset": preset})
+
     def _for_task(self, task: Task) -> dict[str, Any]:
         """What the task asks of every recipe: test images of its own where it came with none."""
         split = self._trees[self._names()[0]]["split"]
@@ -191,7 +208,8 @@ class PresetScheduler(Scheduler):
             for part in path:
                 node = node.setdefault(part, {})
             node[last] = value
-        config = assemble(tree)
+        # Its split has been decided, see `_take_decided`.
+        config = replace(assemble(tree), given=(self.run_config.given or frozenset()) | {"split"})
         follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
         child: TrainingScheduler = config.scheduler.build(config, replace(self.world, follower=follower))
         return child

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.splits import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.modes import decided
 from mlpipe.runs import records, uses
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -74,7 +76,14 @@ def pivot(run_config: RunConfig) -> Task:
         DataError: When the source is wrong, or the tags do not fit it.
     """
     base = resolve(run_config.task, run_config.data_dir)
-    return _variant(run_config, base, run_config.tags, split_of)
+    file = task_file(run_config.data_dir, base.name)
+    decided.store(run_config, file)
+    return _variant(decided.with_split(run_config, file), base, run_config.tags, split_of)
+
+
+def as_decided(run_config: RunConfig, of: Task) -> RunConfig:
+    """The configuration with what was decided for a task, see `mlpipe.modes.decided`."""
+    return decided.with_split(run_config, described_in(run_config.data_dir, of))
 
 
 def variant(run_config: RunConfig, base: Task, text: str) -> Task:
@@ -149,13 +158,15 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
     """
     if of.bases:
         return _split_without_test(run_config, of)
-    key = files.digest([run_config.split.identity, dict(run_config.split.params)])[:12]
+    # Whether rare classes are refused decides no fold.
+    params = {name: value for name, value in run_config.split.params.items() if name != "rare"}
+    key = files.digest([run_config.split.identity, params])[:12]
     path = task_file(run_config.data_dir, of.name)
     stored: dict[str, Any] = files.read_json(path)
     if key in stored["splits"]:
-        return Split.from_plain(stored["splits"][key])
+        return replace(Split.from_plain(stored["splits"][key]), rare=run_config.split.params.get("rare", "refuse"))
     drawn = splits.with_extra(of.samples, run_config.split.build(of.samples))
-    parameters = {"target": run_config.split.identity, **run_config.split.params}
+    parameters = {"target": run_config.split.identity, **params}
     stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
     files.write_json(path, stored)
     return drawn
@@ -205,7 +216,8 @@ def pack_of(
     workers: int,
     progress: Progress = lambda done, total: None,
     *,
-    max_unreadable: int = 0,
+    max_unreadable: int | None = None,
+    told: set[str] | None = None,
 ) -> Pack:
     """A task's cached images, decoded first when they are missing.
 
@@ -214,16 +226,33 @@ def pack_of(
         of: The task.
         workers: Threads that decode.
         progress: Called with images done and their total.
-        max_unreadable: How many unreadable images are accepted.
+        max_unreadable: How many unreadable images are accepted; None: as `unreadable_allowed` says.
+        told: The names of unreadable images that were told already; those that are told now are added.
 
     Raises:
         DataError: When more images are unreadable than `task.max_unreadable` allows.
     """
     preprocessing = preprocessing_of(run_config, of)
-    if not of.bases:
-        return _packed(run_config, of, preprocessing, workers, progress, max_unreadable)
-    packs = [_packed(run_config, one, preprocessing, workers, progress, max_unreadable) for one in of.bases]
-    return joined.joined(of, packs)
+    most = unreadable_allowed(run_config, of) if max_unreadable is None else max_unreadable
+    packs = [_packed(run_config, one, preprocessing, workers, progress, most) for one in of.bases or (of,)]
+    for one, pack in zip(of.bases or (of,), packs, strict=True):
+        _tell_unreadable(one, pack, set() if told is None else told)
+    return joined.joined(of, packs) if of.bases else packs[0]
+
+
+def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
+    """How many unreadable images of a task are accepted: `task.max_unreadable`, or what was stored with the task."""
+    names = [one.name for one in of.bases or (of,)]
+    return max(decided.max_unreadable(run_config, task_file(run_config.data_dir, name)) for name in names)
+
+
+def _tell_unreadable(of: Task, pack: Pack, told: set[str]) -> None:
+    """Name what is left out; in a process that works for a run, the one that started it has done so."""
+    for name, reason in pack.unreadable.items():
+        key = f"{of.name}: {name}"
+        if key not in told and multiprocessing.parent_process() is None:
+            log.warning(f"left out {name}: {reason}")
+        told.add(key)
 
 
 def _packed(
@@ -241,8 +270,6 @@ def _packed(
     if is_new:
         shape = "their own sizes" if preprocessing.is_ragged else " x ".join(map(str, pack.images.shape[1:]))
         log.info(f"packed {len(pack)} images of {of.name} at {shape} ({pack.images.nbytes / 1e6:.1f} MB)")
-    for name, reason in pack.unreadable.items():
-        log.warning(f"left out {name}: {reason}")
     return pack
 
 

@@ -123,7 +123,8 @@ class TrainingScheduler(Scheduler):
         task = self._task
         heads.refuse_training(task, self._eval_on)
         co_tasks = cotasks.chosen(self.run_config, task, self._wish)
-        config = self.run_config = cotasks.with_channels(self.run_config, [task, *co_tasks])
+        decided = tasks.as_decided(self.run_config, task)
+        config = self.run_config = cotasks.with_channels(decided, [task, *co_tasks])
         split = tasks.split_of(config, task)
         raise_all(self._problems(split) + cotasks.size_problems(config, co_tasks))
         ground = Folds(config, self.world, task, split, self._nested, decoding=config)

@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlpipe.data import split_checks, splits
+from mlpipe.data import split_checks, splits, variants
 from mlpipe.data.splits import TEST
-from tests.data.samples import make_samples
+from mlpipe.data.task import Row, make
+from tests.data.samples import make_samples, make_task
 from tests.data.test_splits import few, folds
 
 
@@ -60,12 +61,112 @@ def test_groups_of_the_training_part_that_are_elsewhere_too() -> None:
         assert "another one (b)" in split_checks.group_overlap_problems(dataclasses.replace(samples, groups=groups))[0]
 
 
+def drawn(fold: list[int], n_folds: int, *, validated: tuple[int, ...] | None = None) -> splits.Split:
+    return splits.Split(np.array(fold), n_folds, validated or tuple(range(n_folds)), True, 0)
+
+
 def test_sentences_about_a_fold_without_a_class() -> None:
-    targets = np.array([0, 1, 0, 0, 1, 1])
-    assert split_checks.missing_classes(np.array([0, 0, 1, 1, 1, 0]), 2, targets, ["a", "b"]) == []
-    found = split_checks.missing_classes(np.array([0, 0, 1, 1, 3, 0]), 4, targets, ["a", "b"])
-    why = "because groups and given folds stay as they are; use fewer folds (split.folds=N), or other groups"
-    assert found == [f"fold 1: has no image of b, {why}", f"fold 3: has no image of a, {why}"]
+    samples = make_samples([0, 1, 0, 0, 1, 1, 0, 0, 1])
+    every = drawn([0, 0, 1, 1, 1, 0, 2, 2, 2], 3)
+    assert split_checks.missing_classes(samples, every, ["a", "b"]) == []
+    torn = drawn([0, 0, 1, 1, 0, 2, 2, 2, 2], 3)
+    allow = "accept it with split.rare=allow"
+    wrong = "class 'b': no image of it is left to validate on in fold 1: it is of 4 images"
+    assert split_checks.missing_classes(samples, torn, ["a", "b"]) == [f"{wrong}; use split.folds=2, or {allow}"]
+    grouped = dataclasses.replace(samples, groups=("p", "q", "r", "r", "q", "s", "s", "s", "s"))
+    (sentence,) = split_checks.missing_classes(grouped, torn, ["a", "b"])
+    assert sentence == (
+        "class 'b': no image of it is left to validate on in fold 1, because groups and given folds stay as they are: "
+        "it is of 2 groups; "
+        f"use split.folds=2, or use other groups (task.group), or {allow}"
+    )
+
+
+def test_a_class_in_one_group_is_missing_to_train_on_where_it_is_validated() -> None:
+    samples = dataclasses.replace(make_samples([0, 0, 0, 1, 1]), groups=("p", "q", "r", "s", "s"))
+    (sentence,) = split_checks.size_problems(
+        "classification", samples, drawn([0, 1, 0, 1, 1], 2), ["a", "b"], nested=False
+    )
+    assert sentence.startswith(
+        "class 'b': no image of it is left to validate on in fold 0 and to train on in fold 1, "
+        "because groups and given folds stay as they are: it is of 1 group; "
+    )
+    assert "split.folds" not in sentence and sentence.endswith("or accept it with split.rare=allow")
+
+
+def test_one_validation_part_is_not_told_of_folds() -> None:
+    held = drawn([0, 1, 1, 1], 2, validated=(0,))
+    (sentence,) = split_checks.size_problems(
+        "classification", make_samples([0, 0, 0, 1]), held, ["a", "b"], nested=False
+    )
+    assert sentence == (
+        "class 'b': 1 training images are too few for a training and a validation part; "
+        "add images, or accept it with split.rare=allow"
+    )
+    (sentence,) = split_checks.size_problems(
+        "classification", make_samples([0, 0, 1, 1]), held, ["a", "b"], nested=False
+    )
+    assert sentence.endswith(
+        "in fold 0: it is of 2 images; use a larger split.val_fraction, or accept it with split.rare=allow"
+    )
+
+
+def test_what_is_allowed_plain_or_given_is_not_refused() -> None:
+    samples, classes = make_samples([0, 0, 0, 0, 1]), ["a", "b"]
+
+    def found(split: splits.Split) -> list[str]:
+        return split_checks.size_problems("classification", samples, split, classes, nested=False)
+
+    assert len(found(splits.kfold(samples, folds=2))) == 1
+    assert found(splits.kfold(samples, folds=2, rare="allow")) == []
+    assert found(splits.kfold(samples, folds=2, stratify=False)) == []
+    assert found(splits.shuffled(samples, folds=2)) == []
+    # Nothing is learned of a class that no image has.
+    (sentence,) = split_checks.size_problems(
+        "classification", samples, splits.shuffled(samples, folds=2), [*classes, "c"], nested=False
+    )
+    assert sentence == "class 'c': no training image has it; accept it with split.rare=allow"
+
+
+def test_a_validation_part_without_a_class_is_given_but_a_training_part_is_refused() -> None:
+    classes = ["a", "b"]
+    given = splits.given(make_samples([0, 1, 0], parts=["train", "train", "val"]))
+    samples = make_samples([0, 1, 0], parts=["train", "train", "val"])
+    assert split_checks.size_problems("classification", samples, given, classes, nested=False) == []
+    samples = make_samples([0, 0, 1], parts=["train", "train", "val"])
+    (sentence,) = split_checks.size_problems("classification", samples, splits.given(samples), classes, nested=False)
+    assert sentence.startswith("class 'b': no training image has it in fold 0, as the folds came with the task; ")
+    with_folds = dataclasses.replace(make_samples([0, 1, 0, 0, 1]), folds=np.array([0, 1, 1, 2, 1]))
+    (sentence,) = split_checks.size_problems(
+        "classification", with_folds, splits.kfold(with_folds), classes, nested=False
+    )
+    assert "in fold 1," in sentence
+    labels = dataclasses.replace(with_folds, targets=np.array([[1, 0], [1, 1], [0, 0], [1, 0], [0, 1]], float))
+    (sentence,) = split_checks.size_problems("multilabel", labels, splits.kfold(labels), classes, nested=False)
+    assert sentence.startswith("label 'b'") and "in fold 1," in sentence
+
+
+def test_what_parts_lack_is_said_with_its_folds() -> None:
+    task = make_task(make_samples([0, 0, 0, 1, 1, 2, 2], parts=["train"] * 5 + ["train", "test"]))
+    split = splits.Split(np.array([0, 1, 2, 0, 0, 1, TEST]), 3, (0, 1, 2), False, 0)
+    views = [variants.plain(task, split, fold) for fold in range(3)]
+    assert split_checks.lacking(task, views) == [
+        "no training image of class b in fold 0",
+        "no validation image of class c in fold 0",
+        "no test image of class a, b in any fold",
+        "no training image of class c in fold 1",
+        "no validation image of class b in fold 1",
+        "no validation image of class b, c in fold 2",
+    ]
+    targets = np.array([[1, 0], [1, 1], [1, np.nan], [1, 0]])
+    rows = [Row(f"{row}", "train", tuple(value), f"d{row}") for row, value in enumerate(targets.tolist())]
+    labels = make("labels", ["x", "y"], rows, channels=1, source={"type": "none"}, kind="multilabel")
+    held = splits.Split(np.array([0, 1, 1, 0]), 2, (0,), True, 0)
+    assert split_checks.lacking(labels, [variants.plain(labels, held, 0)]) == [
+        "no training image without x, y",
+        "no validation image with y",
+        "no validation image without x",
+    ]
 
 
 def test_labels_need_images_with_and_without_them() -> None:
@@ -73,7 +174,8 @@ def test_labels_need_images_with_and_without_them() -> None:
     samples = dataclasses.replace(make_samples([0] * 5), targets=targets)
     split = splits.Split(np.array([0, 1, 2, 0, 1]), 3, (0, 1, 2), True, 0)
     found = split_checks.size_problems("multilabel", samples, split, ["x", "y"], nested=False)
-    assert all(sentence.endswith("; use fewer folds (split.folds=N), or add images") for sentence in found)
+    fix = "use fewer folds (split.folds=N), add images, or accept it with split.rare=allow"
+    assert all(sentence.endswith(f"; {fix}") for sentence in found)
     assert [sentence.partition(";")[0] for sentence in found] == [
         "label 'x': 1 training images without it are too few for 3 folds",
         "label 'y': 2 training images with it are too few for 3 folds",

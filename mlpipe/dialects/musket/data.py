@@ -192,8 +192,9 @@ def outputs_of(work: Work) -> int | None:
 
 
 def translate_split(work: Work) -> None:
-    """Folds, holdout and their seeds."""
+    """Folds, holdout and their seeds; Musket cuts them whatever classes they lack."""
     work.options["split"] = "shuffled"
+    work.set("split.rare", "allow")
     parts = work.native.get("task", {})
     if "validation" in parts:
         work.options["split"] = "given"

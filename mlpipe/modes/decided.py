@@ -1,0 +1,94 @@
+"""What was decided for a task is stored with it, and holds for every later training that says nothing else.
+
+`mml create` stores the split that its command line names; a run that names `task.max_unreadable` stores that. The file of
+the task has both under `decided`. A later command's own keys win, as does a recipe file that names a split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.config.assemble import assemble
+from mlpipe.config.schema import RunConfig
+
+_KEY = "decided"
+# The keys of `create` and those of the split that they set.
+_OF_MODE = {"n_folds": "folds", "ensure_balancing": "stratify"}
+
+
+def store(run_config: RunConfig, file: Path) -> None:
+    """Add what the command line decides to the task's file; nothing is written where it decides nothing new.
+
+    Args:
+        run_config: The configuration, with the keys that were given.
+        file: The task's file, which is there.
+    """
+    given = run_config.given or frozenset()
+    found: dict[str, Any] = {}
+    if "task.max_unreadable" in given:
+        found["max_unreadable"] = run_config.task.params["max_unreadable"]
+    if run_config.mode == "create":
+        of_mode = {_OF_MODE[key] for key in _OF_MODE if f"mode.{key}" in given}
+        own = {key.partition(".")[2] for key in given if key.startswith("split.")} | of_mode
+        section = run_config.tree["split"]
+        if own or "split" in given:
+            found["split"] = {"section": section, "given": sorted(key for key in own if key in section)}
+    if not found:
+        return
+    stored = files.read_json(file)
+    new = {**stored.get(_KEY, {}), **found}
+    if new != stored.get(_KEY):
+        files.write_json(file, {**stored, _KEY: new})
+
+
+def with_split(run_config: RunConfig, file: Path) -> RunConfig:
+    """The configuration with the split that was decided for a task, where the command names no other.
+
+    Args:
+        run_config: The configuration; one that was stored with a run or a record stays as it is.
+        file: The task's file, which is there.
+    """
+    if run_config.given is None or "split" in run_config.given:
+        return run_config
+    section = changed(run_config.tree["split"], run_config.given, file)
+    if section == run_config.tree["split"]:
+        return run_config
+    return replace(assemble({**run_config.tree, "split": section}), given=run_config.given)
+
+
+def changed(section: Mapping[str, Any], given: frozenset[str], file: Path) -> dict[str, Any]:
+    """A section `split` with what was decided for a task.
+
+    Args:
+        section: The section.
+        given: The keys that the command names, which win.
+        file: The task's file.
+    """
+    decided = _of(file).get("split")
+    if decided is None:
+        return dict(section)
+    of_task = decided["section"]
+    is_same = of_task["_target_"] == section["_target_"]
+    kept = {key: value for key, value in section.items() if f"split.{key}" in given and key in of_task}
+    return {**(section if is_same else of_task), **{key: of_task[key] for key in decided["given"]}, **kept}
+
+
+def max_unreadable(run_config: RunConfig, file: Path) -> int:
+    """How many unreadable images of a task are accepted: what the command says, else the larger of what is stored.
+
+    Args:
+        run_config: The configuration.
+        file: The task's file.
+    """
+    own = int(run_config.task.params.get("max_unreadable", 0))
+    if "task.max_unreadable" in (run_config.given or ()):
+        return own
+    return max(own, int(_of(file).get("max_unreadable", 0)))
+
+
+def _of(file: Path) -> dict[str, Any]:
+    return dict(files.read_json(file).get(_KEY, {})) if file.is_file() else {}

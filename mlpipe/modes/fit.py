@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.translation import as_text
@@ -155,7 +153,7 @@ class FitScheduler(Scheduler):
             if not path.exists():
                 content = {**own, "testSplitSeed": base[0] + seed, "random_state": base[1] + seed}
                 path.parent.mkdir(parents=True, exist_ok=True)
-                files.write_text(path, yaml.safe_dump(content, sort_keys=False))
+                files.write_text(path, files.yaml_text(content))
             found.append(path)
         return found
 
@@ -212,7 +210,7 @@ class FitScheduler(Scheduler):
             raise
         except MlpipeError as error:
             entry = {"type": type(error).__name__, "value": str(error), "trace": traceback.format_exc()}
-            files.write_text(folder / _ERROR, yaml.safe_dump({"errors": [entry]}, sort_keys=False))
+            files.write_text(folder / _ERROR, files.yaml_text({"errors": [entry]}))
             raise
         finally:
             (folder / _RUNNING).unlink(missing_ok=True)
@@ -254,7 +252,7 @@ class FitScheduler(Scheduler):
                 link.parent.mkdir(exist_ok=True)
                 if not link.exists() and not link.is_symlink():
                     link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)
-        files.write_text(folder / SUMMARY, yaml.safe_dump(layout.spread(values), sort_keys=False))
+        files.write_text(folder / SUMMARY, files.yaml_text(layout.spread(values)))
 
 
 def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:

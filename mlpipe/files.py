@@ -20,11 +20,18 @@ from typing import Any, cast
 
 import yaml
 
+from mlpipe.errors import DiskFull
+
 # More than any configuration has; a few aliases of aliases can stand for billions.
 MOST_NODES = 100_000
 # Deeper than any configuration, and far from the end of Python's stack.
 DEEPEST = 150
 _CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|\d+ requested and \d+ written|database or disk is full"
+    r"|inline_container.*unexpected pos|PytorchStreamWriter failed writing"
+)
 _FLOAT, _MERGE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:merge"
 # Numbers as in YAML 1.2 and as Hydra reads them, so that `lr: 1e-4` is one in every file.
 _NUMBER = re.compile(
@@ -39,11 +46,19 @@ _NUMBER = re.compile(
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk or a quota is full; libraries that write by themselves only say so in words."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error)
-    return any(words in text for words in ("No space left on device", "Disk quota exceeded"))
+    """Whether an error, or one that it came from, says that a disk or a quota is full, be it of one file.
+
+    Libraries that write by themselves say so in words: Rust and C++ in those of the system, NumPy and torch by how much
+    they wrote, SQLite in its own.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, DiskFull) or (isinstance(one, OSError) and one.errno in _FULL):
+            return True
+        if _FULL_WORDS.search(str(one)):
+            return True
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return False
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
 from mlpipe import files
+from mlpipe.errors import DiskFull
 from mlpipe.runs import sweeping
 
 FULL = Path("/dev/full")
@@ -40,12 +42,40 @@ def test_a_full_disk_is_known() -> None:
         (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), True),
         (OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"), True),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.EFBIG, "File too large"), True),
+        # What NumPy's save, torch's save and SQLite said on a tmpfs that was full.
+        (OSError("200000 requested and 76768 written"), True),
+        (RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 640 vs 534"), True),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), True),
+        (DiskFull("2 folds need 3.0 MB"), True),
         (PermissionError(errno.EACCES, "Permission denied"), False),
         (RuntimeError("shapes do not fit"), False),
     ],
 )
 def test_libraries_that_write_by_themselves_say_it_in_words(error: Exception, full: bool) -> None:
     assert files.disk_is_full(error) is full
+
+
+def test_what_came_from_a_full_disk_is_one() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("own code fails") from error
+    assert files.disk_is_full(caught.value)
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("another thing") from None
+    assert not files.disk_is_full(caught.value)
+
+
+@pytest.mark.skipif(not FULL.is_char_device(), reason="this system has no /dev/full")
+def test_what_numpy_says_of_a_full_disk_is_known() -> None:
+    with pytest.raises(OSError) as caught, FULL.open("wb", buffering=0) as handle:
+        np.save(handle, np.zeros(100_000))
+    assert files.disk_is_full(caught.value)
 
 
 @settings(max_examples=25, deadline=None)

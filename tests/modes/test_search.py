@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import pytest
 import yaml
 
 from mlpipe.cli import main
-from mlpipe.errors import Interrupted, Pruned, TrainingError
+from mlpipe.errors import DiskFull, Interrupted, Pruned, TrainingError
 from mlpipe.modes import search, trials
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
@@ -350,3 +351,87 @@ def test_two_processes_share_a_server(postgres: str, tmp_path: Path) -> None:
 def test_what_belongs_to_a_search() -> None:
     assert search.is_search(["hpo=optuna"]) and not search.is_search(["hpo=none", "search_space=none"])
     assert not search.is_search(["use_best_params=x", "hpo.storage=sqlite:///x.db"])
+
+
+FULL = [
+    DiskFull("2 folds need 3.0 MB, 0.0 MB are free"),
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EFBIG, "File too large"),
+    OSError("200000 requested and 76768 written"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
+@pytest.mark.parametrize("released", [True, False])
+def test_a_full_disk_ends_a_search_and_its_trial_is_run_again(
+    error: Exception,
+    released: bool,
+    measured: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def second_fails(trial: optuna.Trial) -> list[float]:
+        if trial.number:
+            raise error
+        return lr(trial)
+
+    write = optuna.Trial.set_user_attr
+
+    def no_room(trial: optuna.Trial, key: str, value: Any) -> None:
+        if isinstance(value, dict) and value.get("released"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(trial, key, value)
+
+    if not released:
+        monkeypatch.setattr(optuna.Trial, "set_user_attr", no_room)
+    measured(second_fails)
+    assert main(["train", *SEARCH, "hpo.trials=3"]) == 75
+    shown = capsys.readouterr().err
+    assert "1 of 3 trials of study s are finished; free space; then run the same command again" in shown
+    measured(lr)
+    assert main(["train", *SEARCH, "hpo.trials=3"]) == 0
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"] * 3
+
+
+def test_a_full_disk_while_a_trial_is_told_runs_it_again(
+    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = optuna.Study.tell
+
+    def no_room(*given: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    measured(lr)
+    monkeypatch.setattr(optuna.Study, "tell", no_room)
+    assert main(["train", *SEARCH, "hpo.trials=2"]) == 75
+    monkeypatch.setattr(optuna.Study, "tell", tell)
+    assert main(["train", *SEARCH, "hpo.trials=2"]) == 0
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"] * 2
+
+
+def test_a_trial_that_was_asked_for_and_not_taken_is_run(
+    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = optuna.Trial.set_user_attr
+
+    def no_room(trial: optuna.Trial, key: str, value: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    measured(lr)
+    monkeypatch.setattr(optuna.Trial, "set_user_attr", no_room)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 75
+    monkeypatch.setattr(optuna.Trial, "set_user_attr", write)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"]
+
+
+def test_a_journal_that_a_full_disk_tore_goes_on(measured: Any, tmp_path: Path) -> None:
+    measured(lr)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
+    file = studies.journal_file(project(tmp_path), "s")
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole.splitlines()[-1][:17])
+    assert main(["train", *SEARCH, "hpo.trials=2"]) == 0
+    assert file.read_bytes().startswith(whole)
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"] * 2

@@ -75,7 +75,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
         `exit_code` the largest of the codes.
 
     Raises:
-        Interrupted: When asked to stop, or there is no room on the disk; says how to go on with the job and with those that did not start.
+        Interrupted: When asked to stop, or the disk is full; says how to go on with the job and with those that did not start.
     """
     from mlpipe.modes.base import AGAIN, Stop, end_process, full_disk
 

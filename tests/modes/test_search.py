@@ -20,8 +20,8 @@ import pytest
 import yaml
 
 from mlpipe.cli import main
-from mlpipe.errors import DiskFull, Interrupted, Pruned, TrainingError
-from mlpipe.modes import search, trials
+from mlpipe.errors import ConfigError, DiskFull, Interrupted, Pruned, TrainingError
+from mlpipe.modes import launch, search, trials
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
 
@@ -435,3 +435,69 @@ def test_a_journal_that_a_full_disk_tore_goes_on(measured: Any, tmp_path: Path) 
     assert main(["train", *SEARCH, "hpo.trials=2"]) == 0
     assert file.read_bytes().startswith(whole)
     assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"] * 2
+
+
+COMPARED = [
+    (["loss=ce,focal"], "loss is", "add metrics.monitor=val/nll"),
+    (["loss.label_smoothing=interval(0,0.5)"], "loss.label_smoothing is", "add metrics.monitor=val/nll"),
+    (["loss.class_weights=null,balanced"], "loss.class_weights is", "add metrics.monitor=val/nll"),
+    (["loss=composite", "loss.expression=ce,ce+0.1*dice"], "loss.expression is", "add metrics.monitor=val/nll"),
+    (["loss=focal", "loss.gamma=${given.g}", "given.g=1,2"], "given.g is", "add metrics.monitor=val/nll"),
+    (["loss=ce,focal", "optimizer.lr=0.1,0.2", "hpo.metric=val/loss"], "loss is", "use hpo.metric=val/nll"),
+    (["loss=ce,focal", "hpo.metric=[val/accuracy,val/loss]"], "loss is", "use hpo.metric=[val/accuracy,val/nll]"),
+    (["loss=ce,focal", "metrics.final=[accuracy]"], "loss is", "add metrics.monitor=val/accuracy"),
+    (
+        ["stages.list=choice([{epochs:1,loss:ce}],[{epochs:1,loss:focal}])"],
+        "stages.list is",
+        "add metrics.monitor=val/nll",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "keys", "fix"), COMPARED)
+def test_values_of_different_losses_are_not_compared_and_the_fix_composes(
+    words: list[str], keys: str, fix: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        search.prepare("train", [*SMALL, "hpo=optuna", *words])
+    (sentence,) = caught.value.problems
+    assert sentence.startswith(f"hpo.metric: values of different losses cannot be compared, and {keys}")
+    assert fix in sentence
+    override = sentence.rpartition("; ")[2].split(" ", 1)[1]
+    kept = [word for word in words if not word.startswith("hpo.metric")]
+    assert not any("loss" in name for name in search.prepare("train", [*SMALL, "hpo=optuna", *kept, override]).metrics)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["loss=focal", "optimizer.lr=0.1,0.2"],
+        ["loss.label_smoothing=interval(0.1,0.1)"],
+        ["augmentations=mixup,none"],
+        ["loss=ce,focal", "hpo.metric=val/accuracy"],
+        ["loss=ce,focal", "metrics.monitor=val/brier"],
+    ],
+)
+def test_values_of_one_loss_or_of_a_metric_are_compared(words: list[str]) -> None:
+    assert search.prepare("train", [*SMALL, "hpo=optuna", *words]).steps
+
+
+def test_more_of_a_loss_is_never_better() -> None:
+    with pytest.raises(ConfigError, match=r"hpo.direction: less of val/loss is better, got 'maximize'; use auto"):
+        search.prepare("train", [*SMALL, "hpo=optuna", "optimizer.lr=0.1,0.2", "hpo.direction=maximize"])
+    with pytest.raises(ConfigError, match=r"metrics.direction: less of val/loss is better, got 'max'"):
+        launch.prepare("train", [*SMALL, "metrics.direction=max"])
+
+
+def test_a_study_of_different_losses_has_no_best_trial(measured: Any, tmp_path: Path, capsys: Any) -> None:
+    measured(lambda trial: [0.5])
+    words = ["hpo.study=s", "loss=ce,focal", "metrics.monitor=val/nll", "hpo.sampler=grid", "hpo.trials=2"]
+    assert main(["train", *SMALL, "hpo=optuna", *words]) == 0
+    with studies.loaded(project(tmp_path), "s") as study:
+        # As a search of an earlier version left it.
+        study.set_user_attr(studies.METRICS, ["val/loss"])
+    assert main(["train", *SMALL, "use_best_params=s"]) == 2
+    assert "its trials have different losses (loss), of which val/loss are values" in capsys.readouterr().err
+    assert main(["train", *SMALL, "use_best_params=s#1", "--dry-run"]) == 0
+    assert main(["info", "mode.study_name=s", "mode.subroutines=[hpo]"]) == 0
+    assert "best: none, its trials have different losses (loss)" in capsys.readouterr().out

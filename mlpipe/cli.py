@@ -302,7 +302,7 @@ def _unexpected(error: Exception) -> int:
     from mlpipe import files
 
     if files.disk_is_full(error):
-        print("the disk is full; free space, then continue the run with continue=latest", file=sys.stderr)
+        print("the disk is full; free space, then run the same command again", file=sys.stderr)
         return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()

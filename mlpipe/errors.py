@@ -69,9 +69,18 @@ class Interrupted(MlpipeError):
 
 
 class DiskFull(MlpipeError):
-    """The disk has too little room; what is done is kept and the run can be continued."""
+    """The disk, or a quota, has too little room; what is done is kept and can be gone on with.
+
+    Args:
+        reason: What there was no room for.
+        go_on: What to do when there is room again, such as `to go on: mml train continue=RUN`; empty: whoever knows says so.
+    """
 
     exit_code = STOPPED_RESUMABLE
+
+    def __init__(self, reason: str, go_on: str = "") -> None:
+        self.reason, self.go_on = reason, go_on
+        super().__init__("; ".join(part for part in (reason, "free space", go_on) if part))
 
 
 class Pruned(MlpipeError):

@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -19,17 +20,45 @@ from typing import Any, cast
 
 import yaml
 
+from mlpipe.errors import DiskFull
+
 # More than any configuration has; a few aliases of aliases can stand for billions.
 MOST_NODES = 100_000
+# Deeper than any configuration, and far from the end of Python's stack.
+DEEPEST = 150
 _CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|\d+ requested and \d+ written|database or disk is full"
+    r"|inline_container.*unexpected pos|PytorchStreamWriter failed writing"
+)
+_FLOAT, _MERGE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:merge"
+# Numbers as in YAML 1.2 and as Hydra reads them, so that `lr: 1e-4` is one in every file.
+_NUMBER = re.compile(
+    r"""[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*[eE][-+]?[0-9]+
+    |\.[0-9]+(?:_[0-9]+)*(?:[eE][-+][0-9]+)?
+    |[-+]?[0-9]+(?:_[0-9]+)*(?::[0-5]?[0-9])+\.[0-9_]*
+    |[-+]?\.(?:inf|Inf|INF)
+    |\.(?:nan|NaN|NAN)""",
+    re.X,
+)
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk or a quota is full; libraries that write by themselves only say so in words."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    text = str(error)
-    return any(words in text for words in ("No space left on device", "Disk quota exceeded"))
+    """Whether an error, or one that it came from, says that a disk or a quota is full, be it of one file.
+
+    Libraries that write by themselves say so in words: Rust and C++ in those of the system, NumPy and torch by how much
+    they wrote, SQLite in its own.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, DiskFull) or (isinstance(one, OSError) and one.errno in _FULL):
+            return True
+        if _FULL_WORDS.search(str(one)):
+            return True
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    return False
 
 
 @contextmanager
@@ -130,38 +159,119 @@ def read_yaml(path: Path) -> Any:
     """The content of a YAML file, as `plain_yaml` reads it.
 
     Raises:
-        OSError: When it cannot be opened.
+        OSError: When it cannot be opened, or is no ordinary file.
         ValueError: As `plain_yaml`, or when it is not UTF-8.
     """
+    if path.exists() and not path.is_file():
+        raise OSError("it is no file")
     return plain_yaml(path.read_text("utf-8"))
 
 
 def plain_yaml(text: str) -> Any:
-    """The plain data of a YAML text, which stays small when its aliases are written out.
+    """The plain data of a YAML text: numbers and dates as Hydra reads them, no key twice, small when all is written out.
 
     Raises:
-        ValueError: When it is not YAML, holds more than `MOST_NODES` values or itself, or is nested too deeply.
+        ValueError: When it is not YAML, has a key twice in one mapping, holds more than `MOST_NODES` values or itself, or
+            is nested too deeply.
     """
+    loader = None
     try:
-        content = yaml.safe_load(text)
-        _count(content, {}, set())
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        # Before anything is made of it: merges of merges grow while they are written out.
+        _count(node, {}, set())
+        return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    return content
+    except (KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"a value does not fit its tag ({type(error).__name__}: {error})") from error
+    finally:
+        if loader is not None:
+            loader.dispose()
 
 
-def plain_json(text: str) -> Any:
+def yaml_text(content: Any, **options: Any) -> str:
+    """Plain data as YAML that `plain_yaml`, and every reader of YAML 1.1, reads as what it is; keys in their order.
+
+    Args:
+        content: The data.
+        options: Options of PyYAML's `dump`, such as `width`.
+    """
+    return cast(str, yaml.dump(content, Dumper=_Dumper, sort_keys=False, **options))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as Hydra does, and stops at the first value that is too much or too deep."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes, self._depth = 0, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._nodes += 1
+        self._depth += 1
+        if self._nodes > 2 * MOST_NODES:
+            raise ValueError(f"it holds more than {MOST_NODES:,} values")
+        if self._depth > DEEPEST:
+            raise ValueError("it is nested too deeply")
+        found: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return found
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        found: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in found.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                continue
+            line = key.start_mark.line + 1
+            if (key.tag, key.value) in lines:
+                before = lines[key.tag, key.value]
+                where = f"once in line {before}" if before != line else "in the same line"
+                raise ValueError(f"line {line} has {key.value!r} a second time, {where}; one of the two is meant")
+            lines[key.tag, key.value] = line
+        return found
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts texts that some reader takes for a number into quotes."""
+
+
+for _one in (_Loader, _Dumper):
+    _one.add_implicit_resolver(_FLOAT, re.compile(f"^(?:{_NUMBER.pattern})$", re.X), list("-+0123456789."))
+# A date is a text, as for Hydra.
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for letter, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
+def plain_json(text: str, *, unique: bool = False) -> Any:
     """The data of a JSON text.
 
+    Args:
+        text: The text.
+        unique: Refuse an object that has a key twice, as what a person writes should be read.
+
     Raises:
-        ValueError: When it is not JSON, or is nested too deeply to be read.
+        ValueError: When it is not JSON, is nested too deeply to be read, or has a key twice where none may be.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique if unique else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"it has {max(counts, key=lambda key: counts[key])!r} twice in one object")
+    return found
 
 
 def append_line(path: Path, line: str) -> None:
@@ -238,20 +348,37 @@ def is_writable(folder: Path) -> bool:
     return True
 
 
-def _count(value: Any, known: dict[int, int], above: set[int]) -> int:
-    """How many values there are when every alias is written out."""
-    if not isinstance(value, dict | list):
-        return 1
-    if id(value) in above:
+def _count(node: yaml.Node, known: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
+    """How many values a node holds, and how many pairs of key and value, when aliases and merges are written out."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1, 0
+    if id(node) in above:
         raise ValueError("it holds itself")
-    if id(value) not in known:
-        above.add(id(value))
-        items = value.values() if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_count(item, known, above) for item in items)
-        above.remove(id(value))
-    if known[id(value)] > MOST_NODES:
-        raise ValueError(f"it holds more than {MOST_NODES:,} values")
-    return known[id(value)]
+    if id(node) not in known:
+        above.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            values, pairs = _count_pairs(node, known, above)
+        else:
+            values, pairs = 1 + sum(_count(item, known, above)[0] for item in node.value), 0
+        above.remove(id(node))
+        if max(values, pairs) > MOST_NODES:
+            raise ValueError(f"it holds more than {MOST_NODES:,} values")
+        known[id(node)] = values, pairs
+    return known[id(node)]
+
+
+def _count_pairs(node: yaml.MappingNode, known: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
+    values, pairs = 1, 0
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            counts = [_count(one, known, above) for one in merged]
+            values += sum(count - 1 for count, _ in counts)
+            pairs += sum(count for _, count in counts)
+        else:
+            values += _count(value, known, above)[0]
+            pairs += 1
+    return values, pairs
 
 
 def _finite(value: Any) -> Any:

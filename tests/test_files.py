@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
 from mlpipe import files
+from mlpipe.errors import DiskFull
 from mlpipe.runs import sweeping
 
 FULL = Path("/dev/full")
@@ -36,12 +42,40 @@ def test_a_full_disk_is_known() -> None:
         (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), True),
         (OSError("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"), True),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.EFBIG, "File too large"), True),
+        # What NumPy's save, torch's save and SQLite said on a tmpfs that was full.
+        (OSError("200000 requested and 76768 written"), True),
+        (RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 640 vs 534"), True),
+        (RuntimeError("(sqlite3.OperationalError) database or disk is full"), True),
+        (DiskFull("2 folds need 3.0 MB"), True),
         (PermissionError(errno.EACCES, "Permission denied"), False),
         (RuntimeError("shapes do not fit"), False),
     ],
 )
 def test_libraries_that_write_by_themselves_say_it_in_words(error: Exception, full: bool) -> None:
     assert files.disk_is_full(error) is full
+
+
+def test_what_came_from_a_full_disk_is_one() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise RuntimeError("own code fails") from error
+    assert files.disk_is_full(caught.value)
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("another thing") from None
+    assert not files.disk_is_full(caught.value)
+
+
+@pytest.mark.skipif(not FULL.is_char_device(), reason="this system has no /dev/full")
+def test_what_numpy_says_of_a_full_disk_is_known() -> None:
+    with pytest.raises(OSError) as caught, FULL.open("wb", buffering=0) as handle:
+        np.save(handle, np.zeros(100_000))
+    assert files.disk_is_full(caught.value)
 
 
 @settings(max_examples=25, deadline=None)
@@ -144,23 +178,97 @@ def test_yaml_is_plain_and_small(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("count", "fits"), [(99_999, True), (100_000, False)])
 def test_values_are_counted_with_the_list_that_holds_them(count: int, fits: bool) -> None:
-    # A list of n values is n + 1 values; MOST_NODES of them are allowed.
-    value = [None] * count
+    # A list of n values is n + 1 values; 100,000 of them are allowed.
+    parts = [f"[{','.join('1' * 1000)}]"] + ["*a"] * 98
+    # A shared list of 1,000 numbers is 1,001 values, 99 of them and the outer list 99,100.
+    text = f"[&a {', '.join(parts)}, {', '.join('1' * (count + 1 - 99_100))}]"
     if fits:
-        assert files._count(value, {}, set()) == files.MOST_NODES
+        assert len(files.plain_yaml(text)) == 99 + 900
     else:
         with pytest.raises(ValueError, match="^it holds more than 100,000 values$"):
-            files._count(value, {}, set())
+            files.plain_yaml(text)
+
+
+def test_a_long_text_is_refused_before_it_is_read_to_its_end() -> None:
+    with pytest.raises(ValueError, match="^it holds more than 100,000 values$"):
+        files.plain_yaml("- 1\n" * 210_000 + "]")
 
 
 def test_aliases_count_as_often_as_they_are_used() -> None:
-    shared = {"x": [1, 2], "y": 3}
-    assert files._count(shared, {}, set()) == 5
-    assert files._count([shared, shared, "z"], {}, set()) == 12
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     with pytest.raises(ValueError, match="it holds more than 100,000 values"):
         files.plain_yaml("\n".join(lines))
+
+
+def test_merged_mappings_count_as_often_as_they_are_merged() -> None:
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 9)]
+    started = time.perf_counter()
+    with pytest.raises(ValueError, match="^it holds more than 100,000 values$"):
+        files.plain_yaml("\n".join(lines))
+    assert time.perf_counter() - started < 1
+    with pytest.raises(ValueError, match="^it holds itself$"):
+        files.plain_yaml("&a {<<: *a}")
+    assert files.plain_yaml("a: &a {x: 1}\nb: {<<: [*a, {y: 2}], x: 3}")["b"] == {"x": 3, "y": 2}
+
+
+_SCALARS = (
+    "1e-4 1E5 -1e3 +1e3 .5 1. 1_000 1.5e+3 1:30 1:30.5 0x1f 010 .inf -.INF .nan 1e e5 1e-4x 12345e67 yes No true null ~ "
+    "2020-01-01 2020-01-01T10:00:00Z 1_0e3 ._5 .1e3 1__0 '1e-4' \"2\" x 3.14.15 +x"
+)
+
+
+@pytest.mark.parametrize("scalar", _SCALARS.split())
+def test_a_value_is_read_as_hydra_reads_it(scalar: str) -> None:
+    expected = OmegaConf.to_container(OmegaConf.create(f"key: {scalar}"))
+    assert repr(files.plain_yaml(f"key: {scalar}")) == repr(expected)
+
+
+@pytest.mark.parametrize("scalar", _SCALARS.split())
+def test_a_text_is_written_as_one_for_every_reader(scalar: str) -> None:
+    written = files.yaml_text({"key": scalar})
+    assert files.plain_yaml(written) == yaml.safe_load(written) == {"key": scalar}
+    assert OmegaConf.to_container(OmegaConf.create(written)) == {"key": scalar}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\nb: 2\na: 3", "line 3 has 'a' a second time, once in line 1; one of the two is meant"),
+        ("a:\n  b: 1\n  'b': 2", "line 3 has 'b' a second time, once in line 2; one of the two is meant"),
+        ("{a: 1, a: 1}", "line 1 has 'a' a second time, in the same line; one of the two is meant"),
+        ("a: !!bool x", "a value does not fit its tag"),
+        ("a: !!timestamp x", "a value does not fit its tag"),
+    ],
+)
+def test_what_is_no_plain_mapping_is_named(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        files.plain_yaml(text)
+
+
+def test_the_same_text_is_no_key_twice_in_different_mappings_or_types() -> None:
+    assert files.plain_yaml("a: {x: 1}\nb: {x: 1}\n1: a\n'1': b") == {"a": {"x": 1}, "b": {"x": 1}, 1: "a", "1": "b"}
+
+
+def test_a_key_twice_in_json_that_a_person_wrote() -> None:
+    assert files.plain_json('{"a": 1, "a": 2}') == {"a": 2}
+    with pytest.raises(ValueError, match="^it has 'a' twice in one object$"):
+        files.plain_json('[{"b": 1, "a": 1, "a": 2}]', unique=True)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+    with pytest.raises(OSError, match="it is no file"):
+        files.read_yaml(tmp_path / "x.yaml")
+
+
+def test_there_is_one_reader_and_one_writer_of_yaml() -> None:
+    package = Path(files.__file__).parent
+    others = [
+        path for path in package.rglob("*.py") if re.search(r"^\s*(import|from) yaml\b", path.read_text("utf-8"), re.M)
+    ]
+    assert [path.name for path in others] == ["files.py"]
 
 
 def test_rows_as_csv() -> None:

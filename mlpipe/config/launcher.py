@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-
+from mlpipe import files
 from mlpipe.config import catalog, signatures
 from mlpipe.config.overrides import parse
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
@@ -88,8 +87,7 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
     if name not in options:
         fix = did_you_mean(name, [*options, _BASIC], otherwise=f"options: {listing([*options, _BASIC])}")
         raise ConfigError([*found, problem(GROUP, "unknown option", got=name, fix=fix)])
-    files = [folder / GROUP / f"{name}.yaml" for folder in (*reversed(extra_dirs), catalog.conf_dir())]
-    section = yaml.safe_load(next(path for path in files if path.is_file()).read_text("utf-8")) | keys
+    section = _options(name, extra_dirs) | keys
     signature = signatures.read(f"{__name__}.Launcher")
     assert signature is not None
     found += signature.problems(GROUP.replace("/", "."), section)
@@ -99,3 +97,20 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
     if found:
         raise ConfigError(found)
     return Launcher(**section), rest
+
+
+def _options(name: str, extra_dirs: Sequence[Path]) -> dict[str, Any]:
+    """The keys of a launcher's file.
+
+    Raises:
+        ConfigError: When it is no mapping of keys.
+    """
+    places = [folder / GROUP / f"{name}.yaml" for folder in (*reversed(extra_dirs), catalog.conf_dir())]
+    path = next(place for place in places if place.is_file())
+    try:
+        found = files.read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(problem(GROUP, f"cannot be read ({error})", got=str(path), fix="correct the file")) from error
+    if not isinstance(found, dict):
+        raise ConfigError(problem(GROUP, "must be a mapping of keys", got=str(path), fix="correct the file"))
+    return found

@@ -36,7 +36,7 @@ def inlined(arch: Any) -> list[str]:
     if not path.is_file():
         return [no_such_file("arch.file", path, got=file)]
     try:
-        content = files.plain_json(path.read_text("utf-8"))
+        content = files.plain_json(path.read_text("utf-8"), unique=True)
     except (OSError, ValueError) as error:
         # What JSON says of a mistake holds its line and column.
         fix = "give what model.to_json() writes"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlpipe.config import slice_keys
+from mlpipe.config import objectives, slice_keys
 from mlpipe.errors import did_you_mean, listing, problem
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
@@ -71,7 +71,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
     found += _slicing(tree) + slice_keys.of_task(tree["task"])
     found += _exact_head(tree) if name in ("train", "tl") else []
-    found += _stages(tree)
+    found += _stages(tree) + _direction(tree["metrics"])
     found += _preset_rules(tree)
     found += _devices(tree) + _while_training(tree)
     for key in tree["trainer"]:
@@ -305,11 +305,10 @@ def _devices(tree: Mapping[str, Any]) -> list[str]:
 def _stages(tree: Mapping[str, Any]) -> list[str]:
     entries = [entry for entry in tree["stages"]["list"] if isinstance(entry, dict)]
     found = []
-    losses = [entry.get("loss") or tree["loss"] for entry in entries]
     monitored, keeps = tree["metrics"].get("monitor"), tree["mode"].get("store_best")
-    if monitored == "val/loss" and keeps and any(loss != losses[0] for loss in losses):
-        wrong = "val/loss cannot choose among epochs of stages with different losses"
-        fix = "use another metric, for example val/accuracy, or mode.store_best=false"
+    if keeps and objectives.is_by_the_loss(str(monitored), tree) and len(objectives.loss_of(tree)) > 1:
+        wrong = f"{monitored} cannot choose among epochs of stages with different losses"
+        fix = "use another metric, for example metrics.monitor=val/accuracy, or mode.store_best=false"
         found.append(problem("metrics.monitor", wrong, fix=fix))
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
@@ -318,6 +317,13 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
             wrong = "peft decides what learns"
             found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
     return found
+
+
+def _direction(section: Mapping[str, Any]) -> list[str]:
+    """More of a loss is never better."""
+    if section.get("monitor") != "val/loss" or section.get("direction") != "max":
+        return []
+    return [problem("metrics.direction", "less of val/loss is better", got="max", fix="use metrics.direction=auto")]
 
 
 def _unknown_pipeline_keys(keys: Iterable[Any]) -> list[str]:

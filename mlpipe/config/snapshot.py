@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlpipe import files
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
@@ -16,7 +14,7 @@ from mlpipe.errors import ProjectError, problem
 
 def text(tree: Mapping[str, Any]) -> str:
     """The resolved configuration as YAML, in its own order."""
-    return yaml.safe_dump(dict(tree), sort_keys=False, allow_unicode=True, width=120)
+    return files.yaml_text(dict(tree), allow_unicode=True, width=120)
 
 
 def save(run_config: RunConfig, path: Path) -> None:

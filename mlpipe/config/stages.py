@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
+from mlpipe import files
 from mlpipe.config import catalog, components, signatures
 from mlpipe.config.schema import Stage
 from mlpipe.errors import did_you_mean, listing, problem
@@ -79,4 +78,4 @@ def _option(key: str, group: str, name: Any, found: list[str]) -> Any:
         fix = did_you_mean(str(name), options, otherwise=f"options: {listing(options, most=20)}")
         found.append(problem(key, "unknown option", got=name, fix=fix))
         return None
-    return yaml.safe_load(catalog.option_text(group, name))
+    return files.plain_yaml(catalog.option_text(group, name))

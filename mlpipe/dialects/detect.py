@@ -81,7 +81,7 @@ def dialect_of(text: str, source: Mapping[str, Any]) -> str:
 
 def _parsed(path: Path, text: str) -> Mapping[str, Any]:
     try:
-        source = files.plain_json(text) if path.suffix == ".json" else files.plain_yaml(text)
+        source = files.plain_json(text, unique=True) if path.suffix == ".json" else files.plain_yaml(text)
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(problem("recipe", f"cannot be read ({reason})", got=str(path))) from error

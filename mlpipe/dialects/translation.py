@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import yaml
-
+from mlpipe import files
 from mlpipe.errors import ConfigError, problem
 
 Fate = Literal["same", "differs", "ignored", "lint"]
@@ -97,7 +96,7 @@ class Translation:
     def text(self) -> str:
         """The native configuration as YAML, the report in comments above it."""
         lines = [f"# {line}" for line in self.report]
-        body = yaml.safe_dump(self.native, sort_keys=False, allow_unicode=True, width=120)
+        body = files.yaml_text(self.native, allow_unicode=True, width=120)
         return "\n".join([f"# Translated from {self.dialect}.", *lines, body])
 
 

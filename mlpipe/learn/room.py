@@ -76,9 +76,7 @@ def check(job: FoldJob, network: nn.Module) -> None:
         wrong = (
             f"{job.folds_left} folds need {_shown(room.sure)} at least for weights and a state to go on from, {facts}"
         )
-        raise DiskFull(
-            problem(str(job.project.root), wrong, fix="free space, then continue the run with continue=latest")
-        )
+        raise DiskFull(problem(str(job.project.root), wrong))
     if room.likely > free:
         what = f"weights and states to go on from may take {_shown(room.likely)}, {facts}"
         log.warning(f"{job.view.task} fold {job.view.fold}: {what}")

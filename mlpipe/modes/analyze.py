@@ -60,4 +60,6 @@ class AnalyzeScheduler(Scheduler):
         files.write_text(self._output, text)
         self.world.facts.update(experiments=len(found), output=str(self._output))
         log.info(text.rstrip())
+        for note in experiments.notes(found, self._sort_by):
+            log.warning(note)
         log.info(f"{len(found)} experiments, written to {self._output}")

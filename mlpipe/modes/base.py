@@ -8,10 +8,11 @@ import multiprocessing
 import os
 import platform
 import signal
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ import mlpipe
 from mlpipe import files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import INTERRUPTED_TWICE, ConfigError, Interrupted, MlpipeError, problem
+from mlpipe.errors import INTERRUPTED_TWICE, ConfigError, DiskFull, Interrupted, MlpipeError, problem
 from mlpipe.reports.progress import Display
 from mlpipe.runs import journal, sweeping
 from mlpipe.runs.journal import Run
@@ -34,6 +35,10 @@ log = logging.getLogger("mlpipe")
 
 # Programs that start others often pass a signal on that the terminal has sent to all of them already.
 _SAME_WISH = 0.5
+
+
+# How to go on with what left nothing behind.
+AGAIN = "then run the same command again"
 
 
 class Stop:
@@ -184,7 +189,8 @@ class Scheduler(ABC):
         Args:
             resumed: The run to continue; None starts a new one.
         """
-        with self.world.stop.listening(), resumed.running() if resumed else nullcontext():
+        go_on = self._to_go_on(resumed) if resumed else AGAIN
+        with full_disk(go_on), self.world.stop.listening(), resumed.running() if resumed else nullcontext():
             steps = self.plan()
             self._prepare_data([step for step in steps if not step.in_project])
             of_project = [step for step in steps if step.in_project]
@@ -193,8 +199,11 @@ class Scheduler(ABC):
             elif of_project:
                 self._mention_unfinished()
                 started = self.start(of_project)
-                with started.running():
+                with full_disk(self._to_go_on(started)), started.running():
                     self._run_in_project(of_project, started)
+
+    def _to_go_on(self, run: Run) -> str:
+        return f"to go on: mml {self.run_config.mode} continue={run.name}"
 
     def _prepare_data(self, steps: list[Step]) -> None:
         """Steps that only touch the data folder; what they made is found again the next time."""
@@ -265,11 +274,16 @@ class Scheduler(ABC):
             step.call(run)
         except Interrupted:
             run.note(step.name, "interrupted")
-            raise Interrupted(f"stopped; to go on: mml {self.run_config.mode} continue={run.name}") from None
+            raise Interrupted(f"stopped; {self._to_go_on(run)}") from None
         except KeyboardInterrupt:
             run.note(step.name, "interrupted")
             raise
         except Exception as error:
+            if files.disk_is_full(error):
+                log.debug("the disk is full", exc_info=True)
+                with suppress(OSError):
+                    run.note(step.name, "interrupted")
+                raise
             run.note(step.name, "failed", error=str(error))
             if not isinstance(error, MlpipeError):
                 log.debug("a step failed", exc_info=True)
@@ -281,6 +295,25 @@ def healed(run: Run, step: str, event: dict[str, Any]) -> None:
     """Tell a person and the journal what went wrong in a step and was mended."""
     log.warning(event["text"])
     run.note(step, "healed", **event)
+
+
+@contextmanager
+def full_disk(go_on: str) -> Iterator[None]:
+    """Say of a full disk, in whatever words it is told, how to go on once there is room; the innermost one knows best.
+
+    Args:
+        go_on: What to do then.
+
+    Raises:
+        DiskFull: When an error inside says that the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not files.disk_is_full(error) or (isinstance(error, DiskFull) and error.go_on):
+            raise
+        reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
+        raise DiskFull(reason, go_on) from error
 
 
 def require_writable(folder: Path, key: str) -> list[str]:
@@ -296,10 +329,20 @@ def raise_all(problems: list[str]) -> None:
         raise ConfigError(problems)
 
 
+class _LogFile(logging.FileHandler):
+    """A log whose disk may be full: whatever is written next says so, with what to do."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Report what went wrong with a line, but for a full disk."""
+        error = sys.exc_info()[1]
+        if error is None or not files.disk_is_full(error):
+            super().handleError(record)
+
+
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     """Write everything that is logged, tracebacks included, to the run's log file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setLevel(logging.DEBUG)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     warnings_log = logging.getLogger("py.warnings")

@@ -299,7 +299,7 @@ class Worker:
         except Interrupted as error:
             return _queue_again(again, str(error))
         except MlpipeError as error:
-            return {"exit_code": STEP_FAILED, "error": str(error)}
+            return {"exit_code": max(STEP_FAILED, error.exit_code), "error": str(error)}
         except Exception as error:
             log.exception("the job failed")
             return {"exit_code": STEP_FAILED, "error": in_short(error)}

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlpipe import files
 from mlpipe.dialects import musket
 from mlpipe.dialects.translation import as_text
@@ -104,7 +102,7 @@ def _write(config: Path, project: Project, prepared: Search, facts: Mapping[str,
             "result": results[chosen.trial],
         },
     }
-    files.write_text(folder / SUMMARY, yaml.safe_dump(summary, sort_keys=False))
+    files.write_text(folder / SUMMARY, files.yaml_text(summary))
     return summary
 
 
@@ -117,13 +115,13 @@ def _trial(row: Mapping[str, Any], best: int) -> Trial:
 
 def _plain(value: Any) -> Any:
     """A value of a trial as it stands in a file; lists and texts with blanks are kept as they are written."""
-    return yaml.safe_load(value) if isinstance(value, str) and value[:1] in "[{'\"" else value
+    return files.plain_yaml(value) if isinstance(value, str) and value[:1] in "[{'\"" else value
 
 
 def _write_trial(config: Path, project: Project, prepared: Search, trial: Trial) -> float:
     """The folder of a trial: the file with its values, weights, metrics and summary; returns its result."""
     path = musket_search.trial_folder(config.parent, trial.trial) / CONFIG
-    content = _HEADER + yaml.safe_dump(_of_trial(config, trial.values), sort_keys=False)
+    content = _HEADER + files.yaml_text(_of_trial(config, trial.values))
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, content)
     base = prepared.base

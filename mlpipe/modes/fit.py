@@ -10,16 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import user_code
 from mlpipe.dialects import detect
 from mlpipe.dialects.translation import as_text
-from mlpipe.errors import ConfigError, Interrupted, MlpipeError, problem
+from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
 from mlpipe.modes import experiment_files, experiment_search, task
-from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.modes.base import AGAIN, Scheduler, Step, World, full_disk
 from mlpipe.modes.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.modes.task import Told
 from mlpipe.reports.layouts import musket as layout
@@ -119,15 +117,22 @@ class FitScheduler(Scheduler):
 
         Raises:
             Interrupted: When asked to stop, with the command that goes on.
+            DiskFull: When there is no room, likewise.
         """
-        with self.world.stop.listening():
+        with full_disk(AGAIN), self.world.stop.listening():
             for step in self.plan():
+                names = f"--name {','.join(self._names)} " if self._names else ""
+                go_on = f"to go on: mml fit {names}--allow_resume True"
                 try:
                     self.world.stop.check()
                     step.call(None)
                 except Interrupted:
-                    names = f"--name {','.join(self._names)} " if self._names else ""
-                    raise Interrupted(f"stopped in {step.name}; to go on: mml fit {names}--allow_resume True") from None
+                    raise Interrupted(f"stopped in {step.name}; {go_on}") from None
+                except Exception as error:
+                    if not files.disk_is_full(error):
+                        raise
+                    reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
+                    raise DiskFull(f"{reason}; stopped in {step.name}", go_on) from error
             self._after()
 
     def _after(self) -> None:
@@ -168,7 +173,7 @@ class FitScheduler(Scheduler):
             )
             (path.parent / SUMMARY).unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, yaml.safe_dump(content, sort_keys=False))
+        files.write_text(path, files.yaml_text(content))
         return path
 
     def _check(self, config: Path) -> None:
@@ -223,8 +228,11 @@ class FitScheduler(Scheduler):
         except (Interrupted, KeyboardInterrupt):
             raise
         except MlpipeError as error:
+            if files.disk_is_full(error):
+                # It is no fault of the experiment, which goes on.
+                raise
             entry = {"type": type(error).__name__, "value": str(error), "trace": traceback.format_exc()}
-            files.write_text(folder / _ERROR, yaml.safe_dump({"errors": [entry]}, sort_keys=False))
+            files.write_text(folder / _ERROR, files.yaml_text({"errors": [entry]}))
             raise
         finally:
             (folder / _RUNNING).unlink(missing_ok=True)
@@ -276,7 +284,7 @@ class FitScheduler(Scheduler):
                 link.parent.mkdir(exist_ok=True)
                 if not link.exists() and not link.is_symlink():
                     link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)
-        files.write_text(folder / SUMMARY, yaml.safe_dump(layout.spread(values), sort_keys=False))
+        files.write_text(folder / SUMMARY, files.yaml_text(layout.spread(values)))
 
 
 def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:

@@ -161,6 +161,8 @@ class InfoScheduler(Scheduler):
         board = tables.leaderboard(project)
         self.world.facts["models"] = board
         log.info(tables.as_text(board))
+        for note in tables.notes(board, project):
+            log.warning(note)
         if not board:
             return
         path = tables.write_csv(board, project)

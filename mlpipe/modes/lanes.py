@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from mlpipe.errors import (
     STEP_FAILED,
     STOPPED_RESUMABLE,
     DataError,
+    DiskFull,
     Interrupted,
     MlpipeError,
     TrainingError,
@@ -137,6 +139,7 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
 
     Raises:
         Interrupted: When asked to stop; every process has saved its state or has ended.
+        DiskFull: When a process found no room.
         TrainingError: With a sentence for every step that failed, when all lanes have ended.
     """
     context = multiprocessing.get_context("forkserver")
@@ -163,7 +166,10 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
         for lane in running:
             assert lane.process is not None
             lane.process.kill()
-            of_run.note(lane.current or lane.steps[0].name, "interrupted")
+        for lane in running:
+            # What ended them all may be a disk that has no room for this either.
+            with suppress(OSError):
+                of_run.note(lane.current or lane.steps[0].name, "interrupted")
         raise
     finally:
         world.display.close()
@@ -261,7 +267,7 @@ def _raise(lanes: Sequence[_Lane], world: World, mode: str, of_run: Run) -> None
     if not failed:
         return
     if any(outcome.get("exit_code") == STOPPED_RESUMABLE for outcome in failed):
-        raise Interrupted(f"the disk is full; free space; to go on: {go_on}")
+        raise DiskFull("the disk is full", f"to go on: {go_on}")
     if all(outcome.get("exit_code") == INPUT_IS_WRONG for outcome in failed):
         raise DataError(list(dict.fromkeys(outcome["error"] for outcome in failed)))
     sentences = [f"{outcome['step']}: {outcome['error']}" for outcome in failed]

@@ -16,6 +16,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes import recipes, reuse, tasks
+from mlpipe.reports import studies as study_reports
 from mlpipe.runs import journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -235,6 +236,9 @@ def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     if _peek("hpo", overrides) is None:
         rest = [text for text in rest if text.partition("=")[0] != "hpo.storage"]
     with studies.loaded(project_of(overrides), name, storage) as study:
+        if not number and (mixed := study_reports.mixed_losses(study)):
+            fix = f"choose one, such as use_best_params={name}#{studies.finished(study)[0].number}"
+            raise ConfigError(problem(f"study {study.study_name}", f"{mixed}, so that none is the best", fix=fix))
         trial = studies.best(study, int(number) if number else None)
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
     if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:

@@ -16,4 +16,6 @@ def show(world: World, task: str, *more: str) -> None:
     path = tables.write_csv(board, world.project)
     world.facts.update(task=task, leaderboard=board, leaderboard_file=str(path))
     log.info("\n" + tables.as_text(board))
+    for note in tables.notes(board, world.project):
+        log.warning(note)
     log.info(f"results: {world.project.root}")

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from filelock import FileLock, Timeout
 
 from mlpipe import files
@@ -243,8 +242,8 @@ def _reads(source: dict[str, Any], folder: Path) -> bool:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError):
+        tree = files.read_yaml(path)
+    except (OSError, ValueError):
         # Without a configuration nothing is known of what the run needs, and `may_use` says yes to everything.
         return {}
     return tree if isinstance(tree, dict) else {}

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
+from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sampling import Shard
 from mlpipe.errors import (
@@ -234,6 +235,8 @@ def _do(
     except MlpipeError as error:
         return {"event": "refused", "error": str(error), "exit_code": error.exit_code}
     except Exception as error:
+        if files.disk_is_full(error):
+            return {"event": "refused", "error": "the disk is full", "exit_code": STOPPED_RESUMABLE}
         text = in_short(error)
         if "finished reduction in the prior iteration" in text:
             text = "the network has parameters that no output depends on; use trainer.devices=1, or freeze them"

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlpipe import files
-from mlpipe.config import blueprint
+from mlpipe.config import blueprint, objectives
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
+from mlpipe.post import metrics
 from mlpipe.runs import references
 from mlpipe.runs.project import Project
 from mlpipe.runs.references import Located
@@ -115,28 +116,54 @@ def choose(candidates: Sequence[Located], how: str, seed: int) -> Located:
 
     Args:
         candidates: At least one.
-        how: `performance`: the least finite validation loss, of equal ones the later; `created`: the latest; `random`:
-            drawn from the seed.
+        how: `performance`: the least finite validation loss, of equal ones the later, or the best of another metric where
+            models have different losses (`measure`); `created`: the latest; `random`: drawn from the seed.
         seed: The run's seed.
 
     Raises:
-        ProjectError: When `performance` finds no finite loss.
+        ProjectError: When `performance` finds no finite loss, or nothing to compare different losses by.
     """
     in_order = sorted(candidates, key=lambda one: (one.record.created, one.record.number, str(one.folder)))
     if how == "created":
         return in_order[-1]
     if how == "random":
         return in_order[int(np.random.default_rng(seed).integers(len(in_order)))]
-    scored = [(loss, one) for one in in_order if (loss := _loss(one)) is not None]
+    name = measure(in_order)
+    scored = [(value, one) for one in in_order if (value := _score(one, name)) is not None]
     if not scored:
         fix = "use mode.model_selection=created"
-        raise ProjectError(problem("mode.model_selection", "no model has a finite validation loss", fix=fix))
-    least = min(loss for loss, _ in scored)
-    return [one for loss, one in scored if loss == least][-1]
+        raise ProjectError(problem("mode.model_selection", f"no model has a finite validation {name}", fix=fix))
+    best = (min if metrics.direction(name) == "min" else max)(value for value, _ in scored)
+    return [one for value, one in scored if value == best][-1]
 
 
-def _loss(one: Located) -> float | None:
-    value = one.record.scores.get("val", {}).get("loss")
+def measure(candidates: Sequence[Located]) -> str:
+    """What the performance of models is compared by: their loss, or a metric that all have where they have different ones.
+
+    Raises:
+        ProjectError: When they have different losses, and no other metric in common.
+    """
+    configs = {(one.project.root, one.record.recipe): one.config for one in candidates}
+    if not objectives.differ([_stored(path) for path in configs.values()]):
+        return "loss"
+    preferred = [*metrics.PROPER, *(metrics.HEADLINE[one.record.kind] for one in candidates)]
+    there = [*preferred, *(name for one in candidates for name in one.record.scores.get("val", {}))]
+    for name in dict.fromkeys(there):
+        known = all(_score(one, name) is not None for one in candidates)
+        if known and not objectives.is_by_the_loss(name) and name in metrics.BY_KIND[candidates[0].record.kind]:
+            return name
+    wrong = "the models were trained with different losses, whose values cannot be compared"
+    fix = "use mode.model_selection=created, or name one with reuse.parameters=PROJ#3"
+    raise ProjectError(problem("mode.model_selection", wrong, got="performance", fix=fix))
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """A record's configuration; of one that is gone nothing is known."""
+    return blueprint.read(path) if path.is_file() else {}
+
+
+def _score(one: Located, name: str) -> float | None:
+    value = one.record.scores.get("val", {}).get(name)
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -156,7 +183,10 @@ def _transferred_from(config: RunConfig) -> tuple[Located, str]:
     candidates = _candidates(config, wanted)
     how = mode["model_selection"]
     chosen = choose(candidates, how, config.seed)
-    return chosen, f"{how} of {len(candidates)} model{'s' if len(candidates) > 1 else ''} of {wanted}"
+    by = ""
+    if how == "performance" and (name := measure(candidates)) != "loss":
+        by = f" (val/{name}, for their losses differ)"
+    return chosen, f"{how}{by} of {len(candidates)} model{'s' if len(candidates) > 1 else ''} of {wanted}"
 
 
 def _candidates(config: RunConfig, wanted: str) -> list[Located]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlpipe import files
-from mlpipe.config import search_space
+from mlpipe.config import objectives, search_space
 from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
 from mlpipe.config.search_space import Parameter
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
@@ -226,6 +226,8 @@ def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], found: list[str
     for name, direction in zip(names, given, strict=True):
         if direction not in ("auto", "minimize", "maximize"):
             found.append(problem("hpo.direction", "must be auto, minimize or maximize", got=direction))
+        if direction == "maximize" and objectives.is_by_the_loss(name, base.tree):
+            found.append(problem("hpo.direction", f"less of {name} is better", got=direction, fix="use auto"))
         monitored = name == base.recipe.metrics.monitor and base.recipe.metrics.direction != "auto"
         less = base.recipe.metrics.direction == "min" if monitored else metrics.direction(name) == "min"
         directions.append("minimize" if direction == "minimize" or (direction == "auto" and less) else "maximize")
@@ -236,25 +238,71 @@ def _checked_corners(search: Search) -> list[str]:
     """The steps of the first corner's run; every corner is composed and planned, which needs the task."""
     found: list[str] = []
     steps: list[str] = []
+    trees = []
     for corner in search_space.corners(search.space):
         try:
-            planned = launch.planned(search.trial(corner))
+            trial = search.trial(corner)
+            planned = launch.planned(trial)
         except ConfigError as error:
             found += error.problems
         else:
             steps = steps or planned
+            trees.append(trial.run_config.tree)
     if not found:
-        found += _unmeasured(search)
+        found += _unmeasured(search) or _of_different_losses(search, trees)
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     return steps
 
 
-def _unmeasured(search: Search) -> list[str]:
-    """A sentence for every metric that records of this task do not have."""
+def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence where trials would be compared by values of different losses, with what compares them."""
+    names = [name for name in search.metrics if objectives.is_by_the_loss(name, search.base.tree)]
+    if not names or not objectives.differ(trees):
+        return []
+    keys = [key for key in search.space if _changes_the_loss(search, key)] or list(search.space)
+    kind, measured = _measured(search)
+    preferred = [*metrics.PROPER, metrics.HEADLINE[kind], *measured]
+    other = next((one for one in preferred if one in measured and one in metrics.BY_KIND[kind]), None)
+    if other is None or objectives.is_by_the_loss(other):
+        fix = f"leave {listing(keys)} out of the search"
+    elif search.hpo.metric is None:
+        fix = f"add metrics.monitor=val/{other}"
+    elif len(search.metrics) == 1:
+        fix = f"use hpo.metric=val/{other}"
+    else:
+        kept = [f"val/{other}" if name in names else name for name in search.metrics]
+        fix = f"use hpo.metric=[{','.join(dict.fromkeys(kept))}]"
+    searched = f"{listing(keys)} {'is' if len(keys) == 1 else 'are'} searched"
+    return [
+        problem("hpo.metric", f"values of different losses cannot be compared, and {searched}", got=name, fix=fix)
+        for name in names
+    ]
+
+
+def _changes_the_loss(search: Search, key: str) -> bool:
+    """Whether a searched key by itself makes another loss."""
+    first = search_space.corners(search.space)[0]
+    trees = []
+    for value in search.space[key].extremes():
+        try:
+            trees.append(search.trial({**first, key: value}).run_config.tree)
+        except ConfigError:
+            # Another key's value goes with it.
+            continue
+    return objectives.differ(trees)
+
+
+def _measured(search: Search) -> tuple[str, list[str]]:
+    """The kind of what trials predict, and the metrics of their records."""
     kind = search.base.recipe.predicts(tasks.pivot(search.base).kind)
     wanted = search.base.recipe.metrics.final
-    measured = list(metrics.FINAL[kind]) if wanted == AUTO else list(wanted)
+    return kind, list(metrics.FINAL[kind]) if wanted == AUTO else list(wanted)
+
+
+def _unmeasured(search: Search) -> list[str]:
+    """A sentence for every metric that records of this task do not have."""
+    _, measured = _measured(search)
     found = []
     for name in search.metrics:
         part, _, metric = name.partition("/")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
 from mlpipe.config.overrides import expand
 from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
 from mlpipe.modes import launch
@@ -76,9 +75,9 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
         `exit_code` the largest of the codes.
 
     Raises:
-        Interrupted: When asked to stop; says how to go on with the job and with those that did not start.
+        Interrupted: When asked to stop, or the disk is full; says how to go on with the job and with those that did not start.
     """
-    from mlpipe.modes.base import Stop, end_process
+    from mlpipe.modes.base import AGAIN, Stop, end_process, full_disk
 
     stop, outcomes = Stop(end_process), []
     with stop.listening():
@@ -89,14 +88,16 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
             started = time.perf_counter()
             outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
             try:
-                outcome["facts"] = launch.execute(job.prepared, display=display, stop=stop)
+                with full_disk(AGAIN):
+                    outcome["facts"] = launch.execute(job.prepared, display=display, stop=stop)
             except MlpipeError as error:
                 if error.exit_code == STOPPED_RESUMABLE:
-                    raise Interrupted(_how_to_go_on(f"{error}{_project(job)}", mode, jobs[number:])) from None
+                    # A job that left no run begins anew with the others.
+                    begun = "continue=" in str(error)
+                    sentence = f"{error}{_project(job)}" if begun else str(error)
+                    raise Interrupted(_how_to_go_on(sentence, mode, jobs[number - (not begun) :])) from None
                 outcome |= {"exit_code": 1, "error": str(error)}
             except Exception as error:
-                if files.disk_is_full(error):
-                    raise
                 # Such as a full GPU: the next job may be smaller.
                 log.debug(f"job {number} failed", exc_info=True)
                 outcome |= {"exit_code": 1, "error": in_short(error)}

@@ -19,7 +19,7 @@ from mlpipe.dialects import musket
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean, in_short, listing, problem
 from mlpipe.modes import experiment_files
-from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.modes.base import AGAIN, Scheduler, Step, World, full_disk
 from mlpipe.modes.experiment import Experiment
 from mlpipe.modes.experiment_files import CONFIG, SUMMARY
 from mlpipe.runs.journal import Run
@@ -102,7 +102,7 @@ class TaskScheduler(Scheduler):
 
     def run(self, resumed: Run | None = None) -> None:
         """Run one task after the other."""
-        with self.world.stop.listening():
+        with full_disk(AGAIN), self.world.stop.listening():
             for step in self.plan():
                 self.world.stop.check()
                 step.call(None)

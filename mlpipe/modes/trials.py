@@ -17,9 +17,9 @@ from filelock import FileLock
 
 from mlpipe import files
 from mlpipe.config import search_space
-from mlpipe.errors import ConfigError, Interrupted, MlpipeError, Pruned, TrainingError, listing, problem
+from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, Pruned, TrainingError, listing, problem
 from mlpipe.modes import launch
-from mlpipe.modes.base import Follower, Stop, end_process
+from mlpipe.modes.base import AGAIN, Follower, Stop, end_process, full_disk
 from mlpipe.modes.launch import Prepared
 from mlpipe.modes.search import Search
 from mlpipe.reports import studies as report
@@ -36,6 +36,8 @@ log = logging.getLogger("mlpipe")
 
 # A trial of another process that has not said yet who runs it is left alone for so many seconds.
 _NEW = 60.0
+# The trials that this process runs now: a full disk may leave others that it is still noted as the owner of.
+_RUNNING: set[tuple[str, str, int]] = set()
 
 
 def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[str, Any]:
@@ -51,14 +53,19 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
 
     Raises:
         Interrupted: When asked to stop; the same command goes on.
+        DiskFull: When a trial, or the study, found no room; likewise.
         TrainingError: When no trial of the study could be finished.
         ConfigError: When the study was begun with another configuration or space.
     """
     import optuna
 
     stop, ran = stop or Stop(end_process), 0
-    search.project.studies_dir().mkdir(parents=True, exist_ok=True)
-    with stop.listening(), studies.opened(search.project, search.study, search.hpo.storage) as storage:
+    with (
+        full_disk(AGAIN),
+        stop.listening(),
+        studies.opened(search.project, search.study, search.hpo.storage) as storage,
+    ):
+        search.project.studies_dir().mkdir(parents=True, exist_ok=True)
         study = optuna.create_study(
             storage=storage,
             study_name=search.study,
@@ -101,8 +108,13 @@ def _next(search: Search, study: Study) -> tuple[Trial, str | None] | None:
             warnings.simplefilter("ignore")
             study.sampler = _sampler(search, study)
             trial = study.ask(_distributions(search.space))
-        trial.set_user_attr(studies.OWNER, _owner(search))
+        _take(search, trial)
         return trial, None
+
+
+def _take(search: Search, trial: Trial) -> None:
+    trial.set_user_attr(studies.OWNER, _owner(search))
+    _RUNNING.add((search.address, search.study, trial.number))
 
 
 def _owner(search: Search) -> dict[str, Any]:
@@ -121,7 +133,7 @@ def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
         there = run is None or (search.project.run_dir(run) / journal.PLAN_FILE).is_file()
         trial = optuna.trial.Trial(study, frozen._trial_id)
         if there and set(trial.params) == set(search.space):
-            trial.set_user_attr(studies.OWNER, _owner(search))
+            _take(search, trial)
             return trial, run
         trial.set_user_attr(studies.INTERRUPTED, True)
         trial.set_user_attr(studies.ERROR, "interrupted, and its run is gone")
@@ -132,9 +144,13 @@ def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
 
 def _is_orphan(search: Search, frozen: FrozenTrial) -> bool:
     if studies.OWNER not in frozen.user_attrs:
+        # In a project's own storage a trial is asked for and taken behind one lock.
         started = frozen.datetime_start
-        return started is None or (datetime.now() - started).total_seconds() > _NEW
+        is_old = started is None or (datetime.now() - started).total_seconds() > _NEW
+        return is_old or search.hpo.storage is None
     owner = frozen.user_attrs[studies.OWNER]
+    if journal.is_own(owner):
+        return (search.address, search.study, frozen.number) not in _RUNNING
     if owner.get("released") is not True and journal.is_live(owner):
         return False
     # In a shared storage, a trial of another project goes on there.
@@ -165,7 +181,7 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
     try:
         reached = _measure(search, trial, run, stop, display)
     except (Interrupted, KeyboardInterrupt):
-        trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
+        _release(search, trial)
         raise _interrupted(search, study) from None
     except Pruned as error:
         _clean(search, trial)
@@ -173,14 +189,28 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
         log.info(f"trial {trial.number}: {error}")
     except Exception as error:
         if files.disk_is_full(error):
-            trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
-            raise
+            _release(search, trial)
+            reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
+            done = f"{len(studies.finished(study))} of {_total(search)} trials of study {search.study} are finished"
+            raise DiskFull(f"{reason}; {done}", AGAIN) from error
         _failed(search, study, trial, error)
     else:
         trial.set_user_attr(studies.SECONDS, round(time.perf_counter() - started, 3))
         study.tell(trial, reached)
         pairs = zip(search.metrics, reached, strict=True)
         log.info(f"trial {trial.number}: {', '.join(f'{name} {value:.4f}' for name, value in pairs)}")
+    finally:
+        _RUNNING.discard((search.address, search.study, trial.number))
+
+
+def _release(search: Search, trial: Trial) -> None:
+    """Say that nobody runs a trial any more, so that it is gone on with, in this process too."""
+    try:
+        trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
+    except Exception as error:
+        # There may be no room for this either: that the process has ended, or runs it no more, says the same.
+        if not files.disk_is_full(error):
+            raise
 
 
 def _failed(search: Search, study: Study, trial: Trial, error: Exception) -> None:

@@ -164,6 +164,8 @@ HEADLINE = {
     "classification": "accuracy", "multilabel": "auroc", "regression": "rmse", "segmentation": "dice", "images": "psnr",
     "solutions": "equation_loss",
 }  # fmt: skip
+# What losses are compared by where they cannot be compared by their own values.
+PROPER = ("nll", "elementwise_nll")
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})
 # What the names of metrics that are losses begin with.
 OF_LOSS = "loss_"

@@ -102,6 +102,22 @@ def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val
     return out.getvalue()
 
 
+def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:
+    """What a person should know of the order of the table.
+
+    Args:
+        experiments: What `collected` gave.
+        sort_by: The metric that orders the rows.
+    """
+    different = _different([one.config for one in experiments if sort_by in one.best])
+    keys = [key for key in different if key.split(".")[0] == "loss" or (key.startswith("stages") and "loss" in key)]
+    if sort_by not in ("loss", "val_loss") or not keys:
+        return []
+    return [
+        f"{sort_by} is of different losses ({', '.join(keys)}), so that the order means nothing; --sortBy takes another"
+    ]
+
+
 def less_is_better(name: str) -> bool:
     """Whether less of a metric is better, by its name in a metrics file."""
     return _LESS_IS_BETTER.search(name) is not None

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipe import files
+from mlpipe.config import objectives
+from mlpipe.errors import listing
 from mlpipe.reports import tables
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
@@ -32,6 +34,7 @@ def facts(study: Study, address: str) -> dict[str, Any]:
     trials = [_trial(trial) for trial in study.get_trials(deepcopy=False)]
     done = studies.finished(study)
     best = [study.best_trial] if len(study.directions) == 1 and done else study.best_trials if done else []
+    mixed = mixed_losses(study)
     return {
         "study": study.study_name,
         "storage": address,
@@ -39,9 +42,23 @@ def facts(study: Study, address: str) -> dict[str, Any]:
         "directions": [direction.name.lower() for direction in study.directions],
         "trials": trials,
         "states": {state: sum(row["state"] == state for row in trials) for state in {row["state"] for row in trials}},
-        "best": [_trial(trial) for trial in best],
-        "importance": importance(study),
+        "best": [] if mixed else [_trial(trial) for trial in best],
+        "importance": {} if mixed else importance(study),
+        "note": mixed,
     }
+
+
+def mixed_losses(study: Study) -> str:
+    """Why the values of a study's trials cannot be compared; empty where they can."""
+    done = studies.finished(study)
+    names = [name for name in studies.metrics_of(study) if objectives.is_by_the_loss(name)]
+    keys = objectives.of_loss(dict.fromkeys(key for trial in done for key in trial.params))
+    varied = [key for key in keys if len({str(trial.params.get(key)) for trial in done}) > 1]
+    return (
+        f"its trials have different losses ({listing(varied)}), of which {names[0]} are values"
+        if names and varied
+        else ""
+    )
 
 
 def importance(study: Study) -> dict[str, float]:
@@ -77,7 +94,7 @@ def as_text(told: Mapping[str, Any]) -> str:
         ]
         lines.append(tables.grid(header, rows))
         lines += [f"and {len(done) - _SHOWN} more"] if len(done) > _SHOWN else []
-        best = ", ".join(f"trial {row['trial']}" for row in told["best"])
+        best = ", ".join(f"trial {row['trial']}" for row in told["best"]) or f"none, {told['note']}"
         lines.append(f"{'best' if len(told['directions']) == 1 else 'best (none beats another in everything)'}: {best}")
     if told["importance"]:
         lines.append("importance: " + ", ".join(f"{key} {value:.2f}" for key, value in told["importance"].items()))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
+from mlpipe.config import objectives
 from mlpipe.post import metrics
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -72,6 +73,19 @@ def as_text(board: Sequence[dict[str, Any]]) -> str:
         cells = [[_cell(row, key) for key in _SHORT] for row in rows]
         blocks.append(f"{task}: {metric} of {_counted(rows)}\n" + grid(list(_SHORT.values()), cells))
     return "\n\n".join(blocks) if blocks else "no records yet"
+
+
+def notes(board: Sequence[dict[str, Any]], project: Project) -> list[str]:
+    """What a person should know of the order of a leaderboard: which scores are values of different losses."""
+    found = []
+    for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
+        rows = [row for row in board if (row["task"], row["metric"]) == (task, metric) and not row["ensemble"]]
+        if not objectives.is_by_the_loss(metric):
+            continue
+        files_of = [project.model_dir(task, row["records"].split()[0]) / records.CONFIG_FILE for row in rows]
+        if objectives.differ([files.read_yaml(path) for path in files_of if path.is_file()]):
+            found.append(f"{task}: {metric} is of different losses, so that the order of the recipes means nothing")
+    return found
 
 
 def _counted(rows: Sequence[dict[str, Any]]) -> str:

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from mlpipe import files
 from mlpipe.errors import ProjectError, first_line, listing, problem
 
@@ -152,8 +150,8 @@ def _conversion(path: Path, kind: Kind, wanted: int) -> Conversion | None:
 
 def _read(path: Path, kind: Kind) -> Plain:
     try:
-        stored = yaml.safe_load(path.read_text("utf-8")) if kind == "config" else files.read_json(path)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        stored = files.read_yaml(path) if kind == "config" else files.read_json(path)
+    except (OSError, ValueError) as error:
         reason = first_line(error)
         raise ProjectError(problem(str(path), f"cannot be read ({reason})", fix="remove it or mend it")) from error
     if not isinstance(stored, dict):
@@ -163,7 +161,7 @@ def _read(path: Path, kind: Kind) -> Plain:
 
 def _text(content: Plain, kind: Kind) -> str:
     if kind == "config":
-        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+        return files.yaml_text(content, allow_unicode=True, width=120)
     return files.json_text(content)
 
 

@@ -189,8 +189,13 @@ def live_owner(path: Path) -> dict[str, Any] | None:
         owner: dict[str, Any] = files.read_json(path)
     except (OSError, ValueError):
         return None
-    own = owner.get("pid") == os.getpid() and owner.get("host") == platform.node()
-    return owner if is_live(owner) and not own else None
+    return owner if is_live(owner) and not is_own(owner) else None
+
+
+def is_own(owner: Mapping[str, Any]) -> bool:
+    """Whether an `identity` is this process's."""
+    here = owner.get("pid") == os.getpid() and owner.get("host") == platform.node()
+    return here and owner.get("boot", _boot()) == _boot() and owner.get("started") == _started(os.getpid())
 
 
 def is_live(owner: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlpipe.errors import ProjectError, did_you_mean, first_line, listing, problem
+from mlpipe import files
+from mlpipe.errors import DiskFull, MlpipeError, ProjectError, did_you_mean, first_line, listing, problem
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
@@ -67,11 +69,15 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
         raise _failed(error, where) from None
     try:
         yield store
+    except MlpipeError:
+        raise
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ModuleNotFoundError) as error:
         raise _failed(error, where) from None
 
 
-def _failed(error: Exception, where: str) -> ProjectError:
+def _failed(error: Exception, where: str) -> MlpipeError:
+    if files.disk_is_full(error):
+        return DiskFull(f"{where}: the disk is full")
     reason = masked(first_line(error.__cause__ or error))
     fix = "check that it is there, its user and its password, or leave hpo.storage out for a file in the project"
     return ProjectError(problem("hpo.storage", f"failed ({reason})", got=where, fix=fix))
@@ -85,6 +91,7 @@ def _storage(where: str | Path) -> BaseStorage:
     if isinstance(where, Path) or "://" not in where:
         path = Path(where).expanduser().absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
+        _mend(path)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     if where.startswith("redis"):
         return optuna.storages.get_storage(where)
@@ -99,6 +106,27 @@ def _storage(where: str | Path) -> BaseStorage:
                 raise
             time.sleep(0.2 * attempt)
     return optuna.storages.RDBStorage(where, engine_kwargs=waits)
+
+
+def _mend(path: Path) -> None:
+    """Cut off the beginning of a line that a full disk left at a journal's end; after the next one Optuna reads none of it."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if not _is_torn(path):
+        return
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        # Another process may have been writing the line.
+        if _is_torn(path):
+            content = path.read_bytes()
+            os.truncate(path, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _is_torn(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
 
 
 def names(project: Project) -> list[str]:

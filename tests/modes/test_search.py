@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,8 +20,8 @@ import pytest
 import yaml
 
 from mlpipe.cli import main
-from mlpipe.errors import Interrupted, Pruned, TrainingError
-from mlpipe.modes import search, trials
+from mlpipe.errors import ConfigError, DiskFull, Interrupted, Pruned, TrainingError
+from mlpipe.modes import launch, search, trials
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
 
@@ -350,3 +351,153 @@ def test_two_processes_share_a_server(postgres: str, tmp_path: Path) -> None:
 def test_what_belongs_to_a_search() -> None:
     assert search.is_search(["hpo=optuna"]) and not search.is_search(["hpo=none", "search_space=none"])
     assert not search.is_search(["use_best_params=x", "hpo.storage=sqlite:///x.db"])
+
+
+FULL = [
+    DiskFull("2 folds need 3.0 MB, 0.0 MB are free"),
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EFBIG, "File too large"),
+    OSError("200000 requested and 76768 written"),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=str)
+@pytest.mark.parametrize("released", [True, False])
+def test_a_full_disk_ends_a_search_and_its_trial_is_run_again(
+    error: Exception,
+    released: bool,
+    measured: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def second_fails(trial: optuna.Trial) -> list[float]:
+        if trial.number:
+            raise error
+        return lr(trial)
+
+    write = optuna.Trial.set_user_attr
+
+    def no_room(trial: optuna.Trial, key: str, value: Any) -> None:
+        if isinstance(value, dict) and value.get("released"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(trial, key, value)
+
+    if not released:
+        monkeypatch.setattr(optuna.Trial, "set_user_attr", no_room)
+    measured(second_fails)
+    assert main(["train", *SEARCH, "hpo.trials=3"]) == 75
+    shown = capsys.readouterr().err
+    assert "1 of 3 trials of study s are finished; free space; then run the same command again" in shown
+    measured(lr)
+    assert main(["train", *SEARCH, "hpo.trials=3"]) == 0
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"] * 3
+
+
+def test_a_full_disk_while_a_trial_is_told_runs_it_again(
+    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = optuna.Study.tell
+
+    def no_room(*given: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    measured(lr)
+    monkeypatch.setattr(optuna.Study, "tell", no_room)
+    assert main(["train", *SEARCH, "hpo.trials=2"]) == 75
+    monkeypatch.setattr(optuna.Study, "tell", tell)
+    assert main(["train", *SEARCH, "hpo.trials=2"]) == 0
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"] * 2
+
+
+def test_a_trial_that_was_asked_for_and_not_taken_is_run(
+    measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = optuna.Trial.set_user_attr
+
+    def no_room(trial: optuna.Trial, key: str, value: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    measured(lr)
+    monkeypatch.setattr(optuna.Trial, "set_user_attr", no_room)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 75
+    monkeypatch.setattr(optuna.Trial, "set_user_attr", write)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"]
+
+
+def test_a_journal_that_a_full_disk_tore_goes_on(measured: Any, tmp_path: Path) -> None:
+    measured(lr)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
+    file = studies.journal_file(project(tmp_path), "s")
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole.splitlines()[-1][:17])
+    assert main(["train", *SEARCH, "hpo.trials=2"]) == 0
+    assert file.read_bytes().startswith(whole)
+    assert [trial.state.name for trial in frozen(tmp_path)] == ["COMPLETE"] * 2
+
+
+COMPARED = [
+    (["loss=ce,focal"], "loss is", "add metrics.monitor=val/nll"),
+    (["loss.label_smoothing=interval(0,0.5)"], "loss.label_smoothing is", "add metrics.monitor=val/nll"),
+    (["loss.class_weights=null,balanced"], "loss.class_weights is", "add metrics.monitor=val/nll"),
+    (["loss=composite", "loss.expression=ce,ce+0.1*dice"], "loss.expression is", "add metrics.monitor=val/nll"),
+    (["loss=focal", "loss.gamma=${given.g}", "given.g=1,2"], "given.g is", "add metrics.monitor=val/nll"),
+    (["loss=ce,focal", "optimizer.lr=0.1,0.2", "hpo.metric=val/loss"], "loss is", "use hpo.metric=val/nll"),
+    (["loss=ce,focal", "hpo.metric=[val/accuracy,val/loss]"], "loss is", "use hpo.metric=[val/accuracy,val/nll]"),
+    (["loss=ce,focal", "metrics.final=[accuracy]"], "loss is", "add metrics.monitor=val/accuracy"),
+    (
+        ["stages.list=choice([{epochs:1,loss:ce}],[{epochs:1,loss:focal}])"],
+        "stages.list is",
+        "add metrics.monitor=val/nll",
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "keys", "fix"), COMPARED)
+def test_values_of_different_losses_are_not_compared_and_the_fix_composes(
+    words: list[str], keys: str, fix: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        search.prepare("train", [*SMALL, "hpo=optuna", *words])
+    (sentence,) = caught.value.problems
+    assert sentence.startswith(f"hpo.metric: values of different losses cannot be compared, and {keys}")
+    assert fix in sentence
+    override = sentence.rpartition("; ")[2].split(" ", 1)[1]
+    kept = [word for word in words if not word.startswith("hpo.metric")]
+    assert not any("loss" in name for name in search.prepare("train", [*SMALL, "hpo=optuna", *kept, override]).metrics)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["loss=focal", "optimizer.lr=0.1,0.2"],
+        ["loss.label_smoothing=interval(0.1,0.1)"],
+        ["augmentations=mixup,none"],
+        ["loss=ce,focal", "hpo.metric=val/accuracy"],
+        ["loss=ce,focal", "metrics.monitor=val/brier"],
+    ],
+)
+def test_values_of_one_loss_or_of_a_metric_are_compared(words: list[str]) -> None:
+    assert search.prepare("train", [*SMALL, "hpo=optuna", *words]).steps
+
+
+def test_more_of_a_loss_is_never_better() -> None:
+    with pytest.raises(ConfigError, match=r"hpo.direction: less of val/loss is better, got 'maximize'; use auto"):
+        search.prepare("train", [*SMALL, "hpo=optuna", "optimizer.lr=0.1,0.2", "hpo.direction=maximize"])
+    with pytest.raises(ConfigError, match=r"metrics.direction: less of val/loss is better, got 'max'"):
+        launch.prepare("train", [*SMALL, "metrics.direction=max"])
+
+
+def test_a_study_of_different_losses_has_no_best_trial(measured: Any, tmp_path: Path, capsys: Any) -> None:
+    measured(lambda trial: [0.5])
+    words = ["hpo.study=s", "loss=ce,focal", "metrics.monitor=val/nll", "hpo.sampler=grid", "hpo.trials=2"]
+    assert main(["train", *SMALL, "hpo=optuna", *words]) == 0
+    with studies.loaded(project(tmp_path), "s") as study:
+        # As a search of an earlier version left it.
+        study.set_user_attr(studies.METRICS, ["val/loss"])
+    assert main(["train", *SMALL, "use_best_params=s"]) == 2
+    assert "its trials have different losses (loss), of which val/loss are values" in capsys.readouterr().err
+    assert main(["train", *SMALL, "use_best_params=s#1", "--dry-run"]) == 0
+    assert main(["info", "mode.study_name=s", "mode.subroutines=[hpo]"]) == 0
+    assert "best: none, its trials have different losses (loss)" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.errors import Interrupted, TrainingError
+from mlpipe.errors import DiskFull, Interrupted, TrainingError
 from mlpipe.modes import launch
 
 SWEEP = ["train", "task=digits", "loss=ce,focal", "optimizer.lr=0.1,0.2", "-m"]
@@ -71,3 +72,25 @@ def test_a_stop_names_the_jobs_that_did_not_start(executed: Any, capsys: pytest.
     assert lines[0] == "stopped; to go on: mml train continue=x"
     assert lines[-1] == "mml train task=digits loss=focal optimizer.lr=0.2"
     assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "count"),
+    [
+        # Without a run, the job begins anew with those that did not start.
+        (OSError(errno.ENOSPC, "No space left on device"), 4),
+        (DiskFull("no room", "to go on: mml train continue=x"), 3),
+    ],
+)
+def test_a_full_disk_stops_a_sweep(
+    error: Exception, count: int, executed: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fake(prepared: launch.Prepared) -> dict[str, Any]:
+        raise error
+
+    ran = executed(fake)
+    assert main(SWEEP) == 75
+    assert len(ran) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert "free space" in lines[0]
+    assert len(lines) == 2 + count

@@ -94,7 +94,7 @@ def _content(layers: Any) -> Any:
     if not path.is_file():
         raise ConfigError(no_such_file(_KEY, path, got=layers, otherwise="name a JSON file, as seen from this folder"))
     try:
-        return files.plain_json(path.read_text("utf-8"))
+        return files.plain_json(path.read_text("utf-8"), unique=True)
     except (OSError, ValueError) as error:
         fix = "give what model.to_json() writes"
         raise ConfigError(problem(_KEY, f"is not JSON ({error})", got=layers, fix=fix)) from error

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from mlpipe import files
 from mlpipe.post import metrics
@@ -80,7 +79,7 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
             example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
     _write_splits(folder, config, trained)
     found = summary(config, trained)
-    files.write_text(folder / "summary.yaml", yaml.safe_dump(found, sort_keys=False))
+    files.write_text(folder / "summary.yaml", files.yaml_text(found))
     return found
 
 
@@ -247,7 +246,7 @@ def _write_splits(folder: Path, config: str, trained: Trained) -> None:
 
 def _write_once(path: Path, content: Any) -> None:
     if not path.exists():
-        files.write_text(path, yaml.safe_dump(content, default_flow_style=None, width=10**6))
+        files.write_text(path, files.yaml_text(content, default_flow_style=None, width=10**6))
 
 
 def _rows(path: Path) -> list[Row]:

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlpipe import files
 
 TRIALS, SCORES, BEST = "hyperopt.trials", "hyperopt.scores", "best.params.yaml"
@@ -47,10 +45,10 @@ def write(folder: Path, trials: Sequence[Trial]) -> None:
         trials: Its trials, one of them the best.
     """
     rows = [{**asdict(one), "values": dict(one.values)} for one in trials]
-    files.write_text(folder / TRIALS, yaml.safe_dump(rows, sort_keys=False))
-    files.write_text(folder / SCORES, yaml.safe_dump([one.score for one in trials]))
+    files.write_text(folder / TRIALS, files.yaml_text(rows))
+    files.write_text(folder / SCORES, files.yaml_text([one.score for one in trials]))
     best = next(one for one in trials if one.best)
-    files.write_text(folder / BEST, yaml.safe_dump(dict(best.values), sort_keys=False))
+    files.write_text(folder / BEST, files.yaml_text(dict(best.values)))
 
 
 def trial_folder(folder: Path, number: int) -> Path:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlpipe import files
+from mlpipe.errors import ProjectError, problem
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, element, folded, joined, paragraph, table
 from mlpipe.reports.sections.parts import Section
@@ -92,7 +91,10 @@ def _config(facts: TaskFacts, recipe: str) -> dict[str, Any]:
 def _yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    tree = yaml.safe_load(path.read_text("utf-8"))
+    try:
+        tree = files.read_yaml(path)
+    except (OSError, ValueError) as error:
+        raise ProjectError(problem(str(path), f"cannot be read as a configuration ({error})")) from error
     return tree if isinstance(tree, dict) else {}
 
 

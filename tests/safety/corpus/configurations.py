@@ -56,6 +56,9 @@ def _trusting_file(work: Path) -> list[str]:
     return _option(work, "loss", text)
 
 
+MERGES = "\n".join(
+    ["a0: &a0 {x: 1, y: 2}", *(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 10))]
+)
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
 )
@@ -111,6 +114,8 @@ CASES = [
     _case("the environment, nested", "interpolation", "metrics.monitor=${oc.decode:${oc.env:MML_SECRET}}"),
     _case("an interpolation of itself", "leads to itself", "proj=${proj}"),
     _file("a bomb of YAML aliases", "it holds more than", "loss", BOMB),
+    _file("a bomb of YAML merges", "it holds more than", "loss", MERGES),
+    _file("a key twice in a YAML file", "line 2 has 'x' a second time", "loss", "x: 1\nx: 2\n"),
     _file("a YAML alias of itself", "it holds itself", "loss", "x: &x [*x]\n"),
     _file(
         "a YAML tag that makes objects",

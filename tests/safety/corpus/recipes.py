@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.safety.corpus import Hostile
-from tests.safety.corpus.configurations import BOMB
+from tests.safety.corpus.configurations import BOMB, MERGES
 
 
 def _recipe(text: str, name: str = "r.yaml") -> Callable[[Path], list[str]]:
@@ -20,6 +20,8 @@ def _recipe(text: str, name: str = "r.yaml") -> Callable[[Path], list[str]]:
 _NATIVE = "defaults:\n  - loss: ce\n"
 CASES = [
     Hostile("recipe: a bomb of aliases", _recipe(BOMB), "it holds more than"),
+    Hostile("recipe: a bomb of merges", _recipe(MERGES), "it holds more than"),
+    Hostile("recipe: a key twice in JSON", _recipe('{"a": 1, "a": 2}', "r.json"), "it has 'a' twice in one object"),
     Hostile("recipe: an alias of itself", _recipe("stages: &x [*x]\n"), "it holds itself"),
     Hostile("recipe: an object", _recipe("defaults: !!python/object/apply:os.system [id]\n"), "cannot be read"),
     Hostile("recipe: JSON nested without end", _recipe("[" * 100_000, "r.json"), "it is nested too deeply"),

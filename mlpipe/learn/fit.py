@@ -26,6 +26,7 @@ from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import (
     board,
     checkpoints,
+    class_weights,
     compiling,
     features,
     healing,
@@ -169,7 +170,11 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
-    notes = [begun] * bool(begun) + ["resumed: timings are of the last part"] * resuming
+    balances = setup.balances(recipe, task, view.train)
+    weighed = [
+        f"{key}=balanced: {one}" for key, b in balances.items() for one in class_weights.special(b, task.classes)
+    ]
+    notes = [begun] * bool(begun) + weighed + ["resumed: timings are of the last part"] * resuming
     return {
         "module": module,
         "keeper": keeper,

@@ -291,6 +291,7 @@ def _module(
         team=_team(job, data),
         own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
         while_training=recipe.metrics.while_training,
+        batch_sizes=data.batch_sizes,
     )
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)

@@ -197,6 +197,10 @@ class FoldData(pl.LightningDataModule):
         """The task's images as they are evaluated."""
         return PackDataset(self._pack, self._task, geometry.always(self._steps), self._draw)
 
+    def batch_sizes(self, epoch: int) -> list[list[int]]:
+        """How many images each training batch of an epoch has, of all processes, as the only one of a list of tasks."""
+        return [self.train_sampler().sizes()]
+
     @property
     def epoch_images(self) -> int:
         """How many training images an epoch has."""

@@ -199,6 +199,10 @@ class EpochBatches(Sized):
         for start, end in self._bounds():
             yield self._epoch, order[start:end][self._shard.rank :: self._shard.ranks]
 
+    def sizes(self) -> list[int]:
+        """How many images each batch of an epoch has, of all processes; the same in every epoch."""
+        return [end - start for start, end in self._bounds()]
+
     def share(self, number: int) -> float:
         """What a process's mean over its part of a batch counts in the mean over processes: 1 where all have as many.
 

@@ -99,6 +99,12 @@ class JointData(pl.LightningDataModule):
         """The pivot's validation images in their order."""
         return self._tasks[0].val_dataloader()
 
+    def batch_sizes(self, epoch: int) -> list[list[int]]:
+        """How many images of each task the steps of an epoch have."""
+        each = [one.train_sampler().sizes() for one in self._tasks]
+        steps = max(len(sizes) for sizes in each)
+        return [[sizes[(epoch * steps + step) % len(sizes)] for step in range(steps)] for sizes in each]
+
     @property
     def epoch_images(self) -> int:
         """How many training images an epoch has, of all tasks, about."""

@@ -381,7 +381,8 @@ class Progress(Callback):
         self.epoch_seconds = self._mark - self._started
         self.images_per_s = self._seen / self.epoch_seconds
         self.wait = self._waited / self.epoch_seconds
-        loss = team.mean(outputs["loss"].detach())
+        # Not the output's: that is divided by the number of batches in a step.
+        loss = team.mean(getattr(pl_module, "batch_loss", outputs["loss"]).detach())
         if loss.device.type == "cpu" or batch_idx % 20 == 0:
             self._loss += (float(loss) - self._loss) / (batch_idx + 1)
         batches = int(trainer.num_training_batches)

@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.learn import probability_losses
-from mlpipe.learn.loss_means import probabilities
+from mlpipe.learn.loss_means import probabilities, weighted_mean
 
 
 class OnProbabilities(nn.Module):
@@ -36,7 +36,7 @@ class OnProbabilities(nn.Module):
         if not self.weighs:
             return values
         some = (known.sum(1) > 0).to(values.dtype) * (1.0 if weight is None else weight.to(values.dtype))
-        return (values * some).sum() / some.sum().clamp(min=1e-12)
+        return weighted_mean((values * some).sum(), some.sum())
 
 
 class Sum(nn.Module):
@@ -62,7 +62,17 @@ class Sum(nn.Module):
 
 
 class BatchSum(Sum):
-    """The same where a part is one number of a whole batch, which cannot weigh images."""
+    """The same where a part is one number of a whole batch, which cannot weigh images.
+
+    Args:
+        weights: The weight of each.
+        losses: The losses.
+        unweighing: The names of those that are one number.
+    """
+
+    def __init__(self, weights: Sequence[float], losses: Sequence[nn.Module], unweighing: Sequence[str]) -> None:
+        super().__init__(weights, losses)
+        self.unweighing = tuple(unweighing)
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         """The sum for a batch."""

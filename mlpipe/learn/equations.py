@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mlpipe.learn.loss_means import weighted_mean
+
 
 class Equation(nn.Module):
     """The mean over samples of what an equation says of each one's output."""
@@ -23,7 +25,7 @@ class Equation(nn.Module):
         if weight is None:
             return each.mean()
         share = weight.to(each.dtype)
-        return (each * share).sum() / share.sum().clamp(min=1e-12)
+        return weighted_mean((each * share).sum(), share.sum())
 
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
         """What the equation says of each sample, shape (n,); less is better.

@@ -26,6 +26,7 @@ from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import (
     board,
     checkpoints,
+    class_weights,
     compiling,
     features,
     healing,
@@ -172,7 +173,11 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
-    notes = [*begun] + ["resumed: timings are of the last part"] * resuming
+    balances = setup.balances(recipe, task, view.train)
+    weighed = [
+        f"{key}=balanced: {one}" for key, b in balances.items() for one in class_weights.special(b, task.classes)
+    ]
+    notes = [*begun, *weighed] + ["resumed: timings are of the last part"] * resuming
     return {
         "module": module,
         "keeper": keeper,
@@ -296,6 +301,7 @@ def _module(
         team=_team(job, data),
         own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
         while_training=recipe.metrics.while_training,
+        batch_sizes=data.batch_sizes,
     )
     if job.joint is not None:
         joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)

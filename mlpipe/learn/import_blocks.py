@@ -87,19 +87,24 @@ class OwnLoss(nn.Module):
             raise ConfigError(problem("loss", f"{path} gives nothing to learn from", fix=fix))
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over samples of weight times loss, times the scale.
+        """The mean over samples of weight times loss, times the scale; samples with an unknown target are left out.
 
         Args:
             outputs: Logits or numbers, shape (n, outputs).
-            target: Class numbers (n,), or shape (n, outputs).
+            target: Class numbers (n,), or shape (n, outputs); NaN: unknown.
             weight: Shape (n,).
 
         Raises:
             ConfigError: When the user's code fails, or gives one number where samples have weights.
         """
         wanted = F.one_hot(target, outputs.shape[1]) if target.ndim == 1 else target
-        given = probabilities(outputs, self.kind)
-        values = called("loss", self._path, self._function, wanted.to(outputs.dtype), given)
+        wanted, unknown = wanted.to(outputs.dtype), wanted.isnan().any(1)
+        if unknown.any():
+            if unknown.all():
+                return outputs.sum() * 0
+            outputs, wanted = outputs[~unknown], wanted[~unknown]
+            weight = None if weight is None else weight[~unknown]
+        values = called("loss", self._path, self._function, wanted, probabilities(outputs, self.kind))
         if not isinstance(values, Tensor) or (values.ndim and len(values) != len(outputs)):
             got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             fix = "return a tensor with one number, or one for each sample"

@@ -24,6 +24,20 @@ def probabilities(outputs: Tensor, kind: str) -> Tensor:
     return outputs.softmax(1) if kind in ("classification", "segmentation") else outputs.sigmoid()
 
 
+def weighted_mean(total: Tensor, share: Tensor) -> Tensor:
+    """A weighted sum over the sum of its weights; zero, and so its gradient, where these are zero.
+
+    Every loss that divides by weights does it here: a batch may have nothing that counts, because its images, its classes
+    or all its pixels have no weight.
+
+    Args:
+        total: The sum.
+        share: The sum of weights, >= 0, of the same shape.
+    """
+    counts = share > 0
+    return torch.where(counts, total / torch.where(counts, share, torch.ones_like(share)), torch.zeros_like(total))
+
+
 def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
     """The mean over known entries, each row with its weight; zero, and so its gradient, where nothing is known.
 
@@ -34,7 +48,7 @@ def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tenso
     """
     own = None if weight is None else weight.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
     share = known.to(values.dtype) if own is None else known * own
-    return (torch.where(known, values, values.new_zeros(())) * share).sum() / share.sum().clamp(min=1e-12)
+    return weighted_mean((torch.where(known, values, values.new_zeros(())) * share).sum(), share.sum())
 
 
 class OverClasses(nn.Module):
@@ -51,17 +65,19 @@ class OverClasses(nn.Module):
         self.register_buffer("weight", weight)
         self.weight: Tensor | None
         self._each, self._smoothing = each, label_smoothing
+        self._can_vanish = weight is not None and bool((weight == 0).any())
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss."""
+        """The mean loss of the rows whose target is known."""
         classes = logits.shape[1]
-        hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target
+        hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target.nan_to_num(0.0)
         wanted = hard * (1 - self._smoothing) + self._smoothing / classes
-        share = hard.new_ones(len(hard)) if weight is None else weight.to(hard.dtype)
+        share = hard.new_ones(len(hard)) if target.ndim == 1 else (~target.isnan().any(1)).to(hard.dtype)
+        share = share if weight is None else share * weight.to(hard.dtype)
         values = self._each(logits, wanted)
         if self.weight is None:
-            return (values.sum(dim=1) * share).sum() / share.sum()
-        return ((values * self.weight).sum(dim=1) * share).sum() / ((hard @ self.weight) * share).sum()
+            return weighted_mean((values.sum(dim=1) * share).sum(), share.sum())
+        return weighted_mean(((values * self.weight).sum(dim=1) * share).sum(), ((hard @ self.weight) * share).sum())
 
 
 class CrossEntropy(OverClasses):
@@ -69,9 +85,13 @@ class CrossEntropy(OverClasses):
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean loss."""
-        if target.ndim == 1 and weight is None:
-            return F.cross_entropy(logits, target, self.weight, label_smoothing=self._smoothing)
-        return super().forward(logits, target, weight)
+        if target.ndim != 1 or weight is not None or self._has_no_weight(target):
+            return super().forward(logits, target, weight)
+        return F.cross_entropy(logits, target, self.weight, label_smoothing=self._smoothing)
+
+    def _has_no_weight(self, target: Tensor) -> bool:
+        """Whether torch would divide by zero; to look at a batch costs time on a GPU, so only where it can happen."""
+        return self._can_vanish and self.weight is not None and not bool(self.weight[target].any())
 
 
 def cross_entropies(logits: Tensor, wanted: Tensor) -> Tensor:

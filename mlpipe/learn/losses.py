@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.learn import class_weights as class_weights_
 from mlpipe.learn import composite as sums
 from mlpipe.learn import expression as grammar
 from mlpipe.learn import loss_means as means
@@ -39,12 +40,19 @@ class Labels:
             images; for segmentation pixels of each class, in millionths of an image.
         total: How many training images there are.
         widths: For records with several outputs how many numbers each has.
+        known: For how many training images each label is known, shape (outputs,); None: for all.
     """
 
     kind: Kind
     counts: Tensor
     total: int
     widths: tuple[int, ...] = ()
+    known: Tensor | None = None
+
+    @property
+    def known_counts(self) -> Tensor:
+        """For how many training images each label is known, shape (outputs,)."""
+        return torch.full_like(self.counts, self.total) if self.known is None else self.known
 
 
 def auto(
@@ -83,12 +91,13 @@ def ce(
     Args:
         labels: What is known of the training images.
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
-        class_weights: `balanced` (n / (classes * count), as scikit-learn), or one number for each class.
+        class_weights: `balanced` (n / (classes * count), as scikit-learn; 0 for classes that the training part lacks, and
+            bounded, see `mlpipe.learn.class_weights`), or one number for each class.
     """
     refuse_other_kinds("ce", labels, ("classification", "segmentation"))
     if labels.kind == "segmentation":
-        return pixel_losses.PixelCrossEntropy(weights(labels, class_weights), label_smoothing)
-    return means.CrossEntropy(means.cross_entropies, weights(labels, class_weights), label_smoothing)
+        return pixel_losses.PixelCrossEntropy(weights(labels, class_weights, label_smoothing), label_smoothing)
+    return means.CrossEntropy(means.cross_entropies, weights(labels, class_weights, label_smoothing), label_smoothing)
 
 
 def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
@@ -101,7 +110,12 @@ def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
     refuse_other_kinds("nll", labels, ("classification", "segmentation"))
     if labels.kind == "segmentation":
         return pixel_losses.PixelCrossEntropy(weights(labels, class_weights), of_logs=True)
-    return means.OverClasses(lambda logs, wanted: -wanted * logs, weights(labels, class_weights), 0.0)
+    return means.OverClasses(_taken_logs, weights(labels, class_weights), 0.0)
+
+
+def _taken_logs(logs: Tensor, wanted: Tensor) -> Tensor:
+    # A class that a network gives no chance at all has an infinite log-probability, which counts only where it is true.
+    return torch.where(wanted > 0, -wanted * logs, torch.zeros_like(logs))
 
 
 def focal(
@@ -131,13 +145,13 @@ def focal(
         fix = "use loss.class_weights for classes"
         raise ConfigError(problem("loss.alpha", "is for multi-label tasks", got=alpha, fix=fix))
     if labels.kind == "segmentation":
-        return pixel_losses.PixelCrossEntropy(weights(labels, class_weights), label_smoothing, gamma)
+        return pixel_losses.PixelCrossEntropy(weights(labels, class_weights, label_smoothing), label_smoothing, gamma)
 
     def each(logits: Tensor, wanted: Tensor) -> Tensor:
         logs = logits.log_softmax(dim=1)
         return -wanted * (1 - logs.exp()) ** gamma * logs
 
-    return means.OverClasses(each, weights(labels, class_weights), label_smoothing)
+    return means.OverClasses(each, weights(labels, class_weights, label_smoothing), label_smoothing)
 
 
 def poly1(
@@ -161,7 +175,7 @@ def poly1(
         logs = logits.log_softmax(dim=1)
         return wanted * (epsilon * (1 - logs.exp()) - logs)
 
-    return means.OverClasses(each, weights(labels, class_weights), label_smoothing)
+    return means.OverClasses(each, weights(labels, class_weights, label_smoothing), label_smoothing)
 
 
 def bce(
@@ -179,7 +193,8 @@ def bce(
         labels: What is known of the training images.
         label_smoothing: Targets t become t (1 - s) + s / outputs.
         class_weights: As for `ce`, but the mean is not divided by them (torch.nn.BCEWithLogitsLoss).
-        pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images.
+        pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images
+            for which the label is known, bounded alike.
     """
     refuse_other_kinds("bce", labels, ("classification", "multilabel", "images"))
     if labels.kind == "images":
@@ -187,8 +202,10 @@ def bce(
             "images", label_smoothing=label_smoothing, class_weights=class_weights, pos_weight=pos_weight
         )
         return means.Between(means.cross_entropy_of_values)
-    balance = (labels.total - labels.counts).clamp(min=1) / labels.counts.clamp(min=1)
-    positive = balance.float() if pos_weight == "balanced" else _listed("pos_weight", labels, pos_weight)
+    if pos_weight == "balanced":
+        positive: Tensor | None = class_weights_.of_positives(labels.counts, labels.known_counts).values
+    else:
+        positive = _listed("pos_weight", labels, pos_weight)
     return means.EachLabel(positive, weights(labels, class_weights), label_smoothing)
 
 
@@ -323,8 +340,8 @@ def _sum(labels: Labels, expression: str, functions: Mapping[str, Callable[..., 
             return OwnLoss(name, functions[name], labels.kind, len(labels.counts))
         return _TERMS[name](labels) if name in _TERMS else sums.OnProbabilities(name, labels.kind)
 
-    together = any(name in probability_losses.TOGETHER for name in names)
-    return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], [part(name) for _, name in terms])
+    together = [name for name in names if name in probability_losses.TOGETHER]
+    return _summed(terms, [part(name) for _, name in terms], together)
 
 
 def _sum_of_pixels(terms: Sequence[grammar.Term], labels: Labels) -> nn.Module:
@@ -334,19 +351,31 @@ def _sum_of_pixels(terms: Sequence[grammar.Term], labels: Labels) -> nn.Module:
     fix = f"use {listing(known, most=10)}"
     if wrong:
         raise ConfigError([problem("loss.expression", f"is no loss of {what}", got=name, fix=fix) for name in wrong])
-    together = not of_values and bool(pixel_losses.TOGETHER & set(names))
-    parts = [_TERMS[name](labels) if of_values else pixel_losses.TERMS[name]() for name in names]
-    return (sums.BatchSum if together else sums.Sum)([weight for weight, _ in terms], parts)
+    together = [] if of_values else [name for name in names if name in pixel_losses.TOGETHER]
+    return _summed(
+        terms, [_TERMS[name](labels) if of_values else pixel_losses.TERMS[name]() for name in names], together
+    )
 
 
-def weights(labels: Labels, wanted: ClassWeights) -> Tensor | None:
+def _summed(terms: Sequence[grammar.Term], parts: Sequence[nn.Module], together: Sequence[str]) -> nn.Module:
+    """The sum of terms, of which those of some names are one number of a whole batch."""
+    shares = [weight for weight, _ in terms]
+    return sums.BatchSum(shares, parts, list(dict.fromkeys(together))) if together else sums.Sum(shares, parts)
+
+
+def weights(labels: Labels, wanted: ClassWeights, label_smoothing: float = 0.0) -> Tensor | None:
     """The weight of each class, shape (classes,).
+
+    Args:
+        labels: What is known of the training images.
+        wanted: `balanced` (see `mlpipe.learn.class_weights.of_classes`), a number for each class, or None.
+        label_smoothing: Of a loss in which each class's share of the smoothed target counts with its own weight.
 
     Raises:
         ConfigError: When a list has another length than there are classes, or is not positive.
     """
     if wanted == "balanced":
-        return labels.counts.sum() / (len(labels.counts) * labels.counts.clamp(min=1).float())
+        return class_weights_.of_classes(labels.counts, label_smoothing).values if labels.counts.any() else None
     return _listed("class_weights", labels, wanted)
 
 

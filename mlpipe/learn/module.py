@@ -19,7 +19,7 @@ from mlpipe.arch import adapt
 from mlpipe.data import device_augmentations
 from mlpipe.data.augmentations import mix
 from mlpipe.data.device_augmentations import DeviceStep
-from mlpipe.learn import micro, plateaus, slicing, team
+from mlpipe.learn import accumulation, micro, plateaus, slicing, team
 from mlpipe.learn.healing import Healed
 from mlpipe.learn.team import Team
 from mlpipe.learn.tta import Views
@@ -49,6 +49,7 @@ class Learning:
         team: The processes that learn the fold.
         own_metrics: Metrics of the user's own by name.
         while_training: Whether training images are measured too, as they are learned.
+        batch_sizes: Gives for each task how many images its batches of an epoch have, the epoch counted from 0.
     """
 
     kind: str
@@ -64,6 +65,7 @@ class Learning:
     team: Team = team.ALONE
     own_metrics: Mapping[str, Measure] = field(default_factory=dict)
     while_training: bool = False
+    batch_sizes: Callable[[int], list[list[int]]] = lambda epoch: []
 
 
 class FoldModule(pl.LightningModule):
@@ -75,6 +77,8 @@ class FoldModule(pl.LightningModule):
         val_targets: Their targets, as `mlpipe.data.task.Samples.targets`.
         healed: What was mended so far; None: nothing can be.
         measured: What the loss of several outputs measured by itself in the last validation.
+        batch_loss: The loss of the last training batch, whatever it counts in its step; of several processes each one's
+            part of the mean.
 
     Args:
         network: Images to logits by target.
@@ -98,6 +102,8 @@ class FoldModule(pl.LightningModule):
         self.measured: dict[str, float] = {}
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._learned: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self.batch_loss = torch.zeros(())
+        self._sizes: list[list[int]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
 
     @property
@@ -114,6 +120,8 @@ class FoldModule(pl.LightningModule):
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
         self._learned = []
+        batches = int(self.trainer.num_training_batches)
+        self._sizes = [sizes[:batches] for sizes in self._learning.batch_sizes(self.current_epoch)]
         self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"]) * self._lr_scale()
         adapt.keep_frozen_in_eval(self.network)
 
@@ -134,7 +142,16 @@ class FoldModule(pl.LightningModule):
             self._learned.append((outputs.detach(), target, weight))
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
-        return loss if self._learning.team.is_alone else loss * self._learning.team.share(batch_idx)
+        loss = loss if self._learning.team.is_alone else loss * self._learning.team.share(batch_idx)
+        self.batch_loss = loss.detach()
+        return _times(loss, self._shares(batch_idx)[0])
+
+    def _shares(self, batch_idx: int) -> list[float]:
+        """What the batch's loss of each task counts in its step, see `mlpipe.learn.accumulation`."""
+        if not self._sizes:
+            return [1.0]
+        group = int(self.trainer.accumulate_grad_batches)
+        return [accumulation.share(sizes, batch_idx, group) for sizes in self._sizes]
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -289,6 +306,10 @@ class FoldModule(pl.LightningModule):
         # Losses of torch take no weights of images; the program gives weights only where a task has them.
         loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
         return loss
+
+
+def _times(loss: Tensor, share: float) -> Tensor:
+    return loss if share == 1.0 else loss * share
 
 
 def _meant(closure: Callable[[], Any]) -> Any:

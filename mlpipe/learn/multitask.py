@@ -26,7 +26,7 @@ from mlpipe.data.task import Kind, Task
 from mlpipe.data.together import JointData
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.learn import setup
+from mlpipe.learn import accumulation, setup
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers
 from mlpipe.post import metrics
 
@@ -160,7 +160,12 @@ class JointModule(FoldModule):
         self._steps += 1
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
-        return loss
+        self.batch_loss = loss.detach()
+        shares = self._shares(batch_idx)
+        if all(share == 1.0 for share in shares):
+            return loss
+        group, batches = int(self.trainer.accumulate_grad_batches), int(self.trainer.num_training_batches)
+        return self._weighed(losses * losses.new_tensor(shares), accumulation.fullness(batches, batch_idx, group))
 
     def on_train_epoch_end(self) -> None:
         """Add each task's mean loss to the epoch's row, and learned weights as log variances."""
@@ -177,14 +182,14 @@ class JointModule(FoldModule):
         outputs = self._through(self._laid_out(self.predicted.as_bright(batch["images"])))[self.predicted.head]
         return outputs.float()
 
-    def _weighed(self, losses: Tensor) -> Tensor:
+    def _weighed(self, losses: Tensor, once: float = 1.0) -> Tensor:
         if self._weights == UNCERTAINTY:
             kinds = [cast(Aim, aim).kind for aim in self.aims]
-            return uncertainty(losses, getattr(self.network, _LOG_VARIANCES), kinds)
+            return uncertainty(losses, getattr(self.network, _LOG_VARIANCES), kinds, once)
         return (losses * losses.new_tensor(self._weights)).sum()
 
 
-def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[Kind]) -> Tensor:
+def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[Kind], once: float = 1.0) -> Tensor:
     """The loss of several tasks whose weights are learned (Kendall, Gal & Cipolla 2018, equations 7 and 10).
 
     With s = log(sigma^2): exp(-s) L / 2 + s / 2 for numbers, exp(-s) L + s / 2 for classes and labels.
@@ -193,9 +198,10 @@ def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[Kind]) -> 
         losses: The mean loss of each task, shape (tasks,).
         log_variance: s of each, shape (tasks,).
         kinds: What each task predicts.
+        once: What s / 2 is multiplied by, which a step of several batches has once.
     """
     factor = losses.new_tensor([0.5 if kind == "regression" else 1.0 for kind in kinds])
-    return (factor * torch.exp(-log_variance) * losses + log_variance / 2).sum()
+    return (factor * torch.exp(-log_variance) * losses + log_variance / 2 * once).sum()
 
 
 def log_variances(network: nn.Module) -> list[float]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.learn import losses, own_metrics
+from mlpipe.learn.loss_means import weighted_mean
 from mlpipe.learn.losses import Kind, Labels
 from mlpipe.learn.record_losses import as_logits
 from mlpipe.post import metrics
@@ -55,7 +56,7 @@ class _Elementwise(nn.Module):
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         wanted = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
         values = self._values(outputs, wanted).mean(1)
-        return values.mean() if weight is None else (values * weight).sum() / weight.sum().clamp(min=1e-12)
+        return values.mean() if weight is None else weighted_mean((values * weight).sum(), weight.sum())
 
     def _values(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         if self._of == "squared_error":

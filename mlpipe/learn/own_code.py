@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mlpipe.data import item_sets, user_code
 from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
-from mlpipe.learn.loss_means import probabilities
+from mlpipe.learn.loss_means import probabilities, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -139,4 +139,4 @@ class Loss(nn.Module):
             fix = "return one number for each image"
             raise ConfigError(problem("loss", f"{self._name} cannot weigh images, the task does", fix=fix))
         share = weight[known].to(values.dtype)
-        return (values.reshape(len(values), -1).mean(1) * share).sum() / share.sum().clamp(min=1e-12)
+        return weighted_mean((values.reshape(len(values), -1).mean(1) * share).sum(), share.sum())

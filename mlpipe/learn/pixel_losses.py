@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.data.task import IGNORED
+from mlpipe.learn.loss_means import weighted_mean
 
 Over = Literal["present", "all"]
 
@@ -57,7 +58,7 @@ class PixelCrossEntropy(nn.Module):
         if weight is not None:
             own = weight.view(-1, *[1] * (each.ndim - 1))
             share, each = share * own, each * own
-        return each.sum() / share.sum().clamp(min=1e-12)
+        return weighted_mean(each.sum(), share.sum())
 
 
 class PixelOverlap(nn.Module):
@@ -112,7 +113,7 @@ class PixelOverlap(nn.Module):
         counted = counted * known.any().float()
         if self.weight is not None:
             counted = counted * self.weight
-        return ((1 - overlap) * counted).sum() / counted.sum().clamp(min=1e-12)
+        return weighted_mean(((1 - overlap) * counted).sum(), counted.sum())
 
 
 class PixelLovasz(nn.Module):

@@ -125,11 +125,13 @@ def squared_sum(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 
 def soft_f1(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """1 - the mean over outputs of F1 with probabilities as counts, over the batch."""
+    """1 - the mean over outputs of F1 with probabilities as counts, over the batch; outputs with nothing known are left out."""
     t, p = t * known, p * known
     hits = (t * p).sum(0)
     precision, recall = hits / (p.sum(0) + _TINY), hits / (t.sum(0) + _TINY)
-    return 1 - (2 * precision * recall / (precision + recall + _TINY)).mean()
+    some = (known.sum(0) > 0).to(p.dtype)
+    scores = 2 * precision * recall / (precision + recall + _TINY)
+    return (1 - (scores * some).sum() / some.sum().clamp(min=1)) * some.amax()
 
 
 def lovasz(t: Tensor, logits: Tensor, known: Tensor) -> Tensor:

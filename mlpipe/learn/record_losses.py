@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.learn import import_blocks, probability_losses
 from mlpipe.learn.import_blocks import OwnLoss
+from mlpipe.learn.loss_means import weighted_mean
 from mlpipe.learn.losses import Kind, Labels
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
@@ -65,14 +66,18 @@ class KerasLoss(nn.Module):
 
         Args:
             outputs: Logits or numbers, shape (n, outputs).
-            target: Class numbers (n,), or shape (n, outputs).
+            target: Class numbers (n,), or shape (n, outputs); NaN: unknown, which is left out.
             weight: Shape (n,).
         """
-        values = self._each(outputs, target)
-        return self._scale * (values if weight is None else values * weight.to(values.dtype)).mean()
+        known = torch.ones_like(outputs, dtype=torch.bool) if target.ndim == 1 else ~target.isnan()
+        values = self._each(outputs, target if target.ndim == 1 else target.nan_to_num(0.0), known.to(outputs.dtype))
+        some = known.any(1).to(values.dtype)
+        # Keras divides by the number of samples, whatever they weigh.
+        share = some if weight is None else some * weight.to(values.dtype)
+        return self._scale * weighted_mean((values * share).sum(), some.sum())
 
-    def _each(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The loss of each sample, shape (n,)."""
+    def _each(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
+        """The loss of each sample, shape (n,), over what is known of it."""
         if self.kind == "classification":
             classes = outputs.shape[1]
             wanted = F.one_hot(target, classes) if target.ndim == 1 else target
@@ -80,14 +85,18 @@ class KerasLoss(nn.Module):
             return -(smooth * outputs.log_softmax(1)).sum(1)
         if self.kind == "multilabel":
             smooth = target.to(outputs.dtype) * (1 - self._smoothing) + 0.5 * self._smoothing
-            return F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none").mean(1)
+            return _mean(F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none"), known)
         wanted = target.to(outputs.dtype)
         if self._name == "huber":
-            return F.huber_loss(outputs, wanted, reduction="none", delta=self._delta).mean(1)
+            return _mean(F.huber_loss(outputs, wanted, reduction="none", delta=self._delta), known)
         if self._name in _SIGNED and not bool(((wanted == 0) | (wanted == 1)).all()):
             # They are -1 and 1 already; the formula makes them so of 0 and 1.
             wanted = (wanted + 1) / 2
-        return probability_losses.EACH[NAMES[self._name]](wanted, outputs, wanted.new_ones(wanted.shape))
+        return probability_losses.EACH[NAMES[self._name]](wanted, outputs, known)
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    return (values * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ from mlpipe.data.sources import target_files
 from mlpipe.data.target_loading import TargetData
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
-from mlpipe.learn import linear_head, own_metrics, pixel_rules, plateaus, slicing
+from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, listing, problem
+from mlpipe.learn import class_weights, linear_head, own_metrics, pixel_rules, plateaus, slicing
+from mlpipe.learn.class_weights import BALANCED, Balance
 from mlpipe.learn.directions import Direction
 from mlpipe.learn.hardware import Numerics, numerics
 from mlpipe.learn.losses import Labels
@@ -213,22 +214,50 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
     Raises:
         ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
     """
-    counts = torch.from_numpy(_counted(task, rows))
-    loss = recipe.loss.build(Labels(task.kind, counts, len(rows), _widths(task)))
+    loss = recipe.loss.build(_labels(task, rows))
     if not isinstance(loss, nn.Module):
         raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
     if task.samples.weights is not None and "weight" not in inspect.signature(loss.forward).parameters:
-        fix = "use a loss of mlpipe, or leave the column of weights out"
-        raise ConfigError(
-            problem("loss", f"{recipe.loss.target} takes no weights of images, the task has them", fix=fix)
-        )
+        names = listing(getattr(loss, "unweighing", ()) or [recipe.loss.target.rpartition(".")[2]])
+        key = "loss.expression" if getattr(loss, "unweighing", ()) else "loss"
+        fix = "use a loss that does, such as loss=auto, or leave the column of weights out"
+        raise ConfigError(problem(key, f"{names} takes no weights of images, the task has them", fix=fix))
     return loss
+
+
+def balances(recipe: Recipe, task: Task, rows: Rows) -> dict[str, Balance]:
+    """The weights of classes that the recipe's losses compute from some training rows, by key; of stages those that differ.
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        rows: The training rows of a fold.
+    """
+    labels, found = _labels(task, rows), dict[str, Balance]()
+    for number, loss in enumerate([recipe.loss, *(stage.loss for stage in recipe.stages if stage.loss is not None)]):
+        section = f"stages.list[{number - 1}].loss" if number else "loss"
+        if loss.params.get("class_weights") == BALANCED:
+            smoothing = float(loss.params.get("label_smoothing") or 0.0)
+            found[f"{section}.class_weights"] = class_weights.of_classes(labels.counts, smoothing)
+        if loss.params.get("pos_weight") == BALANCED:
+            found[f"{section}.pos_weight"] = class_weights.of_positives(labels.counts, labels.known_counts)
+    return found
+
+
+def _labels(task: Task, rows: Rows) -> Labels:
+    """What a loss is told of the training rows."""
+    known = None
+    if task.kind == "multilabel":
+        known = torch.from_numpy(np.asarray((~np.isnan(task.samples.learned[rows])).sum(axis=0), np.int64))
+    return Labels(task.kind, torch.from_numpy(_counted(task, rows)), len(rows), _widths(task), known)
 
 
 def _counted(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
     """What a loss is told of the classes, see `Labels.counts`."""
     if task.kind == "segmentation":
-        return np.asarray(np.rint(np.nansum(task.samples.targets[rows], axis=0) * 1e6), np.int64)
+        shares = np.nansum(task.samples.targets[rows], axis=0)
+        # A class that has a single pixel in large masks is there all the same.
+        return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
     counts = task.class_counts(rows, learned=True)
     return counts if task.kind not in ("regression", "images") else counts * 0
 

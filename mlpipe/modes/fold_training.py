@@ -101,7 +101,7 @@ class FoldTraining:
 
     def train(self, fold: int, run: Run | None) -> None:
         """Train a fold to its record, or go on with it."""
-        from mlpipe.learn import fit, hardware
+        from mlpipe.learn import class_weights, fit, hardware, setup
         from mlpipe.modes import ranks
 
         assert run is not None
@@ -120,12 +120,15 @@ class FoldTraining:
         if job.shard.rank > 0:
             fit.train(job, fit.Watch(world.stop))
             return
-        world.display.start(f"fold {position + 1}/{len(self.chosen)}", 1)
+        where = f"fold {position + 1}/{len(self.chosen)}"
+        for key, balance in setup.balances(job.recipe, job.task, job.view.train).items():
+            log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
+        world.display.start(where, 1)
         try:
             record = fit.fit(job, watch)
         finally:
             world.display.close()
-        log.info(f"fold {position + 1}/{len(self.chosen)}: {_told(record)}")
+        log.info(f"{where}: {_told(record)}")
         for one in record.co_tasks:
             name = metrics.HEADLINE[one["kind"]]
             log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")

@@ -161,9 +161,12 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_processes_make_the_weights_scores_and_predictions_of_one(tmp_path: Path) -> None:
-    assert main(["train", *PLAIN, "trainer.max_epochs=2", "sampling.batch_size=29", "proj=one"]) == 0
-    arguments = [*PLAIN, "trainer.max_epochs=2", "sampling.batch_size=29", "proj=two", "trainer.devices=2"]
+# Five batches in a step, the last step of an epoch having fewer.
+@pytest.mark.parametrize("more", [[], ["trainer.accumulate_grad_batches=5"]], ids=["plain", "accumulated"])
+def test_two_processes_make_the_weights_scores_and_predictions_of_one(tmp_path: Path, more: list[str]) -> None:
+    given = [*PLAIN, "trainer.max_epochs=2", "sampling.batch_size=29", *more]
+    assert main(["train", *given, "proj=one"]) == 0
+    arguments = [*given, "proj=two", "trainer.devices=2"]
     done = subprocess.run(command(*arguments), env=os.environ, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "arning" not in done.stderr

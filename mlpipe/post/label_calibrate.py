@@ -74,6 +74,7 @@ def calibrate_labels(
     method: str = "affine",
     names: Sequence[str] | None = None,
     seed: int = 0,
+    shrinkage: str | float = "none",
 ) -> LabelCalibration:
     """Fit `calibrate` to each label, on the rows where it is known.
 
@@ -84,7 +85,8 @@ def calibrate_labels(
             of the labelled rows.
         method: As for `calibrate`.
         names: The labels' names, for the notes; numbers without them.
-        seed: Of the folds of `auto`.
+        seed: Of the folds of `auto` and of the strength.
+        shrinkage: As for `calibrate`, for each label by itself.
 
     Raises:
         ConfigError: The method is unknown.
@@ -106,7 +108,8 @@ def calibrate_labels(
             notes.append(f"label {name}: only one answer among {len(answers)} labelled rows, left as it is")
             continue
         share = None if positive is None else np.array([1 - positive[number], positive[number]])
-        one = calibrate(two_classes(logits[known, number]), answers, share, method=method, seed=seed)
+        options: dict[str, Any] = {"method": method, "seed": seed, "shrinkage": shrinkage}
+        one = calibrate(two_classes(logits[known, number]), answers, share, **options)
         fitted.append(one)
         notes += [f"label {name}: {note}" for note in one.notes]
     if all(one is None for one in fitted):

@@ -23,6 +23,8 @@ _ENOUGH = 1e-12
 # A decrease that the loss in float64 hardly shows: one more whole Newton step is exact from there.
 _LAST = 1e-13
 _STEPS = 200
+# Largest entry of the gradient at the end of a matrix's fit: bare, and where ridges hold all of it.
+_ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,18 @@ def objective(rows: Rows, scale: Floats, bias: Floats) -> tuple[float, Floats, F
         scale: Shape () or (classes,); the gradient is that of a scale for each class.
         bias: Shape (classes,).
     """
-    loss, by_scale, by_bias, _ = _terms(rows, np.broadcast_to(scale, bias.shape), bias)
+    loss, by_scale, by_bias, _ = terms(rows, np.broadcast_to(scale, bias.shape), bias)
     return loss, by_scale, by_bias
 
 
-def _terms(rows: Rows, scales: Floats, bias: Floats) -> tuple[float, Floats, Floats, Floats]:
-    """What `objective` returns, and the probabilities, shape (classes, n)."""
+def terms(rows: Rows, scales: Floats, bias: Floats) -> tuple[float, Floats, Floats, Floats]:
+    """What `objective` returns, and the probabilities, shape (classes, n).
+
+    Args:
+        rows: What to fit.
+        scales: Shape (classes,).
+        bias: Shape (classes,).
+    """
     loss, probabilities, residual = _cross_entropy(rows, rows.scores * scales[:, None] + bias[:, None])
     loss += rows.ridge * float(np.mean((scales - 1) ** 2))
     by_scale = np.einsum("kn,kn->k", residual, rows.scores) + 2 * rows.ridge * (scales - 1) / len(bias)
@@ -100,31 +108,38 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
     n_scales = {"fixed": 0, "shared": 1, "per_class": classes}[scale]
     free = n_scales + (classes if fit_bias else 0)
     scales, bias = np.ones(classes), bias.astype(np.float64)
-    terms = _terms(rows, scales, bias)
+    now = terms(rows, scales, bias)
     for _ in range(_STEPS if free else 0):
-        by_scale = terms[1] if n_scales > 1 else terms[1].sum(keepdims=True)
-        gradient = np.concatenate([by_scale[:n_scales], terms[2] if fit_bias else []])
+        by_scale = now[1] if n_scales > 1 else now[1].sum(keepdims=True)
+        gradient = np.concatenate([by_scale[:n_scales], now[2] if fit_bias else []])
         if np.abs(gradient).max() < _ENOUGH:
             break
-        step = -np.linalg.solve(_hessian(rows, terms[3], n_scales, fit_bias), gradient)
+        step = -np.linalg.solve(curvature(rows, now[3], n_scales, fit_bias), gradient)
         slope, length = float(gradient @ step), 1.0
         while length > 1e-12:
             new_scales = scales + (length * step[:n_scales] if n_scales else 0.0)
             new_bias = bias + (length * step[n_scales:] if fit_bias else 0.0)
-            tried = _terms(rows, new_scales, new_bias)
-            if -slope < _LAST or tried[0] <= terms[0] + 1e-4 * length * slope:
+            tried = terms(rows, new_scales, new_bias)
+            if -slope < _LAST or tried[0] <= now[0] + 1e-4 * length * slope:
                 break
             length /= 2
         else:
             break  # No step lowers it: rounding is all that is left.
-        scales, bias, terms = new_scales, new_bias, tried
+        scales, bias, now = new_scales, new_bias, tried
         if -slope < _LAST:
             break
     return (scales if scale == "per_class" else np.asarray(scales[0])), bias
 
 
-def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Floats:
-    """Second derivatives by the free parameters, positive definite; the constant bias gets curvature 1."""
+def curvature(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Floats:
+    """Second derivatives by the free parameters, positive definite; the constant bias gets curvature 1.
+
+    Args:
+        rows: What to fit.
+        probabilities: Those of `terms`, shape (classes, n).
+        n_scales: How many scales are free: none, one for all classes, or one for each.
+        fit_bias: Whether the biases are.
+    """
     classes, scores = rows.scores.shape[0], rows.scores
     weighted = probabilities * rows.weights
     size = n_scales + (classes if fit_bias else 0)
@@ -151,7 +166,13 @@ def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -
 
 
 def fit_matrix(
-    rows: Rows, matrix: Floats, bias: Floats, *, off_diagonal_ridge: float, intercept_ridge: float
+    rows: Rows,
+    matrix: Floats,
+    bias: Floats,
+    *,
+    off_diagonal_ridge: float,
+    intercept_ridge: float,
+    diagonal_ridge: float | None = None,
 ) -> tuple[Floats, Floats]:
     """The matrix W, shape (classes, classes), and bias of L(W s + bias), by L-BFGS.
 
@@ -164,8 +185,10 @@ def fit_matrix(
         bias: Where the bias starts, and what its ridge draws it to, shape (classes,).
         off_diagonal_ridge: Factor of the mean squared off-diagonal entry.
         intercept_ridge: Factor of the mean squared distance of the bias from its start.
+        diagonal_ridge: Factor of the mean squared distance of the diagonal from 1; None: next to nothing.
     """
     classes = len(bias)
+    on_ridge = rows.ridge if diagonal_ridge is None else diagonal_ridge
     away = ~np.eye(classes, dtype=bool)
     inputs = np.vstack([rows.scores, np.ones_like(rows.weights)])
     ridges = np.array([2 * off_diagonal_ridge / away.sum()] * classes + [2 * intercept_ridge / classes])
@@ -177,14 +200,15 @@ def fit_matrix(
         weights, offsets = both[:, :-1], both[:, -1]
         loss, _, residual = _cross_entropy(rows, both @ inputs)
         off, on, moved = np.where(away, weights, 0), np.diag(weights) - 1, offsets - bias
-        loss += off_diagonal_ridge * float((off**2).sum()) / away.sum() + rows.ridge * float(on @ on) / classes
+        loss += off_diagonal_ridge * float((off**2).sum()) / away.sum() + on_ridge * float(on @ on) / classes
         loss += intercept_ridge * float(moved @ moved) / classes
         gradient = residual @ inputs.T
         gradient[:, :-1] += 2 * off_diagonal_ridge * off / away.sum()
-        gradient[:, :-1][~away] += 2 * rows.ridge * on / classes
+        gradient[:, :-1][~away] += 2 * on_ridge * on / classes
         gradient[:, -1] += 2 * intercept_ridge * moved / classes
         return loss, (gradient @ to_plain.T).ravel()
 
     start = np.column_stack([matrix, bias]) @ np.linalg.inv(to_plain)
-    found = minimum(penalised, start.ravel()).reshape(classes, classes + 1) @ to_plain
+    enough = _ENOUGH_OF_MATRIX if diagonal_ridge is None else _ENOUGH_HELD
+    found = minimum(penalised, start.ravel(), enough=enough).reshape(classes, classes + 1) @ to_plain
     return found[:, :-1], found[:, -1]

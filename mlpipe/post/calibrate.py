@@ -8,7 +8,7 @@ A fit may be held at the identity as strongly as held-out rows ask for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -18,11 +18,11 @@ import numpy.typing as npt
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.post import shrinkage as holding
 from mlpipe.post.calibration import Calibration
-from mlpipe.post.calibrators import AXES, METHODS, prepared
+from mlpipe.post.calibrators import AXES, METHODS, SCALES, Prepared, prepared
 from mlpipe.post.choosing import simplest
 from mlpipe.post.metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of, labelled, shares, stratified_folds
-from mlpipe.post.shrunk_fit import BARE, Strength
+from mlpipe.post.shrunk_fit import BARE, Fits, Place, Strength
 
 __all__ = ["Calibration", "Method", "calibrate", "unit_of"]
 
@@ -33,6 +33,8 @@ _FOLDS = 5
 _SMALLEST, _LARGEST = 0.05, 50.0
 # The decade that others are brought to.
 _LEAST = 0.5
+# What a step of a fit that only chooses a strength must promise, in nats.
+_ENOUGH = 1e-7
 # These learn scales anyway: unless they are held at the identity, their result is not to depend on the unit at all.
 _SCALE_FREE = ("vector", "beta", "isotonic", "histogram", "matrix")
 
@@ -46,6 +48,7 @@ def calibrate(
     ids: Sequence[str] | None = None,
     seed: int = 0,
     shrinkage: str | float = "none",
+    base: npt.ArrayLike | None = None,
 ) -> Calibration:
     """Fit a calibration to labelled predictions, by the least negative log-likelihood.
 
@@ -65,6 +68,8 @@ def calibrate(
         shrinkage: How strongly a fit is held at the identity (probabilities that are only moved to the prior): `none`,
             `cv` (as 5-fold cross-validation asks for), or a precision of log-scales and biases. Isotonic curves and
             histograms are not held.
+        base: With a prior, the prevalence that the logits are meant for already, shape (classes,); None: that of the
+            labelled rows. The identity moves from there to the prior.
 
     Raises:
         ConfigError: The method or the shrinkage is unknown.
@@ -77,8 +82,11 @@ def calibrate(
     held = holding.wanted(shrinkage)
     logits, targets = labelled(fit_logits, fit_targets, ids=ids)
     given = None if prior is None else shares(prior, logits.shape[1])
+    known = None if base is None else shares(base, logits.shape[1], key="base")
     made = _choose if method == "auto" else _fit_one
-    return made(method, _Data(logits, targets, given, seed, (unit_of(logits, always=True), unit_of(logits))), held)
+    return made(
+        method, _Data(logits, targets, given, seed, (unit_of(logits, always=True), unit_of(logits)), known), held
+    )
 
 
 def unit_of(logits: Floats, *, always: bool = False) -> float:
@@ -107,6 +115,7 @@ class _Data:
     prior: Floats | None
     seed: int
     units: tuple[float, float]
+    base: Floats | None = None
 
     def unit(self, method: str, held: bool) -> float:
         """Only what learns nothing leaves logits in a unit of their own."""
@@ -121,7 +130,7 @@ def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration
         strength = BARE
     unit = data.unit(method, strength != BARE)
     scores = log_softmax(data.logits * unit)
-    whole = prepared(scores, data.targets, data.prior)
+    whole = prepared(scores, data.targets, data.prior, base=data.base)
     fitted = METHODS[method](whole, _strength(method, scores, data) if strength is None else strength)
     if unit == 1:
         return fitted
@@ -139,21 +148,55 @@ def _strength(method: str, scores: Floats, data: _Data) -> Strength:
     weights = np.ones(len(rows)) if ratios is None else ratios[targets[rows]]
     parts = [(rows[fold != number], rows[fold == number]) for number in range(fold.max() + 1)]
     learning = [
-        prepared(scores[own], targets[own], prior, ratios) for own, _ in parts if len(np.unique(targets[own])) > 1
+        prepared(scores[own], targets[own], prior, ratios, data.base)
+        for own, _ in parts
+        if len(np.unique(targets[own])) > 1
     ]
     if len(learning) < len(parts):
         return Strength(float("inf"), float("inf"))
+    if method in SCALES:
+        loss = _together(method, scores[rows], targets[rows], fold, learning, weights)
+    else:
+        loss = _one_by_one(method, scores, targets, parts, learning, weights[np.argsort(fold, kind="stable")])
+    return holding.chosen(loss, AXES[method])
+
+
+def _together(
+    method: str, scores: Floats, targets: Integers, fold: Integers, learning: Sequence[Prepared], weights: Floats
+) -> Callable[[Strength], float]:
+    """The loss of held-out rows at a strength, from one fit for all folds."""
+    parts = [(one.rows, np.flatnonzero(fold != number)) for number, one in enumerate(learning)]
+    offsets = np.array([one.offset - one.offset.mean() for one in learning])
+    fits, rows = Fits(np.ascontiguousarray(scores.T), parts, offsets, SCALES[method]), np.arange(len(targets))
+    places: list[Place | None] = [None]
+
+    def loss(strength: Strength) -> float:
+        places[0] = place = fits.minimum(strength, places[0], enough=_ENOUGH)
+        logits = fits.logits(place)[fold, :, rows]
+        return float(-(weights @ log_softmax(logits)[rows, targets]) / weights.sum())
+
+    return loss
+
+
+def _one_by_one(
+    method: str,
+    scores: Floats,
+    targets: Integers,
+    parts: Sequence[tuple[Integers, Integers]],
+    learning: Sequence[Prepared],
+    weights: Floats,
+) -> Callable[[Strength], float]:
+    """The same for methods whose fits are made one after the other; weights in the order of the folds."""
     near: list[Calibration | None] = [None] * len(parts)
 
     def loss(strength: Strength) -> float:
-        total = 0.0
+        logs = []
         for number, (own, (_, held_out)) in enumerate(zip(learning, parts, strict=True)):
             near[number] = fitted = METHODS[method](own, strength, near[number])
-            logs = fitted.apply(scores[held_out])[np.arange(len(held_out)), targets[held_out]]
-            total -= float(weights[fold == number] @ logs)
-        return total / float(weights.sum())
+            logs.append(fitted.apply(scores[held_out])[np.arange(len(held_out)), targets[held_out]])
+        return float(-(weights @ np.concatenate(logs)) / weights.sum())
 
-    return holding.chosen(loss, AXES[method])
+    return loss
 
 
 def _ratios(targets: Integers, prior: Floats) -> Floats:

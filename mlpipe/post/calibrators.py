@@ -13,7 +13,7 @@ from mlpipe.post.calibration import Calibration
 from mlpipe.post.metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of
 from mlpipe.post.shrinkage import Axes
-from mlpipe.post.shrunk_fit import BARE, Place, Strength, fit_shrunk
+from mlpipe.post.shrunk_fit import BARE, Fits, Strength
 from mlpipe.post.softmax_fit import Rows, Scale, fit, fit_matrix, objective, rows_of
 
 # Strength of the matrix's ridges: entries off the diagonal need evidence, the bias hardly any.
@@ -40,7 +40,13 @@ class Fit(Protocol):
         """The calibration."""
 
 
-def prepared(scores: Floats, targets: Integers, prior: Floats | None, ratios: Floats | None = None) -> Prepared:
+def prepared(
+    scores: Floats,
+    targets: Integers,
+    prior: Floats | None,
+    ratios: Floats | None = None,
+    base: Floats | None = None,
+) -> Prepared:
     """Weights, the targets of absent classes, and what a report should say about the rows.
 
     Args:
@@ -48,6 +54,7 @@ def prepared(scores: Floats, targets: Integers, prior: Floats | None, ratios: Fl
         targets: Class numbers, shape (n,).
         prior: The prevalence that is wanted, shape (classes,); None: that of the rows.
         ratios: Of the prior's shares to the observed ones where more rows than these are known, shape (classes,).
+        base: What prevalence the scores are meant for where it is not the observed one, shape (classes,).
 
     Raises:
         DataError: Only one class is labelled, or the prior expects a class that has no labelled row.
@@ -59,7 +66,8 @@ def prepared(scores: Floats, targets: Integers, prior: Floats | None, ratios: Fl
         fix = "calibrate on rows of two classes or more, or set mode.calibrator=none"
         raise DataError(problem("calibration", "all labelled rows are of one class", got=int(targets[0]), fix=fix))
     if ratios is not None and prior is not None:
-        return Prepared(rows_of(scores, targets, ratios, np.zeros(classes)), targets, prior, np.log(ratios), ())
+        offset = np.log(ratios if base is None else prior / base)
+        return Prepared(rows_of(scores, targets, ratios, np.zeros(classes)), targets, prior, offset, ())
     least = 1 / (n + classes)
     notes = []
     if n < 10 * classes:
@@ -79,7 +87,7 @@ def prepared(scores: Floats, targets: Integers, prior: Floats | None, ratios: Fl
         rows_of(scores, targets, weights, absent),
         targets,
         target,
-        np.zeros(classes) if prior is None else np.log(target / observed),
+        np.zeros(classes) if prior is None else np.log(target / (observed if base is None else base)),
         tuple(notes),
     )
 
@@ -99,7 +107,7 @@ def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Fit:
     def run(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
         if strength != BARE:
             held = strength if fit_bias else strength._replace(bias=float("inf"))
-            return _shrunk(method, scale, data, held, near)
+            return _shrunk(method, scale, data, held)
         scales, bias = fit(data.rows, scale, data.offset, fit_bias=fit_bias)
         if scale != "fixed" and scales.min() <= 0:
             simpler = {"vector": "affine", "affine": "bias", "temperature": "none"}[method]
@@ -114,14 +122,12 @@ def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Fit:
     return run
 
 
-def _shrunk(method: str, scale: Scale, data: Prepared, strength: Strength, near: Calibration | None) -> Calibration:
-    start, offset = None, data.offset - data.offset.mean()
-    if near is not None:
-        scales = np.broadcast_to(near.parameters["scale"], offset.shape)
-        start = Place(np.log(scales), near.parameters["bias"] - offset)
-    place = fit_shrunk(data.rows, scale, offset, strength, start)
-    scales = np.exp(place.log_scales)
-    made = _linear(method, data, scales if scale == "per_class" else np.asarray(scales[0]), offset + place.moved)
+def _shrunk(method: str, scale: Scale, data: Prepared, strength: Strength) -> Calibration:
+    offset = data.offset - data.offset.mean()
+    fits = Fits(data.rows.scores, [(data.rows, np.arange(len(data.targets)))], offset[None], scale)
+    place = fits.minimum(strength)
+    scales = np.exp(place.log_scales[0])
+    made = _linear(method, data, scales if scale == "per_class" else np.asarray(scales[0]), offset + place.moved[0])
     return _held(made, strength)
 
 
@@ -201,6 +207,8 @@ METHODS: dict[str, Fit] = {
     "isotonic": _isotonic,
     "matrix": _matrix,
 }
+# Methods whose fits of a cross-validation are made together, with their scale.
+SCALES: dict[str, Scale] = {"temperature": "shared", "bias": "fixed", "affine": "shared", "vector": "per_class"}
 # What of a method can be held at the identity; curves without a form cannot.
 AXES: dict[str, Axes] = {
     "temperature": "scale",

@@ -24,7 +24,7 @@ STRENGTHS = (float("inf"), 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
 # What a matrix is held by costs a fit with many parameters each.
 _COARSE = (float("inf"), 100.0, 10.0, 1.0, 0.1)
 # More rows than this do not change how strong the hold has to be, only how little it matters.
-_MOST_ROWS = 2000
+_MOST_ROWS = 1000
 # A weaker hold is not tried any more after so many in a row that were worse.
 _PATIENCE = 2
 
@@ -49,7 +49,7 @@ def wanted(shrinkage: str | float) -> Strength | None:
 
 
 def folds_of(targets: Integers, seed: int) -> tuple[Integers, Integers]:
-    """Rows that choose the strength, at most some thousands and every class among them, and the fold of each.
+    """Rows that choose the strength, at most a thousand or so, and the fold of each.
 
     Args:
         targets: Class numbers, shape (n,).
@@ -63,7 +63,7 @@ def folds_of(targets: Integers, seed: int) -> tuple[Integers, Integers]:
 def chosen(loss: Callable[[Strength], float], axes: Axes) -> Strength:
     """The strength with the least cross-validated loss, the stronger among equals.
 
-    First that of the scales with biases held, then that of the biases, then that of the scales again.
+    First that of the scales with biases held, then that of the biases.
 
     Args:
         loss: Of held-out rows at a strength.
@@ -76,8 +76,6 @@ def chosen(loss: Callable[[Strength], float], axes: Axes) -> Strength:
         held = _along([held._replace(scale=one) for one in STRENGTHS], loss)
     if axes in ("bias", "both"):
         held = _along([held._replace(bias=one) for one in STRENGTHS], loss)
-    if axes == "both" and np.isfinite(held.bias):
-        held = _along([held._replace(scale=one) for one in STRENGTHS], loss)
     return held
 
 

@@ -65,18 +65,12 @@ def objective(rows: Rows, scale: Floats, bias: Floats) -> tuple[float, Floats, F
         scale: Shape () or (classes,); the gradient is that of a scale for each class.
         bias: Shape (classes,).
     """
-    loss, by_scale, by_bias, _ = terms(rows, np.broadcast_to(scale, bias.shape), bias)
+    loss, by_scale, by_bias, _ = _terms(rows, np.broadcast_to(scale, bias.shape), bias)
     return loss, by_scale, by_bias
 
 
-def terms(rows: Rows, scales: Floats, bias: Floats) -> tuple[float, Floats, Floats, Floats]:
-    """What `objective` returns, and the probabilities, shape (classes, n).
-
-    Args:
-        rows: What to fit.
-        scales: Shape (classes,).
-        bias: Shape (classes,).
-    """
+def _terms(rows: Rows, scales: Floats, bias: Floats) -> tuple[float, Floats, Floats, Floats]:
+    """What `objective` returns, and the probabilities, shape (classes, n)."""
     loss, probabilities, residual = _cross_entropy(rows, rows.scores * scales[:, None] + bias[:, None])
     loss += rows.ridge * float(np.mean((scales - 1) ** 2))
     by_scale = np.einsum("kn,kn->k", residual, rows.scores) + 2 * rows.ridge * (scales - 1) / len(bias)
@@ -108,38 +102,31 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
     n_scales = {"fixed": 0, "shared": 1, "per_class": classes}[scale]
     free = n_scales + (classes if fit_bias else 0)
     scales, bias = np.ones(classes), bias.astype(np.float64)
-    now = terms(rows, scales, bias)
+    terms = _terms(rows, scales, bias)
     for _ in range(_STEPS if free else 0):
-        by_scale = now[1] if n_scales > 1 else now[1].sum(keepdims=True)
-        gradient = np.concatenate([by_scale[:n_scales], now[2] if fit_bias else []])
+        by_scale = terms[1] if n_scales > 1 else terms[1].sum(keepdims=True)
+        gradient = np.concatenate([by_scale[:n_scales], terms[2] if fit_bias else []])
         if np.abs(gradient).max() < _ENOUGH:
             break
-        step = -np.linalg.solve(curvature(rows, now[3], n_scales, fit_bias), gradient)
+        step = -np.linalg.solve(_hessian(rows, terms[3], n_scales, fit_bias), gradient)
         slope, length = float(gradient @ step), 1.0
         while length > 1e-12:
             new_scales = scales + (length * step[:n_scales] if n_scales else 0.0)
             new_bias = bias + (length * step[n_scales:] if fit_bias else 0.0)
-            tried = terms(rows, new_scales, new_bias)
-            if -slope < _LAST or tried[0] <= now[0] + 1e-4 * length * slope:
+            tried = _terms(rows, new_scales, new_bias)
+            if -slope < _LAST or tried[0] <= terms[0] + 1e-4 * length * slope:
                 break
             length /= 2
         else:
             break  # No step lowers it: rounding is all that is left.
-        scales, bias, now = new_scales, new_bias, tried
+        scales, bias, terms = new_scales, new_bias, tried
         if -slope < _LAST:
             break
     return (scales if scale == "per_class" else np.asarray(scales[0])), bias
 
 
-def curvature(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Floats:
-    """Second derivatives by the free parameters, positive definite; the constant bias gets curvature 1.
-
-    Args:
-        rows: What to fit.
-        probabilities: Those of `terms`, shape (classes, n).
-        n_scales: How many scales are free: none, one for all classes, or one for each.
-        fit_bias: Whether the biases are.
-    """
+def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Floats:
+    """Second derivatives by the free parameters, positive definite; the constant bias gets curvature 1."""
     classes, scores = rows.scores.shape[0], rows.scores
     weighted = probabilities * rows.weights
     size = n_scales + (classes if fit_bias else 0)

@@ -14,8 +14,8 @@ help:  ## show this list
 
 run: setup  ## train five folds on the embedded images, calibrate them, write a report
 	$(BIN)/mml train task=fashion_mini mode.nested=false mode.subroutines=[train,predict,test]
-	$(BIN)/mml info task=fashion_mini
 	$(BIN)/mml post task=fashion_mini
+	$(BIN)/mml info task=fashion_mini
 
 test: setup  ## the fast tests
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not services"

@@ -12,7 +12,7 @@ from mlpipe.data import augmentations, cache, sampling, sources, transforms
 from mlpipe.data.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.modes import comparing, tasks
+from mlpipe.modes import comparing, leaderboard, tasks
 from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.reports import gallery, more_data, tables
 from mlpipe.reports import studies as study_reports
@@ -169,9 +169,7 @@ class InfoScheduler(Scheduler):
         log.info(f"look at: {path} and {project.plots_dir()}")
         pivot = tasks.pivot(self.run_config).name
         own = [row for row in board if row["task"] == pivot] or board
-        self.world.facts["headline"] = tables.headline(own)
-        if tables.headline(own):
-            log.info(tables.headline(own))
+        leaderboard.final(self.world, own[0]["task"], self.run_config.data_dir)
 
     def _more_data(self, run: Run | None) -> None:
         pivot = tasks.pivot(self.run_config).name.partition("+")[0]

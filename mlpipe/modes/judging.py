@@ -13,7 +13,6 @@ from mlpipe.modes.mixture import LEAST_SHARE, Final, at_own_prevalence, own_shar
 from mlpipe.modes.wishes import Wishes
 from mlpipe.post import calibration_error, conformal, intervals, metrics, prior, threshold
 from mlpipe.post.calibrate import calibrate
-from mlpipe.post.ensemble import Ensemble
 from mlpipe.post.prior import move_prior
 from mlpipe.post.quantify import quantify
 
@@ -55,8 +54,8 @@ def scores(
 def comparisons(
     final: Final,
     estimate: Rows | None,
-    candidates: Sequence[Member],
-    chosen: Ensemble,
+    best: Member,
+    members: int,
     kind: str,
     groups: Mapping[str, str] | None,
     seed: int,
@@ -66,19 +65,19 @@ def comparisons(
     Args:
         final: The ensemble's rows.
         estimate: Rows that had no part in it; None: those that chose.
-        candidates: All members.
-        chosen: Members and weights.
+        best: The best single member, in the form in which it is best.
+        members: How many members are mixed.
         kind: The kind of the task.
         groups: The group of each sample; None: every row by itself.
         seed: Of the bootstrap.
     """
-    best = candidates[int(np.nanargmin(chosen.single_losses))]
     rows, other = estimate, best.test
     if rows is None:
         rows, other = at_own_prevalence(final.chooses, final.prior), at_own_prevalence(best.chooses, best.prior)
-    if other is None or len(chosen.members) < 2 or set(rows.ids) - set(other.ids):
+    if other is None or members < 2 or set(rows.ids) - set(other.ids):
         return []
-    begun = f"First is the ensemble, second its best member {best.name}, on {len(rows)} rows."
+    form = "" if kind == "regression" else " (as it is)" if best.form == "raw" else " (calibrated)"
+    begun = f"First is the ensemble, second its best member {best.name}{form}, on {len(rows)} rows."
     found = comparing.paired(rows, other.only(rows.ids), kind, groups, seed)
     return [begun, *(one.sentence for one in found)]
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.modes import new_masks, tasks
+from mlpipe.modes import leaderboard, new_masks, tasks
 from mlpipe.modes.base import World
 from mlpipe.post import intervals, metrics
 from mlpipe.reports import tables
@@ -163,3 +163,4 @@ def _store(
     cells = [[key, f"{one.value:.4f}", f"{one.low:.4f} to {one.high:.4f}"] for key, one in found.items()]
     log.info(f"\ntest, mean of {len(folds)} folds:\n" + tables.grid(["metric", "value", "95 % interval"], cells))
     log.info(f"ensemble {name}: {written}")
+    leaderboard.final(world, task.name, config.data_dir)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from mlpipe import files
 from mlpipe.data.task import has_target
 from mlpipe.errors import ProjectError, listing, problem
+from mlpipe.post.calibration import Calibration
+from mlpipe.post.label_calibrate import LabelCalibration
 from mlpipe.post.mixing import combine
 from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.predictions import Predictions
@@ -31,12 +33,15 @@ class Rows:
         targets: As `mlpipe.data.task.Samples.targets`.
         raw: Logits or numbers as the networks gave them, shape (n, outputs).
         calibrated: Calibrated ones alike.
+        moved: Where `calibrated` is meant for another prevalence than that of validation: `raw` moved there, and nothing
+            else; None: `raw` itself.
     """
 
     ids: list[str]
     targets: Array
     raw: Array
     calibrated: Array
+    moved: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -45,7 +50,12 @@ class Rows:
         """Some of the rows, in a given order."""
         place = {name: row for row, name in enumerate(self.ids)}
         chosen = np.array([place[name] for name in ids], np.int64)
-        return Rows(list(ids), self.targets[chosen], self.raw[chosen], self.calibrated[chosen])
+        moved = None if self.moved is None else self.moved[chosen]
+        return Rows(list(ids), self.targets[chosen], self.raw[chosen], self.calibrated[chosen], moved)
+
+    def uncalibrated(self) -> Rows:
+        """The rows with nothing learned: as the networks gave them, at most moved to the prevalence that is asked for."""
+        return replace(self, calibrated=self.raw if self.moved is None else self.moved)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Member:
         unlabelled: Rows without a target; None without any.
         prior: The prevalence that the calibrated rows are meant for, shape (classes,); None: that of the rows that fitted
             the calibration.
+        form: Whether its `calibrated` rows are that, or `raw`: as the networks gave them.
     """
 
     name: str
@@ -68,6 +79,12 @@ class Member:
     test: Rows | None
     unlabelled: Rows | None
     prior: Array | None = None
+    form: str = "calibrated"
+
+    def uncalibrated(self) -> Member:
+        """The same with nothing learned."""
+        test, unlabelled = (None if one is None else one.uncalibrated() for one in (self.test, self.unlabelled))
+        return replace(self, chooses=self.chooses.uncalibrated(), test=test, unlabelled=unlabelled, form="raw")
 
 
 def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
@@ -158,7 +175,7 @@ def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
     for record in found:
         path = project.calibration_file(record.pivot, record.id)
         stored: dict[str, Any] = files.read_json(path)["prior"] if path.is_file() else {"kind": "val"}
-        if stored["kind"] == "val" or record.kind != "classification":
+        if stored["kind"] == "val":
             return None
         values.append(stored["values"])
     return np.asarray(np.mean(np.array(values), axis=0))
@@ -193,7 +210,26 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
     if stored.logits.shape[1] != len(record.classes):
         wrong = f"has predictions of {stored.logits.shape[1]} outputs, its record {len(record.classes)}"
         raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
-    return as_rows(stored)
+    return _with_moved(as_rows(stored), project, record)
+
+
+def _with_moved(rows: Rows, project: Project, record: ModelRecord) -> Rows:
+    """Rows with what they are at the prior of their calibration without it, where that is another prevalence."""
+    path = project.calibration_file(record.pivot, record.id)
+    identity = files.read_json(path).get("identity") if path.is_file() else None
+    if identity is None or not np.isfinite(rows.raw).all():
+        return rows
+    return replace(rows, moved=learned(identity, record.kind)(rows.raw))
+
+
+def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:
+    """What a stored calibration makes of logits.
+
+    Args:
+        plain: As it was stored.
+        kind: The kind of the task.
+    """
+    return (LabelCalibration if kind == "multilabel" else Calibration).from_plain(plain).apply
 
 
 def as_rows(stored: Predictions) -> Rows:
@@ -221,8 +257,15 @@ def joined(parts: Sequence[Rows]) -> Rows:
         np.concatenate([part.targets for part in parts]),
         np.concatenate([part.raw for part in parts]),
         np.concatenate([part.calibrated for part in parts]),
+        _all([part.moved for part in parts]),
     )
     return joined.only(sorted(ids))
+
+
+def _all(parts: Sequence[Array | None]) -> Array | None:
+    """Arrays one after the other; None where one is missing."""
+    filled = [part for part in parts if part is not None]
+    return np.concatenate(filled) if len(filled) == len(parts) else None
 
 
 def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
@@ -241,4 +284,6 @@ def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     weights, mixing = [1 / len(filled)] * len(filled), "logits" if kind == "regression" else "probabilities"
     raw = combine([part.raw for part in filled], weights, kind, mixing)
     calibrated = combine([part.calibrated for part in filled], weights, kind, mixing)
-    return Rows(filled[0].ids, filled[0].targets, raw, calibrated)
+    known = [part.moved for part in filled if part.moved is not None]
+    moved = combine(known, weights, kind, mixing) if len(known) == len(filled) else None
+    return Rows(filled[0].ids, filled[0].targets, raw, calibrated, moved)

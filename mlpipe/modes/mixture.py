@@ -8,20 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.data.task import has_target
 from mlpipe.errors import DataError
-from mlpipe.modes.members import Array, Member, Rows
-from mlpipe.post import metrics
+from mlpipe.modes.members import Array, Member, Rows, learned
 from mlpipe.post.calibrate import calibrate
 from mlpipe.post.ensemble import Ensemble
 from mlpipe.post.label_calibrate import calibrate_labels
-from mlpipe.post.mixing import LOSSES, combine
-from mlpipe.post.prior import move_prior
+from mlpipe.post.mixing import combine, each_loss
+from mlpipe.post.prior import move_labels, move_prior
 from mlpipe.post.rows import stratified_folds
 
 _FOLDS = 5
 LEAST_SHARE = 1e-8
-_OF_THE_MIXTURE = ("both", "after")
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Final:
         unlabelled: Rows without a target; None without any.
         stage: Where calibration happens: `none`, `before`, `both` or `after`.
         calibration: The mixture's own as plain data; None where the stage has none.
-        prior: The prevalence that `calibrated` is meant for, shape (classes,); None: that of the rows that chose.
+        prior: The prevalence that `calibrated` is meant for, shape (outputs,); None: that of the rows that chose.
         losses: The cross-validated loss of each stage that was tried.
         notes: What a person should know.
     """
@@ -49,51 +46,101 @@ class Final:
     notes: tuple[str, ...] = ()
 
 
-def finished(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str, method: str, seed: int) -> Final:
-    """The mixture's rows: raw, calibrated before, after or both.
+@dataclass(frozen=True)
+class Fitting:
+    """How calibrations are fitted.
+
+    Attributes:
+        method: The calibrator.
+        shrinkage: How strongly it is held at the identity.
+        seed: Of folds.
+    """
+
+    method: str
+    shrinkage: str | float
+    seed: int
+
+    def learn(
+        self,
+        logits: Array,
+        targets: Array,
+        kind: str,
+        prior: Any = None,
+        *,
+        base: Any = None,
+        names: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """A calibration as plain data.
+
+        Args:
+            logits: Shape (n, outputs).
+            targets: As `mlpipe.data.task.Samples.targets`.
+            kind: The kind of the task.
+            prior: The prevalence that it is meant for; None: that of the rows.
+            base: The prevalence that the logits are meant for; None: that of the rows.
+            names: The names of labels.
+
+        Raises:
+            DataError: The rows do not allow one.
+        """
+        options: dict[str, Any] = {"method": self.method, "seed": self.seed, "shrinkage": self.shrinkage, "base": base}
+        if kind == "multilabel":
+            return calibrate_labels(logits, targets, prior, names=names, **options).as_plain()
+        return calibrate(logits, targets, prior, **options).as_plain()
+
+    def identity(self) -> Fitting:
+        """What learns nothing and only moves probabilities to the prior."""
+        return replace(self, method="none")
+
+
+def cross_fitted(
+    logits: Array, targets: Array, kind: str, how: Fitting, prior: Any = None, base: Any = None
+) -> tuple[Array, int]:
+    """Each row calibrated by a fit that did not see it, and how many rows no such fit was possible for.
+
+    Those are not calibrated, only moved to the prior: a fit that saw them would flatter itself.
+
+    Args:
+        logits: Shape (n, outputs).
+        targets: As `mlpipe.data.task.Samples.targets`.
+        kind: The kind of the task.
+        how: How calibrations are fitted.
+        prior: The prevalence that they are meant for; None: that of the rows.
+        base: The prevalence that the logits are meant for; None: that of the rows.
+    """
+    strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
+    fold = stratified_folds(strata, _FOLDS, how.seed)
+    plain = how.identity().learn(logits, targets, kind, prior, base=base)
+    out, missed = np.array(learned(plain, kind)(logits)), 0
+    for number in range(_FOLDS):
+        held = fold == number
+        if not held.any():
+            continue
+        try:
+            out[held] = learned(how.learn(logits[~held], targets[~held], kind, prior, base=base), kind)(logits[held])
+        except DataError:
+            missed += int(held.sum())
+    return out, missed
+
+
+def mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str) -> Final:
+    """The mixture of members in the form that they have.
 
     Args:
         chosen: Members and weights.
         candidates: All members.
         kind: The kind of the task.
-        stage: `none`, `before`, `after`, `both`, or `auto`: the least cross-validated loss, the simpler within one
-            standard error; `none` is tried where probabilities stay at the prevalence they were learned at.
-        method: The calibrator.
-        seed: Of the folds.
+        stage: What it is called.
     """
-    plain = _mixed(chosen, candidates, kind, calibrated=True)
-    if kind == "regression" or method == "none":
-        return replace(plain, stage="before")
-    raw = replace(_mixed(chosen, candidates, kind, calibrated=False), stage="none", prior=None)
-    options, notes = {"before": plain}, []
-    if stage == "none" or (stage == "auto" and plain.prior is None):
-        options = {"none": raw, **options}
-    for name in _OF_THE_MIXTURE:
-        if stage in ("auto", name):
-            source = plain if name == "both" else replace(raw, prior=plain.prior)
-            try:
-                options[name] = _recalibrated(source, name, kind, method, seed)
-            except DataError as error:
-                notes.append(f"the mixture is not calibrated itself: {error.problems[0]}")
-    losses = {name: _loss(one, kind) for name, one in options.items()}
-    best = stage if stage in options else _simplest(options, kind)
-    if best == "none" and stage == "auto":
-        told = f"{losses['none']:.4f} raw, {losses['before']:.4f} calibrated"
-        notes.append(
-            f"probabilities are left as they are: calibrating them gains nothing (cross-validated loss {told})"
-        )
-    return replace(options[best], losses=losses, notes=tuple(notes))
 
-
-def _mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, *, calibrated: bool) -> Final:
     def mix(pick: Callable[[Member], Rows | None]) -> Rows | None:
         parts = [pick(candidates[place]) for place in chosen.members]
         filled = [part for part in parts if part is not None]
         if len(filled) < len(parts):
             return None
-        raw = combine([part.raw for part in filled], chosen.weights, kind, chosen.mixing)
-        values = (
-            combine([part.calibrated for part in filled], chosen.weights, kind, chosen.mixing) if calibrated else raw
+        raw, values = (
+            combine([getattr(part, name) for part in filled], chosen.weights, kind, chosen.mixing)
+            for name in ("raw", "calibrated")
         )
         return Rows(filled[0].ids, filled[0].targets, raw, values)
 
@@ -104,32 +151,35 @@ def _mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, *, calibra
     if len(given) == len(chosen.members):
         prior = np.asarray(np.average(given, axis=0, weights=chosen.weights))
     test, unlabelled = mix(lambda member: member.test), mix(lambda member: member.unlabelled)
-    return Final(own, test, unlabelled, "before", None, prior)
+    return Final(own, test, unlabelled, stage, None, prior)
 
 
-def _recalibrated(final: Final, stage: str, kind: str, method: str, seed: int) -> Final:
-    """The same rows through a calibration of the mixture; rows that chose through one that did not see them."""
+def recalibrated(final: Final, stage: str, kind: str, how: Fitting) -> Final:
+    """The same rows through a calibration of the mixture; rows that chose through one that did not see them.
 
-    def learn(rows: Rows, chosen: Array) -> tuple[Callable[[Array], Array], dict[str, Any]]:
-        values, targets = rows.calibrated[chosen], rows.targets[chosen]
-        if kind == "multilabel":
-            of_labels = calibrate_labels(values, targets, method=method, seed=seed)
-            return of_labels.apply, of_labels.as_plain()
-        of_classes = calibrate(values, targets, given, method=method, seed=seed)
-        return of_classes.apply, of_classes.as_plain()
+    Args:
+        final: The mixture: for `after` what its members are without calibration, for `both` what they are with it.
+        stage: `after` or `both`.
+        kind: The kind of the task.
+        how: How it is fitted.
 
-    rows, given = final.chooses, final.prior
-    everything = np.ones(len(rows), bool)
-    apply, plain = learn(rows, everything)
-    strata = rows.targets if rows.targets.ndim == 1 else np.zeros(len(rows), np.int64)
-    fold = stratified_folds(strata, _FOLDS, seed)
-    crossed = np.empty_like(rows.calibrated)
-    for number in range(_FOLDS):
-        held = fold == number
-        crossed[held] = learn(rows, ~held)[0](rows.calibrated[held])
+    Raises:
+        DataError: The rows do not allow one.
+    """
+    base = final.prior if stage == "both" else None
+
+    def source(part: Rows) -> Array:
+        return part.calibrated if stage == "both" else part.raw
+
+    rows = final.chooses
+    plain = how.learn(source(rows), rows.targets, kind, final.prior, base=base)
+    crossed, missed = cross_fitted(source(rows), rows.targets, kind, how, final.prior, base)
+    if missed:
+        wrong = "a class has too few rows to judge its calibration"
+        raise DataError(f"calibration: {wrong}; {missed} of {len(rows)} rows could not be held out")
 
     def through(part: Rows | None) -> Rows | None:
-        return None if part is None else replace(part, calibrated=apply(part.calibrated))
+        return None if part is None else replace(part, calibrated=learned(plain, kind)(source(part)))
 
     return replace(
         final,
@@ -148,12 +198,14 @@ def at_own_prevalence(rows: Rows, prior: Array | None) -> Rows:
 
     Args:
         rows: Labelled rows.
-        prior: Shape (classes,); None: nothing is moved.
+        prior: Shape (outputs,); None: nothing is moved.
     """
     if prior is None:
         return rows
-    own = own_shares(rows.targets, len(prior))
-    return replace(rows, calibrated=move_prior(rows.calibrated, prior, own))
+    if rows.targets.ndim == 2:
+        own = np.nanmean(np.where(np.isnan(rows.targets).all(axis=0), 0.5, rows.targets), axis=0)
+        return replace(rows, calibrated=move_labels(rows.calibrated, prior, own))
+    return replace(rows, calibrated=move_prior(rows.calibrated, prior, own_shares(rows.targets, len(prior))))
 
 
 def own_shares(targets: Array, classes: int) -> Array:
@@ -167,29 +219,25 @@ def own_shares(targets: Array, classes: int) -> Array:
     return np.asarray(np.maximum(counts / counts.sum(), LEAST_SHARE))
 
 
-def _loss(final: Final, kind: str) -> float:
-    rows = at_own_prevalence(final.chooses, final.prior)
-    there = has_target(rows.targets)
-    return LOSSES[kind](rows.calibrated[there], rows.targets[there])
+def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[str]]:
+    """Every row's loss at the rows' own prevalence, and the names of the rows.
+
+    Args:
+        rows: Labelled rows.
+        prior: What they are meant for, shape (outputs,); None: their own prevalence.
+        kind: `classification` or `multilabel`.
+    """
+    each, places = each_loss(at_own_prevalence(rows, prior).calibrated, rows.targets, kind)
+    return each, [rows.ids[place] for place in places.tolist()]
 
 
-def _simplest(options: Mapping[str, Final], kind: str) -> str:
-    """The first stage whose loss is within one standard error (of the difference, over rows) of the best one's."""
-    best = min(options, key=lambda name: _loss(options[name], kind))
-    for name, one in options.items():
-        difference = _each(one, kind) - _each(options[best], kind)
-        if difference.mean() <= difference.std(ddof=1) / np.sqrt(len(difference)):
-            return name
-    return best
+def in_groups(names: Sequence[str], groups: Mapping[str, str] | None) -> Array | None:
+    """What rows belong together: those of a group, or the answers to several labels of one row; None: each by itself.
 
-
-def _each(final: Final, kind: str) -> Array:
-    """Every row's loss."""
-    rows = at_own_prevalence(final.chooses, final.prior)
-    if kind == "multilabel":
-        known = ~np.isnan(rows.targets)
-        each = np.logaddexp(0, rows.calibrated) - rows.calibrated * np.where(known, rows.targets, 0)
-        return np.asarray(each[known])
-    there = rows.targets >= 0
-    logs = metrics.log_softmax(rows.calibrated[there])
-    return np.asarray(-logs[np.arange(len(logs)), rows.targets[there]])
+    Args:
+        names: The row that each loss is of.
+        groups: The group of each sample; None: every row by itself.
+    """
+    if groups is None and len(set(names)) == len(names):
+        return None
+    return np.array([(groups or {}).get(name, name) for name in names])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -15,16 +14,14 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import heads, judging, mask_mixture, members, mixture, reuse, tasks
+from mlpipe.modes import choice, heads, judging, leaderboard, mask_mixture, members, mixture, reuse, tasks
 from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.modes.members import Array, Member, Rows
-from mlpipe.modes.mixture import Final
-from mlpipe.modes.wishes import Wishes, prior_problems
-from mlpipe.post import ensemble, metrics, prior
-from mlpipe.post.calibrate import calibrate
-from mlpipe.post.label_calibrate import calibrate_labels
+from mlpipe.modes.members import Member, Rows
+from mlpipe.modes.mixture import Final, Fitting
+from mlpipe.modes.wishes import Wishes, prior_problems, scaled
+from mlpipe.post import metrics, prior
+from mlpipe.post import shrinkage as holding
 from mlpipe.post.prior import Prior
-from mlpipe.post.rows import stratified_folds
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.adoption import adopt
@@ -34,9 +31,6 @@ from mlpipe.runs.records import ModelRecord
 from mlpipe.runs.references import Located
 
 log = logging.getLogger("mlpipe")
-
-Apply = Callable[[Array], Array]
-_FOLDS = 5
 
 
 class PostprocessScheduler(Scheduler):
@@ -58,7 +52,9 @@ class PostprocessScheduler(Scheduler):
         max_ensemble_size: The most members.
         temperature: Share of random ensembles in the search, 0 to 1.
         weights_temperature: Spread of the weights, 0 to 1.
-        stage: Whether members are calibrated (`before`), the mixture (`after`), or `both`; auto: by cross-validated loss.
+        stage: Whether members are calibrated (`before`), the mixture (`after`), `both`, or `none`; auto: by cross-validated
+            loss, the simpler one unless another is better by more than noise.
+        shrinkage: How strongly a calibration is held at the identity: cv (by cross-validation), none, or a precision.
         alpha: The chance of a miss of prediction sets.
         set_score: The score of prediction sets.
         set_coverage: Whether they promise to hold the true class over all images, or over the images of each class.
@@ -89,6 +85,7 @@ class PostprocessScheduler(Scheduler):
         temperature: Annotated[float, ">= 0", "<= 1"],
         weights_temperature: Annotated[float, ">= 0", "<= 1"],
         stage: Literal["auto", "none", "before", "after", "both"],
+        shrinkage: str | float,
         alpha: Annotated[float, "> 0", "< 1"],
         set_score: Literal["lac", "aps", "raps"],
         set_coverage: Literal["marginal", "class"],
@@ -99,7 +96,8 @@ class PostprocessScheduler(Scheduler):
     ) -> None:
         super().__init__(run_config, world)
         self._wants_report = report
-        self._subroutines, self._prior, self._calibrator = subroutines, prior, calibrator
+        self._subroutines, self._prior = subroutines, prior
+        self._how = Fitting(calibrator, shrinkage, run_config.seed)
         self._rates_from, self._quantifier = rates_from, quantifier
         self._select_on, self._eval_frac = select_on, eval_frac
         self._search = {
@@ -121,8 +119,11 @@ class PostprocessScheduler(Scheduler):
         self._task = tasks.recorded_pivot(config, self.world.project)
         heads.require_one(self._task)
         self._records = self._with_predictions()
+        holding.wanted(self._how.shrinkage)
         raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
         raise_all(self._foreign_rows())
+        for note in scaled(self._prior, self._wishes.deploy_prior, self._task):
+            log.warning(note)
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
         if self._task.kind in maps.KINDS:
             mean = partial(mask_mixture.mean_of_folds, config, self.world, self._task, self._records)
@@ -202,27 +203,55 @@ class PostprocessScheduler(Scheduler):
         if not len(val):
             log.warning(f"{record.id}: left as it is, because it has no predictions of its validation rows")
             return
-        wanted, others = self._prior_of(record, val), {}
+        wanted = self._prior_of(record, val)
+        for note in wanted.notes:
+            log.warning(f"{record.id}: {note}")
+        given, kind = self._given(record, wanted), record.kind
         try:
-            apply, plain = self._learned(record, val.logits, val.targets, wanted)
+            plain = self._how.learn(val.logits, val.targets, kind, given, names=record.classes)
         except DataError as error:
             log.warning(f"{record.id}: left as it is, because {error.problems[0]}")
+            self._forget(record)
             return
-        for task, split in predictions.contents(path):
-            rows = predictions.load(path, task, split)
-            if (task, split) == (record.task, "val"):
-                others[task, split] = self._cross_fitted(record, val.logits, val.targets, wanted, apply)
-            else:
-                others[task, split] = apply(rows.logits)
+        crossed, missed = mixture.cross_fitted(val.logits.astype(np.float64), val.targets, kind, self._how, given)
+        others = {
+            (task, split): crossed
+            if (task, split) == (record.task, "val")
+            else members.learned(plain, kind)(predictions.load(path, task, split).logits)
+            for task, split in predictions.contents(path)
+        }
         predictions.write_calibrated(path, others)
         content = {"record": record.id, "created": now(), "prior": wanted.as_plain(), "calibration": plain}
+        if given is not None:
+            content["identity"] = self._how.identity().learn(val.logits, val.targets, kind, given)
         files.write_json(project.calibration_file(record.pivot, record.id), content)
+        self._say_what_it_gains(record, Rows(val.sample_ids, val.targets, val.logits, crossed), given, missed)
+
+    def _say_what_it_gains(self, record: ModelRecord, rows: Rows, given: Any, missed: int) -> None:
+        """Both losses at the rows' own prevalence; which is used is decided with all folds together."""
+        prior = None if given is None else np.asarray(given)
+        own = mixture.at_own_prevalence(rows, prior).calibrated
         before, after = (
-            metrics.compute(["nll"], values, val.targets, record.kind)["nll"]
-            for values in (val.logits, others[record.task, "val"])
+            metrics.compute(["nll"], values, rows.targets, record.kind)["nll"] for values in (rows.raw, own)
         )
-        log.info(f"{record.id}: validation nll {before:.4f}, calibrated {after:.4f} (cross-fitted)")
+        told = f"{record.id}: validation nll {before:.4f} as it is, {after:.4f} calibrated (cross-fitted"
+        if missed:
+            told += f"; {missed} of {len(rows)} rows are as they are there, for want of rows of every class"
+        log.info(told + (")" if after < before else "): calibrating it gains nothing here"))
         self.world.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
+
+    def _forget(self, record: ModelRecord) -> None:
+        """Remove what an earlier run learned: nothing may rest on it any more."""
+        path = self.world.project.predictions_file(record.pivot, record.id)
+        stored = self.world.project.calibration_file(record.pivot, record.id)
+        if stored.is_file():
+            stored.unlink()
+            rows = {pair: predictions.load(path, *pair).logits for pair in predictions.contents(path)}
+            predictions.write_calibrated(path, rows)
+
+    def _given(self, record: ModelRecord, wanted: Prior) -> Any:
+        """The prior for a fit; None where it is that of its own rows."""
+        return self._listed() if record.kind == "multilabel" else wanted.given
 
     def _prior_of(self, record: ModelRecord, val: predictions.Predictions) -> Prior:
         if record.kind == "multilabel":
@@ -247,34 +276,6 @@ class PostprocessScheduler(Scheduler):
     def _listed(self) -> list[float] | None:
         return list(self._prior) if isinstance(self._prior, list) else None
 
-    def _learned(
-        self, record: ModelRecord, logits: Array, targets: Array, wanted: Prior
-    ) -> tuple[Apply, dict[str, Any]]:
-        """The function that calibrates, and what it learned as plain data."""
-        options: dict[str, Any] = {"method": self._calibrator, "seed": self.run_config.seed}
-        if record.kind == "multilabel":
-            of_labels = calibrate_labels(logits, targets, self._listed(), names=record.classes, **options)
-            return of_labels.apply, of_labels.as_plain()
-        of_classes = calibrate(logits, targets, wanted.given, **options)
-        return of_classes.apply, of_classes.as_plain()
-
-    def _cross_fitted(self, record: ModelRecord, logits: Array, targets: Array, wanted: Prior, apply: Apply) -> Array:
-        """Each row calibrated by a fit that did not see it, so that validation rows stay honest."""
-        strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
-        fold = stratified_folds(strata, _FOLDS, self.run_config.seed)
-        calibrated = np.asarray(apply(logits))
-        try:
-            for number in range(_FOLDS):
-                held = fold == number
-                part, _ = self._learned(record, logits[~held], targets[~held], wanted)
-                calibrated[held] = part(logits[held])
-        except DataError as error:
-            log.warning(
-                f"{record.id}: too few validation rows to cross-fit, their own fit is used ({error.problems[0]})"
-            )
-            return np.asarray(apply(logits))
-        return calibrated
-
     def _ensemble(self, run: Run | None) -> None:
         """Choose members and weights, calibrate the mixture where that helps, judge and store it."""
         assert run is not None
@@ -283,24 +284,10 @@ class PostprocessScheduler(Scheduler):
         kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
-        # Out-of-fold rows have their own prevalence, whatever the probabilities are meant for.
-        choosing = [
-            mixture.at_own_prevalence(member.chooses, member.prior if self._select_on == "oof" else None).calibrated
-            for member in candidates
-        ]
-        chosen = ensemble.select(
-            choosing,
-            rows.targets,
-            kind=kind,
-            eval_frac=share,
-            seed=seed,
-            **self._search,  # type: ignore[arg-type]
-        )
-        others: list[str] | None = None
-        if share is not None:
-            chose, others = _halves(rows, share, seed)
-            candidates = [replace(member, chooses=member.chooses.only(chose)) for member in candidates]
-        final = mixture.finished(chosen, candidates, kind, self._stage, self._calibrator, seed)
+        chose, others = (None, None) if share is None else _halves(rows, share, seed)
+        search = choice.searching(kind, rows.targets, share, seed, self._search)
+        kept = choice.Chooser(kind, self._stage, self._how, groups, search, chose).choose(candidates)
+        chosen, final, candidates = kept.chosen, kept.final, list(kept.candidates)
         used = [candidates[place] for place in chosen.members]
         shown = ", ".join(f"{weight:.3f} {member.name}" for weight, member in zip(chosen.weights, used, strict=True))
         log.info(f"ensemble ({chosen.way}, {len(used)} of {len(candidates)} members): {shown}")
@@ -332,10 +319,10 @@ class PostprocessScheduler(Scheduler):
             calibration=final.calibration,
             prior=self._prior_facts(final),
             calibrations=self._calibrations(used, final),
-            losses=_losses(chosen, candidates, final),
+            losses=_losses(kept),
             scores=scores,
             decide=decide,
-            comparisons=judging.comparisons(final, estimate, candidates, chosen, kind, groups, seed),
+            comparisons=judging.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
             notes=[*notes, *chosen.notes, *final.notes],
         )
         self._store(record, final)
@@ -360,6 +347,7 @@ class PostprocessScheduler(Scheduler):
         for sentence in [*record.comparisons, *judging.sentences(record.decide), *record.notes]:
             log.info(sentence)
         log.info(f"ensemble {record.id}: {written}")
+        leaderboard.final(self.world, record.task, self.run_config.data_dir)
 
     def _prior_facts(self, final: Final) -> dict[str, Any]:
         """What the final probabilities are meant for, with the numbers."""
@@ -371,12 +359,16 @@ class PostprocessScheduler(Scheduler):
         return {"kind": "val", "values": mixture.own_shares(final.chooses.targets, len(self._task.classes)).tolist()}
 
     def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
-        """What was learned from each record's validation rows, where the ensemble rests on it."""
+        """What was learned from each record's validation rows, or only moves them, where the ensemble rests on it."""
         project, found = self.world.project, {}
-        for record in (record for member in used for record in member.records):
+        for member, record in ((one, record) for one in used for record in one.records):
             path = project.calibration_file(record.pivot, record.id)
-            if final.stage in ("before", "both") and path.is_file():
-                found[record.id] = files.read_json(path)["calibration"]
+            if final.stage == "after" or not path.is_file():
+                continue
+            stored = files.read_json(path)
+            plain = stored["calibration"] if member.form == "calibrated" else stored.get("identity")
+            if plain is not None:
+                found[record.id] = plain
         return found
 
 
@@ -388,13 +380,14 @@ def _halves(rows: Rows, share: float, seed: int) -> tuple[list[str], list[str]]:
     return [rows.ids[row] for row in there[np.sort(chosen)]], [rows.ids[row] for row in there[others]]
 
 
-def _losses(chosen: ensemble.Ensemble, candidates: Sequence[Member], final: Final) -> dict[str, Any]:
-    names = [member.name for member in candidates]
+def _losses(kept: choice.Choice) -> dict[str, Any]:
+    chosen, names = kept.chosen, [member.name for member in kept.alone]
     return {
         "ensemble": chosen.loss,
         "members": dict(zip(names, chosen.single_losses, strict=True)),
+        "forms": {member.name: member.form for member in kept.alone},
         "held_out": chosen.held_out_loss,
         "gap": chosen.gap,
         "tried": chosen.tried,
-        "stages": final.losses,
+        "stages": kept.final.losses,
     }

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
+from mlpipe.post.prior import SCALED
 from mlpipe.runs import maps
 
 
@@ -89,4 +90,34 @@ def prior_problems(prior: str | list[float], stage: str, task: Task) -> list[str
     if isinstance(prior, list) and len(prior) != len(task.classes):
         fix = f"give one number for each of {listing(task.classes)}"
         wrong.append(problem("mode.prior", "has another length than there are classes", got=prior, fix=fix))
+    elif isinstance(prior, list):
+        wrong += _share_problems("mode.prior", prior, task)
     return wrong
+
+
+def _share_problems(key: str, values: list[float], task: Task) -> list[str]:
+    if not all(np.isfinite(value) and value > 0 for value in values):
+        fix = "a class that cannot occur gets a small share, such as 1e-6"
+        return [problem(key, "every share must be positive", got=values, fix=fix)]
+    if task.kind == "multilabel" and max(values) >= 1:
+        return [problem(key, "each share must be below 1", got=values, fix="give the share of yes of each label")]
+    return []
+
+
+def scaled(prior: str | list[float], deploy_prior: list[float] | None, task: Task) -> list[str]:
+    """A sentence for each prevalence of classes that does not sum to one and is scaled to do so.
+
+    Args:
+        prior: `mode.prior`.
+        deploy_prior: `mode.deploy_prior`; None: none.
+        task: The task.
+    """
+    said = []
+    for key, values in (("mode.prior", prior), ("mode.deploy_prior", deploy_prior)):
+        if task.kind != "classification" or not isinstance(values, list) or abs(sum(values) - 1) <= SCALED:
+            continue
+        shares = ", ".join(
+            f"{name} {value / sum(values):.4g}" for name, value in zip(task.classes, values, strict=False)
+        )
+        said.append(f"{key}: the shares sum to {sum(values):.4g}, not to 1; they are scaled: {shares}")
+    return said

@@ -3,115 +3,40 @@
 `calibrate` fits one of nine methods, or chooses among them, and returns a frozen `Calibration` whose `apply` turns
 logits into calibrated log-probabilities. A prior says which prevalence of the classes they are meant for: the fit then
 weights each class to its share (Brummer and du Preez 2006; the affine form is that of psrcal's `AffineCalLogLoss`).
+A fit may be held at the identity as strongly as held-out rows ask for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
-from mlpipe.post import curves
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.post import shrinkage as holding
+from mlpipe.post.calibration import Calibration
+from mlpipe.post.calibrators import AXES, METHODS, SCALES, Prepared, prepared
+from mlpipe.post.choosing import simplest
 from mlpipe.post.metrics import log_softmax
-from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled, shares, stratified_folds
-from mlpipe.post.softmax_fit import Rows, Scale, fit, fit_matrix, objective, rows_of
+from mlpipe.post.rows import Floats, Integers, counts_of, labelled, shares, stratified_folds
+from mlpipe.post.shrunk_fit import BARE, Fits, Place, Strength
+
+__all__ = ["Calibration", "Method", "calibrate", "unit_of"]
 
 Method = Literal["none", "temperature", "bias", "affine", "vector", "beta", "histogram", "isotonic", "matrix", "auto"]
 
-# Strength of the matrix's ridges: entries off the diagonal need evidence, the bias hardly any.
-_OFF_DIAGONAL_RIDGE = 1.0
-_INTERCEPT_RIDGE = 1e-2
-_BINS = 15
 _FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a fit has learned.
-
-    `parameters` are `scale` and `bias` of the affine family, `curves` (classes, 3) of beta, `knots` and `values` of the
-    isotonic curves, or `edges` and `values` of the histograms, one array for each class. `prior` is the prevalence the
-    output is meant for, `scores` the cross-validated negative log-likelihood of each method where one was chosen, `notes`
-    what a report should say.
-    """
-
-    method: str
-    prior: tuple[float, ...]
-    parameters: Mapping[str, Any]
-    rows: int
-    notes: tuple[str, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
-
-    def apply(self, logits: npt.ArrayLike, *, ids: Sequence[str] | None = None) -> Floats:
-        """Calibrated log-probabilities, shape (n, classes).
-
-        Args:
-            logits: Logits or log-probabilities, shape (n, classes).
-            ids: The rows' sample ids, to name rows that are not finite.
-
-        Raises:
-            DataError: The number of classes differs from that of the fit, or values are not finite.
-        """
-        values = finite(logits, ids=ids)
-        if values.shape[1] != len(self.prior):
-            fix = "apply a calibration to predictions of the same classes"
-            raise DataError(problem("predictions", f"{len(self.prior)} classes needed", got=values.shape[1], fix=fix))
-        scores = log_softmax(values)
-        if "curves" in self.parameters:
-            return _normalised_beta(np.asarray(self.parameters["curves"]), scores)
-        for key, apply in (("knots", curves.apply_isotonic), ("edges", curves.apply_histogram)):
-            if key in self.parameters:
-                return _normalised(apply, self.parameters[key], self.parameters["values"], scores, self.rows)
-        scale, bias = self.parameters["scale"], self.parameters["bias"]
-        return log_softmax((scores @ scale.T if np.ndim(scale) == 2 else scores * scale) + bias)
-
-    def as_plain(self) -> dict[str, Any]:
-        """The same as numbers, lists and dicts, ready for JSON."""
-        return {
-            "method": self.method,
-            "prior": list(self.prior),
-            "parameters": {name: _plain(value) for name, value in self.parameters.items()},
-            "rows": self.rows,
-            "notes": list(self.notes),
-            "scores": dict(self.scores),
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Calibration:
-        """The calibration that `as_plain` wrote, exactly.
-
-        Args:
-            plain: What `as_plain` returned, possibly by way of JSON.
-        """
-        parameters = {
-            name: [np.asarray(one, np.float64) for one in value]
-            if name in ("knots", "edges", "values")
-            else np.asarray(value, np.float64)
-            for name, value in plain["parameters"].items()
-        }
-        return cls(
-            plain["method"],
-            tuple(plain["prior"]),
-            parameters,
-            plain["rows"],
-            tuple(plain["notes"]),
-            dict(plain["scores"]),
-        )
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """What every method is given: rows with weights, and the log-odds that move the labelled prevalence to the prior."""
-
-    rows: Rows
-    targets: Integers
-    prior: Floats
-    offset: Floats
-    notes: tuple[str, ...]
+# Logits of networks spread by some units; those outside these bounds are in units of their own.
+_SMALLEST, _LARGEST = 0.05, 50.0
+# The decade that others are brought to.
+_LEAST = 0.5
+# What a step of a fit that only chooses a strength must promise, in nats.
+_ENOUGH = 1e-7
+# These learn scales anyway: unless they are held at the identity, their result is not to depend on the unit at all.
+_SCALE_FREE = ("vector", "beta", "isotonic", "histogram", "matrix")
 
 
 def calibrate(
@@ -122,6 +47,8 @@ def calibrate(
     method: str = "affine",
     ids: Sequence[str] | None = None,
     seed: int = 0,
+    shrinkage: str | float = "none",
+    base: npt.ArrayLike | None = None,
 ) -> Calibration:
     """Fit a calibration to labelled predictions, by the least negative log-likelihood.
 
@@ -129,7 +56,7 @@ def calibrate(
     `affine` L(t s + b), `temperature` L(t s), `bias` L(s + b), `vector` L(t_k s_k + b_k), `matrix` L(W s + b) with
     ridges, `beta`, `isotonic` and `histogram` (15 bins of equally many rows) one curve for each class and then
     normalised, `none` only the move to the prior, `auto` the simplest of them within one standard error of the best in
-    5-fold cross-validation.
+    5-fold cross-validation. Logits far larger or smaller than those of networks are first divided by a power of ten.
 
     Args:
         fit_logits: Logits or log-probabilities, shape (n, classes).
@@ -137,184 +64,164 @@ def calibrate(
         prior: The prevalence the probabilities are meant for, shape (classes,); None: that of the labelled rows.
         method: One of the names above.
         ids: The rows' sample ids, to name rows that cannot be used.
-        seed: Of the folds of `auto`.
+        seed: Of the folds of `auto` and of the strength.
+        shrinkage: How strongly a fit is held at the identity (probabilities that are only moved to the prior): `none`,
+            `cv` (as 5-fold cross-validation asks for), or a precision of log-scales and biases. Isotonic curves and
+            histograms are not held.
+        base: With a prior, the prevalence that the logits are meant for already, shape (classes,); None: that of the
+            labelled rows. The identity moves from there to the prior.
 
     Raises:
-        ConfigError: The method is unknown.
+        ConfigError: The method or the shrinkage is unknown.
         DataError: Values are not finite, no row or only one class is labelled, or the prior expects a class that has
             no labelled row.
     """
     if method not in get_args(Method):
         fix = did_you_mean(method, get_args(Method), otherwise=f"methods: {listing(get_args(Method))}")
         raise ConfigError(problem("mode.calibrator", "unknown method", got=method, fix=fix))
+    held = holding.wanted(shrinkage)
     logits, targets = labelled(fit_logits, fit_targets, ids=ids)
     given = None if prior is None else shares(prior, logits.shape[1])
-    scores = log_softmax(logits)
-    return _choose(scores, targets, given, seed) if method == "auto" else _fit_one(method, scores, targets, given)
-
-
-def _fit_one(method: str, scores: Floats, targets: Integers, prior: Floats | None) -> Calibration:
-    return _METHODS[method](_prepared(scores, targets, prior))
-
-
-def _prepared(scores: Floats, targets: Integers, prior: Floats | None) -> _Fit:
-    """Weights, the targets of absent classes, and what a report should say about the rows."""
-    n, classes = scores.shape
-    counts = counts_of(targets, classes)
-    missing = np.flatnonzero(counts == 0)
-    if classes - len(missing) < 2:
-        fix = "calibrate on rows of two classes or more, or set mode.calibration=none"
-        raise DataError(problem("calibration", "all labelled rows are of one class", got=int(targets[0]), fix=fix))
-    least = 1 / (n + classes)
-    notes = []
-    if n < 10 * classes:
-        notes.append(f"only {n} labelled rows for {classes} classes: the calibration itself is uncertain")
-    absent = np.zeros(classes)
-    absent[missing] = least if prior is None else prior[missing]
-    if prior is not None and (absent > least).any():
-        which = int(absent.argmax())
-        wrong = f"class number {which} is given a share of {absent[which]:.3g} but has no labelled row to fit it to"
-        raise DataError(problem("mode.prior", wrong, fix="use mode.prior=val, or add labelled rows of that class"))
-    if len(missing):
-        notes.append(f"no labelled rows of class numbers {listing(missing)}: their share is set to {absent.max():.2g}")
-    observed = np.where(counts == 0, least, counts / n)
-    target = observed / observed.sum() if prior is None else prior
-    weights = np.ones(classes) if prior is None else target / observed
-    return _Fit(
-        rows_of(scores, targets, weights, absent),
-        targets,
-        target,
-        np.zeros(classes) if prior is None else np.log(target / observed),
-        tuple(notes),
+    known = None if base is None else shares(base, logits.shape[1], key="base")
+    made = _choose if method == "auto" else _fit_one
+    return made(
+        method, _Data(logits, targets, given, seed, (unit_of(logits, always=True), unit_of(logits)), known), held
     )
 
 
-def _linear(method: str, data: _Fit, scale: Floats, bias: Floats, *notes: str) -> Calibration:
-    parameters = {"scale": np.asarray(scale), "bias": bias - bias.mean()}
-    return Calibration(method, tuple(data.prior.tolist()), parameters, len(data.targets), (*data.notes, *notes))
+def unit_of(logits: Floats, *, always: bool = False) -> float:
+    """What logits are multiplied by to be of the size of those of networks: a power of ten, 1 where they are already.
+
+    Args:
+        logits: Finite, shape (n, classes).
+        always: Bring them to one decade also where they could be a network's.
+    """
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    largest = float(np.abs(centred).max(initial=0.0))
+    if not largest:
+        return 1.0
+    spread = largest * float(np.sqrt(np.mean((centred / largest) ** 2)))
+    if _SMALLEST <= spread <= _LARGEST and not always:
+        return 1.0
+    return float(10.0 ** -np.floor(np.log10(spread / _LEAST)))
 
 
-def _none(data: _Fit) -> Calibration:
-    return _linear("none", data, np.asarray(1.0), data.offset)
+@dataclass(frozen=True)
+class _Data:
+    """Labelled rows, the prior, and what they are multiplied by first: for methods that learn scales, and for others."""
+
+    logits: Floats
+    targets: Integers
+    prior: Floats | None
+    seed: int
+    units: tuple[float, float]
+    base: Floats | None = None
+
+    def unit(self, method: str, held: bool) -> float:
+        """Only what learns nothing leaves logits in a unit of their own."""
+        return 1.0 if method == "none" else self.units[0 if method in _SCALE_FREE and not held else 1]
+
+    def only(self, rows: npt.NDArray[Any]) -> _Data:
+        return replace(self, logits=self.logits[rows], targets=self.targets[rows])
 
 
-def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Callable[[_Fit], Calibration]:
-    """A fit of the affine family; falls back to a simpler one, with a note, where a scale turns out not positive."""
-
-    def run(data: _Fit) -> Calibration:
-        scales, bias = fit(data.rows, scale, data.offset, fit_bias=fit_bias)
-        if scale != "fixed" and scales.min() <= 0:
-            simpler = {"vector": "affine", "affine": "bias", "temperature": "none"}[method]
-            sentence = f"{method}: a scale of {scales.min():.3g} would turn scores round, {simpler} is used instead"
-            fallen = _METHODS[simpler](data)
-            return replace(fallen, notes=(*fallen.notes, sentence))
-        notes: tuple[str, ...] = ()
-        if scale != "fixed" and _separates(data.rows, scales, bias):
-            notes = ("the labelled rows are predicted without an error: the scale is held by its ridge alone",)
-        return _linear(method, data, scales, bias, *notes)
-
-    return run
+def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration:
+    if method not in AXES:
+        strength = BARE
+    unit = data.unit(method, strength != BARE)
+    scores = log_softmax(data.logits * unit)
+    whole = prepared(scores, data.targets, data.prior, base=data.base)
+    fitted = METHODS[method](whole, _strength(method, scores, data) if strength is None else strength)
+    if unit == 1:
+        return fitted
+    notes = fitted.notes
+    if data.units[1] != 1:
+        notes = (*notes, f"logits are far from the size of log-probabilities: they are multiplied by {unit:g} first")
+    return replace(fitted, parameters={**fitted.parameters, "unit": np.asarray(unit)}, notes=notes)
 
 
-def _separates(rows: Rows, scale: Floats, bias: Floats) -> bool:
-    """Whether every row is on its class's side and the likelihood has no maximum without the ridge."""
-    moved = rows.scores * np.broadcast_to(scale, bias.shape)[:, None] + bias[:, None]
-    right = bool((moved.argmax(axis=0) == rows.targets.argmax(axis=0)).all())
-    return right and objective(rows, scale, bias)[0] < 1e-3
-
-
-def _matrix(data: _Fit) -> Calibration:
-    scale, bias = fit(data.rows, "shared", data.offset, fit_bias=True)
-    start = np.eye(len(bias)) * max(float(scale), 1e-3)
-    ridges = {"off_diagonal_ridge": _OFF_DIAGONAL_RIDGE, "intercept_ridge": _INTERCEPT_RIDGE}
-    return _linear("matrix", data, *fit_matrix(data.rows, start, bias, **ridges))
-
-
-def _beta(data: _Fit) -> Calibration:
-    rows = data.rows
-    hits = rows.targets / rows.weights
-    parts = [curves.log_odds_parts(rows.scores.T, number) for number in range(len(data.prior))]
-    fitted = [curves.fit_beta(*part, hits[number], rows.weights) for number, part in enumerate(parts)]
-    parameters = {"curves": np.array(fitted)}
-    return Calibration("beta", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
-
-
-def _isotonic(data: _Fit) -> Calibration:
-    probabilities, hits = np.exp(data.rows.scores), data.rows.targets / data.rows.weights
-    fitted = [curves.fit_isotonic(*pair, data.rows.weights) for pair in zip(probabilities, hits, strict=True)]
-    parameters = {"knots": [knots for knots, _ in fitted], "values": [values for _, values in fitted]}
-    return Calibration("isotonic", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
-
-
-def _histogram(data: _Fit) -> Calibration:
-    probabilities, hits = np.exp(data.rows.scores), data.rows.targets / data.rows.weights
-    pairs = zip(probabilities, hits, strict=True)
-    fitted = [curves.fit_histogram(*pair, data.rows.weights, _BINS) for pair in pairs]
-    parameters = {"edges": [edges for edges, _ in fitted], "values": [values for _, values in fitted]}
-    return Calibration("histogram", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
-
-
-def _normalised_beta(fitted: Floats, scores: Floats) -> Floats:
-    parts = [curves.log_odds_parts(scores, number) for number in range(len(fitted))]
-    return log_softmax(
-        np.column_stack([curves.apply_beta(one, *part) for one, part in zip(fitted, parts, strict=True)])
-    )
-
-
-def _normalised(
-    apply: Callable[[Floats, Floats, Floats], Floats],
-    places: Sequence[Floats],
-    values: Sequence[Floats],
-    scores: Floats,
-    rows: int,
-) -> Floats:
-    """No share below half a row's: less cannot be told from zero."""
-    probabilities = np.exp(scores)
-    columns = [
-        apply(one, value, probabilities[:, number])
-        for number, (one, value) in enumerate(zip(places, values, strict=True))
+def _strength(method: str, scores: Floats, data: _Data) -> Strength:
+    """How strongly to hold a method at the identity, by the loss of rows that its fits did not see."""
+    targets, prior = data.targets, data.prior
+    rows, fold = holding.folds_of(targets, data.seed)
+    ratios = None if prior is None else _ratios(targets, prior)
+    weights = np.ones(len(rows)) if ratios is None else ratios[targets[rows]]
+    parts = [(rows[fold != number], rows[fold == number]) for number in range(fold.max() + 1)]
+    learning = [
+        prepared(scores[own], targets[own], prior, ratios, data.base)
+        for own, _ in parts
+        if len(np.unique(targets[own])) > 1
     ]
-    return log_softmax(np.log(np.maximum(np.column_stack(columns), 1 / (2 * rows))))
+    if len(learning) < len(parts):
+        return Strength(float("inf"), float("inf"))
+    if method in SCALES:
+        loss = _together(method, scores[rows], targets[rows], fold, learning, weights)
+    else:
+        loss = _one_by_one(method, scores, targets, parts, learning, weights[np.argsort(fold, kind="stable")])
+    return holding.chosen(loss, AXES[method])
 
 
-_METHODS: dict[str, Callable[[_Fit], Calibration]] = {
-    "none": _none,
-    "temperature": _softmax_method("temperature", "shared", False),
-    "bias": _softmax_method("bias", "fixed", True),
-    "affine": _softmax_method("affine", "shared", True),
-    "vector": _softmax_method("vector", "per_class", True),
-    "beta": _beta,
-    "histogram": _histogram,
-    "isotonic": _isotonic,
-    "matrix": _matrix,
-}
+def _together(
+    method: str, scores: Floats, targets: Integers, fold: Integers, learning: Sequence[Prepared], weights: Floats
+) -> Callable[[Strength], float]:
+    """The loss of held-out rows at a strength, from one fit for all folds."""
+    parts = [(one.rows, np.flatnonzero(fold != number)) for number, one in enumerate(learning)]
+    offsets = np.array([one.offset - one.offset.mean() for one in learning])
+    fits, rows = Fits(np.ascontiguousarray(scores.T), parts, offsets, SCALES[method]), np.arange(len(targets))
+    places: list[Place | None] = [None]
+
+    def loss(strength: Strength) -> float:
+        places[0] = place = fits.minimum(strength, places[0], enough=_ENOUGH)
+        logits = fits.logits(place)[fold, :, rows]
+        return float(-(weights @ log_softmax(logits)[rows, targets]) / weights.sum())
+
+    return loss
 
 
-def _choose(scores: Floats, targets: Integers, prior: Floats | None, seed: int) -> Calibration:
+def _one_by_one(
+    method: str,
+    scores: Floats,
+    targets: Integers,
+    parts: Sequence[tuple[Integers, Integers]],
+    learning: Sequence[Prepared],
+    weights: Floats,
+) -> Callable[[Strength], float]:
+    """The same for methods whose fits are made one after the other; weights in the order of the folds."""
+    near: list[Calibration | None] = [None] * len(parts)
+
+    def loss(strength: Strength) -> float:
+        logs = []
+        for number, (own, (_, held_out)) in enumerate(zip(learning, parts, strict=True)):
+            near[number] = fitted = METHODS[method](own, strength, near[number])
+            logs.append(fitted.apply(scores[held_out])[np.arange(len(held_out)), targets[held_out]])
+        return float(-(weights @ np.concatenate(logs)) / weights.sum())
+
+    return loss
+
+
+def _ratios(targets: Integers, prior: Floats) -> Floats:
+    """The prior's share of each class to the observed one, which is set to a little where there is none."""
+    counts = counts_of(targets, len(prior))
+    return np.asarray(prior / np.where(counts == 0, 1 / (len(targets) + len(prior)), counts / len(targets)))
+
+
+def _choose(method: str, data: _Data, strength: Strength | None) -> Calibration:
     """The simplest method whose loss is not more than one standard error (of the paired difference) above the best."""
-    counts = counts_of(targets, scores.shape[1])
+    counts = counts_of(data.targets, data.logits.shape[1])
     folds = min(_FOLDS, int(counts[counts > 0].min()))
     if folds < 2:
-        fitted = _fit_one("affine", scores, targets, prior)
+        fitted = _fit_one("affine", data, strength)
         return replace(fitted, notes=(*fitted.notes, "a class has one labelled row: affine is used without a choice"))
-    n, classes = scores.shape
-    names = [name for name in _METHODS if name != "matrix" or n >= 2 * classes * (classes + 1)]
-    fold, weights = stratified_folds(targets, folds, seed), _prepared(scores, targets, prior).rows.weights
+    n, classes = data.logits.shape
+    names = [name for name in METHODS if name != "matrix" or n >= 2 * classes * (classes + 1)]
+    fold = stratified_folds(data.targets, folds, data.seed)
+    weights = prepared(log_softmax(data.logits), data.targets, data.prior).rows.weights
     losses = {name: np.empty(n) for name in names}
     for number in range(folds):
         inside = fold == number
-        data = _prepared(scores[~inside], targets[~inside], prior)
         for name in names:
-            held_out = _METHODS[name](data).apply(scores[inside])
-            losses[name][inside] = -held_out[np.arange(inside.sum()), targets[inside]]
-    means = {name: float(weights @ values) for name, values in losses.items()}
-    best = min(means, key=means.__getitem__)
-    for name in names:
-        spread = n * weights * (losses[name] - losses[best])
-        if name == best or means[name] - means[best] <= spread.std(ddof=1) / np.sqrt(n):
-            break
-    return replace(_fit_one(name, scores, targets, prior), scores=means)
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(one) for one in value] if isinstance(value, list) else np.asarray(value).tolist()
+            held_out = _fit_one(name, data.only(~inside), strength).apply(data.logits[inside])
+            losses[name][inside] = -held_out[np.arange(inside.sum()), data.targets[inside]]
+    weighted = {name: n * weights * values for name, values in losses.items()}
+    chosen = _fit_one(simplest(weighted, errors=1.0), data, strength)
+    return replace(chosen, scores={name: float(values.mean()) for name, values in weighted.items()})

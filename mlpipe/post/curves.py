@@ -7,6 +7,10 @@ from scipy.optimize import isotonic_regression
 from scipy.special import logsumexp
 
 from mlpipe.post.rows import Floats
+from mlpipe.post.shrunk_fit import BARE, Strength
+
+# A ridge as weak as that of the scale, for classes that separate, and a precision that lets nothing move.
+_RIDGE, _FIXED = 1e-6, 1e12
 
 
 def log_odds_parts(log_probabilities: Floats, number: int) -> tuple[Floats, Floats]:
@@ -20,7 +24,7 @@ def log_odds_parts(log_probabilities: Floats, number: int) -> tuple[Floats, Floa
     return log_probabilities[:, number], np.asarray(rest)
 
 
-def fit_beta(log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats) -> Floats:
+def fit_beta(log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats, strength: Strength = BARE) -> Floats:
     """a, c and d of logit q = a log p - c log(1 - p) + d with a, c >= 0, shape (3,).
 
     The likelihood is concave; Newton's method finds its maximum. Kull, Silva Filho and Flach 2017.
@@ -30,35 +34,38 @@ def fit_beta(log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats) -> 
         log_rest: Log-probability of the rest, shape (n,).
         hits: 1 where the class is true, may be a share, shape (n,).
         weights: Weights that sum to one, shape (n,).
+        strength: Precisions that hold a and c at 1 and d at 0.
     """
     features = np.column_stack([log_p, -log_rest, np.ones_like(log_p)])
+    identity = np.array([1.0, 1.0, 0.0])
+    precisions = np.minimum([strength.scale, strength.scale, strength.bias], _FIXED)
+    ridges = np.maximum(precisions / 2, _RIDGE) / len(hits)
     # With convex losses the best of the feasible minima, each with some slopes held at 0, is the minimum.
     candidates = []
     for free in ([0, 1, 2], [0, 2], [1, 2], [2]):
         parameters = np.zeros(3)
-        parameters[free], loss = _logistic(features[:, free], hits, weights, np.array([1.0, 1.0, 0.0])[free])
+        parameters[free], loss = _logistic(features[:, free], hits, weights, identity[free], ridges[free])
         if parameters[:2].min() >= 0:
-            candidates.append((loss, parameters))
+            fixed = [place for place in range(3) if place not in free]
+            candidates.append((loss + float(precisions[fixed].sum()) / (2 * len(hits)), parameters))
             if len(free) == 3:
                 break
     return min(candidates, key=lambda one: one[0])[1]
 
 
-def _logistic(features: Floats, hits: Floats, weights: Floats, start: Floats) -> tuple[Floats, float]:
-    """The coefficients with the least weighted log-loss, by damped Newton steps, and that loss."""
-    # A ridge as weak as that of the scale, for classes that separate.
-    ridge = 1e-6 / len(hits)
+def _logistic(features: Floats, hits: Floats, weights: Floats, start: Floats, ridges: Floats) -> tuple[Floats, float]:
+    """The coefficients with the least weighted log-loss and ridges, by damped Newton steps, and that loss."""
 
     def terms(coefficients: Floats) -> tuple[float, Floats, Floats]:
         odds, away = features @ coefficients, coefficients - start
         chance = 0.5 * (1 + np.tanh(odds / 2))
-        value = float(weights @ (np.logaddexp(0, odds) - hits * odds)) + ridge * float(away @ away)
-        gradient = features.T @ (weights * (chance - hits)) + 2 * ridge * away
+        value = float(weights @ (np.logaddexp(0, odds) - hits * odds)) + float(ridges @ away**2)
+        gradient = features.T @ (weights * (chance - hits)) + 2 * ridges * away
         return value, gradient, weights * chance * (1 - chance)
 
     place, (value, gradient, curvature) = start, terms(start)
     for _ in range(100):
-        hessian = (features.T * curvature) @ features + 2 * ridge * np.eye(len(start))
+        hessian = (features.T * curvature) @ features + np.diag(2 * ridges)
         step = -np.linalg.solve(hessian, gradient)
         slope, length = float(gradient @ step), 1.0
         while length > 1e-10:

@@ -187,6 +187,11 @@ def _find(
     if way == "certified" or (way == "auto" and kind != "regression"):
         weights, gap = certified_weights(parts, targets, kind=kind)
         choices.append(_kept(weights, parts, targets, kind, "certified", gap))
+    if include_single:
+        # Smoothed weights may be worse on these rows than the best model alone.
+        losses = [LOSSES[kind](one, targets) for one in parts]
+        first, mixing = int(np.argmin(losses)), choices[-1].mixing
+        choices.append(_Choice((first,), (1.0,), mixing, choices[-1].way, losses[first]))
     return min(choices, key=lambda choice: choice.loss)
 
 

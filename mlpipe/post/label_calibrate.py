@@ -74,6 +74,8 @@ def calibrate_labels(
     method: str = "affine",
     names: Sequence[str] | None = None,
     seed: int = 0,
+    shrinkage: str | float = "none",
+    base: npt.ArrayLike | None = None,
 ) -> LabelCalibration:
     """Fit `calibrate` to each label, on the rows where it is known.
 
@@ -84,7 +86,10 @@ def calibrate_labels(
             of the labelled rows.
         method: As for `calibrate`.
         names: The labels' names, for the notes; numbers without them.
-        seed: Of the folds of `auto`.
+        seed: Of the folds of `auto` and of the strength.
+        shrinkage: As for `calibrate`, for each label by itself.
+        base: With a prior, the shares that the log-odds are meant for already, shape (labels,); None: those of the
+            labelled rows.
 
     Raises:
         ConfigError: The method is unknown.
@@ -95,6 +100,7 @@ def calibrate_labels(
         fix = "give one target for each logit, NaN for unknown"
         raise DataError(problem("predictions", f"targets of the shape {logits.shape}", got=targets.shape, fix=fix))
     positive = None if prior is None else _inside(prior, logits.shape[1])
+    known_base = None if base is None else _inside(base, logits.shape[1])
     fitted: list[Calibration | None] = []
     notes = []
     for number in range(logits.shape[1]):
@@ -106,7 +112,10 @@ def calibrate_labels(
             notes.append(f"label {name}: only one answer among {len(answers)} labelled rows, left as it is")
             continue
         share = None if positive is None else np.array([1 - positive[number], positive[number]])
-        one = calibrate(two_classes(logits[known, number]), answers, share, method=method, seed=seed)
+        options: dict[str, Any] = {"method": method, "seed": seed, "shrinkage": shrinkage}
+        if known_base is not None:
+            options["base"] = [1 - known_base[number], known_base[number]]
+        one = calibrate(two_classes(logits[known, number]), answers, share, **options)
         fitted.append(one)
         notes += [f"label {name}: {note}" for note in one.notes]
     if all(one is None for one in fitted):

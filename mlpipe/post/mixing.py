@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import logsumexp
 
 from mlpipe.post.metrics import log_softmax
@@ -90,6 +92,22 @@ def squared_error(predicted: Floats, targets: Floats) -> float:
         targets: NaN where unknown, shape (n, outputs).
     """
     return float(np.nanmean((predicted - targets) ** 2))
+
+
+def each_loss(outputs: Floats, targets: npt.NDArray[Any], kind: str) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """The loss of every row (of labels: of every known answer) in nats, and which row it is of.
+
+    Args:
+        outputs: Logits of classes or log-odds of labels, shape (n, outputs).
+        targets: Class numbers (n,), -1 for none; or labels (n, labels), NaN for unknown.
+        kind: `classification` or `multilabel`.
+    """
+    if kind == "multilabel":
+        known = ~np.isnan(targets)
+        each = np.logaddexp(0, outputs) - outputs * np.where(known, targets, 0)
+        return np.asarray(each[known]), np.nonzero(known)[0]
+    there = np.flatnonzero(targets >= 0)
+    return -log_softmax(outputs[there])[np.arange(len(there)), targets[there]], there
 
 
 LOSSES: dict[str, Loss] = {

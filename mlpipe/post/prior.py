@@ -17,6 +17,8 @@ from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
 _KINDS = ("val", "test", "quantify")
 _LEAST_SHARE = 1e-8
+# Shares whose sum is farther from one than digits that were left off explain.
+SCALED = 5e-3
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def prior(
         DataError: A list has the wrong length or an entry that is not positive, or no row of a split has a target.
     """
     if not isinstance(kind, str):
-        return Prior("list", tuple(shares(kind, classes).tolist()))
+        return Prior("list", tuple(shares(kind, classes).tolist()), notes=_scaled(kind))
     if kind == "val":
         return Prior("val", _observed(val_targets, classes, 0.0, "validation"))
     if kind == "test":
@@ -99,11 +101,27 @@ def prior(
         learned = calibrate(rates_logits, rates_targets)
         labelled_rows, others = learned.apply(rates_logits), learned.apply(unlabelled_logits)
     found = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed)
+    if not found.means_something:
+        wrong = f"predictions hardly depend on the class (condition number of the error rates {found.condition:.3g})"
+        note = (
+            f"mode.prior=quantify: {wrong}, so that counting them means nothing; the prevalence of validation is kept"
+        )
+        return Prior("val", _observed(val_targets, classes, 0.0, "validation"), notes=(note,))
     # A share of exactly zero would leave the calibration's loss without a minimum.
     least = 1 / (2 * len(np.asarray(unlabelled_logits)))
     values = np.maximum(found.values, least)
-    low, high = (None if end is None else tuple(end.tolist()) for end in (found.low, found.high))
-    return Prior("quantify", tuple((values / values.sum()).tolist()), low, high, found.notes)
+    values = values / values.sum()
+    low, high = None, None
+    if found.low is not None and found.high is not None:
+        low, high = tuple(np.minimum(found.low, values).tolist()), tuple(np.maximum(found.high, values).tolist())
+    return Prior("quantify", tuple(values.tolist()), low, high, found.notes)
+
+
+def _scaled(given: Sequence[float]) -> tuple[str, ...]:
+    total = float(np.sum(np.asarray(given, np.float64)))
+    if abs(total - 1) <= SCALED:
+        return ()
+    return (f"mode.prior: the shares sum to {total:.4g}, not to 1, and were scaled",)
 
 
 def move_prior(log_probabilities: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
@@ -120,6 +138,21 @@ def move_prior(log_probabilities: npt.ArrayLike, old: npt.ArrayLike, new: npt.Ar
     values = np.asarray(log_probabilities, np.float64)
     before, after = shares(old, values.shape[1]), shares(new, values.shape[1])
     return log_softmax(values + np.log(after) - np.log(before))
+
+
+def move_labels(log_odds: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
+    """Log-odds of yes for other shares of yes by Bayes' rule, shape (n, labels).
+
+    Args:
+        log_odds: Calibrated for `old`, shape (n, labels).
+        old: Shares of yes, shape (labels,).
+        new: The same; a label whose share is 0 or 1 stays as it is.
+    """
+    before, after = np.asarray(old, np.float64), np.asarray(new, np.float64)
+    movable = (before > 0) & (before < 1) & (after > 0) & (after < 1)
+    safe = [np.where(movable, one, 0.5) for one in (before, after)]
+    shift = np.log(safe[1] / (1 - safe[1])) - np.log(safe[0] / (1 - safe[0]))
+    return np.asarray(np.asarray(log_odds, np.float64) + shift)
 
 
 def expected_performance(

@@ -25,7 +25,10 @@ _NEARLY_SINGULAR = 1e3
 
 @dataclass(frozen=True)
 class Prevalence:
-    """Estimated shares of the classes, and the ends of their bootstrap intervals where they were asked for."""
+    """Estimated shares of the classes, and the ends of their bootstrap intervals where they were asked for.
+
+    `condition` is that of the error rates, infinite where predictions do not depend on the class.
+    """
 
     method: str
     values: Floats
@@ -34,6 +37,11 @@ class Prevalence:
     condition: float | None = None
     gap: float | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def means_something(self) -> bool:
+        """Whether predictions tell the classes apart, so that the estimate is more than noise."""
+        return self.condition is None or self.condition <= _NEARLY_SINGULAR
 
 
 def predicted_shares(logits: npt.ArrayLike) -> Floats:
@@ -60,6 +68,16 @@ def error_rates(logits: npt.ArrayLike, targets: npt.ArrayLike, *, soft: bool = F
     return _rates(_votes(values, soft), numbers)
 
 
+def condition_of(rates: Floats) -> float:
+    """The condition number of error rates; infinite where rounding alone keeps it from that.
+
+    Args:
+        rates: Shape (classes, classes).
+    """
+    condition = float(np.linalg.cond(rates))
+    return condition if condition < 1e12 else float("inf")
+
+
 def correct_counts(rates: Floats, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
     """The shares p nearest to M p = q, all in [0, 1], and what a report should say.
 
@@ -71,7 +89,7 @@ def correct_counts(rates: Floats, observed: Floats) -> tuple[Floats, tuple[str, 
         observed: q, the shares of the predictions (or the mean probabilities), shape (classes,).
     """
     notes: tuple[str, ...] = ()
-    condition = float(np.linalg.cond(rates))
+    condition = condition_of(rates)
     if condition > _NEARLY_SINGULAR:
         notes = (f"the error rates hardly tell the classes apart (condition number {condition:.3g})",)
     if len(observed) == 2:
@@ -174,8 +192,8 @@ def quantify(
         for number, column in columns.items():
             rates[:, number] = column(rng)
         drawn[row] = estimate(rates, numbers, observed(rng))[0]
-    low, high = _ends(drawn, level)
-    condition = float(np.linalg.cond(_rates(labelled_votes, numbers)))
+    low, high = _ends(drawn, level, point)
+    condition = condition_of(_rates(labelled_votes, numbers))
     return Prevalence(method, point, low, high, condition, None, notes)
 
 
@@ -186,7 +204,7 @@ def _by_likelihood(unlabelled: Floats, base: Floats, draws: int, level: float, r
     for row in range(draws):
         weights = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
         drawn[row] = most_likely(likelihoods, weights, start=found.weights, gap=1e-9).weights
-    low, high = _ends(drawn, level)
+    low, high = _ends(drawn, level, found.weights)
     return Prevalence("em", found.weights, low, high, None, found.gap)
 
 
@@ -221,11 +239,12 @@ def _resampler(votes: Floats, soft: bool) -> Callable[[np.random.Generator], Flo
     return lambda rng: rng.multinomial(n, chances / chances.sum()) / n
 
 
-def _ends(drawn: Floats, level: float) -> tuple[Floats, Floats] | tuple[None, None]:
+def _ends(drawn: Floats, level: float, point: Floats) -> tuple[Floats, Floats] | tuple[None, None]:
+    """The ends of percentile intervals, moved out to the estimate where draws of a cut-off share lie on one side of it."""
     if not len(drawn):
         return None, None
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
+    return np.minimum(low, point), np.maximum(high, point)
 
 
 def _count(rates: Floats, targets: Integers, observed: Floats) -> tuple[Floats, tuple[str, ...]]:

@@ -23,6 +23,8 @@ _ENOUGH = 1e-12
 # A decrease that the loss in float64 hardly shows: one more whole Newton step is exact from there.
 _LAST = 1e-13
 _STEPS = 200
+# Largest entry of the gradient at the end of a matrix's fit: bare, and where ridges hold all of it.
+_ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,13 @@ def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -
 
 
 def fit_matrix(
-    rows: Rows, matrix: Floats, bias: Floats, *, off_diagonal_ridge: float, intercept_ridge: float
+    rows: Rows,
+    matrix: Floats,
+    bias: Floats,
+    *,
+    off_diagonal_ridge: float,
+    intercept_ridge: float,
+    diagonal_ridge: float | None = None,
 ) -> tuple[Floats, Floats]:
     """The matrix W, shape (classes, classes), and bias of L(W s + bias), by L-BFGS.
 
@@ -164,8 +172,10 @@ def fit_matrix(
         bias: Where the bias starts, and what its ridge draws it to, shape (classes,).
         off_diagonal_ridge: Factor of the mean squared off-diagonal entry.
         intercept_ridge: Factor of the mean squared distance of the bias from its start.
+        diagonal_ridge: Factor of the mean squared distance of the diagonal from 1; None: next to nothing.
     """
     classes = len(bias)
+    on_ridge = rows.ridge if diagonal_ridge is None else diagonal_ridge
     away = ~np.eye(classes, dtype=bool)
     inputs = np.vstack([rows.scores, np.ones_like(rows.weights)])
     ridges = np.array([2 * off_diagonal_ridge / away.sum()] * classes + [2 * intercept_ridge / classes])
@@ -177,14 +187,15 @@ def fit_matrix(
         weights, offsets = both[:, :-1], both[:, -1]
         loss, _, residual = _cross_entropy(rows, both @ inputs)
         off, on, moved = np.where(away, weights, 0), np.diag(weights) - 1, offsets - bias
-        loss += off_diagonal_ridge * float((off**2).sum()) / away.sum() + rows.ridge * float(on @ on) / classes
+        loss += off_diagonal_ridge * float((off**2).sum()) / away.sum() + on_ridge * float(on @ on) / classes
         loss += intercept_ridge * float(moved @ moved) / classes
         gradient = residual @ inputs.T
         gradient[:, :-1] += 2 * off_diagonal_ridge * off / away.sum()
-        gradient[:, :-1][~away] += 2 * rows.ridge * on / classes
+        gradient[:, :-1][~away] += 2 * on_ridge * on / classes
         gradient[:, -1] += 2 * intercept_ridge * moved / classes
         return loss, (gradient @ to_plain.T).ravel()
 
     start = np.column_stack([matrix, bias]) @ np.linalg.inv(to_plain)
-    found = minimum(penalised, start.ravel()).reshape(classes, classes + 1) @ to_plain
+    enough = _ENOUGH_OF_MATRIX if diagonal_ridge is None else _ENOUGH_HELD
+    found = minimum(penalised, start.ravel(), enough=enough).reshape(classes, classes + 1) @ to_plain
     return found[:, :-1], found[:, -1]

@@ -17,15 +17,13 @@ from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
 from mlpipe.errors import DataError
 from mlpipe.post import intervals, metrics
+from mlpipe.post.metrics import log_softmax
 from mlpipe.post.mixing import combine
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
-
-# Draws of the bootstrap, for metrics that need it.
-_RESAMPLES = 1000
 
 Array = npt.NDArray[Any]
 
@@ -140,6 +138,21 @@ def gather(project: Project, data_dir: Path) -> list[TaskFacts]:
     return [_facts(project, data_dir, name, by_task[name]) for name in ordered]
 
 
+def of_task(project: Project, data_dir: Path, name: str) -> TaskFacts | None:
+    """One task; None where it has no records.
+
+    Args:
+        project: The project.
+        data_dir: The folder of all tasks.
+        name: The task.
+
+    Raises:
+        ProjectError: When a record or predictions are damaged.
+    """
+    found = records.load_all(project, name)
+    return _facts(project, data_dir, name, found) if found else None
+
+
 def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRecord]) -> TaskFacts:
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     # Images and solutions of one task have no score in common: the newest kind is what is told of.
@@ -155,7 +168,7 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
     except DataError as error:
         task, missing = None, error.problems[0]
     groups_of = task.samples.group_of() if task else {}
-    board = [_with_interval(project, row, recipes, groups_of) for row in board]
+    board = [_with_interval(project, row, recipes, groups_of, stored) for row in board]
     files_of = [project.calibration_file(name, record.id) for folds in recipes.values() for record in folds]
     return TaskFacts(
         name,
@@ -174,22 +187,38 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
 
 
 def _with_interval(
-    project: Project, row: dict[str, Any], recipes: dict[str, list[ModelRecord]], groups: dict[str, str]
+    project: Project,
+    row: dict[str, Any],
+    recipes: dict[str, list[ModelRecord]],
+    groups: dict[str, str],
+    stored: Sequence[EnsembleRecord],
 ) -> dict[str, Any]:
-    """A recipe's row of the leaderboard with the interval of its test score."""
+    """A recipe's row of the leaderboard with the interval of its test score; the same predictions have one interval."""
     if row["ensemble"] or row["test"] is None:
         return row
     folds, name = recipes[row["recipe"]], row["metric"]
     _, test = of_recipe(project, folds)
     if test is None:
         return row
+    for ensemble in reversed(stored):
+        known = ensemble.scores.get("test", {}).get(name)
+        if known is not None and ensemble.select_on != "test" and _is(project, ensemble, test):
+            return {**row, "test_low": known["low"], "test_high": known["high"]}
     units = np.array([groups.get(one, one) for one in test.ids]) if groups else None
-    found = intervals.metric_intervals(
-        [name], test.raw, test.targets, kind=folds[0].kind, groups=units, resamples=_RESAMPLES
-    )
+    found = intervals.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
     low, high = found[name].low, found[name].high
     # Draws of groups that are all alike say nothing of the width.
     return {**row, "test_low": low, "test_high": high} if low < high else row
+
+
+def _is(project: Project, ensemble: EnsembleRecord, test: Rows) -> bool:
+    """Whether an ensemble's predictions of the test images are these, as the networks gave them."""
+    path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
+    own = _labelled(_read(path, ensemble.task, "test", ensemble.kind)) if path.is_file() else None
+    if own is None or own.ids != test.ids or own.raw.shape != test.raw.shape:
+        return False
+    outputs = log_softmax if ensemble.kind == "classification" else np.asarray
+    return bool(np.allclose(outputs(own.calibrated), outputs(test.raw), rtol=1e-4, atol=1e-4))
 
 
 def _shown(
@@ -203,9 +232,13 @@ def _shown(
         if path.is_file():
             many = len(ensemble.members)
             what = "model" if ensemble.select_on == "test" else "recipe"
-            one = "mean of the folds of" if ensemble.select_on == "none" else "calibrated"
-            name = f"the ensemble of {many} {what}s" if many > 1 else f"the {one} {what} {_member(ensemble)}"
-            parts = [_labelled(_read(path, ensemble.task, split)) for split in ("val", "test")]
+            calibrated = "calibrated " if ensemble.is_calibrated else ""
+            if many > 1:
+                name = f"the {calibrated}ensemble of {many} {what}s"
+            else:
+                means = "mean of the folds of " if ensemble.select_on == "none" else calibrated
+                name = f"the {means}{what} {_member(ensemble)}"
+            parts = [_labelled(_read(path, ensemble.task, split, ensemble.kind)) for split in ("val", "test")]
             if any(parts):
                 return Shown(name, ensemble, "", *parts)
     for row in board:
@@ -230,21 +263,23 @@ def of_recipe(project: Project, folds: Sequence[ModelRecord]) -> tuple[Rows | No
 
     def read(record: ModelRecord, task: str, split: str) -> Rows | None:
         path = project.predictions_file(pivot, record.id)
-        return _read(path, task, split) if path.is_file() else None
+        return _read(path, task, split, kind) if path.is_file() else None
 
     held_out = [read(one, one.task, "test" if one.nested else "val") for one in folds]
     test = [read(one, pivot, "test") for one in folds]
     return _labelled(_pooled(held_out)), _labelled(_mean(test, kind))
 
 
-def _read(path: Path, task: str, split: str) -> Rows | None:
+def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     stored = predictions.load(path, task, split)
     if not len(stored):
         return None
     raw = stored.logits.astype(np.float64)
     given = stored.calibrated
     calibrated = raw if given is None else given.astype(np.float64)
-    return Rows(stored.sample_ids, stored.targets, raw, calibrated, given is not None)
+    same = log_softmax(raw) if kind == "classification" else raw
+    changed = given is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
+    return Rows(stored.sample_ids, stored.targets, raw, calibrated, changed)
 
 
 def _pooled(parts: Sequence[Rows | None]) -> Rows | None:

@@ -29,13 +29,13 @@ class EnsembleRecord:
         mixing: `logits` or `probabilities`: what is mixed.
         way: How it was found.
         select_on: `oof` (members are recipes, out-of-fold rows chose) or `test` (members are records).
-        stage: `before` (members are calibrated), `after` (the mixture is) or `both`.
+        stage: `none` (nothing is calibrated), `before` (members are), `after` (the mixture is) or `both`.
         calibration: The mixture's own calibration as plain data; None where the stage has none.
         prior: The prevalence that probabilities are meant for, with where it comes from.
-        calibrations: What was learned from each record's validation rows, by the record's id; none where the stage is
-            `after` or nothing was.
-        losses: Losses of the selection: of the ensemble, of single members, of rows that did not choose, the gap to the
-            best weights where it is known.
+        calibrations: What was learned from each record's validation rows, by the record's id, or what moves it to the
+            prior; none where the record is taken as it is.
+        losses: Losses of the selection: of the ensemble, of single members in the form in which each is best (with these
+            `forms`), of every stage, of rows that did not choose, the gap to the best weights where it is known.
         scores: By split, each metric with its interval as plain data.
         decide: Thresholds, prediction sets and the performance to expect at another prevalence, as plain data.
         comparisons: Sentences that compare the ensemble with its best member.
@@ -63,6 +63,22 @@ class EnsembleRecord:
     calibrations: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     format: int = formats.ENSEMBLE
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether something was learned about its probabilities, its own or its members', and not only a prior moved."""
+        if self.kind == "regression" or self.stage == "none":
+            return False
+        used = [self.calibration] if self.calibration is not None else []
+        return any(_has_learned(one) for one in [*used, *self.calibrations.values()])
+
+
+def _has_learned(calibration: dict[str, Any]) -> bool:
+    """Whether a stored calibration is more than the identity, or the move to a prior."""
+    if "labels" in calibration:
+        return any(one is not None and _has_learned(one) for one in calibration["labels"])
+    held = calibration.get("parameters", {}).get("deviations")
+    return calibration.get("method") != "none" and (held is None or any(held))
 
 
 def save(project: Project, record: EnsembleRecord) -> Path:

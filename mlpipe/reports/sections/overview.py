@@ -7,19 +7,12 @@ from typing import Any
 from mlpipe.post import metrics
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
+from mlpipe.reports.headline import WORDS, headline
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import shares, style
-from mlpipe.reports.sections.parts import Section, counted, interval, number, percent
+from mlpipe.reports.sections.parts import Section, counted, interval, number
 from mlpipe.runs import maps
 
-_WORDS = {
-    "accuracy": "accuracy",
-    "auroc": "area under the ROC curve",
-    "rmse": "root mean squared error",
-    "dice": "mean Dice coefficient of the classes",
-    "psnr": "peak signal-to-noise ratio in decibels",
-    "equation_loss": "mean squared residual of the equation and its conditions",
-}
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
 
@@ -30,8 +23,11 @@ def summary(facts: TaskFacts) -> Section:
     Args:
         facts: The task.
     """
-    said: list[Content] = [paragraph(_task_sentence(facts)), paragraph(_result_sentence(facts), class_="result")]
-    notes = []
+    found = headline(facts)
+    nothing = "There are no predictions of labelled images yet: mml predict makes them."
+    result = nothing if found is None else found.sentence
+    said: list[Content] = [paragraph(_task_sentence(facts)), paragraph(result, class_="result")]
+    notes = [] if found is None else list(found.left_out)
     if facts.shown is not None:
         notes += _cautions(facts, facts.shown)
         if facts.shown.ensemble is not None:
@@ -67,7 +63,7 @@ def leaderboard(facts: TaskFacts) -> Section:
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
     text = (
-        f"The score is the {_WORDS[name]} ({better} is better). Validation and test by fold are the mean over folds with "
+        f"The score is the {WORDS[name]} ({better} is better). Validation and test by fold are the mean over folds with "
         "the standard deviation between them; test is that of the folds' mean prediction."
     )
     drawn = [row for row in facts.board if row["test"] is not None][:_MOST_DRAWN]
@@ -116,37 +112,6 @@ def _task_sentence(facts: TaskFacts) -> str:
     )
 
 
-def _result_sentence(facts: TaskFacts) -> str:
-    shown = facts.shown
-    if shown is None or shown.rows is None:
-        return "There are no predictions of labelled images yet: mml predict makes them."
-    name = metrics.HEADLINE[facts.kind]
-    value, low, high, many = _headline(facts, shown, name)
-    if value is None:
-        return f"{_capital(shown.name)} has no {_WORDS[name]} yet."
-    where = f"{many} {shown.where} images" if many else f"{shown.where} images"
-    if name == "accuracy":
-        between = f" (95 % interval {percent(low)} to {percent(high)})" if low is not None and high is not None else ""
-        return f"{_capital(shown.name)} is right on {percent(value)} of {where}{between}."
-    between = f" (95 % interval {interval(low, high)})" if interval(low, high) else ""
-    return f"{_capital(shown.name)} reaches a {_WORDS[name]} of {number(value)} on {where}{between}."
-
-
-def _headline(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, float | None, float | None, int | None]:
-    """The stored score with its interval, and the number of images where all of them count."""
-    rows = shown.rows
-    assert rows is not None
-    if shown.ensemble is not None:
-        found = shown.ensemble.scores.get("test" if shown.test is not None else "chosen on", {}).get(name, {})
-        # With select_on=test only a part of the test images gives the estimate.
-        many = None if shown.ensemble.select_on == "test" else len(rows)
-        return found.get("value"), found.get("low"), found.get("high"), many
-    row = next(one for one in facts.board if one["recipe"] == shown.recipe)
-    if shown.test is not None:
-        return row["test"], row["test_low"], row["test_high"], len(rows)
-    return row["out_of_fold"], None, None, len(rows)
-
-
 def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
     found = []
     ensemble = shown.ensemble
@@ -168,8 +133,6 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
                 "There are no test images, and the validation images also chose something "
                 f"({', '.join(used.val_used_for)}): the score is optimistic."
             )
-    if ensemble is not None and facts.newest.created > ensemble.created:
-        found.append("Something was trained after this ensemble was made: mml post takes it in.")
     return found
 
 
@@ -190,7 +153,3 @@ def _spread(row: dict[str, Any], key: str) -> str:
         return ""
     deviation = row[f"{key}_sd"]
     return number(row[key]) + (f" ± {number(deviation)}" if deviation is not None else "")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:] if text.startswith("the ") else text

@@ -1,0 +1,148 @@
+"""The one result of a task: what predicts in the end, its score with its interval, what was left out and why.
+
+The terminal, the report and `--json` all take it from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlpipe.post import metrics
+from mlpipe.reports.facts import Shown, TaskFacts
+from mlpipe.runs.ensembles import EnsembleRecord
+
+WORDS = {
+    "accuracy": "accuracy",
+    "auroc": "area under the ROC curve",
+    "rmse": "root mean squared error",
+    "dice": "mean Dice coefficient of the classes",
+    "psnr": "peak signal-to-noise ratio in decibels",
+    "equation_loss": "mean squared residual of the equation and its conditions",
+}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The final predictor and its score.
+
+    Attributes:
+        task: The task.
+        predictor: What predicts, in words.
+        ensemble: The ensemble's id; empty where a recipe is all there is.
+        recipe: The recipe's hash; empty for an ensemble.
+        calibrated: Whether its probabilities were calibrated.
+        metric: The score's name.
+        value: The score; None where there is none.
+        low: The lower end of its 95 % interval; None where there is none.
+        high: The upper end.
+        images: How many images it is of; None where a part of them chose the ensemble.
+        where: `test` or `out-of-fold`.
+        left_out: What the final predictor does without, a sentence each.
+        sentence: The whole in words.
+    """
+
+    task: str
+    predictor: str
+    ensemble: str
+    recipe: str
+    calibrated: bool
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    images: int | None
+    where: str
+    left_out: tuple[str, ...]
+    sentence: str
+
+    @property
+    def short(self) -> str:
+        """`test accuracy 0.853`; empty without a score."""
+        return "" if self.value is None else f"{self.where} {self.metric} {self.value:.3f}"
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as a dict, ready for JSON."""
+        return {**asdict(self), "left_out": list(self.left_out)}
+
+
+def headline(facts: TaskFacts) -> Headline | None:
+    """The result of a task; None without predictions of labelled images.
+
+    Args:
+        facts: The task.
+    """
+    shown = facts.shown
+    if shown is None or shown.rows is None:
+        return None
+    name = metrics.HEADLINE[facts.kind]
+    value, low, high, many = _score(facts, shown, name)
+    return Headline(
+        facts.name,
+        shown.name,
+        shown.ensemble.id if shown.ensemble else "",
+        shown.recipe,
+        shown.ensemble is not None and shown.ensemble.is_calibrated,
+        name,
+        value,
+        low,
+        high,
+        many,
+        shown.where,
+        tuple(_left_out(facts, shown.ensemble)),
+        _sentence(shown, name, value, low, high, many),
+    )
+
+
+def _score(facts: TaskFacts, shown: Shown, name: str) -> tuple[float | None, float | None, float | None, int | None]:
+    """The stored score with its interval, and the number of images where all of them count."""
+    rows = shown.rows
+    assert rows is not None
+    if shown.ensemble is not None:
+        found = shown.ensemble.scores.get("test" if shown.test is not None else "chosen on", {}).get(name, {})
+        # With select_on=test only a part of the test images gives the estimate.
+        many = None if shown.ensemble.select_on == "test" else len(rows)
+        return found.get("value"), found.get("low"), found.get("high"), many
+    row = next(one for one in facts.board if one["recipe"] == shown.recipe)
+    if shown.test is not None:
+        return row["test"], row["test_low"], row["test_high"], len(rows)
+    return row["out_of_fold"], None, None, len(rows)
+
+
+def _sentence(
+    shown: Shown, name: str, value: float | None, low: float | None, high: float | None, many: int | None
+) -> str:
+    who = f"{shown.name[:1].upper()}{shown.name[1:]}" if shown.name.startswith("the ") else shown.name
+    if value is None:
+        return f"{who} has no {WORDS[name]} yet."
+    where = f"{many} {shown.where} images" if many else f"{shown.where} images"
+    if name == "accuracy":
+        between = "" if low is None or high is None else f" (95 % interval {100 * low:.1f} % to {100 * high:.1f} %)"
+        return f"{who} is right on {100 * value:.1f} % of {where}{between}."
+    between = "" if low is None or high is None else f" (95 % interval {_number(low)} to {_number(high)})"
+    return f"{who} reaches a {WORDS[name]} of {_number(value)} on {where}{between}."
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+
+
+def _left_out(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:
+    """Members without a weight, calibrations that gained nothing, and what was trained later."""
+    if ensemble is None:
+        return []
+    used = {member["name"] for member in ensemble.members}
+    losses: Mapping[str, float | None] = ensemble.losses.get("members", {})
+    found = [
+        f"{name} is left out: with it the loss of the images that chose is not less"
+        for name, loss in losses.items()
+        if name not in used and loss is not None and loss == loss
+    ]
+    found += [
+        note for note in ensemble.notes if "left out" in note or "left as they are" in note or "only moved" in note
+    ]
+    found += [note for note in ensemble.notes if note.startswith("not calibrated")]
+    if facts.newest.created > ensemble.created:
+        found.append("Something was trained after this ensemble was made: mml post takes it in.")
+    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.modes import comparing
+from mlpipe.modes import comparing, deciding
 from mlpipe.modes.members import Array, Member, Rows
 from mlpipe.modes.mixture import LEAST_SHARE, Final, at_own_prevalence, own_shares
 from mlpipe.modes.wishes import Wishes
@@ -100,14 +100,15 @@ def decisions(
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=wishes.alpha)
         plain["halfwidths"] = {"alpha": wishes.alpha, **dict(zip(classes, half.tolist(), strict=True))}
         return plain
+    own = at_own_prevalence(rows, final.prior)
     if wishes.threshold is not None:
-        choose = threshold.class_thresholds if kind == "classification" else threshold.label_thresholds
-        cuts = choose(rows.calibrated, rows.targets, **wishes.threshold_options())
-        named = {name: None if cut is None else cut.cut for name, cut in zip(classes, cuts, strict=True)}
-        plain["thresholds"] = {"criterion": wishes.threshold, "cuts": named}
+        meant = final.prior
+        if kind == "classification" and meant is None:
+            meant = own_shares(rows.targets, len(classes))
+        measured_on = rows if estimate is None else estimate
+        plain["thresholds"] = deciding.thresholds(rows, measured_on, wishes, classes, meant, final.prior)
     if kind != "classification":
         return plain
-    own = at_own_prevalence(rows, final.prior)
     shown = estimate if estimate is not None else own
     known = shown.targets >= 0
     if known.any():
@@ -174,10 +175,9 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
     if error := decided.get("calibration_error"):
         found.append(f"expected calibration error {error['before']:.4f}, after calibration {error['after']:.4f}")
     if sets := decided.get("sets"):
-        by_class = ", for each class by itself" if len(set(sets["cuts"])) > 1 else ""
-        told = (
-            f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}{by_class}): cut-offs from the rows that chose"
-        )
+        by_class = ", for each class by itself" if conformal.ConformalSets.from_plain(sets).by_class else ""
+        told = f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}{by_class}): {deciding.in_words(sets)}"
+        told += "; cut-offs from the rows that chose"
         if "observed_coverage" in sets:
             told += f"; the true class is in {100 * sets['observed_coverage']:.1f} % of them"
             told += f", {sets['mean_size']:.2f} classes on average"
@@ -192,8 +192,7 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
         normal = "" if costs["normalised"] is None else f", {costs['normalised']:.3f} of the best constant decision's"
         found.append(f"cost of the decisions that cost least: {told}{normal}")
     if cuts := decided.get("thresholds"):
-        told = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in cuts["cuts"].items())
-        found.append(f"thresholds by {cuts['criterion']}: {told}")
+        found.append(deciding.told_thresholds(cuts))
     if there := decided.get("at_deploy_prior"):
         what = f"accuracy {there['accuracy']:.4f}, nll {there['nll']:.4f}"
         found.append(f"at the prevalence {there['prior']}, with probabilities moved to it: expect {what}")
@@ -212,6 +211,8 @@ def _sets(rows: Rows, shown: Rows, prior: Array | None, wishes: Wishes, seed: in
         rows.calibrated, rows.targets, alpha=wishes.alpha, score=wishes.set_score, seed=seed, **options
     )
     plain, known = sets.as_plain(), shown.targets >= 0
+    if prior is not None and not sets.by_class:
+        plain["prior"] = np.asarray(prior).tolist()
     if not known.any():
         return plain
     targets = shown.targets[known]

@@ -18,10 +18,9 @@ from mlpipe.data import sources, task
 from mlpipe.data.cache import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import folds, judging, members, mixture, new_arrays, new_masks, packs, tasks
+from mlpipe.modes import deciding, folds, judging, members, mixture, new_arrays, new_masks, packs, tasks
 from mlpipe.modes.base import Step, World, raise_all
 from mlpipe.modes.members import Array, Rows
-from mlpipe.post import conformal, threshold
 from mlpipe.post.calibrate import Calibration
 from mlpipe.post.label_calibrate import LabelCalibration
 from mlpipe.post.metrics import log_softmax
@@ -83,6 +82,8 @@ class NewImages:
             )
         self._ensemble = self._found_ensemble()
         self._members = self._found_members()
+        if self._ensemble is not None and self.asked.deploy_prior is not None:
+            deciding.require_rows(self._ensemble, self._rows_file())
         if new_arrays.are_slices(self.pivot):
             name = Located(self.world.project, self._members[0][1][0]).name(self.config.out_dir)
             raise ConfigError(new_arrays.instead(self.pivot, name, self.asked.source))
@@ -203,8 +204,7 @@ class NewImages:
             fix = "leave it out"
             raise ConfigError(problem("mode.deploy_prior", f"is for classes, not for {self.pivot.kind}", fix=fix))
         if self._ensemble is not None:
-            path = self.world.project.ensembles_dir(self.pivot.name) / f"{self._ensemble.id}.parquet"
-            with predictions.writer(path, {(self._new.name, SPLIT)}, self.pivot.kind) as sink:
+            with predictions.writer(self._rows_file(), {(self._new.name, SPLIT)}, self.pivot.kind) as sink:
                 sink.add(self._new.name, SPLIT, -1, mixed.ids, mixed.targets, mixed.raw, mixed.calibrated)
         unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
         table = _table(self.pivot, mixed, self._decide(moved_to), unreadable)
@@ -320,18 +320,16 @@ class NewImages:
         """Cut-offs of prediction sets for these probabilities, thresholds, half-widths of intervals."""
         if self._ensemble is None:
             return {}
-        decided = dict(self._ensemble.decide)
-        if moved_to is None or "sets" not in decided:
-            return decided
-        kept = {"costs": decided["costs"]} if "costs" in decided else {}
-        path = self.world.project.ensembles_dir(self.pivot.name) / f"{self._ensemble.id}.parquet"
-        val = predictions.load(path, self.pivot.name, "val")
-        if not len(val) or val.calibrated is None:
-            return kept
-        moved = move_prior(val.calibrated, self._base(), moved_to)
-        plain = decided["sets"]
-        options = {"alpha": plain["alpha"], "score": plain["score"], "prior": moved_to, "seed": self.config.seed}
-        return {**kept, "sets": conformal.conformal(moved, val.targets, **options).as_plain()}
+        decided: dict[str, Any] = dict(self._ensemble.decide)
+        if moved_to is not None:
+            decided = deciding.at_deployment(self._ensemble, self._rows_file(), moved_to, seed=self.config.seed)
+        for told in deciding.used(decided):
+            log.info(told)
+        return decided
+
+    def _rows_file(self) -> Path:
+        assert self._ensemble is not None
+        return self.world.project.ensembles_dir(self.pivot.name) / f"{self._ensemble.id}.parquet"
 
 
 def _table(
@@ -347,14 +345,12 @@ def _table(
 
 def _of_classes(pivot: Task, rows: Rows, decided: Mapping[str, Any]) -> list[dict[str, Any]]:
     chances, table = np.exp(log_softmax(rows.calibrated)), []
-    inside = conformal.ConformalSets.from_plain(decided["sets"]).sets(rows.calibrated) if "sets" in decided else None
-    costs = decided.get("costs", {}).get("table")
-    cheapest = None if costs is None else threshold.decide(rows.calibrated, costs)
+    inside, chosen = deciding.sets_of(rows.calibrated, decided), deciding.classes_of(rows.calibrated, decided)
     for number, chance in enumerate(chances):
         best = int(chance.argmax())
         cells: dict[str, Any] = {"prediction": pivot.classes[best], "probability": round(float(chance[best]), 6)}
-        if cheapest is not None:
-            cells["decision"] = pivot.classes[int(cheapest[number])]
+        if chosen is not None:
+            cells["decision"] = pivot.classes[int(chosen[number])]
         if inside is not None:
             named = [name for name, is_in in zip(pivot.classes, inside[number], strict=True) if is_in]
             cells["set"] = " | ".join(named)
@@ -369,7 +365,7 @@ def _of_labels(pivot: Task, rows: Rows, decided: Mapping[str, Any]) -> list[dict
     least = [_DECIDED_AT if cuts.get(name) is None else cuts[name] for name in pivot.classes]
     table = []
     for chance in chances:
-        holds = [name for name, value, cut in zip(pivot.classes, chance, least, strict=True) if value >= cut]
+        holds = [name for name, value, cut in zip(pivot.classes, chance, least, strict=True) if value > cut]
         shown = zip(pivot.classes, chance.tolist(), strict=True)
         table.append({"labels": " | ".join(holds), **{f"p({name})": round(value, 6) for name, value in shown}})
     return table
@@ -391,8 +387,10 @@ def _summary(pivot: Task, table: Sequence[Mapping[str, Any]], models: int) -> st
     there = [row for row in table if not row["problem"]]
     told = f"{len(there)} images predicted by {models} model{'s' * (models > 1)}"
     if pivot.kind == "classification":
-        counted = Counter(str(row["prediction"]) for row in there)
-        told += ": " + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
+        what = "decision" if any("decision" in row for row in there) else "prediction"
+        counted = Counter(str(row[what]) for row in there)
+        told += f" ({what}s): " * (what == "decision") or ": "
+        told += ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
     if len(there) < len(table):
         told += f"; {len(table) - len(there)} unreadable"
     return told

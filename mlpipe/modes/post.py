@@ -332,7 +332,8 @@ class PostprocessScheduler(Scheduler):
         path = project.ensembles_dir(record.task) / f"{record.id}.parquet"
         splits = {"val": final.chooses, "test": final.test, "unlabelled": final.unlabelled}
         if record.select_on == "test":
-            splits.pop("val")
+            # Test rows are no out-of-fold rows; another prevalence needs those that set the cut-offs.
+            splits["chose"] = splits.pop("val")
         with predictions.writer(path, kind=record.kind) as sink:
             for split, rows in splits.items():
                 if rows is not None:

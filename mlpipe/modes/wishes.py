@@ -47,6 +47,10 @@ class Wishes:
             wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {task.kind}", fix="leave it out"))
         if task.kind != "classification" and self.set_coverage != "marginal":
             wrong.append(problem("mode.set_coverage", f"is for classes, this task is {task.kind}", fix="leave it out"))
+        if self.threshold is not None and task.kind in ("regression", *maps.KINDS):
+            wrong.append(
+                problem("mode.threshold", f"is for classes and labels, this task is {task.kind}", fix="leave it out")
+            )
         return wrong + self._cost_problems(task)
 
     def _cost_problems(self, task: Task) -> list[str]:
@@ -59,6 +63,13 @@ class Wishes:
         if kind == "classification" and self.threshold == "cost":
             fix = "leave mode.threshold out: mode.costs alone decides between classes"
             return [problem("mode.threshold", "is for labels", got="cost", fix=fix)]
+        if kind == "classification" and self.threshold is not None:
+            fix = "leave one of them out"
+            return [
+                problem(
+                    "mode.threshold", "decides between classes, and so does mode.costs", got=self.threshold, fix=fix
+                )
+            ]
         outputs = len(task.classes) if kind == "classification" else 2
         if len(costs) != outputs or any(len(row) != outputs or not np.isfinite(row).all() for row in costs):
             what = f"classes {listing(task.classes)}" if kind == "classification" else "no and yes"

@@ -22,6 +22,8 @@ from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled, shar
 Score = Literal["lac", "aps", "raps"]
 Sets = npt.NDArray[np.bool_]
 
+# What the guarantee of sets made for each class by itself begins with.
+_OF_EACH_CLASS = "each class is in its rows' sets"
 # (n + 1) * (1 - alpha) is a whole number more often than its rounded product.
 _ROUNDING = 1e-9
 
@@ -51,6 +53,11 @@ class ConformalSets:
         """
         values = finite(logits)
         return np.asarray(_scores(values, self.score, _noise(noise, len(values), seed), self) <= np.array(self.cuts))
+
+    @property
+    def by_class(self) -> bool:
+        """Whether the promise is made for each class by itself; it then holds at any prevalence."""
+        return self.guarantee.startswith(_OF_EACH_CLASS)
 
     def as_plain(self) -> dict[str, Any]:
         """The same as numbers, lists and dicts, ready for JSON; an infinite cut-off is None."""
@@ -115,7 +122,7 @@ def conformal(
     counts = counts_of(numbers, classes)
     if class_conditional:
         cuts = [upper_quantile(own[numbers == number], alpha) for number in range(classes)]
-        guarantee = f"each class is in its rows' sets with a chance of at least {1 - alpha:.4g}"
+        guarantee = f"{_OF_EACH_CLASS} with a chance of at least {1 - alpha:.4g}"
     elif prior is not None:
         cuts = _weighted_cuts(own, numbers, _ratios(prior, counts), alpha)
         guarantee = f"the true class is in the set with a chance of at least {1 - alpha:.4g} at the given prior"

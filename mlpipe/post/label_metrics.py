@@ -21,6 +21,17 @@ def accuracy(logits: Logits, targets: Targets) -> float:
     return float(((logits > 0) == (targets == 1))[known].mean())
 
 
+def balanced_accuracy(logits: Logits, targets: Targets) -> float:
+    """The mean over labels with both answers of the mean of sensitivity and specificity; NaN when there is none."""
+    known, guess = ~np.isnan(targets), logits > 0
+    values = []
+    for number in np.flatnonzero((targets == 1).any(axis=0) & (targets == 0).any(axis=0)):
+        right = (guess[:, number] == (targets[:, number] == 1))[known[:, number]]
+        yes = targets[known[:, number], number] == 1
+        values.append((right[yes].mean() + right[~yes].mean()) / 2)
+    return float(np.mean(values)) if values else float("nan")
+
+
 def exact_match(logits: Logits, targets: Targets) -> float:
     """The share of rows all of whose labels are right, over rows without unknown labels; NaN without such rows."""
     whole = ~np.isnan(targets).any(axis=1)

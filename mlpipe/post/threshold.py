@@ -5,9 +5,9 @@ Cut points are searched exactly: between any two neighbouring scores, so no grid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ def best_threshold(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
+    weights: npt.ArrayLike | None = None,
 ) -> Threshold:
     """The best of all cut points of one score, the one nearest to one half among equals.
 
@@ -46,6 +47,7 @@ def best_threshold(
             less is better).
         false_positive: For `cost`, what a yes costs that should be a no.
         false_negative: For `cost`, what a no costs that should be a yes.
+        weights: How much each row counts, positive, shape (n,); None: all alike.
 
     Raises:
         ConfigError: The criterion is unknown or a cost is negative.
@@ -65,23 +67,24 @@ def best_threshold(
     if not yes.any() or yes.all():
         fix = "choose thresholds on rows that hold both"
         raise DataError(problem("threshold", "rows with yes and with no are needed", got=int(yes.sum()), fix=fix))
-    cuts, hits, alarms = _all_cuts(values, yes)
-    n_yes, n_no = int(yes.sum()), int((~yes).sum())
+    counts = np.ones(len(yes)) if weights is None else np.asarray(weights, np.float64)[known]
+    cuts, hits, alarms = _all_cuts(values, yes, counts)
+    n_yes, n_no = float(counts @ yes), float(counts @ ~yes)
     with np.errstate(invalid="ignore"):
         measured = _CRITERIA[criterion](hits, alarms, n_yes, n_no)
     if criterion == "cost":
-        measured = -(alarms * false_positive + (n_yes - hits) * false_negative) / len(yes)
+        measured = -(alarms * false_positive + (n_yes - hits) * false_negative) / (n_yes + n_no)
     best = np.flatnonzero(measured >= measured.max() - 1e-15)
     place = best[np.argmin(np.abs(cuts[best] - 0.5))]
     value = float(measured[place])
     return Threshold(float(cuts[place]), -value if criterion == "cost" else value, criterion, len(yes))
 
 
-def _all_cuts(values: Floats, yes: npt.NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+def _all_cuts(values: Floats, yes: npt.NDArray[np.bool_], counts: Floats) -> tuple[Floats, Floats, Floats]:
     """Cuts from the highest to the lowest, and how many true and false yes are above each."""
     levels, place = np.unique(values, return_inverse=True)
-    hits = np.bincount(place, weights=yes, minlength=len(levels))[::-1].cumsum()
-    alarms = np.bincount(place, weights=~yes, minlength=len(levels))[::-1].cumsum()
+    hits = np.bincount(place, weights=counts * yes, minlength=len(levels))[::-1].cumsum()
+    alarms = np.bincount(place, weights=counts * ~yes, minlength=len(levels))[::-1].cumsum()
     falling = levels[::-1]
     middles = falling[1:] + (falling[:-1] - falling[1:]) / 2
     # Two neighbouring floats have no number between them: the lower one separates them just as well.
@@ -91,19 +94,19 @@ def _all_cuts(values: Floats, yes: npt.NDArray[np.bool_]) -> tuple[Floats, Float
     return cuts, np.concatenate([[0.0], hits]), np.concatenate([[0.0], alarms])
 
 
-def _f1(hits: Floats, alarms: Floats, n_yes: int, n_no: int) -> Floats:
+def _f1(hits: Floats, alarms: Floats, n_yes: float, n_no: float) -> Floats:
     return 2 * hits / (hits + alarms + n_yes)
 
 
-def _balanced(hits: Floats, alarms: Floats, n_yes: int, n_no: int) -> Floats:
+def _balanced(hits: Floats, alarms: Floats, n_yes: float, n_no: float) -> Floats:
     return (hits / n_yes + 1 - alarms / n_no) / 2
 
 
-def _youden(hits: Floats, alarms: Floats, n_yes: int, n_no: int) -> Floats:
+def _youden(hits: Floats, alarms: Floats, n_yes: float, n_no: float) -> Floats:
     return hits / n_yes - alarms / n_no
 
 
-_CRITERIA: dict[str, Callable[[Floats, Floats, int, int], Floats]] = {
+_CRITERIA: dict[str, Callable[[Floats, Floats, float, float], Floats]] = {
     "f1": _f1,
     "balanced_accuracy": _balanced,
     "youden": _youden,
@@ -118,6 +121,7 @@ def class_thresholds(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
+    prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
     """For each class, the best cut of its probability against the rest; None for a class without rows on both sides.
 
@@ -127,10 +131,17 @@ def class_thresholds(
         criterion: As for `best_threshold`.
         false_positive: As for `best_threshold`.
         false_negative: As for `best_threshold`.
+        prior: The prevalence that the criterion is to be best at, shape (classes,): rows are weighted to it; None: that
+            of the rows.
     """
     values, numbers = labelled(logits, targets)
     truth = (numbers[:, None] == np.arange(values.shape[1])).astype(np.float64)
-    return _each(np.exp(log_softmax(values)), truth, criterion, false_positive, false_negative)
+    weights = None
+    if prior is not None:
+        classes = values.shape[1]
+        weights = (shares(prior, classes) / np.maximum(counts_of(numbers, classes), 1))[numbers]
+    options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
+    return _each(np.exp(log_softmax(values)), truth, weights, options)
 
 
 def label_thresholds(
@@ -151,16 +162,36 @@ def label_thresholds(
         false_negative: As for `best_threshold`.
     """
     probabilities = 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
-    return _each(probabilities, np.asarray(targets, np.float64), criterion, false_positive, false_negative)
+    options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
+    return _each(probabilities, np.asarray(targets, np.float64), None, options)
 
 
 def _each(
-    probabilities: Floats, truth: Floats, criterion: str, false_positive: float, false_negative: float
+    probabilities: Floats, truth: Floats, weights: Floats | None, options: dict[str, Any]
 ) -> list[Threshold | None]:
-    costs = {"false_positive": false_positive, "false_negative": false_negative}
     both = ((truth == 1).any(axis=0)) & ((truth == 0).any(axis=0))
     columns = enumerate(zip(probabilities.T, truth.T, strict=True))
-    return [best_threshold(*pair, criterion=criterion, **costs) if both[number] else None for number, pair in columns]
+    return [best_threshold(*pair, weights=weights, **options) if both[number] else None for number, pair in columns]
+
+
+def decide_by_cuts(
+    log_probabilities: npt.ArrayLike, cuts: Sequence[float | None], prevalence: npt.ArrayLike
+) -> npt.NDArray[np.int64]:
+    """The class whose probability is the largest multiple of its cut, the first among equals, shape (n,).
+
+    Where one class only is above its cut, it is that one; with two classes whose cuts add up to one it is the class above
+    its cut. With each class's share as its cut this is the best rule for the mean of the recalls.
+
+    Args:
+        log_probabilities: Shape (n, classes).
+        cuts: For each class the probability above which it is a yes; None counts as one half.
+        prevalence: The shares of the classes that the probabilities are meant for, shape (classes,). A cut below half of
+            a class's share, as where everything is best called yes, counts as that half: such a class would win always.
+    """
+    probabilities = np.exp(log_softmax(np.asarray(log_probabilities)))
+    least = shares(prevalence, probabilities.shape[1]) / 2
+    given = np.array([0.5 if cut is None else cut for cut in cuts])
+    return np.asarray((probabilities / np.maximum(given, least)).argmax(axis=1))
 
 
 def decide(log_probabilities: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArray[np.int64]:

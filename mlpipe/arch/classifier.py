@@ -201,16 +201,16 @@ def timm(
     count, size = in_chans or pixels.channels, pixels.size
     options = _options(name, count, pixels.sides, pool, drop_rate, drop_path_rate)
 
-    def body(options: dict[str, Any]) -> Any:
+    def body(options: dict[str, Any]) -> tuple[Any, str]:
         if weights is not None or pretrained is False:
-            return _created(name, False, options)
+            return _created(name, False, options), ""
         if pretrained is True:
             return _downloaded(name, options, pretrained_fallback)
-        return _from_extra(str(pretrained), name, options)
+        return _from_extra(str(pretrained), name, options), f"the local extra {pretrained}"
 
-    backbone = body(options)
+    backbone, source = body(options)
     if extra_channels != "timm" and count > 3 and pretrained is not False and weights is None:
-        channels.widen(backbone, body({**options, "in_chans": 3}), extra_channels)
+        channels.widen(backbone, body({**options, "in_chans": 3})[0], extra_channels)
     if not pre_logits and hasattr(backbone, "pre_logits"):
         backbone.pre_logits, backbone.head_hidden_size = nn.Identity(), backbone.num_features
     mean, std = statistics(backbone.pretrained_cfg, count, pixels)
@@ -221,6 +221,8 @@ def timm(
     network = Classifier(backbone, features, heads, mean, std)
     if weights is not None:
         network.begun = starting.load(network, starting.of_file(weights, weights_strict))
+    elif source:
+        network.begun = starting.of_pretrained(network, source)
     adapt.freeze(network, freeze)
     return network
 
@@ -278,19 +280,30 @@ def _created(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> Any:
+def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> tuple[Any, str]:
+    """The network, and where its weights are from; empty where they are random."""
     try:
         with hub():
-            return _created(name, True, options)
+            backbone = _created(name, True, options)
+        return backbone, pretrained_name(backbone.pretrained_cfg)
     except DataError:
         raise
     except Exception as error:
         if fallback == "random":
-            return _created(name, False, options)
+            return _created(name, False, options), ""
         extras = [key for key, (_, _, fits) in EXTRAS.items() if fits == name] or list(EXTRAS)[:1]
         raise unavailable(
             name, error, f" or a local extra (arch.pretrained={extras[0]} arch={EXTRAS[extras[0]][2]})"
         ) from error
+
+
+def pretrained_name(settings: Mapping[str, Any]) -> str:
+    """What reports call weights of timm.
+
+    Args:
+        settings: timm's description of them.
+    """
+    return f"timm's weights {'.'.join(str(settings[key]) for key in ('architecture', 'tag') if settings.get(key))}"
 
 
 def unavailable(name: str, error: Exception, more: str = "") -> MlpipeError:

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.arch import adapt, starting, timm_body
-from mlpipe.arch.classifier import Head, Pixels, hub, statistics, unavailable
+from mlpipe.arch.classifier import Head, Pixels, hub, pretrained_name, statistics, unavailable
 from mlpipe.arch.starting import Start
 from mlpipe.errors import ConfigError, first_line, problem
 
@@ -288,7 +288,7 @@ def _built(
         raise ConfigError(problem("arch.outputs", "is for target images", got=outputs, fix=fix))
     channels = in_chans or pixels.channels
     options = {"encoder_name": f"tu-{encoder}", "in_channels": channels, "classes": head.size}
-    network = _created(made, encoder, options, pretrained and start is None, fallback)
+    network, is_random = _created(made, encoder, options, pretrained and start is None, fallback)
     settings = timm_library.get_pretrained_cfg(encoder, allow_unregistered=True)
     mean, std = statistics({} if settings is None else dict(vars(settings)), channels, pixels)
     multiple = int(network.encoder.output_stride) if network.requires_divisible_input_shape else 1
@@ -297,22 +297,25 @@ def _built(
     whole = Segmenter(network.encoder, network.decoder, last, target, multiple, mean, std)
     if start is not None:
         whole.begun = starting.load(whole, start)
+    elif not is_random:
+        whole.begun = starting.of_pretrained(whole, pretrained_name(network.encoder.model.pretrained_cfg))
     adapt.freeze(whole, freeze)
     return whole
 
 
 def _created(
     made: Callable[..., Any], encoder: str, options: dict[str, Any], pretrained: bool, fallback: str | None
-) -> Any:
+) -> tuple[Any, bool]:
+    """The network, and whether its weights are random."""
     if pretrained:
         try:
             with hub():
-                return made(encoder_weights="imagenet", **options)
+                return made(encoder_weights="imagenet", **options), False
         except Exception as error:
             if fallback != "random":
                 raise unavailable(encoder, error) from error
     try:
-        return made(encoder_weights=None, **options)
+        return made(encoder_weights=None, **options), True
     except (RuntimeError, ValueError, AssertionError, TypeError, KeyError, AttributeError, IndexError) as error:
         reason = first_line(error)
         fix = "use an encoder with features at several resolutions, such as resnet34, or another arch"

@@ -134,6 +134,26 @@ def load(network: nn.Module, start: Start) -> str:
     return f"starts from {start.name}, {report}"
 
 
+def of_pretrained(network: nn.Module, source: str) -> str:
+    """The report of weights that timm, or a package of them, has loaded and made to fit.
+
+    Args:
+        network: The network, with them.
+        source: Where they are from.
+    """
+    own, body, taken = network.state_dict(), timm_body.of(network), Taken()
+    native = timm_body.native_shapes(body)
+    for name, place in body.names.items():
+        if name not in native:
+            continue
+        taken.put(place, own[place], own)
+        if native[name] != own[place].shape:
+            is_first = name.removesuffix(".weight") in body.first_convolutions
+            (taken.channels if is_first else taken.resampled).append(place)
+    taken.heads = [name for name in native if name not in body.names]
+    return f"starts from {source}, {_report(own, taken)}"
+
+
 def fitted(stored: Mapping[str, Tensor], network: nn.Module, start: Start) -> Taken:
     """The tensors of a file under a network's names and in its shapes, as far as it goes.
 

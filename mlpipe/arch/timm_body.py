@@ -92,6 +92,13 @@ def undecayed(network: nn.Module) -> set[str]:
     return {body.names[name] for name in listed if name in body.names}
 
 
+def native_shapes(body: Body) -> dict[str, torch.Size]:
+    """The shapes of the tensors of timm's own weights, for the channels and images that they were trained on."""
+    settings = getattr(body.module, "pretrained_cfg", None) or {}
+    _, whole = _whole(settings.get("architecture", ""))
+    return {} if whole is None else {name: tensor.shape for name, tensor in whole.state_dict().items()}
+
+
 def _innermost(network: nn.Module) -> tuple[str, nn.Module]:
     """The module that files of weights are of, and what its names begin with in the network."""
     module = getattr(network, _BACKBONE, None)

@@ -302,3 +302,30 @@ def test_a_classifiers_record_begins_an_encoder_and_the_other_way(tmp_path: Path
         if not name.startswith(("head", "norm_pre")):
             assert torch.equal(tensor, one.backbone.state_dict()[name]), name
     assert "of heads left out (decoder." in again.begun
+
+
+@pytest.mark.parametrize("tag", ["a1_in1k", "tv_in1k", None])
+def test_the_weights_of_the_tag_are_loaded_and_said(monkeypatch: pytest.MonkeyPatch, tag: str | None) -> None:
+    asked: list[str] = []
+    state = timm.create_model("resnet18").state_dict()
+
+    def answer(name: str, *_: object, **__: object) -> dict[str, torch.Tensor]:
+        asked.append(name)
+        return dict(state)
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", answer)
+    monkeypatch.setattr(classifier, "_is_reachable", lambda address: True)
+    name = f"resnet18.{tag}" if tag else "resnet18"
+    network = classifier.timm({"target": Head(3)}, Pixels(1, 32), name=name, pretrained=True)
+    used = tag or timm.get_pretrained_cfg("resnet18").tag
+    assert asked == [f"timm/resnet18.{used}"]
+    assert network.begun.startswith(f"starts from timm's weights resnet18.{used}, 120 tensors loaded")
+    assert (
+        "1 adapted to other channels (backbone.conv1.weight), 2 of heads left out (fc.weight, fc.bias)" in network.begun
+    )
+    masks = {"target": Head(3, per_pixel=True)}
+    maps = segmenter.unet(masks, Pixels(1, 64), encoder=name, name="x", pretrained=True)
+    assert asked[1:] == asked[:1] and torch.equal(
+        maps.backbone.model.layer4[0].conv1.weight, state["layer4.0.conv1.weight"]
+    )
+    assert "1 adapted to other channels (backbone.model.conv1.weight)" in maps.begun

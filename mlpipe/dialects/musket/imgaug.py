@@ -161,7 +161,7 @@ def _whether(value: Any) -> bool:
         return bool(value)
     if not _is_number(value) or not 0 <= value <= 1:
         raise _WrongError("true or false is needed")
-    return value > 0
+    return bool(value > 0)
 
 
 def _whole(value: Any) -> int:

@@ -89,11 +89,12 @@ def _number(*, above: float | None = None, least: float | None = None, below: fl
     return _one(f"a number{wanted}", fits)
 
 
-def _whole(least: int) -> Reader:
+def _whole(least: int, most: int | None = None) -> Reader:
     def fits(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        return is_whole and value >= least and (most is None or value <= most)
 
-    return _one(f"a whole number >= {least}", fits)
+    return _one(f"a whole number >= {least}" + ("" if most is None else f" and <= {most}"), fits)
 
 
 def _word(*options: str) -> Reader:
@@ -274,7 +275,7 @@ _STAGE = _Keys(
     },
     wanted="a mapping, for example {epochs: 10}",
 )
-_SHAPE = _each(_whole(1), "[height, width, channels]")
+_SHAPE = _each(_whole(1, 8192), "[height, width, channels]")
 _OPERATIONS = _one("a map of operations", lambda value: isinstance(value, Mapping | list))
 _DECLARED = _either(
     "a chain of functions",

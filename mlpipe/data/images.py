@@ -40,11 +40,15 @@ MOST_PIXELS = 2 * 89_478_485
 GREY_MODES = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F", "LA", "La"})
 # How many channels an image file can be decoded to, and Pillow's name for each.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_ODD_TIFF = (
+    "a TIFF that is damaged or of an unsupported kind (2 bands or more than 4, 16-bit floats, complex numbers); "
+    "save 32-bit floats in 1, 3 or 4 bands"
+)
 # Files that begin as an image does, and are of a kind that none of the decoders reads.
 _UNSUPPORTED = {
     b"\xff\xd8\xff": "a JPEG that is damaged or of an unsupported kind (12 bit, lossless)",
-    b"II*\0": "a TIFF that is damaged or of an unsupported kind (2 bands or more than 4, 16-bit floats)",
-    b"MM\0*": "a TIFF that is damaged or of an unsupported kind (2 bands or more than 4, 16-bit floats)",
+    b"II*\0": _ODD_TIFF,
+    b"MM\0*": _ODD_TIFF,
     b"\x89PNG": "a PNG whose beginning is damaged",
 }
 

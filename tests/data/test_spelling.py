@@ -81,7 +81,9 @@ def test_masks_are_found_by_names_of_another_form(tmp_path: Path) -> None:
         Image.fromarray(np.eye(6, 5, dtype=np.uint8)).save(_made(tmp_path / "masks") / f"{_other(name)}.png")
     made = sources.masks(root=str(tmp_path))
     assert len(made.samples.masks) == 2
-    (tmp_path / "t.csv").write_text(f"image,mask\nimages/{NFD}.png,masks/{NFC}.png\nimages/dog.png,masks/dog.png \n", "utf-8")
+    (tmp_path / "t.csv").write_text(
+        f"image,mask\nimages/{NFD}.png,masks/{NFC}.png\nimages/dog.png,masks/dog.png \n", "utf-8"
+    )
     assert sources.masks(file=str(tmp_path / "t.csv")).samples.ids == (f"images/{NFC}.png", "images/dog.png")
 
 

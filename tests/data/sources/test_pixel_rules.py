@@ -66,8 +66,9 @@ def test_floating_point_images_need_a_range_and_have_one_for_all(
     values = floats(tmp_path / "base", low, high)
     with pytest.raises(DataError) as refused:
         make(tmp_path / "base")
-    assert f"6 images have floating-point values (0.tif, 2.tif, 4.tif and 3 more), from {low:g} to {high:g}" in (
-        refused.value.problems[0]
+    assert (
+        f"6 images have floating-point values (0.tif, 2.tif, 4.tif and 3 more), from {low:g} to {high:g}"
+        in (refused.value.problems[0])
     )
     assert refused.value.problems[0].endswith(f"task.value_range=[{low:g},{high:g}]")
     made = make(tmp_path / "base", value_range=(low, high))

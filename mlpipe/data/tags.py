@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from mlpipe.data import noise, record_heads
+from mlpipe.data.dealing import grouped
 from mlpipe.data.splits import TEST, UNLABELLED, Split, inner_folds
 from mlpipe.data.task import Part, Samples, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -146,7 +147,32 @@ def _subset(task: Task, tag: Tag, world: World) -> Task:
     share = float(tag.argument)
     if not 0 < share <= 1:
         raise DataError(problem("task", "the share must lie in 0 to 1", got=f"+{tag}", fix="write +subset?0.1"))
+    if task.samples.groups:
+        return _kept_groups(task, share, tag)
     return _kept(task, round(share * len(_pool(task.samples))), tag)
+
+
+def _kept_groups(task: Task, share: float, tag: Tag) -> Task:
+    """The task with whole groups of the training part: as many as come nearest to the share of its images.
+
+    Groups are in an order in which each class, by what most of a group's images are, loses the same share, so that a
+    smaller subset lies in a larger one.
+    """
+    samples, pool = task.samples, _pool(task.samples)
+    names, group = np.unique(grouped(samples, pool), return_inverse=True)
+    order, sizes = noise.draws("subset", tag.seed, names.tolist()), np.bincount(group)
+    table = np.zeros((len(names), 1), np.int64)
+    if task.kind == "classification":
+        table = np.zeros((len(names), len(task.classes)), np.int64)
+        np.add.at(table, (group, samples.targets[pool]), 1)
+    strata, urgency = table.argmax(axis=1), np.empty(len(names))
+    for level in np.unique(strata):
+        members = np.flatnonzero(strata == level)
+        ranked = members[np.argsort(order[members], kind="stable")]
+        urgency[ranked] = (np.cumsum(sizes[ranked]) - sizes[ranked] / 2) / sizes[ranked].sum()
+    ranked = np.lexsort((order, urgency))
+    many = int(np.abs(np.cumsum(sizes[ranked]) - share * len(pool)).argmin()) + 1
+    return _only(task, pool[np.isin(group, ranked[:many])])
 
 
 def _shrink(task: Task, tag: Tag, world: World) -> Task:
@@ -166,7 +192,12 @@ def _kept(task: Task, wanted: int, tag: Tag) -> Task:
         members = np.flatnonzero(strata == level)
         ranked = members[np.argsort(order[members], kind="stable")]
         urgency[ranked] = (np.arange(len(members)) + 0.5) / len(members)
-    kept = pool[np.lexsort((order, urgency))[:wanted]]
+    return _only(task, pool[np.lexsort((order, urgency))[:wanted]])
+
+
+def _only(task: Task, kept: noise.Rows) -> Task:
+    """The task with these rows of its training part, and all of its other parts."""
+    samples = task.samples
     gone = np.setdiff1d(np.flatnonzero(samples.in_part("train", "val")), kept)
     return replace(task, samples=samples.only(np.setdiff1d(np.arange(len(samples)), gone)))
 

@@ -87,6 +87,8 @@ def write(
         files.write_text(folder / records.EXAMPLES_FILE, json.dumps(examples))
         kept.append(records.EXAMPLES_FILE)
     optimistic = bool(job.val_used_for) and not job.nested
+    has_val = len(job.view.val) > 0
+    details = metrics.details(module.val_logits, module.val_targets, job.task.classes, job.kind) if has_val else {}
     record = ModelRecord(
         id=job.record_id,
         number=0,
@@ -111,10 +113,9 @@ def write(
         environment=_environment(job.recipe, chosen) | _used(job, module),
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
-        + notes,
-        details={"val": metrics.details(module.val_logits, module.val_targets, job.task.classes, job.kind)}
-        if len(job.view.val)
-        else {},
+        + notes
+        + [f"validation {said}" for said in metrics.said_of(details.get("classes", []), scores)],
+        details={"val": details} if has_val else {},
         co_tasks=co_tasks,
         events=events,
         checksums={name: files.digest_file(folder / name) for name in kept},

@@ -129,6 +129,8 @@ class FoldTraining:
         finally:
             world.display.close()
         log.info(f"{where}: {_told(record)}")
+        for said in metrics.said_of(record.details.get("val", {}).get("classes", []), record.scores["val"]):
+            log.info(f"  {said}")
         for one in record.co_tasks:
             name = metrics.HEADLINE[one["kind"]]
             log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")

@@ -93,6 +93,8 @@ class Inference:
         for name, values in scores.items():
             shown = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
             log.info(f"{record.id}: {name} {shown}")
+            for said in metrics.said_of(details[name].get("classes", []), values):
+                log.info(f"  {said}")
 
     def config_of(self, record: ModelRecord) -> RunConfig:
         """The configuration that a record was trained with, in today's folders."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.errors import listing
 from mlpipe.post import elementwise, image_metrics, label_metrics, mask_metrics, number_metrics, solution_metrics
 from mlpipe.post.ranks import area_under_roc, average_precision_of
 
@@ -167,6 +168,8 @@ HEADLINE = {
 # What losses are compared by where they cannot be compared by their own values.
 PROPER = ("nll", "elementwise_nll")
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})
+# Means over those classes that occur, or those labels that occur and are absent somewhere.
+OVER_CLASSES = frozenset({"balanced_accuracy", "macro_f1", "auroc", "average_precision"})
 # What the names of metrics that are losses begin with.
 OF_LOSS = "loss_"
 
@@ -247,6 +250,45 @@ def details(logits: Logits, targets: npt.NDArray[Any], classes: Sequence[str], k
         for number, name in enumerate(classes)
     ]
     return {"classes": rows, "confusion": confusion.tolist()}
+
+
+def lacking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The classes without a row, or the labels without one on both sides, by the table that `details` gives.
+
+    Means over classes (`OVER_CLASSES`) are over the others.
+
+    Args:
+        rows: Its `classes`.
+    """
+    return [str(row["class"]) for row in rows if "auroc" in row and not _has_both(row)]
+
+
+def _has_both(row: Mapping[str, Any]) -> bool:
+    """Whether a class has rows; whether a label has rows with and without it."""
+    if "positive" not in row:
+        return bool(row["images"])
+    return bool(0 < row["positive"] < row["images"])
+
+
+def said_of(rows: Sequence[Mapping[str, Any]], scores: Iterable[str]) -> list[str]:
+    """A sentence where means over classes are not over all of them; none else.
+
+    Args:
+        rows: The table of classes that `details` gives.
+        scores: The names of the scores that are told with it.
+    """
+    means = [name for name in scores if name in OVER_CLASSES]
+    names = lacking(rows)
+    if not names or not means:
+        return []
+    noun = "labels" if "positive" in rows[0] else "classes"
+    said = [
+        f"{listing(means)}: {noun} that can be judged are {len(rows) - len(names)} of {len(rows)}, not {listing(names)}"
+    ]
+    guessed = [str(row["class"]) for row in rows if not row.get("positive", row["images"]) and row["f1"] == 0]
+    if guessed and "macro_f1" in means:
+        said.append(f"macro_f1: {listing(guessed)} has no image and was predicted, which counts as 0")
+    return said
 
 
 def _ratio(part: int, whole: int) -> float:

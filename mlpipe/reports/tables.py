@@ -184,7 +184,17 @@ def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
         "val_used_for": " ".join(newest.val_used_for),
         "records": " ".join(record.id for record in folds),
         "ensemble": "",
+        "uneven": _uneven(folds, name),
     }
+
+
+def _uneven(folds: Sequence[ModelRecord], name: str) -> str:
+    """A note where a mean over folds is one of scores over different classes."""
+    for split in ("val", "test") if name in metrics.OVER_CLASSES else ():
+        tables = [record.details.get(split, {}).get("classes", []) for record in folds]
+        if len({tuple(metrics.lacking(table)) for table in tables if table}) > 1:
+            return "folds judge different classes"
+    return ""
 
 
 def images_per_s(folds: Sequence[ModelRecord]) -> float | None:
@@ -223,6 +233,7 @@ def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
         "val_used_for": chosen_by,
         "records": " ".join(members),
         "ensemble": one.id,
+        "uneven": "",
     }
 
 
@@ -261,7 +272,8 @@ def _cell(row: dict[str, Any], key: str) -> str:
                 "out-of-fold is optimistic: it chose the ensemble" if row["val_used_for"] else "chosen on test images"
             )
         optimistic = row["val_used_for"] and not row["nested"]
-        return "val is optimistic" if optimistic else ("nested" if row["nested"] else "")
+        notes = ["val is optimistic" if optimistic else "nested" if row["nested"] else "", row["uneven"]]
+        return ", ".join(note for note in notes if note)
     value = row[key]
     if value is None:
         return ""

@@ -209,3 +209,20 @@ def test_names_are_canonical_and_classes_may_be_quoted() -> None:
     base = dataclasses.replace(made(), classes=("a", "b+?", "c d"))
     assert derived("remove?b%2B%3F", base).classes == ("a", "c d")
     assert derived("remove?c d", base).classes == ("a", "b+?")
+
+
+def test_a_subset_keeps_whole_groups() -> None:
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(1, 9, 40)
+    names = np.repeat([f"p{number:02}" for number in range(40)], sizes)
+    rows = [Row(f"{row:03}", "train", int(name[1:]) % 2, f"d{row}", str(name)) for row, name in enumerate(names)]
+    clinic = task.make("clinic", ["a", "b"], rows, channels=1, source={"type": "none"})
+    before: set[str] = set()
+    for share in (0.1, 0.25, 0.5, 0.8, 1.0):
+        kept = derived(f"subset?{share}", clinic, 0.0).samples
+        assert abs(len(kept) - share * len(rows)) <= sizes.max() / 2
+        assert all((np.array(kept.groups) == name).sum() == (names == name).sum() for name in set(kept.groups))
+        shares = [(kept.targets == number).sum() / (clinic.samples.targets == number).sum() for number in (0, 1)]
+        assert np.ptp(shares) <= 2 * sizes.max() / np.bincount(clinic.samples.targets).min()
+        assert before <= set(kept.ids)
+        before = set(kept.ids)

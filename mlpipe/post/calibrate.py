@@ -163,7 +163,7 @@ def _prepared(scores: Floats, targets: Integers, prior: Floats | None) -> _Fit:
     counts = counts_of(targets, classes)
     missing = np.flatnonzero(counts == 0)
     if classes - len(missing) < 2:
-        fix = "calibrate on rows of two classes or more, or set mode.calibration=none"
+        fix = "calibrate on rows of two classes or more, or set mode.calibrator=none"
         raise DataError(problem("calibration", "all labelled rows are of one class", got=int(targets[0]), fix=fix))
     least = 1 / (n + classes)
     notes = []

@@ -72,7 +72,7 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
     (
         lambda: calibrate.calibrate(LOGITS, np.full(4, 1)),
         DataError,
-        "calibration: all labelled rows are of one class, got 1; calibrate on rows of two classes or more, or set mode.calibration=none",
+        "calibration: all labelled rows are of one class, got 1; calibrate on rows of two classes or more, or set mode.calibrator=none",
     ),
     (
         lambda: calibrate.calibrate(LOGITS, CLASSES % 2, prior=[0.3, 0.3, 0.4]),

@@ -23,7 +23,8 @@ from mlpipe.errors import (
 )
 
 if TYPE_CHECKING:
-    from mlpipe.config.launcher import Launcher
+    from mlpipe.modes.front import Command
+    from mlpipe.modes.launch import Prepared
 
 _FLAGS = {
     "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
@@ -79,26 +80,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> Call:
     from mlpipe.errors import did_you_mean
 
-    call, found = Call(), []
-    rest = iter(arguments)
-    for text in rest:
+    call, found, rest = Call(), list[str](), list(arguments)
+    while rest:
+        text = rest.pop(0)
         name, equals, value = text.partition("=")
         if text in _FLAGS:
             call.flags.add(_FLAGS[text])
+        elif (fix := _with_value(call, name)) and not _takes(call, name, given := _value(call, equals, value, rest)):
+            found.append(problem(name, "needs a value", fix=fix))
         elif name in ("--cfg", "-c"):
-            call.cfg = value if equals else next(rest, "")
+            call.cfg = given or ""
         elif name in ("--config-dir", "-cd"):
-            call.config_dirs.append(Path(value if equals else next(rest, "")).absolute())
+            call.config_dirs.append(Path(given or "").absolute())
         elif call.mode == "train" and name == "--config":
             # What rmldnn's command line is: --config=FILE, --config FILE, --config= FILE.
-            call.overrides.append(f"recipe={_quoted(value or next(rest, ''))}")
+            call.overrides.append(f"recipe={_quoted(given or '')}")
         elif call.mode == "train" and name == "--app":
             # The loss of rmldnn's configuration says that it is an equation.
-            if (app := value or next(rest, "")) != "pde":
+            if given != "pde":
                 fix = "leave it out, or use --app=pde for Poisson2D_pde and Burgers_pde"
-                found.append(problem("--app", f"{app} is not available in this version", fix=fix))
-        elif call.mode in _SCRIPTS and text.startswith("--") and len(text) > 2:
-            call.overrides.append(_script_option(name, value if equals else next(rest, "")))
+                found.append(problem("--app", f"{given} is not available in this version", fix=fix))
+        elif fix:
+            call.overrides.append(_script_option(name, given or ""))
         elif text.startswith("-") and not text[1:].replace(".", "").isdigit():
             fix = did_you_mean(text, [*_FLAGS, "--cfg", "--config-dir"], otherwise="see mml --help")
             found.append(problem(text, "unknown option", fix=fix))
@@ -116,6 +119,33 @@ def _parse(arguments: list[str]) -> Call:
     if found:
         raise ConfigError(found)
     return call
+
+
+def _with_value(call: Call, name: str) -> str:
+    """How an option that needs a value is written; empty for what is none."""
+    fixes = {"--cfg": "write --cfg job", "-c": "write --cfg job"}
+    fixes |= dict.fromkeys(("--config-dir", "-cd"), "write --config-dir DIR")
+    if call.mode == "train":
+        fixes |= {"--config": "write --config=FILE", "--app": "write --app=pde"}
+    if name not in fixes and call.mode in _SCRIPTS and name.startswith("--") and len(name) > 2:
+        return f"write {name} VALUE"
+    return fixes.get(name, "")
+
+
+def _value(call: Call, equals: str, value: str, rest: list[str]) -> str | None:
+    """What stands behind an option's `=`, else the next word, which is taken; None where another option follows."""
+    if value or not rest or rest[0].startswith("--") or (equals and call.mode in _SCRIPTS):
+        return value if equals else None
+    return rest.pop(0)
+
+
+def _takes(call: Call, name: str, value: str | None) -> bool:
+    """Whether an option has its value; one of a script may be an empty text."""
+    return (
+        value is not None
+        if call.mode in _SCRIPTS and name not in ("--cfg", "-c", "--config-dir", "-cd")
+        else bool(value)
+    )
 
 
 def _script_option(name: str, value: str) -> str:
@@ -139,33 +169,25 @@ def _run(call: Call) -> int:
         print(_help(call.mode))
         return 0 if "help" in call.flags else INPUT_IS_WRONG
     _require_mode(call)
-    from mlpipe.modes import launch
-
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from mlpipe.config import launcher
-    from mlpipe.modes import search
+    from mlpipe.modes import front
 
-    queue, call.overrides = launcher.split(call.overrides, call.config_dirs)
-    if queue is not None and ("multirun" not in call.flags or search.is_search(call.overrides, call.mode)):
-        fix = "add -m, and for a search start its command in several jobs at one hpo.storage"
-        raise ConfigError(problem(launcher.GROUP, "starts the jobs of a sweep", fix=fix))
-    if search.is_search(call.overrides, call.mode):
-        return _search(call)
-    if "multirun" in call.flags:
-        return _sweep(call, queue)
-    prepared = launch.prepare(call.mode, call.overrides, call.config_dirs)
-    return _one(call, prepared)
+    command = front.prepare(call.mode, call.overrides, call.config_dirs, multirun="multirun" in call.flags)
+    if command.search is not None:
+        return _search(call, command)
+    if command.one is None:
+        return _sweep(call, command)
+    return _one(call, command.one)
 
 
-def _one(call: Call, prepared: object) -> int:
+def _one(call: Call, prepared: Prepared) -> int:
     import logging
 
     from mlpipe.config import snapshot
     from mlpipe.modes import base, launch
 
-    assert isinstance(prepared, launch.Prepared)
     if call.cfg:
         print(snapshot.text(prepared.run_config.tree), end="")
         return 0
@@ -188,12 +210,13 @@ def _one(call: Call, prepared: object) -> int:
     return int(str(facts.get("exit_code", 0)))
 
 
-def _search(call: Call) -> int:
+def _search(call: Call, command: Command) -> int:
     """A search for hyperparameters, every corner of its space checked before the first trial."""
     from mlpipe.config import snapshot
-    from mlpipe.modes import search, trials
+    from mlpipe.modes import front, search
 
-    prepared = search.prepare(call.mode, call.overrides, call.config_dirs)
+    prepared = command.search
+    assert prepared is not None
     if call.cfg:
         print(snapshot.text(search.shown(prepared)), end="")
         return 0
@@ -203,28 +226,22 @@ def _search(call: Call) -> int:
         lines = [f"{key}: {value}" for key, value in facts.items() if key != "steps"]
         print(_json(facts) if "json" in call.flags else "\n".join([*lines, "steps of a trial:", *prepared.steps]))
         return 0
-    facts = trials.execute(prepared)
+    facts = front.execute(command)
     if "json" in call.flags:
         print(_json(facts))
     return 0
 
 
-def _sweep(call: Call, queue: Launcher | None) -> int:
+def _sweep(call: Call, command: Command) -> int:
     """Every combination of comma-separated values, all checked before the first one runs; a failed one is reported."""
-    from mlpipe.modes import sweeps
+    from mlpipe.modes import front
 
-    jobs = sweeps.prepare(call.mode, call.overrides, call.config_dirs)
     if call.cfg or "dry_run" in call.flags:
-        for job in jobs:
+        for job in command.jobs:
             print(f"# {' '.join(job.varied)}")
             _one(Call(call.mode, job.overrides, call.flags - {"json"}, call.cfg, call.config_dirs), job.prepared)
         return 0
-    if queue is not None:
-        from mlpipe.modes import cluster
-
-        facts = cluster.execute(call.mode, jobs, queue)
-    else:
-        facts = sweeps.execute(call.mode, jobs)
+    facts = front.execute(command)
     if "json" in call.flags:
         print(_json(facts))
     return int(facts["exit_code"])

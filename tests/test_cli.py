@@ -61,6 +61,21 @@ def test_help_names_every_mode_and_group(capsys: pytest.CaptureFixture[str]) -> 
         (["train", "split=holdout"], "mode.nested: the split has 1 validation part"),
         (["train", "arch.weights=nope.pt"], "arch.weights: there is no such file"),
         (["train", "arch.pretrained=lite9"], "arch.pretrained: unknown local extra"),
+        (["train", "--cfg"], "--cfg: needs a value; write --cfg job"),
+        (["train", "--cfg", "--json"], "--cfg: needs a value; write --cfg job"),
+        (["train", "-c"], "-c: needs a value; write --cfg job"),
+        (["train", "--config-dir"], "--config-dir: needs a value; write --config-dir DIR"),
+        (["train", "--config"], "--config: needs a value; write --config=FILE"),
+        (["train", "--app"], "--app: needs a value; write --app=pde"),
+        (["fit", "--name"], "--name: needs a value; write --name VALUE"),
+        (["fit", "--name", "--allow_resume", "True"], "--name: needs a value; write --name VALUE"),
+        (["train", "--package"], "--package: unknown option"),
+        (["train", "--resolve"], "--resolve: unknown option"),
+        (["info", "proj=nope"], "proj: there is no project nope in"),
+        (["info", "proj=nope", "task=digits"], "train something first: mml train proj=nope"),
+        (["post", "proj=x"], "proj: there is no project x in"),
+        (["test", "proj=x"], "proj: there is no project x in"),
+        (["verify", "proj=x"], "proj: there is no project x in"),
         (["predict"], "task fashion_mini: project default has no trained record of it"),
     ],
 )
@@ -72,6 +87,23 @@ def test_refused_with_one_sentence_and_nothing_written(
     assert sentence in shown
     assert "Traceback" not in shown
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("mode", ["post", "info", "predict", "test"])
+def test_a_project_that_is_not_there_has_a_near_name_and_nothing_is_made(
+    mode: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("clinic", "deadline"):
+        (tmp_path / "results" / name / "runs").mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    assert main([mode, "proj=dedline"]) == 2
+    assert "did you mean 'deadline'? there are clinic, deadline" in capsys.readouterr().err
+    assert main([mode]) == 2
+    assert "there is no project default in" in capsys.readouterr().err
+    if mode != "info":
+        assert main([mode, "proj=clinic"]) == 2
+        assert "project clinic has no trained record of it" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_post_before_any_training_names_the_command_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:

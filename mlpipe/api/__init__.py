@@ -19,8 +19,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from mlpipe.data.creator import TaskCreator
-from mlpipe.errors import ProjectError, problem
-from mlpipe.modes import launch
+from mlpipe.errors import ConfigError, ProjectError, problem
+from mlpipe.modes import front
+from mlpipe.modes.base import Stop
 from mlpipe.reports import tables
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -109,19 +110,35 @@ class ProjectFrames:
         raise ProjectError(problem("record", f"project {self._project.name} has no such record", got=record_id))
 
 
-def run(mode: str, *overrides: str) -> dict[str, Any]:
-    """Do what `mml MODE OVERRIDES...` does, and return its facts.
+def run(mode: str, *words: str) -> dict[str, Any]:
+    """Do what `mml MODE WORDS...` does, and return its facts: one run, a sweep (`-m`), a search (`hpo=optuna`), a preset.
 
     Args:
         mode: The mode's name, such as `train`.
-        overrides: Overrides as on the command line.
+        words: Overrides as on the command line, `-m` and `--config-dir=DIR` among them.
 
     Raises:
         ConfigError: With a sentence for every mistake.
         MlpipeError: When a step fails.
     """
     started = time.monotonic()
-    return launch.execute(launch.prepare(mode, overrides), started=started)
+    overrides, multirun, folders, found = list[str](), False, list[Path](), list[str]()
+    for word in words:
+        name, _, value = word.partition("=")
+        if word in ("-m", "--multirun"):
+            multirun = True
+        elif name == "--config-dir" and Path(value).is_dir() and value:
+            folders.append(Path(value).absolute())
+        elif word.startswith("--"):
+            fix = "Python takes overrides, -m and --config-dir=DIR"
+            found.append(problem(name, "is an option of the command line", got=value or None, fix=fix))
+        else:
+            overrides.append(word)
+    if found:
+        raise ConfigError(found)
+    command = front.prepare(mode, overrides, folders, multirun=multirun)
+    # Ctrl-C twice leaves a notebook running.
+    return front.execute(command, stop=Stop(), started=started)
 
 
 def load_project(name: str = "default", out_dir: str | Path | None = None) -> ProjectFrames:

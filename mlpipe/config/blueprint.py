@@ -13,10 +13,15 @@ from typing import Any
 
 from mlpipe import files
 from mlpipe.config.catalog import ALIASES
+from mlpipe.config.schema import OPTIONAL_SECTIONS, RECIPE_SECTIONS
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 
 # Keys of `mode` that decide how a model is learned.
 LEARNING_KEYS = ("cv", "nested", "store_parameters", "store_best", "multitask", "co_tasks", "task_weights", "freeze")
+
+
+# All that makes a recipe, be it taken of a blueprint or not.
+_RECIPE = (*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -73,7 +78,18 @@ def applied(
     ]
     if absent := [key for key in wanted if key not in sections]:
         notes.append(f"blueprint: it has no {listing(absent)}, which stay as they are")
-    return new, notes or ["blueprint: everything is as it was"]
+    notes = notes or ["blueprint: everything that is taken of it is as it was"]
+    if left := [key for key in _RECIPE if key in sections and key not in wanted and _differs(tree, sections, key)]:
+        taken = ",".join([*dict.fromkeys(keys), *left])
+        notes.append(
+            f"blueprint: its {listing(left)} differ and are not taken; mode.pipeline_keys=[{taken}] takes them"
+        )
+    return new, notes
+
+
+def _differs(tree: Mapping[str, Any], sections: Mapping[str, Any], key: str) -> bool:
+    """Whether a section of a blueprint says something that the configuration does not."""
+    return bool(differences(tree.get(key), sections[key], key))
 
 
 def differences(old: Any, new: Any, key: str) -> list[tuple[str, Any, Any]]:

@@ -24,7 +24,7 @@ from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import INTERRUPTED_TWICE, ConfigError, DiskFull, Interrupted, MlpipeError, problem
 from mlpipe.reports.progress import Display
-from mlpipe.runs import journal, sweeping
+from mlpipe.runs import continuing, journal, sweeping
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
@@ -253,10 +253,12 @@ class Scheduler(ABC):
         Args:
             steps: Those that are done in the project.
         """
+        number = continuing.next_number(self.world.project)
         run = journal.create(self.world.project)
         snapshot.save(self.run_config, run.folder / journal.CONFIG_FILE)
         versions = {"mlpipe": mlpipe.__version__, "python": platform.python_version(), "git": _git_commit(Path.cwd())}
-        run.write_plan([step.name for step in steps], self.recipe_hash(), versions, self.world.command)
+        names = [step.name for step in steps]
+        run.write_plan(names, self.recipe_hash(), versions, self.world.command, number)
         return run
 
     def _mention_unfinished(self) -> None:

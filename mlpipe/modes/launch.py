@@ -15,9 +15,9 @@ from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes import recipes, reuse, tasks
+from mlpipe.modes import recipes, reuse, tasks, there
 from mlpipe.reports import studies as study_reports
-from mlpipe.runs import journal, records, studies
+from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
@@ -86,7 +86,9 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         names.is_network,
     )
     keys = {text.lstrip("+~").partition("=")[0] for text in overrides}
-    config, more = reuse.applied(compose(mode, texts, facts), keys)
+    config = compose(mode, texts, facts)
+    there.check(config, keys)
+    config, more = reuse.applied(config, keys)
     if config.tree["preset"]["recipes"]:
         config = _with_preset(config, mode, texts, facts)
     elif config.tree["time_limit"] is not None:
@@ -189,7 +191,7 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         raise ConfigError(
             [problem(text.partition("=")[0], "continue= takes the run's own configuration", fix=fix) for text in own]
         )
-    run = journal.find(project, wanted)
+    run = continuing.find(project, wanted, mode, named=_peek("proj", overrides) is not None)
     config = snapshot.load(
         run.folder / journal.CONFIG_FILE,
         out_dir=str(project.root.parent),
@@ -201,13 +203,23 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         from mlpipe.modes import presets
 
         config = presets.adopted(config)
+    told = f"continue={wanted}: run {run.name} of project {project.name}, {_asked_for(run, config)}"
     if config.mode != mode:
         fix = f"mml {config.mode} continue={run.name}"
         raise ConfigError(problem("continue", f"run {run.name} is one of mml {config.mode}", got=mode, fix=fix))
     if run.is_finished():
-        return Prepared(config, run, (f"run {run.name} is finished; nothing to do",))
+        return Prepared(config, run, (f"run {run.name} is finished; nothing to do", told))
     run.refuse_if_running()
-    return Prepared(replace(config, resume=run.name), run)
+    return Prepared(replace(config, resume=run.name), run, (told,))
+
+
+def _asked_for(run: Run, config: RunConfig) -> str:
+    """What a run is of: its task, and the command that began it."""
+    task = config.tree["task"]
+    name = task.get("name") or config.task.target.rpartition(".")[2]
+    place = task.get("root") or task.get("file") or ""
+    command = str(run.plan().get("command") or "")
+    return f"task {name}{f' of {place}' if place else ''}" + (f" ({command})" if command else "")
 
 
 def _trusted(overrides: Sequence[str]) -> Any:

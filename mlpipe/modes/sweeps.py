@@ -62,13 +62,14 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     ]
 
 
-def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str, Any]:
+def execute(mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = None) -> dict[str, Any]:
     """Run the jobs one after the other; one that fails is reported, and the others go on.
 
     Args:
         mode: The mode's name.
         jobs: What `prepare` gave.
         display: Shows progress; None makes one for standard error.
+        stop: Whether somebody asked to stop; None makes one.
 
     Returns:
         The facts that `--json` prints: for each job its overrides, its exit code, its error and its facts; under
@@ -79,7 +80,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None) -> dict[str,
     """
     from mlpipe.modes.base import AGAIN, Stop, end_process, full_disk
 
-    stop, outcomes = Stop(end_process), []
+    stop, outcomes = stop or Stop(end_process), []
     with stop.listening():
         for number, job in enumerate(jobs, start=1):
             if stop():

@@ -48,10 +48,21 @@ class Run:
         """The log with everything."""
         return self.folder / "log.txt"
 
-    def write_plan(self, steps: Sequence[str], recipe: str, versions: Mapping[str, Any], command: str = "") -> None:
-        """Write the names of all steps, in their order, what the run is made with, and the command that asked for it."""
+    def write_plan(
+        self,
+        steps: Sequence[str],
+        recipe: str,
+        versions: Mapping[str, Any],
+        command: str = "",
+        number: int | None = None,
+    ) -> None:
+        """Write the names of all steps, in their order, what the run is made with, and the command that asked for it.
+
+        A number tells which run of a project was begun first, whatever the clock says.
+        """
         plan = {"format": formats.RUN, "recipe": recipe, "steps": list(steps), "versions": dict(versions)}
-        files.write_json(self.folder / PLAN_FILE, {**plan, "command": command})
+        numbered = {} if number is None else {"number": number}
+        files.write_json(self.folder / PLAN_FILE, {**plan, "command": command, **numbered})
 
     def note(self, step: str, event: str, **facts: Any) -> None:
         """Add a line to the journal: a step's `start`, `done` or `failed`."""

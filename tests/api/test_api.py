@@ -9,6 +9,7 @@ import pytest
 
 from mlpipe.api import load_project, run
 from mlpipe.errors import ConfigError, ProjectError
+from mlpipe.modes import launch, trials
 
 FAST = ["task=digits", "split.folds=2", "trainer.max_epochs=1", "sys.threads=1", "preprocessing.size=16"]
 
@@ -59,3 +60,34 @@ def test_what_is_not_there_is_named(trained: Path, tmp_path: Path) -> None:
         load_project(out_dir=trained).metrics("nope")
     with pytest.raises(ConfigError, match="did you mean 'lr'"):
         run("train", "optimizer.lrr=1")
+
+
+SEARCH = [*FAST, "mode.nested=false", "hpo=optuna", "hpo.study=s", "hpo.trials=2", "optimizer.lr=interval(1e-4,1e-2)"]
+
+
+def test_a_search_is_one_from_python_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials, "_measure", lambda search, trial, *rest: [trial.params["optimizer.lr"]])
+    facts = run("train", *SEARCH)
+    assert facts["study"] == "s" and [one["state"] for one in facts["trials"]] == ["complete"] * 2
+    with pytest.raises(ConfigError, match="loss is searched"):
+        run("train", *FAST, "hpo=optuna", "loss=ce,focal", "mode.nested=false")
+
+
+def test_a_sweep_is_one_from_python_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ran = []
+
+    def execute(prepared: launch.Prepared, **rest: object) -> dict[str, object]:
+        ran.append(prepared.run_config.recipe.optimizer.params["lr"])
+        return {"run": "r"}
+
+    monkeypatch.setattr(launch, "execute", execute)
+    (tmp_path / "more" / "optimizer").mkdir(parents=True)
+    (tmp_path / "more" / "optimizer" / "mine.yaml").write_text("_target_: mlpipe.learn.optimizers.adamw\nlr: 1e-2\n")
+    facts = run("train", *FAST, "optimizer=mine,sgd", "-m", f"--config-dir={tmp_path / 'more'}")
+    assert facts["exit_code"] == 0 and len(facts["jobs"]) == len(ran) == 2 and ran[0] == 0.01
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--cfg=job"], ["--config-dir=nowhere"], ["hydra/launcher=slurm"]])
+def test_what_python_does_not_take_is_said(words: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        run("train", *FAST, *words)

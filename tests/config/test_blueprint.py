@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlpipe.config import blueprint
+from mlpipe.config import blueprint, rules
 from mlpipe.errors import ConfigError
 
 # The list of the modes reference, word for word.
@@ -67,3 +67,31 @@ def test_reading_a_file(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(ConfigError, match="reuse.blueprint"):
             blueprint.read(path)
+
+
+def test_what_differs_and_is_not_taken_is_said() -> None:
+    more = {
+        "peft": {"_target_": "none"},
+        "stages": {"list": []},
+        "slicing": {"_target_": "none"},
+        "split": {"folds": 5},
+    }
+    theirs = {
+        **more,
+        "peft": {"_target_": "lora", "rank": 4},
+        "stages": {"list": [{"epochs": 1}]},
+        "arch": TREE["arch"],
+    }
+    new, notes = blueprint.applied({**TREE, **more}, theirs, ["arch"])
+    assert new == {**TREE, **more}
+    assert notes == [
+        "blueprint: everything that is taken of it is as it was",
+        "blueprint: its peft, stages differ and are not taken; mode.pipeline_keys=[arch,peft,stages] takes them",
+    ]
+    new, notes = blueprint.applied({**TREE, **more}, theirs, ["arch", "peft", "stages"])
+    assert new["peft"] == theirs["peft"] and new["stages"] == theirs["stages"]
+    assert not any("not taken" in note for note in notes)
+
+
+def test_every_part_of_a_recipe_can_be_taken() -> None:
+    assert set(blueprint._RECIPE) <= set(rules.PIPELINE_KEYS)

@@ -163,3 +163,28 @@ def test_equal_classes_keep_the_head(tmp_path: Path) -> None:
     assert main(["tl", *again]) == 0
     made = records.load_all(Project(tmp_path / "results" / "default"))[-1]
     assert made.notes[-1].endswith("task digits, performance of mode.pretrain_task=digits), 92 tensors loaded")
+
+
+def of_losses(tmp_path: Path, scores: list[dict[str, float]], losses: list[str]) -> list[Located]:
+    """Models of recipes of their own with these scores of validation and losses."""
+    project, found = Project(tmp_path / "results" / "default"), []
+    for place, (of_val, loss) in enumerate(zip(scores, losses, strict=True)):
+        tree = launch.prepare("train", [*DIGITS, f"loss={loss}"]).run_config.tree
+        record = make_record(
+            project, f"net-{place}", scores={"val": of_val}, recipe=str(place), config=snapshot.text(tree)
+        )
+        found.append(Located(project, record))
+    return found
+
+
+def test_models_of_different_losses_are_compared_by_another_metric(tmp_path: Path) -> None:
+    scores = [{"loss": 0.4, "nll": 1.1, "accuracy": 0.9}, {"loss": 1.0, "nll": 1.0, "accuracy": 0.8}]
+    mixed = of_losses(tmp_path, scores, ["focal", "ce"])
+    assert (reuse.measure(mixed), reuse.choose(mixed, "performance", 0).record.id) == ("nll", "net-1")
+    alike = of_losses(tmp_path / "alike", scores, ["ce", "ce"])
+    assert (reuse.measure(alike), reuse.choose(alike, "performance", 0).record.id) == ("loss", "net-0")
+    without = of_losses(tmp_path / "without", [{"loss": 0.4, "accuracy": 0.9}, scores[1]], ["focal", "ce"])
+    assert (reuse.measure(without), reuse.choose(without, "performance", 0).record.id) == ("accuracy", "net-0")
+    nothing = of_losses(tmp_path / "nothing", [{"loss": 0.4}, {"loss": 1.0}], ["focal", "ce"])
+    with pytest.raises(ProjectError, match="trained with different losses, whose values cannot be compared"):
+        reuse.choose(nothing, "performance", 0)

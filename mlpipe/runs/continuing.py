@@ -1,0 +1,120 @@
+"""Which run `continue=latest` goes on with: the newest unfinished one, of the project that was worked in last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import ConfigError, ProjectError, listing, problem
+from mlpipe.runs import journal
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+
+def find(project: Project, wanted: str, mode: str, *, named: bool) -> Run:
+    """The run that `continue=` means.
+
+    `latest` is the newest run of the mode that is not finished and that no other process runs, else the newest one. Runs are
+    in the order in which they were begun, whatever the clock said.
+
+    Args:
+        project: The project.
+        wanted: `latest`, a name or the end of one.
+        mode: The mode of the command.
+        named: Whether the command names the project; else another one that was worked in later is asked for.
+
+    Raises:
+        ProjectError: When there is no such run.
+        ConfigError: When `proj=` is missing.
+    """
+    if wanted != "latest":
+        _require_here(project, wanted, named=named)
+        return journal.find(project, wanted)
+    if not named:
+        _require_last(project)
+    runs = journal.all_runs(project)
+    if not runs:
+        return journal.find(project, wanted)
+    plans = {run.name: _plan(run) for run in runs}
+    runs.sort(key=lambda run: (plans[run.name].get("number") or 0, run.name))
+    of_mode = [run for run in runs if _mode(plans[run.name]) in ("", mode)] or runs
+    unfinished = [run for run in of_mode if not _is_finished(run)]
+    idle = [run for run in unfinished if journal.live_owner(run.folder / journal.LOCK_FILE) is None]
+    return (idle or unfinished or of_mode)[-1]
+
+
+def next_number(project: Project) -> int:
+    """The number of a run that begins now."""
+    return 1 + max((_plan(run).get("number") or 0 for run in journal.all_runs(project)), default=0)
+
+
+def _plan(run: Run) -> dict[str, Any]:
+    """A run's plan; a damaged one is named when the run is gone on with."""
+    try:
+        found = files.read_json(run.folder / journal.PLAN_FILE)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _mode(plan: dict[str, Any]) -> str:
+    words = str(plan.get("command") or "").split()
+    return words[1] if len(words) > 1 else ""
+
+
+def _is_finished(run: Run) -> bool:
+    try:
+        return run.is_finished()
+    except ProjectError:
+        return True
+
+
+def projects(out_dir: Path) -> list[Project]:
+    """The projects of a results folder that hold runs, records or studies."""
+    folders = sorted(path for path in out_dir.glob("*") if path.is_dir()) if out_dir.is_dir() else []
+    found = [Project(path) for path in folders]
+    return [
+        one for one in found if any(place.is_dir() for place in (one.runs_dir(), one.tasks_dir(), one.studies_dir()))
+    ]
+
+
+def _require_last(project: Project) -> None:
+    """Ask for `proj=` where another project of the folder has the last run, by the clock of runs or by that of files."""
+    newest = [run for one in projects(project.root.parent) if (run := _last(one)) is not None]
+    last = {_home(max(newest, key=key)) for key in (_by_name, _by_file)} if newest else set()
+    if others := sorted(last - {project.name}):
+        fix = f"add proj={others[0]}, or proj={project.name} where that one is meant"
+        wrong = f"the last run below {project.root.parent} is of project {listing(others)}"
+        raise ConfigError(problem("continue", wrong, got="latest", fix=fix))
+
+
+def _last(project: Project) -> Run | None:
+    return max(journal.all_runs(project), key=_by_name, default=None)
+
+
+def _home(run: Run) -> str:
+    return run.folder.parents[2].name
+
+
+def _by_name(run: Run) -> tuple[str, float]:
+    return run.name, 0.0
+
+
+def _by_file(run: Run) -> tuple[str, float]:
+    return "", (run.folder / journal.PLAN_FILE).stat().st_mtime
+
+
+def _require_here(project: Project, wanted: str, *, named: bool) -> None:
+    """Say of which project a run is that is not of this one."""
+    if named or _has(journal.all_runs(project), wanted):
+        return
+    homes = [one.name for one in projects(project.root.parent) if _has(journal.all_runs(one), wanted)]
+    if homes:
+        wrong = f"is a run of project {listing(homes)}, not of {project.name}"
+        raise ConfigError(problem("continue", wrong, got=wanted, fix=f"add proj={homes[0]}"))
+
+
+def _has(runs: Iterable[Run], wanted: str) -> bool:
+    return any(run.name == wanted or run.name.endswith(wanted) for run in runs)

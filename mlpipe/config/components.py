@@ -1,9 +1,10 @@
 """Resolve a `_target_`, check its parameters, and call it: how a configuration names a function or class.
 
 A component of mlpipe takes what the program gives by position and what the configuration gives by keyword: its
-keyword-only parameters are its configuration keys. A foreign class is allowed where its module is listed for the slot
-and it is of the slot's kind; functions are allowed only from mlpipe's own module for that slot, from modules in the
-current folder, and from modules named in `trust`.
+keyword-only parameters are its configuration keys. Code of the user's own is called by its own signature, see
+`mlpipe.config.calling`. A foreign class is allowed where its module is listed for the slot and it is of the slot's kind;
+functions are allowed only from mlpipe's own module for that slot, from modules in the current folder, and from modules
+named in `trust`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import mlpipe
 from mlpipe import names
-from mlpipe.config import signatures
+from mlpipe.config import calling, signatures
 from mlpipe.config.signatures import Signature
 from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, first_line, listing, problem
 
@@ -32,7 +33,9 @@ class Slot:
         home: The module of mlpipe whose public functions and classes fit.
         foreign: Module prefixes outside mlpipe whose classes fit.
         kind: The full name of the class that a foreign class must be derived from; several are separated by blanks.
-        late: How many of the program's positional arguments a foreign class takes.
+        names: What the program's positional arguments are called in code of the user's own, each with further names for the
+            same behind `|`.
+        late: How many of them a foreign class takes.
         also: Further modules of mlpipe whose public functions fit, separated by blanks.
     """
 
@@ -41,19 +44,21 @@ class Slot:
     kind: str = ""
     late: int = 0
     also: str = ""
+    names: tuple[str, ...] = ()
 
 
 SLOTS: dict[str, Slot] = {
-    "mode": Slot("mlpipe.modes"),
+    "mode": Slot("mlpipe.modes", names=("run_config", "world")),
     "task": Slot("mlpipe.data.sources"),
-    "split": Slot("mlpipe.data.splits", also="mlpipe.data.split_on_test"),
-    "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network mlpipe.learn.record_network"),
+    "split": Slot("mlpipe.data.splits", also="mlpipe.data.split_on_test", names=("samples",)),
+    "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network mlpipe.learn.record_network", names=("heads", "pixels")),
     "loss": Slot(
         "mlpipe.learn.losses",
         ("torch.nn",),
         "torch.nn.modules.module.Module",
         also="mlpipe.learn.record_losses mlpipe.learn.mask_losses mlpipe.learn.output_losses mlpipe.learn.pde_losses "
         "mlpipe.learn.burgers",
+        names=("labels",),
     ),
     "optimizer": Slot(
         "mlpipe.learn.optimizers",
@@ -61,6 +66,7 @@ SLOTS: dict[str, Slot] = {
         "torch.optim.optimizer.Optimizer",
         1,
         also="mlpipe.learn.keras_optimizers mlpipe.learn.second_order mlpipe.learn.import_blocks",
+        names=("groups|params",),
     ),
     "lr_scheduler": Slot(
         "mlpipe.learn.lr_schedulers",
@@ -68,8 +74,9 @@ SLOTS: dict[str, Slot] = {
         "torch.optim.lr_scheduler.LRScheduler",
         1,
         also="mlpipe.learn.import_blocks",
+        names=("optimizer", "clock"),
     ),
-    "preprocessing": Slot("mlpipe.data.preprocessing"),
+    "preprocessing": Slot("mlpipe.data.preprocessing", names=("channels",)),
     "augmentations": Slot(
         "mlpipe.data.augmentations",
         ("torchvision.transforms.v2", "albumentations"),
@@ -88,14 +95,19 @@ SLOTS: dict[str, Slot] = {
         "pytorch_lightning.callbacks.callback.Callback",
         also="mlpipe.learn.best_practice mlpipe.learn.graph_file mlpipe.learn.layer_files mlpipe.learn.output_files "
         "mlpipe.learn.volume_files",
+        names=("monitor", "direction"),
     ),
-    "logging": Slot("mlpipe.learn.loggers"),
-    "tta": Slot("mlpipe.learn.tta"),
+    "logging": Slot("mlpipe.learn.loggers", names=("folder",)),
+    "tta": Slot("mlpipe.learn.tta", names=("peak",)),
     "tune": Slot("mlpipe.learn.tune"),
-    "peft": Slot("mlpipe.arch.adapt"),
-    "compile": Slot("mlpipe.learn.compiling"),
+    "peft": Slot("mlpipe.arch.adapt", names=("network",)),
+    "compile": Slot("mlpipe.learn.compiling", names=("network",)),
     "slicing": Slot("mlpipe.learn.slicing"),
 }
+
+
+# What code of the user's own may ask for by name beside its slot's names.
+ALSO_KNOWN: dict[str, tuple[str, ...]] = {"loss": ("class_counts",)}
 
 
 @dataclass(frozen=True)
@@ -127,30 +139,48 @@ class Component:
         """What hashes are made of: it stays the same when code moves."""
         return names.identity(self.slot, self.target)
 
-    def build(self, *late: Any) -> Any:
-        """Import the target and call it with the program's positional and the configuration's keyword arguments.
+    @property
+    def is_users(self) -> bool:
+        """Whether it is neither mlpipe's nor of a library whose classes fit its slot."""
+        return _is_users(self.target, SLOTS[self.slot])
+
+    def load(self) -> Any:
+        """The function or class itself.
 
         Raises:
-            ConfigError: When the target cannot be imported or is not of the slot's kind.
+            ConfigError: When it cannot be imported, or is a class of a library that is not of the slot's kind.
         """
-        slot = SLOTS[self.slot]
-        function = _load(self.target)
-        if _is_foreign(self.target, slot):
-            bases = [f"{base.__module__}.{base.__qualname__}" for base in getattr(function, "__mro__", ())]
-            if not set(slot.kind.split()) & set(bases):
-                wanted = f"must be a class derived from {slot.kind.replace(' ', ' or ')}"
-                raise ConfigError(problem(f"{self.slot}._target_", wanted, got=self.target, fix="name such a class"))
-            late = late[: slot.late]
-        own = self.target.startswith("mlpipe.")
+        slot, function = SLOTS[self.slot], _load(self.target)
+        bases = [f"{base.__module__}.{base.__qualname__}" for base in getattr(function, "__mro__", ())]
+        if _is_foreign(self.target, slot) and not set(slot.kind.split()) & set(bases):
+            wanted = f"must be a class derived from {slot.kind.replace(' ', ' or ')}"
+            raise ConfigError(problem(f"{self.slot}._target_", wanted, got=self.target, fix="name such a class"))
+        return function
+
+    def build(self, *late: Any, **known: Any) -> Any:
+        """Import the target and call it with the program's positional and the configuration's keyword arguments.
+
+        What is the user's own is called by its own signature, see `mlpipe.config.calling`.
+
+        Args:
+            late: What the program gives to functions of mlpipe by position.
+            known: What code of the user's own may ask for by name besides.
+
+        Raises:
+            ConfigError: When the target cannot be imported, is not of the slot's kind, or cannot be called like that.
+        """
+        slot, function = SLOTS[self.slot], self.load()
         try:
-            if not own:
-                return function(*late, **self.params)
+            if self.is_users:
+                return calling.call(function, self.params, slot.names, late, **known)
+            if not self.target.startswith("mlpipe."):
+                return function(*late[: slot.late], **self.params)
             inspect.signature(function).bind(*late, **self.params)
         except MlpipeError:
             raise
         except Exception as error:
             # The signature says too little of classes that are not mlpipe's to have found this before.
-            raise ConfigError(_not_made(self, error)) from error
+            raise ConfigError(_not_made(self, function, error)) from error
         return function(*late, **self.params)
 
 
@@ -185,7 +215,23 @@ def check(
     if target.startswith("mlpipe.") and "trust" in signature.parameters:
         # A list of its own would be a way around what the user says of the root's.
         params["trust"] = list(trust)
-    return Component(slot_name, target, params), signature.problems(section, params)
+    return Component(slot_name, target, params), signature.problems(
+        section, params, may_miss=_given_by_program(target, slot_name, signature, params)
+    )
+
+
+def _given_by_program(target: str, slot_name: str, signature: Signature, params: Mapping[str, Any]) -> frozenset[str]:
+    """The parameters of code of the user's own that the configuration need not give."""
+    slot = SLOTS[slot_name]
+    if not _is_users(target, slot):
+        return frozenset()
+    listed = [calling.Parameter(one.name, one.required, one.by_position) for one in signature.parameters.values()]
+    by_position = calling.unnamed(listed, params, slot.names, is_class=signature.is_class)
+    if not signature.is_class and slot_name == "loss" and not by_position:
+        # A loss itself, of outputs and targets, not a function that makes one.
+        by_position = [one.name for one in listed if one.required and one.by_position]
+    named = {name for one in slot.names for name in one.split("|")}
+    return frozenset({*named, *by_position, *ALSO_KNOWN.get(slot_name, ())})
 
 
 def _refusal(section: str, target: str, slot: Slot, trust: tuple[str, ...]) -> str:
@@ -220,10 +266,17 @@ def _misplaced(section: str, target: str, slot: Slot, signature: Signature) -> s
     return ""
 
 
-def _not_made(component: Component, error: Exception) -> str:
-    reason = first_line(error)
-    fix = "correct its parameters"
+def _not_made(component: Component, function: Any, error: Exception) -> str:
+    reason, name = first_line(error), component.target.rpartition(".")[2]
+    fix = f"its signature is {calling.shown(name, function)}"
+    if names := SLOTS[component.slot].names if component.is_users else ():
+        known = [one.partition("|")[0] for one in names]
+        fix += f"; besides keys of the configuration it may have the parameters {listing(known)}"
     return problem(component.slot, f"{component.target} cannot be made ({reason})", got=dict(component.params), fix=fix)
+
+
+def _is_users(target: str, slot: Slot) -> bool:
+    return not target.startswith("mlpipe.") and not _is_foreign(target, slot)
 
 
 def _is_foreign(target: str, slot: Slot) -> bool:

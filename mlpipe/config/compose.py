@@ -86,7 +86,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
             choices += texts_
             found += wrong
         elif change.key.endswith("._target_"):
-            targets.append(change)
+            targets.append(_of_new_name(change))
         else:
             values.append(_of_own_name(change))
     if any(text.startswith("tags=") for text in choices):
@@ -111,6 +111,12 @@ def _of_own_name(change: Change) -> Change:
     if not change.key.startswith(_FREE) or change.deletes:
         return change
     return replace(change, text=f"++{change.text.lstrip('+')}")
+
+
+def _of_new_name(change: Change) -> Change:
+    """A callback's target as Hydra takes it: callbacks have names that the user chooses, so that one may be new."""
+    is_new = change.key.count(".") == 2 and change.key.startswith("callbacks.") and not change.deletes
+    return replace(change, text=f"++{change.text.lstrip('+')}") if is_new else change
 
 
 def _check_files(folders: Iterable[Path]) -> None:

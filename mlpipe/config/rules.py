@@ -48,6 +48,9 @@ SET_BY_MLPIPE = (
 )  # fmt: skip
 
 
+_NEED_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")
+
+
 def later(key: str) -> str:
     """The sentence for what the design names and this version does not have yet."""
     return problem(key, "not available in this version of mlpipe", fix="leave it out")
@@ -73,7 +76,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
     found += _exact_head(tree) if name in ("train", "tl") else []
     found += _stages(tree) + _direction(tree["metrics"])
     found += _preset_rules(tree)
-    found += _devices(tree) + _while_training(tree)
+    found += _devices(tree) + _while_training(tree) + _without_logger(tree)
     for key in tree["trainer"]:
         if key in SET_BY_MLPIPE:
             found.append(problem(f"trainer.{key}", "is set by mlpipe itself", fix="leave it out"))
@@ -275,6 +278,22 @@ def _while_training(tree: Mapping[str, Any]) -> list[str]:
     wrong, fix = "is for one task on one device", "leave one of the two out"
     keys = [key for key, value in given.items() if value] if tree["metrics"].get("while_training") else []
     return [problem("metrics.while_training", wrong, got=key, fix=fix) for key in keys]
+
+
+def _without_logger(tree: Mapping[str, Any]) -> list[str]:
+    """Callbacks of Lightning that write to a logger, where there is none."""
+    if str((tree.get("logging") or {}).get("_target_", "")).rpartition(".")[2] != "none":
+        return []
+    entries = (tree.get("stages") or {}).get("list") or []
+    sections = {"callbacks": tree.get("callbacks")}
+    sections |= {f"stages.list[{number}].callbacks": one.get("callbacks") for number, one in enumerate(entries)}
+    return [
+        problem(f"{section}.{name}", f"{needing} writes to a logger", fix="add logging=csv or logging=tensorboard")
+        for section, group in sections.items()
+        for name, node in (group or {}).items()
+        if isinstance(node, dict)
+        if (needing := str(node.get("_target_", "")).rpartition(".")[2]) in _NEED_LOGGERS
+    ]
 
 
 def _devices(tree: Mapping[str, Any]) -> list[str]:

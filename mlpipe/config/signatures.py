@@ -34,6 +34,7 @@ class Parameter:
     name: str
     annotation: ast.expr | None
     required: bool
+    by_position: bool = False
 
 
 @dataclass(frozen=True)
@@ -261,19 +262,21 @@ class _Source:
 
 
 def _function_signature(target: str, node: ast.FunctionDef, source: _Source) -> Signature:
-    """Keyword-only parameters of functions and of mlpipe's classes; of other classes every parameter but the late ones."""
+    """Keyword-only parameters of what is mlpipe's; of anything else every parameter, of classes but the late ones."""
     arguments = node.args
     found = {
         argument.arg: Parameter(argument.arg, argument.annotation, default is None)
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     }
-    if node.name == "__init__" and not target.startswith("mlpipe."):
-        first_default = len(arguments.args) - len(arguments.defaults)
-        for index, argument in enumerate(arguments.args):
-            if argument.arg not in ("self", "params", "optimizer"):
-                found[argument.arg] = Parameter(argument.arg, argument.annotation, index < first_default)
+    is_class = node.name == "__init__"
+    if not target.startswith("mlpipe."):
+        plain = [*arguments.posonlyargs, *arguments.args]
+        first_default = len(plain) - len(arguments.defaults)
+        for index, argument in enumerate(plain):
+            if not is_class or argument.arg not in ("self", "params", "optimizer"):
+                found[argument.arg] = Parameter(argument.arg, argument.annotation, index < first_default, True)
     where = source.tree, source.file, source.module
-    return Signature(target, found, arguments.kwarg is not None, *where, is_class=node.name == "__init__")
+    return Signature(target, found, arguments.kwarg is not None, *where, is_class=is_class)
 
 
 def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signature:

@@ -2,12 +2,13 @@
 
 A step takes a batch of images, shape (n, height, width, channels), and one 64-bit seed for each, and returns the changed
 batch. Everything random comes from the sample's own seed. Transforms of other libraries become steps in
-`mlpipe.data.transforms`.
+`mlpipe.data.transforms`. Every step can be pickled, because loader processes that are not forked get it that way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -31,19 +32,19 @@ def random_crop(*, padding: Annotated[float, ">= 0", "<= 1"] = 0.125) -> Step:
     Args:
         padding: Padding on each side as a share of height and width.
     """
+    return partial(_cropped, padding=padding)
 
-    def crop(images: Batch, seeds: Seeds) -> Batch:
-        height, width = images.shape[1:3]
-        down, right = round(height * padding), round(width * padding)
-        padded = np.pad(images, ((0, 0), (down, down), (right, right), (0, 0)))
-        tops = (uniform(seeds, 0) * (2 * down + 1)).astype(int)
-        lefts = (uniform(seeds, 1) * (2 * right + 1)).astype(int)
-        cut = np.empty_like(images)
-        for index, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
-            cut[index] = padded[index, top : top + height, left : left + width]
-        return cut
 
-    return crop
+def _cropped(images: Batch, seeds: Seeds, *, padding: float) -> Batch:
+    height, width = images.shape[1:3]
+    down, right = round(height * padding), round(width * padding)
+    padded = np.pad(images, ((0, 0), (down, down), (right, right), (0, 0)))
+    tops = (uniform(seeds, 0) * (2 * down + 1)).astype(int)
+    lefts = (uniform(seeds, 1) * (2 * right + 1)).astype(int)
+    cut = np.empty_like(images)
+    for index, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
+        cut[index] = padded[index, top : top + height, left : left + width]
+    return cut
 
 
 def random_resized_crop(
@@ -66,23 +67,31 @@ def random_resized_crop(
         ConfigError: For a scale or ratio that is no range.
     """
     check_ranges("random_resized_crop", _PIPELINE, scale, ratio)
+    return partial(_resized_crop, size=size, scale=scale, ratio=ratio)
 
-    def crop(images: Images, seeds: Seeds, exact: bool = False) -> Batch:
-        sides = np.array([image.shape[:2] for image in images])
-        fits, height, width = _shapes(seeds, sides, scale, ratio)
-        # The largest window of an allowed shape in the middle, for images so narrow that none of the tries fits.
-        aspect = np.clip(sides[:, 1] / sides[:, 0], *ratio)
-        height = np.where(fits, height, np.minimum(sides[:, 0], np.rint(sides[:, 1] / aspect)))
-        width = np.where(fits, width, np.minimum(sides[:, 1], np.rint(sides[:, 0] * aspect)))
-        down, across = (np.where(fits, uniform(seeds, number), 0.5) for number in (0, 1))
-        corners = _corners(down, across, sides, height, width)
-        cut = np.empty((len(images), size, size, images[0].shape[2]), images[0].dtype)
-        for index, (top, left, h, w) in enumerate(corners.tolist()):
-            window = images[index][top : top + h, left : left + w]
-            cut[index] = _nearest(window, size) if exact else _resized(window, size)
-        return cut
 
-    return crop
+def _resized_crop(
+    images: Images,
+    seeds: Seeds,
+    exact: bool = False,
+    *,
+    size: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+) -> Batch:
+    sides = np.array([image.shape[:2] for image in images])
+    fits, height, width = _shapes(seeds, sides, scale, ratio)
+    # The largest window of an allowed shape in the middle, for images so narrow that none of the tries fits.
+    aspect = np.clip(sides[:, 1] / sides[:, 0], *ratio)
+    height = np.where(fits, height, np.minimum(sides[:, 0], np.rint(sides[:, 1] / aspect)))
+    width = np.where(fits, width, np.minimum(sides[:, 1], np.rint(sides[:, 0] * aspect)))
+    down, across = (np.where(fits, uniform(seeds, number), 0.5) for number in (0, 1))
+    corners = _corners(down, across, sides, height, width)
+    cut = np.empty((len(images), size, size, images[0].shape[2]), images[0].dtype)
+    for index, (top, left, h, w) in enumerate(corners.tolist()):
+        window = images[index][top : top + h, left : left + w]
+        cut[index] = _nearest(window, size) if exact else _resized(window, size)
+    return cut
 
 
 def horizontal_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
@@ -91,7 +100,7 @@ def horizontal_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
     Args:
         p: How often.
     """
-    return _flip(axis=2, p=p)
+    return partial(_flipped, axis=2, p=p)
 
 
 def vertical_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
@@ -100,24 +109,24 @@ def vertical_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
     Args:
         p: How often.
     """
-    return _flip(axis=1, p=p)
+    return partial(_flipped, axis=1, p=p)
 
 
 def rotate90() -> Step:
     """Turn by 0, 90, 180 or 270 degrees, each as often; images must be square."""
+    return _turned
 
-    def turn(images: Batch, seeds: Seeds) -> Batch:
-        height, width = images.shape[1:3]
-        if height != width:
-            fix = "put it after random_resized_crop, or use preprocessing.resize=squash"
-            raise DataError(problem(_PIPELINE, f"rotate90 takes square images, not {width} x {height} pixels", fix=fix))
-        turns = (uniform(seeds, 0) * 4).astype(int)
-        turned = images.copy()
-        for number in (1, 2, 3):
-            turned[turns == number] = np.rot90(images[turns == number], number, axes=(1, 2))
-        return turned
 
-    return turn
+def _turned(images: Batch, seeds: Seeds) -> Batch:
+    height, width = images.shape[1:3]
+    if height != width:
+        fix = "put it after random_resized_crop, or use preprocessing.resize=squash"
+        raise DataError(problem(_PIPELINE, f"rotate90 takes square images, not {width} x {height} pixels", fix=fix))
+    turns = (uniform(seeds, 0) * 4).astype(int)
+    turned = images.copy()
+    for number in (1, 2, 3):
+        turned[turns == number] = np.rot90(images[turns == number], number, axes=(1, 2))
+    return turned
 
 
 def brightness_contrast(
@@ -131,20 +140,20 @@ def brightness_contrast(
         brightness: Largest change up or down, as a share of the range of values.
         contrast: Largest change of the factor, up or down from 1.
     """
+    return partial(_recoloured, brightness=brightness, contrast=contrast)
 
-    def change(images: Batch, seeds: Seeds) -> Batch:
-        is_whole = images.dtype.kind in "ui"
-        low, high = (np.iinfo(images.dtype).min, np.iinfo(images.dtype).max) if is_whole else (0, 1)
-        shift = (2 * uniform(seeds, 0) - 1) * brightness * (float(high) - float(low))
-        factor = 1 + (2 * uniform(seeds, 1) - 1) * contrast
-        mean = images.mean(axis=(1, 2, 3), dtype=np.float64)
-        offset = mean * (1 - factor) + shift
-        values = images * factor.astype(np.float32)[:, None, None, None]
-        values += offset.astype(np.float32)[:, None, None, None]
-        np.clip(values, low, high, out=values)
-        return np.asarray(np.rint(values, out=values) if is_whole else values).astype(images.dtype)
 
-    return change
+def _recoloured(images: Batch, seeds: Seeds, *, brightness: float, contrast: float) -> Batch:
+    is_whole = images.dtype.kind in "ui"
+    low, high = (np.iinfo(images.dtype).min, np.iinfo(images.dtype).max) if is_whole else (0, 1)
+    shift = (2 * uniform(seeds, 0) - 1) * brightness * (float(high) - float(low))
+    factor = 1 + (2 * uniform(seeds, 1) - 1) * contrast
+    mean = images.mean(axis=(1, 2, 3), dtype=np.float64)
+    offset = mean * (1 - factor) + shift
+    values = images * factor.astype(np.float32)[:, None, None, None]
+    values += offset.astype(np.float32)[:, None, None, None]
+    np.clip(values, low, high, out=values)
+    return np.asarray(np.rint(values, out=values) if is_whole else values).astype(images.dtype)
 
 
 def random_erasing(
@@ -164,20 +173,20 @@ def random_erasing(
         ConfigError: For a scale or ratio that is no range.
     """
     check_ranges("random_erasing", _PIPELINE, scale, ratio)
+    return partial(_erased, p=p, scale=scale, ratio=ratio)
 
-    def erase(images: Batch, seeds: Seeds) -> Batch:
-        sides = np.repeat([images.shape[1:3]], len(images), axis=0)
-        fits, height, width = _shapes(seeds, sides, scale, ratio)
-        corners = _corners(uniform(seeds, 0), uniform(seeds, 1), sides, height, width)
-        erased = images.copy()
-        for index in np.flatnonzero(fits & (uniform(seeds, 2) < p)).tolist():
-            top, left, h, w = corners[index].tolist()
-            colour = images[index].mean(axis=(0, 1), dtype=np.float64)
-            whole = np.rint(colour) if images.dtype.kind in "ui" else colour
-            erased[index, top : top + h, left : left + w] = whole.astype(images.dtype)
-        return erased
 
-    return erase
+def _erased(images: Batch, seeds: Seeds, *, p: float, scale: tuple[float, float], ratio: tuple[float, float]) -> Batch:
+    sides = np.repeat([images.shape[1:3]], len(images), axis=0)
+    fits, height, width = _shapes(seeds, sides, scale, ratio)
+    corners = _corners(uniform(seeds, 0), uniform(seeds, 1), sides, height, width)
+    erased = images.copy()
+    for index in np.flatnonzero(fits & (uniform(seeds, 2) < p)).tolist():
+        top, left, h, w = corners[index].tolist()
+        colour = images[index].mean(axis=(0, 1), dtype=np.float64)
+        whole = np.rint(colour) if images.dtype.kind in "ui" else colour
+        erased[index, top : top + h, left : left + w] = whole.astype(images.dtype)
+    return erased
 
 
 def check_ranges(name: str, pipeline: str, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
@@ -289,11 +298,8 @@ def _one_by_one(step: Step, images: list[Batch], seeds: Seeds) -> Images:
     return np.stack(changed) if len({image.shape for image in changed}) == 1 else changed
 
 
-def _flip(*, axis: int, p: float) -> Step:
-    def flip(images: Batch, seeds: Seeds) -> Batch:
-        chosen = uniform(seeds, 0) < p
-        turned = images.copy()
-        turned[chosen] = np.flip(images[chosen], axis=axis)
-        return turned
-
-    return flip
+def _flipped(images: Batch, seeds: Seeds, *, axis: int, p: float) -> Batch:
+    chosen = uniform(seeds, 0) < p
+    turned = images.copy()
+    turned[chosen] = np.flip(images[chosen], axis=axis)
+    return turned

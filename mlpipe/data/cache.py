@@ -17,7 +17,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from mlpipe import files
-from mlpipe.data import filling, sources
+from mlpipe.data import filling, portable, sources
 from mlpipe.data.images import Pixels, UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
@@ -57,6 +57,12 @@ class Pack:
 
     def __len__(self) -> int:
         return len(self.images if self.places is None else self.places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "images": portable.packed(self.images)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, images=portable.unpacked(state["images"]))
 
     @property
     def ragged(self) -> bool:

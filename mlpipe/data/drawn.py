@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -38,17 +39,17 @@ def some_of(
         wrong = f"least and most must be at most {len(pipelines)} pipelines, in this order"
         raise ConfigError(problem(f"{_KEY}: some_of", wrong, got=[least, most], fix="lower them"))
     parts = [[built(one) for one in pipeline] for pipeline in pipelines]
+    return _each(partial(_by_some, parts=parts, least=least, most=most, p=p))
 
-    def change(image: Batch, seed: int) -> Batch:
-        drawn = np.random.default_rng([seed, 1])
-        if drawn.random() >= p:
-            return image
-        count = int(drawn.integers(least, most + 1))
-        chosen = sorted(drawn.permutation(len(parts))[:count].tolist())
-        steps = [step for number in chosen for step in parts[number]]
-        return _changed(steps, image, seed)
 
-    return _each(change)
+def _by_some(image: Batch, seed: int, *, parts: list[list[Step]], least: int, most: int, p: float) -> Batch:
+    drawn = np.random.default_rng([seed, 1])
+    if drawn.random() >= p:
+        return image
+    count = int(drawn.integers(least, most + 1))
+    chosen = sorted(drawn.permutation(len(parts))[:count].tolist())
+    steps = [step for number in chosen for step in parts[number]]
+    return _changed(steps, image, seed)
 
 
 def with_drawn(
@@ -69,13 +70,13 @@ def with_drawn(
         if len(bounds) != 2 or bounds[0] > bounds[1]:
             raise ConfigError(problem(f"{_KEY}: with_drawn.ranges.{name}", "must be two bounds", got=bounds))
     built({**transform, **{name: low for name, (low, _) in ranges.items()}})
+    return _each(partial(_by_drawn, transform=transform, ranges=ranges))
 
-    def change(image: Batch, seed: int) -> Batch:
-        drawn = np.random.default_rng([seed, 2])
-        values = {name: float(drawn.uniform(low, high)) for name, (low, high) in ranges.items()}
-        return _changed([built({**transform, **values})], image, seed)
 
-    return _each(change)
+def _by_drawn(image: Batch, seed: int, *, transform: dict[str, Any], ranges: dict[str, list[float]]) -> Batch:
+    drawn = np.random.default_rng([seed, 2])
+    values = {name: float(drawn.uniform(low, high)) for name, (low, high) in ranges.items()}
+    return _changed([built({**transform, **values})], image, seed)
 
 
 def edges(
@@ -94,21 +95,21 @@ def edges(
     """
     if not 0 <= alpha[0] <= alpha[1] <= 1:
         raise ConfigError(problem(f"{_KEY}: edges.alpha", "must be two shares from 0 to 1", got=list(alpha)))
+    return _each(partial(_with_edges, alpha=alpha, direction=direction))
 
-    def change(image: Batch, seed: int) -> Batch:
-        import cv2
 
-        drawn = np.random.default_rng([seed, 3])
-        share = float(drawn.uniform(*alpha))
-        kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
-        if direction is not None:
-            kernel = _directed(float(drawn.uniform(*direction)))
-        kernel = share * kernel
-        kernel[1, 1] += 1 - share
-        filtered = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-        return _as_type(filtered.reshape(image.shape), image)
+def _with_edges(image: Batch, seed: int, *, alpha: tuple[float, float], direction: tuple[float, float] | None) -> Batch:
+    import cv2
 
-    return _each(change)
+    drawn = np.random.default_rng([seed, 3])
+    share = float(drawn.uniform(*alpha))
+    kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
+    if direction is not None:
+        kernel = _directed(float(drawn.uniform(*direction)))
+    kernel = share * kernel
+    kernel[1, 1] += 1 - share
+    filtered = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return _as_type(filtered.reshape(image.shape), image)
 
 
 def _directed(direction: float) -> np.ndarray[Any, Any]:
@@ -137,15 +138,15 @@ def gray(*, alpha: tuple[float, float] = (0.0, 1.0)) -> Step:
     """
     if not 0 <= alpha[0] <= alpha[1] <= 1:
         raise ConfigError(problem(f"{_KEY}: gray.alpha", "must be two shares from 0 to 1", got=list(alpha)))
+    return _each(partial(_greyed, alpha=alpha))
 
-    def change(image: Batch, seed: int) -> Batch:
-        share = float(np.random.default_rng([seed, 4]).uniform(*alpha))
-        if image.shape[2] != 3:
-            raise ConfigError(problem(f"{_KEY}: gray", "is for three channels", got=image.shape[2], fix="leave it out"))
-        grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-        return _as_type((1 - share) * image + share * grey[:, :, np.newaxis], image)
 
-    return _each(change)
+def _greyed(image: Batch, seed: int, *, alpha: tuple[float, float]) -> Batch:
+    share = float(np.random.default_rng([seed, 4]).uniform(*alpha))
+    if image.shape[2] != 3:
+        raise ConfigError(problem(f"{_KEY}: gray", "is for three channels", got=image.shape[2], fix="leave it out"))
+    grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return _as_type((1 - share) * image + share * grey[:, :, np.newaxis], image)
 
 
 def built(node: Mapping[str, Any]) -> Step:
@@ -176,12 +177,13 @@ def _changed(steps: Sequence[Step], image: Batch, seed: int) -> Batch:
 
 
 def _each(change: Callable[[Batch, int], Batch]) -> Step:
-    def step(images: Any, seeds: Any) -> Any:
-        changed = [change(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
-        same = not isinstance(images, list) and len({image.shape for image in changed}) == 1
-        return np.stack(changed) if same else changed
+    return partial(_image_by_image, change)
 
-    return step
+
+def _image_by_image(change: Callable[[Batch, int], Batch], images: Any, seeds: Any) -> Any:
+    changed = [change(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
+    same = not isinstance(images, list) and len({image.shape for image in changed}) == 1
+    return np.stack(changed) if same else changed
 
 
 def _as_type(values: Any, image: Batch) -> Batch:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -57,21 +58,22 @@ def random_flips(
         p: How often, along each axis.
         axes: The axes, counted from 0 without that of the channels; None: all of them.
     """
+    return partial(_flipped, p=p, axes=axes)
 
-    def flip(images: Images, seeds: Seeds) -> Images:
-        if isinstance(images, list):
-            return [np.asarray(flip(one[np.newaxis], seeds[at : at + 1]))[0] for at, one in enumerate(images)]
-        spatial = range(images.ndim - 2)
-        if odd := [axis for axis in axes or () if axis not in spatial]:
-            fix = f"count them from 0 to {len(spatial) - 1}"
-            raise DataError(problem(_PIPELINE, "random_flips names an axis that is not there", got=odd, fix=fix))
-        flipped = images.copy()
-        for axis in spatial if axes is None else axes:
-            chosen = uniform(seeds, axis) < p
-            flipped[chosen] = np.flip(flipped[chosen], axis + 1)
-        return flipped
 
-    return flip
+def _flipped(images: Images, seeds: Seeds, *, p: float, axes: list[int] | None) -> Images:
+    if isinstance(images, list):
+        each = [_flipped(one[np.newaxis], seeds[at : at + 1], p=p, axes=axes) for at, one in enumerate(images)]
+        return [np.asarray(one)[0] for one in each]
+    spatial = range(images.ndim - 2)
+    if odd := [axis for axis in axes or () if axis not in spatial]:
+        fix = f"count them from 0 to {len(spatial) - 1}"
+        raise DataError(problem(_PIPELINE, "random_flips names an axis that is not there", got=odd, fix=fix))
+    flipped = images.copy()
+    for axis in spatial if axes is None else axes:
+        chosen = uniform(seeds, axis) < p
+        flipped[chosen] = np.flip(flipped[chosen], axis + 1)
+    return flipped
 
 
 def resize(*, size: tuple[int, int], on: On = "both") -> Step:
@@ -85,8 +87,11 @@ def resize(*, size: tuple[int, int], on: On = "both") -> Step:
         ConfigError: When one of them is not positive.
     """
     width, height = _size("resize", size)
-    change = _each(lambda image, draws, exact: resized(image, width, height, exact), 0)
-    return Always(change, None if on == "both" else on)
+    return Always(_each(partial(_in_size, size=(width, height)), 0), None if on == "both" else on)
+
+
+def _in_size(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[int, int]) -> Batch:
+    return resized(image, *size, exact)
 
 
 def center_crop(*, size: tuple[int, int]) -> Step:
@@ -99,16 +104,16 @@ def center_crop(*, size: tuple[int, int]) -> Step:
         ConfigError: When one of them is not positive.
     """
     width, height = _size("center_crop", size)
+    return Always(_each(partial(_middle, size=(width, height)), 0))
 
-    def crop(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
-        rows, columns = image.shape[:2]
-        if rows < height or columns < width:
-            wrong = f"center_crop to {width} x {height} cannot take an image of {columns} x {rows} pixels"
-            raise DataError(problem(_PIPELINE, wrong, fix="resize before it, or crop less"))
-        top, left = (rows - height) // 2, (columns - width) // 2
-        return image[top : top + height, left : left + width]
 
-    return Always(_each(crop, 0))
+def _middle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[int, int]) -> Batch:
+    (rows, columns), (width, height) = image.shape[:2], size
+    if rows < height or columns < width:
+        wrong = f"center_crop to {width} x {height} cannot take an image of {columns} x {rows} pixels"
+        raise DataError(problem(_PIPELINE, wrong, fix="resize before it, or crop less"))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return image[top : top + height, left : left + width]
 
 
 def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
@@ -117,14 +122,14 @@ def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
     Args:
         most: The largest c; S is the image's width or height.
     """
+    return _each(partial(_trimmed, most=most), 4)
 
-    def crop(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
-        rows, columns = image.shape[:2]
-        top, bottom = (int(draw * most * rows / 2) for draw in draws[:2])
-        left, right = (int(draw * most * columns / 2) for draw in draws[2:])
-        return image[top : rows - bottom, left : columns - right]
 
-    return _each(crop, 4)
+def _trimmed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
+    rows, columns = image.shape[:2]
+    top, bottom = (int(draw * most * rows / 2) for draw in draws[:2])
+    left, right = (int(draw * most * columns / 2) for draw in draws[2:])
+    return image[top : rows - bottom, left : columns - right]
 
 
 def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
@@ -133,13 +138,13 @@ def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
     Args:
         most: The largest c; S is the image's width or height.
     """
+    return _each(partial(_zoomed, most=most), 1)
 
-    def zoom(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
-        rows, columns = image.shape[:2]
-        top, left = (int(draws[0] * most * side / 2) for side in (rows, columns))
-        return resized(image[top : rows - top, left : columns - left], columns, rows, exact)
 
-    return _each(zoom, 1)
+def _zoomed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
+    rows, columns = image.shape[:2]
+    top, left = (int(draws[0] * most * side / 2) for side in (rows, columns))
+    return resized(image[top : rows - top, left : columns - left], columns, rows, exact)
 
 
 def rotate(*, degrees: float) -> Step:
@@ -148,7 +153,11 @@ def rotate(*, degrees: float) -> Step:
     Args:
         degrees: By how much.
     """
-    return Always(_each(lambda image, draws, exact: _turned(image, degrees, exact), 0))
+    return Always(_each(partial(_by_angle, degrees=degrees), 0))
+
+
+def _by_angle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
+    return _turned(image, degrees, exact)
 
 
 def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
@@ -157,7 +166,11 @@ def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
     Args:
         degrees: The largest angle either way.
     """
-    return _each(lambda image, draws, exact: _turned(image, float(2 * draws[0] - 1) * degrees, exact), 1)
+    return _each(partial(_by_random_angle, degrees=degrees), 1)
+
+
+def _by_random_angle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
+    return _turned(image, float(2 * draws[0] - 1) * degrees, exact)
 
 
 def convert_color(*, code: str, on: On = "images") -> Step:
@@ -177,16 +190,18 @@ def convert_color(*, code: str, on: On = "images") -> Step:
         codes = [name.removeprefix("COLOR_") for name in dir(cv2) if name.startswith("COLOR_")]
         fix = did_you_mean(code, codes, otherwise="for example RGB2GRAY")
         raise ConfigError(problem(_PIPELINE, "convert_color has no such code", got=code, fix=fix))
+    return Always(_each(partial(_converted, code=code, number=number), 0), on)
 
-    def change(image: Batch, draws: npt.NDArray[Any], exact: bool) -> Batch:
-        try:
-            changed = cv2.cvtColor(np.ascontiguousarray(image), number)
-        except cv2.error as error:
-            wrong = f"convert_color {code} cannot take images of shape {image.shape} and type {image.dtype}"
-            raise DataError(problem(_PIPELINE, wrong, fix="use another code, or put it elsewhere")) from error
-        return np.asarray(changed).reshape(*changed.shape[:2], -1)
 
-    return Always(_each(change, 0), on)
+def _converted(image: Batch, draws: npt.NDArray[Any], exact: bool, *, code: str, number: int) -> Batch:
+    import cv2
+
+    try:
+        changed = cv2.cvtColor(np.ascontiguousarray(image), number)
+    except cv2.error as error:
+        wrong = f"convert_color {code} cannot take images of shape {image.shape} and type {image.dtype}"
+        raise DataError(problem(_PIPELINE, wrong, fix="use another code, or put it elsewhere")) from error
+    return np.asarray(changed).reshape(*changed.shape[:2], -1)
 
 
 def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, "> 0"] = 1.0, on: On = "images") -> Step:
@@ -204,18 +219,28 @@ def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, ">
     if std == 0:
         raise ConfigError(problem(_PIPELINE, "normalize divides by std", got=std, fix="use another number"))
     factor, offset = np.float32(1 / std), np.float32(mean * white / std)
-    return Always(_each(lambda image, draws, exact: image.astype(np.float32) * factor - offset, 0), on)
+    return Always(_each(partial(_scaled, factor=factor, offset=offset), 0), on)
+
+
+def _scaled(image: Batch, draws: npt.NDArray[Any], exact: bool, *, factor: np.float32, offset: np.float32) -> Batch:
+    return image.astype(np.float32) * factor - offset
 
 
 def _each(change: Callable[[Batch, npt.NDArray[Any], bool], Batch], draws: int) -> Step:
     """A step from a change of one image, which is given so many numbers from 0 to 1, drawn from the image's seed."""
+    return partial(_image_by_image, change, draws)
 
-    def step(images: Images, seeds: Seeds, exact: bool = False) -> Images:
-        drawn = np.stack([uniform(seeds, number) for number in range(draws)], 1) if draws else np.empty((len(seeds), 0))
-        changed = [change(image, own, exact) for image, own in zip(images, drawn, strict=True)]
-        return np.stack(changed) if len({image.shape for image in changed}) == 1 else changed
 
-    return step
+def _image_by_image(
+    change: Callable[[Batch, npt.NDArray[Any], bool], Batch],
+    draws: int,
+    images: Images,
+    seeds: Seeds,
+    exact: bool = False,
+) -> Images:
+    drawn = np.stack([uniform(seeds, number) for number in range(draws)], 1) if draws else np.empty((len(seeds), 0))
+    changed = [change(image, own, exact) for image, own in zip(images, drawn, strict=True)]
+    return np.stack(changed) if len({image.shape for image in changed}) == 1 else changed
 
 
 def _size(name: str, size: Sequence[int]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mlpipe.data import augmentations, geometry, worker_life
+from mlpipe.data import augmentations, geometry, portable, worker_life
 from mlpipe.data.augmentations import Images
 from mlpipe.data.cache import Pack
 from mlpipe.data.sampling import (
@@ -215,6 +215,7 @@ def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -
         dataset: Answers each with a batch.
         workers: Loader processes.
     """
+    workers = portable.workers_for(dataset, workers)
     return DataLoader(
         dataset,
         batch_size=None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def adapt(target: str, transform: Any) -> PairStep:
         return each(type(transform).__name__, albumentations(transform))
     if any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__):
         transforms.refuse_normalising(transform, _PIPELINE)
-        return each(type(transform).__name__, _torchvision(transform))
+        return each(type(transform).__name__, partial(_by_torchvision, transform))
     if target not in (*MOVING, *COLOURING, *SAMPLING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move masks too"
         raise DataError(problem(_PIPELINE, "does not say what happens to masks", got=target, fix=fix))
@@ -131,19 +132,21 @@ def _own(target: str, transform: Callable[..., Any]) -> PairStep:
     """A step of mlpipe's own for images and masks."""
     if target in COLOURING:
         transforms.refuse_targets(transform)
-        return lambda images, masks, seeds: (once(transform, images, seeds), masks)
+        return partial(_images_only, transform)
     if target in MOVING:
-        return lambda images, masks, seeds: (once(transform, images, seeds), once(transform, masks, seeds))
-
+        return partial(_both, transform, transform)
     if target == RESIZE and transform.on is not None:  # type: ignore[attr-defined]
         fix = "leave `on` out: masks have the size of their images"
         raise DataError(problem(_PIPELINE, "resizes images or masks alone", got=f"on: {transform.on}", fix=fix))  # type: ignore[attr-defined]
+    return partial(_both, transform, partial(transform, exact=True))
 
-    def exactly(masks: Images, seeds: Seeds) -> Any:
-        return transform(masks, seeds, exact=True)
 
-    step: Step = exactly
-    return lambda images, masks, seeds: (once(transform, images, seeds), once(step, masks, seeds))
+def _images_only(step: Step, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
+    return once(step, images, seeds), masks
+
+
+def _both(step: Step, of_masks: Step, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
+    return once(step, images, seeds), once(of_masks, masks, seeds)
 
 
 def each(name: str, change: Callable[[Any, Any, int], tuple[Any, Any]], *, several: bool = False) -> PairStep:
@@ -155,11 +158,28 @@ def each(name: str, change: Callable[[Any, Any, int], tuple[Any, Any]], *, sever
         several: Whether the second of a pair is an image with channels, and no mask (height, width).
     """
 
-    def one(image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
+    return _PerPair(name, change, several)
+
+
+@dataclass(frozen=True)
+class _PerPair:
+    """What `each` gives."""
+
+    name: str
+    change: Callable[[Any, Any, int], tuple[Any, Any]]
+    several: bool
+
+    def __call__(self, images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
+        with transforms.global_draws_kept():
+            pairs = [self._one(*given) for given in zip(images, masks, seeds.tolist(), strict=True)]
+        return _stacked([image for image, _ in pairs]), _stacked([mask for _, mask in pairs])
+
+    def _one(self, image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
+        name, several = self.name, self.several
         try:
             # Copies of its own: some transforms write into what they are given, and the cache is shared.
             other = mask if several else mask[:, :, 0]
-            moved, labels = change(np.array(image, order="C"), np.array(other, order="C"), seed)
+            moved, labels = self.change(np.array(image, order="C"), np.array(other, order="C"), seed)
         except _unfit() as error:
             raise transforms.unfit(name, _PIPELINE, image, error) from error
         moved = transforms.checked(name, image, moved)
@@ -172,13 +192,6 @@ def each(name: str, change: Callable[[Any, Any, int], tuple[Any, Any]], *, sever
             wrong = f"{name} gives a {what} of shape {labels.shape} for an image of shape {moved.shape}"
             raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
         return moved, labels if several else labels[:, :, np.newaxis]
-
-    def step(images: Images, masks: Images, seeds: Seeds) -> tuple[Images, Images]:
-        with transforms.global_draws_kept():
-            pairs = [one(*given) for given in zip(images, masks, seeds.tolist(), strict=True)]
-        return _stacked([image for image, _ in pairs]), _stacked([mask for _, mask in pairs])
-
-    return step
 
 
 def _unfit() -> tuple[type[Exception], ...]:
@@ -197,25 +210,20 @@ def albumentations(transform: Any) -> Callable[[Any, Any, int], tuple[Any, Any]]
     Args:
         transform: The transform.
     """
-    seeded = transforms.seeded(transform)
-
-    def change(image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
-        seeded(seed)
-        both = transform(image=image, mask=mask)
-        return both["image"], both["mask"]
-
-    return change
+    return partial(_by_albumentations, transforms.Seeded(transform))
 
 
-def _torchvision(transform: Any) -> Callable[[Any, Any, int], tuple[Any, Any]]:
+def _by_albumentations(seeded: transforms.Seeded, image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
+    both = seeded(seed, image=image, mask=mask)
+    return both["image"], both["mask"]
+
+
+def _by_torchvision(transform: Any, image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
     import torch
     from torchvision import tv_tensors
 
-    def change(image: Any, mask: Any, seed: int) -> tuple[Any, Any]:
-        moved, labels = torchvision(transform, image, tv_tensors.Mask(torch.from_numpy(mask)), seed)
-        return moved, labels.numpy()
-
-    return change
+    moved, labels = torchvision(transform, image, tv_tensors.Mask(torch.from_numpy(mask)), seed)
+    return moved, labels.numpy()
 
 
 def torchvision(transform: Any, image: Any, other: Any, seed: int) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,14 +109,13 @@ def apply(steps: list[PairStep], images: Images, targets: Images, seeds: Seeds) 
 
 def _own(target: str, transform: Callable[..., Any]) -> PairStep:
     """A step of mlpipe's own for images and targets."""
-    step: Step = transform
     on = getattr(transform, "on", None) or ("images" if target in paired.COLOURING else "both")
+    return partial(_changed, transform, on)
 
-    def both(images: Images, targets: Images, seeds: Seeds) -> tuple[Images, Images]:
-        changed = once(step, images, seeds) if on != "targets" else images
-        return changed, once(step, targets, seeds) if on != "images" else targets
 
-    return both
+def _changed(step: Step, on: str, images: Images, targets: Images, seeds: Seeds) -> tuple[Images, Images]:
+    changed = once(step, images, seeds) if on != "targets" else images
+    return changed, once(step, targets, seeds) if on != "images" else targets
 
 
 def _interpolate_alike(transform: Any) -> None:
@@ -138,12 +138,12 @@ def _of_torchvision(transform: Any) -> PairStep:
         fix = "list its parts one by one, or use a transform of albumentations"
         raise DataError(problem(_PIPELINE, "does not say what happens to targets", got=name, fix=fix))
     kind = tv_tensors.Image if home == _GEOMETRY else tv_tensors.Mask
+    return paired.each(name, partial(_by_torchvision, transform, kind), several=True)
 
-    def change(image: Any, target: Any, seed: int) -> tuple[Any, Any]:
-        import torch
 
-        wrapped = kind(torch.from_numpy(target).permute(2, 0, 1))
-        moved, other = paired.torchvision(transform, image, wrapped, seed)
-        return moved, np.ascontiguousarray(other.permute(1, 2, 0).numpy())
+def _by_torchvision(transform: Any, kind: Any, image: Any, target: Any, seed: int) -> tuple[Any, Any]:
+    import torch
 
-    return paired.each(name, change, several=True)
+    wrapped = kind(torch.from_numpy(target).permute(2, 0, 1))
+    moved, other = paired.torchvision(transform, image, wrapped, seed)
+    return moved, np.ascontiguousarray(other.permute(1, 2, 0).numpy())

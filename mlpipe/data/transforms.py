@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,8 +50,8 @@ def adapt(transform: Any) -> Step:
     if "albumentations" in libraries:
         import cv2
 
-        return _per_image(name, _albumentations(transform), nullcontext, (*UNFIT, cv2.error))
-    return _per_image(name, _torchvision(transform), global_draws_kept, UNFIT)
+        return _PerImage(name, partial(_by_albumentations, Seeded(transform)), nullcontext, (*UNFIT, cv2.error))
+    return _PerImage(name, partial(_by_torchvision, transform), global_draws_kept, UNFIT)
 
 
 def changes_images(transform: Any) -> bool:
@@ -111,30 +113,39 @@ def unfit(name: str, pipeline: str, images: Any, error: Exception) -> DataError:
     return DataError(problem(pipeline, wrong, fix="leave it out or use another one"))
 
 
-def _per_image(
-    name: str,
-    change: Callable[[Batch, int], Any],
-    guard: Callable[[], AbstractContextManager[None]],
-    errors: tuple[type[Exception], ...],
-) -> Step:
-    def one(image: Batch, seed: int) -> Batch:
-        try:
-            # A copy of its own: some transforms write into what they are given, and the cache is shared.
-            return checked(name, image, change(np.array(image, order="C"), seed))
-        except errors as error:
-            raise unfit(name, _PIPELINE, image, error) from error
+@dataclass(frozen=True)
+class _PerImage:
+    """A step that changes one image at a time.
 
-    def step(images: Images, seeds: Seeds) -> Images:
-        with guard():
-            changed = [one(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
+    Attributes:
+        name: The transform's class, for sentences.
+        change: An image and a seed to what the transform makes of it.
+        guard: Surrounds the images of a batch.
+        errors: What the transform raises for images that it cannot take.
+    """
+
+    name: str
+    change: Callable[[Batch, int], Any]
+    guard: Callable[[], AbstractContextManager[None]]
+    errors: tuple[type[Exception], ...]
+
+    def __call__(self, images: Images, seeds: Seeds) -> Images:
+        """The changed images."""
+        with self.guard():
+            changed = [self._one(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
         if isinstance(images, list):
             return changed
         if len({image.shape for image in changed}) > 1:
             fix = "choose a transform with a fixed output size"
-            raise DataError(problem(_PIPELINE, f"{name} gives images of several sizes", fix=fix))
+            raise DataError(problem(_PIPELINE, f"{self.name} gives images of several sizes", fix=fix))
         return np.stack(changed)
 
-    return step
+    def _one(self, image: Batch, seed: int) -> Batch:
+        try:
+            # A copy of its own: some transforms write into what they are given, and the cache is shared.
+            return checked(self.name, image, self.change(np.array(image, order="C"), seed))
+        except self.errors as error:
+            raise unfit(self.name, _PIPELINE, image, error) from error
 
 
 def checked(name: str, image: Batch, after: Any) -> Batch:
@@ -157,48 +168,45 @@ def checked(name: str, image: Batch, after: Any) -> Batch:
     return after
 
 
-def seeded(transform: Any) -> Callable[[int], None]:
-    """A function that sets an albumentations transform's generators to a seed, for the next image.
+class Seeded:
+    """A transform of albumentations that is called with a seed.
 
     Args:
         transform: The transform; its generators become ours.
     """
-    # The library's own set_random_seed makes two new generators for each image, and gives all the parts of a Compose
-    # the same seed, so that a horizontal and a vertical flip would always happen together. Here all parts share two
-    # generators, which are set anew for each image.
-    bits, python = np.random.Philox(key=0), random.Random(0)
-    transform.set_random_state(np.random.Generator(bits), python)
-    start = bits.state
 
-    def begin(seed: int) -> None:
-        start["state"]["key"][0] = seed
-        bits.state = start
-        python.seed(seed)
+    def __init__(self, transform: Any) -> None:
+        # The library's own set_random_seed makes two new generators for each image, and gives all the parts of a Compose
+        # the same seed, so that a horizontal and a vertical flip would always happen together. Here all parts share two
+        # generators, which are set anew for each image.
+        self._bits, self._python = np.random.Philox(key=0), random.Random(0)
+        transform.set_random_state(np.random.Generator(self._bits), self._python)
+        self._transform, self._start = transform, self._bits.state
 
-    return begin
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Generators that were sent to another process by themselves would no longer be those of the transform.
+        return Seeded, (self._transform,)
 
-
-def _albumentations(transform: Any) -> Callable[[Batch, int], Any]:
-    begin = seeded(transform)
-
-    def change(image: Batch, seed: int) -> Any:
-        begin(seed)
-        return transform(image=image)["image"]
-
-    return change
+    def __call__(self, seed: int, **given: Any) -> Any:
+        """What the transform makes of an image, a mask and so on, by the library's names."""
+        self._start["state"]["key"][0] = seed
+        self._bits.state = self._start
+        self._python.seed(seed)
+        return self._transform(**given)
 
 
-def _torchvision(transform: Any) -> Callable[[Batch, int], Any]:
+def _by_albumentations(seeded: Seeded, image: Batch, seed: int) -> Any:
+    return seeded(seed, image=image)["image"]
+
+
+def _by_torchvision(transform: Any, image: Batch, seed: int) -> Any:
     import torch
 
-    def change(image: Batch, seed: int) -> Any:
-        torch.default_generator.manual_seed(seed % 2**63)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
-        changed = transform(torch.from_numpy(image).permute(2, 0, 1))
-        return changed.permute(1, 2, 0).numpy() if isinstance(changed, torch.Tensor) and changed.ndim == 3 else changed
-
-    return change
+    torch.default_generator.manual_seed(seed % 2**63)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    changed = transform(torch.from_numpy(image).permute(2, 0, 1))
+    return changed.permute(1, 2, 0).numpy() if isinstance(changed, torch.Tensor) and changed.ndim == 3 else changed
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing import connection
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,10 +31,20 @@ def begin(worker: int) -> None:
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Thread(target=_end_when_told, args=(parent.pid,), daemon=True).start()
+    if multiprocessing.get_start_method() == "forkserver":
+        # The server is the parent of this process, and outlives the one that it works for.
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent.pid:
         # It died before the system was told to watch it.
         os._exit(0)
+
+
+def _end_with(sentinel: int) -> None:
+    """End when the process that this one works for has ended, however it did."""
+    connection.wait([sentinel])
+    os._exit(0)
 
 
 def _end_when_told(parent: int | None) -> None:

@@ -9,11 +9,17 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from mlpipe.learn import batch_statistics
+
 
 class Averaging(Callback):
     """Keeps an average of all weights and batch statistics, and puts it in place from validation to the next epoch.
 
     The state that is saved at the end of an epoch holds both, so that a resumed training goes on exactly.
+
+    The mean of weights that lie far apart is a network that none of the averaged batch statistics belong to. With it the
+    statistics are computed anew from the epoch's training batches (`mlpipe.learn.batch_statistics`); an exponential
+    average stays near the weights that move, and its statistics are averaged as they are.
 
     Args:
         decay: Share of the average that is kept at every step of the optimizer; None: the plain mean of the weights
@@ -54,6 +60,8 @@ class Averaging(Callback):
         if self._average:
             self._raw = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
             _put(pl_module, self._average)
+            if self._decay is None:
+                batch_statistics.renew(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """The average, and the optimizer's weights while the average is in place."""

@@ -40,7 +40,7 @@ class MemoryTest:
             TrainingError: When not even two images fit.
             Interrupted: When asked to stop.
         """
-        batch = int(job.recipe.sampling.params["batch_size"])
+        batch = setup.batch_size(job.recipe)
         most = min(self.cap or batch, batch, len(job.view.train))
         module, _, chosen = fit.parts(job, watch)
         pack = fit.pack_of(job, module.network, watch)

@@ -111,8 +111,8 @@ def ema(
 def swa(monitor: str, direction: Direction, *, start: Annotated[float, ">= 0", "< 1"] = 0.75) -> Averaging:
     """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the end of the last epochs.
 
-    Batch statistics are averaged too, instead of being computed anew. The schedule stays the recipe's: a constant or a
-    cyclic rate in the last epochs is what the paper uses.
+    Batch statistics are computed anew before each of these validations, by a pass over the epoch's training batches. The
+    schedule stays the recipe's: a constant or a cyclic rate in the last epochs is what the paper uses.
 
     Args:
         monitor: Not used.
@@ -125,7 +125,8 @@ def swa(monitor: str, direction: Direction, *, start: Annotated[float, ">= 0", "
 class Keeper(Checkpoint):
     """Keeps the weights of the best epoch in memory, and saves the whole state at the end of epochs.
 
-    The state is saved as often as saving costs at most 5 % of the time; epochs after the last save are replayed.
+    The state is saved as often as saving costs at most 5 % of the time; epochs after the last save are replayed. An epoch
+    whose metric is NaN is never better than one with a number; where no epoch has one, the last is kept.
 
     Args:
         monitor: The metric that chooses the epoch.
@@ -135,6 +136,7 @@ class Keeper(Checkpoint):
 
     Attributes:
         of_stages: The best weights of each stage that keeps its own, by its number.
+        missing: The epochs whose metric was NaN, counted from 0.
     """
 
     def __init__(self, monitor: str, direction: Direction, folder: Path, *, keep_best: bool) -> None:
@@ -143,6 +145,7 @@ class Keeper(Checkpoint):
         self.best_epoch: int | None = None
         self.best_state: dict[str, Tensor] = {}
         self.of_stages: dict[int, dict[str, Tensor]] = {}
+        self.missing: list[int] = []
         self._stage: int | None = None
         self._stage_score: float | None = None
         self._saved_at, self._cost = time.perf_counter(), 0.0
@@ -174,20 +177,23 @@ class Keeper(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept, for the saved state."""
-        found = {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
+        found: dict[str, Any] = {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
+        found |= {"missing": self.missing} if self.missing else {}
         # What nobody asked for leaves the state as it is without stages.
         return found | ({"stages": self.of_stages, "stage_score": self._stage_score} if self.of_stages else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what was kept."""
         self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
-        self.best_state = state_dict["state"]
+        self.best_state, self.missing = state_dict["state"], state_dict.get("missing", [])
         self.of_stages, self._stage_score = state_dict.get("stages", {}), state_dict.get("stage_score")
 
     def _compare(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if not self._keep_best and self._stage is None:
             return
         score = float(trainer.callback_metrics[self._monitor])
+        if score != score:
+            self.missing.append(trainer.current_epoch)
         best = self._keep_best and self._is_better(score, self.best_score)
         best_of_stage = self._stage is not None and self._is_better(score, self._stage_score)
         if not best and not best_of_stage:
@@ -199,9 +205,10 @@ class Keeper(Checkpoint):
             self._stage_score, self.of_stages[self._stage] = score, state
 
     def _is_better(self, score: float, than: float | None) -> bool:
-        if score != score:
-            return False
-        return than is None or (score < than if self._direction == "min" else score > than)
+        if than is None or than != than:
+            return True
+        # NaN is on neither side of a number.
+        return score < than if self._direction == "min" else score > than
 
 
 class Guard(Callback):

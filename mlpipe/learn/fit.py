@@ -22,13 +22,14 @@ from mlpipe.config.schema import Recipe, Stage
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import FoldData
 from mlpipe.data.together import JointData
-from mlpipe.errors import Interrupted, TrainingError
+from mlpipe.errors import Interrupted, TrainingError, listing
 from mlpipe.learn import (
     board,
     checkpoints,
     class_weights,
     compiling,
     features,
+    fold_loss,
     healing,
     image_targets,
     linear_head,
@@ -73,7 +74,7 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
         What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
 
     Raises:
-        TrainingError: When the loss becomes NaN or infinite once too often, or never has a finite score.
+        TrainingError: When the loss becomes NaN or infinite once too often.
         Interrupted: When asked to stop; the state of the last saved epoch stays.
     """
     # Processes that learn together would have to agree on what is mended: there a trouble ends the fold with a sentence.
@@ -86,7 +87,7 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
         try:
             return _train(job, watch, healed)
         except (healing.NotFinite, healing.OutOfMemory) as error:
-            watch.healed(healed.mended(error, int(job.recipe.sampling.params["batch_size"])))
+            watch.healed(healed.mended(error, setup.batch_size(job.recipe)))
         # Here and not above: until then the error holds everything that the training had in memory.
         gc.collect()
         if torch.cuda.is_available():
@@ -144,7 +145,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             whole = epochs + sum(stage.epochs for stage in plan[number:])
             exchange = Exchange()
             progress = Progress(watch.report, data.epoch_images, whole, guard.last_norm, exchange.share)
-            own = [callback.build(monitor, direction) for callback in now.callbacks.values()]
+            own = setup.build_callbacks(now, direction)
             followers = [EpochScores(watch.epoch, monitor), EpochRows(watch.row)]
             callbacks = [guard, exchange, progress, _Speeds(progress, speeds), *own, *followers]
             if count := int(job.logging.params.get("examples", 0)):
@@ -173,11 +174,14 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
-    balances = setup.balances(recipe, task, view.train)
+    balances = fold_loss.balances(recipe, task, view.train)
     weighed = [
         f"{key}=balanced: {one}" for key, b in balances.items() for one in class_weights.special(b, task.classes)
     ]
-    notes = [*begun, *weighed] + ["resumed: timings are of the last part"] * resuming
+    unscored = _without_score(job, keeper, epochs)
+    for sentence in unscored:
+        watch.told(f"{view.task} fold {view.fold}: {sentence}")
+    notes = [*begun, *weighed, *unscored] + ["resumed: timings are of the last part"] * resuming
     return {
         "module": module,
         "keeper": keeper,
@@ -382,12 +386,20 @@ def _board(job: FoldJob) -> list[Callback]:
 
 
 def _best_state(job: FoldJob, keeper: Keeper, watch: Watch) -> Mapping[str, torch.Tensor]:
+    where = f"{job.view.task} fold {job.view.fold}"
     if keeper.best_epoch is None:
-        wrong = f"{job.view.task} fold {job.view.fold}: {job.recipe.metrics.monitor} was never a number"
-        raise TrainingError(
-            f"{wrong}, so there is no best epoch; choose another metrics.monitor or mode.store_best=false"
-        )
-    watch.log(
-        f"{job.view.task} fold {job.view.fold}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}"
-    )
+        raise TrainingError(f"{where}: no epoch was finished, so that there are no weights to keep")
+    watch.log(f"{where}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}")
     return keeper.best_state
+
+
+def _without_score(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:
+    """What a person should know of epochs whose monitor was NaN."""
+    if not keeper.missing or not job.store_best:
+        return []
+    name, where = job.recipe.metrics.monitor, listing([epoch + 1 for epoch in keeper.missing])
+    if keeper.best_score != keeper.best_score:
+        return [f"{name} was NaN in every epoch, so that none is the best: the last one's weights are kept"]
+    return [
+        f"{name} was NaN in {len(keeper.missing)} of {epochs} epochs ({where}), which are never better than a number"
+    ]

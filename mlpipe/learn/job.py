@@ -86,7 +86,8 @@ class Watch:
     Attributes:
         should_stop: Asked after every batch.
         report: Told after every batch.
-        log: Told what a person should know.
+        log: Told what a person may want to know, for the log.
+        told: Told what a person should know.
         epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
         row: Told the epoch and everything measured after every epoch.
         healed: Told what went wrong and was mended, see `mlpipe.learn.healing`.
@@ -95,6 +96,7 @@ class Watch:
     should_stop: Callable[[], bool] = lambda: False
     report: Callable[[Tick], None] = lambda tick: None
     log: Callable[[str], None] = field(default=lambda text: None)
+    told: Callable[[str], None] = field(default=lambda text: None)
     epoch: Callable[[int, float], None] = field(default=lambda epoch, score: None)
     healed: Callable[[dict[str, Any]], None] = field(default=lambda event: None)
     row: Callable[[int, dict[str, float]], None] = field(default=lambda epoch, values: None)

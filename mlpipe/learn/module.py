@@ -153,6 +153,12 @@ class FoldModule(pl.LightningModule):
         group = int(self.trainer.accumulate_grad_batches)
         return [accumulation.share(sizes, batch_idx, group) for sizes in self._sizes]
 
+    def pass_through(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Let the network see a training batch as it does in training, for its batch statistics alone."""
+        self.on_train_batch_start(batch, batch_idx)
+        images, _ = self._augmented(batch)
+        self._through(images)
+
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:

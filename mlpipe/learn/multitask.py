@@ -143,8 +143,7 @@ class JointModule(FoldModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The weighted sum of the tasks' losses, from one pass of all their images through the network."""
         batches, aims = [batch, *batch["co"]], [cast(Aim, aim) for aim in self.aims]
-        left = (self.trainer.max_epochs or 0) - self.current_epoch
-        parts = [aim.augmented(one, self._learning.device_steps, left) for aim, one in zip(aims, batches, strict=True)]
+        parts = self._parts(batches)
         outputs = self._through(self._laid_out(torch.cat([images for images, _ in parts])))
         sizes = [len(target) for _, target in parts]
         losses = torch.stack(
@@ -164,8 +163,20 @@ class JointModule(FoldModule):
         shares = self._shares(batch_idx)
         if all(share == 1.0 for share in shares):
             return loss
-        group, batches = int(self.trainer.accumulate_grad_batches), int(self.trainer.num_training_batches)
-        return self._weighed(losses * losses.new_tensor(shares), accumulation.fullness(batches, batch_idx, group))
+        steps, group = int(self.trainer.num_training_batches), int(self.trainer.accumulate_grad_batches)
+        return self._weighed(losses * losses.new_tensor(shares), accumulation.fullness(steps, batch_idx, group))
+
+    def pass_through(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Let the network see a joint batch as it does in training, for its batch statistics alone."""
+        self.on_train_batch_start(batch, batch_idx)
+        images = torch.cat([images for images, _ in self._parts([batch, *batch["co"]])])
+        self._through(self._laid_out(images))
+
+    def _parts(self, batches: Sequence[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """Images and targets of each task's batch, after the steps on the device."""
+        left = (self.trainer.max_epochs or 0) - self.current_epoch
+        aims, steps = [cast(Aim, aim) for aim in self.aims], self._learning.device_steps
+        return [aim.augmented(one, steps, left) for aim, one in zip(aims, batches, strict=True)]
 
     def on_train_epoch_end(self) -> None:
         """Add each task's mean loss to the epoch's row, and learned weights as log variances."""

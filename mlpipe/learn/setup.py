@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from mlpipe.arch import starting
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
-from mlpipe.data import augmentations, device_augmentations, geometry, paired, paired_targets, record_heads, transforms
+from mlpipe.data import (
+    augmentations,
+    device_augmentations,
+    geometry,
+    paired,
+    paired_targets,
+    portable,
+    record_heads,
+    transforms,
+)
 from mlpipe.data.cache import Pack
 from mlpipe.data.loaders import Draw, FoldData
 from mlpipe.data.mask_loading import MaskData
 from mlpipe.data.record_layout import Layout
 from mlpipe.data.record_loading import RecordData
-from mlpipe.data.sampling import WHOLE, Rows, Shard
+from mlpipe.data.sampling import WHOLE, Rows, Sampling, Shard
 from mlpipe.data.sources import target_files
 from mlpipe.data.target_loading import TargetData
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
-from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, listing, problem
-from mlpipe.learn import class_weights, linear_head, own_metrics, pixel_rules, plateaus, slicing
-from mlpipe.learn.class_weights import BALANCED, Balance
+from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
+from mlpipe.learn import linear_head, lonely, own_metrics, pixel_rules, plateaus, slicing
 from mlpipe.learn.directions import Direction
+from mlpipe.learn.fold_loss import build_loss as build_loss
+from mlpipe.learn.fold_loss import heads_of, try_own
 from mlpipe.learn.hardware import Numerics, numerics
-from mlpipe.learn.losses import Labels
 from mlpipe.learn.lr_schedulers import Clock
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers import parameter_groups, scale_rates
@@ -101,7 +111,7 @@ def build_network(
     network = arch.build({TARGET: own, **(others or {})}, pixels)
     if not isinstance(network, nn.Module):
         raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
-    if _heads(task) and not isinstance(network, Classifier):
+    if heads_of(task) and not isinstance(network, Classifier):
         fix = "use a network of timm, or a function of your own"
         raise ConfigError(problem("arch", "has no heads with activations", got=arch.target, fix=fix))
     if pretrained and not bare:
@@ -142,17 +152,6 @@ def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Ma
     return Layout.from_plain(source["layout"]).inputs, source["network_params"]
 
 
-def _widths(task: Task) -> tuple[int, ...]:
-    """How many numbers each of several outputs has; empty for one output."""
-    if parts := _heads(task):
-        return tuple(width for _, width in parts)
-    source = (task.bases or (task,))[0].source
-    if source["type"] != "records":
-        return ()
-    layout = Layout.from_plain(source["layout"])
-    return () if layout.is_single else tuple(output.width for output in layout.outputs)
-
-
 def _as_learned(task: Task, recipe: Recipe) -> Task:
     """The task with the heads of a recipe: what describes its samples may have been written for another one since."""
     if recipe.heads is None:
@@ -160,12 +159,6 @@ def _as_learned(task: Task, recipe: Recipe) -> Task:
     base = (task.bases or (task,))[0]
     told = replace(base, source={**base.source, "heads": list(recipe.heads)})
     return replace(task, bases=(told, *task.bases[1:])) if task.bases else told
-
-
-def _heads(task: Task) -> tuple[tuple[str, int], ...]:
-    """What the outputs of a task go through, and how many each has; empty for one that does not say."""
-    given = (task.bases or (task,))[0].source.get("heads") or ()
-    return tuple((str(one["activation"]), int(one["outputs"])) for one in given)
 
 
 def without_weights(arch: Component) -> Component:
@@ -208,64 +201,10 @@ def begun(network: nn.Module) -> str:
     return str(getattr(network, "begun", ""))
 
 
-def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
-    """The recipe's loss for some training rows of a task.
-
-    Raises:
-        ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
-    """
-    loss = recipe.loss.build(_labels(task, rows))
-    if not isinstance(loss, nn.Module):
-        raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
-    if task.samples.weights is not None and "weight" not in inspect.signature(loss.forward).parameters:
-        names = listing(getattr(loss, "unweighing", ()) or [recipe.loss.target.rpartition(".")[2]])
-        key = "loss.expression" if getattr(loss, "unweighing", ()) else "loss"
-        fix = "use a loss that does, such as loss=auto, or leave the column of weights out"
-        raise ConfigError(problem(key, f"{names} takes no weights of images, the task has them", fix=fix))
-    return loss
-
-
-def balances(recipe: Recipe, task: Task, rows: Rows) -> dict[str, Balance]:
-    """The weights of classes that the recipe's losses compute from some training rows, by key; of stages those that differ.
-
-    Args:
-        recipe: How to learn.
-        task: The task.
-        rows: The training rows of a fold.
-    """
-    labels, found = _labels(task, rows), dict[str, Balance]()
-    for number, loss in enumerate([recipe.loss, *(stage.loss for stage in recipe.stages if stage.loss is not None)]):
-        section = f"stages.list[{number - 1}].loss" if number else "loss"
-        if loss.params.get("class_weights") == BALANCED:
-            smoothing = float(loss.params.get("label_smoothing") or 0.0)
-            found[f"{section}.class_weights"] = class_weights.of_classes(labels.counts, smoothing)
-        if loss.params.get("pos_weight") == BALANCED:
-            found[f"{section}.pos_weight"] = class_weights.of_positives(labels.counts, labels.known_counts)
-    return found
-
-
-def _labels(task: Task, rows: Rows) -> Labels:
-    """What a loss is told of the training rows."""
-    known = None
-    if task.kind == "multilabel":
-        known = torch.from_numpy(np.asarray((~np.isnan(task.samples.learned[rows])).sum(axis=0), np.int64))
-    return Labels(task.kind, torch.from_numpy(_counted(task, rows)), len(rows), _widths(task), known)
-
-
-def _counted(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """What a loss is told of the classes, see `Labels.counts`."""
-    if task.kind == "segmentation":
-        shares = np.nansum(task.samples.targets[rows], axis=0)
-        # A class that has a single pixel in large masks is there all the same.
-        return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
-    counts = task.class_counts(rows, learned=True)
-    return counts if task.kind not in ("regression", "images") else counts * 0
-
-
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the training targets, shape (outputs,) each; None for other kinds."""
     # Networks for records give numbers as they are, and no head in which they could be scaled; activations have bounds.
-    if task.kind != "regression" or task.source["type"] == "records" or _heads(task):
+    if task.kind != "regression" or task.source["type"] == "records" or heads_of(task):
         return None
     targets = task.samples.learned[rows]
     std = np.nanstd(targets, axis=0)
@@ -292,6 +231,7 @@ def build_optimizers(
         if take_up is not None:
             take_up(network, optimizer)
         schedule = recipe.lr_scheduler.build(optimizer, clock)
+        _must_be(LRScheduler, "lr_scheduler", recipe.lr_scheduler, schedule)
         described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
         if plateaus.watches(schedule):
             params = recipe.lr_scheduler.params
@@ -304,8 +244,16 @@ def build_optimizers(
 def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
     """The recipe's optimizer, each layer with its rate."""
     optimizer: Optimizer = recipe.optimizer.build(parameter_groups(network, recipe.layer_decay))
+    _must_be(Optimizer, "optimizer", recipe.optimizer, optimizer)
     scale_rates(optimizer)
     return optimizer
+
+
+def _must_be(kind: type, section: str, component: Component, built: Any) -> None:
+    """Refuse what code of the user's own made, where it is something else."""
+    if not isinstance(built, kind):
+        wrong, fix = f"{component.target} must give a {kind.__name__} of torch", "return one"
+        raise ConfigError(problem(f"{section}._target_", wrong, got=type(built).__name__, fix=fix))
 
 
 def with_rate(recipe: Recipe, lr: float) -> Recipe:
@@ -333,13 +281,33 @@ def fold_data(
     built = [(step.target, step.build()) for step in recipe.augmentations.cpu]
     if task.kind == "images":
         paired_targets.check_sizes(built, target_files.scale_of(task))
-    steps: list[Any] = [adapt(*step) for step in built]
+    steps: list[Any] = [
+        _sendable(one, adapt, adapt(*step)) for one, step in zip(recipe.augmentations.cpu, built, strict=True)
+    ]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
-    sampling = recipe.sampling.build()
+    sampling = build_sampling(recipe)
     if task.kind in maps.KINDS:
         # A decoder's memory grows with the images: what fits in training fits here.
         sampling = replace(sampling, eval_batch_size=min(sampling.eval_batch_size, sampling.batch_size))
     return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
+
+
+def _sendable(component: Component, adapt: Callable[[str, Any], Any], step: Any) -> Any:
+    """A step as loader processes can be given it: those of the user's own are made anew there."""
+    is_own = not component.target.startswith(("mlpipe.", "torchvision.", "albumentations."))
+    # What is for evaluation too says so by its type.
+    if not is_own or isinstance(step, geometry.Always | paired.Always):
+        return step
+    return portable.OwnStep(partial(_adapted, component, adapt), step)
+
+
+def _adapted(component: Component, adapt: Callable[[str, Any], Any]) -> Any:
+    return adapt(component.target, component.build())
+
+
+def _plain_step(target: str, transform: Any) -> Any:
+    transforms.refuse_targets(transform)
+    return transforms.adapt(transform)
 
 
 def _loading(task: Task, pack: Pack) -> tuple[type[FoldData], Callable[[str, Any], Any]]:
@@ -348,12 +316,7 @@ def _loading(task: Task, pack: Pack) -> tuple[type[FoldData], Callable[[str, Any
         return TargetData, paired_targets.adapt
     if pack.masks is not None:
         return MaskData, paired.adapt
-
-    def plain(target: str, transform: Any) -> Any:
-        transforms.refuse_targets(transform)
-        return transforms.adapt(transform)
-
-    return (RecordData if task.source["type"] == "records" else FoldData), plain
+    return (RecordData if task.source["type"] == "records" else FoldData), _plain_step
 
 
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
@@ -368,7 +331,9 @@ def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:
     return chosen if len(pack.shape) == 2 else replace(chosen, channels_last=False)
 
 
-def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start | None = None) -> None:
+def try_recipe(
+    recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start | None = None, *, beside: int = 0
+) -> None:
     """Build every part once and push one batch through, so that what cannot work is known before anything is written.
 
     Args:
@@ -377,6 +342,7 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
         pack: Its cached images.
         rows: The training rows of a fold.
         start: Weights that training starts from.
+        beside: How many other tasks are learned together with it; each has an image in every step, at least.
 
     Raises:
         DataError: When the network cannot take images of this size, or a part does not fit the task.
@@ -429,12 +395,56 @@ def try_recipe(recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start 
             # Of an image: one that is black everywhere may be answered by zeros.
             outputs = network(batch["images"].float())[TARGET]
         pixel_rules.check(recipe, task, target, outputs, build_loss(recipe, task, rows))
+    elif recipe.loss.is_users:
+        with torch.no_grad():
+            outputs = network(batch["images"].float())[TARGET]
+        try_own(recipe, build_loss(recipe, task, rows), outputs, target, batch.get("weight"))
+    if not recipe.stages and not linear_head.has_no_steps(recipe):
+        sizes = [size + beside for size in data.batch_sizes(0)[0]]
+        lonely.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), str(arch))
     if steps := device_steps(recipe, pack.peak):
         if task.kind == "classification":
             target = nn.functional.one_hot(target, len(task.classes)).float()
         device_augmentations.apply(steps, batch["images"], target, 1)
-    for callback in recipe.callbacks.values():
-        callback.build(recipe.metrics.monitor, "min")
+    build_callbacks(recipe, "min")
+
+
+def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
+    """The recipe's own callbacks.
+
+    Args:
+        recipe: How to learn.
+        direction: Whether less or more of its monitor is better.
+
+    Raises:
+        ConfigError: When one is no callback of Lightning.
+    """
+    found = {name: one.build(recipe.metrics.monitor, direction) for name, one in recipe.callbacks.items()}
+    for name, callback in found.items():
+        if not hasattr(callback, "on_train_epoch_end") or not hasattr(callback, "state_key"):
+            fix = "name a class derived from pytorch_lightning.Callback, or a function that gives its instance"
+            wrong = f"{recipe.callbacks[name].target} gives no callback"
+            raise ConfigError(problem(f"callbacks.{name}", wrong, got=type(callback).__name__, fix=fix))
+    return list(found.values())
+
+
+def build_sampling(recipe: Recipe) -> Sampling:
+    """The recipe's batches.
+
+    Raises:
+        ConfigError: When what it names gives something else.
+    """
+    sampling = recipe.sampling.build()
+    if not isinstance(sampling, Sampling):
+        wrong = f"{recipe.sampling.target} must give a mlpipe.data.sampling.Sampling"
+        fix = "return Sampling(batch_size, eval_batch_size, order)"
+        raise ConfigError(problem("sampling._target_", wrong, got=type(sampling).__name__, fix=fix))
+    return sampling
+
+
+def batch_size(recipe: Recipe) -> int:
+    """Training images in a batch."""
+    return int(build_sampling(recipe).batch_size)
 
 
 def prepare_torch(threads: int) -> None:
@@ -459,13 +469,17 @@ def quiet() -> Iterator[None]:
             yield
         except SIGTERMException as error:
             raise Interrupted("stopped as asked") from error
+        except MisconfigurationException as error:
+            fix = "correct it; what writes to a logger needs one (logging=csv or logging=tensorboard)"
+            wrong = f"Lightning refuses what trainer and callbacks ask for ({first_line(error)})"
+            raise ConfigError(problem("trainer", wrong, fix=fix)) from error
 
 
 def head(task: Task, rows: Rows | None) -> Head:
     """What a network gives for a task; numbers in the unit of the training rows' targets, when these are given."""
     if task.kind != "regression":
         return Head(len(task.classes), per_pixel=task.kind in maps.KINDS, of_values=task.kind == "images")
-    if parts := _heads(task):
+    if parts := heads_of(task):
         return Head(len(task.classes), activations=parts)
     scale = regression_scale(task, rows) if rows is not None else None
     if scale is None:

@@ -21,7 +21,7 @@ from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import DataError, problem
-from mlpipe.learn import checkpoints, linear_head, monitoring, setup
+from mlpipe.learn import checkpoints, linear_head, lonely, monitoring, setup
 
 _NETWORK = "network."
 
@@ -164,12 +164,16 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
     network = setup.build_network(recipe, task, pack, seed=0, rows=rows)
     at_first = learning(network)
     for stage in recipe.stages:
-        view_of(View(task.name, 0, rows, rows, rows[:0], rows[:0]), task, stage)
+        view = view_of(View(task.name, 0, rows, rows, rows[:0], rows[:0]), task, stage)
         prepare(network, stage, at_first)
         changed = recipe_of(recipe, stage)
         setup.build_loss(changed, task, rows)
         if not linear_head.has_no_steps(changed):
             setup.build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
+            data = setup.fold_data(changed, task, view, pack, 0)
+            image, arch = next(iter(data.rows_dataloader(rows[:1])))["images"], recipe.arch
+            name = str(arch.params.get("name", arch.target))
+            lonely.check(network, image.float(), data.batch_sizes(0)[0], setup.batch_size(changed), name)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

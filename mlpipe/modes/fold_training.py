@@ -71,7 +71,7 @@ class FoldTraining:
         views = [self.ground.checked(fold) for fold in self.chosen]
         parts.tell(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
-        setup.try_recipe(recipe, task, pack, rows, self.start)
+        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.co_tasks))
         if self.ground.config.sys.console != "mlpipe":
             network, _ = setup.started_network(recipe, task, pack, 0, rows, self.start)
             counts = {"train": len(rows), "test": len(views[0].val)}
@@ -101,7 +101,7 @@ class FoldTraining:
 
     def train(self, fold: int, run: Run | None) -> None:
         """Train a fold to its record, or go on with it."""
-        from mlpipe.learn import class_weights, fit, hardware, setup
+        from mlpipe.learn import class_weights, fit, fold_loss, hardware
         from mlpipe.modes import ranks
 
         assert run is not None
@@ -116,12 +116,13 @@ class FoldTraining:
         if tracing.wanted(self.ground.config):
             trace = tracing.Trace(self.ground.config, run, job.record_id, len(job.view.val))
         report, row = self._reporter(position, trace), trace.epoch if trace else _unheard
-        watch = fit.Watch(world.stop, report, log.debug, self._epoch_follower(position), told, row)
+        follower = self._epoch_follower(position)
+        watch = fit.Watch(world.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
         if job.shard.rank > 0:
             fit.train(job, fit.Watch(world.stop))
             return
         where = f"fold {position + 1}/{len(self.chosen)}"
-        for key, balance in setup.balances(job.recipe, job.task, job.view.train).items():
+        for key, balance in fold_loss.balances(job.recipe, job.task, job.view.train).items():
             log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
         world.display.start(where, 1)
         try:

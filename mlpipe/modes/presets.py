@@ -219,7 +219,7 @@ class PresetScheduler(Scheduler):
 
         config = self._child(self._names()[-1], {}).run_config
         channels = tasks.preprocessing_of(config, self._task).channels
-        batch = min(int(config.recipe.sampling.params["batch_size"]), 32)
+        batch = min(int(config.recipe.sampling.params.get("batch_size", 32)), 32)
         given = config.recipe.preprocessing.params["size"]
         size = max(given) if isinstance(given, list) else int(given)
         found = measure.speed(config.recipe, channels, size, len(self._task.classes), batch)

@@ -1,0 +1,62 @@
+"""Whether a network can learn from the smallest batch that a training has: batch normalisation cannot from a single value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch import adapt
+from mlpipe.errors import DataError, first_line, problem
+
+# What torch raises for shapes that a layer cannot learn from.
+_REFUSALS = (RuntimeError, ValueError, AssertionError)
+
+
+def check(network: nn.Module, image: Tensor, sizes: Sequence[int], batch_size: int, arch: str) -> None:
+    """Push the smallest batch through a network as in training; its state and the random numbers stay as they are.
+
+    Args:
+        network: The network, with what learns in it.
+        image: One training image, shape (1, channels, ...).
+        sizes: Images in each batch.
+        batch_size: `sampling.batch_size`.
+        arch: The network's name, for the sentence.
+
+    Raises:
+        DataError: When it cannot learn from that batch.
+    """
+    smallest = min([2, *sizes])
+    reason = _refusal(network, image, smallest)
+    if not reason:
+        return
+    if smallest == 1 and not _refusal(network, image, 2):
+        alone = f"{arch} cannot learn from one image at a time ({reason})"
+        if batch_size == 1:
+            fix = "use 2 or more, larger images (preprocessing.size), or a network without batch normalisation"
+            raise DataError(problem("sampling.batch_size", alone, got=1, fix=fix))
+        fix = "add images, or use a network without batch normalisation"
+        raise DataError(problem("arch", f"{alone}, and the training part has no more", fix=fix))
+    size = " x ".join(map(str, image.shape[2:]))
+    fix = "choose another size (preprocessing.size) or arch"
+    raise DataError(problem("arch", f"{arch} cannot learn from images of {size} ({reason})", fix=fix))
+
+
+def _refusal(network: nn.Module, image: Tensor, count: int) -> str:
+    """Why the network cannot learn from so many images at a time; empty where it can."""
+    modes = {name: module.training for name, module in network.named_modules()}
+    kept = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        network.train()
+        adapt.keep_frozen_in_eval(network)
+        try:
+            network(image.repeat_interleave(count, 0))
+        except _REFUSALS as error:
+            return first_line(error)
+        finally:
+            for name, module in network.named_modules():
+                module.training = modes[name]
+            for name, buffer in network.named_buffers():
+                buffer.copy_(kept[name])
+    return ""

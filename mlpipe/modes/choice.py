@@ -16,9 +16,10 @@ from mlpipe.errors import DataError
 from mlpipe.modes import mixture
 from mlpipe.modes.members import Member
 from mlpipe.modes.mixture import Final, Fitting
-from mlpipe.post import ensemble
+from mlpipe.post import ensemble, metrics
 from mlpipe.post.choosing import simplest
 from mlpipe.post.ensemble import Ensemble
+from mlpipe.post.mixing import LOSSES
 
 # From "nothing is learned" to "everything is".
 STAGES = ("none", "before", "after", "both")
@@ -82,7 +83,7 @@ class Chooser:
         Args:
             candidates: All members, calibrated.
         """
-        if self.kind == "regression":
+        if not can_calibrate(self.kind):
             chosen, own = self.search(candidates), self._own(candidates)
             return Choice(chosen, own, own, mixture.mixed(chosen, own, self.kind, "before"))
         raw = [one.uncalibrated() for one in candidates]
@@ -90,7 +91,7 @@ class Chooser:
             return self._of(self._option("none", raw), self._own(raw), {}, [])
         if self.stage != "auto":
             return self._asked_for(candidates, raw)
-        alone = [self._best_form(one) for one in candidates]
+        alone = [best_form(one, self.kind, self.groups, self.rows) for one in candidates]
         options, notes = self._options(raw, alone if any(one.form != "raw" for one in alone) else candidates)
         each = {name: mixture.losses_of(one.final.chooses, one.final.prior, self.kind) for name, one in options.items()}
         losses = {name: float(values.mean()) for name, (values, _) in each.items()}
@@ -131,17 +132,6 @@ class Chooser:
             return list(members)
         return [replace(one, chooses=one.chooses.only(self.rows)) for one in members]
 
-    def _best_form(self, member: Member) -> Member:
-        """As the networks gave it, unless calibrated it is better by more than noise."""
-        (own,) = self._own([member])
-        plain = member.uncalibrated()
-        if not np.isfinite(own.chooses.calibrated).all():
-            return plain
-        forms = {"raw": own.chooses.uncalibrated(), "calibrated": own.chooses}
-        each = {name: mixture.losses_of(rows, member.prior, self.kind) for name, rows in forms.items()}
-        units = mixture.in_groups(each["raw"][1], self.groups)
-        return plain if simplest({name: one for name, (one, _) in each.items()}, groups=units) == "raw" else member
-
     def _losses(self, members: Sequence[Member]) -> list[float]:
         found = []
         for one in members:
@@ -181,6 +171,35 @@ class Chooser:
 
 
 _PLACES = {"before": "as members", "after": "as a mixture", "both": "as members and as a mixture"}
+
+
+def can_calibrate(kind: str) -> bool:
+    """Whether models of a kind give probabilities of rows.
+
+    Args:
+        kind: The kind of the task.
+    """
+    return kind in LOSSES and "nll" in metrics.BY_KIND[kind]
+
+
+def best_form(
+    member: Member, kind: str, groups: Mapping[str, str] | None = None, rows: Sequence[str] | None = None
+) -> Member:
+    """A member as the networks gave it, unless calibrated it is better by more than noise.
+
+    Args:
+        member: The member, calibrated.
+        kind: `classification` or `multilabel`.
+        groups: The group of each sample; None: every row by itself.
+        rows: The names of the rows that choose; None: all of them.
+    """
+    plain, own = member.uncalibrated(), member.chooses if rows is None else member.chooses.only(rows)
+    if not np.isfinite(own.calibrated).all():
+        return plain
+    forms = {"raw": own.uncalibrated(), "calibrated": own}
+    each = {name: mixture.losses_of(one, member.prior, kind) for name, one in forms.items()}
+    units = mixture.in_groups(each["raw"][1], groups)
+    return plain if simplest({name: one for name, (one, _) in each.items()}, groups=units) == "raw" else member
 
 
 def searching(

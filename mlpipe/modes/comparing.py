@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpipe.data.task import has_target
 from mlpipe.errors import ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import members
+from mlpipe.modes import choice, members
 from mlpipe.modes.members import Rows
 from mlpipe.modes.mixture import at_own_prevalence
 from mlpipe.post import compare, metrics
@@ -189,7 +189,7 @@ def over_folds(first: Contender, second: Contender, kind: str) -> list[Compariso
 
 def _of_ensemble(project: Project, one: EnsembleRecord) -> Contender:
     path = project.ensembles_dir(one.task) / f"{one.id}.parquet"
-    prior = np.asarray(one.prior["values"]) if one.prior.get("kind") != "val" and one.kind == "classification" else None
+    prior = np.asarray(one.prior["values"]) if one.prior.get("kind") != "val" and one.prior.get("values") else None
     found = (predictions.load(path, one.task, split) for split in ("val", "test"))
     held_out, test = (members.as_rows(rows) if len(rows) else None for rows in found)
     if held_out is not None:
@@ -205,13 +205,20 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     for record in newest:
         own = members.rows(project, record, record.task, "test" if record.nested else "val")
         if own is not None:
-            held_out[record.fold] = (at_own_prevalence(own, prior), record)
+            held_out[record.fold] = (own, record)
     # Folds of random splits share rows: their mean would mix seen and unseen ones.
     apart = sum(len(rows) for rows, _ in held_out.values()) == len(
         {name for rows, _ in held_out.values() for name in rows.ids}
     )
     joined = members.joined([rows for rows, _ in held_out.values()]) if held_out and apart else None
     test = members.mean([members.rows(project, record, record.pivot, "test") for record in newest], kind)
+    if joined is not None and choice.can_calibrate(kind) and has_target(joined.targets).any():
+        best = choice.best_form(members.Member("", newest, joined, test, None, prior), kind)
+        joined, test = best.chooses, best.test
+        if best.form == "raw":
+            held_out = {fold: (rows.uncalibrated(), record) for fold, (rows, record) in held_out.items()}
+    held_out = {fold: (at_own_prevalence(rows, prior), record) for fold, (rows, record) in held_out.items()}
+    joined = None if joined is None else at_own_prevalence(joined, prior)
     chose = tuple(dict.fromkeys(what for record in newest if not record.nested for what in record.val_used_for))
     return Contender(f"{newest[0].recipe} {newest[0].arch}", joined, test, held_out, chose, kind)
 

@@ -151,6 +151,9 @@ def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Seque
             likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
         second, gap = np.mean([one.values for one in likely], axis=0).tolist(), max(one.gap or 0.0 for one in likely)
         found["unlabelled"] = {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap}
+        blind = sum(not quantify(val.raw, val.targets, rows.raw, method="pacc").means_something for val, rows in models)
+        if blind:
+            found["unlabelled"]["note"] = f"{blind} of {len(models)} models hardly tell the classes apart"
     return found
 
 
@@ -173,7 +176,9 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
     """What `decisions` found, in words."""
     found = []
     if error := decided.get("calibration_error"):
-        found.append(f"expected calibration error {error['before']:.4f}, after calibration {error['after']:.4f}")
+        changed = abs(error["after"] - error["before"]) > 1e-9
+        told = f", after calibration {error['after']:.4f}" if changed else "; nothing is calibrated"
+        found.append(f"expected calibration error {error['before']:.4f}{told}")
     if sets := decided.get("sets"):
         by_class = ", for each class by itself" if conformal.ConformalSets.from_plain(sets).by_class else ""
         told = f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}{by_class}): {deciding.in_words(sets)}"
@@ -199,7 +204,8 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
     if among := decided.get("prevalence", {}).get("unlabelled"):
         ends = zip(among["values"], among["low"], among["high"], strict=True)
         told = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
-        found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}")
+        note = f"; {among['note']}: it means little" if "note" in among else ""
+        found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}{note}")
     return found
 
 

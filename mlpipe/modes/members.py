@@ -22,6 +22,7 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 Array = npt.NDArray[Any]
+_LEAST_SHARE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
         unlabelled = mean([rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
         prior = prior_of(project, folds)
         members.append(Member(f"{recipe} {folds[0].arch}", folds, joined(filled), test, unlabelled, prior))
-    return _aligned(members, notes)
+    return _aligned(members, notes, found, "predictions of the images that were held out")
 
 
 def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
@@ -137,14 +138,17 @@ def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
             continue
         unlabelled = rows(project, record, record.pivot, "unlabelled")
         members.append(Member(record.id, [record], test, test, unlabelled, prior_of(project, [record])))
-    return _aligned(members, notes)
+    return _aligned(members, notes, found, "predictions of labelled test images")
 
 
-def _aligned(members: list[Member], notes: list[str]) -> tuple[list[Member], list[str]]:
+def _aligned(
+    members: list[Member], notes: list[str], found: Sequence[ModelRecord], needed: str
+) -> tuple[list[Member], list[str]]:
     """Members that have the rows of the newest one, in its order."""
     if not members:
-        fix = "train with mode.subroutines=[train,predict,test], or run mml predict"
-        raise ProjectError([*notes, problem("mode.subroutines", "there is nothing to ensemble", fix=fix)])
+        # A training with mode.eval_on predicts other tasks in place of its own.
+        fix = f"mml predict task={found[-1].pivot} makes them for models whose weights are kept"
+        raise ProjectError([*notes, problem("mode.subroutines", f"no recipe has {needed}", fix=fix)])
     newest = max(members, key=lambda member: max(record.number for record in member.records))
     kept = []
     for member in members:
@@ -171,14 +175,18 @@ def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
         project: The project.
         found: The records.
     """
-    values: list[list[float]] = []
+    values, moved = list[list[float]](), False
     for record in found:
         path = project.calibration_file(record.pivot, record.id)
-        stored: dict[str, Any] = files.read_json(path)["prior"] if path.is_file() else {"kind": "val"}
-        if stored["kind"] == "val":
+        stored: dict[str, Any] = files.read_json(path)["prior"] if path.is_file() else {"kind": "val", "values": []}
+        if len(stored["values"]) != len(record.classes):
             return None
         values.append(stored["values"])
-    return np.asarray(np.mean(np.array(values), axis=0))
+        moved |= stored["kind"] != "val"
+    if not moved:
+        return None
+    # Where one fold kept the prevalence of validation, a class that it lacks has no share there.
+    return np.asarray(np.maximum(np.mean(np.array(values), axis=0), _LEAST_SHARE))
 
 
 def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows, Rows] | None:

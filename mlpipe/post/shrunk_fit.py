@@ -89,7 +89,7 @@ class Fits:
             return place
         for _ in range(_STEPS):
             value, gradient, hessian = self._terms(place, strength, many, biased)
-            step: Floats = -np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+            step = np.asarray(-np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0], np.float64)
             slope = np.einsum("fp,fp->f", gradient, step)
             open_ = -slope >= enough
             if not open_.any():

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post import metrics
 from mlpipe.post.metrics import log_softmax
-from mlpipe.post.prior import expected_performance, move_prior, prior
+from mlpipe.post.prior import expected_performance, move_labels, move_prior, prior
 from mlpipe.post.quantify import correct_counts, error_rates, predicted_shares, quantify, saerens
 from mlpipe.post.simplex import expected_shares, least_quadratic, most_likely
 from tests.post.drawing import drawn
@@ -258,3 +258,50 @@ def test_against_quapy() -> None:
         base = np.bincount(targets) / len(targets)
         shares, _ = EMQ.EM(base, np.exp(log_softmax(unlabelled)), epsilon=1e-9)
         assert saerens(unlabelled, base).weights == pytest.approx(shares, abs=1e-5)
+
+
+@pytest.mark.parametrize("method", ["acc", "bbse", "cc"])
+def test_a_model_that_predicts_one_class_only_says_nothing_of_the_prevalence(method: str) -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.choice(3, 60, p=[0.5, 0.3, 0.2])
+    constant, unlabelled = np.tile([2.0, 0, -1], (60, 1)), np.tile([2.0, 0, -1], (40, 1))
+    found = prior(
+        "quantify", 3, val_targets=targets, rates_logits=constant, rates_targets=targets, unlabelled_logits=unlabelled,
+        method=method,
+    )  # fmt: skip
+    assert found.kind == "val" and found.given is None
+    assert found.values == pytest.approx(np.bincount(targets) / 60)
+    (note,) = found.notes
+    assert "condition number of the error rates inf" in note and "the prevalence of validation is kept" in note
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 5), st.sampled_from(["acc", "pacc", "bbse", "bbse_soft", "em", "cc"]))
+def test_estimates_lie_inside_their_intervals(seed: int, classes: int, method: str) -> None:
+    """Where the plain solution is outside the simplex it is cut off, and draws may all lie on one side of it."""
+    rng = np.random.default_rng(seed)
+    targets, logits = np.arange(30) % classes, 0.3 * rng.normal(size=(30, classes))
+    logits[:, 0] += 0.5
+    found = quantify(logits, targets, rng.normal(size=(12, classes)), method=method, draws=40, seed=seed)
+    assert found.low is not None and found.high is not None
+    assert (found.low <= found.values).all() and (found.values <= found.high).all()
+
+
+def test_shares_that_do_not_sum_to_one_are_scaled_and_it_is_said() -> None:
+    targets = np.array([0, 1, 2] * 5)
+    for given_, total in (([0.5, 0.5, 0.5], "1.5"), ([50, 30, 20], "100"), ([5, 2, 1], "8")):
+        found = prior(given_, 3, val_targets=targets)
+        assert found.values == pytest.approx(np.array(given_) / np.sum(given_))
+        assert f"the shares sum to {total}, not to 1" in found.notes[0]
+    assert prior([0.333, 0.333, 0.333], 3, val_targets=targets).notes == ()
+    for wrong in ([0.5, -0.1, 0.6], [0, 0.5, 0.5], [float("nan"), 0.5, 0.5], [0.5, 0.5]):
+        with pytest.raises(DataError, match=r"mode\.prior"):
+            prior(wrong, 3, val_targets=targets)
+
+
+def test_labels_move_by_bayes_rule() -> None:
+    chances = np.array([[0.2, 0.7], [0.9, 0.5]])
+    moved = move_labels(np.log(chances / (1 - chances)), [0.3, 1.0], [0.6, 0.5])
+    yes, no = chances[:, 0] * 0.6 / 0.3, (1 - chances[:, 0]) * 0.4 / 0.7
+    assert 1 / (1 + np.exp(-moved[:, 0])) == pytest.approx(yes / (yes + no))
+    assert 1 / (1 + np.exp(-moved[:, 1])) == pytest.approx(chances[:, 1])

@@ -188,7 +188,7 @@ def _with_interval(
         [name], test.raw, test.targets, kind=folds[0].kind, groups=units, resamples=_RESAMPLES
     )
     low, high = found[name].low, found[name].high
-    # Draws of groups that are all alike say nothing of the width.
+    # Where rows do not tell the width there are no ends.
     return {**row, "test_low": low, "test_high": high} if low < high else row
 
 

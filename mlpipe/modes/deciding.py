@@ -96,11 +96,17 @@ def at_deployment(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed
     if not _made_anew(ensemble):
         return decided
     rows = require_rows(ensemble, path)
+    assert rows.calibrated is not None
     values, targets = move_prior(rows.calibrated, ensemble.prior["values"], moved_to), rows.targets
     if "sets" in decided:
         stored = conformal.ConformalSets.from_plain(decided["sets"])
         promise: dict[str, Any] = {"class_conditional": True} if stored.by_class else {"prior": moved_to}
-        options = {"alpha": stored.alpha, "score": stored.score, "free_rank": stored.free_rank, "seed": seed}
+        options: dict[str, Any] = {
+            "alpha": stored.alpha,
+            "score": stored.score,
+            "free_rank": stored.free_rank,
+            "seed": seed,
+        }
         if stored.penalty:
             options["penalty"] = stored.penalty
         made = conformal.conformal(values, targets, **options, **promise)

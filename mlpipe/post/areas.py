@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.post.metrics import log_softmax
-from mlpipe.post.ranks import midranks
-from mlpipe.post.rows import Floats
+from mlpipe.post.parts import Part, of_ranks
+from mlpipe.post.ranks import midranks, precision_influences
+from mlpipe.post.rows import Floats, Integers
 
 Bools = npt.NDArray[np.bool_]
 
@@ -48,20 +49,61 @@ def area_components(logits: Floats, targets: npt.NDArray[np.generic], kind: str)
         truth = (targets[:, None] == np.arange(logits.shape[1])).astype(np.float64)
     else:
         scores, truth = logits, targets.astype(np.float64)
-    areas = []
-    components = np.zeros(len(scores))
+    found = [_placed(score, column) for score, column in zip(scores.T, truth.T, strict=True)]
+    there = [one for one in found if one is not None]
+    if not there:
+        return float("nan"), np.zeros(len(scores))
+    return float(np.mean([area for area, _ in there])), np.sum([own for _, own in there], axis=0) / len(there)
+
+
+def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
+    """The area of each class or label with rows on both sides, with the rows' components as influences.
+
+    Args:
+        scores: Shape (n, columns).
+        truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
+        units: The unit of each row, shape (n,).
+        count: How many units there are.
+    """
+    found = []
     for score, column in zip(scores.T, truth.T, strict=True):
-        known = ~np.isnan(column)
-        positive = column[known] == 1
-        if not positive.any() or positive.all():
-            continue
-        above, below = _placements(score[known], positive)
-        areas.append(float(above.mean()))
-        own = np.empty(int(known.sum()))
-        own[positive] = _centred(above)
-        own[~positive] = _centred(below)
-        components[known] += own
-    return (float(np.mean(areas)), components / len(areas)) if areas else (float("nan"), components)
+        placed, known = _placed(score, column), ~np.isnan(column)
+        if placed is not None:
+            found.append(of_ranks(*placed, column == 1, known, units, count))
+    return found
+
+
+def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
+    """The average precision of each class or label that occurs, with what each row adds to its error.
+
+    Args:
+        scores: As for `area_parts`.
+        truth: As for `area_parts`.
+        units: As for `area_parts`.
+        count: As for `area_parts`.
+    """
+    found = []
+    for score, column in zip(scores.T, truth.T, strict=True):
+        known, influences = ~np.isnan(column), np.zeros(len(column))
+        if (column == 1).any():
+            value, influences[known] = precision_influences(score[known], column[known] == 1)
+            found.append(of_ranks(value, influences, column == 1, known, units, count))
+    return found
+
+
+def _placed(score: Floats, column: Floats) -> tuple[float, Floats] | None:
+    """One area and the components of all rows; None without rows on both sides."""
+    known = ~np.isnan(column)
+    positive = column[known] == 1
+    if not positive.any() or positive.all():
+        return None
+    above, below = _placements(score[known], positive)
+    own = np.empty(int(known.sum()))
+    own[positive] = _centred(above)
+    own[~positive] = _centred(below)
+    components = np.zeros(len(score))
+    components[known] = own
+    return float(above.mean()), components
 
 
 def _centred(placements: Floats) -> Floats:

@@ -10,10 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import DataError, problem
+from mlpipe.post import differences
 from mlpipe.post.areas import area_components
-from mlpipe.post.intervals import draws, ends, labelled_rows, leave_out, normal_quantile, spread_of, units_of
+from mlpipe.post.by_metric import Known
+from mlpipe.post.intervals import draws, ends, labelled_rows, spread_of, units_of
 from mlpipe.post.metrics import compute, direction
-from mlpipe.post.sums import Statistic, statistic
+from mlpipe.post.parts import normal_quantile
+from mlpipe.post.sums import Statistic, leave_out, statistic
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def paired_bootstrap(
 ) -> Comparison:
     """The difference of a metric between two models of the same rows, with its BCa interval.
 
-    Both models see the same draws, so what makes a draw easy for both drops out.
+    Where rows or a class are few, where the bootstrap covers too seldom, its ends are those of
+    `mlpipe.post.differences`. Both models see the same draws, so what makes a draw easy for both drops out.
 
     Args:
         name: A metric out of the kind's table.
@@ -65,9 +69,18 @@ def paired_bootstrap(
     one, other, truth, members = _pair(first, second, targets, groups)
     units, count = units_of(members, len(truth))
     pair = [statistic(name, logits, truth, kind) for logits in (one, other)]
-    drawn = [_difference(pair, weights, units) for weights, _ in draws(units, count, truth, resamples, seed)]
+    options: dict[str, Any] = {"kind": kind, "units": units, "count": count}
+    options |= {"level": level, "resamples": resamples, "seed": seed}
+    both = [Known(np.asarray(logits, np.float64), truth, **options) for logits in (one, other)]
     value = compute([name], one, truth, kind)[name] - compute([name], other, truth, kind)[name]
     left_out = leave_out(pair[0], units, count, seed) - leave_out(pair[1], units, count, seed)
+    if differences.few(name, both[0]) and not differences.same(one, other):
+        found, reason = differences.ends(name, value, both[0], both[1], left_out)
+        if found is None:
+            sentence = f"The rows do not tell the two apart by {name}: the difference is {value:.4g} ({reason})."
+            return Comparison("paired, few rows", value, None, None, None, sentence)
+        return Comparison("paired, few rows", value, *found, None, _sentence(name, value, *found, level))
+    drawn = [_difference(pair, weights, units) for weights, _ in draws(units, count, truth, resamples, seed)]
     low, high, _ = ends(np.concatenate(drawn), value, left_out, level)
     sentence = _sentence(name, value, low, high, level)
     return Comparison("paired bootstrap", value, low, high, None, sentence)
@@ -101,10 +114,17 @@ def paired_delong(
         fix = "compare on rows with two classes or more"
         raise DataError(problem("comparison", "no class has rows on both sides", fix=fix))
     value, spread = area - other_area, spread_of(own - others, members)
+    units, count = units_of(members, len(truth))
+    rare = differences.rarest(Known(one, truth, kind, units, count, level, 0, 0))
     half = normal_quantile(level) * spread
+    low, high = value - half, value + half
+    if rare < differences.RARE and not differences.same(one, other):
+        low, high = differences.bounded(value, spread**2, rare, level)
+        # What the components of few rows do not show is in the ends: the test is theirs.
+        spread = (high - low) / (2 * normal_quantile(level))
     p = _normal_p(value / spread) if spread > 0 else 1.0
-    sentence = _sentence("auroc", value, value - half, value + half, level, p)
-    return Comparison("DeLong", value, value - half, value + half, p, sentence)
+    sentence = _sentence("auroc", value, low, high, level, p)
+    return Comparison("DeLong", value, low, high, p, sentence)
 
 
 def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparison:

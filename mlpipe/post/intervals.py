@@ -1,13 +1,12 @@
-"""Intervals around metrics: Wilson for shares, DeLong for areas under the ROC curve, the bootstrap for all others.
+"""Intervals around metrics that hold with few rows, and the bootstrap.
 
-The bootstrap draws rows, or whole groups of rows where rows of one group (a patient, a scene) resemble each other.
+Rows of one group (a patient, a scene) resemble each other: they count together, and the bootstrap draws whole groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -15,18 +14,16 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from mlpipe.errors import DataError, problem
-from mlpipe.post.areas import area_components
+from mlpipe.post.by_metric import Known, ends_of
 from mlpipe.post.metrics import compute
+from mlpipe.post.parts import is_exact, share_ends, wilson_ends
 from mlpipe.post.rows import Floats, Integers
-from mlpipe.post.sums import Statistic, statistic
+from mlpipe.post.sums import leave_out, statistic
 
 Method = Literal["bca", "percentile"]
 
 # Entries of one block of draws, to bound memory.
 _BLOCK = 4_000_000
-# Leave-one-out values of metrics of ranks are taken over this many parts: enough for the skewness that BCa needs.
-_PARTS = 200
-_REDRAWS = 50
 
 
 @dataclass(frozen=True)
@@ -45,15 +42,6 @@ class Interval:
         return asdict(self)
 
 
-def normal_quantile(level: float) -> float:
-    """Half the width of a two-sided interval of this level, in standard deviations.
-
-    Args:
-        level: Inside (0, 1).
-    """
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
 def wilson(hits: int, n: int, *, level: float = 0.95) -> Interval:
     """The score interval of a share (Wilson 1927), sound also for few rows and for shares near 0 or 1.
 
@@ -67,11 +55,19 @@ def wilson(hits: int, n: int, *, level: float = 0.95) -> Interval:
     """
     if n < 1:
         raise DataError(problem("interval", "a share needs a row", got=n, fix="use a split with labels"))
-    z, share = normal_quantile(level), hits / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    low, high = (0.0 if hits == 0 else centre - half), (1.0 if hits == n else centre + half)
-    return Interval(share, float(low), float(high), level, "wilson")
+    return Interval(hits / n, *wilson_ends(hits, n, level), level, "wilson")
+
+
+def share(hits: int, n: int, *, level: float = 0.95) -> Interval:
+    """The interval of a share of independent rows: exact with few on one side, Wilson's elsewhere.
+
+    Args:
+        hits: How many rows count.
+        n: Of how many, one or more.
+        level: Of the interval.
+    """
+    method = "clopper-pearson" if is_exact(hits / n, n) else "wilson"
+    return Interval(hits / n, *share_ends(hits / n, n, level), level, method)
 
 
 def metric_intervals(
@@ -85,9 +81,9 @@ def metric_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Each metric with the interval that suits it; empty when no row has a target.
+    """Each metric with the interval that suits it, see `mlpipe.post.by_metric`; empty when no row has a target.
 
-    Accuracy of independent rows: Wilson. Area under the ROC curve: DeLong. All others: the BCa bootstrap.
+    Where rows do not tell how far off a value may be, its ends are NaN and the note says why.
 
     Args:
         names: Metrics out of the kind's table.
@@ -102,20 +98,15 @@ def metric_intervals(
     values, truth, members = labelled_rows(logits, targets, groups)
     if not len(truth):
         return {}
-    found: dict[str, Interval] = {}
-    wanted = list(dict.fromkeys(names))
-    shares = {"classification": "accuracy", "multilabel": "exact_match"}.get(kind)
-    if shares in wanted and groups is None:
-        whole = np.ones(len(truth), bool) if truth.ndim == 1 else ~np.isnan(truth).any(axis=1)
-        if whole.any():
-            share = compute([shares], values[whole], truth[whole], kind)[shares]
-            found[shares] = wilson(round(share * int(whole.sum())), int(whole.sum()), level=level)
-    if "auroc" in wanted:
-        found["auroc"] = area_interval(values, truth, kind=kind, groups=members, level=level)
-    rest = [name for name in wanted if name not in found]
-    settings: dict[str, Any] = {"kind": kind, "groups": members, "resamples": resamples, "level": level, "seed": seed}
-    found |= bootstrap_intervals(rest, values, truth, **settings) if rest else {}
-    return {name: found[name] for name in wanted}
+    units, count = units_of(members, len(truth))
+    known = Known(values, truth, kind, units, count, level, resamples, seed)
+    found = compute(dict.fromkeys(names), values, truth, kind)
+    return {name: _around(name, value, known) for name, value in found.items()}
+
+
+def _around(name: str, value: float, known: Known) -> Interval:
+    ends = ends_of(name, value, known)
+    return Interval(value, ends.low, ends.high, known.level, ends.method, ends.note)
 
 
 def area_interval(
@@ -126,10 +117,9 @@ def area_interval(
     groups: npt.NDArray[np.generic] | None = None,
     level: float = 0.95,
 ) -> Interval:
-    """The (mean) area under the ROC curve by DeLong's components, the normal interval of its log-odds.
+    """The (mean) area under the ROC curve with its interval by DeLong's components.
 
-    With several classes or labels the components of each row are averaged before their variance is taken, so that
-    what the areas share is counted. With groups, components are summed within each.
+    What the areas of several classes or labels share is counted. With groups, components are summed within each.
 
     Args:
         logits: Shape (n, outputs).
@@ -138,15 +128,9 @@ def area_interval(
         groups: The group of each row, shape (n,); None: every row by itself.
         level: Of the interval.
     """
-    area, components = area_components(logits, targets, kind)
-    if np.isnan(area):
-        return Interval(area, area, area, level, "delong", "no class has rows on both sides")
-    spread = spread_of(components, groups)
-    if spread == 0 or not 0 < area < 1:
-        return Interval(area, area, area, level, "delong", "no pair is in the wrong order: the width is not known")
-    odds, half = np.log(area / (1 - area)), normal_quantile(level) * spread / (area * (1 - area))
-    low, high = 1 / (1 + np.exp(-(odds - half))), 1 / (1 + np.exp(-(odds + half)))
-    return Interval(area, float(low), float(high), level, "delong")
+    units, count = units_of(groups, len(targets))
+    known = Known(np.asarray(logits, np.float64), targets, kind, units, count, level, 0, 0)
+    return _around("auroc", compute(["auroc"], logits, targets, kind)["auroc"], known)
 
 
 def spread_of(components: Floats, groups: npt.NDArray[np.generic] | None) -> float:
@@ -176,7 +160,7 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """The bootstrap interval of each metric, from the same draws for all; empty when no row has a target.
 
-    A draw in which a class is lost is drawn again. Efron 1987 for BCa.
+    Efron 1987 for BCa.
 
     Args:
         names: Metrics out of the kind's table.
@@ -239,37 +223,17 @@ def ends(drawn: Floats, value: float, left_out: Floats | None, level: float) -> 
     return float(low), float(high), how
 
 
-def leave_out(one: Statistic, units: Integers, count: int, seed: int = 0) -> Floats:
-    """The metric without each unit; for metrics of ranks without each of at most 200 random parts.
-
-    Args:
-        one: The metric.
-        units: The unit of each row, shape (n,).
-        count: How many units there are.
-        seed: Of the parts.
-    """
-    if one.contributions is not None:
-        by_unit = one.by_unit(units, count)
-        return one.function(by_unit.sum(axis=0) - by_unit)
-    parts = min(count, _PARTS)
-    part = np.random.default_rng(seed).permutation(count) % parts
-    block = max(1, _BLOCK // len(units))
-    values = []
-    for start in range(0, parts, block):
-        numbers = np.arange(start, min(parts, start + block))
-        values.append(one.of_weights((part != numbers[:, None]).astype(np.float64), units))
-    return np.concatenate(values)
-
-
 def draws(
     units: Integers, count: int, targets: npt.NDArray[np.generic], resamples: int, seed: int
 ) -> Iterator[tuple[Floats, bool]]:
-    """Blocks of bootstrap weights (draws, units), and whether a class is missing in some of them after all.
+    """Blocks of bootstrap weights (draws, units), and whether a class is missing in some of them.
+
+    Drawing again where one is missing would hide how much rests on its few rows.
 
     Args:
         units: The unit of each row, shape (n,).
         count: How many units there are.
-        targets: Class numbers (n,), whose classes must not get lost; anything of another shape is not looked at.
+        targets: Class numbers (n,), which may be missing; anything of another shape is not looked at.
         resamples: How many draws in all.
         seed: Of the draws.
     """
@@ -282,15 +246,7 @@ def draws(
     block = max(1, _BLOCK // max(count, len(units)))
     for start in range(0, resamples, block):
         weights = _drawn(rng, min(block, resamples - start), count)
-        lost = np.zeros(len(weights), bool)
-        for attempt in range(_REDRAWS):
-            bad = np.arange(len(weights)) if attempt == 0 else np.flatnonzero(lost)
-            if attempt:
-                weights[bad] = _drawn(rng, len(bad), count)
-            lost[bad] = (weights[bad] @ classes == 0).any(axis=1)
-            if not lost.any():
-                break
-        yield weights, bool(lost.any())
+        yield weights, bool((weights @ classes == 0).any())
 
 
 def _drawn(rng: np.random.Generator, many: int, count: int) -> Floats:

@@ -33,3 +33,22 @@ def average_precision_of(scores: Scores, positive: Mask) -> float:
     hits = np.bincount(inverse, weights=positive, minlength=len(levels))
     seen = np.cumsum(np.bincount(inverse, minlength=len(levels)))
     return float((np.cumsum(hits) / seen * hits).sum() / positive.sum())
+
+
+def precision_influences(scores: Scores, positive: Mask) -> tuple[float, npt.NDArray[np.float64]]:
+    """Average precision, and what each row's weight changes of it, shape (n,): these sum to zero, and their squares to its
+    variance (to the first order).
+
+    Args:
+        scores: Shape (n,).
+        positive: Which rows are positive, shape (n,), one or more.
+    """
+    levels, place = np.unique(-scores, return_inverse=True)
+    hits = np.bincount(place, weights=positive, minlength=len(levels))
+    seen = np.cumsum(np.bincount(place, minlength=len(levels))).astype(np.float64)
+    precision, many = np.cumsum(hits) / seen, hits.sum()
+    value = float((precision * hits).sum() / many)
+    # A row counts in the precision at its own level and at all below.
+    as_hit, as_alarm = (np.cumsum((hits * terms / seen)[::-1])[::-1] / many for terms in (1 - precision, -precision))
+    own = np.where(positive, (precision[place] - value) / many + as_hit[place], as_alarm[place])
+    return value, np.asarray(own)

@@ -20,6 +20,11 @@ from mlpipe.post.rows import Floats, Integers
 
 Bools = npt.NDArray[np.bool_]
 
+# Entries of one block of weights, to bound memory.
+_BLOCK = 4_000_000
+# Leave-one-out values of metrics of ranks are taken over this many parts: enough for their spread and skewness.
+_PARTS = 200
+
 
 @dataclass(frozen=True)
 class Statistic:
@@ -85,6 +90,28 @@ def statistic(name: str, logits: Floats, targets: npt.NDArray[np.generic], kind:
     if kind == "solutions":
         return Statistic(np.hstack([truth, values]), _ratio)
     return _of_labels(name, values, truth) if kind == "multilabel" else _of_numbers(name, values, truth)
+
+
+def leave_out(one: Statistic, units: Integers, count: int, seed: int = 0) -> Floats:
+    """The metric without each unit; for metrics of ranks without each of at most 200 random parts.
+
+    Args:
+        one: The metric.
+        units: The unit of each row, shape (n,).
+        count: How many units there are.
+        seed: Of the parts.
+    """
+    if one.contributions is not None:
+        by_unit = one.by_unit(units, count)
+        return one.function(by_unit.sum(axis=0) - by_unit)
+    parts = min(count, _PARTS)
+    part = np.random.default_rng(seed).permutation(count) % parts
+    block = max(1, _BLOCK // len(units))
+    values = []
+    for start in range(0, parts, block):
+        numbers = np.arange(start, min(parts, start + block))
+        values.append(one.of_weights((part != numbers[:, None]).astype(np.float64), units))
+    return np.concatenate(values)
 
 
 def _of_classes(name: str, logits: Floats, targets: Integers) -> Statistic:
@@ -225,6 +252,11 @@ _COUNTS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
     "kappa": _kappa,
 }
 
+
+# Metrics without bounds, or of which the mean is no share.
+UNBOUNDED = frozenset({"rmse", "mse", "mae", "r2", "pearson", "spearman", "psnr", "image_psnr", "equation_loss"})
+# Measures of agreement, which grow with the hits.
+AGREEMENT: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {"mcc": _mcc, "kappa": _kappa}
 
 _PIXELS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
     "pixel_accuracy": _accuracy,

@@ -207,7 +207,7 @@ def _with_interval(
     units = np.array([groups.get(one, one) for one in test.ids]) if groups else None
     found = intervals.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
     low, high = found[name].low, found[name].high
-    # Draws of groups that are all alike say nothing of the width.
+    # Where rows do not tell the width there are no ends.
     return {**row, "test_low": low, "test_high": high} if low < high else row
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,25 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in table) for column in kept]
     lines = ["  ".join(row[column].ljust(width) for column, width in zip(kept, widths, strict=True)) for row in table]
     return "\n".join(line.rstrip() for line in [lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+
+
+def scores(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Metrics with their intervals as aligned columns: a dash where there is none, and what has to be said of each.
+
+    Args:
+        values: By name, what `mlpipe.post.intervals.Interval.as_plain` returned.
+    """
+    rows = [[name, _figure(one["value"]), _ends(one), str(one.get("note") or "")] for name, one in values.items()]
+    return grid(["metric", "value", "95 % interval", "note"], rows)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _ends(one: Mapping[str, Any]) -> str:
+    ends = [_figure(one["low"]), _figure(one["high"])]
+    return "-" if "-" in ends else " to ".join(ends)
 
 
 def pooled(parts: Sequence[Predictions]) -> Predictions | None:

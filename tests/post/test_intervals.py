@@ -150,11 +150,13 @@ def test_area_of_several_classes_spreads_as_its_bootstrap() -> None:
     assert found.low == pytest.approx(other.low, abs=0.004)
 
 
-def test_an_area_without_a_wrong_pair_has_no_known_width() -> None:
+def test_an_area_without_a_wrong_pair_has_the_bound_of_its_rows() -> None:
+    """Two rows on each side that are all in order: as much as one row that is right."""
     found = area_interval(5.0 * np.eye(2)[[0, 1, 0, 1]], np.array([0, 1, 0, 1]))
-    assert (found.value, found.low, found.high) == (1, 1, 1)
-    assert "width is not known" in found.note
-    assert np.isnan(area_interval(np.eye(2), np.array([0, 0])).value)
+    assert (found.value, found.low, found.high) == (1, pytest.approx(proportion_confint(1, 1, 0.05, "beta")[0]), 1)
+    assert found.note == "the rarest class has 2 rows"
+    none = area_interval(np.eye(2), np.array([0, 0]))
+    assert np.isnan([none.value, none.low, none.high]).all() and none.note == "no class has rows on both sides"
 
 
 def test_each_metric_gets_the_interval_that_suits_it() -> None:
@@ -163,13 +165,13 @@ def test_each_metric_gets_the_interval_that_suits_it() -> None:
     found = metric_intervals(metrics.FINAL["classification"], logits, targets, resamples=300)
     assert list(found) == metrics.FINAL["classification"]
     assert found["accuracy"].method == "wilson" and found["auroc"].method == "delong"
-    assert found["nll"].method == "bootstrap, bca"
+    assert found["nll"].method == "one row more"
     expected = metrics.compute(metrics.FINAL["classification"], logits, targets)
     assert {name: one.value for name, one in found.items()} == pytest.approx(expected)
     assert all(one.low < one.value < one.high for one in found.values())
     assert found == metric_intervals(metrics.FINAL["classification"], logits, targets, resamples=300)
     grouped = metric_intervals(["accuracy", "auroc"], logits, targets, groups=np.arange(200) // 50, resamples=300)
-    assert grouped["accuracy"].method.startswith("bootstrap")
+    assert "200 rows count as" in grouped["accuracy"].note
 
 
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
@@ -193,16 +195,13 @@ def test_rows_without_a_target_do_not_count() -> None:
         bootstrap_intervals(["macro_f2"], logits, targets)
 
 
-def test_draws_keep_every_class_that_they_can() -> None:
+def test_draws_lose_a_class_as_often_as_chance_does() -> None:
+    """Drawing again until each is there would hide that a value rests on one row."""
     targets = np.zeros(30, int)
     targets[0] = 1
-    for weights, lost in draws(np.arange(30), 30, targets, 500, 0):
-        assert not lost
-        assert (weights[:, 0] > 0).all()
-        assert (weights.sum(axis=1) == 30).all()
-    many = np.arange(20)
-    _, lost = next(draws(np.arange(20), 20, many, 10, 0))
-    assert lost
+    (drawn_once, lost), *_ = draws(np.arange(30), 30, targets, 4000, 0)
+    assert lost and (drawn_once.sum(axis=1) == 30).all()
+    assert (drawn_once[:, 0] == 0).mean() == pytest.approx((29 / 30) ** 30, abs=0.03)
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -131,7 +131,7 @@ def _groups(facts: TaskFacts, rows: Rows) -> Content | None:
         value = metrics.compute([name], rows.calibrated[places], rows.targets[places], facts.kind)[name]
         ends = ("", "")
         if facts.kind == "classification":
-            around = intervals.wilson(round(value * len(places)), len(places))
+            around = intervals.share(round(value * len(places)), len(places))
             ends = (number(around.low), number(around.high))
         found.append((value, group, len(places), ends))
     found.sort(key=lambda one: (one[0] if metrics.direction(name) == "max" else -one[0], -one[2], one[1]))

@@ -35,7 +35,13 @@ def ensembles(facts: TaskFacts) -> Section:
         f"it mixes {'numbers' if newest.kind in ('regression', 'images', 'solutions') else newest.mixing}{stage}."
     )
     scores = [
-        [name, number(one["value"]), interval(one["low"], one["high"]), number_of(newest.scores, name), one["method"]]
+        [
+            name,
+            number(one["value"]),
+            interval(one["low"], one["high"]) or "-",
+            number_of(newest.scores, name),
+            f"{one['method']}; {one['note']}" if one.get("note") else one["method"],
+        ]
         for name, one in newest.scores.get("test", newest.scores.get("chosen on", {})).items()
     ]
     where = "test" if "test" in newest.scores else "rows that chose it (optimistic)"

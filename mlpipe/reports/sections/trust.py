@@ -8,7 +8,7 @@ import numpy as np
 
 from mlpipe.errors import listing
 from mlpipe.post import calibration_error, conformal
-from mlpipe.post.intervals import wilson
+from mlpipe.post.intervals import share, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style
@@ -202,7 +202,7 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Co
         if half is None or not known.any():
             continue
         off = np.abs(rows.calibrated[known, place] - rows.targets[known, place])
-        seen = wilson(int((off <= half).sum()), int(known.sum()))
+        seen = share(int((off <= half).sum()), int(known.sum()))
         cells.append([name, f"± {number(half)}", percent(seen.value), f"{percent(seen.low)} to {percent(seen.high)}"])
     assert facts.shown is not None
     caption = f"Prediction intervals that promise {percent(1 - halves['alpha'])}, on {facts.shown.where} images"

@@ -1,0 +1,201 @@
+"""How often the 95 % intervals of `mml post` hold the true value: the table in docs/post.md.
+
+python scripts/coverage_intervals.py [--draws 400] [--only rates,classes,labels,groups,numbers,masks]
+
+Each figure is the least coverage over three models, a poor one, an over-confident one and a good one, and in brackets the
+median width.
+Class counts are fixed; what is to be covered is the value of all images there could be with these shares of the classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.post.intervals import metric_intervals
+from mlpipe.post.metrics import compute
+
+Array = npt.NDArray[Any]
+Draw = Callable[[np.random.Generator, int], tuple[Array, Array, Array | None]]
+DESIGNS = {10: (1, 2, 5), 20: (1, 2, 10), 50: (1, 2, 25), 200: (1, 5, 100)}
+# How far apart the classes are, and how over-confident the logits: 1 is calibrated.
+MODELS = [(0.5, 1.0), (1.0, 2.5), (2.0, 1.0)]
+_MANY = 400_000
+
+
+def two_classes(n: int, positives: int, apart: float, sharp: float) -> Draw:
+    """Scores that are normal in each class."""
+
+    def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
+        targets = np.repeat([1, 0], [positives * times, (n - positives) * times])
+        score = rng.normal(size=len(targets)) + apart * (targets - 0.5)
+        margin = sharp * (apart * score + np.log(positives / (n - positives)))
+        return np.column_stack([-margin / 2, margin / 2]), targets, None
+
+    return draw
+
+
+def three_classes(n: int, rare: int, apart: float, sharp: float) -> Draw:
+    """A rare class beside two frequent ones."""
+    counts = np.array([rare, (n - rare) // 2, n - rare - (n - rare) // 2])
+
+    def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
+        targets = np.repeat(np.arange(3), counts * times)
+        score = rng.normal(size=(len(targets), 3)) + apart * np.eye(3)[targets]
+        return sharp * (apart * score + np.log(counts / n)), targets, None
+
+    return draw
+
+
+def labels(n: int, positives: int, apart: float, sharp: float) -> Draw:
+    """Three labels, the first rare, whose scores go together in each row."""
+    shares = np.array([positives / n, 0.5, 0.5])
+
+    def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
+        many = n * times
+        first = np.repeat([1, 0], [positives * times, many - positives * times])
+        second = np.arange(many) % 2
+        targets = np.column_stack([first, second, rng.permutation(second)]).astype(float)
+        noise = 0.7 * rng.normal(size=(many, 1)) + 0.7 * rng.normal(size=(many, 3))
+        return sharp * (apart * (noise + apart * (targets - 0.5)) + np.log(shares / (1 - shares))), targets, None
+
+    return draw
+
+
+def grouped(n: int, positives: int, apart: float, sharp: float) -> Draw:
+    """Groups of five rows of one class, which share most of their noise."""
+
+    def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
+        of_group = np.repeat([1, 0], [positives * times, (n // 5 - positives) * times])
+        targets, groups = np.repeat(of_group, 5), np.repeat(np.arange(len(of_group)), 5)
+        noise = 0.9 * rng.normal(size=len(of_group))[groups] + 0.44 * rng.normal(size=len(groups))
+        margin = sharp * (apart * (noise + apart * (targets - 0.5)) + np.log(positives / (n // 5 - positives)))
+        return np.column_stack([-margin / 2, margin / 2]), targets, groups
+
+    return draw
+
+
+def numbers(n: int, positives: int, apart: float, sharp: float) -> Draw:
+    """Predicted numbers whose errors are normal, or sometimes three times as large."""
+
+    def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
+        truth = rng.normal(size=(n * times, 1))
+        size = np.where(rng.random(truth.shape) < 0.2, sharp, 1.0) / (1 + apart)
+        return truth + size * rng.normal(size=truth.shape), truth, None
+
+    return draw
+
+
+def masks(n: int, positives: int, apart: float, sharp: float) -> Draw:
+    """Counts of pixels: background in every image, one class in some; images differ in how well they are segmented."""
+
+    def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
+        many = n * times
+        there = np.repeat([1, 0], [positives * times, many - positives * times])
+        true = there * rng.integers(50, 400, many)
+        skill = rng.beta(2 * (1 + apart) ** 2, 2, many)
+        hits = np.round(true * skill)
+        alarms = np.round(rng.exponential(20 / (1 + apart), many))
+        guess = hits + alarms
+        pixels = 1024
+        outputs = np.column_stack([pixels - guess, guess, pixels - true - alarms, hits])
+        return outputs, np.column_stack([pixels - true, true]).astype(float), None
+
+    return draw
+
+
+PARTS: dict[str, tuple[str, Callable[..., Draw], tuple[str, ...]]] = {
+    "rates": (
+        "classification", two_classes,
+        ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "kappa", "auroc", "average_precision", "nll", "brier"),
+    ),
+    "classes": (
+        "classification", three_classes,
+        ("balanced_accuracy", "macro_f1", "mcc", "kappa", "auroc", "average_precision", "nll"),
+    ),
+    "labels": (
+        "multilabel", labels,
+        ("accuracy", "exact_match", "macro_f1", "micro_f1", "auroc", "average_precision", "nll", "brier"),
+    ),
+    "groups": (
+        "classification", grouped,
+        ("accuracy", "balanced_accuracy", "macro_f1", "mcc", "kappa", "auroc", "average_precision", "nll", "brier"),
+    ),
+    "numbers": ("regression", numbers, ("rmse", "mse", "mae", "r2", "pearson", "spearman")),
+    "masks": (
+        "segmentation", masks,
+        ("dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice"),
+    ),
+}  # fmt: skip
+
+
+def designs(part: str) -> Iterator[tuple[int, int]]:
+    """(rows, positives) of a part; positives are groups where there are groups, and do not matter for numbers."""
+    for n, several in DESIGNS.items():
+        if part == "numbers":
+            yield n, 0
+        elif part == "groups":
+            yield from ((5 * n, positives) for positives in several)
+        else:
+            yield from ((n, positives) for positives in several)
+
+
+def coverage(part: str, n: int, positives: int, draws: int, seed: int = 0) -> dict[str, tuple[float, float, float]]:
+    """For each metric the least coverage over models, the mean width, and the share of draws with an interval.
+
+    Args:
+        part: One of `PARTS`.
+        n: Rows.
+        positives: Of the rare class.
+        draws: Simulated samples of each model.
+        seed: Of the draws.
+    """
+    kind, of, names = PARTS[part]
+    rng = np.random.default_rng([seed, n, positives])
+    held: dict[str, list[float]] = defaultdict(list)
+    widths: dict[str, list[float]] = defaultdict(list)
+    shown: dict[str, list[float]] = defaultdict(list)
+    for model in MODELS:
+        draw = of(n, positives, *model)
+        logits, targets, _ = draw(rng, _MANY // n)
+        truth = compute(names, logits, targets, kind)
+        hits: dict[str, list[bool]] = defaultdict(list)
+        for number in range(draws):
+            logits, targets, groups = draw(rng, 1)
+            found = metric_intervals(names, logits, targets, kind=kind, groups=groups, resamples=300, seed=number)
+            for name, one in found.items():
+                there = one.low == one.low
+                shown[name].append(there)
+                if there:
+                    hits[name].append(one.low - 1e-9 <= truth[name] <= one.high + 1e-9)
+                    widths[name].append(one.high - one.low)
+        for name, several in hits.items():
+            held[name].append(float(np.mean(several)))
+    return {
+        name: (min(held[name], default=np.nan), float(np.median(widths[name] or [np.nan])), float(np.mean(shown[name])))
+        for name in names
+    }
+
+
+def main() -> None:
+    """Print a table for each part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--only", default=",".join(PARTS))
+    given = parser.parse_args()
+    for part in given.only.split(","):
+        _, _, names = PARTS[part]
+        print(f"\n{part}\n| n | positives | {' | '.join(names)} |\n|{'---|' * (2 + len(names))}", flush=True)
+        for n, positives in designs(part):
+            found = coverage(part, n, positives, given.draws)
+            cells = ["-" if np.isnan(low) else f"{low:.3f} ({wide:.2f})" for low, wide, _ in found.values()]
+            print(f"| {n} | {positives} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mlpipe import cli
 from mlpipe.api import classification
+from mlpipe.errors import ConfigError
 from mlpipe.modes import base
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -41,6 +42,56 @@ def test_convert_prints_what_recipe_reads(project: Path, capsys: pytest.CaptureF
     assert shown[0] == shown[1]
     assert shown[0]["optimizer"]["lr"] == 0.5 and shown[0]["loss"]["expression"] == "ce+0.1*dice"
     assert not (project / "results").exists()
+
+
+_RAMP = {"fromVal": 0, "toVal": 0.01, "style": "linear", "relSize": 0.5}
+
+
+@pytest.mark.parametrize(("callbacks", "expected"), [
+    (
+        {"LRVariator": {**_RAMP, "then": {"LRVariator": {"fromVal": 0.01, "toVal": 0, "relSize": 1}}}},
+        {"then": {"from_lr": 0.01, "to_lr": 0, "style": "linear", "epochs": 1}, "plateau": None},
+    ),
+    (
+        {"LRVariator": _RAMP, "ReduceLROnPlateau": {"patience": 2, "factor": 0.5}},
+        {"then": None, "plateau_from": "start", "plateau": {
+            "factor": 0.5, "patience": 1, "cooldown": 0, "threshold": 0.0001, "threshold_mode": "abs", "min_lr": 0.0,
+            "watch": "val/loss", "watch_direction": "min",
+        }},
+    ),
+])  # fmt: skip
+def test_ramps_at_the_root_have_what_follows_them(
+    project: Path, capsys: pytest.CaptureFixture[str], callbacks: Any, expected: dict[str, Any]
+) -> None:
+    source = {**yaml.safe_load(musket_project.CONFIG), "callbacks": callbacks}
+    (project / "experiments" / "first" / "config.yaml").write_text(yaml.safe_dump(source))
+    assert cli.main(["train", "recipe=experiments/first/config.yaml", "--cfg", "job"]) == 0
+    found = yaml.safe_load(capsys.readouterr().out)["lr_scheduler"]
+    assert (found["from_lr"], found["to_lr"], found["epochs"]) == (0, 0.01, 0.5)
+    assert {key: found[key] for key in expected} == expected
+
+
+def test_a_file_full_of_mistakes_is_told_whole_by_fit_and_in_python(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = {"batch": "many", "stages": [3], "imports": 3, "num_seeds": "two", "classes": "two", "testSplitSeed": "x"}
+    wrong |= {
+        "callbacks": {"EarlyStopping": {"patience": "three"}},
+        "optimizer": "Adm",
+        "datasets": 3,
+        "declarations": 3,
+    }
+    folder = project / "experiments" / "first"
+    (folder / "config.yaml").write_text(yaml.safe_dump({**yaml.safe_load(musket_project.CONFIG), **wrong}))
+    assert cli.main(["fit", "--name", "first"]) == 2
+    told = capsys.readouterr().err
+    keys = ("batch", "stages[0]", "imports", "num_seeds", "classes", "testSplitSeed", "callbacks.EarlyStopping.patience",
+            "optimizer", "datasets", "declarations")  # fmt: skip
+    assert all(f"first: {key}: " in told for key in keys) and len(told.splitlines()) == len(keys)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml"]
+    with pytest.raises(ConfigError) as caught:
+        classification.parse(folder / "config.yaml").fit()
+    assert sorted(one.partition(":")[0] for one in caught.value.problems) == sorted(keys)
 
 
 def test_a_group_on_the_command_line_replaces_the_files(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,6 +160,5 @@ def _store(
     )
     written = ensembles.save(world.project, record)
     world.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
-    cells = [[key, f"{one.value:.4f}", f"{one.low:.4f} to {one.high:.4f}"] for key, one in found.items()]
-    log.info(f"\ntest, mean of {len(folds)} folds:\n" + tables.grid(["metric", "value", "95 % interval"], cells))
+    log.info(f"\ntest, mean of {len(folds)} folds:\n{tables.intervals(record.scores['test'])}")
     log.info(f"ensemble {name}: {written}")

@@ -353,10 +353,7 @@ class PostprocessScheduler(Scheduler):
         written = ensembles.save(project, record)
         self.world.facts.update(task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores)
         for split, values in record.scores.items():
-            cells = [
-                [name, f"{one['value']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}"] for name, one in values.items()
-            ]
-            log.info(f"\n{split}:\n" + tables.grid(["metric", "value", "95 % interval"], cells))
+            log.info(f"\n{split}:\n{tables.intervals(values)}")
         for sentence in [*record.comparisons, *judging.sentences(record.decide), *record.notes]:
             log.info(sentence)
         log.info(f"ensemble {record.id}: {written}")

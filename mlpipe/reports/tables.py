@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,28 @@ def headline(board: Sequence[dict[str, Any]]) -> str:
         return ""
     newest = max(tested, key=lambda row: row["number"])
     return f"test {newest['metric']} {_first(newest, 'test', 'fold_test'):.3f}"
+
+
+def intervals(values: Mapping[str, Mapping[str, Any]]) -> str:
+    """Metrics with their 95 % intervals; a dash and the reason where there is no value or no interval.
+
+    Args:
+        values: For each metric `value`, `low`, `high` and `note`, as `mlpipe.post.intervals.Interval` has them.
+    """
+    rows = []
+    for name, one in values.items():
+        value, low, high = (one.get(key) for key in ("value", "low", "high"))
+        is_there, has_ends = _finite(value), _finite(low) and _finite(high)
+        why = "" if is_there and has_ends else str(one.get("note") or "")
+        if not is_there:
+            why = why or metrics.UNDEFINED.get(name, "it is not defined on these rows")
+        ends = f"{low:.4f} to {high:.4f}" if is_there and has_ends else "-"
+        rows.append([name, f"{value:.4f}" if is_there else "-", ends, why])
+    return grid(["metric", "value", "95 % interval", ""], rows)
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

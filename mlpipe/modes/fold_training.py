@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -228,7 +229,8 @@ def _told(record: ModelRecord) -> str:
     """A trained fold in a line."""
     scores = record.scores["val"]
     headline = metrics.HEADLINE[record.kind]
-    parts = ", ".join(f"{name} {scores[name]:.4f}" for name in (headline, "loss") if scores.get(name) is not None)
+    there = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
+    parts = ", ".join(f"{name} {value:.4f}" if math.isfinite(value) else f"{name} -" for name, value in there.items())
     how = f"{record.timings['seconds']:.0f} s"
     if "train_images_per_s" in record.timings:
         speed = f"{record.timings['train_images_per_s']:.0f} images/s"

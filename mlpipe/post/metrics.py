@@ -165,6 +165,19 @@ HEADLINE = {
     "classification": "accuracy", "multilabel": "auroc", "regression": "rmse", "segmentation": "dice", "images": "psnr",
     "solutions": "equation_loss",
 }  # fmt: skip
+# Why a metric has no value on some rows.
+UNDEFINED = {
+    "foreground_dice": "no image has foreground, in its mask or predicted",
+    "foreground_iou": "no image has foreground, in its mask or predicted",
+    "image_dice": "no image has a class to measure",
+    "dice": "no class is in a mask or predicted",
+    "iou": "no class is in a mask or predicted",
+    "r2": "all targets are equal",
+    "pearson": "all targets, or all predictions, are equal",
+    "spearman": "all targets, or all predictions, are equal",
+    "auroc": "no class has both rows that are of it and rows that are not",
+    "average_precision": "no class has a row that is of it",
+}
 # What losses are compared by where they cannot be compared by their own values.
 PROPER = ("nll", "elementwise_nll")
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse"})

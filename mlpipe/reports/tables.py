@@ -122,8 +122,14 @@ def scores(values: Mapping[str, Mapping[str, Any]]) -> str:
     Args:
         values: By name, what `mlpipe.post.intervals.Interval.as_plain` returned.
     """
-    rows = [[name, _figure(one["value"]), _ends(one), str(one.get("note") or "")] for name, one in values.items()]
+    rows = [[name, _figure(one["value"]), _ends(one), _said_of(name, one)] for name, one in values.items()]
     return grid(["metric", "value", "95 % interval", "note"], rows)
+
+
+def _said_of(name: str, one: Mapping[str, Any]) -> str:
+    """What has to be said of a score; why it is none where nobody said so."""
+    undefined = "" if _figure(one["value"]) != "-" else metrics.UNDEFINED.get(name, "it is not defined on these rows")
+    return str(one.get("note") or undefined)
 
 
 def _figure(value: float | None) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mlpipe.post import metrics
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -154,3 +156,34 @@ def test_ensembles_have_a_row(tmp_path: Path) -> None:
     assert tables.headline([first, second]) == tables.headline([second]) != ""
     with tables.write_csv([first, second], project).open(encoding="utf-8") as handle:
         assert [row["ensemble"] for row in csv.DictReader(handle)] == ["ens-1", ""]
+
+
+def test_a_metric_without_a_value_has_a_dash_and_the_reason() -> None:
+    nan = float("nan")
+    plain = tables.intervals({"dice": {"value": 0.5, "low": 0.25, "high": 0.75, "note": "said elsewhere"}})
+    assert plain.splitlines()[2].split() == ["dice", "0.5000", "0.2500", "to", "0.7500"] and "elsewhere" not in plain
+    values = {
+        "dice": {"value": 0.5, "low": 0.25, "high": 0.75, "note": ""},
+        "foreground_dice": {"value": nan, "low": nan, "high": nan, "note": ""},
+        "own": {"value": None, "low": None, "high": None, "note": ""},
+        "auroc": {"value": 0.9, "low": nan, "high": nan, "note": "one positive image is too few"},
+    }
+    rows = [line.split(maxsplit=3) for line in tables.intervals(values).splitlines()[3:]]
+    assert rows == [
+        ["foreground_dice", "-", "-", "no image has foreground, in its mask or predicted"],
+        ["own", "-", "-", "it is not defined on these rows"],
+        ["auroc", "0.9000", "-", "one positive image is too few"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "outputs", "targets"),
+    [
+        ("regression", ["r2", "pearson", "spearman"], np.random.default_rng(0).normal(size=(8, 1)), np.ones((8, 1))),
+        ("multilabel", ["auroc", "average_precision"], np.zeros((8, 2)), np.zeros((8, 2))),
+        ("classification", ["auroc"], np.zeros((8, 2)), np.zeros(8, np.int64)),
+    ],
+)
+def test_what_has_a_reason_is_not_defined_there(kind: str, names: list[str], outputs: Any, targets: Any) -> None:
+    found = metrics.compute(names, outputs.astype(np.float32), targets, kind)
+    assert all(np.isnan(found[name]) and name in metrics.UNDEFINED for name in names)

@@ -2,8 +2,7 @@
 
 python scripts/coverage_intervals.py [--draws 400] [--only rates,classes,labels,groups,numbers,masks]
 
-Each figure is the least coverage over three models, a poor one, an over-confident one and a good one, and in brackets the
-median width.
+Each figure is the mean over three models, a poor one, an over-confident one and a good one; in brackets the median width.
 Class counts are fixed; what is to be covered is the value of all images there could be with these shares of the classes.
 """
 
@@ -146,7 +145,7 @@ def designs(part: str) -> Iterator[tuple[int, int]]:
 
 
 def coverage(part: str, n: int, positives: int, draws: int, seed: int = 0) -> dict[str, tuple[float, float, float]]:
-    """For each metric the least coverage over models, the mean width, and the share of draws with an interval.
+    """For each metric the coverage over all models, the mean width, and the share of draws with an interval.
 
     Args:
         part: One of `PARTS`.
@@ -177,7 +176,11 @@ def coverage(part: str, n: int, positives: int, draws: int, seed: int = 0) -> di
         for name, several in hits.items():
             held[name].append(float(np.mean(several)))
     return {
-        name: (min(held[name], default=np.nan), float(np.median(widths[name] or [np.nan])), float(np.mean(shown[name])))
+        name: (
+            float(np.mean(held[name] or [np.nan])),
+            float(np.median(widths[name] or [np.nan])),
+            float(np.mean(shown[name])),
+        )
         for name in names
     }
 

@@ -5,6 +5,7 @@ import pytest
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post.conformal import (
+    ConformalSets,
     class_scores,
     conformal,
     cross_conformal_sets,
@@ -12,6 +13,7 @@ from mlpipe.post.conformal import (
     upper_quantile,
 )
 from mlpipe.post.metrics import log_softmax
+from mlpipe.post.prior import move_prior
 from tests.post.drawing import drawn
 
 
@@ -135,3 +137,28 @@ def test_what_cannot_be_promised() -> None:
         conformal(logits, np.where(targets == 2, 0, targets), prior=[1, 1, 1])
     with pytest.raises(DataError, match="targets of the shape"):
         residual_halfwidths(logits, targets)
+
+
+SHIFTED = np.array([0.7, 0.2, 0.1])
+
+
+@pytest.mark.parametrize("score", ["lac", "aps", "raps"])
+@pytest.mark.parametrize("by_class", [False, True])
+@pytest.mark.parametrize("moved", [False, True])
+def test_promises_hold_at_another_prevalence(score: str, by_class: bool, moved: bool) -> None:
+    """Rows are weighted, or each class is by itself, whether the probabilities are moved to the prevalence or not."""
+    logits, targets = drawn(11, 6000, 3, prior=np.full(3, 1 / 3))
+    new, truth = drawn(12, 20_000, 3, prior=SHIFTED)
+    # The same networks: log-likelihoods with the prevalence of the calibration rows.
+    new = new + 2.2 * (np.log(np.full(3, 1 / 3)) - np.log(SHIFTED))
+    logs, fresh = log_softmax(logits), log_softmax(new)
+    if moved:
+        logs, fresh = (move_prior(one, np.full(3, 1 / 3), SHIFTED) for one in (logs, fresh))
+    promise = {"class_conditional": True} if by_class else {"prior": SHIFTED}
+    found = conformal(logs, targets, alpha=0.1, score=score, seed=1, **promise)
+    assert found.by_class == by_class and ConformalSets.from_plain(found.as_plain()).by_class == by_class
+    sets = found.sets(fresh, seed=2)
+    assert sets[np.arange(len(truth)), truth].mean() >= 0.885
+    if by_class:
+        covered = [sets[truth == number, number].mean() for number in range(3)]
+        assert covered == pytest.approx([0.9] * 3, abs=0.03)

@@ -6,7 +6,14 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post.metrics import log_softmax
-from mlpipe.post.threshold import best_threshold, class_thresholds, decide, expected_cost, label_thresholds
+from mlpipe.post.threshold import (
+    best_threshold,
+    class_thresholds,
+    decide,
+    decide_by_cuts,
+    expected_cost,
+    label_thresholds,
+)
 from tests.post.drawing import drawn
 
 
@@ -100,3 +107,39 @@ def test_expected_cost_against_psrcal() -> None:
     logits, targets = drawn(2, 500, 4)
     theirs = CostFunction(torch.tensor(log_softmax(logits)), torch.tensor(targets))
     assert expected_cost(logits, targets) == pytest.approx(float(theirs), abs=1e-9)
+
+
+def test_weighted_rows_are_repeated_rows() -> None:
+    logits, targets = drawn(3, 120, 3)
+    prior = np.bincount(np.repeat(targets, 1 + 2 * targets), minlength=3)
+    rows = np.repeat(np.arange(120), 1 + 2 * targets)
+    for criterion in ("f1", "youden"):
+        weighted = class_thresholds(logits, targets, criterion=criterion, prior=prior / prior.sum())
+        repeated = class_thresholds(logits[rows], targets[rows], criterion=criterion)
+        assert [one.cut for one in weighted if one] == pytest.approx([one.cut for one in repeated if one])
+
+
+def test_one_class_above_its_cut_is_the_decision() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.dirichlet([1, 1, 1], 400)
+    cuts = np.array([0.6, 0.3, 0.25])
+    found = decide_by_cuts(np.log(rows), cuts.tolist(), [0.4, 0.3, 0.3])
+    above = rows > cuts
+    single = above.sum(axis=1) == 1
+    assert (found[single] == above[single].argmax(axis=1)).all() and single.any()
+    two = decide_by_cuts(np.log(rows[:, :2] / rows[:, :2].sum(axis=1, keepdims=True)), [0.3, 0.7], [0.5, 0.5])
+    assert (two == (rows[:, 1] / rows[:, :2].sum(axis=1) > 0.7)).all()
+
+
+def test_cuts_at_the_shares_are_best_for_the_mean_of_recalls() -> None:
+    """By the rule of Bayes at costs of 1 / share, as `decide` takes them."""
+    rng = np.random.default_rng(1)
+    rows, share = np.log(rng.dirichlet([2, 1, 1], 300)), np.array([0.7, 0.2, 0.1])
+    costs = (1 - np.eye(3)) / share[:, None]
+    assert (decide_by_cuts(rows, share.tolist(), share) == decide(rows, costs)).all()
+
+
+def test_a_class_for_which_all_is_best_called_yes_does_not_win_always() -> None:
+    rows = np.log([[0.1, 0.9], [0.9, 0.1]])
+    assert decide_by_cuts(rows, [0.0, 0.5], [0.6, 0.4]).tolist() == [1, 0]
+    assert decide_by_cuts(rows, [None, None], [0.6, 0.4]).tolist() == [1, 0]

@@ -160,7 +160,7 @@ def test_ensembles_have_a_row(tmp_path: Path) -> None:
 
 def test_a_metric_without_a_value_has_a_dash_and_the_reason() -> None:
     nan = float("nan")
-    plain = tables.intervals({"dice": {"value": 0.5, "low": 0.25, "high": 0.75, "note": "said elsewhere"}})
+    plain = tables.scores({"dice": {"value": 0.5, "low": 0.25, "high": 0.75, "note": "said elsewhere"}})
     assert plain.splitlines()[2].split() == ["dice", "0.5000", "0.2500", "to", "0.7500"] and "elsewhere" not in plain
     values = {
         "dice": {"value": 0.5, "low": 0.25, "high": 0.75, "note": ""},
@@ -168,7 +168,7 @@ def test_a_metric_without_a_value_has_a_dash_and_the_reason() -> None:
         "own": {"value": None, "low": None, "high": None, "note": ""},
         "auroc": {"value": 0.9, "low": nan, "high": nan, "note": "one positive image is too few"},
     }
-    rows = [line.split(maxsplit=3) for line in tables.intervals(values).splitlines()[3:]]
+    rows = [line.split(maxsplit=3) for line in tables.scores(values).splitlines()[3:]]
     assert rows == [
         ["foreground_dice", "-", "-", "no image has foreground, in its mask or predicted"],
         ["own", "-", "-", "it is not defined on these rows"],

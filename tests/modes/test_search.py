@@ -162,7 +162,15 @@ def test_a_trial_whose_run_is_gone_fails_and_does_not_count(measured: Any, tmp_p
 
 def test_a_grid_is_visited_once_and_ends(measured: Any, tmp_path: Path) -> None:
     measured(lr)
-    grid = [*SMALL, "hpo=optuna", "hpo.study=s", "hpo.sampler=grid", "optimizer.lr=0.1,0.2", "loss=ce,focal"]
+    grid = [
+        *SMALL,
+        "hpo=optuna",
+        "hpo.study=s",
+        "hpo.sampler=grid",
+        "optimizer.lr=0.1,0.2",
+        "loss=ce,focal",
+        "metrics.monitor=val/nll",
+    ]
     assert main(["train", *grid, "hpo.trials=3"]) == 0
     assert main(["train", *grid, "hpo.trials=99"]) == 0
     tried = [(trial.params["optimizer.lr"], trial.params["loss"]) for trial in frozen(tmp_path)]
@@ -192,7 +200,7 @@ def test_the_best_values_apply_unless_the_command_line_says_otherwise(
     measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured(lr)
-    assert main(["train", *SEARCH, "hpo.trials=3", "loss=ce,focal"]) == 0
+    assert main(["train", *SEARCH, "hpo.trials=3", "loss=ce,focal", "metrics.monitor=val/nll"]) == 0
     best = min(frozen(tmp_path), key=lambda trial: float(trial.value or 0))
     capsys.readouterr()
     assert main(["train", *SMALL, "use_best_params=s", "loss=mse", "--cfg", "job"]) == 0

@@ -75,7 +75,7 @@ def test_every_step_does_the_same_after_a_journey(node: dict[str, Any]) -> None:
     for adapt, of, others in (
         (lambda name, made: transforms.adapt(made), augmentations.apply, ()),
         (paired.adapt, paired.apply, (MASKS,)),
-        (paired_targets.adapt, paired_targets.apply, (MASKS,)),
+        (paired_targets.adapt, paired_targets.apply, (IMAGES[::-1],)),
     ):
         try:
             step = adapt(target, component.build())

@@ -325,6 +325,11 @@ def test_the_training_loss_is_the_mean_over_images(tmp_path: Path, monkeypatch: 
 
 def test_a_monitor_that_is_never_a_number(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setitem(metrics.BY_KIND["classification"], "auroc", lambda logits, targets: float("nan"))
-    one = job(tmp_path, "trainer.max_epochs=1", "metrics.monitor=val/auroc")
-    with pytest.raises(TrainingError, match="val/auroc was never a number, so there is no best epoch"):
-        fit.fit(one, Watch())
+    one, told = job(tmp_path, "trainer.max_epochs=2", "metrics.monitor=val/auroc"), list[str]()
+    record = fit.fit(one, Watch(told=told.append))
+    assert record.best_epoch == 1
+    (sentence,) = told
+    assert sentence.endswith(
+        "val/auroc was NaN in every epoch, so that none is the best: the last one's weights are kept"
+    )
+    assert sentence.partition(": ")[2] in record.notes

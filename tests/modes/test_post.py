@@ -280,7 +280,7 @@ def test_a_list_that_does_not_sum_to_one_is_scaled_and_it_is_said(
     project = make_project(tmp_path, make_task(tmp_path / "data", n=80), {"one": 2.0}, folds=2)
     assert post(tmp_path, "mode.prior=[30,10]") == 0
     sentence = "mode.prior: the shares sum to 40, not to 1; they are scaled: a 0.75, b 0.25"
-    assert sentence in capsys.readou.out().err
+    assert sentence in capsys.readouterr().out
     record = only_ensemble(project)
     assert record.prior["values"] == pytest.approx([0.75, 0.25]) and sentence in record.notes
 
@@ -352,7 +352,7 @@ def test_wrong_wishes_are_refused(
     of = make_task(tmp_path / "data")
     make_project(tmp_path, of, {"one": 2.0}, folds=2)
     assert post(tmp_path, *arguments) == 2
-    assert sentence in capsys.readou.out().err
+    assert sentence in capsys.readouterr().err
 
 
 def test_predictions_of_other_samples_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,8 @@ class PostprocessScheduler(Scheduler):
         holding.wanted(self._how.shrinkage)
         raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
         raise_all(self._foreign_rows())
-        for note in scaled(self._prior, self._wishes.deploy_prior, self._task):
+        self._notes = scaled(self._prior, self._wishes.deploy_prior, self._task)
+        for note in self._notes:
             log.warning(note)
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
         if self._task.kind in maps.KINDS:
@@ -323,7 +324,7 @@ class PostprocessScheduler(Scheduler):
             scores=scores,
             decide=decide,
             comparisons=judging.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
-            notes=[*notes, *chosen.notes, *final.notes],
+            notes=[*self._notes, *notes, *chosen.notes, *final.notes],
         )
         self._store(record, final)
 

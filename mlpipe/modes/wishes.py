@@ -9,8 +9,10 @@ import numpy as np
 
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
-from mlpipe.post.prior import SCALED
 from mlpipe.runs import maps
+
+# Digits that were left off explain no more than this of a sum that is not one.
+_ROUNDED = 5e-3
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def scaled(prior: str | list[float], deploy_prior: list[float] | None, task: Tas
     """
     said = []
     for key, values in (("mode.prior", prior), ("mode.deploy_prior", deploy_prior)):
-        if task.kind != "classification" or not isinstance(values, list) or abs(sum(values) - 1) <= SCALED:
+        if task.kind != "classification" or not isinstance(values, list) or abs(sum(values) - 1) <= _ROUNDED:
             continue
         shares = ", ".join(
             f"{name} {value / sum(values):.4g}" for name, value in zip(task.classes, values, strict=False)

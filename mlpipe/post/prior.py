@@ -17,8 +17,6 @@ from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
 _KINDS = ("val", "test", "quantify")
 _LEAST_SHARE = 1e-8
-# Shares whose sum is farther from one than digits that were left off explain.
-SCALED = 5e-3
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def prior(
         DataError: A list has the wrong length or an entry that is not positive, or no row of a split has a target.
     """
     if not isinstance(kind, str):
-        return Prior("list", tuple(shares(kind, classes).tolist()), notes=_scaled(kind))
+        return Prior("list", tuple(shares(kind, classes).tolist()))
     if kind == "val":
         return Prior("val", _observed(val_targets, classes, 0.0, "validation"))
     if kind == "test":
@@ -115,13 +113,6 @@ def prior(
     if found.low is not None and found.high is not None:
         low, high = tuple(np.minimum(found.low, values).tolist()), tuple(np.maximum(found.high, values).tolist())
     return Prior("quantify", tuple(values.tolist()), low, high, found.notes)
-
-
-def _scaled(given: Sequence[float]) -> tuple[str, ...]:
-    total = float(np.sum(np.asarray(given, np.float64)))
-    if abs(total - 1) <= SCALED:
-        return ()
-    return (f"mode.prior: the shares sum to {total:.4g}, not to 1, and were scaled",)
 
 
 def move_prior(log_probabilities: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike) -> Floats:

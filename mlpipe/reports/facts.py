@@ -277,7 +277,8 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     raw = stored.logits.astype(np.float64)
     given = stored.calibrated
     calibrated = raw if given is None else given.astype(np.float64)
-    same = log_softmax(raw) if kind == "classification" else raw
+    with np.errstate(invalid="ignore"):
+        same = log_softmax(raw) if kind == "classification" else raw
     changed = given is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated, changed)
 

@@ -274,6 +274,17 @@ def test_priors(tmp_path: Path) -> None:
     assert max(nll["test"], nll["quantify"], nll["[0.4,0.6]"]) < nll["val"]
 
 
+def test_a_list_that_does_not_sum_to_one_is_scaled_and_it_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = make_project(tmp_path, make_task(tmp_path / "data", n=80), {"one": 2.0}, folds=2)
+    assert post(tmp_path, "mode.prior=[30,10]") == 0
+    sentence = "mode.prior: the shares sum to 40, not to 1; they are scaled: a 0.75, b 0.25"
+    assert sentence in capsys.readouterr().out
+    record = only_ensemble(project)
+    assert record.prior["values"] == pytest.approx([0.75, 0.25]) and sentence in record.notes
+
+
 def test_select_on_test_keeps_the_estimate_apart(tmp_path: Path) -> None:
     of = make_task(tmp_path / "data")
     project = make_project(tmp_path, of, {"one": 4.0, "two": 3.0})
@@ -326,6 +337,8 @@ def test_labels_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ("arguments", "sentence"),
     [
         (["mode.prior=[0.5,0.3,0.2]"], "mode.prior: has another length than there are classes"),
+        (["mode.prior=[0.5,-0.5]"], "mode.prior: every share must be positive"),
+        (["mode.shrinkage=strong"], "mode.shrinkage: is no strength"),
         (["mode.prior=tset"], "mode.prior: must be one of"),
         (["mode.budget=0"], "mode.budget: must be a whole number >= 1"),
         (["mode.temperature=2"], "mode.temperature: must be a number >= 0 and <= 1"),

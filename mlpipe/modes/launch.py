@@ -87,6 +87,8 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     )
     keys = {text.lstrip("+~").partition("=")[0] for text in overrides}
     config = compose(mode, texts, facts)
+    if config.tree["preset"]["recipes"] and mode != "train":
+        raise ConfigError(problem("preset", f"is for mml train, not for mml {mode}", fix="leave it out"))
     there.check(config, keys)
     config, more = reuse.applied(config, keys)
     if config.tree["preset"]["recipes"]:
@@ -109,8 +111,6 @@ def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Fact
     from mlpipe.modes import presets
 
     preset = config.tree["preset"]
-    if mode != "train":
-        raise ConfigError(problem("preset", f"is for mml train, not for mml {mode}", fix="leave it out"))
     presets.seconds_of(config.tree["time_limit"])
     given = [text for text in texts if text.lstrip("+").partition("=")[0] not in ("preset", "time_limit")]
     trees, found = dict[str, Any](), list[str]()

@@ -216,7 +216,7 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         (
             "stages.list=[{epochs:1},{epochs:1,loss:focal}]",
             "metrics.monitor: val/loss cannot choose among epochs of stages with different losses; "
-            "use another metric, for example val/accuracy, or mode.store_best=false",
+            "use another metric, for example metrics.monitor=val/accuracy, or mode.store_best=false",
         ),
         (
             "stages.list=[{epochs:1,freeze:backbone}] peft=lora",

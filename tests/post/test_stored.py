@@ -33,7 +33,7 @@ def test_who_is_better_is_said_in_a_sentence() -> None:
     drawn = compare.paired_bootstrap("accuracy", LOGITS, BETTER, KNOWN)
     difference = RIGHT.mean() - BETTER_RIGHT.mean()
     numbers = f"difference {difference:.4g}, 95% interval {drawn.low:.4g} to {drawn.high:.4g}"
-    assert drawn.test == "paired bootstrap"
+    assert drawn.test == "paired, few rows"
     assert drawn.sentence == f"The second is better by {-difference:.4g} in accuracy ({numbers})."
     # Less of a loss is better.
     assert compare.paired_bootstrap("nll", BETTER, LOGITS, KNOWN).sentence.startswith("The first is better by ")
@@ -131,7 +131,7 @@ def test_ensembles_and_curves_are_stored_by_name() -> None:
 def test_intervals_say_how_they_were_made() -> None:
     found = intervals.metric_intervals(["accuracy", "nll", "auroc"], LOGITS, KNOWN, resamples=100)
     assert {name: one.method for name, one in found.items()} == {
-        "accuracy": "wilson", "nll": "bootstrap, bca", "auroc": "delong",
+        "accuracy": "wilson", "nll": "one row more", "auroc": "delong",
     }  # fmt: skip
     assert list(intervals.wilson(3, 7).as_plain()) == ["value", "low", "high", "level", "method", "note"]
 

@@ -158,7 +158,7 @@ CASES = [
     Hostile(
         "npz: a class number beyond all classes",
         _npz({"images": npy(IMAGES), "targets": npy(np.full(8, 2**62))}),
-        "class number",
+        "needs two classes",
     ),
     Hostile(
         "npz: a negative class number", _npz({"images": npy(IMAGES), "targets": npy(TARGETS - 5)}), "class number -5"

@@ -59,7 +59,7 @@ class CreateScheduler(Scheduler):
         for sentence in split_checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]
-        for sentence in [*parts.pooled(of, split), *split_checks.lacking(of, views)]:
+        for sentence in [*parts.of_split(of, split), *split_checks.lacking(of, views)]:
             log.info(f"note on {of.name}: {sentence}")
         sizes, test = (
             [int((split.fold == fold).sum()) for fold in range(split.n_folds)],

@@ -49,8 +49,8 @@ def folder(
     """A folder with one sub-folder of images for each class.
 
     The class folders may lie in `train`, `val` and `test`; images in `unlabelled`, which may lie beside class folders too,
-    have no class. The training part fixes the classes. The task is named after the folder and a hash of everything in it, so that changed files make
-    a new task.
+    have no class. The training part fixes the classes. The task is named after the folder and a hash of everything in
+    it, so that changed files make a new task.
 
     Args:
         root: The folder, or a zip or tar archive of it.

@@ -216,6 +216,15 @@ def test_every_kind_of_fault_is_told_at_once(pictures: Path) -> None:
         assert any(place in text for text in found), place
 
 
+def test_a_path_that_is_not_there_is_told_with_the_folder_it_is_taken_from(pictures: Path) -> None:
+    lines = ["path,label", "0.png,a", "sub/9.png,b", ",a", " ,b", "1.png,b"]
+    found = problems(lambda: sources.csv(file=table(pictures, *lines)))
+    assert found[:2] == [
+        f"t.csv line {line}, column path: is empty; write the image's path, or remove the line" for line in (4, 5)
+    ]
+    assert found[2].endswith(f"(paths are taken from {pictures})") and len(found) == 3
+
+
 def test_many_faults_of_several_kinds_are_capped(pictures: Path) -> None:
     lines = ["path,label,split", "0.png,a,train", "1.png,b,train"]
     lines += [f"lost{index}.png,a,train" for index in range(30)] + [f"gone{index}.png,a,odd" for index in range(20)]

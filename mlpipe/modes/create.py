@@ -55,7 +55,7 @@ class CreateScheduler(Scheduler):
 
     def _task(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
-        split = tasks.split_of(self.run_config, of)
+        split = tasks.split_of(tasks.as_decided(self.run_config, of), of)
         for sentence in split_checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]

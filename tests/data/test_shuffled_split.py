@@ -77,3 +77,16 @@ def test_rare_sets_of_labels_share_a_stratum() -> None:
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(DataError, match="split.folds"):
         splits.shuffled(samples(3), folds=5)
+
+
+def test_a_share_that_cannot_keep_classes_is_refused_with_what_helps() -> None:
+    rows = [Row(f"{index:02d}", "train", index % 10, str(index)) for index in range(20)]
+    twos = make("t", [str(number) for number in range(10)], rows, channels=1, source={}).samples
+    with pytest.raises(
+        DataError, match=r"split\.val_fraction: cannot be drawn \(.*\), got 0\.1; use a larger share, add"
+    ):
+        splits.shuffled(twos, folds=1, stratify=True, val_fraction=0.1)
+    for options in ({"val_fraction": 0.5, "stratify": True}, {"val_fraction": 0.1}):
+        assert (splits.shuffled(twos, folds=1, **options).fold == 0).sum() == 20 * options["val_fraction"]
+    with pytest.raises(DataError, match=r"split\.test_fraction: .*, got 0\.1; .* or use split\.stratify=false"):
+        splits.shuffled(twos, folds=2, stratify=True, test_fraction=0.1)

@@ -80,13 +80,10 @@ def test_too_few_images_are_refused() -> None:
 
 
 def test_a_share_that_cannot_keep_classes_is_refused_with_what_helps() -> None:
-    rows = [Row(f"{index:02d}", "train", index % 10, str(index)) for index in range(20)]
-    twos = make("t", [str(number) for number in range(10)], rows, channels=1, source={}).samples
-    with pytest.raises(
-        DataError, match=r"split\.val_fraction: cannot be drawn \(.*\), got 0\.1; use a larger share, add"
-    ):
-        splits.shuffled(twos, folds=1, stratify=True, val_fraction=0.1)
-    for options in ({"val_fraction": 0.5, "stratify": True}, {"val_fraction": 0.1}):
-        assert (splits.shuffled(twos, folds=1, **options).fold == 0).sum() == 20 * options["val_fraction"]
-    with pytest.raises(DataError, match=r"split\.test_fraction: .*, got 0\.1; .* or use split\.stratify=false"):
-        splits.shuffled(twos, folds=2, stratify=True, test_fraction=0.1)
+    twos, helps = samples(20, 10), "use a larger share, add images of the rarest class, or use split.stratify=false"
+    for options, key in (({"folds": 1, "val_fraction": 0.1}, "val"), ({"folds": 2, "test_fraction": 0.1}, "test")):
+        with pytest.raises(DataError, match=rf"^split\.{key}_fraction: cannot be drawn \(.*\), got 0\.1; {helps}$"):
+            splits.shuffled(twos, stratify=True, **options)  # type: ignore[arg-type]
+    halves = splits.shuffled(twos, folds=1, stratify=True, val_fraction=0.5)
+    assert np.bincount(twos.targets[halves.fold == 0]).tolist() == [1] * 10
+    assert (splits.shuffled(twos, folds=1, val_fraction=0.1).fold == 0).sum() == 2

@@ -45,12 +45,13 @@ def size_problems(kind: Kind, samples: Samples, split: Split, classes: Sequence[
         return found or missing_classes(samples, split, classes)
     into = _parts(split.n_folds, nested=False, is_single=is_single)
     fix = f"{_fewer(nested=False, is_single=is_single)}add images, or {_ALLOWED}"
-    return [
+    few = [
         problem(f"label {name!r}", f"{count} training images {what} are too few for {into}", fix=fix)
         for column, name in enumerate(classes)
         for value, what in ((1, "with it"), (0, "without it"))
         if (count := int((targets[:, column] == value).sum())) < split.n_folds
     ]
+    return few or missing_classes(samples, split, classes)
 
 
 def class_size_problems(
@@ -79,32 +80,62 @@ def class_size_problems(
 
 
 def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
-    """A sentence for every class that a fold has no image of, to train or to validate on, although it has enough.
+    """A sentence for every class or label that folds leave without an image, although it has enough.
+
+    A class needs one to train and one to validate on, a label one to train on.
 
     Args:
         samples: The task's samples.
         split: Folds that were drawn, with regard to classes or groups.
-        classes: The classes' names.
+        classes: The names of classes or labels.
     """
-    pool = split.fold >= 0
-    counts = np.array([_counts(samples.targets[split.fold == fold], len(classes)) for fold in split.validated])
-    whole = _counts(samples.targets[pool], len(classes))
+    pool, is_class = split.fold >= 0, samples.targets.ndim == 1
+    own = np.stack([pool & _having(samples, number) for number in range(len(classes))], axis=1)
+    counts = np.array([own[split.fold == fold].sum(axis=0) for fold in split.validated])
     # A fold without any image is one that nothing is judged on.
-    is_there = np.asarray(counts.any(axis=1))[:, np.newaxis]
+    is_there = np.array([[bool((split.fold == fold).any())] for fold in split.validated])
+    lost = {
+        "to validate on": is_there & (counts == 0) & is_class,
+        "to train on": is_there & (counts == own.sum(axis=0)),
+    }
+    what, image = ("class", "image of it") if is_class else ("label", "image with it")
     found = []
-    for number in np.flatnonzero((is_there & ((counts == 0) | (counts == whole))).any(axis=0)).tolist():
-        rows = np.flatnonzero(pool & (samples.targets == number))
-        held = len(set(grouped(samples, rows)))
-        folds = {
-            "to validate on": is_there[:, 0] & (counts[:, number] == 0),
-            "to train on": is_there[:, 0] & (counts[:, number] == whole[number]),
-        }
-        where = [f"{what} in fold {listing(np.array(split.validated)[at])}" for what, at in folds.items() if at.any()]
+    for number in np.flatnonzero(np.any([*lost.values()], axis=(0, 1))).tolist():
+        held = len(set(grouped(samples, np.flatnonzero(own[:, number]))))
+        folds = {to: at[:, number] for to, at in lost.items()}
+        where = [f"{to} in fold {listing(np.array(split.validated)[at])}" for to, at in folds.items() if at.any()]
         why = ", because groups and given folds stay as they are" if samples.groups else ""
         held_by = f"it is of {held} {_unit(samples)}{'s' * (held > 1)}"
-        wrong = f"no image of it is left {' and '.join(where)}{why}: {held_by}"
-        found.append(problem(f"class {classes[number]!r}", wrong, fix=_ways_out(samples, split, held)))
+        wrong = f"no {image} is left {' and '.join(where)}{why}: {held_by}"
+        found.append(problem(f"{what} {classes[number]!r}", wrong, fix=_ways_out(samples, split, held)))
     return found
+
+
+def _having(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
+    """Which samples are of a class, or have a label."""
+    if samples.targets.ndim == 1:
+        return np.asarray(samples.targets == number)
+    return np.asarray(samples.targets[:, number] == 1)
+
+
+def torn_groups(samples: Samples, split: Split) -> list[str]:
+    """A sentence when groups lie in several folds, as those that came with a task may have them; none else.
+
+    Args:
+        samples: The task's samples.
+        split: Its split.
+    """
+    folds: dict[str, set[int]] = {}
+    for group, fold in zip(samples.groups, split.fold.tolist(), strict=False):
+        if group and fold >= 0:
+            folds.setdefault(group, set()).add(fold)
+    torn = [group for group, found in folds.items() if len(found) > 1]
+    if not torn:
+        return []
+    many = f"{len(torn)} groups are" if len(torn) > 1 else "1 group is"
+    why = ", as the folds came with the task" if split.is_given else ""
+    told = "what is learned from a group is judged on the same group"
+    return [f"{many} in several folds ({listing(torn, most=3)}){why}: {told}"]
 
 
 def _ways_out(samples: Samples, split: Split, held: int) -> str:
@@ -175,8 +206,7 @@ def _unlearned(kind: Kind, samples: Samples, split: Split, classes: Sequence[str
     what = {"classification": "class"}.get(kind, "label")
     found = []
     for number, name in enumerate(classes):
-        targets = samples.targets if samples.targets.ndim == 1 else samples.targets[:, number]
-        own = (split.fold >= 0) & (targets == (number if samples.targets.ndim == 1 else 1))
+        own = (split.fold >= 0) & _having(samples, number)
         folds = [fold for fold in split.validated if not own[split.fold != fold].any()]
         if folds:
             fix = f"give it other folds, or {_ALLOWED}"

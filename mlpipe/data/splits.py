@@ -225,6 +225,8 @@ def shuffled(
         try:
             parts = shuffled_split.validation_parts(len(pool), folds, val_fraction, seed, strata)
         except ValueError as error:
+            if folds == 1:
+                raise _undrawn("split.val_fraction", val_fraction, stratify, error) from error
             raise DataError(problem("split.folds", f"cannot be made ({error})", got=folds, fix="use fewer")) from error
     if len({int(row) for part in parts for row in part}) != sum(map(len, parts)) or max(map(max, parts)) >= len(pool):
         raise DataError(problem("split.folds_file", f"does not fit the {len(pool)} images", fix="remove it"))
@@ -234,6 +236,14 @@ def shuffled(
     if len(parts) == 1:
         return Split(fold, 2, (0,), stratify, seed, rare=rare)
     return Split(fold, int(fold.max()) + 1, tuple(range(len(parts))), stratify, seed, rare=rare)
+
+
+def _undrawn(key: str, fraction: float, stratify: bool, error: ValueError) -> DataError:
+    """The error for a share that scikit-learn does not draw."""
+    fix = (
+        "use a larger share, add images of the rarest class, or use split.stratify=false" if stratify else "add images"
+    )
+    return DataError(problem(key, f"cannot be drawn ({error})", got=fraction, fix=fix))
 
 
 def _are_labels(samples: Samples) -> bool:
@@ -250,7 +260,7 @@ def _shuffled_test(
         try:
             stay, test = shuffled_split.test_rows(len(pool), fraction, seed, strata)
         except ValueError as error:
-            raise DataError(problem("split.test_fraction", f"cannot be drawn ({error})", got=fraction)) from error
+            raise _undrawn("split.test_fraction", fraction, stratify, error) from error
     else:
         stay, test = (np.asarray(part, np.int64) for part in rows[:2])
     if sorted([*stay.tolist(), *test.tolist()]) != list(range(len(pool))):

@@ -55,11 +55,11 @@ class CreateScheduler(Scheduler):
 
     def _task(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
-        split = tasks.split_of(self.run_config, of)
+        split = tasks.split_of(tasks.as_decided(self.run_config, of), of)
         for sentence in split_checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]
-        for sentence in [*parts.pooled(of, split), *split_checks.lacking(of, views)]:
+        for sentence in [*parts.of_split(of, split), *split_checks.lacking(of, views)]:
             log.info(f"note on {of.name}: {sentence}")
         sizes, test = (
             [int((split.fold == fold).sum()) for fold in range(split.n_folds)],

@@ -73,7 +73,11 @@ def changed(section: Mapping[str, Any], given: frozenset[str], file: Path) -> di
         return dict(section)
     of_task = decided["section"]
     is_same = of_task["_target_"] == section["_target_"]
-    kept = {key: value for key, value in section.items() if f"split.{key}" in given and key in of_task}
+    own = [key for key in section if f"split.{key}" in given]
+    if not is_same and any(key not in of_task for key in own):
+        # Such a key, split.folds beside a validation part, belongs to the command's kind of split.
+        return dict(section)
+    kept = {key: section[key] for key in own if key in of_task}
     return {**(section if is_same else of_task), **{key: of_task[key] for key in decided["given"]}, **kept}
 
 

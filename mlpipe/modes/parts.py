@@ -32,16 +32,17 @@ def tell(world: World, task: Task, split: Split, views: Sequence[View]) -> None:
         return
     told.append(facts)
     log.info(f"{task.name}: {_sizes(views)}")
-    for sentence in [*pooled(task, split), *split_checks.lacking(task, views)]:
+    for sentence in [*of_split(task, split), *split_checks.lacking(task, views)]:
         log.info(f"note on {task.name}: {sentence}")
 
 
-def pooled(task: Task, split: Split) -> list[str]:
-    """A sentence where a validation part that the task came with is in the folds with its training part."""
+def of_split(task: Task, split: Split) -> list[str]:
+    """What a person should know of a split: a validation part that is pooled with training, groups in several folds."""
+    torn = split_checks.torn_groups(task.samples, split)
     own = int((task.samples.in_part("val") & (split.fold >= 0)).sum())
     if split.is_given or not own:
-        return []
-    return [f"the {own} images of its val part are pooled with those of train; split=given keeps them apart"]
+        return torn
+    return [*torn, f"the {own} images of its val part are pooled with those of train; split=given keeps them apart"]
 
 
 def _sizes(views: Sequence[View]) -> str:

@@ -8,6 +8,7 @@ name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -291,16 +292,20 @@ def said_of(rows: Sequence[Mapping[str, Any]], scores: Iterable[str]) -> list[st
         scores: The names of the scores that are told with it.
     """
     means = [name for name in scores if name in OVER_CLASSES]
-    names = lacking(rows)
-    if not names or not means:
+    if not rows or not means:
         return []
     noun = "labels" if "positive" in rows[0] else "classes"
-    said = [
-        f"{listing(means)}: {noun} that can be judged are {len(rows) - len(names)} of {len(rows)}, not {listing(names)}"
-    ]
-    guessed = [str(row["class"]) for row in rows if not row.get("positive", row["images"]) and row["f1"] == 0]
+    # A class without a row counts in F1 once it is predicted, a label that every row has counts always.
+    without_f1 = [str(row["class"]) for row in rows if row.get("f1") is None or math.isnan(row["f1"])]
+    left_out = {name: tuple(without_f1 if name == "macro_f1" else lacking(rows)) for name in means}
+    said = []
+    for names in dict.fromkeys(names for names in left_out.values() if names):
+        judged = f"{noun} that can be judged are {len(rows) - len(names)} of {len(rows)}, not {listing(names)}"
+        said.append(f"{listing([name for name in means if left_out[name] == names])}: {judged}")
+    guessed = [str(row["class"]) for row in rows if not row.get("positive", row["images"]) and row.get("f1") == 0]
     if guessed and "macro_f1" in means:
-        said.append(f"macro_f1: {listing(guessed)} has no image and was predicted, which counts as 0")
+        verbs = ("has", "was") if len(guessed) == 1 else ("have", "were")
+        said.append(f"macro_f1: {listing(guessed)} {verbs[0]} no image and {verbs[1]} predicted, which counts as 0")
     return said
 
 

@@ -77,3 +77,13 @@ def test_rare_sets_of_labels_share_a_stratum() -> None:
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(DataError, match="split.folds"):
         splits.shuffled(samples(3), folds=5)
+
+
+def test_a_share_that_cannot_keep_classes_is_refused_with_what_helps() -> None:
+    twos, helps = samples(20, 10), "use a larger share, add images of the rarest class, or use split.stratify=false"
+    for options, key in (({"folds": 1, "val_fraction": 0.1}, "val"), ({"folds": 2, "test_fraction": 0.1}, "test")):
+        with pytest.raises(DataError, match=rf"^split\.{key}_fraction: cannot be drawn \(.*\), got 0\.1; {helps}$"):
+            splits.shuffled(twos, stratify=True, **options)  # type: ignore[arg-type]
+    halves = splits.shuffled(twos, folds=1, stratify=True, val_fraction=0.5)
+    assert np.bincount(twos.targets[halves.fold == 0]).tolist() == [1] * 10
+    assert (splits.shuffled(twos, folds=1, val_fraction=0.1).fold == 0).sum() == 2

@@ -198,3 +198,35 @@ def test_sizes_count_the_pool_only() -> None:
         "classification", samples, dataclasses.replace(split, n_folds=3), ["a", "b"], nested=False
     )
     assert len(found) == 2 and "'b'" in found[1] and "2 training images are too few for 3 folds" in found[1]
+
+
+def test_labels_of_one_group_are_refused_before_anything_is_trained() -> None:
+    labels = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]] * 4)
+    samples = dataclasses.replace(
+        make_samples([0] * 12), targets=labels, groups=tuple("aaaabbbbcccc"), digests=tuple(map(str, range(12)))
+    )
+    made = splits.kfold(samples, folds=3)
+    assert split_checks.size_problems("multilabel", samples, made, ["x", "y"], nested=False) == []
+    rare = dataclasses.replace(samples, targets=np.where(np.arange(12)[:, None] < 4, labels, labels * [1, 0]))
+    made = splits.kfold(rare, folds=2)
+    (sentence,) = split_checks.size_problems("multilabel", rare, made, ["x", "y"], nested=False)
+    assert sentence == (
+        f"label 'y': no image with it is left to train on in fold {made.fold[0]}, because groups and given folds stay as "
+        "they are: it is of 1 group; use other groups (task.group), or accept it with split.rare=allow"
+    )
+    allowed = dataclasses.replace(made, rare="allow")
+    assert split_checks.size_problems("multilabel", rare, allowed, ["x", "y"], nested=False) == []
+
+
+def test_groups_in_several_folds_are_said() -> None:
+    groups = ("a", "a", "b", "b", "", "")
+    samples = dataclasses.replace(make_samples([0, 1] * 3), groups=groups)
+    told = "what is learned from a group is judged on the same group"
+    for given_folds, sentences in (
+        ([0, 0, 1, 1, 0, 1], []),
+        ([0, 1, 1, 1, 0, 1], [f"1 group is in several folds (a), as the folds came with the task: {told}"]),
+        ([0, 1, 1, 0, 0, 1], [f"2 groups are in several folds (a, b), as the folds came with the task: {told}"]),
+    ):
+        own = dataclasses.replace(samples, folds=np.array(given_folds))
+        assert split_checks.torn_groups(own, splits.given(own)) == sentences
+    assert split_checks.torn_groups(samples, splits.kfold(samples, folds=2)) == []

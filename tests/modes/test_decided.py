@@ -60,6 +60,9 @@ def test_a_created_split_holds_until_a_command_says_otherwise(images: Path) -> N
     created("split=holdout", "split.val_fraction=0.3")
     held = configured(f"task={name}", "split.seed=3").split
     assert held.target.endswith("holdout") and (held.params["val_fraction"], held.params["seed"]) == (0.3, 3)
+    # A key that a validation part does not have asks for folds.
+    folds = configured(f"task={name}", "split.folds=4").split
+    assert folds.target.endswith("kfold") and folds.params["folds"] == 4
 
 
 def test_whether_rare_classes_are_refused_is_no_part_of_a_recipe(images: Path) -> None:
@@ -91,3 +94,8 @@ def test_create_tells_the_test_part(images: Path, capsys: pytest.CaptureFixture[
     created("split=holdout", "split.test_fraction=0.25")
     assert "folds of pets-" in (told := capsys.readouterr().out)
     assert "4, 14 images (fold 0 validates); test part: 6 images" in told
+    # Without a split of its own the command tells the one that holds.
+    created()
+    assert "4, 14 images (fold 0 validates); test part: 6 images" in capsys.readouterr().out
+    created("mode.n_folds=3")
+    assert "8, 8, 8 images; test part: 0 images" in capsys.readouterr().out

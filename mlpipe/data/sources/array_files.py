@@ -249,19 +249,20 @@ def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tup
     if not all(kind.kind in "iuf" for kind in kinds):
         fix = "save uint8, uint16 or floating-point images"
         raise DataError(problem(path.name, "has images of another type", got=listing(map(str, kinds)), fix=fix))
+    ranges = {part: (float(pixels.min()), float(pixels.max())) for part, (pixels, _) in parts.items()}
+    known = [end for ends in ranges.values() for end in ends if end == end] or [0.0, 1.0]
+    # To the last digit: what lies outside by less than is shown is refused, too.
+    named = f"task.value_range=[{','.join(repr(end).removesuffix('.0') for end in (min(known), max(known)))}]"
     if value_range is None and not all(kind.kind == "f" for kind in kinds):
-        least = min(float(pixels.min()) for pixels, _ in parts.values())
-        most = max(float(pixels.max()) for pixels, _ in parts.values())
         wrong, told = "has images of another type", listing(map(str, kinds))
-        fix = f"say which values are black and white, task.value_range=[{least:g},{most:g}], or save uint8 or uint16"
+        fix = f"say which values are black and white, {named}, or save uint8 or uint16"
         raise DataError(problem(path.name, wrong, got=told, fix=fix))
     low, high = value_range or (0.0, 1.0)
     if not low < high:
         raise DataError(problem("task.value_range", "must grow", got=value_range, fix="for example [0.0,255.0]"))
-    for part, (pixels, _) in parts.items():
-        least, most = float(pixels.min()), float(pixels.max())
+    for part, (least, most) in ranges.items():
         if not (low <= least and most <= high):
-            fix = f"add task.value_range=[{least:g},{most:g}]" if least == least else "replace the values that are NaN"
+            fix = f"add {named}" if least == least else "replace the values that are NaN"
             wrong = f"the {part} images have values from {least:g} to {most:g}, outside {low:g} to {high:g}"
             raise DataError(problem(path.name, wrong, fix=fix))
     return "float32"

@@ -48,9 +48,9 @@ def folder(
 ) -> Task:
     """A folder with one sub-folder of images for each class.
 
-    The class folders may lie in `train`, `val` and `test`; images in `unlabelled` have no class. The training part
-    fixes the classes. The task is named after the folder and a hash of everything in it, so that changed files make
-    a new task.
+    The class folders may lie in `train`, `val` and `test`; images in `unlabelled`, which may lie beside class folders too,
+    have no class. The training part fixes the classes. The task is named after the folder and a hash of everything in
+    it, so that changed files make a new task.
 
     Args:
         root: The folder, or a zip or tar archive of it.
@@ -146,27 +146,43 @@ def finished(made: Task, allow_overlap: bool) -> Task:
 
 def _labelled_files(base: Path) -> list[tuple[Part, str, Path]]:
     """(part, class, file) of every image below `base`, in a fixed order."""
-    subfolders = walking.folders(base)
-    if not subfolders:
+    found = _top_folders(base)
+    if not found:
         fix = "put the images of each class into a sub-folder of that class's name"
         raise DataError(problem("task.root", "has no class folders", got=str(base), fix=fix))
-    parts = {entry: PART_FOLDERS.get(entry.name.lower()) for entry in subfolders}
-    if not all(parts.values()) or "train" not in parts.values():
-        return [("train", plain(entry.name), file) for entry in subfolders for file in images_below(entry)]
-    found: list[tuple[Part, str, Path]] = []
-    for entry, part in parts.items():
+    return [(part, label or "", file) for part, label, entry in found for file in images_below(entry)]
+
+
+def _top_folders(base: Path) -> list[tuple[Part, str | None, Path]]:
+    """(part, class, folder) of every folder of images, in a fixed order; the class of unlabelled ones is None.
+
+    Class folders lie in folders of parts, one of which is `train`, or at the top, where a folder named `unlabelled` may
+    lie beside two of them or more.
+    """
+    subfolders = walking.folders(base)
+    parts = [PART_FOLDERS.get(entry.name.lower()) for entry in subfolders]
+    found: list[tuple[Part, str | None, Path]] = []
+    if not all(parts) or "train" not in parts:
+        is_open = len(parts) - parts.count("unlabelled") >= 2
+        for entry, part in zip(subfolders, parts, strict=True):
+            if part == "unlabelled" and is_open:
+                found.append(("unlabelled", None, entry))
+            else:
+                found.append(("train", plain(entry.name), entry))
+        return found
+    for entry, part in zip(subfolders, parts, strict=True):
         if part == "unlabelled":
-            found += [("unlabelled", "", file) for file in images_below(entry)]
+            found.append((part, None, entry))
         elif part is not None:
-            found += [
-                (part, plain(label.name), file) for label in walking.folders(entry) for file in images_below(label)
-            ]
+            found += [(part, plain(label.name), label) for label in walking.folders(entry)]
     return found
 
 
 def _class_problems(base: Path, found: list[tuple[Part, str, Path]], classes: list[str]) -> list[str]:
     empty = [
-        str(entry.relative_to(base)) for entry in _class_folders(base) if not any(True for _ in images_below(entry))
+        str(entry.relative_to(base))
+        for part, _, entry in _top_folders(base)
+        if part == "train" and not any(True for _ in images_below(entry))
     ]
     wrong = [problem(str(base / name), "has no images", fix="add images or remove the folder") for name in empty]
     if not wrong and len(classes) < 2:
@@ -224,26 +240,15 @@ def class_notes(classes: Sequence[str]) -> list[str]:
 
 def _folder_notes(base: Path) -> list[str]:
     """Which folders are one class, and how many files are left out."""
-    return fallen_together([folder.name for folder in _all_class_folders(base)], "folders of classes") + walking.notes(
-        [base]
-    )
-
-
-def _all_class_folders(base: Path) -> list[Path]:
-    subfolders = walking.folders(base)
-    parts = [PART_FOLDERS.get(entry.name.lower()) for entry in subfolders]
-    if not all(parts) or "train" not in parts:
-        return subfolders
-    pairs = zip(subfolders, parts, strict=True)
-    return [label for entry, part in pairs if part != "unlabelled" for label in walking.folders(entry)]
-
-
-def _class_folders(base: Path) -> list[Path]:
-    subfolders = walking.folders(base)
-    parts = {entry: PART_FOLDERS.get(entry.name.lower()) for entry in subfolders}
-    if not all(parts.values()) or "train" not in parts.values():
-        return subfolders
-    return [label for entry, part in parts.items() if part == "train" for label in walking.folders(entry)]
+    top = _top_folders(base)
+    is_flat = any(part == "train" and entry.parent == base for part, _, entry in top)
+    told = [
+        f"the images of {entry.name!r} have no label, and are predicted only; rename the folder if it is a class"
+        for part, _, entry in top
+        if part == "unlabelled" and is_flat
+    ]
+    named = [entry.name for _, label, entry in top if label is not None]
+    return [*told, *fallen_together(named, "folders of classes"), *walking.notes([base])]
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

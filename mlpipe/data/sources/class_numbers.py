@@ -68,6 +68,10 @@ def numbered(
     if odd:
         fix = "save whole numbers, or add task.kind=regression"
         raise DataError(problem(where, f"has class numbers that are not whole ({listing(odd, most=3)})", fix=fix))
+    large = [f"{part}, row {row}: {value}" for part, given in parts.items() for row, value in _large(given)]
+    if large:
+        fix = "number the classes anew, or save them as text"
+        raise DataError(problem(where, f"has class numbers that are too large ({listing(large, most=3)})", fix=fix))
     occurring = {part: sorted(set(np.unique(whole(given)).tolist()) - none - {_GAP}) for part, given in parts.items()}
     first = "train" if "train" in occurring else next(iter(occurring))
     learned = occurring[first]
@@ -135,6 +139,17 @@ def _odd(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
     with np.errstate(invalid="ignore"):
         rows = np.flatnonzero(np.isinf(values) | (~np.isnan(values) & (values % 1 != 0)))
     return [(int(row), float(values[row])) for row in rows[:4]]
+
+
+def _large(numbers: npt.NDArray[Any]) -> list[tuple[int, Any]]:
+    """Row and value of the first numbers that a signed integer, or a floating-point number, does not hold exactly."""
+    values = np.asarray(numbers).reshape(-1)
+    most = 2**53 if values.dtype.kind == "f" else np.iinfo(np.int64).max
+    with np.errstate(invalid="ignore"):
+        rows = (
+            np.flatnonzero((values > most) | (values < -most)) if values.dtype.kind in "fu" else np.empty(0, np.int64)
+        )
+    return [(int(row), values[row].item()) for row in rows[:4]]
 
 
 def _none(missing: bool | Sequence[Any] | None) -> frozenset[int]:

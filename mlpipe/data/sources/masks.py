@@ -268,7 +268,7 @@ def _of_table(file: str, root: str | None, images: str, masks: str, missing: Mis
     faults.add(table.torn)
     paths = [find(base, text) for text in table.stored(image)]
     of_masks = [None if missing.means(spelling.plain(text)) else find(base, text) for text in table.stored(mask)]
-    faults.of(lambda: check_paths(table, image, paths), None)
+    faults.of(lambda: check_paths(table, image, paths, base), None)
     faults.add(_lost_masks(table, mask, of_masks, base))
     there = {key: key if key in table.names else None for key in _OPTIONAL}
     said = said_of_rows(table, there, missing, faults)

@@ -80,9 +80,8 @@ class Missing:
         counts = self._doubtful(labels)
         if not counts:
             return []
-        return [
-            f"{where}: {_told(counts)} is taken as a name like any other; task.missing=true says that it means none"
-        ]
+        each, means = ("is taken as a name", "it means") if len(counts) == 1 else ("are taken as names", "they mean")
+        return [f"{where}: {_told(counts)} {each} like any other; task.missing=true says that {means} none"]
 
     def _doubtful(self, labels: Iterable[str]) -> dict[str, int]:
         if self.said is not None:

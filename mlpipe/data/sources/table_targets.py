@@ -102,7 +102,8 @@ def _kind(table: Table, columns: list[str], separator: str | None, missing: Miss
         return "multilabel"
     numbers = [[number(cell) for cell in table.column(name) if not missing.means(cell)] for name in columns]
     if len(columns) > 1:
-        if all(value in (0.0, 1.0) for column in numbers for value in column):
+        # Cells that are no numbers are told one by one, as those of labels.
+        if all(value in (0.0, 1.0, None) for column in numbers for value in column):
             return "multilabel"
         raise DataError(
             problem("task.kind", "columns of numbers other than 0 and 1 need it", fix="add task.kind=regression")

@@ -172,7 +172,7 @@ def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Fa
         return []
     find = spelling.finder()
     paths = [find(base, f"{text}{suffix}") for text in table.stored(column)]
-    faults.of(lambda: check_paths(table, column, paths), None)
+    faults.of(lambda: check_paths(table, column, paths, base), None)
     return paths
 
 
@@ -235,26 +235,31 @@ def _part(part: Part | None, targets: Targets, index: int, missing: Missing) -> 
     return part
 
 
-def check_paths(table: Table, column: str, paths: Sequence[Path]) -> None:
-    """Refuse files that are not there or come twice.
+def check_paths(table: Table, column: str, paths: Sequence[Path], base: Path) -> None:
+    """Refuse cells without a path, and files that are not there or come twice.
 
     Args:
         table: The table.
         column: The column of paths, for sentences.
         paths: The file of each row.
+        base: The folder that paths are taken from.
 
     Raises:
         DataError: With a sentence for each of the first ones.
     """
-    twice, lost, seen = list[str](), list[str](), dict[Path, int]()
-    for index, path in enumerate(paths):
+    empty, twice, lost, seen = list[str](), list[str](), list[str](), dict[Path, int]()
+    for index, (path, text) in enumerate(zip(paths, table.column(column), strict=True)):
+        if not text:
+            fix = "write the image's path, or remove the line"
+            empty.append(problem(table.where(index, column), "is empty", fix=fix))
+            continue
         first = seen.setdefault(path, index)
         if first != index:
             twice.append(problem(table.where(index, column), f"repeats {table.where(first, column)}", got=path.name))
         elif not _is_file(path):
-            fix = f"correct the path, or give the folder with task.root (paths are taken from {path.parent})"
+            fix = f"correct the path, or give the folder with task.root (paths are taken from {base})"
             lost.append(problem(table.where(index, column), "there is no such file", got=str(path), fix=fix))
-    raise_kinds(twice, lost)
+    raise_kinds(empty, twice, lost)
 
 
 def _is_file(path: Path) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from mlpipe.data import sources
@@ -115,3 +117,24 @@ def test_objects_are_not_unpickled(tmp_path: Path) -> None:
     (tmp_path / "b.npz").write_bytes(b"no archive")
     with pytest.raises(DataError, match="cannot be read"):
         sources.arrays(file=str(tmp_path / "b.npz"))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.linspace(-3.8994217, 3.2571993, 4 * 36, dtype=np.float32),
+        np.linspace(0, 12345678, 4 * 36).astype(np.int32),
+        np.linspace(1e-9, 2, 4 * 36),
+    ],
+)
+def test_the_range_that_a_sentence_names_is_one_that_works(tmp_path: Path, images: npt.NDArray[Any]) -> None:
+    images = images.reshape(4, 6, 6)
+    # The test part reaches further than the training part.
+    np.savez(tmp_path / "a.npz", x_train=images[1:3], y_train=[0, 1], x_test=images[[0, 3]], y_test=[0, 1])
+    with pytest.raises(DataError) as told:
+        sources.arrays(file=str(tmp_path / "a.npz"))
+    named = re.search(r"task\.value_range=\[(\S+),(\S+)\]", str(told.value))
+    assert named is not None
+    ends = float(named[1]), float(named[2])
+    assert ends == (images.min(), images.max())
+    assert sources.arrays(file=str(tmp_path / "a.npz"), value_range=ends).part_sizes() == {"train": 2, "test": 2}

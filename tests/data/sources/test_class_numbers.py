@@ -193,3 +193,10 @@ def test_masks_by_numbers_from_one_have_the_names_in_their_order(tmp_path: Path)
     made = sources.samples(**given, labels="masks", classes=["a", "b", "c"])  # type: ignore[arg-type]
     shares = [[float((mask == number).mean()) for number in (1, 2, 3)] for mask in masks]
     np.testing.assert_allclose(made.samples.targets, shares, atol=1e-6)
+
+
+@pytest.mark.parametrize("numbers", [np.array([2**63, 5] * 6, np.uint64), np.array([2.0**60, 5.0] * 6)])
+def test_numbers_that_cannot_be_held_are_no_missing_ones(tmp_path: Path, numbers: Any) -> None:
+    for make, missing in ((of_npz, None), (of_npy, False)):
+        with pytest.raises(DataError, match=r"too large \(train, row 0: .*, train, row 2: .*save them as text"):
+            make(tmp_path, numbers, kind="classification", missing=missing)

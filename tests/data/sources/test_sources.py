@@ -154,6 +154,18 @@ def test_every_name_of_a_part(tmp_path: Path, alias: str) -> None:
     assert sizes == ({"train": 5} if part == "train" else {"train": 4, part: 5})
 
 
+def test_unlabelled_images_beside_class_folders(tmp_path: Path) -> None:
+    root = tmp_path / "flat"
+    make_pictures(root, {"P1": 2, "P2": 3, "Unlabelled": 4}, seed=1)
+    made = sources.folder(root=str(root), group=r"P(\d)/")
+    assert made.classes == ("P1", "P2") and made.part_sizes() == {"train": 5, "unlabelled": 4}
+    assert sorted(made.samples.groups) == ["", "", "", "", "1", "1", "2", "2", "2"]
+    told = "the images of 'Unlabelled' have no label, and are predicted only; rename the folder if it is a class"
+    assert told in made.notes
+    shutil.rmtree(root / "P2")
+    assert sources.folder(root=str(root)).classes == ("P1", "Unlabelled")
+
+
 def test_the_training_part_fixes_the_classes(tmp_path: Path) -> None:
     make_pictures(tmp_path / "parted" / "train", {"b": 2, "a": 2, "c": 2}, seed=1)
     make_pictures(tmp_path / "parted" / "test", {"c": 1}, seed=2)

@@ -216,6 +216,29 @@ def test_every_kind_of_fault_is_told_at_once(pictures: Path) -> None:
         assert any(place in text for text in found), place
 
 
+def test_a_path_that_is_not_there_is_told_with_the_folder_it_is_taken_from(pictures: Path) -> None:
+    lines = ["path,label", "0.png,a", "sub/9.png,b", ",a", " ,b", "1.png,b"]
+    found = problems(lambda: sources.csv(file=table(pictures, *lines)))
+    assert found[:2] == [
+        f"t.csv line {line}, column path: is empty; write the image's path, or remove the line" for line in (4, 5)
+    ]
+    assert found[2].endswith(f"(paths are taken from {pictures})") and len(found) == 3
+
+
+def test_cells_of_label_columns_that_are_no_numbers_are_named(pictures: Path) -> None:
+    lines = ["path,x,y", "0.png,1,0", "1.png,nan,yes", "2.png,,1", "3.png,0 ,True"]
+    found = problems(lambda: sources.csv(file=table(pictures, *lines), target=["x", "y"]))
+    what = "must be 0, 1 or empty (unknown), got"
+    assert found == [
+        f"t.csv line 3, column x: {what} 'nan'; add task.missing=true where it means unknown",
+        f"t.csv line 3, column y: {what} 'yes'; correct it",
+        f"t.csv line 5, column y: {what} 'True'; correct it",
+    ]
+    lines[1] = "0.png,2,0"
+    found = problems(lambda: sources.csv(file=table(pictures, *lines), target=["x", "y"]))
+    assert found == ["task.kind: columns of numbers other than 0 and 1 need it; add task.kind=regression"]
+
+
 def test_many_faults_of_several_kinds_are_capped(pictures: Path) -> None:
     lines = ["path,label,split", "0.png,a,train", "1.png,b,train"]
     lines += [f"lost{index}.png,a,train" for index in range(30)] + [f"gone{index}.png,a,odd" for index in range(20)]

@@ -19,6 +19,7 @@ from mlpipe.errors import (
     MlpipeError,
     in_short,
     is_out_of_memory,
+    place_in_own_code,
     problem,
 )
 
@@ -313,7 +314,7 @@ def _json(facts: object) -> str:
 
 
 def _unexpected(error: Exception) -> int:
-    """An error of ours: one sentence here, the traceback where the log goes."""
+    """An error of ours, or of code of the user's own: one sentence here, the traceback where the log goes."""
     import traceback
 
     from mlpipe import files
@@ -327,6 +328,9 @@ def _unexpected(error: Exception) -> int:
         print(in_short(error), file=sys.stderr)
         return STEP_FAILED
     hint = "the run's log.txt has the traceback; MML_DEBUG=1 prints it here"
+    if place := place_in_own_code(error, Path.cwd()):
+        print(f"your own code: {place} fails ({in_short(error)}); mend it; {hint}", file=sys.stderr)
+        return STEP_FAILED
     print(f"unexpected {in_short(error)}; {hint}", file=sys.stderr)
     return STEP_FAILED
 

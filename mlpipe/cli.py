@@ -169,7 +169,9 @@ def _run(call: Call) -> int:
     if "help" in call.flags or not (call.mode or call.overrides):
         print(_help(call.mode))
         return 0 if "help" in call.flags else INPUT_IS_WRONG
-    _require_mode(call)
+    from mlpipe.config import catalog
+
+    catalog.check_mode(call.mode, tuple(call.config_dirs))
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -251,23 +253,6 @@ def _sweep(call: Call, command: Command) -> int:
 def _project_words(call: Call) -> str:
     words = [text for text in call.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
     return "".join(f" {word}" for word in words)
-
-
-def _require_mode(call: Call) -> None:
-    from mlpipe.config import catalog
-    from mlpipe.errors import did_you_mean, listing
-
-    modes = sorted({*catalog.options("mode"), *(m for path in call.config_dirs for m in _modes_in(path))})
-    if call.mode in modes:
-        return
-    if not call.mode:
-        raise ConfigError(problem("mode", "the first word is the mode", fix=f"one of {listing(modes, most=20)}"))
-    fix = did_you_mean(call.mode, modes, otherwise=f"modes: {listing(modes, most=20)}")
-    raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=fix))
-
-
-def _modes_in(folder: Path) -> list[str]:
-    return [file.stem for file in (folder / "mode").glob("*.yaml")]
 
 
 def _help(mode: str) -> str:

@@ -154,3 +154,8 @@ def test_own_code_that_fails_in_a_training_is_named(
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert main(["train"]) == 1
     assert capsys.readouterr().err.startswith("unexpected KeyError: 'ours'")
+
+
+def test_continue_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "continue="]) == 2
+    assert capsys.readouterr().err == "continue: needs a run; write continue=latest, or continue=RUN\n"

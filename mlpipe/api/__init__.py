@@ -124,10 +124,10 @@ def run(mode: str, *words: str) -> dict[str, Any]:
     """
     started = time.monotonic()
     overrides, multirun, folders, found = list[str](), False, list[Path](), list[str]()
+    fix = "write 'key=value', one for each"
+    if others := [problem("overrides", "must be texts", got=word, fix=fix) for word in words if type(word) is not str]:
+        raise ConfigError(others)
     for word in words:
-        if not isinstance(word, str):
-            found.append(problem("overrides", "must be texts", got=word, fix="write 'key=value', one for each"))
-            continue
         name, _, value = word.partition("=")
         if word in ("-m", "--multirun"):
             multirun = True

@@ -59,10 +59,18 @@ def test_the_best_epoch_is_kept(direction: Any, scores: list[float], best: int, 
     assert keeper.best_state["weight"].item() == best
 
 
-def test_a_score_that_is_never_a_number_keeps_nothing(tmp_path: Path) -> None:
-    keeper = Keeper("val/x", "min", tmp_path, keep_best=True)
-    epochs(keeper, [math.nan, math.nan])
-    assert (keeper.best_epoch, keeper.best_score, keeper.best_state) == (None, None, {})
+@pytest.mark.parametrize("direction", ["min", "max"])
+def test_of_scores_that_are_no_numbers_the_last_epoch_is_kept(direction: Any, tmp_path: Path) -> None:
+    keeper = Keeper("val/x", direction, tmp_path, keep_best=True)
+    epochs(keeper, [math.nan, math.nan, math.nan])
+    assert keeper.best_epoch == 2 and keeper.best_state["weight"].item() == 2
+    assert keeper.missing == [0, 1, 2]
+    again = Keeper("val/x", direction, tmp_path, keep_best=True)
+    again.load_state_dict(keeper.state_dict())
+    assert again.missing == [0, 1, 2]
+    # A number, however bad, is better than none.
+    epochs(again, [1e9 if direction == "min" else -1e9, math.nan])
+    assert again.best_epoch == 0
 
 
 def test_nothing_is_kept_when_the_last_epoch_is_wanted(tmp_path: Path) -> None:

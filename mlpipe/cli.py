@@ -19,6 +19,7 @@ from mlpipe.errors import (
     MlpipeError,
     in_short,
     is_out_of_memory,
+    place_in_own_code,
     problem,
 )
 
@@ -168,7 +169,9 @@ def _run(call: Call) -> int:
     if "help" in call.flags or not (call.mode or call.overrides):
         print(_help(call.mode))
         return 0 if "help" in call.flags else INPUT_IS_WRONG
-    _require_mode(call)
+    from mlpipe.config import catalog
+
+    catalog.check_mode(call.mode, tuple(call.config_dirs))
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -252,23 +255,6 @@ def _project_words(call: Call) -> str:
     return "".join(f" {word}" for word in words)
 
 
-def _require_mode(call: Call) -> None:
-    from mlpipe.config import catalog
-    from mlpipe.errors import did_you_mean, listing
-
-    modes = sorted({*catalog.options("mode"), *(m for path in call.config_dirs for m in _modes_in(path))})
-    if call.mode in modes:
-        return
-    if not call.mode:
-        raise ConfigError(problem("mode", "the first word is the mode", fix=f"one of {listing(modes, most=20)}"))
-    fix = did_you_mean(call.mode, modes, otherwise=f"modes: {listing(modes, most=20)}")
-    raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=fix))
-
-
-def _modes_in(folder: Path) -> list[str]:
-    return [file.stem for file in (folder / "mode").glob("*.yaml")]
-
-
 def _help(mode: str) -> str:
     from mlpipe.config import catalog
 
@@ -313,7 +299,7 @@ def _json(facts: object) -> str:
 
 
 def _unexpected(error: Exception) -> int:
-    """An error of ours: one sentence here, the traceback where the log goes."""
+    """An error of ours, or of code of the user's own: one sentence here, the traceback where the log goes."""
     import traceback
 
     from mlpipe import files
@@ -327,6 +313,9 @@ def _unexpected(error: Exception) -> int:
         print(in_short(error), file=sys.stderr)
         return STEP_FAILED
     hint = "the run's log.txt has the traceback; MML_DEBUG=1 prints it here"
+    if place := place_in_own_code(error, Path.cwd()):
+        print(f"your own code: {place} fails ({in_short(error)}); mend it; {hint}", file=sys.stderr)
+        return STEP_FAILED
     print(f"unexpected {in_short(error)}; {hint}", file=sys.stderr)
     return STEP_FAILED
 

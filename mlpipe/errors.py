@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import errno
 import mmap
+import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -115,6 +117,31 @@ def in_short(error: BaseException) -> str:
     if is_out_of_memory(error):
         return memory_sentence(error)
     return f"{type(error).__name__}: {first_line(error)}"
+
+
+def place_in_own_code(error: BaseException, folder: Path) -> str:
+    """Where in a user's own code an error was raised; empty where it was raised elsewhere.
+
+    Args:
+        error: An error that was raised.
+        folder: The folder that the user's files lie in.
+
+    Returns:
+        The function, the file and the line.
+    """
+    ours, libraries = Path(__file__).resolve().parent, [Path(root).resolve() for root in (sys.prefix, sys.base_prefix)]
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        code = frame.f_code
+        file = Path(code.co_filename)
+        if not file.is_absolute() or any(file.resolve().is_relative_to(root) for root in libraries):
+            continue
+        if file.resolve().is_relative_to(ours):
+            # What the user's code calls may be wrong itself.
+            place = ""
+        elif file.resolve().is_relative_to(folder.resolve()):
+            place = f"{code.co_qualname} ({file.resolve().relative_to(folder.resolve())}, line {line})"
+    return place
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipe import __version__
+from mlpipe import __version__, cli
 from mlpipe.cli import main
 
 HEAVY = ("torch", "timm", "pytorch_lightning", "pandas", "albumentations")
@@ -133,3 +134,28 @@ def test_a_sweep_is_checked_before_its_first_job(capsys: pytest.CaptureFixture[s
     assert main(["train", "arch=resnet18,resnet1O", "-m"]) == 2
     assert "got 'resnet1O'" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_own_code_that_fails_in_a_training_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The place is the user's, also where a library raises; an error of the program is still its own."""
+    (tmp_path / "late_own_code.py").write_text("import json\n\n\ndef hook(text):\n    return json.loads(text)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = importlib.import_module("late_own_code")
+    monkeypatch.setattr(cli, "_run", lambda call: own.hook("{"))
+    assert main(["train"]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("your own code: hook (late_own_code.py, line 5) fails (JSONDecodeError: ")
+    assert "unexpected" not in line
+    monkeypatch.setattr(cli, "_run", lambda call: {}["ours"])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["train"]) == 1
+    assert capsys.readouterr().err.startswith("unexpected KeyError: 'ours'")
+
+
+def test_continue_needs_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "continue="]) == 2
+    assert capsys.readouterr().err == "continue: needs a run; write continue=latest, or continue=RUN\n"

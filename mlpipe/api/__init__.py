@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 
+from mlpipe.config import catalog
 from mlpipe.data.creator import TaskCreator
 from mlpipe.errors import ConfigError, ProjectError, problem
 from mlpipe.modes import front
@@ -123,6 +124,9 @@ def run(mode: str, *words: str) -> dict[str, Any]:
     """
     started = time.monotonic()
     overrides, multirun, folders, found = list[str](), False, list[Path](), list[str]()
+    fix = "write 'key=value', one for each"
+    if others := [problem("overrides", "must be texts", got=word, fix=fix) for word in words if type(word) is not str]:
+        raise ConfigError(others)
     for word in words:
         name, _, value = word.partition("=")
         if word in ("-m", "--multirun"):
@@ -136,6 +140,7 @@ def run(mode: str, *words: str) -> dict[str, Any]:
             overrides.append(word)
     if found:
         raise ConfigError(found)
+    catalog.check_mode(mode, tuple(folders))
     command = front.prepare(mode, overrides, folders, multirun=multirun)
     # Ctrl-C twice leaves a notebook running.
     return front.execute(command, stop=Stop(), started=started)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
 ALIASES = {"cbs": "callbacks"}
 
 
@@ -26,6 +28,21 @@ def groups(extra: tuple[Path, ...] = ()) -> list[str]:
 def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
     """The options of one group."""
     return sorted({file.stem for root in (conf_dir(), *extra) for file in (root / group).glob("*.yaml")})
+
+
+def check_mode(mode: str, extra: tuple[Path, ...] = ()) -> None:
+    """See that there is such a mode.
+
+    Raises:
+        ConfigError: When there is none.
+    """
+    modes = options("mode", extra)
+    if mode in modes:
+        return
+    if not mode:
+        raise ConfigError(problem("mode", "the first word is the mode", fix=f"one of {listing(modes, most=20)}"))
+    fix = did_you_mean(mode, modes, otherwise=f"modes: {listing(modes, most=20)}")
+    raise ConfigError(problem("mode", "unknown mode", got=mode, fix=fix))
 
 
 def purpose(group: str, option: str) -> str:

@@ -44,7 +44,7 @@ from mlpipe.data.target_loading import TargetData
 from mlpipe.data.task import Task
 from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
-from mlpipe.learn import linear_head, lonely, own_metrics, pixel_rules, plateaus, slicing
+from mlpipe.learn import linear_head, lonely, own_callbacks, own_metrics, pixel_rules, plateaus, slicing
 from mlpipe.learn.directions import Direction
 from mlpipe.learn.fold_loss import build_loss as build_loss
 from mlpipe.learn.fold_loss import heads_of, try_own
@@ -425,6 +425,8 @@ def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
             fix = "name a class derived from pytorch_lightning.Callback, or a function that gives its instance"
             wrong = f"{recipe.callbacks[name].target} gives no callback"
             raise ConfigError(problem(f"callbacks.{name}", wrong, got=type(callback).__name__, fix=fix))
+    if misfits := [one for name, callback in found.items() for one in own_callbacks.misfitting(name, callback)]:
+        raise ConfigError(misfits)
     return list(found.values())
 
 

@@ -65,6 +65,8 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
     project = Project(out_dir / (_peek("proj", overrides) or "default"))
+    if "continue=" in overrides:
+        raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
     if (wanted := _peek("continue", overrides)) is not None:
         return _resumed(mode, project, data_dir, wanted, overrides)
     overrides, more = recipes.applied(mode, overrides, recipe)

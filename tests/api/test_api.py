@@ -91,3 +91,11 @@ def test_a_sweep_is_one_from_python_too(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_what_python_does_not_take_is_said(words: list[str]) -> None:
     with pytest.raises(ConfigError):
         run("train", *FAST, *words)
+
+
+def test_a_mode_that_is_not_there_and_words_that_are_no_texts_are_said() -> None:
+    with pytest.raises(ConfigError, match="^mode: unknown mode, got 'trian'; did you mean 'train'"):
+        run("trian")
+    with pytest.raises(ConfigError, match="overrides: must be texts, got .*; write 'key=value'") as caught:
+        run("train", {"optimizer.lr": 0.1}, 3)  # type: ignore[arg-type]
+    assert len(caught.value.problems) == 2

@@ -23,6 +23,10 @@ from mlpipe.data.sampling import Sampling, shuffled
 
 class Plain(pl.Callback):
     pass
+class Short(pl.Callback):
+    def on_train_start(self, trainer): ...
+    def on_train_batch_end(self, *everything): ...
+    def on_validation_end(self, trainer, module): ...
 class Naming(pl.Callback):
     def __init__(self, path, monitor, every=2): self.given = path, monitor, every
 def three(): return 3
@@ -66,6 +70,10 @@ def test_callbacks(code: Path) -> None:
     wrong = job(code, "+cbs.a._target_=own_parts_code.three")
     with pytest.raises(ConfigError, match="callbacks.a: own_parts_code.three gives no callback, got 'int'"):
         setup.build_callbacks(wrong.recipe, "min")
+    short = job(code, "+cbs.a._target_=own_parts_code.Short")
+    with pytest.raises(ConfigError, match=r"callbacks.a: Short.on_train_start cannot be called") as caught:
+        setup.build_callbacks(short.recipe, "min")
+    assert len(caught.value.problems) == 1 and "def on_train_start(self, trainer, pl_module)" in str(caught.value)
     with pytest.raises(ConfigError, match="LearningRateMonitor writes to a logger; add logging=csv"):
         job(code, "cbs.x._target_=pytorch_lightning.callbacks.LearningRateMonitor")
     job(code, "cbs.x._target_=pytorch_lightning.callbacks.LearningRateMonitor", "logging=csv")

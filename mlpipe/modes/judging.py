@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -144,23 +145,42 @@ def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Seque
     if final.test is not None and (final.test.targets >= 0).any():
         found["test"] = own_shares(final.test.targets, len(classes)).tolist()
     if models:
-        values, low, high = (one.tolist() for one in estimated_prevalence(models, seed))
-        likely = []
-        for val, unlabelled in models:
-            learned = calibrate(val.raw, val.targets)
-            likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
-        second, gap = np.mean([one.values for one in likely], axis=0).tolist(), max(one.gap or 0.0 for one in likely)
-        found["unlabelled"] = {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap}
-        blind = sum(not quantify(val.raw, val.targets, rows.raw, method="pacc").means_something for val, rows in models)
-        if blind:
-            found["unlabelled"]["note"] = f"{blind} of {len(models)} models hardly tell the classes apart"
+        found["unlabelled"] = _among_unlabelled(models, seed)
     return found
 
 
-def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> tuple[Array, Array, Array]:
-    """The shares of the classes among unlabelled rows with the ends of 95 % intervals, shape (classes,) each.
+def _among_unlabelled(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[str, Any]:
+    estimate = estimated_prevalence(models, seed)
+    if estimate.shares is None:
+        return {"note": estimate.note}
+    likely = []
+    for place in estimate.telling:
+        val, unlabelled = models[place]
+        learned = calibrate(val.raw, val.targets)
+        likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
+    second, gap = np.mean([one.values for one in likely], axis=0).tolist(), max(one.gap or 0.0 for one in likely)
+    values, low, high = (one.tolist() for one in estimate.shares)
+    told = {"note": estimate.note} if estimate.note else {}
+    return {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap, **told}
 
-    The mean over models of PACC and of its bootstrap intervals.
+
+@dataclass(frozen=True)
+class Estimate:
+    """The prevalence of unlabelled rows, by the models that tell the classes apart.
+
+    Attributes:
+        telling: The places of these models.
+        note: What a person should know; empty where there is nothing.
+        shares: Of the classes, and the ends of their 95 % intervals, shape (classes,) each; None without such a model.
+    """
+
+    telling: tuple[int, ...]
+    note: str
+    shares: tuple[Array, Array, Array] | None
+
+
+def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Estimate:
+    """The mean over models of PACC and of its bootstrap intervals, without models that hardly tell the classes apart.
 
     Args:
         models: For each record its validation rows and its unlabelled rows, one pair at least.
@@ -168,8 +188,16 @@ def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> tupl
     """
     options: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
     found = [quantify(val.raw, val.targets, rows.raw, **options) for val, rows in models]
-    values, low, high = (np.mean([getattr(one, name) for one in found], axis=0) for name in ("values", "low", "high"))
-    return values, low, high
+    telling = tuple(place for place, one in enumerate(found) if one.means_something)
+    blind = len(found) - len(telling)
+    if not telling:
+        model = "the model hardly tells" if blind == 1 else f"the {blind} models hardly tell"
+        return Estimate((), f"{model} the classes apart, so that counting predictions means nothing", None)
+    values, low, high = (
+        np.mean([getattr(found[place], name) for place in telling], axis=0) for name in ("values", "low", "high")
+    )
+    note = f"without {blind} of {len(found)} models, which hardly tell the classes apart" if blind else ""
+    return Estimate(telling, note, (values, low, high))
 
 
 def sentences(decided: Mapping[str, Any]) -> list[str]:
@@ -202,9 +230,11 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
         what = f"accuracy {there['accuracy']:.4f}, nll {there['nll']:.4f}"
         found.append(f"at the prevalence {there['prior']}, with probabilities moved to it: expect {what}")
     if among := decided.get("prevalence", {}).get("unlabelled"):
+        if "values" not in among:
+            return [*found, f"the prevalence among the unlabelled images is not estimated: {among['note']}"]
         ends = zip(among["values"], among["low"], among["high"], strict=True)
         told = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
-        note = f"; {among['note']}: it means little" if "note" in among else ""
+        note = f"; {among['note']}" if "note" in among else ""
         found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}{note}")
     return found
 

@@ -293,12 +293,16 @@ class NewImages:
             fix = "run mml predict first, or give the prevalence as a list"
             raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
         estimate = judging.estimated_prevalence(pairs, self.config.seed)
-        found["prevalence"] = {name: one.tolist() for name, one in zip(("value", "low", "high"), estimate, strict=True)}
-        ends = zip(self.pivot.classes, *estimate, strict=True)
+        if estimate.shares is None:
+            fix = "give the prevalence as a list, or leave it out"
+            raise DataError(problem("mode.deploy_prior", estimate.note, got="estimate", fix=fix))
+        named = zip(("value", "low", "high"), estimate.shares, strict=True)
+        found["prevalence"] = {name: one.tolist() for name, one in named}
+        ends = zip(self.pivot.classes, *estimate.shares, strict=True)
         told = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
-        log.info(f"prevalence among the new images (95 % intervals): {told}")
+        log.info(f"prevalence among the new images (95 % intervals): {told}{estimate.note and '; '}{estimate.note}")
         # A share of zero would rule a class out for ever.
-        floored = np.maximum(estimate[0], 1 / (2 * max(1, len(self._new.samples))))
+        floored = np.maximum(estimate.shares[0], 1 / (2 * max(1, len(self._new.samples))))
         return np.asarray(floored / floored.sum())
 
     def _base(self) -> Array:

@@ -59,6 +59,8 @@ class Wishes:
         costs, kind, key = self.costs, task.kind, "mode.costs"
         if costs is None:
             fix = "add mode.costs=[[0,1],[5,0]]: a false yes costs 1, a false no 5"
+            if kind == "classification":
+                fix = "give mode.costs in its place: a row for each true class, a column for each decision"
             return [problem("mode.threshold", "needs mode.costs", got="cost", fix=fix)] * (self.threshold == "cost")
         if kind == "regression":
             return [problem(key, "is for classes and labels, not for numbers", fix="leave it out")]

@@ -26,8 +26,8 @@ def few(name: str, known: Known) -> bool:
     """
     if name in UNBOUNDED:
         return known.count < _FEW_UNBOUNDED
-    if name in ("nll", "brier"):
-        return known.count < _FEW_LOSSES
+    if name in ("nll", "brier") and known.count < _FEW_LOSSES:
+        return True
     return name == "accuracy" or rarest(known) < RARE
 
 
@@ -71,8 +71,8 @@ def ends(
         return found, ""
     if name in ("nll", "brier"):
         (own, every, total), (other, others, _) = losses_of(name, first), losses_of(name, second)
-        off = every - others
-        worst, best = off.max(axis=-1), off.min(axis=-1)
+        # In the row more, one model may be wrong where the other is right, whatever they did in the rows there are.
+        worst, best = (every.max(axis=-1) - others.min(axis=-1), every.min(axis=-1) - others.max(axis=-1))
         if worst.ndim == 2:
             worst, best = worst.sum(axis=1), best.sum(axis=1)
         found = one_more.mean_ends(own - other, worst, total, first.units, first.count, best=best, **options)  # type: ignore[arg-type]

@@ -199,7 +199,31 @@ def mean_ends(
     below, above = values - lows, highs - values
     low = values.mean() - np.sqrt(max(below @ together @ below, 0.0)) / len(parts)
     high = values.mean() + np.sqrt(max(above @ together @ above, 0.0)) / len(parts)
+    if len(parts) > 2 and min(part.rows for part in parts) < _FEW:
+        other = _as_one_share(parts, values, together, level, scale)
+        low, high = min(low, other[0]), max(high, other[1])
     return max(float(low), 0.0), min(float(high), 1.0)
+
+
+def _as_one_share(
+    parts: Sequence[Part], values: Floats, together: Floats, level: float, scale: Callable[[float], float]
+) -> tuple[float, float]:
+    """The ends of a mean of many parts of few rows, as those of one share that has its variance.
+
+    Parts of a row or two are at one of their ends, where MOVER gives them no width on that side: of many such parts the
+    mean would be taken for certain. Here each has the width of a share, one of whose rows is an average one of all parts.
+    Where the scale is curved, few rows of every part are worth less than many: the upper end is so much higher.
+    """
+    shares, rows = np.array([part.value for part in parts]), np.array([max(part.rows, 1.0) for part in parts])
+    drawn = (shares * (rows - 1) + shares.mean()) / rows
+    spreads = np.sqrt(drawn * (1 - drawn) / rows)
+    lower, middle, upper = np.vectorize(scale, otypes=[float])([drawn - spreads, drawn, drawn + spreads])
+    widths = (upper - lower) / 2
+    mean, variance = float(values.mean()), float(widths @ together @ widths) / len(parts) ** 2
+    if variance <= 0 or not 0 < mean < 1:
+        return mean, mean
+    low, high = share_ends(mean, mean * (1 - mean) / variance, level)
+    return low, high + max(float((middle - (lower + upper) / 2).mean()), 0.0)
 
 
 def _correlations(influences: Floats, unknown: float) -> Floats:

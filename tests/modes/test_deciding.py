@@ -99,3 +99,20 @@ def test_sentences_say_what_is_promised() -> None:
     own = sets | {"cuts": [0.5, 0.5], "guarantee": "each class is in its rows' sets with a chance of at least 0.9"}
     (told,) = judging.sentences({"sets": own})
     assert "for each class by itself" in told
+
+
+def test_a_model_that_predicts_one_class_has_no_say_in_the_prevalence() -> None:
+    val, there = rows(7, 4000, EVEN), rows(8, 4000, THERE)
+    always = [replace(one, raw=np.tile([9.0, 0.0, 0.0], (len(one), 1))) for one in (val, there)]
+    found = judging.estimated_prevalence([(val, there), (always[0], always[1])], 0)
+    assert found.shares is not None and found.note == "without 1 of 2 models, which hardly tell the classes apart"
+    value, low, high = found.shares
+    assert np.abs(value - THERE).max() < 0.06
+    assert ((low <= value) & (value <= high) & (low <= THERE) & (high >= THERE)).all()
+
+    alone = judging.prevalence(Final(val, None, None, "none", None), [(always[0], always[1])], ["a", "b", "c"], 0)
+    told = "the model hardly tells the classes apart, so that counting predictions means nothing"
+    assert alone["unlabelled"] == {"note": told}
+    assert judging.sentences({"prevalence": alone}) == [
+        f"the prevalence among the unlabelled images is not estimated: {told}"
+    ]

@@ -208,7 +208,7 @@ def test_decisions_that_cost_least(tmp_path: Path, capsys: pytest.CaptureFixture
     assert len(decided["calibration_error"]["measures"]) == 5
     for wrong, told in (
         ("mode.costs=[[0,1]]", "give 2 rows"),
-        ("mode.threshold=cost", "needs mode.costs"),
+        ("mode.threshold=cost", "needs mode.costs, got 'cost'; give mode.costs in its place"),
     ):
         assert post(tmp_path, wrong) == 2
         assert told in capsys.readouterr().err

@@ -92,3 +92,31 @@ def test_a_test_of_equal_models_seldom_finds_a_difference() -> None:
         logits = [np.column_stack([np.zeros(120), targets + shared + rng.normal(size=120)]) for _ in range(2)]
         found.append(paired_delong(*logits, targets).p < 0.05)
     assert np.mean(found) < 0.1
+
+
+@pytest.mark.parametrize(("n", "positives"), [(20, 1), (20, 5), (200, 2)])
+@pytest.mark.parametrize("name", ["nll", "brier"])
+def test_differences_of_losses_cover_with_few_positives(name: str, n: int, positives: int) -> None:
+    """Sure and unsure models of the same rows, whose own rows show no mistake that there could have been."""
+
+    def pair_of(rng: np.random.Generator, times: int):
+        truth = np.repeat([1, 0], [positives * times, (n - positives) * times])
+        shared, base = rng.normal(size=(len(truth), 2)), np.log([1 - positives / n, positives / n])
+        models = [(2.0, 1.0), (2.0, 3.0)]
+        noise = [np.sqrt(0.7) * shared + np.sqrt(0.3) * rng.normal(size=shared.shape) for _ in models]
+        logits = [s * (a * (one + a * np.eye(2)[truth]) + base) for (a, s), one in zip(models, noise, strict=True)]
+        return *logits, truth
+
+    def measured(logits: np.ndarray, truth: np.ndarray) -> float:
+        logs = log_softmax(logits)
+        if name == "nll":
+            return float(-logs[np.arange(len(truth)), truth].clip(np.log(1e-12)).mean())
+        return float(((np.exp(logs) - np.eye(2)[truth]) ** 2).sum(axis=1).mean())
+
+    rng = np.random.default_rng([n, positives])
+    *both, truth = pair_of(rng, 200_000 // n)
+    difference, held = measured(both[0], truth) - measured(both[1], truth), []
+    for seed in range(60):
+        found = paired_bootstrap(name, *pair_of(rng, 1), resamples=200, seed=seed)
+        held.append(found.low <= difference <= found.high)
+    assert np.mean(held) >= 0.93

@@ -95,3 +95,19 @@ def test_a_mean_of_two_shares_has_newcombes_ends() -> None:
     # Two that go together have the mean of the ends.
     same = [parts.Part(0.4, 60, np.array([1.0, 2.0]))] * 2
     assert parts.mean_ends(same, 0.95) == pytest.approx(ends[0])
+
+
+@pytest.mark.parametrize(("classes", "each", "chance"), [(20, 1, 0.55), (10, 2, 0.7), (10, 5, 0.5), (50, 1, 0.9)])
+def test_means_of_many_classes_of_few_rows_cover(classes: int, each: int, chance: float) -> None:
+    """The mean of the recalls of classes whose rows are hits with a known chance is that chance."""
+    rng, held = np.random.default_rng([classes, each]), []
+    units = np.arange(classes * each)
+    for _ in range(300):
+        hits = (rng.random((classes, each)) < chance).astype(float).ravel()
+        found = [
+            parts.ratio(hits * (units // each == k), 1.0 * (units // each == k), units, len(units))
+            for k in range(classes)
+        ]
+        low, high = parts.mean_ends([part for part in found if part is not None], 0.95)
+        held.append(low <= chance <= high)
+    assert np.mean(held) >= 0.93

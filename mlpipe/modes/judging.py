@@ -103,7 +103,7 @@ def decisions(
         return plain
     own = at_own_prevalence(rows, final.prior)
     if wishes.threshold is not None:
-        meant = final.prior
+        meant = final.prior if kind == "classification" else None
         if kind == "classification" and meant is None:
             meant = own_shares(rows.targets, len(classes))
         measured_on = rows if estimate is None else estimate

@@ -45,7 +45,9 @@ def check(config: RunConfig, keys: Collection[str]) -> None:
 
 def _makes_its_own(tree: Any, keys: Collection[str]) -> bool:
     trains = "train" in (tree["mode"].get("subroutines") or ())
-    return trains or any(key.split(".")[0] in _ELSEWHERE for key in keys)
+    # `mml upgrade mode.source=DIR` takes a project of mml-core over into a new one; elsewhere it names images.
+    imports = "source_data" in tree["mode"] and tree["mode"].get("source") is not None
+    return trains or imports or any(key.split(".")[0] in _ELSEWHERE for key in keys)
 
 
 def _task(config: RunConfig) -> str:

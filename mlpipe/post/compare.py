@@ -74,7 +74,8 @@ def paired_bootstrap(
     both = [Known(np.asarray(logits, np.float64), truth, **options) for logits in (one, other)]
     value = compute([name], one, truth, kind)[name] - compute([name], other, truth, kind)[name]
     left_out = leave_out(pair[0], units, count, seed) - leave_out(pair[1], units, count, seed)
-    if differences.few(name, both[0]) and not differences.same(one, other):
+    # Where no row makes a difference, the bootstrap takes it for certain that none would.
+    if (differences.few(name, both[0]) or not np.ptp(left_out) > 0) and not differences.same(one, other):
         found, reason = differences.ends(name, value, both[0], both[1], left_out)
         if found is None:
             sentence = f"The rows do not tell the two apart by {name}: the difference is {value:.4g} ({reason})."
@@ -118,7 +119,7 @@ def paired_delong(
     rare = differences.rarest(Known(one, truth, kind, units, count, level, 0, 0))
     half = normal_quantile(level) * spread
     low, high = value - half, value + half
-    if rare < differences.RARE and not differences.same(one, other):
+    if (rare < differences.RARE or not spread > 0) and not differences.same(one, other):
         low, high = differences.bounded(value, spread**2, rare, level)
         # What the components of few rows do not show is in the ends: the test is theirs.
         spread = (high - low) / (2 * normal_quantile(level))

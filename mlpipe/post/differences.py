@@ -12,7 +12,7 @@ from mlpipe.post.rows import Floats
 from mlpipe.post.sums import AGREEMENT, UNBOUNDED
 
 # From so many units of the rarest class on the bootstrap covers well enough, and from so many units for mean losses.
-RARE = 20
+RARE = 50
 _FEW_LOSSES = 100
 _FEW_UNBOUNDED = 30
 

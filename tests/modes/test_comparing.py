@@ -115,6 +115,7 @@ def test_groups_are_drawn_together(tmp_path: Path) -> None:
     alone = comparing.compared(one, two, None)
     pairs = {name: name[:-1] for name in of.samples.ids}
     together = comparing.compared(one, two, pairs)
+    # The 300 rows are 30 groups.
     assert [found.test for found in together.found] == ["paired, few rows"] * len(together.found)
     assert together.found[1].difference == alone.found[1].difference
     assert together.found[1].low != alone.found[1].low

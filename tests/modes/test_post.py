@@ -216,6 +216,10 @@ def test_decisions_that_cost_least(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_labels_cut_where_errors_cost_least(tmp_path: Path) -> None:
     project = make_project(tmp_path, make_task(tmp_path / "data", "multilabel"), {"one": 1.0})
+    # Youden's cut of a label that is moved to another share of yes moves with it.
+    assert post(tmp_path, "mode.threshold=youden", "mode.prior=[0.2,0.9]") == 0
+    moved = ensembles.load_all(project, "made")[-1].decide["thresholds"]["cuts"]
+    assert moved["u"] < 0.5 < moved["v"]
     cuts = []
     for costs in ("[[0,1],[9,0]]", "[[0,9],[1,0]]"):
         assert post(tmp_path, "mode.threshold=cost", f"mode.costs={costs}") == 0

@@ -120,3 +120,14 @@ def test_differences_of_losses_cover_with_few_positives(name: str, n: int, posit
         found = paired_bootstrap(name, *pair_of(rng, 1), resamples=200, seed=seed)
         held.append(found.low <= difference <= found.high)
     assert np.mean(held) >= 0.93
+
+
+@pytest.mark.parametrize("name", ["auroc", "balanced_accuracy"])
+def test_two_models_that_made_no_mistake_may_still_differ(name: str) -> None:
+    """Both are right on all of 60 rows of each class: by the rule of three up to 5 % of a class may go wrong."""
+    targets = np.repeat([0, 1], 60)
+    logits = np.column_stack([-9.0 * (targets - 0.5), 9.0 * (targets - 0.5)])
+    found = paired_bootstrap(name, logits, logits * 1.5, targets, resamples=100)
+    assert found.difference == 0 and found.low < -0.025 and found.high > 0.025
+    tested = paired_delong(logits, logits * 1.5, targets)
+    assert tested.low < -0.025 and tested.high > 0.025 and tested.p == 1

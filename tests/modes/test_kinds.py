@@ -90,6 +90,12 @@ def test_a_foreign_loss_takes_no_weights(table: Path, capsys: pytest.CaptureFixt
     assert "takes no weights of images, the task has them" in capsys.readouterr().err
 
 
+def test_a_term_that_takes_no_weights_is_named(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["task=csv", f"task.file={table}", "loss=composite", "loss.expression=bce+0.1*lovasz"]
+    assert main(["train", *FAST, *arguments]) == 2
+    assert "loss.expression: lovasz takes no weights of images, the task has them" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

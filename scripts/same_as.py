@@ -343,8 +343,8 @@ VOLATILE = {
     "git", "time", "finished", "checksum", "predictions_hash", "speed", "images_per_s", "data_wait", "cwd",
 }  # fmt: skip
 TIMED_COLUMNS = {"seconds", "images_per_s", "images/s", "time", "train_seconds"}
-_RUN = re.compile(r"\d{4}-\d\d-\d\d[/T ]\d\d[-:]\d\d([-:]\d\d[\w.:+-]*)?")
-_AMOUNT = re.compile(r"\d[\d.,]*( ?)(s|min|h|images/s|MB|GB|kB)\b")
+_RUN = re.compile(r"\d{4}-(?:\d\d|[A-Z][a-z]{2})-\d\d[/T ]\d\d[-:]\d\d([-:]\d\d[\w.:+-]*)?")
+_AMOUNT = re.compile(r"\d[\d.,]*( ?)(s\b|min\b|h\b|images/s|MB|GB|kB|%)")
 
 
 class Texts:
@@ -353,10 +353,13 @@ class Texts:
     def __init__(self, folder: Path, tree: Path) -> None:
         self._roots = [(str(folder.resolve()), "FOLDER"), (str(tree), "TREE")]
         self._ids: dict[str, str] = {}
-        models = sorted(folder.glob("results/*/tasks/*/models/*"), key=_number)
-        ensembles = sorted(folder.glob("results/*/tasks/*/ensembles/*.json"), key=lambda one: one.stat().st_mtime)
+        models = sorted(folder.glob("**/tasks/*/models/*"), key=_number)
+        ensembles = sorted(folder.glob("**/tasks/*/ensembles/*.json"), key=lambda one: one.stat().st_mtime)
         for number, path in enumerate([*models, *ensembles]):
             self._ids[path.stem if path.suffix == ".json" else path.name] = f"ID{number}"
+        runs = sorted(folder.glob("**/runs/*/*/config.yaml"), key=lambda one: one.stat().st_mtime_ns)
+        for number, path in enumerate(runs):
+            self._ids["/".join(path.parts[-3:-1])] = f"RUN{number}"
 
     def __call__(self, text: str) -> str:
         """The text with names of its own in place of what differs."""
@@ -384,7 +387,7 @@ def _printed(text: str) -> str:
     """What was printed, without tables that hold times and without what a progress bar overwrites."""
     kept, is_timed = [], False
     for line in text.replace("\r", "\n").splitlines():
-        is_timed = ("seconds" in line and "images/s" in line) or (is_timed and bool(line.strip()))
+        is_timed = "seconds" in line.split() or (is_timed and bool(line.strip()))
         kept += [] if is_timed or "it/s" in line or "%|" in line else [line.rstrip()]
     return "\n".join(kept)
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from mlpipe.modes import comparing, deciding
 from mlpipe.modes.members import Array, Member, Rows
-from mlpipe.modes.mixture import LEAST_SHARE, Final, at_own_prevalence, own_shares
+from mlpipe.modes.mixture import Final, at_own_prevalence, own_shares
 from mlpipe.modes.wishes import Wishes
 from mlpipe.post import calibration_error, conformal, intervals, metrics, prior, threshold
 from mlpipe.post.calibrate import calibrate
-from mlpipe.post.prior import move_prior
+from mlpipe.post.prior import LEAST_SHARE, move_prior
 from mlpipe.post.quantify import quantify
 
 _DRAWS = 200

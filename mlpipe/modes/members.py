@@ -16,13 +16,13 @@ from mlpipe.errors import ProjectError, listing, problem
 from mlpipe.post.calibration import Calibration
 from mlpipe.post.label_calibrate import LabelCalibration
 from mlpipe.post.mixing import combine
+from mlpipe.post.prior import LEAST_SHARE
 from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 Array = npt.NDArray[Any]
-_LEAST_SHARE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
     if not moved:
         return None
     # Where one fold kept the prevalence of validation, a class that it lacks has no share there.
-    return np.asarray(np.maximum(np.mean(np.array(values), axis=0), _LEAST_SHARE))
+    return np.asarray(np.maximum(np.mean(np.array(values), axis=0), LEAST_SHARE))
 
 
 def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows, Rows] | None:

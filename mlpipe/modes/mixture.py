@@ -14,11 +14,10 @@ from mlpipe.post.calibrate import calibrate
 from mlpipe.post.ensemble import Ensemble
 from mlpipe.post.label_calibrate import calibrate_labels
 from mlpipe.post.mixing import combine, each_loss
-from mlpipe.post.prior import move_labels, move_prior
+from mlpipe.post.prior import LEAST_SHARE, move_labels, move_prior
 from mlpipe.post.rows import stratified_folds
 
 _FOLDS = 5
-LEAST_SHARE = 1e-8
 
 
 @dataclass(frozen=True)

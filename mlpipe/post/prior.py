@@ -16,7 +16,8 @@ from mlpipe.post.quantify import quantify
 from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
 _KINDS = ("val", "test", "quantify")
-_LEAST_SHARE = 1e-8
+# The least share of a class that a prior gives it: none would make its log-probabilities infinite.
+LEAST_SHARE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def prior(
     if kind == "test":
         if test_targets is None:
             raise _needs("test", "test labels", "use mode.prior=val, or a task with a test split")
-        return Prior("test", _observed(test_targets, classes, _LEAST_SHARE, "test"))
+        return Prior("test", _observed(test_targets, classes, LEAST_SHARE, "test"))
     if kind != "quantify":
         fix = f"use {listing(_KINDS)} or a list of {classes} numbers"
         raise ConfigError(problem("mode.prior", "unknown prior", got=kind, fix=fix))

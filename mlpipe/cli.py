@@ -24,8 +24,8 @@ from mlpipe.errors import (
 )
 
 if TYPE_CHECKING:
-    from mlpipe.modes.front import Command
-    from mlpipe.modes.launch import Prepared
+    from mlpipe.running.jobs import Command
+    from mlpipe.running.launch import Prepared
 
 _FLAGS = {
     "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
@@ -175,9 +175,9 @@ def _run(call: Call) -> int:
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    from mlpipe.modes import front
+    from mlpipe.running import jobs
 
-    command = front.prepare(call.mode, call.overrides, call.config_dirs, multirun="multirun" in call.flags)
+    command = jobs.prepare(call.mode, call.overrides, call.config_dirs, multirun="multirun" in call.flags)
     if command.search is not None:
         return _search(call, command)
     if command.one is None:
@@ -189,7 +189,7 @@ def _one(call: Call, prepared: Prepared) -> int:
     import logging
 
     from mlpipe.config import snapshot
-    from mlpipe.modes import base, launch
+    from mlpipe.running import launch, scheduler
 
     if call.cfg:
         print(snapshot.text(prepared.run_config.tree), end="")
@@ -203,7 +203,7 @@ def _one(call: Call, prepared: Prepared) -> int:
             print("\n".join(str(step) for step in facts["steps"]))  # type: ignore[attr-defined]
     else:
         try:
-            facts = launch.execute(prepared, stop=base.Stop(base.end_process), started=call.started)
+            facts = launch.execute(prepared, stop=scheduler.Stop(scheduler.end_process), started=call.started)
         except MlpipeError as error:
             if "to go on: mml " in str(error):
                 error.args = (f"{error}{_project_words(call)}",)
@@ -216,7 +216,7 @@ def _one(call: Call, prepared: Prepared) -> int:
 def _search(call: Call, command: Command) -> int:
     """A search for hyperparameters, every corner of its space checked before the first trial."""
     from mlpipe.config import snapshot
-    from mlpipe.modes import front, search
+    from mlpipe.running import jobs, search
 
     prepared = command.search
     assert prepared is not None
@@ -229,7 +229,7 @@ def _search(call: Call, command: Command) -> int:
         lines = [f"{key}: {value}" for key, value in facts.items() if key != "steps"]
         print(_json(facts) if "json" in call.flags else "\n".join([*lines, "steps of a trial:", *prepared.steps]))
         return 0
-    facts = front.execute(command)
+    facts = jobs.execute(command)
     if "json" in call.flags:
         print(_json(facts))
     return 0
@@ -237,14 +237,14 @@ def _search(call: Call, command: Command) -> int:
 
 def _sweep(call: Call, command: Command) -> int:
     """Every combination of comma-separated values, all checked before the first one runs; a failed one is reported."""
-    from mlpipe.modes import front
+    from mlpipe.running import jobs
 
     if call.cfg or "dry_run" in call.flags:
         for job in command.jobs:
             print(f"# {' '.join(job.varied)}")
             _one(Call(call.mode, job.overrides, call.flags - {"json"}, call.cfg, call.config_dirs), job.prepared)
         return 0
-    facts = front.execute(command)
+    facts = jobs.execute(command)
     if "json" in call.flags:
         print(_json(facts))
     return int(facts["exit_code"])

@@ -108,8 +108,43 @@ FROZEN: Mapping[str, Mapping[str, str]] = {
     "slicing": {"mlpipe.learn.slicing": "crops none"},
 }
 
-# Where the code of a component lies today, for each whose path in 0.1.0 leads nowhere any more.
-MOVED: Mapping[str, str] = {}
+# Where code of 0.1.0 lies today: modules that moved whole, and components that left theirs (those count first).
+MOVED: Mapping[str, str] = {
+    "mlpipe.arch.keras_json": "mlpipe.arch.keras.keras_json",
+    "mlpipe.data.augmentations": "mlpipe.data.augment.samples",
+    "mlpipe.data.device_augmentations": "mlpipe.data.augment.batches",
+    "mlpipe.data.drawn": "mlpipe.data.augment.random_choices",
+    "mlpipe.data.geometry": "mlpipe.data.augment.geometry",
+    "mlpipe.data.patches": "mlpipe.data.augment.patches",
+    "mlpipe.data.split_on_test": "mlpipe.data.splits.on_test",
+    "mlpipe.data.splits": "mlpipe.data.splits.methods",
+    "mlpipe.learn.best_practice": "mlpipe.learn.callbacks.best_practice",
+    "mlpipe.learn.burgers": "mlpipe.learn.losses.burgers",
+    "mlpipe.learn.callbacks": "mlpipe.learn.callbacks.callbacks",
+    "mlpipe.learn.compiling": "mlpipe.learn.compile",
+    "mlpipe.learn.graph_file": "mlpipe.learn.callbacks.graph_file",
+    "mlpipe.learn.keras_optimizers": "mlpipe.learn.optimizers.keras",
+    "mlpipe.learn.layer_files": "mlpipe.learn.callbacks.layer_files",
+    "mlpipe.learn.loggers": "mlpipe.learn.logging",
+    "mlpipe.learn.losses": "mlpipe.learn.losses.losses",
+    "mlpipe.learn.lr_schedulers": "mlpipe.learn.lr_schedulers.schedules",
+    "mlpipe.learn.mask_losses": "mlpipe.learn.losses.masks",
+    "mlpipe.learn.optimizers": "mlpipe.learn.optimizers.optimizers",
+    "mlpipe.learn.output_files": "mlpipe.learn.callbacks.output_files",
+    "mlpipe.learn.output_losses": "mlpipe.learn.losses.by_output",
+    "mlpipe.learn.own_network": "mlpipe.learn.build.own_network",
+    "mlpipe.learn.pde_losses": "mlpipe.learn.losses.pde",
+    "mlpipe.learn.record_losses": "mlpipe.learn.losses.keras",
+    "mlpipe.learn.record_network": "mlpipe.learn.build.row_network",
+    "mlpipe.learn.second_order": "mlpipe.learn.optimizers.second_order",
+    "mlpipe.learn.volume_files": "mlpipe.learn.callbacks.volume_file",
+    "mlpipe.modes.analyze": "mlpipe.dialects.musket.commands.analyze",
+    "mlpipe.modes.convert": "mlpipe.dialects.convert",
+    "mlpipe.modes.fit": "mlpipe.dialects.musket.commands.fit",
+    "mlpipe.modes.presets": "mlpipe.running.presets",
+    "mlpipe.modes.score": "mlpipe.dialects.barrage.commands.score",
+    "mlpipe.modes.task": "mlpipe.dialects.musket.commands.task",
+}
 
 
 @cache
@@ -127,7 +162,8 @@ def frozen() -> dict[str, tuple[str, str]]:
 @cache
 def _origins() -> dict[str, str]:
     """The path of 0.1.0 by the path of today, of the components that moved."""
-    return {today: path for path, today in MOVED.items()}
+    by_rows_of_their_own_last = sorted(frozen(), key=lambda path: path in MOVED)
+    return {today: path for path in by_rows_of_their_own_last if (today := current(path)) != path}
 
 
 def current(path: str) -> str:
@@ -136,7 +172,28 @@ def current(path: str) -> str:
     Args:
         path: A dotted path, of any version; a user's own is returned as it is.
     """
-    return MOVED.get(path, path)
+    if path in MOVED:
+        return MOVED[path]
+    module, _, name = path.rpartition(".")
+    return f"{MOVED[module]}.{name}" if module in MOVED and path in frozen() else path
+
+
+@cache
+def _paths() -> dict[tuple[str, str], str]:
+    return {row: current(path) for path, row in frozen().items()}
+
+
+def path_of(group: str, name: str) -> str:
+    """Where the code of a component of 0.1.0 lies today.
+
+    Args:
+        group: A key of `FROZEN`.
+        name: The component's name within it.
+
+    Raises:
+        KeyError: When there was no such component.
+    """
+    return _paths()[group, name]
 
 
 def name_of(path: str) -> str:

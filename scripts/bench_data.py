@@ -83,7 +83,7 @@ def ways_to_decode(content: bytes, is_jpeg: bool) -> dict[str, Callable[[], Any]
     from PIL import Image
     from torchvision.io import ImageReadMode, decode_image
 
-    from mlpipe.data import images
+    from mlpipe.data.decoding import images
 
     values, tensor = np.frombuffer(content, np.uint8), torch.frombuffer(bytearray(content), dtype=torch.uint8)
     ways: dict[str, Callable[[], Any]] = {
@@ -198,17 +198,19 @@ def loading(images: int, rounds: int, folder: Path) -> dict[str, float]:
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
-    from mlpipe.data import cache, preprocessing, sampling, sources, splits, variants
-    from mlpipe.data.loaders import Draw, FoldData
+    from mlpipe.data import preprocessing, sampling, sources
+    from mlpipe.data.cache import packs
+    from mlpipe.data.loading.loaders import Draw, FoldData
+    from mlpipe.data.splits import methods, variants
 
     torch.set_num_threads(1)
     task = sources.folder(root=str(write_pictures(folder / "pictures", images, 256)))
-    view = variants.plain(task, splits.kfold(task.samples, folds=5), 0)
+    view = variants.plain(task, methods.kfold(task.samples, folds=5), 0)
     drawn = sampling.full(batch_size=32, eval_batch_size=32)
     loaders: dict[str, Any] = {}
     for keep in ("fixed", "original"):
         steps = preprocessing.standard(3, id="bench", size=224, keep=keep)  # type: ignore[arg-type]
-        pack = cache.build(task, steps, folder / keep, workers=2)
+        pack = packs.build(task, steps, folder / keep, workers=2)
         data = FoldData(task, view, pack, steps=(), sampling=drawn, draw=Draw(0, 0), num_workers=0)
         loaders[f"cache, {keep}"] = data.train_dataloader()
         if keep == "fixed":

@@ -25,7 +25,7 @@ def networks(size: int) -> dict[str, Any]:
     import keras
     import timm
 
-    from mlpipe.arch import keras_json
+    from mlpipe.arch.keras import keras_json
 
     content = keras.applications.ResNet50(
         weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None

@@ -24,9 +24,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from scipy.special import log_softmax
 
-from mlpipe.post.calibrate import calibrate
-from mlpipe.post.ensemble import select
-from mlpipe.post.intervals import metric_intervals
+from mlpipe.post.calibration.calibrate import calibrate
+from mlpipe.post.ensembling.ensemble import select
+from mlpipe.post.intervals.bootstrap import metric_intervals
 from mlpipe.post.metrics import FINAL, METRICS
 
 

@@ -55,8 +55,8 @@ def preset(common: list[str], name: str, minutes: float) -> tuple[dict[str, floa
 
 def images_of(common: list[str]) -> dict[str, Any]:
     """The task's decoded images and targets, apart for learning and testing, and the recipe for its network."""
-    from mlpipe.data import variants
-    from mlpipe.modes import launch, tasks
+    from mlpipe.data.splits import variants
+    from mlpipe.running import launch, tasks
 
     config = launch.prepare("train", common).run_config
     of = tasks.resolve(config.task, config.data_dir)
@@ -75,7 +75,7 @@ def fine_tuned(data: dict[str, Any], minutes: float, lr: float) -> tuple[dict[st
     import torch
     from torch.nn.functional import cross_entropy
 
-    from mlpipe.learn import setup
+    from mlpipe.learn.build import setup
 
     torch.manual_seed(0)
     network = setup.build_network(data["config"].recipe, data["task"], data["pack"], seed=0).train()

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlpipe.data import assembly, slices, volumes
-from mlpipe.data.slices import Grid
-from mlpipe.learn import slices as learned
+from mlpipe.data.volumes import arrays, assembly, slices
+from mlpipe.data.volumes.slices import Grid
+from mlpipe.predicting import volumes as learned
 
 CASES: dict[str, dict[str, Any]] = {
     "cubes of 64": {"sizes": [64, 64, 64]},
@@ -47,7 +47,7 @@ def grid_of(side: int, keys: dict[str, Any]) -> Grid:
 def through(source: Path, target: Path, grid: Grid) -> None:
     """Slices of a file through a network that changes nothing into another file."""
     size = max(1, _AT_ONCE // int(np.prod(grid.cut.seen)))
-    with volumes.opened(source, "source") as volume, assembly.assembled(target, [grid]) as joined:
+    with arrays.opened(source, "source") as volume, assembly.assembled(target, [grid]) as joined:
         learned.apply(lambda given: given, volume, [grid], joined, size=size)
 
 

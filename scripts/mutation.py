@@ -55,13 +55,10 @@ class Part:
 
 
 PARTS = {
-    "post": Part(("mlpipe/post/*.py",), ("tests/post",)),
+    "post": Part(("mlpipe/post/**/*.py",), ("tests/post",)),
     "splits": Part(
-        ("mlpipe/data/splits.py", "mlpipe/data/split_checks.py"),
-        tuple(
-            f"tests/data/test_{name}.py"
-            for name in ("splits", "split_checks", "mml_split", "shuffled_split", "dealing")
-        ),
+        ("mlpipe/data/splits/*.py",),
+        ("tests/data/splits",),
     ),
     "runs": Part(("mlpipe/runs/*.py",), ("tests/runs",)),
     "files": Part(("mlpipe/files.py",), ("tests/test_files.py",)),

@@ -22,11 +22,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from mlpipe.errors import DataError
-from mlpipe.modes import choice, mixture
-from mlpipe.modes.members import Member, Rows, joined, learned, mean
-from mlpipe.modes.mixture import Fitting
+from mlpipe.post.ensembling import choice, member_mixture
+from mlpipe.post.ensembling.member_mixture import Fitting
+from mlpipe.post.ensembling.members import Member, Rows, joined, learned, mean
+from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.metrics import log_softmax, nll
-from mlpipe.post.mixing import combine
 
 KINDS = ("true", "zero loss", "unsure", "biased", "epoch chosen")
 _FRESH = 4000
@@ -81,7 +81,7 @@ def recipe(
         crossed, there = log_softmax(val), log_softmax(other)
         try:
             plain = how.learn(val, truth, "classification")
-            crossed, _ = mixture.cross_fitted(val, truth, "classification", how)
+            crossed, _ = member_mixture.cross_fitted(val, truth, "classification", how)
             there = learned(plain, "classification")(other)
         except DataError:
             pass

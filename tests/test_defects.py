@@ -14,8 +14,8 @@ from mlpipe.cli import main
 from mlpipe.config import blueprint
 from mlpipe.data import archives
 from mlpipe.errors import ConfigError, DataError, ProjectError
-from mlpipe.modes import reuse
 from mlpipe.reports import tables
+from mlpipe.running import reuse
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.references import Located

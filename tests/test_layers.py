@@ -16,16 +16,29 @@ LEVELS = {
     "hdf5": 1,
     "names": 1,
     "config": 2,
-    "dialects": 2,
     "runs": 2,
     "data": 3,
     "arch": 3,
-    "post": 3,
+    "post": 3.25,
     "learn": 4,
     "reports": 4,
-    "modes": 5,
-    "cli": 6,
-    "api": 6,
+    "predicting": 5,
+    "running": 6,
+    "modes": 7,
+    "dialects": 8,
+    "cli": 9,
+    "api": 9,
+}
+# Upward imports that are still to be turned round.
+PENDING = {
+    ("modes/evaluate.py", "mlpipe.dialects"),
+    ("modes/train.py", "mlpipe.dialects"),
+    ("modes/upgrade.py", "mlpipe.dialects"),
+    ("running/fold_training.py", "mlpipe.dialects"),
+    ("running/launch.py", "mlpipe.dialects"),
+    ("running/search.py", "mlpipe.dialects"),
+    ("running/volume_slices.py", "mlpipe.dialects"),
+    ("running/presets.py", "mlpipe.modes"),
 }
 FORBIDDEN = {
     "runs": ("torch", "timm", "pytorch_lightning"),
@@ -57,6 +70,7 @@ def violations(file: str, source: str) -> list[str]:
         parts = name.split(".")
         if parts[0] == "mlpipe" and len(parts) > 1 and parts[1] in LEVELS and own in LEVELS:
             upward = LEVELS[parts[1]] >= LEVELS[own] and parts[1] != own
+            upward = upward and (file.removeprefix("mlpipe/"), f"mlpipe.{parts[1]}") not in PENDING
             found += [f"{file} -> {name}"] if upward else []
         if parts[0] in ("hydra", "omegaconf") and own != "config":
             found.append(f"{file} -> {name}")

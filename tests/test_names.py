@@ -69,11 +69,11 @@ def test_a_name_stands_for_one_component_of_its_group() -> None:
 def test_hashes_survive_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
     before = composed("optimizer=keras_adamax")
     # As if `adamax` had moved to where `nadam` lies, which takes the same parameters.
-    move = {"mlpipe.learn.keras_optimizers.adamax": "mlpipe.learn.keras_optimizers.nadam"}
+    move = {**names.MOVED, "mlpipe.learn.keras_optimizers.adamax": "mlpipe.learn.optimizers.keras.nadam"}
     monkeypatch.setattr(names, "MOVED", move)
     names._origins.cache_clear()
     try:
-        after = composed("optimizer=keras_adamax")
+        after = composed("optimizer=keras_adamax optimizer._target_=mlpipe.learn.keras_optimizers.adamax")
         assert after.recipe.optimizer.target.endswith(".nadam")
         assert after.recipe.optimizer.name == "keras_adamax"
         assert after.recipe_hash("digits") == before.recipe_hash("digits")
@@ -82,8 +82,8 @@ def test_hashes_survive_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_identities_of_components_that_came_later_and_of_users() -> None:
-    assert names.identity("loss", "mlpipe.learn.losses.focal") == "mlpipe.learn.losses.focal"
-    assert names.identity("loss", "mlpipe.learn.losses.tomorrow") == "loss/tomorrow"
+    assert names.identity("loss", names.path_of("loss", "focal")) == "mlpipe.learn.losses.focal"
+    assert names.identity("loss", "mlpipe.learn.losses.classes.tomorrow") == "loss/tomorrow"
     assert names.identity("loss", "my_losses.mine") == "my_losses.mine"
     pipelines = {"device": {"pipeline": [{"_target_": "mlpipe.x.later", "p": 1}]}, "cpu": [{"_target_": "torch.x.Y"}]}
     assert names.identified("augmentations", pipelines) == {
@@ -105,4 +105,4 @@ def test_every_dotted_name_in_the_package_means_something() -> None:
                 text = node.value.strip()
                 found |= {text} if DOTTED.fullmatch(text) else set()
     assert len(found) > 30
-    assert not sorted(path for path in found if not resolves(path))
+    assert not sorted(path for path in found if not resolves(names.current(path)))

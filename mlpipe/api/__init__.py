@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from mlpipe.config import catalog
 from mlpipe.data.creator import TaskCreator
 from mlpipe.errors import ConfigError, ProjectError, problem
-from mlpipe.modes import front
-from mlpipe.modes.base import Stop
 from mlpipe.reports import tables
+from mlpipe.running import jobs
+from mlpipe.running.scheduler import Stop
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -141,9 +141,9 @@ def run(mode: str, *words: str) -> dict[str, Any]:
     if found:
         raise ConfigError(found)
     catalog.check_mode(mode, tuple(folders))
-    command = front.prepare(mode, overrides, folders, multirun=multirun)
+    command = jobs.prepare(mode, overrides, folders, multirun=multirun)
     # Ctrl-C twice leaves a notebook running.
-    return front.execute(command, stop=Stop(), started=started)
+    return jobs.execute(command, stop=Stop(), started=started)
 
 
 def load_project(name: str = "default", out_dir: str | Path | None = None) -> ProjectFrames:

@@ -29,14 +29,14 @@ from mlpipe.data.records import (
     batchify_network_output,
 )
 from mlpipe.data.sources import record_files
+from mlpipe.dialects.barrage import artifact_folder
 from mlpipe.dialects.translation import as_text
-from mlpipe.modes import launch
-from mlpipe.runs import artifacts
+from mlpipe.running import launch
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from mlpipe.learn.record_network import RecordNetwork
+    from mlpipe.learn.build.row_network import RecordNetwork
 
 __all__ = [
     "BarrageModel", "BatchDataRecords", "DataRecord", "IdentityTransformer", "KeySelector", "Record", "RecordAugmentor",
@@ -57,7 +57,7 @@ class BarrageModel:
     def __init__(self, artifact_dir: str | Path) -> None:
         self.overrides: list[str] = []
         self._folder = Path(artifact_dir).expanduser().absolute()
-        self._loaded: tuple[artifacts.Artifacts, RecordNetwork] | None = None
+        self._loaded: tuple[artifact_folder.Artifacts, RecordNetwork] | None = None
 
     def train(self, cfg: Mapping[str, Any], records_train: Any, records_validation: Any) -> nn.Module:
         """Train; the project that it happens in is the folder's namesake below `results`.
@@ -75,7 +75,7 @@ class BarrageModel:
             DataError: When code of the user fails, or records do not fit.
             TypeError: When records are of another type.
         """
-        from mlpipe.learn import record_scores
+        from mlpipe.dialects.barrage import scoring
 
         self._loaded = None
         parts = {"train": record_files.hold(records_train), "validation": record_files.hold(records_validation)}
@@ -91,7 +91,7 @@ class BarrageModel:
                 *self.overrides,
             ]
             launch.execute(launch.prepare("train", overrides))
-        return record_scores.network(artifacts.load(self._folder), self._trust(), epoch=-1).module
+        return scoring.network(artifact_folder.load(self._folder), self._trust(), epoch=-1).module
 
     def load(self) -> BarrageModel:
         """Read the folder, and take the weights of the best epoch; returns itself.
@@ -100,10 +100,10 @@ class BarrageModel:
             ProjectError: When it is no complete folder of artifacts.
             DataError: When its code is not the user's own.
         """
-        from mlpipe.learn import record_scores
+        from mlpipe.dialects.barrage import scoring
 
-        found = artifacts.load(self._folder)
-        self._loaded = found, record_scores.network(found, self._trust())
+        found = artifact_folder.load(self._folder)
+        self._loaded = found, scoring.network(found, self._trust())
         return self
 
     def predict(self, records_score: Any) -> list[RecordScore]:
@@ -117,13 +117,13 @@ class BarrageModel:
             DataError: When a record cannot be read or has other inputs.
             TypeError: When records are of another type.
         """
-        from mlpipe.learn import record_scores
+        from mlpipe.dialects.barrage import scoring
 
         given = records.as_records(records_score)
         if self._loaded is None:
             self.load()
         assert self._loaded is not None
-        return record_scores.scores(*self._loaded, given, self._trust())
+        return scoring.scores(*self._loaded, given, self._trust())
 
     def _trust(self) -> list[str]:
         """Modules outside the current folder that the overrides name."""

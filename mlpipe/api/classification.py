@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlpipe.data.items import DataSet, PredictionItem, custom, custom_models, get_custom_objects
-from mlpipe.modes.experiment import Batch, Experiment, Map
-from mlpipe.modes.finder import Finder
+from mlpipe.dialects.musket.experiment import Batch, Experiment, Map
+from mlpipe.dialects.musket.finder import Finder
 
 __all__ = [
     "Batch", "DataSet", "Experiment", "Finder", "Map", "PredictionItem", "custom", "custom_models", "get_custom_objects",

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mlpipe.arch import adapt, channels, starting
 from mlpipe.arch import weights as weight_files
-from mlpipe.arch.keras_layers import activations
+from mlpipe.arch.keras.layers import activations
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, problem
 
 # Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).

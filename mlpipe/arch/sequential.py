@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mlpipe.arch import keras_json
-from mlpipe.arch.keras_graph import Graph
+from mlpipe.arch.keras import keras_json
+from mlpipe.arch.keras.graph import Graph
 from mlpipe.errors import ConfigError, problem
 
 _KEY = "arch.network.params.layers"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from mlpipe import names
 from mlpipe.config import components, rules, signatures, stages
 from mlpipe.config.components import Component
 from mlpipe.config.schema import (
@@ -62,7 +63,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     tree["sys"] = _resolved_sys(tree.get("sys"))
     for section in OPTIONAL_SECTIONS:
         # Runs of earlier versions were stored without them.
-        tree.setdefault(section, {"_target_": f"{components.SLOTS[section].home}.none"})
+        tree.setdefault(section, {"_target_": names.path_of(section, "none")})
     found: list[str] = []
     tree["stages"], wrong = stages.resolved(tree.get("stages"))
     found += wrong
@@ -156,10 +157,10 @@ def _misshapen(tree: Mapping[str, Any]) -> list[str]:
         for key, text in texts.items()
         if not isinstance(text, str) or "\0" in text
     ]
-    names = tree.get("task_list") or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    listed = tree.get("task_list") or []
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         fix = "for example task_list=[digits]"
-        found.append(problem("task_list", "must be a list of names of tasks", got=names, fix=fix))
+        found.append(problem("task_list", "must be a list of names of tasks", got=listed, fix=fix))
     return found
 
 

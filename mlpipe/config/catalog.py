@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
+_TARGET = re.compile(r"_target_: *[\"']?(mlpipe(?:\.\w+)+)")
 ALIASES = {"cbs": "callbacks"}
 
 
@@ -28,6 +30,12 @@ def groups(extra: tuple[Path, ...] = ()) -> list[str]:
 def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
     """The options of one group."""
     return sorted({file.stem for root in (conf_dir(), *extra) for file in (root / group).glob("*.yaml")})
+
+
+@functools.cache
+def targets(group: str) -> frozenset[str]:
+    """The functions and classes of mlpipe that the options of a group name: an option registers them."""
+    return frozenset(name for option in options(group) for name in _TARGET.findall(option_text(group, option)))
 
 
 def check_mode(mode: str, extra: tuple[Path, ...] = ()) -> None:

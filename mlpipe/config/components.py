@@ -20,7 +20,7 @@ from typing import Any
 
 import mlpipe
 from mlpipe import names
-from mlpipe.config import calling, signatures
+from mlpipe.config import calling, catalog, signatures
 from mlpipe.config.signatures import Signature
 from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, first_line, listing, problem
 
@@ -30,13 +30,14 @@ class Slot:
     """What may stand in one place of the configuration.
 
     Attributes:
-        home: The module of mlpipe whose public functions and classes fit.
+        home: The module or package of mlpipe whose public functions and classes fit, beside those that an option of the
+            group names.
         foreign: Module prefixes outside mlpipe whose classes fit.
         kind: The full name of the class that a foreign class must be derived from; several are separated by blanks.
         names: What the program's positional arguments are called in code of the user's own, each with further names for the
             same behind `|`.
         late: How many of them a foreign class takes.
-        also: Further modules of mlpipe whose public functions fit, separated by blanks.
+        also: One more module of mlpipe whose public functions fit.
     """
 
     home: str
@@ -48,24 +49,16 @@ class Slot:
 
 
 SLOTS: dict[str, Slot] = {
-    "mode": Slot("mlpipe.modes", names=("run_config", "world")),
+    "mode": Slot("mlpipe.modes", also="mlpipe.running.presets", names=("run_config", "world")),
     "task": Slot("mlpipe.data.sources"),
-    "split": Slot("mlpipe.data.splits", also="mlpipe.data.split_on_test", names=("samples",)),
-    "arch": Slot("mlpipe.arch", also="mlpipe.learn.own_network mlpipe.learn.record_network", names=("heads", "pixels")),
-    "loss": Slot(
-        "mlpipe.learn.losses",
-        ("torch.nn",),
-        "torch.nn.modules.module.Module",
-        also="mlpipe.learn.record_losses mlpipe.learn.mask_losses mlpipe.learn.output_losses mlpipe.learn.pde_losses "
-        "mlpipe.learn.burgers",
-        names=("labels",),
-    ),
+    "split": Slot("mlpipe.data.splits", names=("samples",)),
+    "arch": Slot("mlpipe.arch", names=("heads", "pixels")),
+    "loss": Slot("mlpipe.learn.losses", ("torch.nn",), "torch.nn.modules.module.Module", names=("labels",)),
     "optimizer": Slot(
         "mlpipe.learn.optimizers",
         ("torch.optim", "timm.optim"),
         "torch.optim.optimizer.Optimizer",
         1,
-        also="mlpipe.learn.keras_optimizers mlpipe.learn.second_order mlpipe.learn.import_blocks",
         names=("groups|params",),
     ),
     "lr_scheduler": Slot(
@@ -73,18 +66,16 @@ SLOTS: dict[str, Slot] = {
         ("torch.optim.lr_scheduler",),
         "torch.optim.lr_scheduler.LRScheduler",
         1,
-        also="mlpipe.learn.import_blocks",
         names=("optimizer", "clock"),
     ),
     "preprocessing": Slot("mlpipe.data.preprocessing", names=("channels",)),
     "augmentations": Slot(
-        "mlpipe.data.augmentations",
+        "mlpipe.data.augment",
         ("torchvision.transforms.v2", "albumentations"),
         "torch.nn.modules.module.Module albumentations.core.transforms_interface.BasicTransform",
-        also="mlpipe.data.geometry mlpipe.data.patches mlpipe.data.drawn",
     ),
     "device_augmentations": Slot(
-        "mlpipe.data.device_augmentations",
+        "mlpipe.data.augment.batches",
         ("torchvision.transforms.v2", "kornia.augmentation"),
         "torch.nn.modules.module.Module",
     ),
@@ -93,15 +84,13 @@ SLOTS: dict[str, Slot] = {
         "mlpipe.learn.callbacks",
         ("pytorch_lightning.callbacks", "lightning.pytorch.callbacks"),
         "pytorch_lightning.callbacks.callback.Callback",
-        also="mlpipe.learn.best_practice mlpipe.learn.graph_file mlpipe.learn.layer_files mlpipe.learn.output_files "
-        "mlpipe.learn.volume_files",
         names=("monitor", "direction"),
     ),
-    "logging": Slot("mlpipe.learn.loggers", names=("folder",)),
+    "logging": Slot("mlpipe.learn.logging", names=("folder",)),
     "tta": Slot("mlpipe.learn.tta", names=("peak",)),
     "tune": Slot("mlpipe.learn.tune"),
     "peft": Slot("mlpipe.arch.adapt", names=("network",)),
-    "compile": Slot("mlpipe.learn.compiling", names=("network",)),
+    "compile": Slot("mlpipe.learn.compile", names=("network",)),
     "slicing": Slot("mlpipe.learn.slicing"),
 }
 
@@ -202,7 +191,7 @@ def check(
         fix = f"add {section}._target_=MODULE.FUNCTION"
         return None, [problem(f"{section}._target_", "a value is needed", fix=fix)]
     params = {key: value for key, value in node.items() if key != "_target_"}
-    if sentence := _refusal(section, target, SLOTS[slot_name], trust):
+    if sentence := _refusal(section, target, slot_name, trust):
         return None, [sentence]
     try:
         signature = signatures.read(target)
@@ -234,10 +223,14 @@ def _given_by_program(target: str, slot_name: str, signature: Signature, params:
     return frozenset({*named, *by_position, *ALSO_KNOWN.get(slot_name, ())})
 
 
-def _refusal(section: str, target: str, slot: Slot, trust: tuple[str, ...]) -> str:
+def _refusal(section: str, target: str, slot_name: str, trust: tuple[str, ...]) -> str:
     """Why a target is not allowed here; empty when it is."""
-    module = target.rpartition(".")[0]
-    is_home = target.startswith(f"{slot.home}.") or module in slot.also.split()
+    slot, module = SLOTS[slot_name], target.rpartition(".")[0]
+    is_home = (
+        target.startswith(f"{slot.home}.")
+        or (slot.also != "" and module == slot.also)
+        or target in catalog.targets(slot_name.removeprefix("device_"))
+    )
     inside = is_home and not any(part.startswith("_") for part in target.split("."))
     if inside or _is_foreign(target, slot) or _under(module, trust) or _in_current_folder(module):
         return ""

@@ -9,7 +9,7 @@ from typing import Any
 from mlpipe import files
 from mlpipe.errors import no_such_file, problem
 
-_TARGET = "mlpipe.arch.keras_json.keras_json"
+_TARGET = "mlpipe.arch.keras.keras_json.keras_json"
 
 
 def inlined(arch: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlpipe.config import signatures
 
-_FUNCTION = "mlpipe.data.slices.slice_set"
+_FUNCTION = "mlpipe.data.volumes.slices.slice_set"
 
 
 def problems(place: str, given: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlpipe.data import spelling, task
-from mlpipe.data.decoding import Background
+from mlpipe.data.decoding.value_rules import Background
 from mlpipe.data.sources import looking, pixel_rules
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.pixel_rules import Wanted

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.augmentations import uniform
+from mlpipe.data.augment.samples import uniform
 from mlpipe.data.sampling import sample_seeds
 from mlpipe.data.task import Samples
 

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe.data import geometry, images
-from mlpipe.data.before_resize import BeforeResize
-from mlpipe.data.images import Pixels
+from mlpipe.data.augment import geometry
+from mlpipe.data.augment.before_resize import BeforeResize
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import Pixels
 from mlpipe.errors import ConfigError, problem
 
 Resize = Literal["squash", "short_side", "pad"]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.augmentations import Seeds, mix
+from mlpipe.data.augment.samples import Seeds, mix
 from mlpipe.errors import DataError, problem
 from mlpipe.files import digest_bytes
 

@@ -15,9 +15,10 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from mlpipe.data import noise, record_heads
-from mlpipe.data.dealing import grouped
-from mlpipe.data.splits import TEST, UNLABELLED, Split, inner_folds
+from mlpipe.data import noise
+from mlpipe.data.records import outputs
+from mlpipe.data.splits.dealing import grouped
+from mlpipe.data.splits.methods import TEST, UNLABELLED, Split, inner_folds
 from mlpipe.data.task import Part, Samples, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.files import digest_bytes
@@ -330,7 +331,7 @@ def _joined(own: Samples, brought: Samples, source: str, number: int) -> Samples
 
 
 def _head(task: Task, tag: Tag, world: World) -> Task:
-    return record_heads.of(task, unquote(tag.argument))
+    return outputs.of(task, unquote(tag.argument))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mlpipe.data import derived_sets, item_sets, items, records
+from mlpipe.data import items, records
+from mlpipe.data.items import derived_sets, sets
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 
 _FOLDER = "__mlpipe_folder__"
@@ -89,7 +90,7 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
     Raises:
         DataError: When a file cannot be imported.
     """
-    found = {name: getattr(item_sets, name) for name in item_sets.__all__} | _HELD | custom()
+    found = {name: getattr(sets, name) for name in sets.__all__} | _HELD | custom()
     with standing_in(stand_ins):
         names = sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__") if folder else []
         if folder and str(folder) not in sys.path:
@@ -129,12 +130,12 @@ def standing_in(prefixes: Sequence[str]) -> Iterator[None]:
 
 
 class _StandIn(ModuleType):
-    """A module, and every module below it, that has what `mlpipe.data.items` and `mlpipe.data.item_sets` have."""
+    """A module, and every module below it, that has what `mlpipe.data.items` and `mlpipe.data.items.sets` have."""
 
     __path__: list[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
-        for place in (records,) if self.__name__.partition(".")[0] == "barrage" else (items, item_sets, derived_sets):
+        for place in (records,) if self.__name__.partition(".")[0] == "barrage" else (items, sets, derived_sets):
             if not name.startswith("_") and hasattr(place, name):
                 return getattr(place, name)
         if name.startswith("__"):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from mlpipe.data import images
+from mlpipe.data.decoding import images
 from mlpipe.errors import DataError, listing, problem
 
 # Folders of network drives, of waste, and of what is recovered; compared in small letters.

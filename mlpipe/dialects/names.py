@@ -122,7 +122,7 @@ METRICS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("mae", "mean_absolute_error"), "mae"),
     },
 }
-# What losses of probabilities mean for numbers too, as in `mlpipe.learn.probability_losses`.
+# What losses of probabilities mean for numbers too, as in `mlpipe.learn.losses.probabilities`.
 _OF_NUMBERS = (
     "squared_error",
     "absolute_error",

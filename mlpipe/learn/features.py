@@ -12,7 +12,7 @@ from torch import nn
 from mlpipe import files
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
-from mlpipe.data.cache import Pack
+from mlpipe.data.cache.packs import Pack
 
 log = logging.getLogger("mlpipe")
 

@@ -19,38 +19,37 @@ from pytorch_lightning.callbacks import Callback
 from mlpipe.arch import starting
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe, Stage
-from mlpipe.data.cache import Pack
-from mlpipe.data.loaders import FoldData
-from mlpipe.data.together import JointData
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.loading.loaders import FoldData
+from mlpipe.data.loading.together import JointData
 from mlpipe.errors import Interrupted, TrainingError, listing
 from mlpipe.learn import (
-    board,
     checkpoints,
-    class_weights,
-    compiling,
+    compile,
+    device_group,
+    disk_space,
     features,
-    fold_loss,
-    healing,
     image_targets,
     linear_head,
     monitoring,
     multitask,
     own_metrics,
     recording,
-    room,
-    setup,
+    recovery,
     stages,
-    team,
 )
-from mlpipe.learn.callbacks import EpochRows, EpochScores, Guard, Keeper, Progress
-from mlpipe.learn.examples import Examples
-from mlpipe.learn.exchange import Exchange
+from mlpipe.learn.build import loss, setup
+from mlpipe.learn.callbacks import tensorboard
+from mlpipe.learn.callbacks.callbacks import EpochRows, EpochScores, Guard, Keeper, Progress
+from mlpipe.learn.callbacks.examples import Examples
+from mlpipe.learn.device_group import Team
+from mlpipe.learn.gradient_wait import Exchange
 from mlpipe.learn.hardware import Numerics
-from mlpipe.learn.healing import Healed
 from mlpipe.learn.job import FoldJob as FoldJob
 from mlpipe.learn.job import Watch as Watch
+from mlpipe.learn.losses import class_weights
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
-from mlpipe.learn.team import Team
+from mlpipe.learn.recovery import Healed
 from mlpipe.post import metrics
 from mlpipe.runs.records import ModelRecord
 
@@ -82,11 +81,11 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
     healed = Healed(mended, _events_file(job), f"{job.view.task} fold {job.view.fold}")
     if job.shard.rank == 0:
         _verify_state(job, watch, healed)
-    team.meet(job.shard)
+    device_group.meet(job.shard)
     while True:
         try:
             return _train(job, watch, healed)
-        except (healing.NotFinite, healing.OutOfMemory) as error:
+        except (recovery.NotFinite, recovery.OutOfMemory) as error:
             watch.healed(healed.mended(error, setup.batch_size(job.recipe)))
         # Here and not above: until then the error holds everything that the training had in memory.
         gc.collect()
@@ -96,7 +95,7 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
 
 def _events_file(job: FoldJob) -> Path:
     """What was mended so far, until the record has it."""
-    return job.checkpoint.with_name(job.checkpoint.name + healing.EVENTS)
+    return job.checkpoint.with_name(job.checkpoint.name + recovery.EVENTS)
 
 
 def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
@@ -116,7 +115,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     begun: list[str] = []
     _note(job, watch, begun, report)
     if job.shard.rank == 0:
-        room.check(job, network)
+        disk_space.check(job, network)
     at_first, plan = stages.learning(network), stages.of(recipe)
     keeper = Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best)
     speeds: list[dict[str, float]] = []
@@ -128,7 +127,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
     if resuming:
         watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
     recipe.compile.build(network)
-    with setup.quiet(), compiling.explained():
+    with setup.quiet(), compile.explained():
         for number in range(begin, len(plan)):
             if number > begin and (keeper.best_epoch is not None or number - 1 in keeper.of_stages):
                 stages.take_up(network, keeper.of_stages.get(number - 1, keeper.best_state))
@@ -158,7 +157,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
                 _without_steps(job, module, watch)
                 continue
             learn = partial(trainer.fit, module, datamodule=data, ckpt_path=saved)
-            healing.attempt(learn, partial(_epoch, trainer), number, network)
+            recovery.attempt(learn, partial(_epoch, trainer), number, network)
             history, epochs = module.history, len(module.history)
             carried = stages.Carried.of(network, trainer.optimizers[0])
         if job.store_best and not linear_head.has_no_steps(recipe):
@@ -167,14 +166,14 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
             data = setup.fold_data(now, task, view, job.pack, job.num_workers, shard=job.shard)
         judge = partial(trainer.validate, module, datamodule=data, verbose=False)
         if len(view.val):
-            healing.attempt(judge, partial(_epoch, trainer), number, network)
+            recovery.attempt(judge, partial(_epoch, trainer), number, network)
     scores = _scores(job, module, trainer)
     if recipe.optimizer.target == linear_head.NONE:
         module.history[0] |= {f"val/{name}": value for name, value in scores.items() if value is not None}
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)
     timings = recording.timings(speeds, time.perf_counter() - started)
-    balances = fold_loss.balances(recipe, task, view.train)
+    balances = loss.balances(recipe, task, view.train)
     weighed = [
         f"{key}=balanced: {one}" for key, b in balances.items() for one in class_weights.special(b, task.classes)
     ]
@@ -361,7 +360,7 @@ def _trainer(
     logs = job.logs / f"stage{stage}" if recipe.stages else job.logs
     with setup.quiet():
         trainer = pl.Trainer(
-            **team.trainer_arguments(given, job.shard),
+            **device_group.trainer_arguments(given, job.shard),
             precision=precision,
             callbacks=callbacks,
             # Named, so that Lightning does not take a Slurm job's signals and tasks for its own.
@@ -382,7 +381,7 @@ def _board(job: FoldJob) -> list[Callback]:
     """What writes more than curves to TensorBoard; nothing where nobody asks for it."""
     keys = {"histograms": 0, "gradients": False, "filters": False, "graph": False, "embeddings": 0}
     given: dict[str, Any] = {key: job.logging.params.get(key, default) for key, default in keys.items()}
-    return [board.Board(**given)] if any(given.values()) else []
+    return [tensorboard.Board(**given)] if any(given.values()) else []
 
 
 def _best_state(job: FoldJob, keeper: Keeper, watch: Watch) -> Mapping[str, torch.Tensor]:

@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from mlpipe.data import imports
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.loss_means import probabilities
-from mlpipe.learn.lr_schedulers import Clock
+from mlpipe.learn.losses.means import probabilities
+from mlpipe.learn.lr_schedulers.schedules import Clock
 from mlpipe.learn.own_code import called
 
 

@@ -10,11 +10,11 @@ from typing import Any
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Healing, Recipe
-from mlpipe.data.cache import Pack
+from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import WHOLE, Shard
+from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.data.variants import View
-from mlpipe.learn.callbacks import Tick
+from mlpipe.learn.callbacks.callbacks import Tick
 from mlpipe.learn.multitask import Joint
 from mlpipe.runs.project import Project
 
@@ -90,7 +90,7 @@ class Watch:
         told: Told what a person should know.
         epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
         row: Told the epoch and everything measured after every epoch.
-        healed: Told what went wrong and was mended, see `mlpipe.learn.healing`.
+        healed: Told what went wrong and was mended, see `mlpipe.learn.recovery`.
     """
 
     should_stop: Callable[[], bool] = lambda: False

@@ -19,15 +19,15 @@ from torch import nn
 
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
-from mlpipe.data.cache import Pack
+from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.optimizers import LinearHead
-from mlpipe.post.mixing import LOSSES
+from mlpipe.learn.optimizers.optimizers import LinearHead
+from mlpipe.post.ensembling.mixing import LOSSES
 
 Floats = npt.NDArray[np.float64]
-TARGET, NONE = "mlpipe.learn.optimizers.linear", "mlpipe.learn.optimizers.none"
+TARGET, NONE = "mlpipe.learn.optimizers.optimizers.linear", "mlpipe.learn.optimizers.optimizers.none"
 # Log-odds of a class that no training image has.
 _NEVER = -30.0
 # So many worse strengths in a row end the search.

@@ -16,12 +16,14 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.arch import adapt
-from mlpipe.data import device_augmentations
-from mlpipe.data.augmentations import mix
-from mlpipe.data.device_augmentations import DeviceStep
-from mlpipe.learn import accumulation, micro, plateaus, slicing, team
-from mlpipe.learn.healing import Healed
-from mlpipe.learn.team import Team
+from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.augment.batches import DeviceStep
+from mlpipe.data.augment.samples import mix
+from mlpipe.learn import accumulation, microbatches, slicing
+from mlpipe.learn import device_group as team
+from mlpipe.learn.device_group import Team
+from mlpipe.learn.lr_schedulers import plateaus
+from mlpipe.learn.recovery import Healed
 from mlpipe.learn.tta import Views
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
@@ -282,7 +284,7 @@ class FoldModule(pl.LightningModule):
     def _through(self, images: Tensor) -> dict[str, Tensor]:
         """The network's outputs by head, from as many images at a time as fit into memory."""
         most = self.healed.micro_batch(self.current_epoch) if self.healed is not None else None
-        return micro.forward(self.network, images, most)
+        return microbatches.forward(self.network, images, most)
 
     def _lr_scale(self) -> float:
         return self.healed.lr_scale(self.current_epoch, self._stage or 0) if self.healed is not None else 1.0

@@ -7,8 +7,9 @@ from typing import Any
 
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data.task import Task
-from mlpipe.learn import import_blocks, output_losses
+from mlpipe.learn import import_blocks
 from mlpipe.learn.directions import Direction
+from mlpipe.learn.losses import by_output
 from mlpipe.post import metrics
 
 
@@ -32,7 +33,7 @@ def outputs_metrics(recipe: Recipe) -> list[str]:
     listed = parts if isinstance(parts, list) else []
     return [
         *(f"{part['name']}_{name}" for part in listed for name in ("loss", *import_blocks.names(part.get("metrics")))),
-        *output_losses.shared([import_blocks.names(part.get("metrics")) for part in listed]),
+        *by_output.shared([import_blocks.names(part.get("metrics")) for part in listed]),
     ]
 
 

@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from mlpipe.arch.classifier import Head
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
-from mlpipe.data import device_augmentations
-from mlpipe.data.cache import Pack
-from mlpipe.data.device_augmentations import DeviceStep
+from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.augment.batches import DeviceStep
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.loading.together import JointData
 from mlpipe.data.sampling import Rows
+from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Kind, Task
-from mlpipe.data.together import JointData
-from mlpipe.data.variants import View
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.learn import accumulation, setup
+from mlpipe.learn import accumulation
+from mlpipe.learn.build import setup
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers
 from mlpipe.post import metrics
 
@@ -276,7 +277,7 @@ def partner_loss(recipe: Recipe, partner: Partner) -> tuple[nn.Module, str]:
         return setup.build_loss(recipe, partner.task, partner.view.train), recipe.loss.target.rpartition(".")[2]
     except ConfigError:
         # It is meant for the pivot: another kind, or weights of its classes.
-        usual = replace(recipe, loss=Component("loss", "mlpipe.learn.losses.auto"))
+        usual = replace(recipe, loss=Component("loss", "mlpipe.learn.losses.losses.auto"))
         return setup.build_loss(usual, partner.task, partner.view.train), "auto"
 
 

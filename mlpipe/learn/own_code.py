@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.data import item_sets, user_code
+from mlpipe.data import user_code
+from mlpipe.data.items import sets
 from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
-from mlpipe.learn.loss_means import probabilities, weighted_mean
+from mlpipe.learn.losses.means import probabilities, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Code:
             user_code.check_trusted(folder, self.trust, f"{key}.modules")
         user_code.check_imports(self.imports, folder, self.trust, f"{key}.imports")
         found = user_code.functions(folder, self.imports, self.stand_ins)
-        built_in = set(item_sets.__all__)
-        return {name: one for name, one in found.items() if name not in built_in or one is not getattr(item_sets, name)}
+        built_in = set(sets.__all__)
+        return {name: one for name, one in found.items() if name not in built_in or one is not getattr(sets, name)}
 
     def function(self, key: str, name: str) -> Any:
         """The function or class with a name.

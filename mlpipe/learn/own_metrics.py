@@ -14,8 +14,9 @@ import torch
 from mlpipe.config.schema import Metrics
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import import_blocks, probability_losses
-from mlpipe.learn.composite import OnProbabilities
+from mlpipe.learn import import_blocks
+from mlpipe.learn.losses import probabilities
+from mlpipe.learn.losses.composite import OnProbabilities
 from mlpipe.learn.own_code import Code, called
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure, log_softmax
@@ -77,15 +78,15 @@ def names_of(section: Metrics, *, of_heads: bool = True) -> list[str]:
 
 
 def of_losses(kind: str) -> dict[str, Measure]:
-    """The losses of `mlpipe.learn.probability_losses` as metrics: `loss_dice`, `loss_focal_sum` and so on.
+    """The losses of `mlpipe.learn.losses.probabilities` as metrics: `loss_dice`, `loss_focal_sum` and so on.
 
     Args:
         kind: What is predicted; for numbers those that mean something for them, for masks and images none.
     """
     if kind in maps.KINDS:
         return {}
-    names = [*probability_losses.EACH, *probability_losses.TOGETHER]
-    fit = [name for name in names if kind != "regression" or name in probability_losses.OF_NUMBERS]
+    names = [*probabilities.EACH, *probabilities.TOGETHER]
+    fit = [name for name in names if kind != "regression" or name in probabilities.OF_NUMBERS]
     return {f"{metrics.OF_LOSS}{name}": partial(_lost, OnProbabilities(name, kind)) for name in fit}
 
 

@@ -16,12 +16,13 @@ from torch.optim import Optimizer
 from mlpipe.arch import adapt, starting
 from mlpipe.arch.starting import Start
 from mlpipe.config.schema import Recipe, Stage
-from mlpipe.data.cache import Pack
+from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows, with_negatives
+from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.data.variants import View
 from mlpipe.errors import DataError, problem
-from mlpipe.learn import checkpoints, linear_head, lonely, monitoring, setup
+from mlpipe.learn import checkpoints, linear_head, monitoring
+from mlpipe.learn.build import setup, smallest_batch
 
 _NETWORK = "network."
 
@@ -173,7 +174,7 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
             data = setup.fold_data(changed, task, view, pack, 0)
             image, arch = next(iter(data.rows_dataloader(rows[:1])))["images"], recipe.arch
             name = str(arch.params.get("name", arch.target))
-            lonely.check(network, image.float(), data.batch_sizes(0)[0], setup.batch_size(changed), name)
+            smallest_batch.check(network, image.float(), data.batch_sizes(0)[0], setup.batch_size(changed), name)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

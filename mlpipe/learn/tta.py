@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.config.components import Component
-from mlpipe.data import device_augmentations
-from mlpipe.data.device_augmentations import DeviceStep
+from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
 from mlpipe.learn.own_code import Code, called
 from mlpipe.runs import maps

@@ -12,10 +12,10 @@ from pathlib import Path
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
-from mlpipe.modes import leftovers, tasks
-from mlpipe.modes.base import Scheduler, Step, World
-from mlpipe.modes.leftovers import Leftover
 from mlpipe.reports import tables
+from mlpipe.running import deletable, tasks
+from mlpipe.running.deletable import Leftover
+from mlpipe.running.scheduler import Scheduler, Step, World
 from mlpipe.runs import records, uses
 from mlpipe.runs.journal import Run
 
@@ -72,18 +72,18 @@ class CleanScheduler(Scheduler):
     def _found(self) -> list[Leftover]:
         config, project = self.run_config, self.world.project
         data_dir, chosen = config.data_dir, self._tasks()
-        going_on = leftovers.unfinished(config.out_dir)
+        going_on = deletable.unfinished(config.out_dir)
         found: list[Leftover] = []
         if "temp" in self._subroutines:
             of_tasks = [*(data_dir / name for name in chosen), *(project.tasks_dir() / name for name in chosen)]
-            found += leftovers.temporary(_plain([data_dir, project.root] if self._all else of_tasks))
-            found += leftovers.checkpoints(project, going_on) if self._all else []
+            found += deletable.temporary(_plain([data_dir, project.root] if self._all else of_tasks))
+            found += deletable.checkpoints(project, going_on) if self._all else []
         if "download" in self._subroutines:
-            found += leftovers.unpacked(data_dir, chosen, everything=self._all)
+            found += deletable.unpacked(data_dir, chosen, everything=self._all)
         if "cache" in self._subroutines:
-            found += [one for name in chosen for one in leftovers.caches(data_dir, name, going_on)]
+            found += [one for name in chosen for one in deletable.caches(data_dir, name, going_on)]
         if "parameters" in self._subroutines:
-            found += leftovers.weights(project, chosen, going_on)
+            found += deletable.weights(project, chosen, going_on)
         # A folder inside another that goes is gone with it.
         folders = {one.path for one in found}
         return [one for one in found if not folders & set(one.path.parents)]
@@ -144,7 +144,7 @@ class CleanScheduler(Scheduler):
         self._require_inside(one.path)
         if one.record is not None:
             records.without_weights(self.world.project, one.record, "deleted by mml clean")
-        elif one.kind == "cache" and (uses.others(one.path) or leftovers.is_locked(one.path)):
+        elif one.kind == "cache" and (uses.others(one.path) or deletable.is_locked(one.path)):
             log.warning(f"kept: {one.path}: a process has begun to use it")
             return
         elif one.path.is_dir():

@@ -6,10 +6,10 @@ import logging
 from typing import Annotated
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import split_checks, variants
-from mlpipe.data.splits import TEST, Split
-from mlpipe.modes import parts, tasks
-from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.data.splits import checks, variants
+from mlpipe.data.splits.methods import TEST, Split
+from mlpipe.running import part_sizes, tasks
+from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -56,10 +56,10 @@ class CreateScheduler(Scheduler):
     def _task(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
         split = tasks.split_of(tasks.as_decided(self.run_config, of), of)
-        for sentence in split_checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
+        for sentence in checks.size_problems(of.kind, of.samples, split, of.classes, nested=False):
             log.warning(sentence)
         views = [variants.plain(of, split, fold) for fold in split.validated]
-        for sentence in [*parts.of_split(of, split), *split_checks.lacking(of, views)]:
+        for sentence in [*part_sizes.of_split(of, split), *checks.lacking(of, views)]:
             log.info(f"note on {of.name}: {sentence}")
         sizes, test = (
             [int((split.fold == fold).sum()) for fold in range(split.n_folds)],

@@ -11,23 +11,24 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.data.cache import Pack
+from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
+from mlpipe.dialects.rmldnn import console
+from mlpipe.dialects.rmldnn import files as rmldnn_layout
+from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import problem
-from mlpipe.modes import axes, folds, packs, tasks, tracing
-from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.modes.slice_targets import Targets
-from mlpipe.modes.volume_slices import Asked, VolumeSlices
-from mlpipe.reports.layouts import rmldnn as rmldnn_layout
-from mlpipe.reports.layouts.rmldnn import EpochRow
+from mlpipe.running import dimension_checks, folds, image_cache, tasks
+from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.slice_targets import Targets
+from mlpipe.running.volume_slices import Asked, VolumeSlices
 from mlpipe.runs import maps
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from mlpipe.learn import evaluate
+    from mlpipe.predicting import weights_file
 
 log = logging.getLogger("mlpipe")
 
@@ -98,22 +99,23 @@ class EvaluationScheduler(Scheduler):
             log.info(f"trainer.devices={devices} is for training: mml evaluate uses one device")
         if self._volume is not None:
             return self._volume.plan()
-        raise_all(require_writable(config.data_dir, "data_dir") + tracing.problems(config, 1))
+        raise_all(require_writable(config.data_dir, "data_dir") + console.problems(config, 1))
         self._task = tasks.pivot(config)
-        raise_all(axes.problems(config.recipe, self._task))
+        raise_all(dimension_checks.problems(config.recipe, self._task))
         return [Step("evaluate", self._evaluate, in_project=False)]
 
     def _evaluate(self, run: Run | None) -> None:
-        from mlpipe.learn import output_files, setup
+        from mlpipe.learn.build import setup
+        from mlpipe.learn.callbacks import output_files
 
         config, task = self.run_config, self._task
-        pack = packs.packed(self.world, config, task)
+        pack = image_cache.packed(self.world, config, task)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, task, pack, seed=config.seed)
-        tracing.introduce(config, task, network, {"test": len(task.samples)})
+        console.introduce(config, task, network, {"test": len(task.samples)})
         workers = folds.num_workers(config)
         found = self._given(task, pack, network, workers)
-        row = EpochRow(1, 0.0, found.scores.get("loss"), tracing.accuracy(found.scores))
+        row = EpochRow(1, 0.0, found.scores.get("loss"), console.accuracy(found.scores))
         size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
         if config.sys.console == "rmldnn":
             log.info(rmldnn_layout.eval_line(row, 1, -(-len(found.rows) // size)))
@@ -121,15 +123,15 @@ class EvaluationScheduler(Scheduler):
         log.info(f"{task.name}: {shown or f'{len(found.rows)} images, no targets'}")
         self.world.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
         if config.sys.outfile is not None:
-            tracing.write(config.sys.outfile, [], [row])
+            console.write(config.sys.outfile, [], [row])
         if self._outputs is not None:
             path = output_files.path_of(self._outputs, 1)
             self.world.facts.update(outputs=str(path))
             log.info(f"outputs: {path}")
 
-    def _given(self, task: Task, pack: Pack, network: nn.Module, workers: int) -> evaluate.Given:
+    def _given(self, task: Task, pack: Pack, network: nn.Module, workers: int) -> weights_file.Given:
         """What the network gives; written where that is asked for."""
-        from mlpipe.learn import evaluate, output_files
+        from mlpipe.learn.callbacks import output_files
 
         recipe, samples = self.run_config.recipe, task.samples.ids
 
@@ -141,7 +143,7 @@ class EvaluationScheduler(Scheduler):
             arguments = (recipe, task, pack, network)
             if task.kind in maps.KINDS:
                 stop = self.world.stop
-                return evaluate.evaluate_maps(*arguments, num_workers=workers, should_stop=stop, take=add)
-            found = evaluate.evaluate(*arguments, num_workers=workers, should_stop=self.world.stop)
+                return weights_file.evaluate_maps(*arguments, num_workers=workers, should_stop=stop, take=add)
+            found = weights_file.evaluate(*arguments, num_workers=workers, should_stop=self.world.stop)
             add(found.rows, found.logits)
             return found

@@ -8,14 +8,17 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import augmentations, cache, sampling, sources, transforms
-from mlpipe.data.images import Pixels, UnreadableImageError
+from mlpipe.data import sampling, sources
+from mlpipe.data.augment import libraries, samples
+from mlpipe.data.cache import packs
+from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.modes import comparing, leaderboard, tasks
-from mlpipe.modes.base import Scheduler, Step, World
+from mlpipe.post import comparison
 from mlpipe.reports import gallery, more_data, tables
 from mlpipe.reports import studies as study_reports
+from mlpipe.running import leaderboard, tasks
+from mlpipe.running.scheduler import Scheduler, Step, World
 from mlpipe.runs import studies
 from mlpipe.runs.journal import Run
 
@@ -70,10 +73,10 @@ class InfoScheduler(Scheduler):
         wanted = {*self._subroutines, *(["compare"] if self._compared else [])}
         if "compare" in wanted and len(self._compared) != 2:
             fix = "name two: mml info mode.compare=[resnet18,latest]"
-            raise ConfigError(problem(comparing.KEY, "must name two models", got=self._compared or None, fix=fix))
+            raise ConfigError(problem(comparison.KEY, "must name two models", got=self._compared or None, fix=fix))
         if "compare" in wanted:
             self._task = tasks.recorded_pivot(self.run_config, self.world.project)
-            self._pair = [comparing.contender(self.world.project, self._task.name, one) for one in self._compared]
+            self._pair = [comparison.contender(self.world.project, self._task.name, one) for one in self._compared]
         return [Step(name, calls[name], in_project=False) for name in calls if name in wanted]
 
     def _known_tasks(self) -> list[Task]:
@@ -145,16 +148,16 @@ class InfoScheduler(Scheduler):
         config = self.run_config
         preprocessing = tasks.preprocessing_of(config, of)
         folder = tasks.pack_folder(config, of)
-        if cache.is_complete(folder):
-            images = cache.load(folder, preprocessing).take(rows)
+        if packs.is_complete(folder):
+            images = packs.load(folder, preprocessing).take(rows)
         else:
             read = sources.reader(of, preprocessing.channels)
             images = [preprocessing(read(int(row))) for row in rows]
             images = images if preprocessing.is_ragged else np.stack(images)
         seeds = sampling.sample_seeds(tuple(of.samples.ids[row] for row in rows))
         built = [step.build() for step in config.recipe.augmentations.cpu]
-        steps = [transforms.adapt(one) for one in built if transforms.changes_images(one)]
-        return list(augmentations.apply(steps, images, sampling.epoch_seeds(seeds, config.seed, 0, 0)))
+        steps = [libraries.adapt(one) for one in built if libraries.changes_images(one)]
+        return list(samples.apply(steps, images, sampling.epoch_seeds(seeds, config.seed, 0, 0)))
 
     def _models(self, run: Run | None) -> None:
         project = self.world.project
@@ -183,7 +186,7 @@ class InfoScheduler(Scheduler):
     def _compare(self, run: Run | None) -> None:
         groups = self._task.samples.group_of() or None
         first, second = self._pair
-        found = comparing.compared(first, second, groups, self.run_config.seed)
+        found = comparison.compared(first, second, groups, self.run_config.seed)
         self.world.facts["compare"] = found.as_plain()
         for sentence in found.sentences():
             log.info(sentence)

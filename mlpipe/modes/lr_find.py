@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import split_checks
+from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
-from mlpipe.modes import axes, parts, tasks
-from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.modes.folds import Folds
+from mlpipe.running import dimension_checks, part_sizes, tasks
+from mlpipe.running.folds import Folds
+from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -80,7 +80,7 @@ class LrFindScheduler(Scheduler):
 
         task, validated = self._task, self._split.validated
         found = hardware.device_problems(self.run_config.recipe.trainer)
-        found += axes.problems(self.run_config.recipe, task)
+        found += dimension_checks.problems(self.run_config.recipe, task)
         if self._keys["end"] <= self._keys["start"]:
             wrong = f"must be larger than mode.start={self._keys['start']:g}"
             found.append(problem("mode.end", wrong, got=self._keys["end"]))
@@ -91,18 +91,16 @@ class LrFindScheduler(Scheduler):
             fix = "add mode.nested=false, or use split=kfold"
             found.append(problem("mode.nested", f"the split has {len(validated)} validation part", fix=fix))
             return found
-        return found + split_checks.size_problems(
-            task.kind, task.samples, self._split, task.classes, nested=self._nested
-        )
+        return found + checks.size_problems(task.kind, task.samples, self._split, task.classes, nested=self._nested)
 
     def _preprocess(self, run: Run | None) -> None:
         self._ground.pack(self._task)
 
     def _try_network(self, run: Run | None) -> None:
-        from mlpipe.learn import setup
+        from mlpipe.learn.build import setup
 
         view = self._ground.checked(self._fold)
-        parts.tell(self.world, self._task, self._split, [view])
+        part_sizes.tell(self.world, self._task, self._split, [view])
         setup.try_recipe(self.run_config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:

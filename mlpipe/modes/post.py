@@ -14,15 +14,16 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.modes import choice, heads, judging, leaderboard, mask_mixture, members, mixture, reuse, tasks
-from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.modes.members import Member, Rows
-from mlpipe.modes.mixture import Final, Fitting
-from mlpipe.modes.wishes import Wishes, prior_problems, scaled
-from mlpipe.post import metrics, prior
-from mlpipe.post import shrinkage as holding
+from mlpipe.post import judgement, metrics, prior
+from mlpipe.post.calibration import shrinkage as holding
+from mlpipe.post.decision_options import Wishes, prior_problems, scaled
+from mlpipe.post.ensembling import choice, member_mixture, members
+from mlpipe.post.ensembling.member_mixture import Final, Fitting
+from mlpipe.post.ensembling.members import Member, Rows
 from mlpipe.post.prior import Prior
 from mlpipe.reports import tables
+from mlpipe.running import leaderboard, output_records, pixel_ensembles, reuse, tasks
+from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.adoption import adopt
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -41,7 +42,7 @@ class PostprocessScheduler(Scheduler):
         world: The project, the display, the wish to stop.
         subroutines: Any of calibrate, ensemble.
         prior: The prevalence that probabilities are meant for: val, test, quantify, or one number for each class.
-        calibrator: The method, see `mlpipe.post.calibrate.calibrate`.
+        calibrator: The method, see `mlpipe.post.calibration.calibrate.calibrate`.
         rates_from: For prior=quantify, the rows that error rates are measured on.
         quantifier: For prior=quantify, the method, see `mlpipe.post.quantify.quantify`.
         select_on: `oof`: members are recipes and out-of-fold rows choose; `test`: members are records and test rows do.
@@ -117,7 +118,7 @@ class PostprocessScheduler(Scheduler):
         threadpool_limits(limits=1)
         raise_all(require_writable(config.out_dir, "out_dir"))
         self._task = tasks.recorded_pivot(config, self.world.project)
-        heads.require_one(self._task)
+        output_records.require_one(self._task)
         self._records = self._with_predictions()
         holding.wanted(self._how.shrinkage)
         raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
@@ -127,7 +128,7 @@ class PostprocessScheduler(Scheduler):
             log.warning(note)
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
         if self._task.kind in maps.KINDS:
-            mean = partial(mask_mixture.mean_of_folds, config, self.world, self._task, self._records)
+            mean = partial(pixel_ensembles.mean_of_folds, config, self.world, self._task, self._records)
             report = [Step("report", self._report)] if self._wants_report else []
             return [*steps, Step("mean of folds", mean), *report]
         if "calibrate" in self._subroutines:
@@ -214,7 +215,9 @@ class PostprocessScheduler(Scheduler):
             log.warning(f"{record.id}: left as it is, because {error.problems[0]}")
             self._forget(record)
             return
-        crossed, missed = mixture.cross_fitted(val.logits.astype(np.float64), val.targets, kind, self._how, given)
+        crossed, missed = member_mixture.cross_fitted(
+            val.logits.astype(np.float64), val.targets, kind, self._how, given
+        )
         others = {
             (task, split): crossed
             if (task, split) == (record.task, "val")
@@ -231,7 +234,7 @@ class PostprocessScheduler(Scheduler):
     def _say_what_it_gains(self, record: ModelRecord, rows: Rows, given: Any, missed: int) -> None:
         """Both losses at the rows' own prevalence; which is used is decided with all folds together."""
         prior = None if given is None else np.asarray(given)
-        own = mixture.at_own_prevalence(rows, prior).calibrated
+        own = member_mixture.at_own_prevalence(rows, prior).calibrated
         before, after = (
             metrics.compute(["nll"], values, rows.targets, record.kind)["nll"] for values in (rows.raw, own)
         )
@@ -294,14 +297,14 @@ class PostprocessScheduler(Scheduler):
         log.info(f"ensemble ({chosen.way}, {len(used)} of {len(candidates)} members): {shown}")
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
-        scores = judging.scores(final, estimate, kind, groups, seed)
-        decide = judging.decisions(final, estimate, kind, self._wishes, self._task.classes, seed)
+        scores = judgement.scores(final, estimate, kind, groups, seed)
+        decide = judgement.decisions(final, estimate, kind, self._wishes, self._task.classes, seed)
         if kind == "classification":
             pairs = [
                 members.held_out_and_unlabelled(self.world.project, one) for member in used for one in member.records
             ]
             known = [pair for pair in pairs if pair is not None]
-            decide["prevalence"] = judging.prevalence(final, known, self._task.classes, seed)
+            decide["prevalence"] = judgement.prevalence(final, known, self._task.classes, seed)
         record = EnsembleRecord(
             id=f"ens-{files.digest([run.name, [member.name for member in used], list(chosen.weights)])[:8]}",
             created=now(),
@@ -323,7 +326,7 @@ class PostprocessScheduler(Scheduler):
             losses=_losses(kept),
             scores=scores,
             decide=decide,
-            comparisons=judging.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
+            comparisons=judgement.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
             notes=[*self._notes, *notes, *chosen.notes, *final.notes],
         )
         self._store(record, final)
@@ -343,7 +346,7 @@ class PostprocessScheduler(Scheduler):
         self.world.facts.update(task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores)
         for split, values in record.scores.items():
             log.info(f"\n{split}:\n" + tables.scores(values))
-        for sentence in [*record.comparisons, *judging.sentences(record.decide), *record.notes]:
+        for sentence in [*record.comparisons, *judgement.sentences(record.decide), *record.notes]:
             log.info(sentence)
         log.info(f"ensemble {record.id}: {written}")
         leaderboard.final(self.world, record.task, self.run_config.data_dir)
@@ -355,7 +358,10 @@ class PostprocessScheduler(Scheduler):
             return {"kind": kind, "values": final.prior.tolist()}
         if self._task.kind != "classification":
             return {"kind": kind, "values": self._listed()}
-        return {"kind": "val", "values": mixture.own_shares(final.chooses.targets, len(self._task.classes)).tolist()}
+        return {
+            "kind": "val",
+            "values": member_mixture.own_shares(final.chooses.targets, len(self._task.classes)).tolist(),
+        }
 
     def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
         """What was learned from each record's validation rows, or only moves them, where the ensemble rests on it."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.modes import packs, tasks
-from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running import image_cache, tasks
+from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -31,7 +31,7 @@ class PreprocessScheduler(Scheduler):
 
     def _preprocess(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
-        pack = packs.packed(self.world, self.run_config, of)
+        pack = image_cache.packed(self.world, self.run_config, of)
         facts = {"task": of.name, "cache": str(pack.folder), "images": len(of.samples), "unreadable": pack.unreadable}
         self.world.facts.update(facts)
         log.info(f"the cache of {of.name} is in {pack.folder}")

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes.base import Step, World
 from mlpipe.modes.train import TrainingScheduler
+from mlpipe.running.scheduler import Step, World
 
 
 class TransferScheduler(TrainingScheduler):
@@ -45,6 +45,6 @@ class TransferScheduler(TrainingScheduler):
             ConfigError: When no model was chosen.
         """
         if self.run_config.reuse.parameters is None:
-            fix = "let mlpipe.modes.launch.prepare choose one"
+            fix = "let mlpipe.running.launch.prepare choose one"
             raise ConfigError(problem("reuse.parameters", "names no model to start from", fix=fix))
         return super().plan()

@@ -11,29 +11,32 @@ import numpy as np
 
 from mlpipe.config import rules
 from mlpipe.config.schema import AUTO, RunConfig
-from mlpipe.data import record_heads, split_checks, splits
-from mlpipe.data.splits import Split
+from mlpipe.data.records import outputs
+from mlpipe.data.splits import checks, methods
+from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
+from mlpipe.dialects.barrage import artifacts
+from mlpipe.dialects.rmldnn import console
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.modes import (
-    artifacts,
-    axes,
-    cotasks,
+from mlpipe.post import metrics
+from mlpipe.running import (
+    co_tasks as cotasks,
+)
+from mlpipe.running import (
+    dimension_checks,
+    fold_predictions,
     folds,
-    heads,
-    inference,
     leaderboard,
     new_images,
+    output_records,
     reuse,
     tasks,
-    tracing,
 )
-from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.modes.fold_training import FoldTraining, Kept
-from mlpipe.modes.folds import Folds
-from mlpipe.modes.inference import Inference
-from mlpipe.modes.new_images import NewImages
-from mlpipe.post import metrics
+from mlpipe.running.fold_predictions import Inference
+from mlpipe.running.fold_training import FoldTraining, Kept
+from mlpipe.running.folds import Folds
+from mlpipe.running.new_images import NewImages
+from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import maps, records, references
 from mlpipe.runs.adoption import adopt
 from mlpipe.runs.journal import Run
@@ -62,7 +65,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
-        source: `mml predict` only: new images to predict, see `mlpipe.modes.new_images`.
+        source: `mml predict` only: new images to predict, see `mlpipe.running.new_images`.
         ensemble: With `source`, the ensemble to predict them with.
         deploy_prior: With `source`, the prevalence where they are from.
     """
@@ -121,7 +124,7 @@ class TrainingScheduler(Scheduler):
 
     def _plan_training(self) -> list[Step]:
         task = self._task
-        heads.refuse_training(task, self._eval_on)
+        output_records.refuse_training(task, self._eval_on)
         co_tasks = cotasks.chosen(self.run_config, task, self._wish)
         decided = tasks.as_decided(self.run_config, task)
         config = self.run_config = cotasks.with_channels(decided, [task, *co_tasks])
@@ -132,15 +135,15 @@ class TrainingScheduler(Scheduler):
         self._recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *co_tasks)), begun)
         chosen = self._chosen_folds(split)
         wrong = artifacts.problems(config, task, chosen, stored=self._kept.parameters)
-        raise_all(wrong + tracing.problems(config, len(chosen)))
+        raise_all(wrong + console.problems(config, len(chosen)))
         training = FoldTraining(ground, chosen, self._recipe_hash, self._kept, co_tasks, self._wish, begun)
         steps = self._preprocessing(ground, [task, *co_tasks, *self._other_tasks])
         steps.append(Step("build the network", training.try_network, in_project=False))
         if not config.recipe.tune.is_none:
             steps.append(Step("tune", training.tune))
         steps += [Step(f"train fold {fold}", partial(training.train, fold), lane=fold) for fold in chosen]
-        if record_heads.names(task.source):
-            divide = partial(heads.write, ground)
+        if outputs.names(task.source):
+            divide = partial(output_records.write, ground)
             steps += [Step(f"heads of fold {fold}", _trained(training, divide, fold), lane=fold) for fold in chosen]
         for name, call in self._after_training(Inference(ground, self._other_tasks)):
             steps += [Step(f"{name} fold {fold}", _trained(training, call, fold), lane=fold) for fold in chosen]
@@ -168,7 +171,7 @@ class TrainingScheduler(Scheduler):
         return [Step("leaderboard", self._leaderboard), *removing]
 
     def _leaderboard(self, run: Run | None) -> None:
-        leaderboard.show(self.world, *heads.task_names(self._task))
+        leaderboard.show(self.world, *output_records.task_names(self._task))
 
     def _remove_weights(self, record: ModelRecord) -> None:
         records.without_weights(self.world.project, record, "removed after the run (remove.parameters)")
@@ -177,8 +180,8 @@ class TrainingScheduler(Scheduler):
         """Predict and test with the records of the task's latest cross-validation."""
         taken = reuse.elsewhere(self.run_config.reuse.models, "reuse.models", self.run_config, self._task.name)
         chosen = self._chosen_records([one.record for one in taken])
-        if not inference.views_are_stored(self.run_config):
-            raise_all(axes.view_problems(self.run_config.recipe.tta, self._task))
+        if not fold_predictions.views_are_stored(self.run_config):
+            raise_all(dimension_checks.view_problems(self.run_config.recipe.tta, self._task))
             self.run_config.recipe.tta.build(1.0)
         homes = {one.record.id: one.project for one in taken}
         stored = tasks.config_of(self.run_config, chosen[0], homes.get(chosen[0].id))
@@ -217,9 +220,9 @@ class TrainingScheduler(Scheduler):
 
     def _after_training(self, done_by: Inference) -> list[tuple[str, Callable[[ModelRecord], None]]]:
         calls = {"predict": done_by.predict, "test": done_by.test}
-        if record_heads.names(self._task.source):
+        if outputs.names(self._task.source):
             # The numbers of all outputs side by side are nobody's predictions: each head has its own, made after a training.
-            calls = {} if "train" in self._subroutines else {"predict": partial(heads.write, done_by.ground)}
+            calls = {} if "train" in self._subroutines else {"predict": partial(output_records.write, done_by.ground)}
         return [(name, call) for name, call in calls.items() if name in self._subroutines]
 
     def _problems(self, split: Split) -> list[str]:
@@ -232,7 +235,7 @@ class TrainingScheduler(Scheduler):
             found = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
         else:
             task = self._task
-            found = split_checks.size_problems(task.kind, task.samples, split, task.classes, nested=self._nested)
+            found = checks.size_problems(task.kind, task.samples, split, task.classes, nested=self._nested)
         if self._folds is not None:
             found += folds.problems(self._folds, list(split.validated))
         found += _unjudged_problems(config, split, self._task)
@@ -241,8 +244,8 @@ class TrainingScheduler(Scheduler):
             keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
             found += classifier.check_local(**keys)
         found += self._device_problems() + _metric_problems(config, self._task)
-        found += axes.problems(config.recipe, self._task)
-        has_test = self._nested or bool((split.fold == splits.TEST).any()) or bool(self._eval_on)
+        found += dimension_checks.problems(config.recipe, self._task)
+        has_test = self._nested or bool((split.fold == methods.TEST).any()) or bool(self._eval_on)
         if "test" in mode["subroutines"] and not has_test:
             fix = "use mode.nested=true or split.test_fraction=0.2"
             found.append(problem("mode.subroutines", f"{self._task.name} has no test images", fix=fix))

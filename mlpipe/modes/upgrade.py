@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from mlpipe.config.schema import RunConfig
+from mlpipe.dialects.mml_core import importing
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.modes import importing
-from mlpipe.modes.base import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import formats, journal
 from mlpipe.runs.formats import Conversion
 from mlpipe.runs.journal import Run

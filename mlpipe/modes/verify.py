@@ -6,9 +6,9 @@ import logging
 from dataclasses import asdict
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.modes import replaying
-from mlpipe.modes.base import Scheduler, Step, World
 from mlpipe.reports import tables
+from mlpipe.running import replay as replaying
+from mlpipe.running.scheduler import Scheduler, Step, World
 from mlpipe.runs import integrity, journal
 from mlpipe.runs.integrity import Finding
 from mlpipe.runs.journal import Run

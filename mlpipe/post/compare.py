@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import DataError, problem
-from mlpipe.post import differences
-from mlpipe.post.areas import area_components
-from mlpipe.post.by_metric import Known
-from mlpipe.post.intervals import draws, ends, labelled_rows, spread_of, units_of
+from mlpipe.post.intervals import differences
+from mlpipe.post.intervals.areas import area_components
+from mlpipe.post.intervals.bootstrap import draws, ends, labelled_rows, spread_of, units_of
+from mlpipe.post.intervals.by_metric import Known
+from mlpipe.post.intervals.exact import normal_quantile
 from mlpipe.post.metrics import compute, direction
-from mlpipe.post.parts import normal_quantile
 from mlpipe.post.sums import Statistic, leave_out, statistic
 
 
@@ -50,7 +50,7 @@ def paired_bootstrap(
     """The difference of a metric between two models of the same rows, with its BCa interval.
 
     Where rows or a class are few, where the bootstrap covers too seldom, its ends are those of
-    `mlpipe.post.differences`. Both models see the same draws, so what makes a draw easy for both drops out.
+    `mlpipe.post.intervals.differences`. Both models see the same draws, so what makes a draw easy for both drops out.
 
     Args:
         name: A metric out of the kind's table.

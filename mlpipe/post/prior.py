@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, listing, problem
-from mlpipe.post.calibrate import calibrate
+from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.metrics import log_softmax
 from mlpipe.post.quantify import quantify
 from mlpipe.post.rows import Floats, counts_of, labelled, shares

@@ -9,7 +9,7 @@ import pytest
 
 from mlpipe.api import load_project, run
 from mlpipe.errors import ConfigError, ProjectError
-from mlpipe.modes import launch, trials
+from mlpipe.running import launch, trials
 
 FAST = ["task=digits", "split.folds=2", "trainer.max_epochs=1", "sys.threads=1", "preprocessing.size=16"]
 
@@ -82,7 +82,9 @@ def test_a_sweep_is_one_from_python_too(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     monkeypatch.setattr(launch, "execute", execute)
     (tmp_path / "more" / "optimizer").mkdir(parents=True)
-    (tmp_path / "more" / "optimizer" / "mine.yaml").write_text("_target_: mlpipe.learn.optimizers.adamw\nlr: 1e-2\n")
+    (tmp_path / "more" / "optimizer" / "mine.yaml").write_text(
+        "_target_: mlpipe.learn.optimizers.optimizers.adamw\nlr: 1e-2\n"
+    )
     facts = run("train", *FAST, "optimizer=mine,sgd", "-m", f"--config-dir={tmp_path / 'more'}")
     assert facts["exit_code"] == 0 and len(facts["jobs"]) == len(ran) == 2 and ran[0] == 0.01
 

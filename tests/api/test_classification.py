@@ -20,8 +20,8 @@ from mlpipe.api import classification
 from mlpipe.api.classification import Finder, PredictionItem
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.errors import ConfigError, DataError, Interrupted, ProjectError
-from mlpipe.learn.losses import Labels
-from mlpipe.modes import base, launch
+from mlpipe.learn.losses.losses import Labels
+from mlpipe.running import launch, scheduler
 
 README = """
 architecture: ResNet18 #pre-trained model we are going to use
@@ -255,7 +255,7 @@ def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, m
     """The same weights as those of a training that nothing stopped."""
     asked = 0
 
-    class Soon(base.Stop):
+    class Soon(scheduler.Stop):
         def __call__(self) -> bool:
             nonlocal asked
             asked += 1
@@ -271,7 +271,7 @@ def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, m
         cfg.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
         if name == "broken":
             with monkeypatch.context() as patched:
-                patched.setattr(base, "Stop", Soon)
+                patched.setattr(scheduler, "Stop", Soon)
                 with pytest.raises(Interrupted):
                     cfg.fit(ds, foldsToExecute=0)
             cfg.setAllowResume(True)

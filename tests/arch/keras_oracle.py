@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mlpipe.arch import keras_json
-from mlpipe.arch.keras_graph import Graph
+from mlpipe.arch.keras import keras_json
+from mlpipe.arch.keras.graph import Graph
 
 Arrays = list[NDArray[np.float32]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipe.arch import keras_json
+from mlpipe.arch.keras import keras_json
 from mlpipe.errors import ConfigError
 from tests.arch.keras_oracle import agrees, as_keras_2, difference, loaded, randomise
 

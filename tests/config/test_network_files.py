@@ -10,7 +10,7 @@ import pytest
 
 from mlpipe.config import network_files
 
-TARGET = "mlpipe.arch.keras_json.keras_json"
+TARGET = "mlpipe.arch.keras.keras_json.keras_json"
 
 
 def test_a_file_is_read_into_one_line(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from mlpipe.config.components import Component
-from mlpipe.data import images, preprocessing
+from mlpipe.data import preprocessing
+from mlpipe.data.decoding import images
 from mlpipe.errors import ConfigError
 
 

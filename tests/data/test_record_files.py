@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlpipe.data import record_heads, record_layout, sources
-from mlpipe.data.record_layout import Layout, Output
+from mlpipe.data import sources
+from mlpipe.data.records import layout as record_layout
+from mlpipe.data.records import outputs as record_heads
+from mlpipe.data.records.layout import Layout, Output
 from mlpipe.data.sources import reading, record_files
 from mlpipe.errors import DataError
 
@@ -240,15 +242,15 @@ def test_records_that_are_in_both_parts_are_an_error_unless_allowed() -> None:
 
 
 def test_augmentors_vary_training_batches_the_same_way_every_time(tmp_path: Path) -> None:
-    from mlpipe.data import cache
-    from mlpipe.data.loaders import Draw
+    from mlpipe.data.cache import packs
+    from mlpipe.data.loading.loaders import Draw
+    from mlpipe.data.loading.rows import RecordDataset
     from mlpipe.data.preprocessing import standard
-    from mlpipe.data.record_loading import RecordDataset
 
     (tmp_path / "varying_of_records.py").write_text(TRANSFORMER)
     weights = selector(sample_weights={"out": "w"})
     task = made(augmentor=[{"import": "varying_of_records.double", "params": {"by": 10}}], loader=weights)
-    pack = cache.build(task, standard(1, id="none", size=None), tmp_path / "pack", workers=1)
+    pack = packs.build(task, standard(1, id="none", size=None), tmp_path / "pack", workers=1)
     found = RecordDataset(pack, task, Draw(0, 0), record_files.augmentor_of(task.source))
     rows = np.array([4, 1])
     np.random.seed(3)

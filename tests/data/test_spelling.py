@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.data import item_sets, sources, spelling
+from mlpipe.data import sources, spelling
 from mlpipe.data.creator import TaskCreator
+from mlpipe.data.items import sets
 from mlpipe.errors import DataError
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
@@ -100,7 +101,7 @@ def test_sets_of_python_compare_alike(tmp_path: Path) -> None:
     for name in (NFC, "b", "c"):
         picture(tmp_path / "images" / f"{name}.png", len(name))
     (tmp_path / "t.csv").write_text(f"im,cl\n{NFD},{NFC}\nb,{NFD} \nc ,dog\n", "utf-8")
-    made = item_sets.CategoryClassificationDataSet(str(tmp_path / "images"), str(tmp_path / "t.csv"), "im", "cl")
+    made = sets.CategoryClassificationDataSet(str(tmp_path / "images"), str(tmp_path / "t.csv"), "im", "cl")
     assert made.classes == [NFC, "dog"] and [made.get_target(row).argmax() for row in range(3)] == [0, 0, 1]
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlpipe.data import splits, tags, task, variants
+from mlpipe.data import tags, task
+from mlpipe.data.splits import methods, variants
 from mlpipe.data.tags import World
 from mlpipe.data.task import Row, Task, origins
 from mlpipe.errors import DataError
@@ -31,8 +32,8 @@ def made(name: str = "made", n: int = 90, classes: int = 3, channels: int = 1) -
     return task.make(name, "abcdef"[:classes], rows, channels=channels, source={"type": "none"})
 
 
-def split_of(fraction: float, of: Task) -> splits.Split:
-    return splits.kfold(of.samples, folds=3, test_fraction=0.0 if of.bases else fraction)
+def split_of(fraction: float, of: Task) -> methods.Split:
+    return methods.kfold(of.samples, folds=3, test_fraction=0.0 if of.bases else fraction)
 
 
 def derived(text: str, base: Task | None = None, fraction: float = 0.2) -> Task:
@@ -56,8 +57,8 @@ def problem_of(text: str, base: Task | None = None) -> str:
 
 @pytest.mark.parametrize("text", ["subset?0.5", "noise?0.2", "bootstrap?3", "shrink?20", "subset?0.5+noise?0.3"])
 def test_a_variant_is_tested_on_what_the_pivot_is_tested_on(text: str) -> None:
-    plain = splits.kfold(made().samples, folds=3, test_fraction=0.2)
-    wanted = [made().samples.ids[row] for row in np.flatnonzero(plain.fold == splits.TEST)]
+    plain = methods.kfold(made().samples, folds=3, test_fraction=0.2)
+    wanted = [made().samples.ids[row] for row in np.flatnonzero(plain.fold == methods.TEST)]
     variant = derived(text)
     assert variant.name == f"made+{text}"
     assert held_out(variant) == wanted and len(wanted) > 10
@@ -93,7 +94,7 @@ def test_noise_changes_the_rounded_share_of_training_labels_and_nothing_else(sha
 def test_noise_is_learned_but_never_validated() -> None:
     variant = derived("noise?0.5")
     split = split_of(0.0, variant)
-    assert split.fold.tolist() == list(splits.kfold(made().samples, folds=3, test_fraction=0.2).fold.tolist())
+    assert split.fold.tolist() == list(methods.kfold(made().samples, folds=3, test_fraction=0.2).fold.tolist())
     view = variants.plain(variant, split, 1)
     counted = variant.class_counts(view.train, learned=True)
     assert counted.tolist() == np.bincount(variant.samples.learned[view.train]).tolist()

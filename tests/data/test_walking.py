@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.data import item_sets, sources, walking
+from mlpipe.data import sources, walking
+from mlpipe.data.items import sets
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
 
@@ -128,9 +129,9 @@ def test_arrays_and_sets_of_python_leave_hidden_files_out(tmp_path: Path) -> Non
     assert [note for note in made.notes if "left out" in note] == ["2 hidden files are left out: ._0.npy, .old/"]
     base = classes(tmp_path / "base")
     hide(base / "a")
-    one = item_sets.FolderClassificationDataSet(str(base))
+    one = sets.FolderClassificationDataSet(str(base))
     assert len(one) == 6 and one.classes == ["a", "b"] and "5 hidden files" in one.notes[0]
-    assert len(item_sets.DirectoryDataSet(base / "a")) == 3
+    assert len(sets.DirectoryDataSet(base / "a")) == 3
 
 
 def test_items_say_what_their_sets_left_out(tmp_path: Path) -> None:

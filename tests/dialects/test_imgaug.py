@@ -9,10 +9,10 @@ import albumentations
 import numpy as np
 import pytest
 
-from mlpipe.data import augmentations, drawn
-from mlpipe.dialects.musket import imgaug
+from mlpipe.data.augment import random_choices, samples
+from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home
-from mlpipe.dialects.musket.work import Work
+from mlpipe.dialects.musket.sections import imgaug
 
 
 def steps(given: Any) -> list[dict[str, Any]]:
@@ -105,12 +105,12 @@ NESTED = [
 @pytest.mark.parametrize("given", NESTED)
 def test_nested_operations_and_drawn_parameters_are_steps_of_each_image(given: dict[str, Any]) -> None:
     images = np.random.default_rng(0).integers(60, 180, (3, 32, 32, 3), dtype=np.uint8)
-    made = [drawn.built(step) for step in steps(given)]
+    made = [random_choices.built(step) for step in steps(given)]
     seeds = np.array([1, 2, 3], np.uint64)
-    after = augmentations.apply(made, images, seeds)
+    after = samples.apply(made, images, seeds)
     assert after.shape == images.shape and after.dtype == np.uint8
     assert all((one != other).any() for one, other in zip(after, images, strict=True))
-    alone = augmentations.apply(made, images[1:2], seeds[1:2])
+    alone = samples.apply(made, images[1:2], seeds[1:2])
     assert (alone[0] == after[1]).all()
 
 

@@ -71,7 +71,7 @@ def test_a_stored_pipeline_becomes_options_and_values() -> None:
     assert native["trainer"] == {"precision": "auto", "max_epochs": 2, "accelerator": "auto", "devices": 1}
     assert native["preprocessing"] == {"size": 32, "resize": "short_side"}
     assert [step["_target_"] for step in native["augmentations"]["cpu"]["pipeline"]] == [
-        "mlpipe.data.augmentations.random_crop",
+        "mlpipe.data.augment.samples.random_crop",
         "albumentations.HorizontalFlip",
         "albumentations.CoarseDropout",
     ]
@@ -120,7 +120,7 @@ def test_mixup_is_an_augmentation_here() -> None:
     target = "mml.core.data_loading.augmentations.mixup_cutmix.MixUpCallback"
     native = mml_core.translate(changed("cbs", mixup={"_target_": target, "alpha": 0.3})).native
     steps = native["augmentations"]["device"]["pipeline"]
-    assert steps == [{"_target_": "mlpipe.data.device_augmentations.mixup", "alpha": 0.3}]
+    assert steps == [{"_target_": "mlpipe.data.augment.batches.mixup", "alpha": 0.3}]
 
 
 @pytest.mark.parametrize(

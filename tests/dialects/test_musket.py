@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from mlpipe.arch.names import timm_names
-from mlpipe.data import item_sets
+from mlpipe.data.items import sets
 from mlpipe.dialects import detect, musket, names, translation
-from mlpipe.dialects.musket import data, reading
+from mlpipe.dialects.musket import reading
+from mlpipe.dialects.musket.sections import data
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError
 
@@ -97,7 +98,7 @@ def test_stages_of_the_reference() -> None:
     found = changed(stages=stages).native["stages"]["list"]
     assert found[0] == {"epochs": 6, "negatives": 0, "keep": True}
     assert found[1] == {"epochs": 6, "lr": 0.0001, "keep": True}
-    assert found[2]["loss"] == {"_target_": "mlpipe.learn.losses.composite", "expression": "lovasz"}
+    assert found[2]["loss"] == {"_target_": "mlpipe.learn.losses.losses.composite", "expression": "lovasz"}
     assert found[2]["initial_weights"] == "./x/best-0.1.weights"
     assert found[3] == {"epochs": 2, "carry": True, "negatives": 2, "val_negatives": 2, "keep": True}
 
@@ -449,4 +450,4 @@ def test_a_mistyped_function_and_a_missing_module_are_mentioned(tmp_path: Path) 
 
 
 def test_built_in_sets_are_those_that_there_are() -> None:
-    assert list(data.BUILT_IN_SETS) == item_sets.__all__
+    assert list(data.BUILT_IN_SETS) == sets.__all__

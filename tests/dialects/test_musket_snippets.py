@@ -106,7 +106,7 @@ SNIPPETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"task.imports": ["layers", "preprocessors"]},
     ),
     "inference_batch": ("inference_batch: 8", {"sampling.eval_batch_size": 8}),
-    "loss": ("loss: binary_crossentropy", {"loss._target_": "mlpipe.learn.losses.bce"}),
+    "loss": ("loss: binary_crossentropy", {"loss._target_": "mlpipe.learn.losses.losses.bce"}),
     "lr": ("lr: 0.01", {"optimizer.lr": 0.01}),
     "manualResize": ("manualResize: true", {"preprocessing.size": None, "preprocessing.id": "none"}),
     "metrics": (
@@ -153,7 +153,7 @@ SNIPPETS: dict[str, tuple[str, dict[str, Any]]] = {
     "TensorBoard": (
         "callbacks:\n  TensorBoard:\n    log_dir: './logs'\n    batch_size: 32\n    write_graph: True\n"
         "    update_freq: batch",
-        {"logging._target_": "mlpipe.learn.loggers.tensorboard"},
+        {"logging._target_": "mlpipe.learn.logging.tensorboard"},
     ),
     "preprocessors: augmentation": (
         "dataset:\n  getTrain: []\npreprocessing:\n  - augmentation:\n      Fliplr: 0.5\n      Affine:\n        translate_px:\n"

@@ -68,7 +68,7 @@ def test_a_training_with_its_defaults() -> None:
     assert tree["mode"] == {"nested": False, "store_best": False} and tree["trainer"]["max_epochs"] == 4
     assert json.loads(tree["arch"]["layers"]) == net() and found.mode == ""
     assert tree["augmentations"]["cpu"]["pipeline"] == [
-        {"_target_": "mlpipe.data.geometry.convert_color", "code": "RGB2BGR"}
+        {"_target_": "mlpipe.data.augment.geometry.convert_color", "code": "RGB2BGR"}
     ]
 
 
@@ -169,7 +169,7 @@ def test_transforms_in_their_order() -> None:
         "horizontal_flip", "jitter_crop", "random_rotate", "resize", "normalize",
     ]  # fmt: skip
     assert steps[3]["size"] == [16, 8] and steps[4] == {
-        "_target_": "mlpipe.data.geometry.normalize", "mean": 0.5, "std": 1.0, "white": 255.0,
+        "_target_": "mlpipe.data.augment.geometry.normalize", "mean": 0.5, "std": 1.0, "white": 255.0,
     }  # fmt: skip
     assert tree["preprocessing"] == {"max_side": None, "size": [8, 16]}
     first = native(data__transforms=[{"resize": [9, 9]}, {"rotate": 90}], data__grayscale=True)
@@ -291,7 +291,7 @@ def test_the_report_has_a_line_for_every_key() -> None:
 
 
 def test_every_optimizer_of_the_page_has_its_defaults() -> None:
-    from mlpipe.dialects.rmldnn.training import DEFAULTS
+    from mlpipe.dialects.rmldnn.sections.training import DEFAULTS
 
     assert set(DEFAULTS) == set(schema.OPTIMIZERS)
     for kind, known in schema.OPTIMIZERS.items():

@@ -10,7 +10,7 @@ from mlpipe.dialects import rmldnn
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError
 
-HOME = "mlpipe.data.geometry"
+HOME = "mlpipe.data.augment.geometry"
 BLUE = {"_target_": f"{HOME}.convert_color", "code": "RGB2BGR"}
 
 
@@ -84,7 +84,7 @@ def test_transforms_of_each_stand_where_they_stood() -> None:
 def test_patches_need_no_targets_of_their_own() -> None:
     patches = [{"random_patches": {"number": 100, "size": 10}}]
     found = translated(transforms=patches, target_path=None, test_target_path=None)
-    assert steps(found)[-1] == {"_target_": "mlpipe.data.patches.random_patches", "number": 100, "size": 10}
+    assert steps(found)[-1] == {"_target_": "mlpipe.data.augment.patches.random_patches", "number": 100, "size": 10}
     assert not {"train_targets", "test_targets"} & set(found.native["task"])
     assert any("always the same ones of an image" in line.note for line in found.report)
     assert translated(transforms=patches, target_path="x", test_target_path="v").native["task"]["train"] == "x"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.modes.test_cluster import MISSING
+from tests.running.test_cluster import MISSING
 
 PAGE = (Path(__file__).parents[2] / "docs" / "devices.md").read_text("utf-8")
 COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)

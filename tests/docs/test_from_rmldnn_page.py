@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.arch import keras_layers
+from mlpipe.arch.keras import layers as keras_layers
 from mlpipe.cli import main
 from tests.conftest import make_pictures
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from mlpipe.config import snapshot
-from mlpipe.data import sources, task, variants
+from mlpipe.data import sources, task
+from mlpipe.data.splits import variants
+from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Row
-from mlpipe.data.variants import View
-from mlpipe.learn import callbacks
+from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.fit import FoldJob
 from mlpipe.learn.multitask import Joint, Partner
-from mlpipe.modes import launch, tasks
+from mlpipe.running import launch, tasks
 from mlpipe.runs.project import Project
 
 NONE = np.empty(0, np.int64)

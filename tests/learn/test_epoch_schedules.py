@@ -9,21 +9,21 @@ import pytest
 import torch
 from torch.optim import SGD, lr_scheduler
 
-from mlpipe.learn import lr_schedulers
-from mlpipe.learn.lr_schedulers import Clock
+from mlpipe.learn.lr_schedulers import schedules
+from mlpipe.learn.lr_schedulers.schedules import Clock
 
 
 @pytest.mark.parametrize(
     ("ours", "torchs"),
     [
-        (lambda o, c: lr_schedulers.step(o, c, step_epochs=2, gamma=0.1), lambda o: lr_scheduler.StepLR(o, 2, 0.1)),
+        (lambda o, c: schedules.step(o, c, step_epochs=2, gamma=0.1), lambda o: lr_scheduler.StepLR(o, 2, 0.1)),
         (
-            lambda o, c: lr_schedulers.multistep(o, c, milestones=[2, 5], gamma=0.3),
+            lambda o, c: schedules.multistep(o, c, milestones=[2, 5], gamma=0.3),
             lambda o: lr_scheduler.MultiStepLR(o, [2, 5], 0.3),
         ),
-        (lambda o, c: lr_schedulers.exponential(o, c, gamma=0.8), lambda o: lr_scheduler.ExponentialLR(o, 0.8)),
+        (lambda o, c: schedules.exponential(o, c, gamma=0.8), lambda o: lr_scheduler.ExponentialLR(o, 0.8)),
         (
-            lambda o, c: lr_schedulers.warmup(o, c, interval="epoch", warmup_epochs=5, start_ratio=0.2),
+            lambda o, c: schedules.warmup(o, c, interval="epoch", warmup_epochs=5, start_ratio=0.2),
             lambda o: lr_scheduler.LinearLR(o, 0.2, 1.0, 5),
         ),
     ],

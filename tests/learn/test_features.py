@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlpipe.learn import features, fit, setup
+from mlpipe.learn import features, fit
+from mlpipe.learn.build import setup
 from mlpipe.learn.fit import Watch
-
-from .conftest import job
+from tests.learn.conftest import job
 
 FROZEN = ["arch.freeze=true", "augmentations=none", "arch.drop_rate=0.0"]
 

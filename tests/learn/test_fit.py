@@ -12,8 +12,10 @@ import torch
 from pytest import MonkeyPatch
 
 from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn import callbacks, fit, setup
-from mlpipe.learn.callbacks import Tick
+from mlpipe.learn import fit
+from mlpipe.learn.build import setup
+from mlpipe.learn.callbacks import callbacks
+from mlpipe.learn.callbacks.callbacks import Tick
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.post import metrics
 from tests.learn.conftest import job

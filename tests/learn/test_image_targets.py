@@ -9,9 +9,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn import losses, tta
+from mlpipe.learn import tta
 from mlpipe.learn.image_targets import ImagesModule, module_for, summed
-from mlpipe.learn.losses import Labels
+from mlpipe.learn.losses import losses
+from mlpipe.learn.losses.losses import Labels
 from mlpipe.learn.module import FoldModule
 from mlpipe.runs import maps
 

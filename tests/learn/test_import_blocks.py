@@ -10,13 +10,15 @@ import pytest
 import torch
 
 from mlpipe.config.schema import Metrics
-from mlpipe.data import preprocessors
+from mlpipe.data.items import preprocessors
 from mlpipe.data.sources import record_files
+from mlpipe.dialects.musket.commands import task
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import import_blocks, own_code, own_metrics, record_losses, record_network
-from mlpipe.learn.losses import Labels
-from mlpipe.learn.lr_schedulers import Clock
-from mlpipe.modes import task
+from mlpipe.learn import import_blocks, own_code, own_metrics
+from mlpipe.learn.build import row_network
+from mlpipe.learn.losses import keras
+from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.lr_schedulers.schedules import Clock
 
 CODE = """
 import torch
@@ -97,7 +99,7 @@ def code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_loss_gets_one_hot_targets_and_probabilities_or_numbers(kind: str, said: Any, weighted: bool) -> None:
     given: dict[str, Any] = {"name": "blocks_of_mine.Squared", "params": {"power": 3.0}, "weight": 2.0}
-    loss = record_losses.keras(LABELS[kind], **given)
+    loss = keras.keras(LABELS[kind], **given)
     target = CLASSES if kind == "classification" else ONE_HOT
     weight = WEIGHTS if weighted else torch.ones(5)
     expected = 2 * float((((ONE_HOT - said).abs() ** 3).sum(1) * weight).mean())
@@ -105,7 +107,7 @@ def test_a_loss_gets_one_hot_targets_and_probabilities_or_numbers(kind: str, sai
 
 
 def test_a_loss_of_one_number_weighs_no_samples() -> None:
-    loss = record_losses.keras(LABELS["regression"], name="blocks_of_mine.OneNumber")
+    loss = keras.keras(LABELS["regression"], name="blocks_of_mine.OneNumber")
     assert float(loss(LOGITS, ONE_HOT)) == pytest.approx(float(((LOGITS - ONE_HOT) ** 2).mean()))
     with pytest.raises(ConfigError, match="cannot weigh samples"):
         loss(LOGITS, ONE_HOT, WEIGHTS)
@@ -122,7 +124,7 @@ def test_a_loss_of_one_number_weighs_no_samples() -> None:
 ])  # fmt: skip
 def test_losses_that_are_refused(name: str, error: Any, sentence: str) -> None:
     with pytest.raises(error, match=sentence):
-        record_losses.keras(LABELS["regression"], name=name)
+        keras.keras(LABELS["regression"], name=name)
 
 
 def test_several_outputs_with_a_loss_and_a_metric_of_your_own() -> None:
@@ -132,7 +134,7 @@ def test_several_outputs_with_a_loss_and_a_metric_of_your_own() -> None:
         {"name": "size", "loss": "mean_squared_error", "weight": 0.5},
     ]
     labels = Labels("regression", torch.zeros(4), 5, (3, 1))
-    loss = record_losses.keras_outputs(labels, parts=parts)
+    loss = keras.keras_outputs(labels, parts=parts)
     said, numbers = LOGITS.softmax(1), LOGITS[:, :1]
     outputs, target = torch.cat([said, numbers], 1), torch.cat([ONE_HOT, numbers + 1], 1)
     expected = float(((ONE_HOT - said) ** 2).sum(1).mean()) + 0.5
@@ -141,7 +143,7 @@ def test_several_outputs_with_a_loss_and_a_metric_of_your_own() -> None:
     assert loss.measured(outputs, target)["kind_hits"] == pytest.approx(float(ONE_HOT.gather(1, best).sum() / 5))
     del parts[0]["kind"]
     with pytest.raises(ConfigError, match=r"loss\.parts\[0\]\.kind: is not what is predicted"):
-        record_losses.keras_outputs(labels, parts=parts)
+        keras.keras_outputs(labels, parts=parts)
 
 
 def test_metrics_by_state_or_by_call() -> None:
@@ -207,7 +209,7 @@ NAMES = ("name", "key", "function", "where", "kind", "label", "given", "named", 
 
 def test_own_code_may_call_its_parameters_what_it_likes() -> None:
     params = {name: number for number, name in enumerate(NAMES)}
-    loss = record_losses.keras(LABELS["regression"], name="blocks_of_mine.Anything", params=params)
+    loss = keras.keras(LABELS["regression"], name="blocks_of_mine.Anything", params=params)
     assert float(loss(LOGITS, ONE_HOT)) == pytest.approx(float(((LOGITS - ONE_HOT) ** 2).sum(1).mean()), rel=1e-5)
     block = {"import": "blocks_of_mine.Anything", "params": params, "name": "mine"}
     measured = import_blocks.measure("metrics.blocks", block, "regression", None)
@@ -220,7 +222,7 @@ def test_own_code_may_call_its_parameters_what_it_likes() -> None:
     schedule = import_blocks.schedule(made, clock, name="blocks_of_mine.Constant", params=params)
     assert schedule.get_last_lr() == [0.001]
     network = {"import": "blocks_of_mine.network", "params": {**params, "self": 1}}
-    assert record_network.built(network, {"more": 2}, ()).named == {**params, "self": 1, "more": 2}
+    assert row_network.built(network, {"more": 2}, ()).named == {**params, "self": 1, "more": 2}
 
 
 def test_functions_of_the_modules_may_too() -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.optim import SGD
 
-from mlpipe.learn import lr_schedulers, probability_losses
-from mlpipe.learn.lr_schedulers import Clock
+from mlpipe.learn.losses import probabilities
+from mlpipe.learn.lr_schedulers import schedules
+from mlpipe.learn.lr_schedulers.schedules import Clock
 
 LOSSES = {
     "elementwise_bce": "binary_crossentropy",
@@ -31,7 +32,7 @@ def test_losses(name: str) -> None:
     rng = np.random.default_rng(0)
     t, p = rng.integers(0, 2, (6, 4)).astype(np.float32), rng.uniform(0.05, 0.95, (6, 4)).astype(np.float32)
     theirs = keras.ops.convert_to_numpy(getattr(keras.losses, LOSSES[name])(t, p))
-    ours = probability_losses.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(6, 4)).numpy()
+    ours = probabilities.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(6, 4)).numpy()
     assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-7)
 
 
@@ -47,7 +48,7 @@ def test_plateaus(patience: int, cooldown: int) -> None:
     callback.set_model(model)
     callback.on_train_begin()
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = lr_schedulers.plateau(
+    schedule = schedules.plateau(
         optimizer,
         Clock(1, 99),
         factor=0.5,
@@ -93,7 +94,7 @@ SCHEDULES: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
 def test_schedules(theirs: str, given: dict[str, object], ours: str, native: dict[str, object]) -> None:
     schedule = getattr(keras.optimizers.schedules, theirs)(initial_learning_rate=0.2, **given)
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
-    own = getattr(lr_schedulers, ours)(optimizer, Clock(4, 10), **native)
+    own = getattr(schedules, ours)(optimizer, Clock(4, 10), **native)
     for step in range(40):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-9), step
         optimizer.step()
@@ -103,7 +104,7 @@ def test_schedules(theirs: str, given: dict[str, object], ours: str, native: dic
 def test_piecewise_schedules() -> None:
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3, 10], [0.2, 0.05, 0.4])
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
-    own = lr_schedulers.piecewise(optimizer, Clock(4, 10), boundaries=[3, 10], ratios=[1.0, 0.25, 2.0], unit="step")
+    own = schedules.piecewise(optimizer, Clock(4, 10), boundaries=[3, 10], ratios=[1.0, 0.25, 2.0], unit="step")
     for step in range(20):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)))
         optimizer.step()

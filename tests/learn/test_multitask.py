@@ -12,10 +12,13 @@ import torch
 from pytest import MonkeyPatch
 
 from mlpipe.errors import ConfigError, DataError, Interrupted
-from mlpipe.learn import callbacks, fit, multitask, predict, setup
+from mlpipe.learn import fit, multitask
+from mlpipe.learn.build import setup
+from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.multitask import Aim, Joint
 from mlpipe.post import metrics
+from mlpipe.predicting import records
 from mlpipe.runs import predictions
 from tests.learn.conftest import joint_job
 
@@ -72,9 +75,9 @@ def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_p
     assert all(0 < value < 5 for value in parts.values())
     out = tmp_path / "out.parquet"
     rows = one.view.val
-    wanted = [predict.Wanted("digits", "val", one.task, one.pack, rows)]
+    wanted = [records.Wanted("digits", "val", one.task, one.pack, rows)]
     weights = files_of(one) / "weights.safetensors"
-    predict.predict(one.recipe, weights, 0, wanted, out, num_workers=0, co_tasks=record.co_tasks)
+    records.predict(one.recipe, weights, 0, wanted, out, num_workers=0, co_tasks=record.co_tasks)
     found = predictions.load(out, "digits", "val")
     assert metrics.accuracy(found.logits, found.targets) == pytest.approx(record.scores["val"]["accuracy"], abs=1e-12)
 

@@ -13,8 +13,10 @@ from torch import nn
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.config import components
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import losses, own_network, tta
-from mlpipe.learn.losses import Labels
+from mlpipe.learn import tta
+from mlpipe.learn.build import own_network
+from mlpipe.learn.losses import losses
+from mlpipe.learn.losses.losses import Labels
 from mlpipe.learn.tta import Views
 
 MODULE = """
@@ -118,7 +120,7 @@ def test_code_from_elsewhere_is_refused(code: dict[str, Any], tmp_path: Path, mo
     elsewhere.mkdir()
     with pytest.raises(DataError, match="outside the current folder"):
         losses.own(CLASSES, expression="cross", modules=str(elsewhere))
-    node = {"_target_": "mlpipe.learn.losses.own", "expression": "x", "trust": [str(elsewhere)]}
+    node = {"_target_": "mlpipe.learn.losses.losses.own", "expression": "x", "trust": [str(elsewhere)]}
     part, wrong = components.check("loss", "loss", node)
     assert part is not None and part.params["trust"] == [] and not wrong
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import fold_loss, lonely, setup
+from mlpipe.learn.build import loss as fold_loss
+from mlpipe.learn.build import setup, smallest_batch
 from mlpipe.learn.fit import FoldJob
 from tests.learn.conftest import job
 
@@ -127,8 +128,8 @@ def test_a_try_leaves_network_and_draws_alone() -> None:
     network.eval()
     kept = {name: one.clone() for name, one in network.state_dict().items()}
     drawn = torch.random.get_rng_state()
-    lonely.check(network, torch.randn(1, 1, 5, 5, generator=torch.Generator().manual_seed(0)), [4, 3], 4, "net")
+    smallest_batch.check(network, torch.randn(1, 1, 5, 5, generator=torch.Generator().manual_seed(0)), [4, 3], 4, "net")
     assert torch.equal(torch.random.get_rng_state(), drawn) and not any(one.training for one in network.modules())
     assert all(torch.equal(kept[name], one) for name, one in network.state_dict().items())
     with pytest.raises(DataError, match="training part has no more"):
-        lonely.check(network, torch.randn(1, 1, 3, 3), [1], 32, "net")
+        smallest_batch.check(network, torch.randn(1, 1, 3, 3), [1], 32, "net")

@@ -13,7 +13,8 @@ import torch
 from mlpipe.arch import weights
 from mlpipe.config.schema import Stage
 from mlpipe.errors import DataError, Interrupted
-from mlpipe.learn import fit, setup, stages
+from mlpipe.learn import fit, stages
+from mlpipe.learn.build import setup
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.runs import integrity, records
 from tests.learn.conftest import job

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from mlpipe.arch import weights
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import fit, predict, setup, tta
+from mlpipe.learn import fit, tta
+from mlpipe.learn.build import setup
 from mlpipe.learn.fit import Watch
-from mlpipe.learn.predict import Wanted
+from mlpipe.predicting import records
+from mlpipe.predicting.records import Wanted
 from mlpipe.runs import predictions
 from tests.learn.conftest import job
 
@@ -154,8 +156,8 @@ def test_predictions_are_the_mean_over_the_views_of_the_stored_network(tmp_path:
     fit.fit(one, Watch())
     file, rows = one.project.model_dir("digits", "record") / "weights.safetensors", one.view.val
     part = Wanted("digits", "val", one.task, one.pack, rows)
-    predict.predict(one.recipe, file, 0, [part], tmp_path / "d4.parquet", num_workers=0)
-    predict.predict(plain.recipe, file, 0, [part], tmp_path / "plain.parquet", num_workers=0)
+    records.predict(one.recipe, file, 0, [part], tmp_path / "d4.parquet", num_workers=0)
+    records.predict(plain.recipe, file, 0, [part], tmp_path / "plain.parquet", num_workers=0)
     net = setup.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
     weights.load(net, weights.read(file))
     outputs = []

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from mlpipe.learn import tune
-from mlpipe.learn.trials import Tuned
+from mlpipe.learn.tune.short_runs import Tuned
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

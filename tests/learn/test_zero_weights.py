@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from mlpipe.config.components import Component
 from mlpipe.data.task import IGNORED
 from mlpipe.errors import ConfigError
-from mlpipe.learn import losses, probability_losses, record_losses
-from mlpipe.learn.losses import Labels
+from mlpipe.learn.losses import keras as record_losses
+from mlpipe.learn.losses import losses, probabilities
+from mlpipe.learn.losses.losses import Labels
 
 CONF = Path(__file__).parents[2] / "conf" / "loss"
 COUNTS = torch.tensor([8, 8, 8])
@@ -129,10 +130,10 @@ def test_unknown_targets_move_nothing(name: str, labels: Labels, loss: nn.Module
     moves_nothing(loss, outputs, unknown)
 
 
-@pytest.mark.parametrize("name", sorted({**probability_losses.EACH, **probability_losses.TOGETHER}))
+@pytest.mark.parametrize("name", sorted({**probabilities.EACH, **probabilities.TOGETHER}))
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
 def test_every_term_of_a_sum_is_zero_of_nothing(name: str, kind: str) -> None:
-    if kind == "regression" and name not in probability_losses.OF_NUMBERS:
+    if kind == "regression" and name not in probabilities.OF_NUMBERS:
         return
     loss = losses.composite(KINDS[kind], expression=name)
     moves_nothing(loss, outputs_of(KINDS[kind]), torch.full((4, 3), torch.nan))

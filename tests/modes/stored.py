@@ -9,7 +9,7 @@ from typing import Any
 
 from mlpipe import files
 from mlpipe.config import snapshot
-from mlpipe.modes import launch
+from mlpipe.running import launch
 from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project

@@ -13,7 +13,7 @@ from sklearn.datasets import load_digits, load_iris
 
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError
-from mlpipe.modes import launch, tasks
+from mlpipe.running import launch, tasks
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlpipe.runs import artifacts
+from mlpipe.dialects.barrage import artifact_folder
 
 CODE = """
 import json, os
@@ -107,16 +107,16 @@ def test_the_artifacts_of_a_killed_training_are_those_of_one_that_was_not(tmp_pa
     ended(TRAIN)
     Path("out").rename("whole")
     (tmp_path / "results").rename(tmp_path / "results_whole")
-    epoch = Path("out") / artifacts.EPOCHS_DIR / "model_epoch_0003.safetensors"
+    epoch = Path("out") / artifact_folder.EPOCHS_DIR / "model_epoch_0003.safetensors"
     with subprocess.Popen(TRAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
         while not epoch.is_file():
             assert killed.poll() is None
             time.sleep(0.01)
         killed.send_signal(signal.SIGKILL)
-    assert not (Path("out") / artifacts.BEST_FILE).exists()
+    assert not (Path("out") / artifact_folder.BEST_FILE).exists()
     ended([*TRAIN[:4], "continue=latest"])
     whole, resumed = content(Path("whole")), content(Path("out"))
-    assert len(list(Path("whole", artifacts.EPOCHS_DIR).iterdir())) > 3
-    assert {artifacts.REPORT_FILE, artifacts.BEST_FILE, "dataset/mean.json"} <= set(whole)
+    assert len(list(Path("whole", artifact_folder.EPOCHS_DIR).iterdir())) > 3
+    assert {artifact_folder.REPORT_FILE, artifact_folder.BEST_FILE, "dataset/mean.json"} <= set(whole)
     assert set(whole) == set(resumed)
     assert [name for name in whole if whole[name] != resumed[name]] == []

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from mlpipe import files
 from mlpipe.cli import main
-from mlpipe.data import cache
+from mlpipe.data.cache import packs
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 from tests.modes.stored import DIGITS, contents, make_record, make_run
@@ -32,8 +32,8 @@ def data(tmp_path: Path) -> Path:
     for name in ("digits", "pets"):
         source = {"type": "folder", "root": f"/{name}"}
         files.write_json(tmp_path / "data" / name / "task.json", {"source": source})
-        files.write_json(tmp_path / "data" / name / "cache" / "default-1" / cache.INDEX_FILE, {})
-        files.write_bytes(tmp_path / "data" / name / "cache" / "default-1" / cache.FIXED_FILE, b"0" * 1000)
+        files.write_json(tmp_path / "data" / name / "cache" / "default-1" / packs.INDEX_FILE, {})
+        files.write_bytes(tmp_path / "data" / name / "cache" / "default-1" / packs.FIXED_FILE, b"0" * 1000)
     return tmp_path / "data"
 
 
@@ -107,7 +107,7 @@ def test_without_a_terminal_it_refuses_and_dry_run_lists(
 def test_links_are_never_followed(data: Path, project: Project, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     abandoned(outside)
-    files.write_bytes(outside / "pack" / cache.INDEX_FILE, b"{}")
+    files.write_bytes(outside / "pack" / packs.INDEX_FILE, b"{}")
     files.write_bytes(outside / "models" / "net" / records.WEIGHTS_FILE, b"w")
     before = contents(outside)
     (data / "digits" / "link").symlink_to(outside)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mlpipe import cli
+from mlpipe.dialects.musket.commands.fit import FitScheduler
 from mlpipe.errors import ConfigError
-from mlpipe.modes import launch
-from mlpipe.modes.fit import FitScheduler
+from mlpipe.running import launch
 from tests import musket_project
 
 FIT = {

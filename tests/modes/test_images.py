@@ -135,7 +135,7 @@ def test_new_images_are_predicted_in_their_own_size(trained: Path) -> None:
         (["tta=crop"], "cannot be undone"),
         (["metrics.final=[accuracy]"], "no metric of images tasks"),
         (["preset=fast"], "is not for target images"),
-        (["augmentations.cpu.pipeline=[{_target_: mlpipe.data.patches.random_patches, number: 1, size: 40}]"],
+        (["augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.patches.random_patches, number: 1, size: 40}]"],
          "random_patches of 40 pixels do not fit into an image of 28 x 28"),
     ],
 )  # fmt: skip
@@ -182,7 +182,7 @@ def test_arrays_are_learned_and_evaluated_as_they_are(trained: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_what_is_missing_is_painted(trained: Path) -> None:
-    patches = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.patches.random_patches, number: 2, size: 4}]"
+    patches = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.patches.random_patches, number: 2, size: 4}]"
     given = [
         "task=image_folders",
         f"task.train={trained / 'd/images'}",

@@ -108,7 +108,7 @@ def test_a_term_that_takes_no_weights_is_named(table: Path, capsys: pytest.Captu
         ),
         (
             ["augmentations.device.pipeline=[{_target_:torchvision.transforms.v2.MixUp,num_classes:2}]"],
-            "use mlpipe.data.device_augmentations.mixup",
+            "use mlpipe.data.augment.batches.mixup",
         ),
         (["optimizer.clip_norm=1", "optimizer.clip_value=1"], "bounds the gradients too; leave one of them out"),
         (["lr_scheduler=piecewise", "lr_scheduler.ratios=[1]"], "lr_scheduler.ratios: do not fit the boundaries"),
@@ -122,7 +122,9 @@ def test_a_term_that_takes_no_weights_is_named(table: Path, capsys: pytest.Captu
             "lr_scheduler.plateau.watch: no metric of classification tasks, got 'val/lss'; did you mean 'val/loss'?",
         ),
         (
-            ["stages.list=[{epochs: 1, callbacks: {early: {_target_: mlpipe.learn.callbacks.early, watch: val/x}}}]"],
+            [
+                "stages.list=[{epochs: 1, callbacks: {early: {_target_: mlpipe.learn.callbacks.callbacks.early, watch: val/x}}}]"
+            ],
             "stages.list[0].callbacks.early.watch: no metric of classification tasks, got 'val/x'",
         ),
         (

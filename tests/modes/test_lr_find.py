@@ -10,7 +10,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.errors import Interrupted
-from mlpipe.learn import rate_search
+from mlpipe.learn.tune import rate_search
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.data import task, variants
-from mlpipe.data.splits import kfold
+from mlpipe.data import task
+from mlpipe.data.splits import variants
+from mlpipe.data.splits.methods import kfold
 from mlpipe.data.task import Row, Task
-from mlpipe.modes import tasks
 from mlpipe.post import metrics
+from mlpipe.running import tasks
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError
-from mlpipe.modes import launch
+from mlpipe.running import launch
 from tests.data.sources.test_idx_files import write_idx
 
 LAYERS: list[dict[str, Any]] = [

@@ -152,7 +152,7 @@ def test_stages_averages_groups_and_a_frozen_encoder(trained: Path) -> None:
         *FAST, "task=masks", f"task.root={trained / 'd'}", r"task.group=(\d)\.png", "preprocessing=original",
         "preprocessing.size=32", "split.folds=3", "loss=lovasz", "mode.subroutines=[train,predict]",
         "stages=freeze_then_finetune", "callbacks=[ema]", "mode.folds=[0]", "trainer.max_epochs=2", "proj=staged",
-        "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augmentations.random_resized_crop, size: 32}]",
+        "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.samples.random_resized_crop, size: 32}]",
     ]  # fmt: skip
     assert run(trained, "train", *given) == 0
     (record,) = records.load_all(Project(trained / "r/staged"))

@@ -19,7 +19,7 @@ FAST = ["arch=keras_json", "split.folds=2", "mode.nested=false", "trainer.max_ep
 PLAIN = ["preprocessing=none", "augmentations=none"]
 UP = {"class_name": "UpSampling2D", "config": {"name": "up", "size": [2, 2]}}
 DOWN = {"class_name": "AveragePooling2D", "config": {"name": "down", "pool_size": [2, 2]}}
-RESIZE = "_target_: mlpipe.data.geometry.resize"
+RESIZE = "_target_: mlpipe.data.augment.geometry.resize"
 
 
 def network(name: str, shape: list[int], *between: dict[str, Any]) -> str:
@@ -57,7 +57,7 @@ def stored(project: str, split: str = "val") -> list[tuple[Any, Any]]:
 
 def test_images_of_twice_the_size(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["task=image_folders", "task.train=small", "task.train_targets=large", network("twice", [12, 10, 1], UP)]
-    moves = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augmentations.horizontal_flip}]"
+    moves = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.samples.horizontal_flip}]"
     parts = ["mode.subroutines=[train,predict,test]", "split.test_fraction=0.25"]
     arguments = [*FAST, *PLAIN, *given, moves, *parts, "tta=flips", "optimizer.lr=0.01"]
     assert main(["train", *arguments, "trainer.max_epochs=20", "sampling.batch_size=4", "proj=sr"]) == 0
@@ -95,7 +95,7 @@ def test_arrays_with_targets_of_half_the_size(pictures: Path) -> None:
     np.savez("y.npz", **{f"s{place:02}": one[np.newaxis, ::2] for place, one in enumerate(large)})
     halves = {"class_name": "AveragePooling2D", "config": {"name": "down", "pool_size": [2, 1]}}
     given = ["task=samples", "task.labels=images", "task.train=x.npz", "task.train_targets=y.npz"]
-    turned = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.geometry.random_rotate, degrees: 5}]"
+    turned = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.geometry.random_rotate, degrees: 5}]"
     arguments = [*FAST, *PLAIN, *given, network("rows", [24, 20, 1], halves), turned]
     assert main(["train", *arguments, "mode.subroutines=[train,predict]", "proj=a"]) == 0
     assert all(one.shape == true.shape == (1, 12, 20) for one, true in stored("a"))
@@ -121,8 +121,8 @@ def test_what_does_not_fit_is_one_sentence(pictures: Path, capsys: pytest.Captur
     given = ["task=image_folders", "task.train=small", "task.train_targets=large"]
     same = [*FAST, *PLAIN, *given, network("same", [12, 10, 1])]
     twice = [*FAST, *PLAIN, *given, network("twice", [12, 10, 1], UP)]
-    crop = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augmentations.random_crop}]"
-    zoom = "{_target_: mlpipe.data.geometry.random_zoom, most: 0.1}"
+    crop = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.samples.random_crop}]"
+    zoom = "{_target_: mlpipe.data.augment.geometry.random_zoom, most: 0.1}"
     late = f"augmentations.cpu.pipeline=[{{{RESIZE}, size: [10, 12], on: images}},{zoom}]"
     pad, odd = ["preprocessing=default", "preprocessing.size=16", "preprocessing.resize=pad"], ["preprocessing.size=15"]
     back = ["task=image_folders", "task.train=large", "task.train_targets=small", "preprocessing=default", *odd]

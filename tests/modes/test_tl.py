@@ -12,7 +12,7 @@ from mlpipe.cli import main
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, ProjectError
-from mlpipe.modes import launch, reuse
+from mlpipe.running import launch, reuse
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.references import Located

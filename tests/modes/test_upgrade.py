@@ -84,7 +84,7 @@ def test_there_and_back_again(old: Project, tmp_path: Path, capsys: pytest.Captu
     (record,) = records.load_all(old)
     assert (record.kind, record.details, record.format) == ("classification", {}, 2)
     config = snapshot.load(old.model_dir("digits", "net") / records.CONFIG_FILE)
-    assert config.logging.target == "mlpipe.learn.loggers.none" and config.recipe.metrics.final == ["accuracy", "nll"]
+    assert config.logging.target == "mlpipe.learn.logging.none" and config.recipe.metrics.final == ["accuracy", "nll"]
     pets = task.load(tmp_path / "data" / "pets" / "task.json")
     assert (pets.dtype, pets.samples.targets.tolist()) == ("uint8", [0, 1])
     backups = [path for path in tmp_path.rglob("backups/**/*") if path.is_file()]

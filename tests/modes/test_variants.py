@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.data import splits
-from mlpipe.modes import launch, tasks
+from mlpipe.data.splits import methods
+from mlpipe.running import launch, tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests.conftest import make_pictures
@@ -35,7 +35,7 @@ def test_every_mode_takes_a_variant(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not table["calibrated"].isna().any()
     config = launch.prepare("train", ["task=digits", *DIGITS]).run_config
     digits = tasks.pivot(config)
-    held = np.flatnonzero(tasks.split_of(config, digits).fold == splits.TEST)
+    held = np.flatnonzero(tasks.split_of(config, digits).fold == methods.TEST)
     own = {row.sample_id: row.target for row in table[table["task"] == name].itertuples()}
     assert own == {digits.samples.ids[row]: digits.samples.targets[row] for row in held}
     capsys.readouterr()

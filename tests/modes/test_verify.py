@@ -61,7 +61,7 @@ def test_what_was_mended_is_mended_in_the_replay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory does not run out when it is replayed, so that it must be told."""
-    from tests.learn.test_healing import little_memory
+    from tests.learn.test_recovery import little_memory
 
     with monkeypatch.context() as patched:
         little_memory(patched, 10, epoch=0)

@@ -13,7 +13,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError, MlpipeError
-from mlpipe.modes import launch
+from mlpipe.running import launch
 from mlpipe.runs import maps
 
 Array = np.ndarray[Any, Any]

@@ -4,8 +4,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
 from mlpipe.errors import DataError
-from mlpipe.post.areas import delong
 from mlpipe.post.compare import corrected_t, mcnemar, paired_bootstrap, paired_delong
+from mlpipe.post.intervals.areas import delong
 from mlpipe.post.metrics import log_softmax, nll
 from tests.post.drawing import drawn
 

@@ -8,7 +8,8 @@ import torch
 from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from mlpipe.post import intervals, mask_metrics, metrics, sums
+from mlpipe.post import mask_metrics, metrics, sums
+from mlpipe.post.intervals import bootstrap
 from mlpipe.runs import maps
 
 CLASSES = 4
@@ -77,7 +78,7 @@ def test_sums_of_drawn_rows_are_the_metric_of_them(name: str) -> None:
 
 def test_intervals_hold_the_value() -> None:
     _, _, outputs, targets = masks(20)
-    found = intervals.metric_intervals(["dice"], outputs, targets, kind="segmentation", resamples=200)["dice"]
+    found = bootstrap.metric_intervals(["dice"], outputs, targets, kind="segmentation", resamples=200)["dice"]
     assert found.low < found.value < found.high
 
 

@@ -6,10 +6,10 @@ from scipy.optimize import minimize
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post import metrics
+from mlpipe.post.ensembling.simplex import expected_shares, least_quadratic, most_likely
 from mlpipe.post.metrics import log_softmax
 from mlpipe.post.prior import expected_performance, move_labels, move_prior, prior
 from mlpipe.post.quantify import correct_counts, error_rates, predicted_shares, quantify, saerens
-from mlpipe.post.simplex import expected_shares, least_quadratic, most_likely
 from tests.post.drawing import drawn
 
 THERE = np.array([0.6, 0.05, 0.25, 0.1])

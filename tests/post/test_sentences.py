@@ -11,25 +11,10 @@ import numpy as np
 import pytest
 
 from mlpipe.errors import ConfigError, DataError, MlpipeError
-from mlpipe.post import (
-    calibrate,
-    calibration_error,
-    compare,
-    conformal,
-    ensemble,
-    intervals,
-    label_calibrate,
-    learning_curve,
-    metrics,
-    mixing,
-    prior,
-    quantify,
-    rows,
-    search,
-    sums,
-    threshold,
-    weights,
-)
+from mlpipe.post import compare, conformal, learning_curve, metrics, prior, quantify, rows, sums, threshold
+from mlpipe.post.calibration import calibrate, errors, labels
+from mlpipe.post.ensembling import ensemble, mixing, random_search, weights
+from mlpipe.post.intervals import bootstrap
 
 LOGITS = np.array([[2.0, 0, 0], [0, 2, 0], [0, 0, 2], [1, 0, 0]])
 CLASSES = np.array([0, 1, 2, 0])
@@ -46,7 +31,9 @@ OTHER = MANY + 2.0 * np.eye(3)[KNOWN]
 
 
 def searched(**numbers: float) -> object:
-    return search.random_search([LOGITS, LOGITS], CLASSES, mixing.cross_entropy, np.random.default_rng(0), **numbers)  # type: ignore[arg-type]
+    return random_search.random_search(
+        [LOGITS, LOGITS], CLASSES, mixing.cross_entropy, np.random.default_rng(0), **numbers
+    )  # type: ignore[arg-type]
 
 
 def of_classes() -> calibrate.Calibration:
@@ -80,12 +67,12 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         "mode.prior: class number 2 is given a share of 0.4 but has no labelled row to fit it to; use mode.prior=val, or add labelled rows of that class",
     ),
     (
-        lambda: calibration_error.calibration_loss(LOGITS, CLASSES),
+        lambda: errors.calibration_loss(LOGITS, CLASSES),
         DataError,
         "calibration loss: 10 rows or more needed, got 4; measure on more labelled rows",
     ),
     (
-        lambda: calibration_error.calibration_loss(np.tile([[900.0, 0], [0, 900]], (20, 1)), np.tile([0, 1], 20)),
+        lambda: errors.calibration_loss(np.tile([[900.0, 0], [0, 900]], (20, 1)), np.tile([0, 1], 20)),
         DataError,
         "calibration loss: the raw loss is zero; there is nothing to share",
     ),
@@ -182,34 +169,34 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         ConfigError,
         "mode.eval_frac: both parts need a row, got 0.1; with 4 rows give a share from 0.25 to 0.75",
     ),
-    (lambda: intervals.wilson(0, 0), DataError, "interval: a share needs a row, got 0; use a split with labels"),
+    (lambda: bootstrap.wilson(0, 0), DataError, "interval: a share needs a row, got 0; use a split with labels"),
     (
-        lambda: intervals.labelled_rows(LOGITS, CLASSES[:2], None),
+        lambda: bootstrap.labelled_rows(LOGITS, CLASSES[:2], None),
         DataError,
         "predictions: 4 rows need as many targets, got 2; give one target for each row",
     ),
     (
-        lambda: intervals.labelled_rows(LOGITS, CLASSES, CLASSES[:2]),
+        lambda: bootstrap.labelled_rows(LOGITS, CLASSES, CLASSES[:2]),
         DataError,
         "predictions: 4 rows need as many groups, got 2; give one group for each row",
     ),
     (
-        lambda: label_calibrate.calibrate_labels(TWO, LABELS).apply(LOGITS),
+        lambda: labels.calibrate_labels(TWO, LABELS).apply(LOGITS),
         DataError,
         "predictions: 2 labels needed, got 3; apply a calibration to predictions of the same labels",
     ),
     (
-        lambda: label_calibrate.calibrate_labels(LOGITS, CLASSES[:, None]),
+        lambda: labels.calibrate_labels(LOGITS, CLASSES[:, None]),
         DataError,
         "predictions: targets of the shape (4, 3), got (4, 1); give one target for each logit, NaN for unknown",
     ),
     (
-        lambda: label_calibrate.calibrate_labels(LOGITS, np.ones((4, 3))),
+        lambda: labels.calibrate_labels(LOGITS, np.ones((4, 3))),
         DataError,
         "calibration: no label has both answers among the labelled rows; use a split with labels",
     ),
     (
-        lambda: label_calibrate.calibrate_labels(TWO, LABELS, prior=[0.5, 1.0]),
+        lambda: labels.calibrate_labels(TWO, LABELS, prior=[0.5, 1.0]),
         DataError,
         "mode.prior: each share must be below 1, got [0.5, 1.0]; give the share of yes of each label",
     ),
@@ -386,14 +373,14 @@ def test_what_is_wrong_is_said(call: Callable[[], object], kind: type[MlpipeErro
 
 DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = [
     (calibrate.calibrate, (MANY, KNOWN), {"prior": None, "method": "affine", "seed": 0}),
-    (calibration_error.expected_calibration_error, (MANY, KNOWN), {"bins": 15}),
-    (calibration_error.adaptive_calibration_error, (MANY, KNOWN), {"bins": 15}),
-    (calibration_error.classwise_calibration_error, (MANY, KNOWN), {"bins": 15, "scheme": "width"}),
-    (calibration_error.debiased_error, (MANY, KNOWN), {"bins": 15}),
-    (calibration_error.calibration_loss, (MANY, KNOWN), {"method": "affine", "folds": 5, "seed": 0}),
-    (calibration_error.binned_error, (np.abs(np.tanh(SCORES)), YES), {"bins": 15, "scheme": "width"}),
+    (errors.expected_calibration_error, (MANY, KNOWN), {"bins": 15}),
+    (errors.adaptive_calibration_error, (MANY, KNOWN), {"bins": 15}),
+    (errors.classwise_calibration_error, (MANY, KNOWN), {"bins": 15, "scheme": "width"}),
+    (errors.debiased_error, (MANY, KNOWN), {"bins": 15}),
+    (errors.calibration_loss, (MANY, KNOWN), {"method": "affine", "folds": 5, "seed": 0}),
+    (errors.binned_error, (np.abs(np.tanh(SCORES)), YES), {"bins": 15, "scheme": "width"}),
     (
-        calibration_error.reliability_bins,
+        errors.reliability_bins,
         (np.abs(np.tanh(SCORES)), YES),
         {"bins": 15, "scheme": "width", "level": 0.95},
     ),
@@ -420,20 +407,20 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
         {"kind": "classification", "way": "search", "eval_frac": None, "budget": 1000, "weights_budget": 10}
         | {"max_ensemble_size": 5, "temperature": 0.3, "weights_temperature": 0.5, "include_single": True, "seed": 0},
     ),
-    (intervals.wilson, (3, 7), {"level": 0.95}),
+    (bootstrap.wilson, (3, 7), {"level": 0.95}),
     (
-        intervals.metric_intervals,
+        bootstrap.metric_intervals,
         (["accuracy", "nll", "auroc"], MANY, KNOWN),
         {"kind": "classification", "groups": None, "resamples": 2000, "level": 0.95, "seed": 0},
     ),
     (
-        intervals.bootstrap_intervals,
+        bootstrap.bootstrap_intervals,
         (["nll"], MANY, KNOWN),
         {"kind": "classification", "groups": None, "resamples": 2000, "method": "bca", "level": 0.95, "seed": 0},
     ),
-    (intervals.area_interval, (MANY, KNOWN), {"kind": "classification", "groups": None, "level": 0.95}),
+    (bootstrap.area_interval, (MANY, KNOWN), {"kind": "classification", "groups": None, "level": 0.95}),
     (
-        label_calibrate.calibrate_labels,
+        labels.calibrate_labels,
         (TWO.repeat(9, 0), np.vstack([LABELS.repeat(8, 0), 1 - LABELS])),
         {"prior": None, "method": "affine", "names": None, "seed": 0},
     ),

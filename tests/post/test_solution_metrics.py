@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlpipe.post import metrics
-from mlpipe.post.intervals import metric_intervals
+from mlpipe.post.intervals.bootstrap import metric_intervals
 from mlpipe.post.sums import statistic
 
 LOSSES = np.random.default_rng(0).gamma(2, size=(40, 1))

@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from mlpipe.post import (
-    areas,
-    calibrate,
-    compare,
-    conformal,
-    ensemble,
-    intervals,
-    label_calibrate,
-    learning_curve,
-    mask_metrics,
-    metrics,
-    prior,
-)
+from mlpipe.post import compare, conformal, learning_curve, mask_metrics, metrics, prior
+from mlpipe.post.calibration import calibrate
+from mlpipe.post.calibration import labels as label_calibrate
+from mlpipe.post.ensembling import ensemble
+from mlpipe.post.intervals import areas, bootstrap
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(90, 3))
@@ -129,11 +121,11 @@ def test_ensembles_and_curves_are_stored_by_name() -> None:
 
 
 def test_intervals_say_how_they_were_made() -> None:
-    found = intervals.metric_intervals(["accuracy", "nll", "auroc"], LOGITS, KNOWN, resamples=100)
+    found = bootstrap.metric_intervals(["accuracy", "nll", "auroc"], LOGITS, KNOWN, resamples=100)
     assert {name: one.method for name, one in found.items()} == {
         "accuracy": "wilson", "nll": "one row more", "auroc": "delong",
     }  # fmt: skip
-    assert list(intervals.wilson(3, 7).as_plain()) == ["value", "low", "high", "level", "method", "note"]
+    assert list(bootstrap.wilson(3, 7).as_plain()) == ["value", "low", "high", "level", "method", "note"]
 
 
 def test_a_table_of_classes_is_that_of_scikit_learn() -> None:

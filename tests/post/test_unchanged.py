@@ -15,28 +15,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from mlpipe.post import (
-    areas,
-    calibrate,
-    calibration_error,
-    compare,
-    conformal,
-    ensemble,
-    intervals,
-    label_calibrate,
-    learning_curve,
-    metrics,
-    mixing,
-    prior,
-    quantify,
-    ranks,
-    rows,
-    search,
-    simplex,
-    sums,
-    threshold,
-    weights,
-)
+from mlpipe.post import compare, conformal, learning_curve, metrics, prior, quantify, ranks, rows, sums, threshold
+from mlpipe.post.calibration import calibrate, labels
+from mlpipe.post.calibration import errors as calibration_error
+from mlpipe.post.ensembling import ensemble, mixing, random_search, simplex, weights
+from mlpipe.post.intervals import areas, bootstrap
 
 STORED = Path(__file__).with_name("unchanged.json")
 RNG = np.random.default_rng(7)
@@ -97,12 +80,12 @@ def of_calibration() -> Iterator[tuple[str, Callable[[], object]]]:
             f"calibrate labels {method}",
             lambda method=method: [
                 (one, one.apply(OTHER[:3]))
-                for one in [label_calibrate.calibrate_labels(LOGITS, GAPPED, method=method, names=["a", "b", "c"])]
+                for one in [labels.calibrate_labels(LOGITS, GAPPED, method=method, names=["a", "b", "c"])]
             ],
         )
     yield (
         "calibrate labels for a prior",
-        lambda: label_calibrate.calibrate_labels(LOGITS, LABELS, prior=[0.1, 0.5, 0.9]),
+        lambda: labels.calibrate_labels(LOGITS, LABELS, prior=[0.1, 0.5, 0.9]),
     )
 
 
@@ -142,13 +125,13 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
         for group, members in (("", None), (" of groups", GROUPS)):
             yield (
                 f"intervals of {kind}{group}",
-                lambda k=kind, n=drawable, o=one, t=truth, m=members: intervals.metric_intervals(
+                lambda k=kind, n=drawable, o=one, t=truth, m=members: bootstrap.metric_intervals(
                     n, o, t, kind=k, groups=m, resamples=60, level=0.9, seed=3
                 ),
             )
             yield (
                 f"percentiles of {kind}{group}",
-                lambda k=kind, n=drawable, o=one, t=truth, m=members: intervals.bootstrap_intervals(
+                lambda k=kind, n=drawable, o=one, t=truth, m=members: bootstrap.bootstrap_intervals(
                     n[:3], o, t, kind=k, groups=m, resamples=60, method="percentile"
                 ),
             )
@@ -171,8 +154,8 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
             f"areas of {kind}",
             lambda k=kind, o=one, p=other, t=truth: (
                 areas.area_components(*known(o, t), k),
-                intervals.area_interval(o, t, kind=k),
-                intervals.area_interval(o, t, kind=k, groups=GROUPS, level=0.8),
+                bootstrap.area_interval(o, t, kind=k),
+                bootstrap.area_interval(o, t, kind=k, groups=GROUPS, level=0.8),
                 compare.paired_delong(o, p, t, kind=k),
                 compare.paired_delong(o, p, t, kind=k, groups=GROUPS, level=0.8),
             ),
@@ -180,14 +163,14 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
     yield (
         "areas without",
         lambda: (
-            intervals.area_interval(LOGITS, np.zeros(N, int)),
-            intervals.area_interval(np.eye(3)[CLASSES], CLASSES),
-            intervals.metric_intervals(["accuracy"], LOGITS, np.full(N, -1)),
+            bootstrap.area_interval(LOGITS, np.zeros(N, int)),
+            bootstrap.area_interval(np.eye(3)[CLASSES], CLASSES),
+            bootstrap.metric_intervals(["accuracy"], LOGITS, np.full(N, -1)),
         ),
     )
     yield (
         "Wilson",
-        lambda: [intervals.wilson(hits, n, level=0.9) for hits, n in ((0, 1), (0, 9), (5, 9), (9, 9), (1, 1))],
+        lambda: [bootstrap.wilson(hits, n, level=0.9) for hits, n in ((0, 1), (0, 9), (5, 9), (9, 9), (1, 1))],
     )
     yield (
         "folds",
@@ -266,7 +249,7 @@ def of_ensembles() -> Iterator[tuple[str, Callable[[], object]]]:
             for smoothing in (None, 0.0, 3.0)
         ],
     )
-    yield "combinations", lambda: [search.combination(rank, 6, 3) for rank in range(20)]
+    yield "combinations", lambda: [random_search.combination(rank, 6, 3) for rank in range(20)]
     yield (
         "mixing",
         lambda: (
@@ -390,9 +373,9 @@ def of_parts() -> Iterator[tuple[str, Callable[[], object]]]:
     yield (
         "leave out",
         lambda: (
-            intervals.leave_out(statistic, GROUPS, 15),
-            intervals.units_of(GROUPS, N),
-            intervals.spread_of(LOGITS[:, 0], GROUPS),
+            bootstrap.leave_out(statistic, GROUPS, 15),
+            bootstrap.units_of(GROUPS, N),
+            bootstrap.spread_of(LOGITS[:, 0], GROUPS),
             statistic.by_unit(GROUPS, 15),
         ),
     )
@@ -410,7 +393,7 @@ def has_interval(name: str, kind: str) -> bool:
 
 def known(logits: Any, targets: Any) -> tuple[Any, Any]:
     """The rows with a target."""
-    values, truth, _ = intervals.labelled_rows(logits, targets, None)
+    values, truth, _ = bootstrap.labelled_rows(logits, targets, None)
     return values, truth
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.reports.layouts import example_grids
+from mlpipe.dialects.musket import example_grids
 from mlpipe.runs import maps
 
 

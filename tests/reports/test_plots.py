@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from sklearn import metrics as reference
 
-from mlpipe.post.calibration_error import reliability_bins
+from mlpipe.post.calibration.errors import reliability_bins
 from mlpipe.post.ranks import area_under_roc, average_precision_of
 from mlpipe.reports.plots import confusion, learning, numbers, probabilities, shares, style
 from mlpipe.reports.plots.shares import Value

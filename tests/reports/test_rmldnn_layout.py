@@ -6,8 +6,8 @@ import logging
 import re
 from pathlib import Path
 
-from mlpipe.reports.layouts import rmldnn as layout
-from mlpipe.reports.layouts.rmldnn import BatchRow, EpochRow
+from mlpipe.dialects.rmldnn import files as layout
+from mlpipe.dialects.rmldnn.files import BatchRow, EpochRow
 
 BATCHES = [BatchRow(1, 1, 0.25, 0.7028, 0.5123), BatchRow(1, 2, 1.5, 0.5, 2.0)]
 

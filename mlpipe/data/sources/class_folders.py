@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mlpipe import files
-from mlpipe.data import archives, split_checks, task, walking
+from mlpipe.data import archives, task, walking
 from mlpipe.data.sources import looking, pixel_rules
 from mlpipe.data.sources.missing import looks_missing
 from mlpipe.data.sources.pixel_rules import Wanted
 from mlpipe.data.spelling import fallen_together, plain
+from mlpipe.data.splits import checks
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.data.walking import images_below
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -132,8 +133,8 @@ def finished(made: Task, allow_overlap: bool) -> Task:
         DataError: When validation or test images, or groups, are in the training part too, and that is not allowed.
     """
     if not allow_overlap:
-        wrong = [split_checks.overlap_problem(pairs)] if (pairs := split_checks.overlap(made.samples)) else []
-        wrong += split_checks.group_overlap_problems(made.samples)
+        wrong = [checks.overlap_problem(pairs)] if (pairs := checks.overlap(made.samples)) else []
+        wrong += checks.group_overlap_problems(made.samples)
         if wrong:
             raise DataError(wrong)
     rules = [rule for place in (made.source, made.source.get("targets", {})) if (rule := place.get("decoding"))]

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.data import task
-from mlpipe.data.images import Pixels
+from mlpipe.data.decoding.images import Pixels
 from mlpipe.data.task import Row, Task
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from mlpipe.data import task
-from mlpipe.data.images import Pixels
+from mlpipe.data.decoding.images import Pixels
 from mlpipe.data.sources import class_numbers
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.embedded import pixel_digest

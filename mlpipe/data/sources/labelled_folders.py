@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data import images, task, walking
+from mlpipe.data import task, walking
+from mlpipe.data.decoding import images
 from mlpipe.data.sources import looking, pixel_rules
 from mlpipe.data.sources.class_folders import class_notes, finished, opened
 from mlpipe.data.sources.pixel_rules import Wanted

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mlpipe import files
-from mlpipe.data import images
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.errors import DataError, problem
 
 Seen = TypeVar("Seen")
@@ -30,7 +30,7 @@ class Look:
         height: Alike.
         orientation: The EXIF orientation that it is turned by, 1 to 8.
         is_transparent: Whether a place of it is transparent.
-        is_respread: Whether its greys are spread over their range by `mlpipe.data.decoding.RULE`.
+        is_respread: Whether its greys are spread over their range by `mlpipe.data.decoding.value_rules.RULE`.
         open_range: What its values are where their type does not say which of them is white, such as floating-point.
         extent: The smallest and the largest of such values; NaN when one is no number.
     """

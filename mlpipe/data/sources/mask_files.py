@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from mlpipe import files
-from mlpipe.data import images
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import looking
 from mlpipe.data.task import IGNORED, Task

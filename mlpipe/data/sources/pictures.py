@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mlpipe.data import archives, images, task, walking
-from mlpipe.data.decoding import Decoding
+from mlpipe.data import archives, task, walking
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources import class_folders, looking
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import DataError, problem

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlpipe.data.decoding import Background, Decoding
+from mlpipe.data.decoding.value_rules import Background, Decoding
 from mlpipe.data.sources import looking
 from mlpipe.data.sources.looking import Look
 from mlpipe.data.task import Dtype

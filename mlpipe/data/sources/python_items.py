@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from mlpipe import files
-from mlpipe.data import item_sets, preprocessors, task, user_code
 from mlpipe.data import items as protocol
+from mlpipe.data import task, user_code
+from mlpipe.data.items import preprocessors
+from mlpipe.data.items import sets as item_sets
 from mlpipe.data.sources import item_masks, item_targets, set_changes, set_words
 from mlpipe.data.sources.class_folders import finished, groups_of
 from mlpipe.data.sources.mask_files import Mask
@@ -65,7 +67,7 @@ def items(
         validation: The same for a validation part of the task's own.
         test: The same for a test part of the task's own.
         extra: The same for items that every fold learns from and none validates on.
-        preprocessing: A chain of functions over the items of all parts (`mlpipe.data.preprocessors`), `{call: NAME,
+        preprocessing: A chain of functions over the items of all parts (`mlpipe.data.items.preprocessors`), `{call: NAME,
             arguments: {...}}`.
         augmenter: A function that makes another set of that of the train part, after the chain; written alike.
         holdout: Take a test part from the items of the train part here already, as `split=shuffled` draws it: `{fraction:

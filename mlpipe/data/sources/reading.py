@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.data import images
-from mlpipe.data.decoding import Decoding
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources import (
     array_files,
     embedded,

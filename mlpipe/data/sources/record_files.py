@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 import numpy as np
 
 from mlpipe import files
-from mlpipe.data import imports, record_layout, records, task
-from mlpipe.data.record_layout import Layout
+from mlpipe.data import imports, records, task
 from mlpipe.data.records import (
     IdentityTransformer,
     KeySelector,
@@ -25,6 +24,8 @@ from mlpipe.data.records import (
     RecordSet,
     RecordTransformer,
 )
+from mlpipe.data.records import layout as record_layout
+from mlpipe.data.records.layout import Layout
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.task import Kind, Part, Row, Task
 from mlpipe.errors import DataError, MlpipeError, in_short, listing, problem

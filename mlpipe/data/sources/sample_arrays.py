@@ -13,7 +13,7 @@ import numpy as np
 
 from mlpipe import hdf5
 from mlpipe.data import walking
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.sample_form import Form, oriented
 from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.data import task, walking
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.sources.embedded import pixel_digest
 from mlpipe.data.sources.faults import raise_some

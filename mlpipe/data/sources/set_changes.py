@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from mlpipe.data import items as protocol
-from mlpipe.data import preprocessors, shuffled_split, user_code
-from mlpipe.data.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.data import user_code
+from mlpipe.data.items import preprocessors
+from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
 from mlpipe.data.sources import set_words
+from mlpipe.data.splits import shuffled
 from mlpipe.data.task import Part
 from mlpipe.errors import DataError, problem
 
@@ -56,9 +58,9 @@ def _rows_of_holdout(wanted: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
         table = np.array([_spread(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))])
         # Of one-hot targets the number of the class, as the task will have it.
         one_hot = table.shape[1] > 1 and bool(((table == 1).sum(axis=1) == 1).all())
-        strata = shuffled_split.strata_of(table.argmax(axis=1) if one_hot else table, 2)
+        strata = shuffled.strata_of(table.argmax(axis=1) if one_hot else table, 2)
     try:
-        return shuffled_split.test_rows(len(whole), fraction, seed, strata)
+        return shuffled.test_rows(len(whole), fraction, seed, strata)
     except ValueError as error:
         wrong = f"cannot be drawn ({error})"
         raise DataError(problem("task.holdout", wrong, got=dict(wanted), fix="use another fraction")) from error

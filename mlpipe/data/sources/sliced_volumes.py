@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
-from mlpipe.data import slices, volumes
-from mlpipe.data.images import UnreadableImageError
-from mlpipe.data.slices import Grid, SliceSet
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources import looking, mask_files
 from mlpipe.data.sources.embedded import pixel_digest
 from mlpipe.data.sources.mask_files import Mask
 from mlpipe.data.task import IGNORED, Task
-from mlpipe.data.volumes import Volume
+from mlpipe.data.volumes import arrays, slices
+from mlpipe.data.volumes.arrays import Volume
+from mlpipe.data.volumes.slices import Grid, SliceSet
 from mlpipe.errors import DataError, in_short, listing, problem
 
 TYPE = "slices"
@@ -45,7 +45,7 @@ class Place:
 
     def open(self) -> Volume:
         """The array, open for as long as it is used."""
-        return volumes.kept(self.file, self.key, dataset=self.dataset, dataset_key=self.dataset_key)
+        return arrays.kept(self.file, self.key, dataset=self.dataset, dataset_key=self.dataset_key)
 
 
 def place_of(file: Path, part: str, dataset: str | None, *, targets: bool) -> Place:
@@ -178,7 +178,7 @@ def _each(volume: Volume, place: Place, cuts: Cuts, read: Callable[[Grid, int], 
         values = _read(place, name, grid, at, read)
         yield name, values
         seen += values.nbytes
-        if seen >= volumes.RELEASE_AFTER:
+        if seen >= arrays.RELEASE_AFTER:
             seen = 0
             volume.release()
 
@@ -186,7 +186,7 @@ def _each(volume: Volume, place: Place, cuts: Cuts, read: Callable[[Grid, int], 
 def _read(place: Place, name: str, grid: Grid, at: int, read: Callable[[Grid, int], Array]) -> Array:
     try:
         return read(grid, at)
-    except volumes.DAMAGED as error:
+    except arrays.DAMAGED as error:
         wrong = f"{name} cannot be read from {place.file} ({in_short(error)})"
         raise DataError(problem(place.key, wrong, fix="save the file again")) from error
 
@@ -247,7 +247,7 @@ class _Opened:
                     raise _changed(str(self.place(part).file), self._task)
                 self._volumes[part] = volume
             self._read += 4 * int(np.prod(grid.cut.seen))
-            if self._read >= volumes.RELEASE_AFTER:
+            if self._read >= arrays.RELEASE_AFTER:
                 self._read = 0
                 self._volumes[part].release()
         return self._volumes[part], grid, index

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mlpipe.data import task
-from mlpipe.data.decoding import PLAIN
+from mlpipe.data.decoding.value_rules import PLAIN
 from mlpipe.data.sources import looking, reading
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.decoding import PLAIN, Decoding
+from mlpipe.data.decoding.value_rules import PLAIN, Decoding
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.task import Dtype, Task
 from mlpipe.errors import ConfigError, problem

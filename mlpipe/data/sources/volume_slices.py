@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mlpipe import files
-from mlpipe.data import slices as cutting
-from mlpipe.data import task, volumes
-from mlpipe.data.slices import Grid, SliceSet
+from mlpipe.data import task
 from mlpipe.data.sources import looking, mask_files, sliced_volumes
 from mlpipe.data.sources.class_folders import finished
 from mlpipe.data.sources.mask_files import Mask, Values
 from mlpipe.data.sources.sliced_volumes import TYPE, Cuts, Place
 from mlpipe.data.task import Part, Row, Task
+from mlpipe.data.volumes import arrays
+from mlpipe.data.volumes import slices as cutting
+from mlpipe.data.volumes.slices import Grid, SliceSet
 from mlpipe.errors import ConfigError, DataError, listing, problem
 
 _KEY = "task.slices"
@@ -220,7 +221,7 @@ def _part(
 
 def _place(given: str, part: Part, dataset: str | None, *, targets: bool) -> Place:
     key = f"task.{part}_targets" if targets else f"task.{part}"
-    file = volumes.file_of(Path(given).expanduser().absolute(), key)
+    file = arrays.file_of(Path(given).expanduser().absolute(), key)
     return sliced_volumes.place_of(file, part, dataset, targets=targets)
 
 

@@ -1,7 +1,7 @@
 """mml-core's pipelines and blueprints, and what its project folders hold."""
 
-from mlpipe.dialects.mml_core.pipeline import NAME, is_pipeline, translate
-from mlpipe.dialects.mml_core.project import Description, ForeignProject, Model, description, descriptions, project
+from mlpipe.dialects.mml_core.files import Description, ForeignProject, Model, description, descriptions, project
+from mlpipe.dialects.mml_core.translate import NAME, is_pipeline, translate
 
 __all__ = [
     "NAME",

@@ -1,7 +1,7 @@
 """Musket's classification experiments (config.yaml) as native configurations."""
 
-from mlpipe.dialects.musket.losses import names_of
 from mlpipe.dialects.musket.reading import Home, header, united
+from mlpipe.dialects.musket.sections.losses import names_of
 from mlpipe.dialects.musket.targets import additions_of, code_of, data_of, filled, targets_of
 from mlpipe.dialects.musket.translate import translate
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket import callbacks, heads, hyperparameters, imgaug, losses, masks, schema
-from mlpipe.dialects.musket.data import translate_data, translate_split
+from mlpipe.dialects.musket import schema
+from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home, united, with_numbers
-from mlpipe.dialects.musket.stages import translate_stages
-from mlpipe.dialects.musket.work import Work
+from mlpipe.dialects.musket.sections import callbacks, heads, hyperparameters, imgaug, losses, masks
+from mlpipe.dialects.musket.sections.data import translate_data, translate_split
+from mlpipe.dialects.musket.sections.stages import translate_stages
 from mlpipe.dialects.translation import Translation, as_text
 from mlpipe.errors import did_you_mean, listing
 
@@ -244,7 +245,7 @@ def _lists(work: Work, key: str, value: Any) -> None:
 def _bgr(work: Work, key: str, value: Any) -> None:
     if value:
         place = work.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
-        place.append({"_target_": "mlpipe.data.geometry.convert_color", "code": "RGB2BGR"})
+        place.append({"_target_": "mlpipe.data.augment.geometry.convert_color", "code": "RGB2BGR"})
         work.say(key, "same", "augmentations.cpu.pipeline", "in training and in prediction")
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mlpipe.post.calibration_error import Bin
+from mlpipe.post.calibration.errors import Bin
 from mlpipe.reports.plots import style
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from mlpipe.post.calibration_error import Bin
+from mlpipe.post.calibration.errors import Bin
 from mlpipe.reports.plots import style
 
 Floats = npt.NDArray[np.float64]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post import intervals, metrics
+from mlpipe.post import metrics
+from mlpipe.post.intervals import bootstrap
 from mlpipe.post.ranks import area_under_roc, average_precision_of
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, folded, paragraph, table
@@ -131,7 +132,7 @@ def _groups(facts: TaskFacts, rows: Rows) -> Content | None:
         value = metrics.compute([name], rows.calibrated[places], rows.targets[places], facts.kind)[name]
         ends = ("", "")
         if facts.kind == "classification":
-            around = intervals.share(round(value * len(places)), len(places))
+            around = bootstrap.share(round(value * len(places)), len(places))
             ends = (number(around.low), number(around.high))
         found.append((value, group, len(places), ends))
     found.sort(key=lambda one: (one[0] if metrics.direction(name) == "max" else -one[0], -one[2], one[1]))

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe.data import cache, sources
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data import sources
+from mlpipe.data.cache import packs as cache
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.mask_files import colour_of
 from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing

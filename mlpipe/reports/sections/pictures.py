@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe.data import cache, sources
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data import sources
+from mlpipe.data.cache import packs
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing
 from mlpipe.post import metrics
@@ -153,8 +154,8 @@ class Album:
         """The images of the task's first pack in which all have one size."""
         if self._packed is None and self._folder.is_dir():
             for folder in sorted(self._folder.iterdir()):
-                path = folder / cache.FIXED_FILE
-                if cache.is_complete(folder) and path.is_file():
+                path = folder / packs.FIXED_FILE
+                if packs.is_complete(folder) and path.is_file():
                     stored = np.load(path, mmap_mode="r")
                     if stored.ndim > 2 and len(stored) == len(self._row_of):
                         self._packed = stored

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from mlpipe.errors import listing
-from mlpipe.post import calibration_error, conformal
-from mlpipe.post.intervals import share, wilson
+from mlpipe.post import conformal
+from mlpipe.post.calibration import errors as calibration_error
+from mlpipe.post.intervals.bootstrap import share, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style

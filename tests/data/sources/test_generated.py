@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlpipe.data import sources, splits
+from mlpipe.data import sources
 from mlpipe.data import task as tasks
 from mlpipe.data.sources import initial_values, target_files
+from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
 
@@ -66,7 +67,7 @@ def test_it_is_an_ordinary_task_of_images_that_are_their_own_targets() -> None:
     made = initial_values(**GIVEN)
     assert (made.kind, made.channels, made.dtype, made.classes) == ("images", 1, "float32", ("channel 0",))
     assert made.part_sizes() == {"train": 5, "test": 3} and made.samples.labelled.all() and target_files.are_own(made)
-    split = splits.kfold(made.samples, folds=5, seed=1)
+    split = methods.kfold(made.samples, folds=5, seed=1)
     assert sorted(np.unique(split.fold)) == [-1, 0, 1, 2, 3, 4]
     applied = initial_values(**{**GIVEN, "examples": 0}, labelled=False)
     assert applied.part_sizes() == {"unlabelled": 3} and not applied.samples.labelled.any()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mlpipe.data import sources, task
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources import target_files
 from mlpipe.errors import DataError
 
@@ -77,7 +77,7 @@ def test_what_does_not_fit_is_named(folders: dict[str, str], tmp_path: Path) -> 
 
 
 def test_pictures_are_written_as_they_are_read(tmp_path: Path) -> None:
-    from mlpipe.data import images
+    from mlpipe.data.decoding import images
 
     drawn = np.random.default_rng(0)
     for channels, dtype, bits in ((1, np.uint8, 8), (3, np.uint8, 8), (3, np.uint16, 16), (4, np.uint8, 8)):

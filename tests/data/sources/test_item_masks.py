@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlpipe.data import cache, preprocessing, sources, splits, task, user_code
+from mlpipe.data import preprocessing, sources, task, user_code
+from mlpipe.data.cache import packs
 from mlpipe.data.items import PredictionItem
 from mlpipe.data.sources import mask_files
+from mlpipe.data.splits import methods
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import DataError
 from mlpipe.learn.stages import view_of
@@ -132,11 +134,11 @@ def test_a_stored_task_reads_its_masks_again(tmp_path: Path) -> None:
 
 def test_groups_stay_together_and_masks_without_foreground_are_spread() -> None:
     grouped = made(Pictures([HALF, BARE] * 6), group=r"site(\d+)")
-    fold = splits.kfold(grouped.samples, folds=3, seed=0).fold
+    fold = methods.kfold(grouped.samples, folds=3, seed=0).fold
     assert (fold[::2] == fold[1::2]).all()
     plain = made(Pictures([HALF, HALF, BARE] * 4))
     bare = np.arange(12) % 3 == 2
-    drawn = splits.shuffled(plain.samples, folds=4, stratify=True)
+    drawn = methods.shuffled(plain.samples, folds=4, stratify=True)
     assert [int((bare & (drawn.fold == fold)).sum()) for fold in range(4)] == [1] * 4
     held = made(
         Pictures([HALF, HALF, BARE] * 4), holdout={"fraction": 0.25, "seed": 1, "stratify": True}, allow_overlap=True
@@ -146,7 +148,7 @@ def test_groups_stay_together_and_masks_without_foreground_are_spread() -> None:
 
 def test_negatives_are_masks_without_foreground() -> None:
     from mlpipe.config.schema import Stage
-    from mlpipe.data.variants import View
+    from mlpipe.data.splits.variants import View
 
     found = made(Pictures([HALF, BARE, BARE, BARE]))
     rows = np.arange(4)
@@ -160,7 +162,7 @@ def test_masks_are_cached_beside_images(tmp_path: Path) -> None:
     of, how = made(Pictures([HALF, BARE])), preprocessing.standard(3, id="p", size=12, resize="pad")
     masks, alike = mask_files.task_of(of), mask_files.preprocessing_of(how)
     for one, wanted in ((of, how), (masks, alike)):
-        pack = cache.build(one, wanted, tmp_path / cache.pack_id(one, wanted), workers=2)
+        pack = packs.build(one, wanted, tmp_path / packs.pack_id(one, wanted), workers=2)
         assert not pack.unreadable and pack.take(np.arange(2)).shape == (2, 12, 12, wanted.channels)  # type: ignore[union-attr]
     values = np.asarray(pack.take(np.arange(2)))[0, :, :, 0]
     assert (values[:2] == IGNORED).all() and (values[2:10] == [0] * 6 + [1] * 6).all()

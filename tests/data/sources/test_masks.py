@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.data import cache, images, sources, splits, task
+from mlpipe.data import sources, task
+from mlpipe.data.cache import packs
+from mlpipe.data.decoding import images
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sources import mask_files
+from mlpipe.data.splits import methods
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import DataError
 
@@ -165,7 +168,7 @@ def test_masks_are_cached_as_images_are_and_never_mixed(pairs: Path, tmp_path: P
         wanted = standard(3, id="s", size=24, resize=resize)  # type: ignore[arg-type]
         alike = mask_files.preprocessing_of(wanted)
         of_masks = mask_files.task_of(made)
-        pack = cache.build(of_masks, alike, tmp_path / cache.pack_id(of_masks, alike), workers=1)
+        pack = packs.build(of_masks, alike, tmp_path / packs.pack_id(of_masks, alike), workers=1)
         values = pack.take(np.arange(8))
         assert values.shape == (8, 24, 24, 1)  # type: ignore[union-attr]
         assert set(np.unique(np.stack(list(values))).tolist()) == ({0, 1, IGNORED} if resize == "pad" else {0, 1})
@@ -189,7 +192,7 @@ def test_folds_spread_the_share_of_the_background(tmp_path: Path) -> None:
         picture(tmp_path / "images" / f"{index:02}.png", np.full((4, 10), index, np.uint8))
         picture(tmp_path / "masks" / f"{index:02}.png", values)
     made = sources.masks(root=str(tmp_path))
-    drawn = splits.kfold(made.samples, folds=5)
+    drawn = methods.kfold(made.samples, folds=5)
     for fold in range(5):
         large = made.samples.targets[drawn.fold == fold, 1] > 0.5
         assert large.sum() == 2

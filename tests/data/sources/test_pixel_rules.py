@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlpipe.data import cache, preprocessing, sources, task
+from mlpipe.data import preprocessing, sources, task
+from mlpipe.data.cache import packs
 from mlpipe.data.creator import TaskCreator
 from mlpipe.data.sources import mask_files, target_files
 from mlpipe.data.task import Task
@@ -80,7 +81,7 @@ def test_floating_point_images_need_a_range_and_have_one_for_all(
     other = make(tmp_path / "base", value_range=(low, 2 * high))
     assert other.name != made.name and other.source_hash == made.source_hash
     how = preprocessing.standard(1, id="x", size=4)
-    assert cache.pack_id(other, how) != cache.pack_id(made, how)
+    assert packs.pack_id(other, how) != packs.pack_id(made, how)
     with pytest.raises(DataError) as beyond:
         make(tmp_path / "base", value_range=(low, high / 2))
     assert f"outside task.value_range, got [{low!r}, {high / 2!r}]" in beyond.value.problems[0]
@@ -134,7 +135,7 @@ def test_transparent_images_are_said_and_have_caches_of_their_own(tmp_path: Path
     kept = of_folder(base, channels=4)
     assert sources.reader(kept, 4)(0)[0, 0, 3] == 0 and "decoding" not in kept.source
     assert len({made.name, black.name, kept.name}) == 3
-    assert cache.pack_id(made, how) != cache.pack_id(black, how)
+    assert packs.pack_id(made, how) != packs.pack_id(black, how)
     plain = of_folder(opaque)
     assert "decoding" not in plain.source and not plain.notes
 
@@ -144,8 +145,8 @@ def test_caches_of_ordinary_images_keep_their_names(tmp_path: Path) -> None:
     from mlpipe import files
 
     made, how = of_folder(transparent(tmp_path / "base", 255)), preprocessing.standard(3, id="x", size=4)
-    key = [cache.FORMAT, how.key(), "uint8", list(made.samples.ids), list(made.samples.digests)]
-    assert cache.pack_id(made, how) == f"x-{files.digest(key)[:12]}"
+    key = [packs.FORMAT, how.key(), "uint8", list(made.samples.ids), list(made.samples.digests)]
+    assert packs.pack_id(made, how) == f"x-{files.digest(key)[:12]}"
     assert made.name == f"base-{files.digest([made.source_hash, 3])[:8]}"
 
 
@@ -160,8 +161,8 @@ def test_a_stored_task_from_before_the_rule_gets_another_cache(tmp_path: Path) -
         path.write_text(json.dumps(content))
         before = task.load(path)
         now = sources.created(name=made.name, data_dir=str(tmp_path / "data"))
-        assert (cache.pack_id(now, how) != cache.pack_id(before, how)) == changed
-        assert cache.pack_id(now, how) == cache.pack_id(made, how)
+        assert (packs.pack_id(now, how) != packs.pack_id(before, how)) == changed
+        assert packs.pack_id(now, how) == packs.pack_id(made, how)
 
 
 def test_targets_have_a_range_of_their_own(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_targets_have_a_range_of_their_own(tmp_path: Path) -> None:
     other = sources.image_folders(**given, target_value_range=(0.0, 40.0))  # type: ignore[arg-type]
     how = preprocessing.standard(1, id="x", size=4)
     assert other.name != made.name
-    assert cache.pack_id(target_files.task_of(other), how) != cache.pack_id(target_files.task_of(made), how)
+    assert packs.pack_id(target_files.task_of(other), how) != packs.pack_id(target_files.task_of(made), how)
 
 
 def tagged(path: Path, pixels: np.ndarray[Any, Any], orientation: int) -> None:

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
-from mlpipe.data import item_sets, shuffled_split, sources, splits, task
+from mlpipe.data import sources, task
+from mlpipe.data.items import sets
 from mlpipe.data.sources import python_items
+from mlpipe.data.splits import methods, shuffled
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
 from tests import musket_project
@@ -123,17 +125,17 @@ def test_built_in_sets(project: Path) -> None:
     with pytest.raises(DataError, match="did you mean 'cl'"):
         made("BinaryClassificationDataSet", "multilabel", "cll")
 
-    both = item_sets.MultiOutputClassClassificationDataSet(
+    both = sets.MultiOutputClassClassificationDataSet(
         str(folder), str(project / "data" / "t.csv"), "im", ["cl", "many"]
     )
     assert both.classes == ["cl no", "cl yes", "many x y", "many y"]
     # The last row's second column is empty.
     assert [[part.tolist() for part in both[row].y] for row in (0, 2)] == [[[0, 1], [1, 0]], [[0, 1], [0, 0]]]
-    directory = item_sets.DirectoryDataSet(folder)
+    directory = sets.DirectoryDataSet(folder)
     assert [directory[row].id for row in range(len(directory))] == ["a.png", "b.png", "c.png"]
     assert directory[1].y is None and int(directory[1].x.max()) == ord("b")
     with pytest.raises(DataError, match="there is no such folder"):
-        item_sets.DirectoryDataSet(folder / "none")
+        sets.DirectoryDataSet(folder / "none")
 
 
 STRATA = """
@@ -202,15 +204,15 @@ def test_classes_of_ones_own_are_spread(with_strata: Path, call: str, strata: An
         return
     found = items(with_strata, call, 24, strata=strata)
     assert [name.removeprefix("site") for name in found.samples.strata] == [str(row % 3) for row in range(24)]
-    split = splits.shuffled(found.samples, folds=4, stratify=True, seed=7)
+    split = methods.shuffled(found.samples, folds=4, stratify=True, seed=7)
     wanted = StratifiedKFold(4, shuffle=True, random_state=7).split(np.zeros(24), np.arange(24) % 3)
     for number, (_, val) in enumerate(wanted):
         assert np.flatnonzero(split.fold == number).tolist() == val.tolist()
-    even = splits.kfold(found.samples, folds=4, stratify=True, seed=7)
+    even = methods.kfold(found.samples, folds=4, stratify=True, seed=7)
     counts = [np.bincount(np.arange(24)[even.fold == number] % 3).tolist() for number in range(4)]
     assert counts == [[2, 2, 2]] * 4
     with pytest.raises(DataError, match="strata of its own"):
-        splits.mml(found.samples, folds=4)
+        methods.mml(found.samples, folds=4)
     path = with_strata / "task.json"
     task.save(found, path)
     assert task.load(path).samples.strata == found.samples.strata
@@ -220,7 +222,7 @@ def test_a_function_changes_what_the_holdout_leaves(with_strata: Path) -> None:
     more = {"holdout": {"fraction": 0.25, "seed": 5}, "after_holdout": {"call": "twice"}}
     found = items(with_strata, "getTrain", 12, **more)
     assert found.part_sizes() == {"train": 18, "test": 3}
-    stay, test = shuffled_split.test_rows(12, 0.25, 5)
+    stay, test = shuffled.test_rows(12, 0.25, 5)
     names = [name.partition(":")[2] for name in found.samples.ids]
     assert names == [f"item{row}" for row in [*stay, *stay, *test]]
     read = sources.reader(found, 3)

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mlpipe.data import cache, sources, task
+from mlpipe.data import sources, task
+from mlpipe.data.cache import packs
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sources import mask_files, target_files
 from mlpipe.errors import DataError
@@ -197,4 +198,4 @@ def test_samples_of_unequal_axes_or_sizes_are_named(tmp_path: Path) -> None:
     sizes = sources.samples(train=saved("s.npz", (1, 4, 5, 6), (1, 4, 5, 7)), labels="none")
     how = standard(1, id="none", size=None)
     with pytest.raises(DataError, match=r"s\.npz:1: has the shape \[4, 5, 7, 1\], others have \[4, 5, 6, 1\]"):
-        cache.build(sizes, how, tmp_path / "pack", workers=1)
+        packs.build(sizes, how, tmp_path / "pack", workers=1)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mlpipe.data import sources
-from mlpipe.data.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
 from mlpipe.data.sources import set_changes, set_words
 from mlpipe.data.sources.set_words import Words
 from mlpipe.errors import DataError

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mlpipe.data import sources, task
-from mlpipe.data.images import UnreadableImageError
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources import class_folders
 from mlpipe.errors import DataError
 from tests.conftest import make_pictures

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mlpipe.data import sources, splits
+from mlpipe.data import sources
+from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
 
@@ -64,11 +65,11 @@ def test_optional_columns_are_used_when_they_are_there(pictures: Path) -> None:
 
 def test_folds_that_came_with_the_table(pictures: Path) -> None:
     lines = ["path,target,fold", *(f"{index}.png,{'ab'[index % 2]},{index // 2}" for index in range(8))]
-    split = splits.given(sources.csv(file=table(pictures, *lines)).samples)
+    split = methods.given(sources.csv(file=table(pictures, *lines)).samples)
     assert split.fold.tolist() == [0, 0, 1, 1, 2, 2, 3, 3] and split.validated == (0, 1, 2, 3)
     lines[3] = "2.png,a,"
     with pytest.raises(DataError, match=r"1 training images have no fold \(2.png\)"):
-        splits.given(sources.csv(file=table(pictures, *lines)).samples)
+        methods.given(sources.csv(file=table(pictures, *lines)).samples)
 
 
 def test_columns_of_zeros_and_ones_are_labels(pictures: Path) -> None:

@@ -9,10 +9,12 @@ import h5py
 import numpy as np
 import pytest
 
-from mlpipe.data import cache, sources, splits, task
-from mlpipe.data.cache import Pack
+from mlpipe.data import sources, task
+from mlpipe.data.cache import packs
+from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sources import mask_files
+from mlpipe.data.splits import methods
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import ConfigError, DataError
 
@@ -40,8 +42,8 @@ def packed(of: Task, folder: Path) -> tuple[Pack, Pack]:
     """The cached images and masks of a task."""
     how = standard(of.channels, id="none", size=None)
     of_masks = mask_files.task_of(of)
-    images = cache.build(of, how, folder / "images", workers=2)
-    return images, cache.build(of_masks, mask_files.preprocessing_of(how), folder / "masks", workers=2)
+    images = packs.build(of, how, folder / "images", workers=2)
+    return images, packs.build(of_masks, mask_files.preprocessing_of(how), folder / "masks", workers=2)
 
 
 def test_planes_are_samples_with_masks_and_blocks(tmp_path: Path, volumes: tuple[Array, Array]) -> None:
@@ -57,7 +59,7 @@ def test_planes_are_samples_with_masks_and_blocks(tmp_path: Path, volumes: tuple
     for row in range(12):
         assert np.array_equal(read(row), volume[:, row].transpose(1, 2, 0))
         assert np.array_equal(read_mask(row)[:, :, 0], np.searchsorted([0, 4, 7], classes[row]))
-    fold = splits.kfold(of.samples, folds=4).fold.reshape(4, 3)
+    fold = methods.kfold(of.samples, folds=4).fold.reshape(4, 3)
     assert (fold == fold[:, :1]).all() and sorted(fold[:, 0].tolist()) == [0, 1, 2, 3]
 
 

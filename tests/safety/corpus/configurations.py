@@ -86,11 +86,13 @@ CASES = [
     _case(
         "a function that mlpipe's module only imports",
         "loss._target_",
-        "loss._target_=mlpipe.learn.losses.os.system",
+        "loss._target_=mlpipe.learn.losses.losses.os.system",
     ),
     _case("a helper that mlpipe's module imports", "arch._target_", "arch._target_=mlpipe.arch.weights.save_file"),
     _case(
-        "a private function of mlpipe", "is not allowed here", "mode.scheduler._target_=mlpipe.modes.base._git_commit"
+        "a private function of mlpipe",
+        "is not allowed here",
+        "mode.scheduler._target_=mlpipe.running.scheduler._git_commit",
     ),
     _case("Hydra's own instantiate", "is not allowed here", "loss._target_=hydra.utils.instantiate"),
     _case(
@@ -108,7 +110,7 @@ CASES = [
         "a resolver that reads the environment",
         "interpolation",
         "loss",
-        "_target_: mlpipe.learn.losses.ce\nlabel_smoothing: ${oc.env:MML_SECRET}\n",
+        "_target_: mlpipe.learn.losses.losses.ce\nlabel_smoothing: ${oc.env:MML_SECRET}\n",
     ),
     _case("the environment in the project's name", "interpolation", "proj=${oc.env:MML_SECRET}"),
     _case("the environment, nested", "interpolation", "metrics.monitor=${oc.decode:${oc.env:MML_SECRET}}"),

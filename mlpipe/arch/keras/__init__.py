@@ -1,0 +1,1 @@
+"""Networks that Keras stored: their JSON, layers and weights as torch modules."""

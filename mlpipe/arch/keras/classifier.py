@@ -1,0 +1,323 @@
+"""A Keras network's last Dense as the head of an ordinary network: pixels in, logits out, whatever it ended in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.arch.keras.graph import Graph, Step
+from mlpipe.arch.keras.layers.shapes import Activate, Softmax
+from mlpipe.errors import ConfigError, listing, problem
+
+# Activations at the end that turn logits into probabilities.
+_ENDS = ("softmax", "logsoftmax", "sigmoid")
+
+
+@dataclass(frozen=True)
+class End:
+    """How a network ends.
+
+    Attributes:
+        layer: The layer that gives the outputs, for sentences.
+        units: How many there are.
+        activation: What it turned them into; empty: nothing, or nothing that gives probabilities.
+        head: The last Dense, taken out of the graph; None where there is none.
+        module: Its module's name in the graph.
+    """
+
+    layer: str
+    units: int
+    activation: str
+    head: nn.Linear | None
+    module: str = ""
+
+
+class OneUnit(nn.Linear):
+    """A single unit before a sigmoid as two classes, whose logits are 0 and its own: their softmax is the sigmoid.
+
+    Args:
+        unit: The unit, whose weights it begins with.
+    """
+
+    def __init__(self, unit: nn.Linear) -> None:
+        super().__init__(unit.in_features, 1, bias=unit.bias is not None)
+        self.load_state_dict(unit.state_dict())
+        self.out_features = 2
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of shape (n, 2)."""
+        logit = super().forward(features)
+        return torch.cat([torch.zeros_like(logit), logit], 1)
+
+
+class KerasClassifier(Classifier):
+    """A Keras network as a body with heads; its own last layer is the head of the first target.
+
+    Args:
+        graph: The network up to its features.
+        features: How many features it gives.
+        heads: What each target gets; the first is the task's own.
+        head: The first target's head.
+        std: What pixels are divided by, for each channel.
+        end: How the file ends it.
+        axes: How many spatial axes samples have; images have two.
+
+    Attributes:
+        origin: Names (`layer/weight`) of what was loaded from a file of weights, and of what stayed new.
+        drawing: The whole network as the file has it, in Graphviz's language.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        features: int,
+        heads: Mapping[str, Head],
+        head: nn.Module,
+        end: End,
+        std: list[float],
+        axes: int = 2,
+    ) -> None:
+        super().__init__(graph, features, heads, [0.0] * len(std), std, axes)
+        self._own, self._end = next(iter(heads)), replace(end, head=None)
+        self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self.drawing = ""
+        self.heads[self._own] = head
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits (log-probabilities where the network gives them), or numbers, of shape (n, outputs) by target."""
+        outputs = super().forward(images)
+        if self._end.activation == "logsoftmax":
+            outputs[self._own] = outputs[self._own].log_softmax(1)
+        return outputs
+
+    @property
+    def taken_off(self) -> int:
+        """How many operations of the file are not in the graph any more: its last Dense, and an activation behind it."""
+        return int(self._end.module != "") + int(self._end.activation != "")
+
+    def as_in_file(self, outputs: Tensor) -> Tensor:
+        """What the network as the file has it gives, from the outputs of `forward` for its own target, (n, units)."""
+        if self._end.units == 1 and outputs.shape[1] == 2:
+            return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
+        match self._end.activation:
+            case "softmax":
+                return outputs.softmax(1)
+            case "sigmoid":
+                return outputs.sigmoid()
+        return outputs
+
+    def by_layer(self) -> dict[str, Tensor]:
+        """The network's tensors, named `layer.tensor` after the file's layers."""
+        tensors = {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
+        for name, tensor in self.heads[self._own].state_dict().items():
+            tensors[f"{self._end.module}.{name}"] = tensor.detach()
+        return tensors
+
+
+def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasClassifier:
+    """A network with the heads that are asked for.
+
+    Args:
+        graph: The whole network; it is changed.
+        heads: What each target gets; the first is the task's own.
+        pixels: What the images are like.
+        white: What the network takes white pixels as.
+
+    Raises:
+        ConfigError: When its outputs are not those of the task, or it cannot have further heads.
+    """
+    own, *others = heads
+    end = _end(graph, numbers=heads[own].mean is not None)
+    head = _own_head(end, heads[own])
+    if end.head is None and others:
+        fix = "end it in a Dense layer, which further heads are put beside"
+        raise ConfigError(problem("arch.layers", "has no features for further heads", got=end.layer, fix=fix))
+    features = end.head.in_features if end.head is not None else end.units
+    std = [pixels.peak / white] * pixels.channels
+    return KerasClassifier(graph, features, heads, head, end, std, len(pixels.sides))
+
+
+def only_input(
+    graph_inputs: Mapping[str, tuple[int | None, ...] | None], takes: str, what: str
+) -> tuple[int | None, ...] | None:
+    """The shape of the one input of a network; None where the file says none.
+
+    Args:
+        graph_inputs: The shape of each input, as the file has it.
+        takes: How a sentence about it begins.
+        what: What is to go in.
+
+    Raises:
+        ConfigError: When there are several.
+    """
+    if len(graph_inputs) != 1:
+        wrong, fix = f"{takes} {len(graph_inputs)} inputs, {what} is one", "use a network with one input"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    return next(iter(graph_inputs.values()))
+
+
+def check_input(
+    graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str, *, is_row: bool = False
+) -> None:
+    """Demand one image, or sample of other axes, of the task's size and channels.
+
+    Args:
+        graph_inputs: The shape of each input, as the file has it.
+        pixels: What the images are like.
+        name: What the network is called.
+        is_row: Whether its input has no height.
+
+    Raises:
+        ConfigError: When the network takes something else.
+    """
+    shape = only_input(graph_inputs, f"{name} takes", "an image")
+    if shape is None:
+        return
+    if is_row:
+        shape = (1, *shape)
+    axes = len(pixels.sides)
+    if len(shape) != axes + 1:
+        fix = "begin with an image, (height, width, channels), and a Flatten layer"
+        wrong = f"{name} takes no images"
+        if len(shape) in (2, 3, 4):
+            own = f"{len(shape) - 1} ax{'is' if len(shape) == 2 else 'es'}"
+            wrong = f"{name} takes samples of {own}, the task's have {axes}"
+            fix = f"begin with ({listing([*pixels.sides, pixels.channels])})"
+        raise ConfigError(problem("arch.layers", wrong, got=shape, fix=fix))
+    *sides, channels = shape
+    found = []
+    if channels != pixels.channels:
+        wrong = f"{name} takes images of {channels} channels, the task's have {pixels.channels}"
+        fix = f"set the last number of the input's shape to {pixels.channels}"
+        found.append(problem("arch.layers", wrong, got=shape, fix=fix))
+    if not all(size in (None, own) for size, own in zip(sides, pixels.sides, strict=True)):
+        found.append(_size_problem(sides, pixels, name))
+    if found:
+        raise ConfigError(found)
+
+
+def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
+    """The sentence for a network that takes another size than the task has."""
+    if pixels.shape:
+        fix = f"begin with ({listing([*pixels.sides, pixels.channels])}), or null for sizes that it leaves open"
+        return problem("arch.layers", f"{name} takes samples of another size", got=sides, fix=fix)
+    wrong = f"{name} takes images of {sides[0]} x {sides[1]}, these are {pixels.sides[0]} x {pixels.sides[1]}"
+    if pixels.size == 1:
+        return problem("arch.layers", wrong, fix=f"let its input be {pixels.sides[1]} wide")
+    sizes = {*sides} - {None}
+    fix = f"set it to {sizes.pop()}" if len(sizes) == 1 else "give it images of its own size"
+    return problem("preprocessing.size", wrong, got=pixels.size, fix=fix)
+
+
+def _end(graph: Graph, *, numbers: bool) -> End:
+    """Take the activation off the end of a graph, and its last Dense out of it."""
+    step, activation = without_activation(graph)
+    if numbers and activation:
+        fix = "end it in a linear layer"
+        wrong = f"{step.layer} ends in {activation}, which gives no numbers"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    shape = graph.shapes[graph.outputs[0]]
+    if len(shape) != 1:
+        fix = "end it in Flatten or global pooling, and Dense"
+        raise ConfigError(problem("arch.layers", f"{step.layer} gives {shape}, no row of outputs", fix=fix))
+    module, head = graph.get_submodule(step.module), None
+    is_last = type(module) is nn.Linear and step.activation is None and len(_uses(graph, step.module)) == 1
+    if is_last and isinstance(module, nn.Linear):
+        head = module
+        graph.finish([step.inputs[0]])
+    return End(step.layer, shape[0], activation, head, step.module if head is not None else "")
+
+
+def only_end(graph: Graph) -> Step:
+    """The call that gives the one output of a graph.
+
+    Raises:
+        ConfigError: When it has several outputs, or none of its own.
+    """
+    if len(graph.outputs) != 1:
+        fix = "use a network with one output"
+        raise ConfigError(problem("arch.layers", f"{graph.title} gives {len(graph.outputs)} outputs", fix=fix))
+    return giver_of(graph, graph.outputs[0])
+
+
+def without_activation(graph: Graph) -> tuple[Step, str]:
+    """Take the activation that gives probabilities off the end of a graph with one output.
+
+    Args:
+        graph: The network; it is changed.
+
+    Returns:
+        The call that gives its output now, and the activation; empty where there was none.
+
+    Raises:
+        ConfigError: When it has several outputs, or none of its own.
+    """
+    step, activation = ending(graph)
+    if activation and step.activation is None:
+        graph.finish([step.inputs[0]])
+        step = giver_of(graph, graph.outputs[0])
+    elif activation:
+        bare = replace(step, activation=None)
+        graph.steps[graph.steps.index(step)] = bare
+        step = bare
+    return step, activation
+
+
+def ending(graph: Graph) -> tuple[Step, str]:
+    """The call that gives the output of a graph with one, and the activation that gives probabilities; empty: there is none.
+
+    Args:
+        graph: The network; it stays as it is.
+
+    Raises:
+        ConfigError: When it has several outputs, or none of its own.
+    """
+    step = only_end(graph)
+    return step, _activation(graph, step)
+
+
+def giver_of(graph: Graph, number: int) -> Step:
+    """The call that gives a tensor.
+
+    Raises:
+        ConfigError: When the tensor is an input.
+    """
+    for step in graph.steps:
+        if number in step.outputs:
+            return step
+    raise ConfigError(problem("arch.layers", f"{graph.title} learns nothing", fix="add layers"))
+
+
+def _activation(graph: Graph, step: Step) -> str:
+    """The activation at a graph's end that gives probabilities; empty where there is none."""
+    module = graph.get_submodule(step.module)
+    if step.activation is not None:
+        name = step.activation.name
+    elif isinstance(module, Activate):
+        name = module.activation.name
+    elif isinstance(module, Softmax) and module.places == (1,):
+        name = "logsoftmax" if module.logarithm else "softmax"
+    else:
+        return ""
+    if name in _ENDS and any(graph.outputs[0] in other.inputs for other in graph.steps):
+        fix = "end it in a layer of its own"
+        raise ConfigError(problem("arch.layers", f"the outputs of {step.layer} go into other layers", fix=fix))
+    return name if name in _ENDS else ""
+
+
+def _uses(graph: Graph, module: str) -> list[Step]:
+    return [step for step in graph.steps if step.module == module]
+
+
+def _own_head(end: End, wanted: Head) -> nn.Module:
+    """The head of the task's own target."""
+    if end.units == wanted.size:
+        return end.head if end.head is not None else nn.Identity()
+    if end.units == 1 and wanted.size == 2 and end.activation == "sigmoid" and end.head is not None:
+        return OneUnit(end.head)
+    wrong = f"{end.layer} gives {end.units} outputs, the task has {wanted.size} classes"
+    raise ConfigError(problem("arch.layers", wrong, fix=f"set its units (or filters) to {wanted.size}"))

@@ -1,0 +1,362 @@
+"""A Keras network as a torch module: its layers by their names, its calls in order, channels first in and out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch.keras import layers
+from mlpipe.arch.keras.layers.activations import Activation
+from mlpipe.arch.keras.layers.layout import logical, stored
+from mlpipe.arch.keras.layers.norms import BatchNorm
+from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
+from mlpipe.arch.keras.parsing import INPUTS, Call, Description, Ref, Spec
+from mlpipe.errors import ConfigError, first_line, listing, problem
+
+# What stands for a size that the file leaves open, by the number of spatial axes.
+_OPEN = {1: 256, 2: 256, 3: 64}
+# So many weights of a layer, or numbers of an image, are a mistake.
+_LARGEST = 2**30
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a layer.
+
+    Attributes:
+        layer: The layer's name in the file.
+        module: Its name in the network.
+        inputs: Numbers of the tensors that go in.
+        outputs: Numbers of those that come out.
+        activation: What is applied to what comes out.
+        done: Tensors that nothing needs afterwards.
+    """
+
+    layer: str
+    module: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    activation: Activation | None = None
+    done: tuple[int, ...] = ()
+
+
+@dataclass
+class Layer:
+    """What is known of a layer beside its module.
+
+    Attributes:
+        kind: Its class in Keras.
+        module: Its module's name in the network.
+        slots: Where Keras's weights go in it.
+        shape: What it gives at its first call, channels last.
+        trainable: Whether it learns.
+    """
+
+    kind: str
+    module: str
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    shape: Shape = ()
+    trainable: bool = True
+
+
+class Graph(nn.Module):
+    """A network of Keras: tensors (n, channels, ...) in and out; what has no spatial axes is (n, features).
+
+    Attributes:
+        title: The network's name.
+        layers: Its layers by their names in the file, inputs among them, in the order of their first calls.
+        inputs: Names of its inputs.
+        outputs: Numbers of the tensors that it gives.
+        steps: Its calls.
+        names: What each tensor is called in sentences: the layer that gave it.
+        shapes: The shape of each tensor, channels last, for the sizes that it was built with.
+    """
+
+    def __init__(self, title: str, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.title, self.inputs = title, inputs
+        self.layers: dict[str, Layer] = {}
+        self.steps: list[Step] = []
+        self.outputs: tuple[int, ...] = ()
+        self.names: list[str] = []
+        self.shapes: list[Shape] = []
+        self.settled: set[str] = set()
+
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """What the network gives: one tensor, or a tuple of them in the order of the file.
+
+        Args:
+            tensors: Its inputs, in the order of the file.
+        """
+        values: list[Tensor | None] = [*tensors, *[None] * (len(self.names) - len(tensors))]
+        for step in self.steps:
+            given = getattr(self, step.module)(*(values[number] for number in step.inputs))
+            for number, value in zip(step.outputs, given if isinstance(given, tuple) else (given,), strict=True):
+                values[number] = value if step.activation is None else step.activation(value)
+            for number in step.done:
+                values[number] = None
+        found = tuple(values[number] for number in self.outputs)
+        return found if len(found) > 1 else found[0]  # type: ignore[return-value]
+
+    def train(self, mode: bool = True) -> Graph:
+        """Training mode; layers that the file freezes, or calls with `training=False`, keep their statistics."""
+        super().train(mode)
+        for name in self.settled:
+            self.get_submodule(name).eval()
+        return self
+
+    def finish(self, outputs: Sequence[int]) -> None:
+        """Give these tensors, and leave out all calls that they do not need.
+
+        Args:
+            outputs: Their numbers.
+        """
+        self.outputs, needed, kept = tuple(outputs), set(outputs), []
+        for step in reversed(self.steps):
+            if needed & set(step.outputs):
+                done = tuple(number for number in dict.fromkeys(step.inputs) if number not in needed)
+                kept.append(replace(step, done=done))
+                needed |= set(step.inputs)
+        self.steps = kept[::-1]
+        used = {step.module for step in self.steps}
+        for name in [name for name, _ in self.named_children() if name not in used]:
+            delattr(self, name)
+        self.settled &= used
+        self.layers = {
+            name: layer for name, layer in self.layers.items() if layer.module in used or layer.kind in INPUTS
+        }
+
+
+def build(described: Description, given: Sequence[Shape | None], *, always_affine: bool = False) -> Graph:
+    """The module of a network.
+
+    Args:
+        described: The network.
+        given: The shape of each input, channels last, where the file leaves it open; None: not known.
+        always_affine: Let batch normalisations learn scale and offset also where the file says no, as rmldnn does.
+
+    Raises:
+        ConfigError: When a layer's configuration is wrong, or shapes do not meet, naming both layers and both shapes.
+    """
+    graph = Graph(described.name, described.inputs)
+    return _Builder(described, graph, always_affine).built(given)
+
+
+class _Builder:
+    """What is known while a network is built: the number of each tensor, and the calls that wait for theirs."""
+
+    def __init__(self, described: Description, graph: Graph, always_affine: bool) -> None:
+        self.described, self.graph, self.always_affine = described, graph, always_affine
+        self.specs = {spec.name: spec for spec in described.layers}
+        self.numbers: dict[Ref, int] = {}
+        self._activations: dict[str, Activation | None] = {}
+        self.shift = {spec.name: self._first_call(spec) for spec in described.layers if spec.inside is not None}
+
+    def built(self, given: Sequence[Shape | None]) -> Graph:
+        for name, shape in zip(self.described.inputs, [*given, *[None] * len(self.described.inputs)], strict=False):
+            self._input(name, shape)
+        waiting = [
+            (spec, number, call)
+            for spec in self.described.layers
+            if spec.kind not in INPUTS
+            for number, call in enumerate(spec.calls)
+        ]
+        while waiting:
+            left = [one for one in waiting if not self._called(*one)]
+            if len(left) == len(waiting):
+                names = listing(dict.fromkeys(spec.name for spec, _, _ in left), most=5)
+                fix = "correct their inbound_nodes"
+                raise ConfigError(problem("arch.layers", f"what goes into {names} never comes", fix=fix))
+            waiting = left
+        outputs = [self._output(ref) for ref in self.described.outputs]
+        missing = [ref.layer for ref in outputs if ref not in self.numbers]
+        if missing:
+            fix = "correct output_layers"
+            raise ConfigError(problem("arch.layers", "there is no such output", got=missing[0], fix=fix))
+        self.graph.finish([self.numbers[ref] for ref in outputs])
+        self._freeze()
+        return self.graph
+
+    def _input(self, name: str, given: Shape | None) -> None:
+        shape = self.described.shapes.get(name)
+        if shape is None and given is None:
+            fix = "add batch_input_shape to the first layer, such as [null, 28, 28, 1]"
+            raise ConfigError(problem(f"arch.layers: {name}", "the shape of what goes in is not known", fix=fix))
+        if shape is None:
+            shape = given
+        assert shape is not None
+        usual = (
+            given if given is not None and len(given) == len(shape) else [_OPEN.get(len(shape) - 1, 16)] * len(shape)
+        )
+        whole = tuple(own if own is not None else size for own, size in zip(shape, usual, strict=True))
+        self.numbers[Ref(name)] = self._tensor(name, whole)
+        self.graph.layers[name] = Layer("InputLayer", "", shape=whole)
+
+    def _called(self, spec: Spec, number: int, call: Call) -> bool:
+        """Add one call to the graph; False while something that it needs is not there."""
+        refs = [self._ref(ref) for ref in call.inputs]
+        if any(ref not in self.numbers for ref in refs):
+            return False
+        inputs = tuple(self.numbers[ref] for ref in refs)
+        if spec.name not in self.graph.layers:
+            self._make(spec, inputs)
+        layer = self.graph.layers[spec.name]
+        shapes = self._shapes_out(spec, layer, inputs)
+        layer.shape = layer.shape or shapes[0]
+        outputs = tuple(self._tensor(spec.name, shape) for shape in shapes)
+        for index, output in enumerate(outputs):
+            self.numbers[Ref(spec.name, number, index)] = output
+        self.graph.steps.append(Step(spec.name, layer.module, inputs, outputs, self._activations.get(spec.name)))
+        if call.inference:
+            if not all(one.inference for one in spec.calls):
+                wrong = "is called with training=False and without"
+                fix = "call it one way only"
+                raise ConfigError(problem(f"arch.layers: {spec.name} ({spec.kind})", wrong, fix=fix))
+            self.graph.settled.add(layer.module)
+        return True
+
+    def _make(self, spec: Spec, inputs: tuple[int, ...]) -> None:
+        """Make a layer's module for its first call, with new weights."""
+        shapes = [self.graph.shapes[number] for number in inputs]
+        slots: Mapping[str, Slot] = {}
+        if spec.inside is not None:
+            module: nn.Module = build(self._fitted(spec, spec.inside, inputs), shapes, always_affine=self.always_affine)
+            self._activations[spec.name] = None
+        else:
+            config = {**spec.config, "constants": spec.calls[0].constants} if spec.calls[0].constants else spec.config
+            keys = Keys(spec.name, spec.kind, config, self.described.keras)
+            self._check_size(keys, shapes)
+            module, slots, self._activations[spec.name] = layers.build(keys, shapes)
+            _start(module, slots)
+        name = _module_name(self.graph, spec.name)
+        self.graph.add_module(name, module)
+        trainable = spec.config.get("trainable") is not False
+        self.graph.layers[spec.name] = Layer(spec.kind, name, slots, trainable=trainable)
+
+    def _check_size(self, keys: Keys, shapes: Sequence[Shape]) -> None:
+        """Build a layer without numbers first, so that one that is too large is refused before it takes memory."""
+        try:
+            with torch.device("meta"):
+                module, _, _ = layers.build(keys, shapes)
+            size = sum(parameter.numel() for parameter in module.parameters())
+        except RuntimeError:
+            size = _LARGEST
+        if size >= _LARGEST:
+            wrong = f"has {_LARGEST:,} weights or more"
+            raise ConfigError(problem(keys.place, wrong, fix="make it smaller"))
+
+    def _fitted(self, spec: Spec, inside: Description, inputs: tuple[int, ...]) -> Description:
+        """A network inside this one, for what goes into it here."""
+        if len(inputs) != len(inside.inputs):
+            wrong = f"has {len(inside.inputs)} inputs, {len(inputs)} are given"
+            raise ConfigError(
+                problem(f"arch.layers: {spec.name} ({spec.kind})", wrong, fix="correct its inbound_nodes")
+            )
+        for name, number in zip(inside.inputs, inputs, strict=True):
+            own, shape = inside.shapes.get(name), self.graph.shapes[number]
+            fits = own is None or (
+                len(own) == len(shape) and all(a in (None, b) for a, b in zip(own, shape, strict=True))
+            )
+            if not fits:
+                place = f"arch.layers: {spec.name} ({spec.kind})"
+                wrong = f"takes {own} as {name}, {self.graph.names[number]} gives {shape}"
+                raise ConfigError(problem(place, wrong, fix="make the shapes agree"))
+        return replace(inside, keras=self.described.keras)
+
+    def _shapes_out(self, spec: Spec, layer: Layer, inputs: tuple[int, ...]) -> list[Shape]:
+        """What a call gives, found with tensors that have shapes and no numbers."""
+        module = self.graph.get_submodule(layer.module).eval()
+        told = [f"{self.graph.names[number]} {self.graph.shapes[number]}" for number in inputs]
+        place = f"arch.layers: {spec.name} ({spec.kind})"
+        state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        empty = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+        tensors = tuple(torch.empty(1, *stored(self.graph.shapes[number]), device="meta") for number in inputs)
+        try:
+            with torch.no_grad():
+                given = torch.func.functional_call(module, empty, tensors)
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = first_line(error)
+            does = "cannot join" if layers.is_joining(spec.kind) else "cannot take"
+            fix = "make the shapes agree"
+            raise ConfigError(problem(place, f"{does} {' and '.join(told)} ({reason})", fix=fix)) from error
+        found = [logical(tuple(one.shape[1:])) for one in (given if isinstance(given, tuple) else (given,))]
+        if any(math.prod(shape) >= _LARGEST for shape in found):
+            wrong = f"gives {_LARGEST:,} numbers or more of one image"
+            raise ConfigError(problem(place, wrong, got=found[0], fix="make it smaller"))
+        if any(size < 1 for shape in found for size in shape):
+            fix = "make what goes in larger"
+            raise ConfigError(problem(place, f"leaves nothing of {' and '.join(told)}", got=found[0], fix=fix))
+        return found
+
+    def _tensor(self, name: str, shape: Shape) -> int:
+        self.graph.names.append(name)
+        self.graph.shapes.append(shape)
+        return len(self.graph.names) - 1
+
+    def _ref(self, ref: Ref) -> Ref:
+        return replace(ref, call=ref.call - self.shift.get(ref.layer, 0))
+
+    def _output(self, ref: Ref) -> Ref:
+        """A tensor that the network gives; Keras 3 counts the calls of a Functional from 1 here, and from 0 elsewhere."""
+        spec = self.specs.get(ref.layer)
+        if self.described.keras == 3 and spec is not None and spec.kind in ("Functional", "Model") and ref.call:
+            return replace(ref, call=ref.call - 1)
+        return self._ref(ref)
+
+    def _first_call(self, spec: Spec) -> int:
+        """Keras 2 counts the calls of a network inside another from 1 where it was called when it was made."""
+        if self.described.keras == 3:
+            return 0
+        inputs = [ref for one in self.described.layers for call in one.calls for ref in call.inputs]
+        used = [ref.call for ref in (*inputs, *self.described.outputs) if ref.layer == spec.name]
+        return 1 if used and min(used) > 0 and max(used) >= len(spec.calls) else 0
+
+    def _freeze(self) -> None:
+        """Freeze what the file says does not learn; frozen batch normalisations use their moving statistics."""
+        for layer in self.graph.layers.values():
+            if layer.kind in INPUTS:
+                continue
+            module = self.graph.get_submodule(layer.module)
+            if self.always_affine:
+                _let_learn(module)
+            if not (layer.trainable and self.described.trainable):
+                layer.trainable = False
+                module.requires_grad_(False)
+                norms = [
+                    f"{layer.module}.{name}".rstrip(".")
+                    for name, inner in module.named_modules()
+                    if isinstance(inner, BatchNorm)
+                ]
+                self.graph.settled.update(norms)
+        self.graph.train()
+
+
+def _start(module: nn.Module, slots: Mapping[str, Slot]) -> None:
+    """Draw new weights as Keras does."""
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for slot in {slot.tensor: slot for slot in slots.values()}.values():
+        if slot.initializer is not None and state[slot.tensor].numel():
+            with torch.no_grad():
+                state[slot.tensor].copy_(slot.convert(slot.initializer.draw(slot.shape)))
+
+
+def _let_learn(module: nn.Module) -> None:
+    """Turn the constants of batch normalisations into parameters."""
+    for norm in [inner for inner in module.modules() if isinstance(inner, BatchNorm)]:
+        for name, value in (("weight", torch.ones), ("bias", torch.zeros)):
+            if not isinstance(getattr(norm, name), nn.Parameter):
+                delattr(norm, name)
+                norm.register_parameter(name, nn.Parameter(value(norm.num_features)))
+        norm.affine = True
+
+
+def _module_name(graph: nn.Module, name: str) -> str:
+    """A layer's name as torch takes it: no points, and none of a module's own names."""
+    plain = name.replace(".", "_") or "layer"
+    while hasattr(graph, plain):
+        plain += "_"
+    return plain

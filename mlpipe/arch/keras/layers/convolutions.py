@@ -1,0 +1,264 @@
+"""Keras's dense and convolutional layers as modules of torch: plain ones wherever torch has the same padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.arch.keras.layers.layout import first, last, padded, same_padding
+from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
+
+Made = tuple[nn.Module, dict[str, Slot]]
+Pads = tuple[tuple[int, int], ...]
+
+_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+_PLAIN: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class PaddedConv(nn.Module):
+    """A convolution with TensorFlow's padding.
+
+    Args:
+        weight: Shape (outputs, inputs / groups, kernel...).
+        bias: Whether there is one.
+        strides: By axis.
+        dilation: By axis.
+        groups: How many groups the channels are in.
+        pads: Zeros before and after each axis; None: `same`, which depends on the size of what comes in.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: bool, strides: Shape, dilation: Shape, groups: int, pads: Pads | None
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(weight.shape[0])) if bias else None
+        self.strides, self.dilation, self.groups, self.pads = strides, dilation, groups, pads
+        self._convolve = _CONV[len(strides)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The convolution, shape (n, outputs, ...)."""
+        pads: Sequence[tuple[int, int]] | None = self.pads
+        if pads is None:
+            kernel = self.weight.shape[2:]
+            axes = zip(x.shape[2:], kernel, self.strides, self.dilation, strict=True)
+            pads = [same_padding(*axis) for axis in axes]
+        if all(before == after for before, after in pads):
+            sides = [before for before, _ in pads]
+        else:
+            x, sides = padded(x, pads), [0] * len(pads)
+        return self._convolve(x, self.weight, self.bias, self.strides, sides, self.dilation, self.groups)
+
+
+class TransposedConv(nn.Module):
+    """A transposed convolution whose output Keras's rules crop: `same` gives stride times the input's size.
+
+    Args:
+        weight: Shape (inputs, outputs, kernel...).
+        outputs: How many channels come out.
+        bias: Whether there is one.
+        strides: By axis.
+        dilation: By axis.
+        crops: What is cropped before and after each axis; negative amounts add zeros.
+    """
+
+    def __init__(self, weight: Tensor, outputs: int, bias: bool, strides: Shape, dilation: Shape, crops: Pads) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.strides, self.dilation = strides, dilation
+        # torch crops both sides alike; the rest is cut off, or added, at the sides.
+        self.common = tuple(max(min(pair), 0) for pair in crops)
+        self.rest = tuple((-(a - c), -(b - c)) for (a, b), c in zip(crops, self.common, strict=True))
+        self._convolve = _TRANSPOSED[len(strides)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The transposed convolution, shape (n, outputs, ...)."""
+        y = self._convolve(x, self.weight, None, self.strides, self.common, 0, 1, self.dilation)
+        y = padded(y, self.rest)
+        return y if self.bias is None else y + self.bias.view(-1, *[1] * len(self.strides))
+
+
+class Separable(nn.Module):
+    """A convolution of each channel alone, followed by one of 1 x 1.
+
+    Args:
+        depthwise: The first.
+        pointwise: The second.
+    """
+
+    def __init__(self, depthwise: nn.Module, pointwise: nn.Module) -> None:
+        super().__init__()
+        self.depthwise, self.pointwise = depthwise, pointwise
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both, one after the other."""
+        y: Tensor = self.pointwise(self.depthwise(x))
+        return y
+
+
+class DenseOfMaps(nn.Linear):
+    """A linear layer of the channels of each place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, outputs, ...)."""
+        return first(super().forward(last(x)))
+
+
+def turned(kernel: Tensor) -> Tensor:
+    """Keras's kernel with its last two axes first, in reverse order."""
+    return kernel.movedim((-1, -2), (0, 1))
+
+
+def spread(kernel: Tensor) -> Tensor:
+    """A depthwise kernel (k..., channels, multiplier) as torch has it, (channels * multiplier, 1, k...)."""
+    front = kernel.movedim((-2, -1), (0, 1))
+    return front.reshape(-1, 1, *front.shape[2:])
+
+
+def same(tensor: Tensor) -> Tensor:
+    """The tensor as it is."""
+    return tensor
+
+
+def dense(keys: Keys, shape: Shape) -> Made:
+    """Dense: of the last axis, as in Keras."""
+    units, bias = keys.count("units"), keys.flag("use_bias", True)
+    module = (nn.Linear if len(shape) == 1 else DenseOfMaps)(shape[-1], units, bias=bias)
+    slots = {
+        "kernel": Slot("weight", (shape[-1], units), turned, keys.initializer("kernel_initializer", "GlorotUniform"))
+    }
+    return module, slots | _bias(keys, units, bias)
+
+
+def convolution(keys: Keys, shape: Shape, dims: int) -> Made:
+    """Conv1D, Conv2D, Conv3D."""
+    inputs, filters, bias = keys.rank(shape, dims), keys.count("filters"), keys.flag("use_bias", True)
+    kernel, strides, dilation, pads = _window(keys, dims)
+    groups = keys.count("groups", 1)
+    if inputs % groups or filters % groups:
+        keys.wrong("groups", f"must divide {inputs} input channels and {filters} filters", got=groups)
+    module = _conv(inputs, filters, kernel, strides, dilation, groups, bias, pads)
+    start = keys.initializer("kernel_initializer", "GlorotUniform")
+    return module, {"kernel": Slot("weight", (*kernel, inputs // groups, filters), turned, start)} | _bias(
+        keys, filters, bias
+    )
+
+
+def depthwise(keys: Keys, shape: Shape, dims: int) -> Made:
+    """DepthwiseConv1D, DepthwiseConv2D, and a DepthwiseConv3D that Keras has not."""
+    inputs, bias = keys.rank(shape, dims), keys.flag("use_bias", True)
+    multiplier = keys.count("depth_multiplier", 1)
+    kernel, strides, dilation, pads = _window(keys, dims)
+    keys.only("groups", 1)
+    keys.only("filters")
+    for key in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+        # Keras 2 writes those of the layer's base class, which it has no kernel for.
+        keys.value(key, "")
+    outputs = inputs * multiplier
+    module = _conv(inputs, outputs, kernel, strides, dilation, inputs, bias, pads)
+    start = keys.initializer("depthwise_initializer", "GlorotUniform")
+    kernels = Slot("weight", (*kernel, inputs, multiplier), spread, start)
+    return module, {"depthwise_kernel": kernels, "kernel": kernels} | _bias(keys, outputs, bias)
+
+
+def separable(keys: Keys, shape: Shape, dims: int) -> Made:
+    """SeparableConv1D, SeparableConv2D."""
+    inputs, filters, bias = keys.rank(shape, dims), keys.count("filters"), keys.flag("use_bias", True)
+    multiplier = keys.count("depth_multiplier", 1)
+    kernel, strides, dilation, pads = _window(keys, dims)
+    keys.only("groups", 1)
+    for key in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
+        keys.value(key, "")
+    middle, ones = inputs * multiplier, (1,) * dims
+    module = Separable(
+        _conv(inputs, middle, kernel, strides, dilation, inputs, False, pads),
+        _conv(middle, filters, ones, ones, ones, 1, bias, ((0, 0),) * dims),
+    )
+    first_start = keys.initializer("depthwise_initializer", "GlorotUniform")
+    second_start = keys.initializer("pointwise_initializer", "GlorotUniform")
+    slots = {
+        "depthwise_kernel": Slot("depthwise.weight", (*kernel, inputs, multiplier), spread, first_start),
+        "pointwise_kernel": Slot("pointwise.weight", (*ones, middle, filters), turned, second_start),
+    }
+    return module, slots | _bias(keys, filters, bias, "pointwise.bias")
+
+
+def transposed(keys: Keys, shape: Shape, dims: int) -> Made:
+    """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose."""
+    inputs, filters, bias = keys.rank(shape, dims), keys.count("filters"), keys.flag("use_bias", True)
+    kernel = keys.sizes("kernel_size", dims)
+    strides, dilation = keys.sizes("strides", dims, 1), keys.sizes("dilation_rate", dims, 1)
+    keys.channels_last()
+    keys.only("groups", 1)
+    given = keys.value("output_padding", False)
+    extra = [None] * dims if given is False else list(keys.sizes("output_padding", dims, least=0))
+    padding = keys.value("padding", "valid")
+    if isinstance(padding, str):
+        mode = keys.choice("padding", ("valid", "same"), "valid")
+        axes = zip(kernel, strides, dilation, extra, strict=True)
+        crops: Pads = tuple(_crops(mode, *axis) for axis in axes)
+    else:
+        plain, more = keys.sizes("padding", dims, least=0), [item or 0 for item in extra]
+        crops = tuple((one, one - added) for one, added in zip(plain, more, strict=True))
+    module = TransposedConv(torch.empty(inputs, filters, *kernel), filters, bias, strides, dilation, crops)
+    start = keys.initializer("kernel_initializer", "GlorotUniform")
+    return module, {"kernel": Slot("weight", (*kernel, filters, inputs), turned, start)} | _bias(keys, filters, bias)
+
+
+def _crops(mode: str, kernel: int, stride: int, dilation: int, extra: int | None) -> tuple[int, int]:
+    """What is cropped of (length - 1) stride + kernel values; Keras's rules, those of its backend for JAX."""
+    field = (kernel - 1) * dilation + 1
+    if mode == "valid":
+        return 0, -(max(field, stride) - field if extra is None else extra)
+    total = stride + field - 2 if extra is None else field + field % 2 - 2 + extra
+    before = min(total // 2 + total % 2, field - 1)
+    return field - 1 - before, field - 1 - (total - before)
+
+
+def _window(keys: Keys, dims: int) -> tuple[Shape, Shape, Shape, Pads | None]:
+    """Kernel, strides, dilation, and what is padded where that does not depend on the input's size."""
+    kernel = keys.sizes("kernel_size", dims)
+    strides, dilation = keys.sizes("strides", dims, 1), keys.sizes("dilation_rate", dims, 1)
+    keys.channels_last()
+    if not isinstance(keys.value("padding", "valid"), str):
+        plain = keys.sizes("padding", dims, least=0)
+        return kernel, strides, dilation, tuple((one, one) for one in plain)
+    mode = keys.choice("padding", ("valid", "same", "causal") if dims == 1 else ("valid", "same"), "valid")
+    fields = [(size - 1) * rate for size, rate in zip(kernel, dilation, strict=True)]
+    if mode == "valid":
+        return kernel, strides, dilation, ((0, 0),) * dims
+    if mode == "causal":
+        return kernel, strides, dilation, ((fields[0], 0),)
+    if set(strides) == {1}:
+        return kernel, strides, dilation, tuple((size // 2, size - size // 2) for size in fields)
+    return kernel, strides, dilation, None
+
+
+def _conv(
+    inputs: int,
+    outputs: int,
+    kernel: Shape,
+    strides: Shape,
+    dilation: Shape,
+    groups: int,
+    bias: bool,
+    pads: Pads | None,
+) -> nn.Module:
+    """A module of torch where both sides are padded alike, else one that pads by itself."""
+    if pads is not None and all(before == after for before, after in pads):
+        sides: Any = tuple(before for before, _ in pads)
+        plain: Any = _PLAIN[len(kernel)]
+        module: nn.Module = plain(inputs, outputs, kernel, strides, sides, dilation, groups, bias)
+        return module
+    return PaddedConv(torch.empty(outputs, inputs // groups, *kernel), bias, strides, dilation, groups, pads)
+
+
+def _bias(keys: Keys, outputs: int, there: bool, tensor: str = "bias") -> dict[str, Slot]:
+    start = keys.initializer("bias_initializer", "Zeros")
+    return {"bias": Slot(tensor, (outputs,), same, start)} if there else {}

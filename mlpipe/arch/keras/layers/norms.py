@@ -1,0 +1,193 @@
+"""Keras's normalisations: batch, instance, layer, and that of pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.arch.keras.layers.convolutions import Made, same
+from mlpipe.arch.keras.layers.layout import axis, first, last
+from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+_BATCH: dict[int, type[BatchNorm]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
+_INSTANCE = {2: nn.InstanceNorm1d, 3: nn.InstanceNorm2d, 4: nn.InstanceNorm3d}
+
+
+class AlongAxis(nn.Module):
+    """A module for channels that works on another axis.
+
+    Args:
+        norm: The module.
+        place: The axis of torch's tensor.
+    """
+
+    def __init__(self, norm: nn.Module, place: int) -> None:
+        super().__init__()
+        self.norm, self.place = norm, place
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        y: Tensor = self.norm(x.movedim(self.place, 1))
+        return y.movedim(1, self.place)
+
+
+class LayerNorm(nn.Module):
+    """Keras's layer normalisation: over some axes of each image.
+
+    Args:
+        shape: The sizes of these axes.
+        axes: Their numbers in Keras, ascending.
+        eps: What the variance is increased by.
+        scale: Whether it learns a factor.
+        center: Whether it learns an offset.
+    """
+
+    def __init__(self, shape: Shape, axes: tuple[int, ...], eps: float, scale: bool, center: bool) -> None:
+        super().__init__()
+        self.axes, self.eps = axes, eps
+        self.weight = nn.Parameter(torch.ones(shape)) if scale else None
+        self.bias = nn.Parameter(torch.zeros(shape)) if center else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        # The normalised axes last, in their order; then back to where they were.
+        y = last(x)
+        ends = tuple(range(y.ndim - len(self.axes), y.ndim))
+        y = y.movedim(self.axes, ends)
+        y = F.layer_norm(y, y.shape[ends[0] :], self.weight, self.bias, self.eps)
+        return first(y.movedim(ends, self.axes))
+
+
+class Normalize(nn.Module):
+    """Keras's Normalization: (x - mean) / deviation, both given.
+
+    Args:
+        mean: One number, or one for each channel.
+        variance: Alike.
+    """
+
+    def __init__(self, mean: Tensor, variance: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("variance", variance)
+        self.mean: Tensor
+        self.variance: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        # Keras does not divide by less than its epsilon.
+        return (x - self.mean.view(shape)) / self.variance.sqrt().clamp(min=1e-7).view(shape)
+
+
+def batch_norm(keys: Keys, shape: Shape) -> Made:
+    """BatchNormalization: its momentum is 1 minus torch's."""
+    place = _axis(keys, shape)
+    for key in ("renorm", "virtual_batch_size", "adjustment"):
+        keys.only(key, False)
+    for key in ("renorm_clipping", "renorm_momentum", "fused", "synchronized"):
+        keys.value(key, "")
+    channels = shape[-1] if place == 1 else shape[place - 2]
+    eps, momentum = keys.number("epsilon", 1e-3), 1 - keys.number("momentum", 0.99)
+    scale, center = keys.flag("scale", True), keys.flag("center", True)
+    norm = _BATCH[len(shape)](channels, eps, momentum, affine=scale or center)
+    slots = {
+        "moving_mean": Slot("running_mean", (channels,), same, keys.initializer("moving_mean_initializer", "Zeros")),
+        "moving_variance": Slot(
+            "running_var", (channels,), same, keys.initializer("moving_variance_initializer", "Ones")
+        ),
+    }
+    gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
+    if scale:
+        slots["gamma"] = Slot("weight", (channels,), same, gamma)
+    elif center:
+        _fix(norm, "weight")
+    if center:
+        slots["beta"] = Slot("bias", (channels,), same, beta)
+    elif scale:
+        _fix(norm, "bias")
+    if place == 1:
+        return norm, slots
+    inside = {key: Slot(f"norm.{slot.tensor}", slot.shape, same, slot.initializer) for key, slot in slots.items()}
+    return AlongAxis(norm, place), inside
+
+
+def instance_norm(keys: Keys, shape: Shape) -> Made:
+    """InstanceNormalization, which Keras has not: its keys and defaults are torch's."""
+    if len(shape) not in _INSTANCE:
+        keys.wrong("input", "needs spatial axes", got=shape)
+    eps, momentum = keys.number("epsilon", 1e-5), keys.number("momentum", 0.1)
+    affine, tracks = keys.flag("affine", False), keys.flag("track_running_stats", False)
+    norm = _INSTANCE[len(shape)](shape[-1], eps, momentum, affine, tracks)
+    slots: dict[str, Slot] = {}
+    if affine:
+        slots = {"gamma": Slot("weight", shape[-1:], same), "beta": Slot("bias", shape[-1:], same)}
+    if tracks:
+        slots["moving_mean"] = Slot("running_mean", shape[-1:], same)
+        slots["moving_variance"] = Slot("running_var", shape[-1:], same)
+    return norm, slots
+
+
+def layer_norm(keys: Keys, shape: Shape) -> Made:
+    """LayerNormalization: its weights have the shape of the normalised axes."""
+    keys.only("rms_scaling", False)
+    given = keys.value("axis", -1)
+    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not listed or not all(isinstance(item, int) for item in listed):
+        keys.wrong("axis", "must be a whole number or a list of them", got=given)
+    axes = tuple(sorted({item + len(shape) + 1 if item < 0 else item for item in listed}))
+    if axes[0] < 1 or axes[-1] > len(shape):
+        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given)
+    sizes = tuple(shape[item - 1] for item in axes)
+    scale, center = keys.flag("scale", True), keys.flag("center", True)
+    norm = LayerNorm(sizes, axes, keys.number("epsilon", 1e-3), scale, center)
+    gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
+    slots = {"gamma": Slot("weight", sizes, same, gamma)} if scale else {}
+    return norm, slots | ({"beta": Slot("bias", sizes, same, beta)} if center else {})
+
+
+def normalization(keys: Keys, shape: Shape) -> Made:
+    """Normalization, of channels: with numbers in the file, or in the file of weights."""
+    given = keys.value("axis", -1) if keys.config.get("axis", -1) is not None else None
+    listed = given if isinstance(given, list) else [given]
+    if given not in (None, []) and listed not in ([-1], [len(shape)]):
+        keys.wrong("axis", "is supported for the channels only", got=given, fix="use -1")
+    keys.only("invert", False)
+    channels = 1 if given in (None, []) else shape[-1]
+    mean, variance = (_numbers(keys, key, channels, default) for key, default in (("mean", 0.0), ("variance", 1.0)))
+    slots = {"mean": Slot("mean", (channels,), torch.flatten), "variance": Slot("variance", (channels,), torch.flatten)}
+    return Normalize(mean, variance), slots if keys.config.get("mean") is None else {}
+
+
+def _numbers(keys: Keys, key: str, channels: int, default: float) -> Tensor:
+    given: Any = keys.value(key, default)
+    try:
+        values = torch.tensor(given, dtype=torch.float32, device="cpu").flatten()
+    except (TypeError, ValueError):
+        values = torch.zeros(0, device="cpu")
+    if len(values) not in (1, channels) or not all(math.isfinite(value) for value in values.tolist()):
+        keys.wrong(key, f"must be a number, or a list of {channels}", got=given)
+    return values.repeat(channels) if len(values) == 1 else values
+
+
+def _axis(keys: Keys, shape: Shape) -> int:
+    """The axis of torch's tensor that `axis` means; Keras writes it as 3, [3] or -1."""
+    given = keys.value("axis", -1)
+    number = given[0] if isinstance(given, list) and len(given) == 1 else given
+    try:
+        return axis(int(number), len(shape) + 1)
+    except (IndexError, TypeError, ValueError):
+        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given, fix="use -1")
+
+
+def _fix(norm: nn.Module, name: str) -> None:
+    """Turn a parameter that Keras has not into a constant of the same name."""
+    value = getattr(norm, name).detach()
+    delattr(norm, name)
+    norm.register_buffer(name, value)

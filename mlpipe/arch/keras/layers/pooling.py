@@ -1,0 +1,87 @@
+"""Keras's pooling layers: `same` pads the maximum with minus infinity and leaves the padding out of the mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.arch.keras.layers.layout import padded, same_padding
+from mlpipe.arch.keras.layers.reading import Keys, Shape
+
+_MAX: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_MEAN: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+class Pool(nn.Module):
+    """The maximum, or mean, of windows.
+
+    Args:
+        way: `max` or `mean`.
+        size: By axis.
+        strides: By axis.
+        pads: `valid`, `same`, or how much is padded before and after each axis.
+    """
+
+    def __init__(self, way: str, size: Shape, strides: Shape, pads: str | Shape) -> None:
+        super().__init__()
+        self.way, self.size, self.strides, self.pads = way, size, strides, pads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, channels, ...)."""
+        pairs = self._amounts(x.shape[2:])
+        if all(before == after and 2 * before <= size for (before, after), size in zip(pairs, self.size, strict=True)):
+            sides = [before for before, _ in pairs]
+            if self.way == "max":
+                return _MAX[len(sides)](x, self.size, self.strides, sides)
+            return _MEAN[len(sides)](x, self.size, self.strides, sides, count_include_pad=False)
+        if self.way == "max":
+            return _MAX[len(pairs)](padded(x, pairs, -math.inf), self.size, self.strides)
+        pool = _MEAN[len(pairs)]
+        share = pool(padded(x.new_ones(1, 1, *x.shape[2:]), pairs), self.size, self.strides)
+        return pool(padded(x, pairs), self.size, self.strides) / share
+
+    def _amounts(self, lengths: tuple[int, ...]) -> list[tuple[int, int]]:
+        if self.pads == "valid":
+            return [(0, 0)] * len(lengths)
+        if self.pads == "same":
+            return [same_padding(*axis) for axis in zip(lengths, self.size, self.strides, strict=True)]
+        return [(int(amount), int(amount)) for amount in self.pads]
+
+
+class GlobalPool(nn.Module):
+    """The maximum, or mean, of each channel.
+
+    Args:
+        way: `max` or `mean`.
+        keep: Keep the axes, with one place each.
+    """
+
+    def __init__(self, way: str, keep: bool) -> None:
+        super().__init__()
+        self.way, self.keep = way, keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, channels), or (n, channels, 1, ...)."""
+        axes = tuple(range(2, x.ndim))
+        return x.amax(axes, self.keep) if self.way == "max" else x.mean(axes, self.keep)
+
+
+def pool(keys: Keys, shape: Shape, dims: int, way: str) -> nn.Module:
+    """MaxPooling1D to 3D, AveragePooling1D to 3D."""
+    keys.rank(shape, dims)
+    keys.channels_last()
+    size = keys.sizes("pool_size", dims, 2)
+    strides = keys.sizes("strides", dims, size)
+    if isinstance(keys.value("padding", "valid"), str):
+        return Pool(way, size, strides, keys.choice("padding", ("valid", "same"), "valid"))
+    return Pool(way, size, strides, keys.sizes("padding", dims, least=0))
+
+
+def global_pool(keys: Keys, shape: Shape, dims: int, way: str) -> nn.Module:
+    """GlobalMaxPooling1D to 3D, GlobalAveragePooling1D to 3D."""
+    keys.rank(shape, dims)
+    keys.channels_last()
+    return GlobalPool(way, keys.flag("keepdims", False))

@@ -1,0 +1,191 @@
+"""Read one layer's keys out of a Keras configuration, so that what nothing reads is found and said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from mlpipe.arch.keras.layers import activations, initializers
+from mlpipe.arch.keras.layers.activations import Activation
+from mlpipe.arch.keras.layers.initializers import Initializer
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+# A shape as Keras counts: channels last, without the batch.
+Shape = tuple[int, ...]
+
+# What says nothing about a layer's results, or is said elsewhere.
+_HARMLESS = frozenset(
+    ("name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "input_dim")
+) | frozenset(("shape", "shared_object_id", "seed", "autocast", "quantization_config", "lora_rank", "lora_alpha"))
+_REQUIRED: Any = object()
+_LARGEST = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one weight of a Keras layer goes.
+
+    Attributes:
+        tensor: The name of the tensor in the layer's module.
+        shape: The shape that Keras gives it.
+        convert: From Keras's layout to torch's.
+        initializer: What it begins as; None: as it is.
+    """
+
+    tensor: str
+    shape: Shape
+    convert: Callable[[Tensor], Tensor]
+    initializer: Initializer | None = None
+
+
+class Keys:
+    """The keys of one layer's configuration.
+
+    Args:
+        layer: The layer's name.
+        kind: Its class.
+        config: Its configuration.
+        keras: The major version of Keras that it was written for.
+    """
+
+    def __init__(self, layer: str, kind: str, config: Mapping[str, Any], keras: int = 3) -> None:
+        self.layer, self.kind, self.config, self.keras = layer, kind, config, keras
+        self._read: set[str] = set()
+
+    @property
+    def place(self) -> str:
+        """The layer, for sentences."""
+        return f"arch.layers: {self.layer} ({self.kind})"
+
+    def wrong(self, key: str, what: str, *, got: object = None, fix: str = "") -> NoReturn:
+        """Refuse a key.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError(problem(f"{self.place}: {key}", what, got=got, fix=fix))
+
+    def value(self, key: str, default: Any = _REQUIRED) -> Any:
+        """A key's value as it is; null is the default, where there is one."""
+        self._read.add(key)
+        found = self.config.get(key)
+        if found is not None:
+            return found
+        if default is _REQUIRED:
+            self.wrong(key, "a value is needed", fix="add it to the layer's config")
+        return default
+
+    def count(self, key: str, default: Any = _REQUIRED, *, least: int = 1) -> int:
+        """A whole number."""
+        return self._whole(key, self.value(key, default), least)
+
+    def number(self, key: str, default: Any = _REQUIRED) -> float:
+        """A number."""
+        found = self.value(key, default)
+        if isinstance(found, Sequence) and not isinstance(found, str) and len(found) == 1:
+            found = found[0]
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            self.wrong(key, "must be a number", got=found)
+        return float(found)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        found = self.value(key, default)
+        if not isinstance(found, bool):
+            self.wrong(key, "must be true or false", got=found)
+        return found
+
+    def choice(self, key: str, options: Sequence[str], default: Any = _REQUIRED) -> str:
+        """One of some words, in any case."""
+        found = self.value(key, default)
+        if not isinstance(found, str) or found.lower() not in options:
+            near = did_you_mean(str(found), options, otherwise=f"use one of {listing(options)}")
+            self.wrong(key, "is not supported", got=found, fix=near)
+        return found.lower()
+
+    def sizes(self, key: str, dims: int, default: Any = _REQUIRED, *, least: int = 1) -> Shape:
+        """A whole number for each axis; one counts for all."""
+        found = self.value(key, default)
+        listed = [found] * dims if isinstance(found, int) else found
+        if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != dims:
+            self.wrong(key, f"must be a whole number or a list of {dims}", got=found)
+        return tuple(self._whole(key, item, least) for item in listed)
+
+    def pairs(self, key: str, dims: int, default: Any) -> tuple[tuple[int, int], ...]:
+        """Amounts before and after, for each axis: a number, one for each axis, or a pair for each axis."""
+        found = self.value(key, default)
+        listed = [found] * dims if isinstance(found, int) else found
+        if dims == 1 and isinstance(listed, Sequence) and len(listed) == 2:
+            listed = [listed]
+        if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != dims:
+            self.wrong(key, f"must be a whole number, a list of {dims}, or of {dims} pairs", got=found)
+        pairs = [[item, item] if isinstance(item, int) else item for item in listed]
+        if not all(isinstance(pair, Sequence) and len(pair) == 2 for pair in pairs):
+            self.wrong(key, f"must be a whole number, a list of {dims}, or of {dims} pairs", got=found)
+        return tuple((self._whole(key, pair[0], 0), self._whole(key, pair[1], 0)) for pair in pairs)
+
+    def only(self, key: str, *allowed: Any, fix: str = "") -> None:
+        """A key that other values than these are not supported for."""
+        self._read.add(key)
+        if self.config.get(key) not in (None, *allowed):
+            self.wrong(key, "is not supported", got=self.config[key], fix=fix or f"use {listing(allowed) or 'null'}")
+
+    def channels_last(self) -> None:
+        """Images lie channels last in files of Keras.
+
+        Raises:
+            ConfigError: When the layer says otherwise.
+        """
+        self.only("data_format", "channels_last", fix="export the network with channels_last")
+
+    def initializer(self, key: str, default: str) -> Initializer:
+        """How a weight begins."""
+        return initializers.read(self.value(key, default), f"{self.place}: {key}")
+
+    def activation(self) -> Activation | None:
+        """The function that is applied to the layer's output; None: none."""
+        found = activations.named(self.value("activation", "linear"), f"{self.place}: activation", self.keras)
+        return None if found.name == "linear" else found
+
+    def rank(self, shape: Shape, dims: int) -> int:
+        """Demand so many spatial axes and channels, and give the channels.
+
+        Raises:
+            ConfigError: When the input has other axes.
+        """
+        if len(shape) != dims + 1:
+            axes = {1: "(steps, channels)", 2: "(height, width, channels)", 3: "(depth, height, width, channels)"}[dims]
+            raise ConfigError(problem(self.place, f"needs an input of shape {axes}", got=shape))
+        return shape[-1]
+
+    def finish(self) -> None:
+        """Refuse what was not read.
+
+        Raises:
+            ConfigError: With a sentence for each key that is unknown, or that would change results.
+        """
+        found = []
+        for key, value in self.config.items():
+            if key in self._read or key in _HARMLESS or value is None:
+                continue
+            if key.endswith(("_regularizer", "_constraint")):
+                fix = "set it to null; optimizer.weight_decay penalises large weights"
+                found.append(problem(f"{self.place}: {key}", "is not supported", got=value, fix=fix))
+            else:
+                known = listing(sorted(self._read))
+                fix = did_you_mean(key, self._read, otherwise=f"known keys: {known}" if known else "it has no keys")
+                found.append(problem(f"{self.place}: {key}", "unknown key", got=value, fix=fix))
+        if found:
+            raise ConfigError(found)
+
+    def _whole(self, key: str, value: Any, least: int) -> int:
+        if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _LARGEST:
+            self.wrong(key, f"must be a whole number >= {least}", got=value)
+        return value

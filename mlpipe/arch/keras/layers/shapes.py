@@ -1,0 +1,313 @@
+"""Keras's layers that move numbers: reshape, flatten, permute, pad, crop, upsample, drop; axes are Keras's."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.arch.keras.layers import activations
+from mlpipe.arch.keras.layers.activations import Activation
+from mlpipe.arch.keras.layers.layout import axis, first, last, padded
+from mlpipe.arch.keras.layers.reading import Keys, Shape
+
+_DROPOUT: dict[int, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
+
+
+class Reshape(nn.Module):
+    """Another shape of each image, its numbers in Keras's order.
+
+    Args:
+        shape: Without the batch; one size may be -1.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape as asked for, channels second."""
+        return first(last(x).reshape(len(x), *self.shape))
+
+
+class Flatten(nn.Module):
+    """One row of each image, in Keras's order: channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, numbers)."""
+        return last(x).flatten(1)
+
+
+class Permute(nn.Module):
+    """The axes of each image in another order.
+
+    Args:
+        order: Keras's axes, counted from 1.
+    """
+
+    def __init__(self, order: Shape) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The axes turned."""
+        return first(last(x).permute(0, *self.order))
+
+
+class Pad(nn.Module):
+    """Zeros around each image; negative amounts crop.
+
+    Args:
+        amounts: Before and after each axis.
+    """
+
+    def __init__(self, amounts: tuple[tuple[int, int], ...]) -> None:
+        super().__init__()
+        self.amounts = amounts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, channels, ...).
+
+        Raises:
+            ValueError: When more is cropped than there is.
+        """
+        if any(length + sum(pair) < 1 for length, pair in zip(x.shape[2:], self.amounts, strict=True)):
+            raise ValueError("nothing is left of it")
+        return padded(x, self.amounts)
+
+
+class Upsample(nn.Module):
+    """Each axis so many times longer.
+
+    Args:
+        factors: By axis.
+        mode: `nearest` or `bilinear`.
+    """
+
+    def __init__(self, factors: Shape, mode: str) -> None:
+        super().__init__()
+        self.factors, self.mode = factors, mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (n, channels, ...)."""
+        size = [length * factor for length, factor in zip(x.shape[2:], self.factors, strict=True)]
+        return F.interpolate(x, size, mode=self.mode, align_corners=None if self.mode == "nearest" else False)
+
+
+class SharedDropout(nn.Module):
+    """Dropout that decides once for all places along some axes, such as whole images (stochastic depth).
+
+    Args:
+        rate: The share that is dropped.
+        axes: The axes of torch's tensor along which it decides once.
+    """
+
+    def __init__(self, rate: float, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.rate, self.axes = rate, axes
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        if not self.training:
+            return x
+        ones = x.new_ones([1 if place in self.axes else size for place, size in enumerate(x.shape)])
+        return x * F.dropout(ones, self.rate)
+
+
+class Rescale(nn.Module):
+    """Numbers times a factor, plus an offset.
+
+    Args:
+        scale: One number, or one for each channel.
+        offset: Alike.
+    """
+
+    def __init__(self, scale: Tensor, offset: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
+        self.scale: Tensor
+        self.offset: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        return x * self.scale.view(shape) + self.offset.view(shape)
+
+
+class Activate(nn.Module):
+    """An activation as a layer of its own.
+
+    Args:
+        activation: The function.
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        return self.activation(x)
+
+
+class Softmax(nn.Module):
+    """Softmax over some axes, or its logarithm.
+
+    Args:
+        places: Axes of torch's tensor.
+        logarithm: Give the logarithm.
+    """
+
+    def __init__(self, places: tuple[int, ...], logarithm: bool) -> None:
+        super().__init__()
+        self.places, self.logarithm = places, logarithm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A tensor of the same shape."""
+        logs = x.log_softmax(self.places[0]) if len(self.places) == 1 else x - x.logsumexp(self.places, keepdim=True)
+        return logs if self.logarithm else (x.softmax(self.places[0]) if len(self.places) == 1 else logs.exp())
+
+
+def reshape(keys: Keys, shape: Shape) -> nn.Module:
+    """Reshape."""
+    target = keys.value("target_shape")
+    target = [target] if isinstance(target, int) else target
+    if not isinstance(target, list | tuple) or not target or not all(isinstance(item, int) for item in target):
+        keys.wrong("target_shape", "must be a list of whole numbers", got=target)
+    numbers, free = math.prod(shape), list(target).count(-1)
+    given = math.prod(item for item in target if item != -1)
+    if min(target) < -1 or free > 1 or given <= 0 or (numbers % given if free else numbers != given):
+        keys.wrong("target_shape", f"does not fit an input of shape {shape} with {numbers} numbers", got=target)
+    return Reshape(tuple(target))
+
+
+def flatten(keys: Keys, shape: Shape) -> nn.Module:
+    """Flatten."""
+    keys.channels_last()
+    return Flatten()
+
+
+def permute(keys: Keys, shape: Shape) -> nn.Module:
+    """Permute."""
+    order = keys.sizes("dims", len(shape))
+    if sorted(order) != list(range(1, len(shape) + 1)):
+        keys.wrong("dims", f"must be an order of 1 to {len(shape)}", got=order)
+    return Permute(order)
+
+
+def pad(keys: Keys, shape: Shape, dims: int) -> nn.Module:
+    """ZeroPadding1D to 3D."""
+    keys.rank(shape, dims)
+    keys.channels_last()
+    return Pad(keys.pairs("padding", dims, 1))
+
+
+def crop(keys: Keys, shape: Shape, dims: int) -> nn.Module:
+    """Cropping1D to 3D."""
+    keys.rank(shape, dims)
+    keys.channels_last()
+    amounts = keys.pairs("cropping", dims, {1: 1, 2: 0, 3: 1}[dims])
+    return Pad(tuple((-before, -after) for before, after in amounts))
+
+
+def upsample(keys: Keys, shape: Shape, dims: int) -> nn.Module:
+    """UpSampling1D to 3D."""
+    keys.rank(shape, dims)
+    keys.channels_last()
+    factors = keys.sizes("size", dims, 2)
+    mode = keys.choice("interpolation", ("nearest", "bilinear"), "nearest") if dims == 2 else "nearest"
+    return Upsample(factors, mode)
+
+
+def dropout(keys: Keys, shape: Shape) -> nn.Module:
+    """Dropout."""
+    noise = keys.value("noise_shape", None)
+    if noise is None:
+        return nn.Dropout(_rate(keys))
+    sizes = [1 if size == 1 else None for size in noise] if isinstance(noise, list) else []
+    fits = len(sizes) == len(shape) + 1 and all(
+        given in (None, 1, size) for given, size in zip(noise, (None, *shape), strict=True)
+    )
+    if not fits or sizes[0] == 1:
+        keys.wrong(
+            "noise_shape", f"does not fit an input of shape {shape}", got=noise, fix="use null or 1 for each axis"
+        )
+    return SharedDropout(_rate(keys), tuple(axis(place, len(sizes)) for place, size in enumerate(sizes) if size == 1))
+
+
+def spatial_dropout(keys: Keys, shape: Shape, dims: int) -> nn.Module:
+    """SpatialDropout1D to 3D: whole channels are dropped."""
+    keys.rank(shape, dims)
+    keys.channels_last()
+    keys.only("noise_shape")
+    return _DROPOUT[dims](_rate(keys))
+
+
+def rescale(keys: Keys, shape: Shape) -> nn.Module:
+    """Rescaling."""
+    values = []
+    for key, default in (("scale", 1.0), ("offset", 0.0)):
+        given = keys.value(key, default)
+        try:
+            numbers = torch.tensor(given, dtype=torch.float32).flatten()
+        except (TypeError, ValueError):
+            numbers = torch.zeros(0)
+        if len(numbers) not in (1, shape[-1]):
+            keys.wrong(key, f"must be a number, or a list of {shape[-1]}", got=given)
+        values.append(numbers)
+    return Rescale(*values)
+
+
+def relu(keys: Keys, shape: Shape) -> nn.Module:
+    """ReLU, with Keras's max_value, negative_slope and threshold."""
+    most = None if keys.value("max_value", None) is None else keys.number("max_value")
+    slope, threshold = keys.number("negative_slope", 0.0), keys.number("threshold", 0.0)
+    if most is None and not slope and not threshold:
+        return nn.ReLU()
+    return Activate(Activation("relu", partial(activations.relu, most=most, slope=slope, threshold=threshold)))
+
+
+def leaky_relu(keys: Keys, shape: Shape) -> nn.Module:
+    """LeakyReLU: its slope is `negative_slope`, which Keras 2 calls `alpha`."""
+    return nn.LeakyReLU(keys.number("negative_slope", keys.number("alpha", 0.3)))
+
+
+def elu(keys: Keys, shape: Shape) -> nn.Module:
+    """ELU."""
+    return nn.ELU(keys.number("alpha", 1.0))
+
+
+def softmax(keys: Keys, shape: Shape, logarithm: bool = False) -> nn.Module:
+    """Softmax and Log_Softmax, over one axis or several."""
+    given = keys.value("axis", -1)
+    listed = given if isinstance(given, list) else [given]
+    try:
+        places = tuple(axis(int(item), len(shape) + 1) for item in listed)
+    except (IndexError, TypeError, ValueError):
+        keys.wrong("axis", f"does not fit an input of shape {shape}", got=given, fix="use -1")
+    return Softmax(places, logarithm)
+
+
+def activation(keys: Keys, shape: Shape) -> nn.Module:
+    """Activation; some files give the axis of a softmax with it."""
+    found = activations.named(keys.value("activation"), f"{keys.place}: activation", keys.keras)
+    if found.name in ("softmax", "logsoftmax"):
+        return softmax(keys, shape, found.name == "logsoftmax")
+    keys.value("axis", -1)
+    return Activate(found)
+
+
+def named_activation(keys: Keys, shape: Shape) -> nn.Module:
+    """A layer whose class is the name of an activation, such as Sigmoid, Tanh or Swish."""
+    return Activate(activations.named(keys.kind, keys.place, keys.keras))
+
+
+def _rate(keys: Keys) -> float:
+    rate = keys.number("rate", 0.5)
+    if not 0 <= rate <= 1:
+        keys.wrong("rate", "must be between 0 and 1", got=rate)
+    return rate

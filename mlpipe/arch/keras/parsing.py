@@ -1,0 +1,375 @@
+"""Read the JSON of a Keras network, of Keras 2 and of Keras 3, into one plain description of its layers and calls."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlpipe.arch.keras import layers as keras_layers
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+MODELS = ("Functional", "Model", "Sequential")
+INPUTS = ("InputLayer", "Input")
+_TENSOR = "__keras_tensor__"
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One tensor that a layer gave.
+
+    Attributes:
+        layer: The layer's name.
+        call: Which of its calls.
+        tensor: Which of what that call gave.
+    """
+
+    layer: str
+    call: int = 0
+    tensor: int = 0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer.
+
+    Attributes:
+        inputs: What goes in.
+        inference: Whether it always behaves as when predicting (`training=False`).
+        constants: Numbers that go in, too, each with its place among the inputs.
+    """
+
+    inputs: tuple[Ref, ...]
+    inference: bool = False
+    constants: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One layer as the file has it.
+
+    Attributes:
+        name: Its name.
+        kind: Its class; one of `MODELS` for a network inside.
+        config: Its configuration.
+        calls: Its uses.
+        inside: The network, where it is one.
+    """
+
+    name: str
+    kind: str
+    config: Mapping[str, Any]
+    calls: tuple[Call, ...]
+    inside: Description | None = None
+
+
+@dataclass(frozen=True)
+class Description:
+    """A network as its file has it.
+
+    Attributes:
+        name: Its name; `Unknown` for a list of layers.
+        layers: Its layers, inputs among them.
+        inputs: Names of the inputs, in their order.
+        outputs: What it gives.
+        shapes: The shape of each input, channels last, without the batch; None where the file does not say.
+        trainable: Whether it learns.
+        keras: The major version of Keras that it was written for.
+    """
+
+    name: str
+    layers: tuple[Spec, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[Ref, ...]
+    shapes: Mapping[str, tuple[int | None, ...] | None] = field(default_factory=dict)
+    trainable: bool = True
+    keras: int = 3
+
+
+def decoded(text: str, place: str) -> Any:
+    """What a JSON text holds.
+
+    Args:
+        text: The text.
+        place: The key or file, for sentences.
+
+    Raises:
+        ConfigError: When it is not JSON, with line and column.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        wrong = f"is not JSON ({error.msg}, line {error.lineno}, column {error.colno})"
+        fix = "correct it there, or just before"
+        raise ConfigError(problem(place, wrong, fix=fix)) from error
+    except (RecursionError, ValueError) as error:
+        raise ConfigError(problem(place, "is not JSON that can be read", fix="correct it")) from error
+
+
+def describe(content: Any) -> Description:
+    """The description of a network.
+
+    Args:
+        content: A Functional, Model or Sequential of Keras, or a list of layers.
+
+    Raises:
+        ConfigError: When it is no network, or with a sentence for each layer that is wrong in itself.
+    """
+    found: list[str] = []
+    keras = _version(content)
+    if isinstance(content, list):
+        content = {"class_name": "Sequential", "config": {"name": "Unknown", "layers": content}}
+    if not isinstance(content, Mapping) or str(content.get("class_name")).split(">")[-1] not in MODELS:
+        got = content.get("class_name") if isinstance(content, Mapping) else type(content).__name__
+        fix = f"give a list of layers, or what model.to_json() writes ({listing(MODELS)})"
+        raise ConfigError(problem("arch.layers", "is no network of Keras", got=got, fix=fix))
+    described = _network(content, keras, found)
+    if found:
+        raise ConfigError(found)
+    return described
+
+
+def _version(content: Any) -> int:
+    """The major version of Keras, as the file says or as its form tells; hand-written files count as Keras 2."""
+    said = content.get("keras_version") if isinstance(content, Mapping) else None
+    if isinstance(said, str) and said[:1].isdigit():
+        return 2 if said[0] in "12" else 3
+    return 3 if any(word in json.dumps(content) for word in (_TENSOR, '"registered_name"')) else 2
+
+
+def _network(node: Mapping[str, Any], keras: int, found: list[str]) -> Description:
+    config = node.get("config")
+    if isinstance(config, list):
+        # As Keras 1 and early 2 wrote a Sequential.
+        config = {"layers": config}
+    if not isinstance(config, Mapping) or not isinstance(config.get("layers"), list) or not config["layers"]:
+        name = config.get("name", "") if isinstance(config, Mapping) else ""
+        raise ConfigError(
+            problem(f"arch.layers: {name or 'the network'}", "has no list of layers", fix="add config.layers")
+        )
+    nodes = _named(config["layers"], found)
+    if not nodes:
+        raise ConfigError(found)
+    chain = not config.get("output_layers")
+    specs = list(_specs(nodes, chain, keras, found))
+    _check_names(specs, found)
+    inputs, outputs = _ends(config, specs, chain, found)
+    shapes = {spec.name: _input_shape(spec.config, found, spec.name) for spec in specs if spec.kind in INPUTS}
+    if chain and not inputs:
+        # The shape of what goes in sits on the first layer, or nowhere.
+        first = specs[0]
+        name = "input" if all(spec.name != "input" for spec in specs) else "the_input"
+        shape = _input_shape(first.config, found, first.name)
+        if shape is None and first.inside is not None:
+            shape = first.inside.shapes.get(first.inside.inputs[0])
+        if shape is None:
+            shape = _input_shape({"batch_shape": config.get("build_input_shape")}, found, first.name)
+        specs.insert(0, Spec(name, "InputLayer", {}, (Call(()),)))
+        specs[1] = Spec(first.name, first.kind, first.config, (Call((Ref(name),)), *first.calls[1:]), first.inside)
+        inputs, shapes = (name,), {name: shape}
+    name = str(config.get("name") or node.get("name") or "Unknown")
+    return Description(name, tuple(specs), inputs, outputs, shapes, config.get("trainable") is not False, keras)
+
+
+def _named(layers: Sequence[Any], found: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    """Name, class and node of each layer; those without a name get one as Keras makes it."""
+    counts: dict[str, int] = {}
+    named = []
+    for number, node in enumerate(layers):
+        if not isinstance(node, Mapping) or not isinstance(node.get("class_name"), str):
+            fix = "write {class_name: ..., config: {...}}"
+            found.append(problem(f"arch.layers: layer {number + 1}", "is no layer", got=node, fix=fix))
+            continue
+        kind, config = node["class_name"], node.get("config", {})
+        if not isinstance(config, Mapping | list):
+            found.append(problem(f"arch.layers: layer {number + 1} ({kind})", "config must be a mapping", got=config))
+            continue
+        name = (config.get("name") if isinstance(config, Mapping) else None) or node.get("name")
+        if not name:
+            stem = _snake(kind)
+            counts[stem] = counts.get(stem, -1) + 1
+            name = stem if not counts[stem] else f"{stem}_{counts[stem]}"
+        named.append((str(name), kind.split(">")[-1], node))
+    return named
+
+
+def _snake(kind: str) -> str:
+    """A class name as Keras makes names of layers of it: `Conv2D` is `conv2d`, `MaxPooling2D` `max_pooling2d`."""
+    apart = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind.split(">")[-1])
+    return re.sub("([a-z])([A-Z])", r"\1_\2", apart).lower()
+
+
+def _specs(
+    nodes: Sequence[tuple[str, str, Mapping[str, Any]]], chain: bool, keras: int, found: list[str]
+) -> Iterator[Spec]:
+    before: str | None = None
+    for name, given, node in nodes:
+        kind = given if given in (*MODELS, *INPUTS) else keras_layers.known(given)
+        if not kind:
+            found.append(_unknown(name, given))
+            kind = given
+        calls = _calls(node.get("inbound_nodes"), name, given, found)
+        if any(call.constants for call in calls) and (len(calls) != 1 or not keras_layers.is_joining(kind)):
+            fix = "give layers tensors only"
+            found.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "a number goes in", fix=fix))
+        if kind in INPUTS:
+            calls = (Call(()),)
+        elif not calls and chain:
+            calls = (Call((Ref(before),) if before is not None else ()),)
+        elif not calls:
+            fix = "name what goes in, or leave out all inbound_nodes, output_layers and input_layers"
+            found.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "names nothing", fix=fix))
+        config = node.get("config", {})
+        inside = _network(node, keras, found) if kind in MODELS else None
+        yield Spec(name, kind, config if isinstance(config, Mapping) else {}, calls, inside)
+        before = name
+
+
+def _unknown(name: str, kind: str) -> str:
+    place = f"arch.layers: {name}"
+    if kind in ("Lambda", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
+        fix = "replace it by layers of Keras, such as Rescaling, Reshape or Activation, and export again"
+        return problem(place, f"{kind} layers hold code, which is not run", fix=fix)
+    near = did_you_mean(kind, [*keras_layers.KINDS, *MODELS], otherwise="docs/from_rmldnn.md lists the layers")
+    return problem(place, "unknown layer class", got=kind, fix=near)
+
+
+def _check_names(specs: Sequence[Spec], found: list[str]) -> None:
+    names = [spec.name for spec in specs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        found.append(problem("arch.layers", f"two layers are called {twice[0]}", fix="give each its own name"))
+    for spec in specs:
+        for ref in [ref for call in spec.calls for ref in call.inputs]:
+            if ref.layer not in names:
+                fix = did_you_mean(ref.layer, names, otherwise="name a layer of the network")
+                place = f"arch.layers: {spec.name} ({spec.kind}): inbound_nodes"
+                found.append(problem(place, "there is no such layer", got=ref.layer, fix=fix))
+
+
+def _ends(
+    config: Mapping[str, Any], specs: Sequence[Spec], chain: bool, found: list[str]
+) -> tuple[tuple[str, ...], tuple[Ref, ...]]:
+    """The names of the inputs, and what the network gives."""
+    there = [spec.name for spec in specs if spec.kind in INPUTS]
+    given = [ref.layer for ref in _refs(config.get("input_layers"))]
+    outputs = tuple(_refs(config.get("output_layers"))) or (Ref(specs[-1].name, max(len(specs[-1].calls) - 1, 0)),)
+    names = {spec.name for spec in specs}
+    for key, wanted in (("input_layers", given), ("output_layers", [ref.layer for ref in outputs])):
+        for name in wanted:
+            if name not in names:
+                fix = did_you_mean(name, names, otherwise="name a layer of the network")
+                found.append(problem(f"arch.layers: {key}", "there is no such layer", got=name, fix=fix))
+    if not chain and not (given or there):
+        found.append(problem("arch.layers", "the network has no input", fix="add an InputLayer"))
+    return tuple(given or there), outputs
+
+
+def _refs(value: Any) -> list[Ref]:
+    """Tensors out of `["name", 0, 0]`, lists and mappings of such, and plain names."""
+    if isinstance(value, str):
+        return [Ref(value)]
+    if isinstance(value, Mapping):
+        return [ref for item in value.values() for ref in _refs(item)]
+    if not isinstance(value, list) or not value:
+        return []
+    if isinstance(value[0], str) and len(value) >= 3 and isinstance(value[1], int) and isinstance(value[2], int):
+        return [Ref(value[0], value[1], value[2])]
+    return [ref for item in value for ref in _refs(item)]
+
+
+def _calls(value: Any, name: str, kind: str, found: list[str]) -> tuple[Call, ...]:
+    """A layer's uses out of `inbound_nodes`, in the form of either Keras."""
+    place = f"arch.layers: {name} ({kind}): inbound_nodes"
+    if not isinstance(value, list):
+        if value is not None:
+            found.append(problem(place, "must be a list", got=value))
+        return ()
+    if value and all(isinstance(item, str) for item in value):
+        # By hand: the names of all layers that go in.
+        return (Call(tuple(Ref(item) for item in value)),)
+    calls = []
+    for node in value:
+        if isinstance(node, Mapping):
+            calls.append(_new_call(node, place, found))
+        elif isinstance(node, list):
+            tensors = [node] if node and isinstance(node[0], str) else node
+            inference = False
+            for tensor in tensors:
+                if isinstance(tensor, list) and len(tensor) > 3 and isinstance(tensor[3], Mapping):
+                    inference = _kwargs(tensor[3], place, found) or inference
+            calls.append(Call(tuple(ref for tensor in tensors for ref in _refs(tensor)), inference))
+        else:
+            found.append(problem(place, "is no call of a layer", got=node))
+    return tuple(calls)
+
+
+def _new_call(node: Mapping[str, Any], place: str, found: list[str]) -> Call:
+    """A call as Keras 3 writes it: arguments, in which tensors are marked."""
+    refs: list[Ref] = []
+    constants: list[tuple[int, float]] = []
+    for item in _flat(node.get("args", [])):
+        config = item.get("config") if isinstance(item, Mapping) else None
+        history = config.get("keras_history") if isinstance(config, Mapping) else None
+        if item is None:
+            continue
+        if isinstance(item, int | float) and not isinstance(item, bool):
+            constants.append((len(refs) + len(constants), float(item)))
+            continue
+        if not isinstance(item, Mapping) or item.get("class_name") != _TENSOR or not _refs(history):
+            fix = "give layers tensors only"
+            found.append(problem(place, "an argument is no tensor of a layer", got=item, fix=fix))
+            continue
+        refs += _refs(history)
+    kwargs = node.get("kwargs") or {}
+    inference = _kwargs(kwargs if isinstance(kwargs, Mapping) else {}, place, found)
+    return Call(tuple(refs), inference, tuple(constants))
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _flat(item)
+    elif isinstance(value, Mapping) and "class_name" not in value:
+        yield from _flat(list(value.values()))
+    else:
+        yield value
+
+
+def _kwargs(kwargs: Mapping[str, Any], place: str, found: list[str]) -> bool:
+    """Whether a call says `training=False`; anything else that changes results is refused."""
+    for key, value in kwargs.items():
+        if value is not None and (key != "training" or value not in (False, 0)):
+            found.append(problem(f"{place}: {key}", "is not supported", got=value, fix="export without it"))
+    return "training" in kwargs and kwargs["training"] is not None
+
+
+def _input_shape(config: Mapping[str, Any], found: list[str], name: str) -> tuple[int | None, ...] | None:
+    """The shape that a layer says comes in, without the batch; None where it does not."""
+    for key in ("batch_shape", "batch_input_shape", "input_shape", "shape"):
+        value = config.get(key)
+        if value is None:
+            continue
+        if isinstance(value, Mapping):
+            # As early versions of Keras 3 wrote a tuple.
+            value = value.get("items")
+        shape = value[1:] if isinstance(value, list) and key.startswith("batch") else value
+        fits = (
+            isinstance(shape, list)
+            and shape
+            and all(
+                item is None or (isinstance(item, int) and not isinstance(item, bool) and item > 0) for item in shape
+            )
+        )
+        if not fits or not isinstance(shape, list):
+            found.append(problem(f"arch.layers: {name}: {key}", "must be a list of sizes", got=config[key]))
+            return None
+        if shape[-1] is None:
+            fix = "say how many channels there are"
+            found.append(problem(f"arch.layers: {name}: {key}", "the channels are not known", got=config[key], fix=fix))
+            return None
+        return tuple(shape)
+    if isinstance(config.get("input_dim"), int):
+        return (config["input_dim"],)
+    return None

@@ -1,0 +1,137 @@
+"""A Keras network whose output is a map, for masks and target images: pixels in, logits of every pixel, or values, out.
+
+For masks logits come out whatever it ended in; values of images are what the network gives, its last activation included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.keras.classifier import only_end, without_activation
+from mlpipe.arch.keras.graph import Graph
+from mlpipe.errors import ConfigError, problem
+
+
+class KerasSegmenter(nn.Module):
+    """A Keras network that gives a map.
+
+    Args:
+        graph: The network; for masks without a softmax or sigmoid at its end.
+        name: The target.
+        from_one: Whether its single map is the logit of the second of two classes.
+        activation: What the file ends in; empty: nothing that gives probabilities.
+        std: What pixels are divided by, for each channel.
+        axes: How many spatial axes samples have; images have two.
+        is_row: Whether the network takes rows, (n, channels, width), of images that are one pixel high.
+
+    Attributes:
+        origin: As of `mlpipe.arch.keras.classifier.KerasClassifier`.
+        drawing: Alike.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        name: str,
+        from_one: bool,
+        activation: str,
+        std: list[float],
+        axes: int = 2,
+        is_row: bool = False,
+    ) -> None:
+        super().__init__()
+        self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self.drawing = ""
+        # What stored weights it began with, one sentence; empty for none.
+        self.begun = ""
+        self.backbone = graph
+        self.heads = nn.ModuleDict({name: nn.Identity()})
+        flat = [1] * axes
+        self.register_buffer("mean", torch.zeros(1, len(std), *flat))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, *flat))
+        self.std: Tensor
+        self._name, self._from_one, self._activation, self._is_row = name, from_one, activation, is_row
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits (log-probabilities where the network gives them) or values, (n, classes, *spatial), by target."""
+        seen = images.to(self.std.dtype) / self.std
+        outputs: Tensor = self.backbone(seen[:, :, 0] if self._is_row else seen)
+        if self._from_one:
+            # One sigmoid for two classes is a softmax over 0 and its logit.
+            outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
+        return {self._name: outputs.log_softmax(1) if self._activation == "logsoftmax" else outputs}
+
+    @property
+    def taken_off(self) -> int:
+        """How many operations of the file are not in the graph any more: an activation at its end."""
+        return int(self._activation != "")
+
+    def as_in_file(self, outputs: Tensor) -> Tensor:
+        """What the network as the file has it gives, from the outputs of `forward`, (n, maps, *spatial)."""
+        if self._from_one:
+            return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
+        return outputs.softmax(1) if self._activation == "softmax" else outputs
+
+    def by_layer(self) -> dict[str, Tensor]:
+        """The network's tensors, named `layer.tensor` after the file's layers."""
+        return {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
+
+
+def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasSegmenter:
+    """A network for masks or target images.
+
+    Args:
+        graph: The whole network; it is changed.
+        heads: What the target gets.
+        pixels: What the images are like.
+        white: What the network takes white pixels as.
+
+    Raises:
+        ConfigError: When it does not give every pixel its classes or channels, or several tasks are learned together.
+    """
+    if len(heads) > 1:
+        raise ConfigError(problem("mode.multitask", "masks and images are learned alone", fix="leave it out"))
+    ((name, wanted),) = heads.items()
+    step, activation = (only_end(graph), "") if wanted.of_values else without_activation(graph)
+    shape = graph.shapes[graph.outputs[0]]
+    if wanted.any_height and (len(shape) != 3 or shape[1] != pixels.sides[1]):
+        fix = f"end it in a Reshape to [times, {pixels.sides[1]}, 1], or in a convolution of that width"
+        wrong = f"{step.layer} gives {shape}, a solution is (times, {pixels.sides[1]}, 1)"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    sides = wanted.sides or (None if wanted.of_values and len(pixels.sides) == 2 else pixels.sides)
+    if not wanted.any_height and (len(shape) != len(pixels.sides) + 1 or (sides is not None and shape[:-1] != sides)):
+        what = "images" if len(pixels.sides) == 2 else "samples"
+        fix = f"end it in a convolution at the {what}' size"
+        wrong = f"{step.layer} gives {shape}, {what} are {' x '.join(map(str, pixels.sides))}"
+        if sides is not None and sides != pixels.sides:
+            fix = "end it at the targets' size, with UpSampling2D, Conv2DTranspose or strides on the way"
+            wrong += f" and targets {' x '.join(map(str, sides))}"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    from_one = shape[-1] == 1 and wanted.size == 2 and activation == "sigmoid"
+    if shape[-1] != wanted.size and not from_one:
+        wrong = f"{step.layer} gives {shape[-1]} maps, the task has {wanted.size} {'channels' if wanted.of_values else 'classes'}"
+        raise ConfigError(problem("arch.layers", wrong, fix=f"set its filters to {wanted.size}"))
+    if activation == "sigmoid" and not from_one:
+        fix = "end it in a softmax"
+        wrong = f"{step.layer} ends in a sigmoid for each of {shape[-1]} classes, of which a pixel has one"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    std = [pixels.peak / white] * pixels.channels
+    axes = len(pixels.sides)
+    is_row = axes == 2 and len(graph.shapes[0]) == 2
+    return KerasSegmenter(graph, name, from_one, activation, std, axes, is_row)
+
+
+def takes_rows(inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels) -> bool:
+    """Whether a network takes rows without a height, and images are one pixel high.
+
+    Args:
+        inputs: The shape of each input, as the file has it.
+        pixels: What the images are like.
+    """
+    shapes = list(inputs.values())
+    is_row = len(pixels.sides) == 2 and pixels.sides[0] == 1
+    return is_row and len(shapes) == 1 and shapes[0] is not None and len(shapes[0]) == 2

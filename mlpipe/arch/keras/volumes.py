@@ -1,0 +1,71 @@
+"""A Keras network that gives a map as large as what goes in, of one, two or three axes, for slices of volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.arch.keras import graph as keras_graph
+from mlpipe.arch.keras import keras_json, parsing
+from mlpipe.arch.keras.classifier import only_input
+from mlpipe.arch.keras.graph import Graph
+from mlpipe.errors import ConfigError, listing, problem
+
+# What the weights of a record's body are called in front of the names of the file's layers.
+_BODY = "backbone."
+
+
+def network(params: Mapping[str, Any], channels: int, seen: tuple[int, ...]) -> tuple[Graph, tuple[Any, Any]]:
+    """The network of a section `arch` with its weights, whatever it ends in; values go in and come out as they are.
+
+    Args:
+        params: The keys of `arch=keras_json`.
+        channels: How many channels slices have.
+        seen: Their spatial shape.
+
+    Returns:
+        The network, channels first, and the names (`layer/weight`) of what was loaded and of what stayed new.
+
+    Raises:
+        ConfigError: When it takes no such slices, or does not give every place its numbers.
+        DataError: When its weights do not fit.
+    """
+    content = params["layers"]
+    described = parsing.describe(parsing.decoded(content, "arch.file") if isinstance(content, str) else content)
+    given = (*seen, channels)
+    _check_input(described.shapes, given)
+    graph = keras_graph.build(described, [given], always_affine=bool(params.get("always_affine", False)))
+    found = [graph.shapes[number] for number in graph.outputs]
+    if len(found) != 1 or found[0][:-1] != seen:
+        shapes = listing([list(shape) for shape in found])
+        fix = "end it in one map of the slices' size, for example in a convolution with padding same"
+        wrong = f"gives {shapes} of slices of {list(given)}, where only the channels may change"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))
+    weights = params.get("weights")
+    if weights is None:
+        return graph, ((), ())
+    path = Path(weights).expanduser()
+    state, origin = keras_json.before_heads(graph, path, bool(params.get("weights_by_layer", False)))
+    if state is not None:
+        body = {name.removeprefix(_BODY): tensor for name, tensor in state.items() if name.startswith(_BODY)}
+        match = weight_files.load(graph, body)
+        weight_files.demand(match, path)
+        origin = (match.loaded, match.missing)
+    return graph, origin
+
+
+def _check_input(shapes: Mapping[str, tuple[int | None, ...] | None], given: tuple[int, ...]) -> None:
+    """Demand one input that takes slices.
+
+    Raises:
+        ConfigError: When there are several, or it takes something else.
+    """
+    shape = only_input(shapes, "takes", "a slice")
+    if shape is None:
+        return
+    if len(shape) != len(given) or any(size not in (None, own) for size, own in zip(shape, given, strict=True)):
+        fix = "make slices of that size with what is put around them, or change the input's shape"
+        wrong = f"takes {[*shape]}, slices are {[*given]} with their channels last"
+        raise ConfigError(problem("arch.layers", wrong, fix=fix))

@@ -1,0 +1,221 @@
+"""Load the weights that Keras stored as HDF5 into a network of the same layers, by their names, and say what matched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlpipe import hdf5
+from mlpipe.arch.keras.graph import Graph
+from mlpipe.arch.keras.layers.reading import Slot
+from mlpipe.errors import DataError, first_line, listing, problem
+
+# The order in which Keras 3 numbers the weights of a layer.
+_ORDER = (
+    *("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta"),
+    *("moving_mean", "moving_variance", "mean", "variance"),
+)
+_KEY = "arch.weights"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What of a file went where; weights are named `layer/weight`, as Keras names them.
+
+    Attributes:
+        matched: Weights that were loaded.
+        skipped: Weights of the network that the file does not have.
+        mismatched: Weights whose shapes differ, with both shapes.
+        unused: Layers of the file that the network does not have.
+    """
+
+    matched: tuple[str, ...]
+    skipped: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """The report in one sentence."""
+        parts = [f"{len(self.matched)} weights loaded"]
+        for word, names in (
+            ("not in the file", self.skipped),
+            ("of another shape", self.mismatched),
+            ("layers of the file unused", self.unused),
+        ):
+            if names:
+                parts.append(f"{len(names)} {word} ({listing(names, most=4)})")
+        return ", ".join(parts)
+
+
+def load_weights(graph: Graph, path: Path) -> Report:
+    """Load what fits by the layers' names and the weights' shapes.
+
+    Reads what Keras 2 and the old format of Keras 3 store (`model.save("x.h5")`, `save_weights`), with the whole network or
+    its weights alone, and Keras 3's `.weights.h5`, as far as it holds the layers' names.
+
+    Args:
+        graph: The network.
+        path: The file.
+
+    Raises:
+        DataError: When the file cannot be read, or is of a form that cannot be read safely.
+    """
+    stored = _read(path)
+    matched: list[str] = []
+    skipped: list[str] = []
+    mismatched: list[str] = []
+    used: set[str] = set()
+    for names, module, slots in _layers(graph):
+        found = _of_layer(stored, names)
+        if found is None and slots:
+            skipped += [f"{names[-1]}/{weight}" for weight in _weights(slots)]
+            continue
+        if found is None:
+            continue
+        used.add(found[0])
+        values = stored[found]
+        state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        for position, (weight, slot) in enumerate(_weights(slots).items()):
+            label = f"{names[-1]}/{weight}"
+            value = next((values[key] for key in (*_aliases(weight, slots), position) if key in values), None)
+            if value is None:
+                skipped.append(label)
+            elif _plain(value.shape) != _plain(slot.shape):
+                mismatched.append(f"{label}: {value.shape} in the file, {slot.shape} in the network")
+            else:
+                with torch.no_grad():
+                    state[slot.tensor].copy_(slot.convert(_tensor(value, slot, path)))
+                matched.append(label)
+    unused = sorted({root for (root, _), values in stored.items() if values} - used)
+    return Report(tuple(matched), tuple(skipped), tuple(mismatched), tuple(unused))
+
+
+def _layers(
+    graph: Graph, above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], nn.Module, Mapping[str, Slot]]]:
+    """Each layer with its name and those of the networks that it is in."""
+    for name, layer in graph.layers.items():
+        if not layer.module:
+            continue
+        module = graph.get_submodule(layer.module)
+        if isinstance(module, Graph):
+            yield from _layers(module, (*above, name))
+        else:
+            yield (*above, name), module, layer.slots
+
+
+def _weights(slots: Mapping[str, Slot]) -> dict[str, Slot]:
+    """The weights in Keras's order, each tensor once."""
+    once = {slot.tensor: name for name, slot in reversed(list(slots.items()))}
+    ordered = sorted(once.values(), key=_ORDER.index)
+    return {name: slots[name] for name in ordered}
+
+
+def _aliases(weight: str, slots: Mapping[str, Slot]) -> list[str]:
+    return [name for name, slot in slots.items() if slot.tensor == slots[weight].tensor]
+
+
+def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without axes of one place at its front, which Keras adds to the statistics of pixels."""
+    while len(shape) > 1 and shape[0] == 1 and all(size == 1 for size in shape[:-1]):
+        shape = shape[1:]
+    return shape
+
+
+def _tensor(value: Any, slot: Slot, path: Path) -> Tensor:
+    array = np.asarray(value, np.float32).reshape(slot.shape)
+    if np.isnan(array).any():
+        raise DataError(problem(_KEY, "holds numbers that are none", got=str(path), fix="use another file"))
+    return torch.from_numpy(array)
+
+
+# By the layer's name, and the path inside it where it is a network: weights by name or number.
+Stored = dict[tuple[str, str], dict[str | int, Any]]
+
+
+def _of_layer(stored: Stored, names: tuple[str, ...]) -> tuple[str, str] | None:
+    """The entry of a layer: by its name inside the networks that it is in, whatever the file puts between them."""
+    if len(names) == 1:
+        return (names[0], "") if (names[0], "") in stored else None
+    paths = [f"/{path}" for root, path in stored if root == names[0] and path]
+    ends = [path for path in paths if path.endswith(f"/{names[-1]}")]
+    within = [path for path in ends if all(f"/{name}/" in f"{path}/" for name in names[1:])]
+    exact = [path for path in within if path == f"/{'/'.join(names[1:])}"]
+    return next(((names[0], one[0][1:]) for one in (exact, within, ends) if len(one) == 1), None)
+
+
+def _read(path: Path) -> Stored:
+    """Every weight of a file by its layer, and by its name (or its number, where it has none)."""
+    if not path.is_file():
+        raise DataError(problem(_KEY, "there is no such file", got=str(path), fix="name an existing file"))
+    try:
+        with h5py.File(path, "r") as file:
+            hdf5.require_whole(file)
+            root = file.get("model_weights", file)
+            if _names(root, "layer_names"):
+                return _old(root)
+            if "layers" in root or "_layer_checkpoint_dependencies" in root:
+                return dict(_new(root.get("layers", root.get("_layer_checkpoint_dependencies")), (), path))
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = first_line(error)
+        raise DataError(
+            problem(_KEY, f"cannot be read ({reason})", got=str(path), fix="use a file of Keras")
+        ) from error
+    fix = "use what model.save('x.h5') or model.save_weights('x.weights.h5') wrote"
+    raise DataError(problem(_KEY, "holds no layers of Keras", got=str(path), fix=fix))
+
+
+def _old(root: Any) -> Stored:
+    """Keras 2, and the old format of Keras 3: groups by layers' names, which list their weights."""
+    stored: Stored = {}
+    for layer in _names(root, "layer_names"):
+        group = root[layer]
+        for weight in _names(group, "weight_names"):
+            *place, name = weight.split(":")[0].split("/")
+            value = np.asarray(hdf5.values(group[weight]), np.float32)
+            stored.setdefault((layer, ""), {})[name] = value
+            # The layers of a network inside are told apart by what stands before the weight's name.
+            inner = "/".join(place).removeprefix(f"{layer}/")
+            if inner not in ("", layer):
+                stored.setdefault((layer, inner), {})[name] = value
+    return stored
+
+
+def _new(layers: Any, above: tuple[str, ...], path: Path) -> Iterator[tuple[tuple[str, str], dict[str | int, Any]]]:
+    """Keras 3: groups by classes; a layer's name is an attribute, its weights have numbers."""
+    for group in layers.values():
+        held = group.get("vars")
+        name = held.attrs.get("name") if held is not None else None
+        values: dict[str | int, Any] = {}
+        if held is not None:
+            values = {int(number): np.asarray(hdf5.values(value), np.float32) for number, value in held.items()}
+        if name is None and (values or "layers" in group):
+            wrong = "holds no names of layers, so that it is not known which weights are whose"
+            fix = "store it again with a newer Keras, or with model.save('x.h5')"
+            raise DataError(problem(_KEY, wrong, got=str(path), fix=fix))
+        own = (*above, _text(name))
+        if values:
+            yield (own[0], "/".join(own[1:])), values
+        if "layers" in group:
+            yield from _new(group["layers"], own, path)
+
+
+def _names(group: Any, key: str) -> list[str]:
+    """A list of names, which Keras splits where it is long."""
+    found = list(group.attrs[key]) if key in group.attrs else []
+    number = 0
+    while f"{key}{number}" in group.attrs:
+        found += list(group.attrs[f"{key}{number}"])
+        number += 1
+    return [_text(name) for name in found]
+
+
+def _text(name: Any) -> str:
+    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)

@@ -1,0 +1,285 @@
+"""Resize, crop, turn and recolour images in the order that a recipe lists: some for every image, some for training only.
+
+Each is a step of `augmentations.cpu.pipeline`, as those of `mlpipe.data.augment.samples`. The deterministic ones are
+`Always`: images that are evaluated go through them too, in the same order. Sizes are [width, height] in pixels; new pixels
+are interpolated linearly between old ones, as OpenCV does it; where `exact` is asked for, which is for masks, they are the
+nearest old ones, and each step moves a mask as it moves the image of the same seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.augment.samples import Batch, Images, Seeds, Step, uniform
+from mlpipe.errors import ConfigError, DataError, did_you_mean, problem
+
+_PIPELINE = "augmentations.cpu.pipeline"
+# OpenCV turns and recolours at most so many channels at a time.
+_CHANNELS = 4
+# What a change of colours is for, where targets are images too.
+On = Literal["images", "targets", "both"]
+
+
+@dataclass(frozen=True)
+class Always:
+    """A step that images go through in evaluation too.
+
+    Attributes:
+        change: The step.
+        on: Where targets are images, which of the two it is for; None: it moves both.
+    """
+
+    change: Callable[..., Any]
+    on: On | None = None
+
+    def __call__(self, images: Images, seeds: Seeds, exact: bool = False) -> Images:
+        """The changed images; with `exact` no value that they did not have."""
+        changed: Images = self.change(images, seeds, exact)
+        return changed
+
+
+def always(steps: Sequence[Step]) -> list[Step]:
+    """The steps that images go through in evaluation."""
+    return [step for step in steps if isinstance(step, Always)]
+
+
+def random_flips(
+    *, p: Annotated[float, ">= 0", "<= 1"] = 0.5, axes: list[Annotated[int, ">= 0"]] | None = None
+) -> Step:
+    """Mirror along each of some axes, drawn for each axis by itself; samples may have any number of axes.
+
+    Args:
+        p: How often, along each axis.
+        axes: The axes, counted from 0 without that of the channels; None: all of them.
+    """
+    return partial(_flipped, p=p, axes=axes)
+
+
+def _flipped(images: Images, seeds: Seeds, *, p: float, axes: list[int] | None) -> Images:
+    if isinstance(images, list):
+        each = [_flipped(one[np.newaxis], seeds[at : at + 1], p=p, axes=axes) for at, one in enumerate(images)]
+        return [np.asarray(one)[0] for one in each]
+    spatial = range(images.ndim - 2)
+    if odd := [axis for axis in axes or () if axis not in spatial]:
+        fix = f"count them from 0 to {len(spatial) - 1}"
+        raise DataError(problem(_PIPELINE, "random_flips names an axis that is not there", got=odd, fix=fix))
+    flipped = images.copy()
+    for axis in spatial if axes is None else axes:
+        chosen = uniform(seeds, axis) < p
+        flipped[chosen] = np.flip(flipped[chosen], axis + 1)
+    return flipped
+
+
+def resize(*, size: tuple[int, int], on: On = "both") -> Step:
+    """Resize to a size, whatever the shape; without antialiasing.
+
+    Args:
+        size: Width and height.
+        on: Where targets are images: of the `images` or of the `targets` only, which then have sizes of their own.
+
+    Raises:
+        ConfigError: When one of them is not positive.
+    """
+    width, height = _size("resize", size)
+    return Always(_each(partial(_in_size, size=(width, height)), 0), None if on == "both" else on)
+
+
+def _in_size(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[int, int]) -> Batch:
+    return resized(image, *size, exact)
+
+
+def center_crop(*, size: tuple[int, int]) -> Step:
+    """Cut out the middle; images must be as large at least.
+
+    Args:
+        size: Width and height.
+
+    Raises:
+        ConfigError: When one of them is not positive.
+    """
+    width, height = _size("center_crop", size)
+    return Always(_each(partial(_middle, size=(width, height)), 0))
+
+
+def _middle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[int, int]) -> Batch:
+    (rows, columns), (width, height) = image.shape[:2], size
+    if rows < height or columns < width:
+        wrong = f"center_crop to {width} x {height} cannot take an image of {columns} x {rows} pixels"
+        raise DataError(problem(_PIPELINE, wrong, fix="resize before it, or crop less"))
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
+    """Cut off a random part of every side, c S / 2 with c from 0 to `most`, drawn for each side anew; sizes then differ.
+
+    Args:
+        most: The largest c; S is the image's width or height.
+    """
+    return _each(partial(_trimmed, most=most), 4)
+
+
+def _trimmed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
+    rows, columns = image.shape[:2]
+    top, bottom = (int(draw * most * rows / 2) for draw in draws[:2])
+    left, right = (int(draw * most * columns / 2) for draw in draws[2:])
+    return image[top : rows - bottom, left : columns - right]
+
+
+def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
+    """Cut off the same share of every side, c S / 2 with c from 0 to `most`, and resize to the size before.
+
+    Args:
+        most: The largest c; S is the image's width or height.
+    """
+    return _each(partial(_zoomed, most=most), 1)
+
+
+def _zoomed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) -> Batch:
+    rows, columns = image.shape[:2]
+    top, left = (int(draws[0] * most * side / 2) for side in (rows, columns))
+    return resized(image[top : rows - top, left : columns - left], columns, rows, exact)
+
+
+def rotate(*, degrees: float) -> Step:
+    """Turn clockwise around the middle; the size stays, and what comes from outside is zero.
+
+    Args:
+        degrees: By how much.
+    """
+    return Always(_each(partial(_by_angle, degrees=degrees), 0))
+
+
+def _by_angle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
+    return _turned(image, degrees, exact)
+
+
+def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
+    """Turn around the middle by a random angle, as `rotate` does.
+
+    Args:
+        degrees: The largest angle either way.
+    """
+    return _each(partial(_by_random_angle, degrees=degrees), 1)
+
+
+def _by_random_angle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
+    return _turned(image, float(2 * draws[0] - 1) * degrees, exact)
+
+
+def convert_color(*, code: str, on: On = "images") -> Step:
+    """Change colours with OpenCV's cvtColor; images are RGB before it.
+
+    Args:
+        code: A code of OpenCV without `COLOR_`, such as RGB2BGR, RGB2HSV or RGB2GRAY.
+        on: Where targets are images: of the `images`, of the `targets`, or of `both`.
+
+    Raises:
+        ConfigError: When OpenCV has no such code.
+    """
+    import cv2
+
+    number = getattr(cv2, f"COLOR_{code}", None)
+    if number is None:
+        codes = [name.removeprefix("COLOR_") for name in dir(cv2) if name.startswith("COLOR_")]
+        fix = did_you_mean(code, codes, otherwise="for example RGB2GRAY")
+        raise ConfigError(problem(_PIPELINE, "convert_color has no such code", got=code, fix=fix))
+    return Always(_each(partial(_converted, code=code, number=number), 0), on)
+
+
+def _converted(image: Batch, draws: npt.NDArray[Any], exact: bool, *, code: str, number: int) -> Batch:
+    import cv2
+
+    try:
+        changed = cv2.cvtColor(np.ascontiguousarray(image), number)
+    except cv2.error as error:
+        wrong = f"convert_color {code} cannot take images of shape {image.shape} and type {image.dtype}"
+        raise DataError(problem(_PIPELINE, wrong, fix="use another code, or put it elsewhere")) from error
+    return np.asarray(changed).reshape(*changed.shape[:2], -1)
+
+
+def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, "> 0"] = 1.0, on: On = "images") -> Step:
+    """Subtract a mean and divide by a deviation, both of values where white is 1; pixels become floating point.
+
+    Args:
+        mean: The mean.
+        std: The deviation.
+        white: What the images have as white: 255 for 8 bit. It is the unit of the result, too, as networks take it.
+        on: As for `convert_color`.
+
+    Raises:
+        ConfigError: When the deviation is 0.
+    """
+    if std == 0:
+        raise ConfigError(problem(_PIPELINE, "normalize divides by std", got=std, fix="use another number"))
+    factor, offset = np.float32(1 / std), np.float32(mean * white / std)
+    return Always(_each(partial(_scaled, factor=factor, offset=offset), 0), on)
+
+
+def _scaled(image: Batch, draws: npt.NDArray[Any], exact: bool, *, factor: np.float32, offset: np.float32) -> Batch:
+    return image.astype(np.float32) * factor - offset
+
+
+def _each(change: Callable[[Batch, npt.NDArray[Any], bool], Batch], draws: int) -> Step:
+    """A step from a change of one image, which is given so many numbers from 0 to 1, drawn from the image's seed."""
+    return partial(_image_by_image, change, draws)
+
+
+def _image_by_image(
+    change: Callable[[Batch, npt.NDArray[Any], bool], Batch],
+    draws: int,
+    images: Images,
+    seeds: Seeds,
+    exact: bool = False,
+) -> Images:
+    drawn = np.stack([uniform(seeds, number) for number in range(draws)], 1) if draws else np.empty((len(seeds), 0))
+    changed = [change(image, own, exact) for image, own in zip(images, drawn, strict=True)]
+    return np.stack(changed) if len({image.shape for image in changed}) == 1 else changed
+
+
+def _size(name: str, size: Sequence[int]) -> tuple[int, int]:
+    if len(size) != 2 or min(size) < 1:
+        raise ConfigError(problem(_PIPELINE, f"{name} takes width and height", got=size, fix="for example [64, 64]"))
+    return size[0], size[1]
+
+
+def resized(image: Batch, width: int, height: int, exact: bool = False) -> Batch:
+    """An image of shape (height, width, channels) in another size, each new pixel from the four nearest old ones.
+
+    Args:
+        image: The image.
+        width: The new width.
+        height: The new height.
+        exact: Each new pixel is the nearest old one.
+    """
+    import cv2
+
+    if image.shape[:2] == (height, width):
+        return image
+    # Of OpenCV's two this one measures from the middles of pixels, as the linear one does.
+    how = cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_LINEAR
+    return _by_channels(image, lambda part: cv2.resize(part, (width, height), interpolation=how))
+
+
+def _turned(image: Batch, degrees: float, exact: bool) -> Batch:
+    import cv2
+
+    rows, columns = image.shape[:2]
+    # OpenCV counts angles the other way, and pixels from their middle.
+    matrix = cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), -degrees, 1.0)
+    how = cv2.INTER_NEAREST if exact else cv2.INTER_LINEAR
+    return _by_channels(image, lambda part: cv2.warpAffine(part, matrix, (columns, rows), flags=how))
+
+
+def _by_channels(image: Batch, change: Callable[[Batch], Any]) -> Batch:
+    parts = [
+        np.ascontiguousarray(image[:, :, first : first + _CHANNELS]) for first in range(0, image.shape[2], _CHANNELS)
+    ]
+    changed = [np.asarray(part) for part in map(change, parts)]
+    return np.concatenate([part.reshape(*part.shape[:2], -1) for part in changed], axis=2)

@@ -1,0 +1,192 @@
+"""Augmentations of which each image gets some, or whose parameters are drawn for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+
+from mlpipe.data.augment import libraries
+from mlpipe.data.augment.samples import Batch, Step, apply
+from mlpipe.errors import ConfigError, problem
+
+_HOME = "albumentations."
+_KEY = "augmentations.cpu.pipeline"
+
+
+def some_of(
+    *,
+    pipelines: list[list[dict[str, Any]]],
+    least: Annotated[int, ">= 0"] = 1,
+    most: Annotated[int, ">= 0"] | None = 1,
+    p: Annotated[float, ">= 0", "<= 1"] = 1.0,
+) -> Step:
+    """Put each image through some of several pipelines, in their order (imgaug's SomeOf, OneOf, Sequential, Sometimes).
+
+    Args:
+        pipelines: Each a list of transforms of albumentations, with `_target_` and parameters; or of this module.
+        least: How many of them at least.
+        most: How many at most, drawn evenly; None: all of them.
+        p: The share of images to which anything happens.
+
+    Raises:
+        ConfigError: When a transform is not of these, or a number does not fit.
+    """
+    most = len(pipelines) if most is None else most
+    if not least <= most <= len(pipelines):
+        wrong = f"least and most must be at most {len(pipelines)} pipelines, in this order"
+        raise ConfigError(problem(f"{_KEY}: some_of", wrong, got=[least, most], fix="lower them"))
+    parts = [[built(one) for one in pipeline] for pipeline in pipelines]
+    return _each(partial(_by_some, parts=parts, least=least, most=most, p=p))
+
+
+def _by_some(image: Batch, seed: int, *, parts: list[list[Step]], least: int, most: int, p: float) -> Batch:
+    drawn = np.random.default_rng([seed, 1])
+    if drawn.random() >= p:
+        return image
+    count = int(drawn.integers(least, most + 1))
+    chosen = sorted(drawn.permutation(len(parts))[:count].tolist())
+    steps = [step for number in chosen for step in parts[number]]
+    return _changed(steps, image, seed)
+
+
+def with_drawn(
+    *,
+    transform: dict[str, Any],
+    ranges: dict[str, list[float]],
+) -> Step:
+    """A transform of albumentations whose parameters are numbers, each drawn from a range for each image.
+
+    Args:
+        transform: The transform, with `_target_` and its other parameters.
+        ranges: Two bounds for each parameter that is drawn.
+
+    Raises:
+        ConfigError: When it is no such transform, or a range has no two bounds.
+    """
+    for name, bounds in ranges.items():
+        if len(bounds) != 2 or bounds[0] > bounds[1]:
+            raise ConfigError(problem(f"{_KEY}: with_drawn.ranges.{name}", "must be two bounds", got=bounds))
+    built({**transform, **{name: low for name, (low, _) in ranges.items()}})
+    return _each(partial(_by_drawn, transform=transform, ranges=ranges))
+
+
+def _by_drawn(image: Batch, seed: int, *, transform: dict[str, Any], ranges: dict[str, list[float]]) -> Batch:
+    drawn = np.random.default_rng([seed, 2])
+    values = {name: float(drawn.uniform(low, high)) for name, (low, high) in ranges.items()}
+    return _changed([built({**transform, **values})], image, seed)
+
+
+def edges(
+    *,
+    alpha: tuple[float, float] = (0.0, 0.75),
+    direction: tuple[float, float] | None = None,
+) -> Step:
+    """Blend in where neighbouring pixels differ (imgaug's EdgeDetect and DirectedEdgeDetect).
+
+    Args:
+        alpha: Between which bounds the share of the edges is drawn.
+        direction: From where edges count, drawn between two bounds: 0 is the top, 0.25 the right; None: from all sides.
+
+    Raises:
+        ConfigError: When the shares are none.
+    """
+    if not 0 <= alpha[0] <= alpha[1] <= 1:
+        raise ConfigError(problem(f"{_KEY}: edges.alpha", "must be two shares from 0 to 1", got=list(alpha)))
+    return _each(partial(_with_edges, alpha=alpha, direction=direction))
+
+
+def _with_edges(image: Batch, seed: int, *, alpha: tuple[float, float], direction: tuple[float, float] | None) -> Batch:
+    import cv2
+
+    drawn = np.random.default_rng([seed, 3])
+    share = float(drawn.uniform(*alpha))
+    kernel = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float64)
+    if direction is not None:
+        kernel = _directed(float(drawn.uniform(*direction)))
+    kernel = share * kernel
+    kernel[1, 1] += 1 - share
+    filtered = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return _as_type(filtered.reshape(image.shape), image)
+
+
+def _directed(direction: float) -> np.ndarray[Any, Any]:
+    """imgaug's kernel: each neighbour counts by how near its angle is to the direction, the middle pixel against them."""
+    angle = np.deg2rad(int(direction * 360) % 360 - 90)
+    towards = np.array([np.cos(angle), np.sin(angle)])
+    kernel = np.zeros((3, 3))
+    for x in (-1, 0, 1):
+        for y in (-1, 0, 1):
+            if (x, y) != (0, 0):
+                cosine = float(np.clip(np.array([x, y]) @ towards / np.hypot(x, y), -1, 1))
+                kernel[y + 1, x + 1] = (1 - np.rad2deg(np.arccos(cosine)) / 180) ** 4
+    kernel /= kernel.sum()
+    kernel[1, 1] = -1
+    return kernel
+
+
+def gray(*, alpha: tuple[float, float] = (0.0, 1.0)) -> Step:
+    """Blend colour images with their grey version (imgaug's Grayscale).
+
+    Args:
+        alpha: Between which bounds the share of grey is drawn.
+
+    Raises:
+        ConfigError: When the shares are none.
+    """
+    if not 0 <= alpha[0] <= alpha[1] <= 1:
+        raise ConfigError(problem(f"{_KEY}: gray.alpha", "must be two shares from 0 to 1", got=list(alpha)))
+    return _each(partial(_greyed, alpha=alpha))
+
+
+def _greyed(image: Batch, seed: int, *, alpha: tuple[float, float]) -> Batch:
+    share = float(np.random.default_rng([seed, 4]).uniform(*alpha))
+    if image.shape[2] != 3:
+        raise ConfigError(problem(f"{_KEY}: gray", "is for three channels", got=image.shape[2], fix="leave it out"))
+    grey = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    return _as_type((1 - share) * image + share * grey[:, :, np.newaxis], image)
+
+
+def built(node: Mapping[str, Any]) -> Step:
+    """The step that `_target_` and parameters describe: a transform of albumentations, or a function of this module.
+
+    Raises:
+        ConfigError: When it is something else, or its parameters are wrong.
+    """
+    import albumentations
+
+    target = str(node.get("_target_"))
+    given = {key: value for key, value in node.items() if key != "_target_"}
+    kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
+    own = {f"{__name__}.{one.__name__}": one for one in (some_of, with_drawn, edges, gray)}
+    try:
+        if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
+            return libraries.adapt(kind(**given))
+        if target in own:
+            return own[target](**given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(problem(f"{_KEY}: {target}", f"cannot be made ({error})", fix="correct it")) from error
+    fix = "name a transform of albumentations"
+    raise ConfigError(problem(f"{_KEY}._target_", "is not allowed inside of another", got=target, fix=fix))
+
+
+def _changed(steps: Sequence[Step], image: Batch, seed: int) -> Batch:
+    return np.asarray(apply(steps, [image], np.array([seed], np.uint64))[0])
+
+
+def _each(change: Callable[[Batch, int], Batch]) -> Step:
+    return partial(_image_by_image, change)
+
+
+def _image_by_image(change: Callable[[Batch, int], Batch], images: Any, seeds: Any) -> Any:
+    changed = [change(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
+    same = not isinstance(images, list) and len({image.shape for image in changed}) == 1
+    return np.stack(changed) if same else changed
+
+
+def _as_type(values: Any, image: Batch) -> Batch:
+    is_float = np.issubdtype(image.dtype, np.floating)
+    clipped: Batch = np.clip(values if is_float else np.rint(values), 0, 1 if is_float else np.iinfo(image.dtype).max)
+    return clipped.astype(image.dtype)

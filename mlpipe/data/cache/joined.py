@@ -1,0 +1,90 @@
+"""The cached images of a variant: rows of the packs of the tasks that they are of, without a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.decoding.images import Pixels
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task, origins
+from mlpipe.errors import DataError, problem
+
+
+@dataclass(frozen=True)
+class JoinedPack(Pack):
+    """Rows of one or several packs, seen as one.
+
+    Attributes:
+        parts: The packs.
+        part: Which pack each image is in, shape (samples,).
+        row: Its row there, shape (samples,).
+    """
+
+    parts: tuple[Pack, ...] = ()
+    part: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    row: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def ragged(self) -> bool:
+        """Whether each image has a size of its own."""
+        return self.parts[0].ragged
+
+    @property
+    def rows_key(self) -> str:
+        """What tells these rows from others of the same packs."""
+        return files.digest([self.part.tolist(), self.row.tolist(), [part.folder.name for part in self.parts]])
+
+    def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:
+        """Some images, as `Pack.take` gives them."""
+        if len(self.parts) == 1:
+            return self.parts[0].take(self.row[rows])
+        wanted = [np.flatnonzero(self.part[rows] == number) for number in range(len(self.parts))]
+        taken = [part.take(self.row[rows[there]]) for part, there in zip(self.parts, wanted, strict=True)]
+        order = np.argsort(np.concatenate(wanted), kind="stable")
+        if self.ragged:
+            images = [image for some in taken for image in some]
+            return [images[place] for place in order]
+        return np.concatenate(taken)[order]
+
+    def with_images(self, values: npt.NDArray[Any]) -> Pack:
+        """The same samples with other values, such as features."""
+        return Pack(values, self.unreadable, self.folder, self.preprocessing, values.dtype)
+
+
+def joined(of: Task, packs: Sequence[Pack]) -> JoinedPack:
+    """The images of a variant.
+
+    Args:
+        of: The variant.
+        packs: The pack of each of its `bases`, made with one preprocessing.
+
+    Raises:
+        DataError: When the packs' images have different sizes.
+    """
+    first = packs[0]
+    for base, pack in zip(of.bases, packs, strict=True):
+        if not first.ragged and pack.images.shape[1:] != first.images.shape[1:]:
+            sizes = f"{base.name} has images of {' x '.join(map(str, reversed(pack.shape)))} pixels, {of.bases[0].name} others"
+            raise DataError(
+                problem("preprocessing.size", sizes, fix="choose a size, for example preprocessing.size=224")
+            )
+    part, row = origins(of)
+    reasons = {
+        of.samples.ids[place]: reason
+        for place, (number, there) in enumerate(zip(part.tolist(), row.tolist(), strict=True))
+        if (reason := packs[number].unreadable.get(of.bases[number].samples.ids[there])) is not None
+    }
+    masks = [pack.masks for pack in packs if pack.masks is not None]
+    of_masks = joined(of, masks) if len(masks) == len(packs) else None
+    images = (first.images, reasons, first.folder, first.preprocessing, first.dtype, first.places, of_masks)
+    return JoinedPack(*images, tuple(packs), part, row)

@@ -1,0 +1,269 @@
+"""Every image decoded and resized once, into one memory-mapped file that all folds and runs share.
+
+A pack is a folder: `index.json`, written last, and `images.npy` (all images of one size) or `images.bin` and `places.npy`
+(each of its own). `mlpipe.data.cache.filling` makes the images' file, and goes on where an earlier attempt was stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from mlpipe import files
+from mlpipe.data import sources
+from mlpipe.data.cache import filling
+from mlpipe.data.decoding.images import Pixels, UnreadableImageError
+from mlpipe.data.loading import portable
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, problem
+
+FORMAT = 2
+INDEX_FILE, FIXED_FILE, RAGGED_FILE, PLACES_FILE = "index.json", "images.npy", "images.bin", "places.npy"
+# Images that are looked at to estimate how large a pack of several sizes will be.
+_PROBED = 16
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The cached images of a task.
+
+    Attributes:
+        images: Memory-mapped: shape (samples, height, width, channels), or with other axes before the channels, rows of
+            unreadable images being zero; or the bytes of images of several sizes one after another; or features, shape
+            (samples, features).
+        unreadable: The reason for each sample id that could not be decoded.
+        folder: Where it lies.
+        preprocessing: How images were made, and are made of one size when they are taken.
+        dtype: The type of their values.
+        places: For images of several sizes their start in `images`, height and width, shape (samples, 3).
+        masks: For segmentation the class number of every pixel, a pack of one channel made alike; for images what is to be
+            predicted, which may be the same pack.
+    """
+
+    images: npt.NDArray[Any]
+    unreadable: dict[str, str]
+    folder: Path
+    preprocessing: Preprocessing
+    dtype: np.dtype[Any]
+    places: npt.NDArray[np.int64] | None = None
+    masks: Pack | None = None
+
+    def __len__(self) -> int:
+        return len(self.images if self.places is None else self.places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "images": portable.packed(self.images)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, images=portable.unpacked(state["images"]))
+
+    @property
+    def ragged(self) -> bool:
+        """Whether each image has a size of its own."""
+        return self.places is not None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width of what a network sees, or its spatial shape where it has other axes; (0, 0) for features."""
+        if self.places is not None:
+            return self.preprocessing.sides or (0, 0)
+        return self.images.shape[1:-1] or (0, 0)
+
+    @property
+    def channels(self) -> int:
+        """How many channels images have."""
+        return self.preprocessing.channels
+
+    @property
+    def peak(self) -> float:
+        """The value of white."""
+        return float(np.iinfo(self.dtype).max) if self.dtype.kind == "u" else 1.0
+
+    @property
+    def rows_key(self) -> str:
+        """What tells the rows from others of the same folder; empty where they are all of its images."""
+        return ""
+
+    def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:
+        """Some images: an array of shape (n, height, width, channels), or a list of images of several sizes.
+
+        Images of several sizes are read-only views of the file, unreadable ones of them a single black pixel.
+        """
+        if self.places is None:
+            return np.asarray(self.images[rows])
+        taken = []
+        for start, height, width in self.places[rows].tolist():
+            length = height * width * self.channels * self.dtype.itemsize
+            values = self.images[start : start + length].view(self.dtype)
+            taken.append(np.asarray(values).reshape(height, width, self.channels))
+        return taken
+
+    def take_fixed(self, rows: Rows) -> npt.NDArray[Any]:
+        """Some images in the size that a network sees, shape (n, height, width, channels), or features."""
+        taken = self.take(rows)
+        return np.stack([self.preprocessing.fixed(image) for image in taken]) if isinstance(taken, list) else taken
+
+    def with_images(self, values: npt.NDArray[Any]) -> Pack:
+        """The same samples with other values, such as features."""
+        return replace(self, images=values, dtype=values.dtype, places=None)
+
+    def unreadable_mask(self, task: Task) -> npt.NDArray[np.bool_]:
+        """A flag for each sample of the task, shape (n,)."""
+        return np.array([name in self.unreadable for name in task.samples.ids], bool)
+
+
+def pack_id(task: Task, preprocessing: Preprocessing) -> str:
+    """The name of the cache folder: the preprocessing's id and a hash of its parameters, the images and the libraries."""
+    rule = [decoding] if (decoding := task.source.get("decoding")) else []
+    key = [FORMAT, preprocessing.key(), task.dtype, list(task.samples.ids), list(task.samples.digests), *rule]
+    return f"{files.safe_name(preprocessing.id)}-{files.digest(key)[:12]}"
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a pack is there, without opening it."""
+    return (folder / INDEX_FILE).is_file()
+
+
+def load(folder: Path, preprocessing: Preprocessing) -> Pack:
+    """Open a complete pack that was made with a preprocessing."""
+    index = files.read_json(folder / INDEX_FILE)
+    dtype = np.dtype(index["dtype"])
+    if not preprocessing.is_ragged:
+        stored = np.load(folder / FIXED_FILE, mmap_mode="r")
+        return Pack(stored, index["unreadable"], folder, preprocessing, dtype)
+    values = np.memmap(folder / RAGGED_FILE, np.uint8, "r")
+    return Pack(values, index["unreadable"], folder, preprocessing, dtype, np.load(folder / PLACES_FILE))
+
+
+def build(
+    task: Task,
+    preprocessing: Preprocessing,
+    folder: Path,
+    *,
+    workers: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Pack:
+    """Open the pack in `folder`, filling it first when it is missing, from where an earlier fill was stopped.
+
+    Args:
+        task: The task whose images are packed.
+        preprocessing: What happens to each image.
+        folder: Where the pack lies or is made.
+        workers: Threads that decode (the decoders release Python's lock).
+        progress: Called with the number of images done and their total; may raise to stop.
+
+    Raises:
+        DataError: When nothing can be decoded, sizes differ without a resize, a file changed, or the disk is too full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        if not is_complete(folder):
+            _fill(task, preprocessing, folder, workers, progress)
+    return load(folder, preprocessing)
+
+
+def check_unreadable(pack: Pack, most: int) -> None:
+    """Refuse a pack with more unreadable images than are allowed.
+
+    Raises:
+        DataError: With a sentence for each of the first ten unreadable images, and what to do.
+    """
+    if len(pack.unreadable) <= most:
+        return
+    named = [problem(name, reason) for name, reason in list(pack.unreadable.items())[:10]]
+    rest = len(pack.unreadable) - len(named)
+    shown = f", {rest} of them not shown" if rest else ""
+    fix = f"repair or remove them, or leave them out with task.max_unreadable={len(pack.unreadable)}"
+    counted = problem("task.max_unreadable", f"{len(pack.unreadable)} unreadable images{shown}", got=most, fix=fix)
+    raise DataError([*named, counted])
+
+
+def _fill(
+    task: Task, preprocessing: Preprocessing, folder: Path, workers: int, progress: Callable[[int, int], None]
+) -> None:
+    final = folder / (RAGGED_FILE if preprocessing.is_ragged else FIXED_FILE)
+    state = filling.resumed(folder, final)
+    try:
+        shape = None if preprocessing.is_ragged else _image_shape(task, preprocessing)
+        _check_space(folder, _still_needed(task, preprocessing, shape, state))
+        filling.append(task, preprocessing, folder, shape, state, workers, progress)
+        _finish(task, preprocessing, final, state)
+    except DataError:
+        # What is wrong with the images stays wrong: nothing of it is kept.
+        filling.discard(folder)
+        raise
+
+
+def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: filling.Filling) -> None:
+    """Give the complete file its name, then write the index that makes it a pack."""
+    folder, total = final.parent, len(task.samples)
+    if len(state.unreadable) == total:
+        name, reason = next(iter(state.unreadable.items()))
+        raise DataError(problem("task", f"none of its {total} images can be read ({name}: {reason})"))
+    if preprocessing.is_ragged:
+        with files.durable(folder / PLACES_FILE) as temporary, temporary.open("wb") as handle:
+            np.save(handle, np.array(state.places, np.int64).reshape(-1, 3))
+    (folder / filling.PART_FILE).replace(final)
+    files.sync_folder(folder)
+    index = {
+        "format": FORMAT,
+        "task": task.name,
+        "images": total,
+        "dtype": task.dtype,
+        "preprocessing": preprocessing.key(),
+        "unreadable": state.unreadable,
+        "seconds": round(state.seconds, 3),
+    }
+    files.write_json(folder / INDEX_FILE, index)
+    (folder / filling.JOURNAL_FILE).unlink(missing_ok=True)
+
+
+def _image_shape(task: Task, preprocessing: Preprocessing) -> filling.Shape:
+    """The shape of all images: the wanted one, or that of the first that can be read."""
+    if preprocessing.sides is not None:
+        return (*preprocessing.sides, preprocessing.channels)
+    shape = next(_shapes(task, preprocessing, range(len(task.samples))), None)
+    if shape is None:
+        raise DataError(problem("task", f"none of its {len(task.samples)} images can be read"))
+    return shape
+
+
+def _still_needed(task: Task, preprocessing: Preprocessing, shape: filling.Shape | None, state: filling.Filling) -> int:
+    """The bytes that the file will still grow by; for images of several sizes an estimate from those that are known."""
+    total, itemsize = len(task.samples), np.dtype(task.dtype).itemsize
+    if shape is not None:
+        return total * int(np.prod(shape)) * itemsize - state.size
+    if state.done:
+        return (total - state.done) * state.size // state.done
+    probed = np.linspace(0, total - 1, min(total, _PROBED)).astype(int).tolist()
+    values = [int(np.prod(found)) for found in _shapes(task, preprocessing, probed)]
+    return int(total * itemsize * np.mean(values)) if values else 0
+
+
+def _shapes(task: Task, preprocessing: Preprocessing, rows: Iterable[int]) -> Iterator[filling.Shape]:
+    """The shapes of the images of some rows that can be read."""
+    read = sources.reader(task, preprocessing.channels, preprocessing.least)
+    for row in rows:
+        try:
+            shape = preprocessing(read(row)).shape
+        except UnreadableImageError:
+            continue
+        yield shape
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        wrong = f"the cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        raise DataError(
+            problem(str(folder), wrong, fix="free space, choose another data_dir or a smaller preprocessing.size")
+        )

@@ -1,0 +1,354 @@
+"""The numbers that an image file holds, before anything is made of them: colours and opacity apart, as deep as they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image
+
+from mlpipe.data.decoding import transparency
+from mlpipe.data.decoding.tiff import Numbers
+from mlpipe.data.decoding.value_rules import PLAIN, Decoding
+
+Pixels = npt.NDArray[Any]
+# Where a header's chunk of a PNG has the bits of a channel, and the colour type.
+PNG_BITS, PNG_TYPE = 24, 25
+_GREY, _COLOUR, _GREY_ALPHA = 0, 2, 4
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an encoded image says of itself.
+
+    Attributes:
+        width: In pixels, before its orientation is applied.
+        height: Alike.
+        channels: 1 grey, 3 colour, 4 colour and transparency.
+        bits: 8 or 16 for each channel; 16 also for what has more.
+        decoder: The library that `decode` uses for it.
+        orientation: The EXIF orientation that is still to be undone, 1 to 8.
+        has_opacity: Whether places may be transparent.
+        open_range: What its values are where their type does not say which of them is white; empty where it does.
+        is_respread: Whether `mlpipe.data.decoding.value_rules.RULE` has a say in its pixels even where nothing is transparent.
+    """
+
+    width: int
+    height: int
+    channels: int
+    bits: int
+    decoder: Literal["simplejpeg", "pillow", "opencv"]
+    orientation: int
+    has_opacity: bool = False
+    open_range: str = ""
+    is_respread: bool = False
+
+
+@dataclass(frozen=True)
+class File:
+    """An image file that was opened.
+
+    Attributes:
+        content: Its bytes.
+        image: As Pillow opened it; None: Pillow cannot, OpenCV can.
+        header: What it says of itself.
+        numbers: What a TIFF says of its numbers.
+        white: The number that is white in a PGM where that is not 255; None in other files.
+    """
+
+    content: bytes
+    image: Image.Image | None
+    header: Header
+    numbers: Numbers | None
+    white: int | None = None
+
+    @property
+    def is_deep_grey(self) -> bool:
+        """Whether it has grey values of more than 8 bits."""
+        return self.image is not None and (self.image.mode.startswith("I;16") or self.image.mode == "I")
+
+
+def reduction(width: int, height: int, least: int | None) -> int:
+    """By how much a JPEG is reduced while it is decoded, which costs a third: 8, 4, 2 or 1.
+
+    A reduced picture is cut off at a multiple of that number, and what is resized from it would be shifted; so both sides
+    must be multiples, as those of cameras are, and then a resize by another half or more differs by a grey level or two.
+
+    Args:
+        width: The whole width in pixels.
+        height: The whole height.
+        least: What the shorter side must keep at least; None: all.
+    """
+    if least is None:
+        return 1
+    fitting = (parts for parts in (8, 4, 2) if width % parts == height % parts == 0)
+    return next((parts for parts in fitting if min(width, height) // parts >= least), 1)
+
+
+def png_kind(content: bytes) -> tuple[int, int]:
+    """Bits and colour type of a PNG."""
+    return (content[PNG_BITS], content[PNG_TYPE]) if len(content) > PNG_TYPE else (8, 0)
+
+
+def needs_opencv(file: File) -> bool:
+    """Whether a PNG has 16 bits and transparency of a kind that Pillow reads in 8 bits, or with other colours."""
+    image, (bits, kind) = file.image, png_kind(file.content)
+    if image is None or image.format != "PNG" or bits != 16:
+        return False
+    return kind == _GREY_ALPHA or (kind == _COLOUR and has_key(image))
+
+
+def is_grey(image: Image.Image, content: bytes) -> bool:
+    """Whether an opened image has no colours: by its kind, or since its palette has greys only."""
+    if image.format == "PNG" and png_kind(content)[1] == _GREY_ALPHA:
+        return True
+    if image.mode not in ("P", "PA") or image.palette is None:
+        return False
+    layout = image.palette.rawmode or image.palette.mode
+    listed = np.frombuffer(bytes(image.palette.palette), np.uint8)
+    if layout.endswith(";L"):
+        # A TIFF has all reds, then all greens, then all blues.
+        colours = listed[: len(listed) // 3 * 3].reshape(3, -1).T
+    else:
+        size = 4 if len(layout) == 4 else 3
+        colours = listed[: len(listed) // size * size].reshape(-1, size)[:, :3]
+    return bool(len(colours) and (colours == colours[:, :1]).all())
+
+
+def has_key(image: Image.Image) -> bool:
+    """Whether colours of an opened image, named one by one, are transparent."""
+    return "transparency" in image.info
+
+
+def opacity_of(image: Image.Image, content: bytes) -> Pixels | None:
+    """The opacity of a loaded image of 8 bits, shape (height, width, 1), uint8; None: it has none."""
+    if image.mode in ("L", "1") and has_key(image):
+        key, (bits, kind) = image.info["transparency"], png_kind(content)
+        if not isinstance(key, int):
+            return None
+        # Pillow spreads greys of 2 and 4 bits over 0 to 255, and leaves the transparent one as it is stored.
+        spread = 255 // (2**bits - 1) if image.mode == "L" and kind == _GREY and bits in (2, 4) else 1
+        greys = np.asarray(image.convert("L"))
+        return np.where(greys == key * spread, 0, 255).astype(np.uint8)[:, :, np.newaxis]
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or (image.mode in ("P", "RGB") and has_key(image)):
+        return np.asarray(straight(image))[:, :, 3:]
+    return None
+
+
+def straight(image: Image.Image) -> Image.Image:
+    """A loaded image as red, green, blue and opacity, colours not multiplied by it."""
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+
+
+def deep_grey(image: Image.Image, numbers: Numbers | None) -> tuple[Pixels, Pixels | None]:
+    """Grey values of more than 8 bits, and their opacity, each of shape (height, width, 1), uint16.
+
+    Args:
+        image: The loaded image, of a mode `I` or `I;16`.
+        numbers: What a TIFF says of its numbers; None for other files.
+    """
+    values = np.clip(np.asarray(image), 0, 65535).astype(np.uint16)[:, :, np.newaxis]
+    key = image.info.get("transparency")
+    opacity = np.where(values == key, 0, 65535).astype(np.uint16) if isinstance(key, int) else None
+    if numbers is not None and numbers.bits == 12:
+        values = ((values.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
+    # Pillow turns greys of 8 bits around, deeper ones not.
+    if numbers is not None and numbers.zero_is_white:
+        return np.asarray(65535 - values, np.uint16), opacity
+    return values, opacity
+
+
+def by_opencv(content: bytes) -> Pixels:
+    """What OpenCV reads, as deep as it is, shape (height, width, 1, 3 or 4); red is first.
+
+    Raises:
+        OSError: When it cannot be read.
+    """
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise OSError("damaged or truncated")
+    if pixels.ndim == 2:
+        return np.asarray(pixels[:, :, np.newaxis])
+    return np.asarray(pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]])
+
+
+def straightened(colours: Pixels, opacity: Pixels) -> Pixels:
+    """Colours of 16 bits that were multiplied by their opacity, without that."""
+    share = np.maximum(opacity.astype(np.uint64), 1)
+    whole = (colours.astype(np.uint64) * 65535 + share // 2) // share
+    return np.asarray(np.minimum(whole, 65535), np.uint16)
+
+
+def open_numbers(image: Image.Image | None, content: bytes, numbers: Numbers | None) -> tuple[Pixels, Pixels | None]:
+    """The numbers of a file whose type does not say which of them is white, and their opacity from 0 to 1.
+
+    Args:
+        image: As Pillow opened it; None: it could not.
+        content: The bytes of the file.
+        numbers: What a TIFF says of them; None for other files.
+
+    Returns:
+        Shapes (height, width, 1 or 3) and (height, width, 1), float64.
+    """
+    try:
+        values = by_opencv(content)
+    except OSError:
+        if image is None or (numbers is not None and (numbers.type, numbers.bits) == ("unsigned", 32)):
+            raise
+        image.load()
+        values = np.asarray(image)[:, :, np.newaxis]
+    found = values.astype(np.float64)
+    if numbers is not None and numbers.type == "unsigned" and numbers.bits in (10, 14):
+        # OpenCV spreads them over 16 bits.
+        found = found / 2 ** (16 - numbers.bits)
+    if values.shape[2] != 4:
+        return found, None
+    most = float(np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else 1.0
+    return found[:, :, :3], np.clip(found[:, :, 3:] / most, 0.0, 1.0)
+
+
+def extent(values: Pixels, opacity: Pixels | None) -> tuple[float, float]:
+    """The smallest and the largest of numbers that are seen; NaN when one of them is none.
+
+    Args:
+        values: Shape (height, width, channels).
+        opacity: Shape (height, width, 1); what is transparent is not seen. None: all are.
+    """
+    seen = values if opacity is None else values[opacity[:, :, 0] > 0]
+    if not seen.size:
+        return 0.0, 0.0
+    return (float(seen.min()), float(seen.max())) if np.isfinite(seen).all() else (float("nan"), float("nan"))
+
+
+def ranged(values: Pixels, opacity: Pixels | None, channels: int, bits: int, how: Decoding) -> Pixels:
+    """Pixels of numbers by the range of a task: its ends become black and white.
+
+    Args:
+        values: Shape (height, width, 1 or 3).
+        opacity: From 0 to 1, shape (height, width, 1); None: nothing is transparent.
+        channels: 1, 3 or 4.
+        bits: 8 or 16, of the pixels.
+        how: The task's rule, with a range.
+
+    Raises:
+        ValueError: When numbers lie outside of the range, or are none.
+    """
+    assert how.value_range is not None
+    low, high = how.value_range
+    least, most = extent(values, opacity)
+    if not (low <= least and most <= high):
+        if least != least:
+            raise ValueError("has values that are no numbers (NaN or infinite)")
+        raise ValueError(f"has values from {least:g} to {most:g}, outside task.value_range [{low:g}, {high:g}]")
+    shares = (values.astype(np.float64) - low) / (high - low)
+    if opacity is not None:
+        shares = np.where(opacity > 0, shares, 0.0)
+    if channels == 4:
+        shares = np.broadcast_to(shares, (*shares.shape[:2], 3))
+        shares = np.concatenate([shares, np.ones_like(shares[:, :, :1]) if opacity is None else opacity], axis=2)
+    elif opacity is not None:
+        shares = shares * opacity + (how.background == "white") * (1.0 - opacity)
+    if channels == 1 and shares.shape[2] == 3:
+        shares = (shares @ np.array(_LUMA))[:, :, np.newaxis]
+    if shares.shape[2] < channels:
+        shares = np.repeat(shares, channels, axis=2)
+    largest = 65535 if bits == 16 else 255
+    return np.rint(np.clip(shares, 0.0, 1.0) * largest).astype(np.uint16 if bits == 16 else np.uint8)
+
+
+def eight_bit(pixels: Pixels) -> Pixels:
+    """Pixels of 16 bits in 8."""
+    return np.clip(pixels * (255.0 / 65535.0) + 0.5, 0, 255).astype(np.uint8)
+
+
+def deep_colour(file: File, channels: int, how: Decoding) -> Pixels:
+    """Colours, or greys with opacity, of 16 bits in 1, 3 or 4 channels, upright only where OpenCV turns them.
+
+    Args:
+        file: The file.
+        channels: How many are wanted.
+        how: The task's rule.
+    """
+    pixels, is_grey = by_opencv(file.content), file.header.channels == 1
+    if pixels.shape[2] == 4 and (int(pixels[:, :, 3].min()) < 65535 or is_grey):
+        colours, opacity = pixels[:, :, :3], pixels[:, :, 3:]
+        if file.numbers is not None and file.numbers.is_premultiplied:
+            colours = straightened(colours, opacity)
+        return transparency.in_channels(colours[:, :, :1] if is_grey else colours, opacity, channels, how.background)
+    if channels == 1:
+        return transparency.luma(pixels[:, :, :3])
+    if channels == 4 and pixels.shape[2] == 3:
+        return np.dstack([pixels, np.full_like(pixels[:, :, :1], 65535)])
+    return np.ascontiguousarray(pixels[:, :, :channels])
+
+
+def by_simplejpeg(file: File, channels: int, least: int | None) -> Pixels:
+    """A JPEG in 1 or 3 channels, its shorter side `least` pixels or more (`reduction`)."""
+    seen = file.header
+    parts = reduction(seen.width, seen.height, least)
+    height, width = seen.height // parts, seen.width // parts
+    colours = "GRAY" if channels == 1 else "RGB"
+    return np.asarray(
+        simplejpeg.decode_jpeg(
+            file.content, colours, fastdct=False, fastupsample=False, min_height=height, min_width=width
+        )
+    )
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """An image of a mode that Pillow turns into every other one."""
+    return image.convert("LA") if image.mode == "La" else image
+
+
+def stored(file: File, least: int | None) -> tuple[Pixels, Pixels | None]:
+    """The numbers that a file holds, shape (height, width, 1 or 3), and its opacity from 0 to 1."""
+    seen = file.header
+    if seen.open_range:
+        return open_numbers(file.image, file.content, file.numbers)
+    if seen.decoder == "simplejpeg":
+        return by_simplejpeg(file, 1 if seen.channels == 1 else 3, least), None
+    image = file.image
+    assert image is not None
+    if seen.decoder == "opencv":
+        kept = deep_colour(file, 4, PLAIN)
+        return kept[:, :, : 1 if seen.channels == 1 else 3], kept[:, :, 3:] / 65535.0
+    image.load()
+    if file.is_deep_grey:
+        grey, deep_opacity = deep_grey(image, file.numbers)
+        return grey, None if deep_opacity is None else deep_opacity / 65535.0
+    opacity = opacity_of(image, file.content)
+    colours = np.asarray(plain(image).convert("L" if seen.channels == 1 else "RGB"))
+    return colours.reshape(*colours.shape[:2], -1), None if opacity is None else opacity / 255.0
+
+
+def mask_values(file: File) -> Pixels:
+    """The values of a mask, shape (height, width), or with channels."""
+    image, bits = file.image, 8
+    if file.header.open_range:
+        return open_numbers(image, file.content, file.numbers)[0]
+    assert image is not None
+    if file.header.decoder == "opencv":
+        return by_opencv(file.content)
+    image.load()
+    values = np.asarray(image, np.uint8) if image.mode == "1" else np.asarray(image)
+    if image.mode == "L" and image.format == "PNG":
+        bits = png_kind(file.content)[0]
+    elif image.mode == "L" and file.numbers is not None:
+        bits = file.numbers.bits
+    # Pillow spreads the greys of 2 and 4 bits over 0 to 255, and those of a PGM from its largest one.
+    if bits in (2, 4):
+        return np.asarray(values // (255 // (2**bits - 1)))
+    most = file.white
+    return values if most is None else np.rint(values * (most / (255 if most <= 255 else 65535))).astype(np.int32)
+
+
+def white_of(image: Image.Image) -> int | None:
+    """The largest grey of a PGM that Pillow spreads over 8 or 16 bits; loading the image forgets it."""
+    tiles = getattr(image, "tile", []) if image.format == "PPM" and image.mode in ("L", "I") else []
+    options = tiles[0][3] if tiles else None
+    return int(options[1]) if isinstance(options, tuple) and len(options) == 2 and options[1] != 255 else None

@@ -1,0 +1,303 @@
+"""Decode image files the same way everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason.
+
+Transparent places are laid over a background, and values whose type does not say which of them is white (floating-point,
+signed, 32 bit) become pixels by the range that a task states; `mlpipe.data.decoding.value_rules` has both as one rule.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from importlib.metadata import version
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from mlpipe.data.decoding import file_values, tiff, transparency
+from mlpipe.data.decoding.file_values import File, Header
+from mlpipe.data.decoding.tiff import Numbers
+from mlpipe.data.decoding.value_rules import PLAIN, Decoding
+from mlpipe.errors import first_line
+
+Pixels = npt.NDArray[Any]
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2"}
+)
+# Pillow opens MPO files as JPEG, and knows no format of that name.
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
+# The number of the rules by which files become pixels, part of every cache's name: raised when the same bytes and
+# libraries give other pixels.
+RULES = 2
+# What Pillow refuses by itself, so that the limit is the same for every format.
+MOST_PIXELS = 2 * 89_478_485
+GREY_MODES = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F", "LA", "La"})
+# How many channels an image file can be decoded to, and Pillow's name for each.
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_ODD_TIFF = (
+    "a TIFF that is damaged or of an unsupported kind (2 bands or more than 4, 16-bit floats, complex numbers); "
+    "save 32-bit floats in 1, 3 or 4 bands"
+)
+# Files that begin as an image does, and are of a kind that none of the decoders reads.
+_UNSUPPORTED = {
+    b"\xff\xd8\xff": "a JPEG that is damaged or of an unsupported kind (12 bit, lossless)",
+    b"II*\0": _ODD_TIFF,
+    b"MM\0*": _ODD_TIFF,
+    b"\x89PNG": "a PNG whose beginning is damaged",
+}
+
+# What Pillow raises for damaged files, its documented errors and those that slip through its plugins.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    struct.error,
+    Image.DecompressionBombError,
+    cv2.error,
+)
+
+
+class UnreadableImageError(Exception):
+    """An image that cannot be used; the message says why."""
+
+
+def decoders() -> dict[str, str]:
+    """The libraries that decode, with their versions: different ones may give different pixels."""
+    return {"pillow": PIL.__version__, "simplejpeg": version("simplejpeg"), "opencv": cv2.__version__}
+
+
+def look(content: bytes) -> Header:
+    """The header of an encoded image, without decoding it.
+
+    Raises:
+        UnreadableImageError: When it is no image, or is larger than `MOST_PIXELS`.
+    """
+    return _opened(content).header
+
+
+def header(content: bytes) -> tuple[int, int, int]:
+    """Width, height and channels (1 or 3) of an encoded image, without decoding it.
+
+    Raises:
+        UnreadableImageError: When it is no image, or is larger than `MOST_PIXELS`.
+    """
+    seen = look(content)
+    return seen.width, seen.height, min(seen.channels, 3)
+
+
+def decode(
+    content: bytes, channels: int, bits: Literal[8, 16] = 8, least: int | None = None, how: Decoding = PLAIN
+) -> Pixels:
+    """The pixels of an encoded image, turned upright as its EXIF orientation says.
+
+    Of an animation the first picture is used. Grey and colour JPEG go through simplejpeg, colour PNG and TIFF of 16 bit
+    that are wanted in 16 bit, greys of 16 bit with transparency and values of an open range through OpenCV, everything else
+    (CMYK JPEG, PNG, ...) through Pillow; `scripts/bench_data.py` compares them. The header alone decides, so that the same
+    file always takes the same way. simplejpeg refuses what Pillow passes over: a stream whose compressed data is damaged or
+    that lacks its end. The grey of a colour JPEG is the luma that it stores, without the detour over clipped colours.
+
+    Args:
+        content: The bytes of the file.
+        channels: 1 for grey, 3 for colour, 4 for colour and transparency.
+        bits: 8 scales 16-bit images down; 16 scales 8-bit images up (255 becomes 65535).
+        least: The shortest side that is still of use; a larger JPEG may come at a half, a quarter or an eighth of its size
+            (`file_values.reduction`). None: the whole of it.
+        how: The task's rule for transparent places, and for values that need a range.
+
+    Returns:
+        Shape (height, width, channels), uint8 or uint16.
+
+    Raises:
+        UnreadableImageError: When it is no image, damaged, truncated, or larger than `MOST_PIXELS`; other channels are
+            wanted than image files have; or values lie outside of the rule's range, or need one.
+    """
+    if channels not in MODES:
+        raise UnreadableImageError(f"image files have 1, 3 or 4 channels, {channels} are wanted")
+    file = _opened(content)
+    seen = file.header
+    if seen.open_range and how.value_range is None:
+        wrong = f"has {seen.open_range} values, and the task does not say which of them are black and white"
+        raise UnreadableImageError(f"{wrong} (task.value_range)")
+    try:
+        if how.value_range is not None:
+            values, opacity = file_values.stored(file, least)
+            pixels = file_values.ranged(values, opacity, channels, bits, how)
+        elif seen.decoder == "simplejpeg" and channels in (1, 3):
+            pixels = file_values.by_simplejpeg(file, channels, least)
+        elif seen.decoder == "opencv" and (bits == 16 or file_values.needs_opencv(file)):
+            pixels = file_values.deep_colour(file, channels, how)
+            pixels = pixels if bits == 16 else file_values.eight_bit(pixels)
+        else:
+            pixels = _by_pillow(file, channels, bits, how)
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
+    if bits == 16 and pixels.dtype == np.uint8:
+        pixels = pixels.astype(np.uint16) * 257
+    return _upright(pixels.reshape(*pixels.shape[:2], -1), seen.orientation)
+
+
+def stored_values(content: bytes) -> Pixels:
+    """The values of an encoded mask as the file holds them: greys of any depth, or the numbers of a palette's colours.
+
+    Args:
+        content: The bytes of the file.
+
+    Returns:
+        Shape (height, width), a type of whole numbers, turned upright.
+
+    Raises:
+        UnreadableImageError: When it is no image, damaged, a picture in colour, or holds numbers that are not whole.
+    """
+    file = _opened(content)
+    try:
+        values = file_values.mask_values(file)
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all() or (values % 1).any():
+            raise UnreadableImageError("has values that are no whole numbers, which classes are")
+        values = values.astype(np.int64)
+    has_opacity = values.ndim == 3 and values.shape[2] in (2, 4)
+    if values.ndim == 3 and (values[:, :, : values.shape[2] - has_opacity] != values[:, :, :1]).any():
+        raise UnreadableImageError("is a picture in colour, a mask has one number for each pixel (grey or palette)")
+    return _upright(values if values.ndim == 2 else values[:, :, 0], file.header.orientation)
+
+
+def extent(content: bytes) -> tuple[float, float]:
+    """The smallest and the largest value of an encoded image; NaN when one is no number.
+
+    Raises:
+        UnreadableImageError: When it is no image, or damaged.
+    """
+    file = _opened(content)
+    try:
+        return file_values.extent(*file_values.stored(file, None))
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
+
+
+def is_transparent(content: bytes) -> bool:
+    """Whether a place of an encoded image is transparent, wholly or in part.
+
+    Raises:
+        UnreadableImageError: When it is no image, or damaged.
+    """
+    file = _opened(content)
+    if not file.header.has_opacity:
+        return False
+    try:
+        _, opacity = file_values.stored(file, None)
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
+    return opacity is not None and bool((opacity < 1).any())
+
+
+def _header(image: Image.Image, content: bytes, numbers: Numbers | None) -> Header:
+    grey = image.mode in GREY_MODES or file_values.is_grey(image, content)
+    keyed = file_values.has_key(image)
+    channels = 1 if grey else 4 if image.mode in ("RGBA", "RGBa", "PA") or keyed else 3
+    # Colour types 2 and 6 are colour, 4 is grey with opacity.
+    depth, kind = file_values.png_kind(content)
+    deep_png = image.format == "PNG" and depth == 16 and kind in (2, 4, 6)
+    deep_tiff = numbers is not None and image.mode in ("RGB", "RGBA") and numbers.bits == 16
+    deep = deep_png or deep_tiff or image.mode.startswith("I;16") or image.mode == "I"
+    jpeg = image.format == "JPEG" and image.mode in ("L", "RGB")
+    # Both Pillow and OpenCV turn a TIFF upright by themselves when they decode it.
+    orientation = 1 if numbers is not None else image.getexif().get(0x0112, 1)
+    open_range = numbers.open_range if numbers is not None else "floating-point" if image.mode == "F" else ""
+    return Header(
+        image.width,
+        image.height,
+        channels,
+        16 if deep or open_range else 8,
+        "simplejpeg" if jpeg else "opencv" if deep_png or deep_tiff or open_range else "pillow",
+        orientation if orientation in range(1, 9) else 1,
+        image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or keyed,
+        open_range,
+        (deep_png and kind == 4) or (numbers is not None and numbers.is_respread),
+    )
+
+
+def _by_pillow(file: File, channels: int, bits: int, how: Decoding) -> Pixels:
+    image = file.image
+    assert image is not None
+    image.load()
+    if file.is_deep_grey:
+        grey, opacity = file_values.deep_grey(image, file.numbers)
+        if opacity is not None:
+            pixels = transparency.in_channels(grey, opacity, channels, how.background)
+            return pixels if bits == 16 else file_values.eight_bit(pixels)
+        if bits == 16:
+            colours = np.repeat(grey, min(channels, 3), axis=2)
+            return colours if channels < 4 else np.dstack([colours, np.full_like(grey, 65535)])
+        return np.asarray(_eight_bit(grey[:, :, 0]).convert(MODES[channels]))
+    opacity = file_values.opacity_of(image, file.content)
+    if opacity is not None and opacity.size and int(opacity.min()) < 255:
+        colours = np.asarray(file_values.straight(image))[:, :, : 1 if file.header.channels == 1 else 3]
+        return transparency.in_channels(colours, opacity, channels, how.background)
+    return np.asarray(file_values.plain(image).convert(MODES[channels]))
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation: 5 to 8 exchange height and width."""
+    if orientation in (5, 6, 7, 8):
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _opened(content: bytes) -> File:
+    if not content:
+        raise UnreadableImageError("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+        numbers = tiff.of_directory(image.tag_v2) if isinstance(image, TiffImageFile) else None
+        header = _header(image, content, numbers)
+    except UnidentifiedImageError as error:
+        return _opened_by_opencv(content, error)
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
+    except _DAMAGED as error:
+        raise UnreadableImageError(first_line(error)) from error
+    _check_size(header)
+    return File(content, image, header, numbers, file_values.white_of(image))
+
+
+def _opened_by_opencv(content: bytes, error: Exception) -> File:
+    """A TIFF of numbers that Pillow does not know.
+
+    Raises:
+        UnreadableImageError: When it is none.
+    """
+    numbers = tiff.numbers(content)
+    if numbers is None or not numbers.is_known_to_opencv:
+        kinds = (kind for start, kind in _UNSUPPORTED.items() if content.startswith(start))
+        raise UnreadableImageError(next(kinds, "not an image in a known format")) from error
+    has_opacity = numbers.bands == 4
+    header = Header(numbers.width, numbers.height, numbers.bands, 16, "opencv", 1, has_opacity, numbers.open_range)
+    _check_size(header)
+    return File(content, None, header, numbers)
+
+
+def _check_size(header: Header) -> None:
+    if header.width * header.height > MOST_PIXELS:
+        raise UnreadableImageError(f"{header.width} x {header.height} is more than {MOST_PIXELS:,} pixels")
+
+
+def _eight_bit(grey: Pixels) -> Image.Image:
+    return Image.fromarray(file_values.eight_bit(grey))

@@ -1,0 +1,291 @@
+"""Chains of functions over the items of data sets, with caches in memory and on disk that notice what changed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import user_code
+from mlpipe.data.items import PredictionItem, is_marked
+from mlpipe.data.items.derived_sets import Derived
+from mlpipe.errors import DataError, in_short, problem
+
+# Entries of a chain that are no functions of the user's own.
+BUILT_IN = (
+    "cache", "disk-cache", "pass", "seq-preprocessor", "split-preprocessor", "split-concat-preprocessor",
+    "transform-preprocessor",
+)  # fmt: skip
+# Where the user names functions of a chain.
+_KEY = "task.preprocessing"
+_BRANCHES = ("split-preprocessor", "split-concat-preprocessor")
+
+
+@dataclass
+class Chain:
+    """What the entries of a chain are applied with.
+
+    Attributes:
+        functions: The user's functions and classes by name.
+        code: The hash of their files.
+        folder: Where `disk-cache` keeps items; None: it keeps nothing.
+        done: The entries applied so far, as plain data.
+        named: Sets that entries gave a name to.
+        source: The set that the chain began with.
+    """
+
+    functions: Mapping[str, Any]
+    code: str
+    folder: Path | None
+    done: list[Any] = field(default_factory=list)
+    named: dict[str, Any] = field(default_factory=dict)
+    source: Any = None
+
+    def applied(self, entries: Sequence[Mapping[str, Any]], data_set: Any) -> Any:
+        """The data set that a chain makes of another one; items are made when they are asked for.
+
+        Args:
+            entries: `{call: NAME, arguments: {...}}`; of those that branch the arguments are lists of chains.
+            data_set: The set.
+
+        Raises:
+            DataError: When there is no function of a name, or one cannot be used.
+        """
+        self.source = data_set if self.source is None else self.source
+        for entry in entries:
+            data_set = self._one(str(entry["call"]), entry.get("arguments") or {}, data_set)
+            self.done.append(dict(entry))
+        return data_set
+
+    def _one(self, name: str, given: Any, data_set: Any) -> Any:
+        if name in _BRANCHES or name == "transform-preprocessor":
+            return self._branches(name, given, data_set)
+        if name == "seq-preprocessor":
+            return self._inner(given, data_set)
+        if name == "pass":
+            return data_set
+        if name in ("cache", "disk-cache"):
+            named = given if isinstance(given, Mapping) else {}
+            data_set = self._inputs(named.get("inputs"), data_set)
+            made: Any = _Cached(data_set)
+            if name == "disk-cache" and self.folder is not None:
+                made = _OnDisk(
+                    data_set, self.folder, [*self.done, {"inputs": named.get("inputs")}], self.code, self.source
+                )
+            if "name" in named:
+                self.named[str(named["name"])] = made
+            return made
+        function = user_code.chosen(name, dict(self.functions), _KEY)
+        listed, named = (given, {}) if isinstance(given, list) else ([], dict(given))
+        if is_marked(function, "dataset_transformer"):
+            made = called(_KEY, name, function, data_set, *listed, **named)
+            return made
+        if inspect.isclass(function):
+            return _Mapped(data_set, name, called(_KEY, name, function, *listed, **named), [], {})
+        return _Mapped(data_set, name, function, listed, named)
+
+    def _inner(self, entries: Any, data_set: Any, part: int | None = None) -> Any:
+        done = [*self.done, *([{"part": part}] if part is not None else [])]
+        inner = Chain(self.functions, self.code, self.folder, done, self.named, self.source)
+        return inner.applied(entries, data_set)
+
+    def _branches(self, name: str, given: Any, data_set: Any) -> Any:
+        if name == "transform-preprocessor":
+            parts = [self._inner(branch, _Part(data_set, number), number) for number, branch in enumerate(given)]
+            return _Each(data_set, parts)
+        joined = name == "split-concat-preprocessor"
+        return _Each(data_set, [self._inner(branch, data_set) for branch in given], joined=joined)
+
+    def _inputs(self, names: Any, data_set: Any) -> Any:
+        if not names:
+            return data_set
+        found = [user_code.chosen(str(one), self.named, f"{_KEY}: inputs") for one in names]
+        return found[0] if len(found) == 1 else _Each(found[0], found)
+
+
+def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
+    """What a function of the user's own returns.
+
+    Args:
+        key: The configuration's key that names it, for sentences.
+        name: Its name.
+        function: The function.
+        given: Its arguments.
+        named: Its arguments by name.
+
+    Raises:
+        DataError: When it fails, with its own error in a few words.
+    """
+    try:
+        return function(*given, **named)
+    except DataError:
+        raise
+    except Exception as error:
+        wrong = f"{name} fails ({in_short(error)})"
+        raise DataError(problem(key, wrong, fix="mend it or its arguments")) from error
+
+
+class _Over(Derived):
+    """A set with as many items as another one, which knows everything else of them."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def place(self, item: int) -> tuple[Any, int]:
+        return self._inner, item
+
+    def sets(self) -> Sequence[Any]:
+        return [self._inner]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("folds", "holdoutArr", "classes", "name"):
+            return getattr(self._inner, name)
+        return super().__getattr__(name)
+
+
+class _Mapped(_Over):
+    """Items that a function changes: their x, or the whole item where its parameter is annotated with PredictionItem."""
+
+    def __init__(
+        self, inner: Any, name: str, function: Callable[..., Any], listed: list[Any], named: dict[str, Any]
+    ) -> None:
+        super().__init__(inner)
+        self._name, self._function, self._listed, self._named = name, function, listed, named
+        self._whole = _takes_items(function)
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        before = self._inner[item]
+        made = called(
+            _KEY, self._name, self._function, before if self._whole else before.x, *self._listed, **self._named
+        )
+        if not self._whole:
+            made = PredictionItem(before.id, made, before.y)
+        return _after(made, before)
+
+
+class _Part(_Over):
+    """Items whose x is one of those that a split made."""
+
+    def __init__(self, inner: Any, number: int) -> None:
+        super().__init__(inner)
+        self._number = number
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        before = self._inner[item]
+        return _after(PredictionItem(before.id, before.x[self._number], before.y), before)
+
+
+class _Each(_Over):
+    """Items whose x is a list with that of each branch, or these put together along the last axis; y is the first's."""
+
+    def __init__(self, inner: Any, branches: Sequence[Any], *, joined: bool = False) -> None:
+        super().__init__(branches[0] if branches else inner)
+        self._branches, self._joined = branches, joined
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        found = [branch[item] for branch in self._branches]
+        parts = [one.x for one in found]
+        x = called(_KEY, "split-concat-preprocessor", np.concatenate, parts, axis=-1) if self._joined else parts
+        return _after(PredictionItem(found[0].id, x, found[0].y), found[0])
+
+
+class _Cached(_Over):
+    """Items that are made once."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner)
+        self._known: dict[int, PredictionItem] = {}
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        if item not in self._known:
+            self._known[item] = self._inner[item]
+        return self._known[item]
+
+
+class _OnDisk(_Over):
+    """Items that are made once for all runs, as long as nothing changes: the chain, the code, the items it begins with."""
+
+    def __init__(self, inner: Any, folder: Path, chain: list[Any], code: str, source: Any) -> None:
+        super().__init__(inner)
+        key = {"chain": chain, "code": code, "items": _digest(source), "numpy": np.__version__.partition(".")[0]}
+        self._folder = folder / files.digest(key)[:16]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / "manifest.json").is_file():
+            files.write_json(self._folder / "manifest.json", key)
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        path = self._folder / f"{item}.npz"
+        if path.is_file():
+            return _read(path)
+        made: PredictionItem = self._inner[item]
+        _write(path, made)
+        return made
+
+
+def _takes_items(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    kind = parameters[0].annotation if parameters else None
+    return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2] == "PredictionItem"
+
+
+def _after(made: Any, before: Any) -> PredictionItem:
+    """An item that knows what it was made of."""
+    if not all(hasattr(made, name) for name in ("id", "x", "y")):
+        fix = "return an item, or annotate the parameter otherwise to be given x"
+        raise DataError(problem(_KEY, "a function gives no item", got=type(made).__name__, fix=fix))
+    made.before = before
+    found: PredictionItem = made
+    return found
+
+
+def _digest(data_set: Any) -> str:
+    """The hash of all items of a set."""
+    parts = []
+    for index in range(len(data_set)):
+        item = data_set[index]
+        parts += [
+            str(item.id),
+            *(f"{one.dtype}{one.shape}{files.digest_bytes(one.tobytes())}" for one in _arrays(item)),
+        ]
+    return files.digest(parts)
+
+
+def _arrays(item: Any) -> list[np.ndarray[Any, Any]]:
+    values = [one for part in (item.x, item.y) for one in (part if isinstance(part, list | tuple) else [part])]
+    return [np.ascontiguousarray(value) for value in values]
+
+
+def _write(path: Path, item: Any) -> None:
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    shape: dict[str, Any] = {"id": str(item.id)}
+    for key, part in (("x", item.x), ("y", item.y)):
+        several = isinstance(part, list | tuple)
+        shape[key] = len(part) if several else None
+        arrays |= {f"{key}{number}": np.asarray(one) for number, one in enumerate(part if several else [part])}
+    if any(one.dtype == object for one in arrays.values()):
+        fix = "leave disk-cache out, or give arrays of numbers"
+        raise DataError(problem(_KEY, f"item {item.id} cannot be kept on disk", fix=fix))
+    with files.durable(path) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, about=np.array(json.dumps(shape)), **arrays)  # type: ignore[arg-type]
+
+
+def _read(path: Path) -> PredictionItem:
+    with np.load(path, allow_pickle=False) as stored:
+        about = json.loads(str(stored["about"]))
+        parts = [
+            stored[f"{key}0"] if about[key] is None else [stored[f"{key}{number}"] for number in range(about[key])]
+            for key in ("x", "y")
+        ]
+    return PredictionItem(about["id"], *parts)

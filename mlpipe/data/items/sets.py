@@ -1,0 +1,264 @@
+"""Data sets that `mlpipe.data.items` knows by name: images in a folder, and tables of images with one or many classes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mlpipe.data import spelling, walking
+from mlpipe.data.decoding import images
+from mlpipe.data.items import PredictionItem
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+__all__ = [
+    "BinaryClassificationDataSet",
+    "CategoryClassificationDataSet",
+    "DirectoryDataSet",
+    "FolderClassificationDataSet",
+    "FolderDataSet",
+    "MultiClassClassificationDataSet",
+    "MultiOutputClassClassificationDataSet",
+]
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
+# Modes of images that Pillow turns into colours without losing anything.
+_PLAIN_MODES = ("1", "L", "RGB", "P", "CMYK", "YCbCr")
+_SEPARATORS = (" ", "|", "_")
+
+
+class Noted:
+    """A set that knows what a person should know of its files."""
+
+    notes: Sequence[str] = ()
+
+
+class Images(Noted):
+    """Images by name, and a target for each."""
+
+    def __init__(self, files: Sequence[Path], ids: Sequence[str], classes: Sequence[str]) -> None:
+        self._files, self._ids, self.classes = list(files), list(ids), list(classes)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        """The item with this number."""
+        return PredictionItem(self._ids[item], _colours(self._files[item]), self.get_target(item))
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """The target of the item with this number."""
+        raise NotImplementedError
+
+    def isPositive(self, item: int) -> bool:  # noqa: N802
+        """Whether any output holds."""
+        return bool(self.get_target(item).max() > 0.5)
+
+
+class _Table(Images):
+    """Rows of a table: a column of images and one of classes."""
+
+    def __init__(self, image_path: str | list[str], csv_path: str, column: str, targets: str) -> None:
+        folders = [Path(one) for one in (image_path if isinstance(image_path, list) else [image_path])]
+        rows = _rows(Path(csv_path))
+        for name in (column, *targets.split("|")):
+            if rows and name not in rows[0]:
+                fix = did_you_mean(name, rows[0], otherwise=f"the columns are {listing(rows[0])}")
+                raise DataError(problem(csv_path, "has no such column", got=name, fix=fix))
+        self._values = [{name: spelling.plain(row[name] or "") for name in targets.split("|")} for row in rows]
+        ids = [row[column] for row in rows]
+        find = _finder(folders)
+        super().__init__([find(name) for name in ids], ids, [])
+        self.notes = [note for folder in folders for note in walking.notes([folder])]
+
+
+class BinaryClassificationDataSet(_Table):
+    """A column of two classes: y has one number, 1 for the class that comes second in order.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        clazzColumn: The column of classes.
+    """
+
+    def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumn: str) -> None:  # noqa: N803
+        super().__init__(imagePath, csvPath, imColumn, clazzColumn)
+        names = sorted({row[clazzColumn] for row in self._values})
+        if len(names) != 2:
+            wrong = f"column {clazzColumn} has {len(names)} classes ({listing(names)})"
+            raise DataError(problem(csvPath, wrong, fix="use CategoryClassificationDataSet"))
+        self.classes, self._column = [names[1]], clazzColumn
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """One number."""
+        return np.array([float(self._values[item][self._column] == self.classes[0])])
+
+
+class CategoryClassificationDataSet(_Table):
+    """A column of classes: y is one-hot, classes in order.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        clazzColumn: The column of classes.
+    """
+
+    def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumn: str) -> None:  # noqa: N803
+        super().__init__(imagePath, csvPath, imColumn, clazzColumn)
+        self.classes, self._column = sorted({row[clazzColumn] for row in self._values}), clazzColumn
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """One-hot."""
+        return np.array([float(name == self._values[item][self._column]) for name in self.classes])
+
+
+class MultiClassClassificationDataSet(_Table):
+    """A column of several labels, separated by a blank, `|` or `_`, or several columns `A|B`: y is 0 and 1.
+
+    Rows of one image are joined, and images come in the order of their names.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        clazzColumn: The column of labels, or columns joined by `|`.
+    """
+
+    def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumn: str) -> None:  # noqa: N803
+        super().__init__(imagePath, csvPath, imColumn, clazzColumn)
+        texts = [value for row in self._values for value in row.values()]
+        separator = next((one for one in _SEPARATORS if any(one in text for text in texts)), " ")
+        by_id: dict[str, set[str]] = {}
+        files = dict(zip(self._ids, self._files, strict=True))
+        for name, row in zip(self._ids, self._values, strict=True):
+            labels = [part for value in row.values() for part in value.split(separator) if part.strip()]
+            by_id.setdefault(name, set()).update(labels)
+        self._ids = sorted(by_id)
+        self._files = [files[name] for name in self._ids]
+        self._labels = [by_id[name] for name in self._ids]
+        self.classes = sorted(set().union(*self._labels)) if self._labels else []
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """0 and 1 for each label."""
+        return np.array([float(name in self._labels[item]) for name in self.classes])
+
+
+class MultiOutputClassClassificationDataSet(_Table):
+    """Several columns of one class each: y is a list of one-hot arrays, one for each column; all zeros where it is empty.
+
+    Args:
+        imagePath: The folder of images, or several.
+        csvPath: The table.
+        imColumn: The column of image names, with or without suffix.
+        clazzColumns: The columns of classes.
+    """
+
+    def __init__(self, imagePath: Any, csvPath: str, imColumn: str, clazzColumns: list[str]) -> None:  # noqa: N803
+        super().__init__(imagePath, csvPath, imColumn, "|".join(clazzColumns))
+        self._columns = list(clazzColumns)
+        self._known = [sorted({row[name] for row in self._values} - {""}) for name in self._columns]
+        self.classes = [
+            f"{name} {one}" for name, known in zip(self._columns, self._known, strict=True) for one in known
+        ]
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """The one-hot arrays, joined."""
+        return np.concatenate(self._each(item))
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        """The item with this number."""
+        found = super().__getitem__(item)
+        return PredictionItem(found.id, found.x, self._each(item))
+
+    def _each(self, item: int) -> list[np.ndarray[Any, Any]]:
+        row = self._values[item]
+        pairs = zip(self._columns, self._known, strict=True)
+        return [np.array([float(one == row[name]) for one in known]) for name, known in pairs]
+
+
+class DirectoryDataSet(Noted):
+    """The images of a folder in the order of their names, without targets: to be predicted.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Any) -> None:
+        base = Path(path)
+        if not base.is_dir():
+            raise DataError(problem("path", "there is no such folder", got=str(path), fix="name a folder of images"))
+        self._files = [file for file in walking.entries(base) if file.suffix.lower() in _SUFFIXES]
+        self.notes = walking.notes([base])
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, item: int) -> PredictionItem:
+        """The item with this number."""
+        return PredictionItem(self._files[item].name, _colours(self._files[item]), None)
+
+
+class FolderClassificationDataSet(Images):
+    """A sub-folder of images for each class: y is one-hot.
+
+    Args:
+        imagePath: The folder.
+    """
+
+    def __init__(self, imagePath: str) -> None:  # noqa: N803
+        base = Path(imagePath)
+        if not base.is_dir():
+            raise DataError(problem("task.train", "there is no such folder", got=imagePath, fix="name a folder"))
+        folders = walking.folders(base)
+        files = [file for one in folders for file in walking.entries(one) if file.suffix.lower() in _SUFFIXES]
+        classes = sorted({spelling.plain(file.parent.name) for file in files})
+        super().__init__(files, [file.relative_to(base).as_posix() for file in files], classes)
+        together = spelling.fallen_together([folder.name for folder in folders], "folders of classes")
+        self.notes = [*together, *walking.notes([base])]
+
+    def get_target(self, item: int) -> np.ndarray[Any, Any]:
+        """One-hot."""
+        own = spelling.plain(self._files[item].parent.name)
+        return np.array([float(name == own) for name in self.classes])
+
+
+FolderDataSet = FolderClassificationDataSet
+
+
+def _colours(path: Path) -> np.ndarray[Any, Any]:
+    """An image in colour, shape (height, width, 3), uint8; transparent places are white."""
+    with Image.open(path) as image:
+        if image.mode in _PLAIN_MODES and "transparency" not in image.info:
+            return np.asarray(image.convert("RGB"))
+    return images.decode(path.read_bytes(), 3)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(problem(str(path), f"cannot be read ({error})", fix="name a table (.csv)")) from error
+
+
+def _finder(folders: list[Path]) -> Callable[[str], Path]:
+    """A function from an image's name, with or without suffix, to its file."""
+    known: dict[str, Path] = {}
+    for folder in folders:
+        for file in walking.entries(folder) if folder.is_dir() else []:
+            known.setdefault(spelling.plain(file.name), file)
+            known.setdefault(spelling.plain(file.stem), file)
+
+    def find(text: str) -> Path:
+        name = spelling.plain(text)
+        if name not in known:
+            fix = did_you_mean(name, known, otherwise=f"there are {len(known) // 2} files")
+            raise DataError(problem(listing(folders), "has no image of this name", got=name, fix=fix))
+        return known[name]
+
+    return find

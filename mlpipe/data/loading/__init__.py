@@ -1,0 +1,1 @@
+"""Batches for training and prediction, read from the cache."""

@@ -1,0 +1,228 @@
+"""Batches from the cache: a dataset that is asked for a whole batch at once, and Lightning's data module around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from mlpipe.data.augment import geometry, samples
+from mlpipe.data.augment.samples import Images
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.loading import portable, worker_life
+from mlpipe.data.sampling import (
+    WHOLE,
+    EpochBatches,
+    OrderedBatches,
+    Request,
+    Rows,
+    Sampling,
+    Shard,
+    epoch_seeds,
+    sample_seeds,
+)
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Task
+
+Loader = DataLoader[dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What the random draws of a training depend on, besides epoch and sample.
+
+    Attributes:
+        seed: The run's seed.
+        fold: The fold's number.
+    """
+
+    seed: int
+    fold: int
+
+
+class PackDataset(Dataset[dict[str, torch.Tensor]]):
+    """A task's cached images; an item is a whole batch, asked for by (epoch, rows).
+
+    Args:
+        pack: The cached images.
+        task: The task, for targets and ids.
+        steps: Augmentations; none for evaluation.
+        draw: What random draws depend on.
+        is_training: Whether the images are to be learned.
+    """
+
+    def __init__(
+        self, pack: Pack, task: Task, steps: Sequence[samples.Step], draw: Draw, *, is_training: bool = False
+    ) -> None:
+        self._is_training = is_training
+        self._pack, self._steps, self._draw = pack, list(steps), draw
+        targets = task.samples.learned if is_training else task.samples.targets
+        self._targets = targets if targets.ndim == 1 else targets.astype(np.float32)
+        self._weights = task.samples.weights
+        self._seeds = sample_seeds(task.samples.ids)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __getitem__(self, request: Request) -> dict[str, torch.Tensor]:
+        """The batch of (epoch, rows).
+
+        Returns:
+            `images` (n, channels, height, width), or with other axes behind the channels, as a view of channels-last memory,
+            uint8 or float32 (16-bit values too, which torch cannot compute with), or features (n, features); `target` (n,)
+            int64 or (n, outputs) float32; `row` (n,) int64; and `weight` (n,) float32 where the task has weights and the
+            images are to be learned.
+        """
+        epoch, rows = request
+        images = self._pack.take(rows)
+        if self._steps:
+            seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
+            images = samples.apply(self._steps, images, seeds)
+        return self._batch(images, rows)
+
+    def _batch(self, images: Images, rows: Rows) -> dict[str, torch.Tensor]:
+        """The batch of some rows, whose images are at hand."""
+        # Originals may happen to have one size, which need not be the network's.
+        if isinstance(images, list) or self._pack.ragged:
+            made = self._pack.preprocessing.fixed if self._pack.ragged else self._pack.preprocessing.sized
+            images = np.stack([made(image) for image in images])
+        if images.dtype == np.uint16:
+            images = images.astype(np.float32)
+        tensor = torch.from_numpy(np.ascontiguousarray(images))
+        batch = {
+            "images": tensor.movedim(-1, 1),
+            "target": torch.from_numpy(self._targets[rows]),
+            "row": torch.from_numpy(rows),
+        }
+        if self._weights is not None and self._is_training:
+            batch["weight"] = torch.from_numpy(self._weights[rows].astype(np.float32))
+        return batch
+
+
+class FoldData(pl.LightningDataModule):
+    """The loaders of one fold: training with augmentation, validation and prediction without.
+
+    Args:
+        task: The task.
+        view: The fold's rows.
+        pack: The cached images.
+        steps: Augmentations of training images.
+        sampling: Batch sizes.
+        draw: What random draws depend on.
+        num_workers: Loader processes.
+        shard: This process's part of every batch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        view: View,
+        pack: Pack,
+        *,
+        steps: Sequence[samples.Step],
+        sampling: Sampling,
+        draw: Draw,
+        num_workers: int,
+        shard: Shard = WHOLE,
+    ) -> None:
+        super().__init__()
+        self._shard = shard
+        self._task, self._view, self._pack = task, view, pack
+        self._steps, self._sampling, self._draw, self._num_workers = steps, sampling, draw, num_workers
+        self._first_epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning saves with the state of a training: the epoch that a resumed one begins with."""
+        return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the epoch."""
+        self._first_epoch = state_dict["first_epoch"]
+
+    def train_dataloader(self) -> Loader:
+        """Training batches in a new order each epoch."""
+        sampler = self.train_sampler()
+        # Loader processes ask for a resumed training's first batches before Lightning sets the epoch.
+        sampler.set_epoch(self._first_epoch)
+        return batch_loader(sampler, self.train_dataset(), self._num_workers)
+
+    def train_sampler(self) -> EpochBatches:
+        """Which training rows make the batches of each epoch."""
+        targets = self._task.samples.learned[self._view.train]
+        return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold, self._shard)
+
+    def train_dataset(self) -> PackDataset:
+        """The task's images with their augmentations."""
+        return PackDataset(self._pack, self._task, self._steps, self._draw, is_training=True)
+
+    def val_dataloader(self) -> Loader:
+        """The validation images in their order."""
+        return self.rows_dataloader(self._view.val)
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self._task
+
+    @property
+    def val_ids(self) -> list[str]:
+        """The validation images' names, in their order."""
+        return [self._task.samples.ids[row] for row in self._view.val]
+
+    @property
+    def val_batches(self) -> int:
+        """How many batches the validation images make for one process."""
+        return len(OrderedBatches(self._view.val, self._sampling.eval_batch_size))
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Images at a time when nothing is learned."""
+        return int(self._sampling.eval_batch_size)
+
+    def rows_dataloader(self, rows: Rows, at_once: int | None = None) -> Loader:
+        """Any rows in their order, through the steps that every image goes through and no others.
+
+        Args:
+            rows: The rows.
+            at_once: How many in a batch; None: `eval_batch_size`.
+        """
+        batches = OrderedBatches(rows, at_once or self.eval_batch_size, self._shard)
+        return batch_loader(batches, self.rows_dataset(), self._num_workers)
+
+    def rows_dataset(self) -> PackDataset:
+        """The task's images as they are evaluated."""
+        return PackDataset(self._pack, self._task, geometry.always(self._steps), self._draw)
+
+    def batch_sizes(self, epoch: int) -> list[list[int]]:
+        """How many images each training batch of an epoch has, of all processes, as the only one of a list of tasks."""
+        return [self.train_sampler().sizes()]
+
+    @property
+    def epoch_images(self) -> int:
+        """How many training images an epoch has."""
+        return self.train_sampler().images
+
+
+def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -> Loader:
+    """A loader of whole batches: the sampler gives what the dataset is asked for.
+
+    Args:
+        sampler: The requests.
+        dataset: Answers each with a batch.
+        workers: Loader processes.
+    """
+    workers = portable.workers_for(dataset, workers)
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=worker_life.begin,
+        pin_memory=torch.cuda.is_available(),
+    )

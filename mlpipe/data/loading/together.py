@@ -1,0 +1,112 @@
+"""Batches of several tasks for one training: every step takes one of each, the shorter tasks start again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import Dataset
+
+from mlpipe.data.loading.loaders import FoldData, Loader, PackDataset, batch_loader
+from mlpipe.data.sampling import EpochBatches, Request
+
+Requests = tuple[Request, ...]
+
+
+class JointBatches(Sized):
+    """The batches of each epoch, one of every task in each step; an epoch ends with the task that has most.
+
+    A shorter task goes on through its own epochs, so that its images come equally often and in a new order each time.
+    What a step takes depends on the epoch and the step alone, so that nothing need be stored.
+
+    Args:
+        samplers: The batches of each task, the pivot's first.
+    """
+
+    def __init__(self, samplers: Sequence[EpochBatches]) -> None:
+        self._samplers, self._epoch = list(samplers), 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose batches come next, counted from 0."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return max(len(sampler) for sampler in self._samplers)
+
+    def __iter__(self) -> Iterator[Requests]:
+        first = self._epoch * len(self)
+        streams = [_endless(sampler, first) for sampler in self._samplers]
+        for _ in range(len(self)):
+            yield tuple(next(stream) for stream in streams)
+
+
+def _endless(sampler: EpochBatches, first: int) -> Iterator[Request]:
+    """A task's batches through all its epochs, from the batch of a number on."""
+    epoch, skipped = divmod(first, len(sampler))
+    while True:
+        sampler.set_epoch(epoch)
+        yield from list(sampler)[skipped:]
+        epoch, skipped = epoch + 1, 0
+
+
+class JointDataset(Dataset[dict[str, Any]]):
+    """An item is one batch of every task: the pivot's keys, and `co` with the batches of the others.
+
+    Args:
+        datasets: One for each task, the pivot's first.
+    """
+
+    def __init__(self, datasets: Sequence[PackDataset]) -> None:
+        self._datasets = list(datasets)
+
+    def __getitem__(self, requests: Requests) -> dict[str, Any]:
+        batches = [dataset[request] for dataset, request in zip(self._datasets, requests, strict=True)]
+        co: list[dict[str, torch.Tensor]] = batches[1:]
+        return {**batches[0], "co": co}
+
+
+class JointData(pl.LightningDataModule):
+    """The loaders of a fold whose training batches bring those of other tasks along; validation is the pivot's.
+
+    Args:
+        pivot: The pivot's loaders.
+        others: Those of the other tasks.
+        num_workers: Loader processes.
+    """
+
+    def __init__(self, pivot: FoldData, others: Sequence[FoldData], num_workers: int) -> None:
+        super().__init__()
+        self._tasks, self._num_workers, self._first_epoch = [pivot, *others], num_workers, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning saves with the state of a training: the epoch that a resumed one begins with."""
+        return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the epoch."""
+        self._first_epoch = state_dict["first_epoch"]
+
+    def train_dataloader(self) -> Loader:
+        """Training batches of every task, in a new order each epoch."""
+        sampler = JointBatches([one.train_sampler() for one in self._tasks])
+        # As in `FoldData`: loader processes ask before Lightning sets the epoch.
+        sampler.set_epoch(self._first_epoch)
+        return batch_loader(sampler, JointDataset([one.train_dataset() for one in self._tasks]), self._num_workers)
+
+    def val_dataloader(self) -> Loader:
+        """The pivot's validation images in their order."""
+        return self._tasks[0].val_dataloader()
+
+    def batch_sizes(self, epoch: int) -> list[list[int]]:
+        """How many images of each task the steps of an epoch have."""
+        each = [one.train_sampler().sizes() for one in self._tasks]
+        steps = max(len(sizes) for sizes in each)
+        return [[sizes[(epoch * steps + step) % len(sizes)] for step in range(steps)] for sizes in each]
+
+    @property
+    def epoch_images(self) -> int:
+        """How many training images an epoch has, of all tasks, about."""
+        samplers = [one.train_sampler() for one in self._tasks]
+        return round(sum(one.images / len(one) for one in samplers) * len(JointBatches(samplers)))

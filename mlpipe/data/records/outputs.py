@@ -1,0 +1,64 @@
+"""One output of records with several as a task of its own: its targets, its kind, its classes; the inputs are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mlpipe.data.records.layout import Layout
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+_KEY = "head"
+
+
+def names(source: Mapping[str, Any]) -> tuple[str, ...]:
+    """The outputs of a task of records that has several, in their order; empty for other tasks, and for one output of them.
+
+    Args:
+        source: The task's `source`.
+    """
+    if source["type"] != "records" or _KEY in source:
+        return ()
+    layout = Layout.from_plain(source["layout"])
+    return () if layout.is_single else tuple(output.name for output in layout.outputs)
+
+
+def name_of(source: Mapping[str, Any]) -> str | None:
+    """The output that a task is one of several of; None for other tasks.
+
+    Args:
+        source: The task's `source`.
+    """
+    found: str | None = source.get(_KEY)
+    return found
+
+
+def of(task: Task, name: str) -> Task:
+    """The task of one output: class numbers, labels or numbers in place of the numbers of all outputs side by side.
+
+    Args:
+        task: Of records with several outputs.
+        name: The output's.
+
+    Raises:
+        DataError: When the task has no such output.
+    """
+    known = names(task.source)
+    if name not in known:
+        near = did_you_mean(name, known, otherwise=f"it has {listing(known)}") if known else "leave the tag out"
+        what = "has no such output" if known else "is no task of records with several outputs"
+        raise DataError(problem("task", f"{task.name} {what}", got=f"+head?{name}", fix=near))
+    outputs = Layout.from_plain(task.source["layout"]).outputs
+    place = known.index(name)
+    start, output = sum(one.width for one in outputs[:place]), outputs[place]
+    targets = task.samples.targets[:, start : start + output.width]
+    classes = [str(number) for number in range(output.width)]
+    if output.kind != "classification":
+        classes = [name] if output.width == 1 else [f"{name}[{number}]" for number in range(output.width)]
+    numbers = targets.argmax(1).astype(np.int64) if output.kind == "classification" else targets
+    samples = replace(task.samples, targets=numbers)
+    return replace(task, kind=output.kind, classes=tuple(classes), source={**task.source, _KEY: name}, samples=samples)

@@ -1,0 +1,264 @@
+"""Whether a split can be learned from: enough samples of every class in every fold, none and no group of them in two parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.splits.dealing import Ints, grouped
+from mlpipe.data.splits.methods import Split
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Kind, Samples, Task, has_target
+from mlpipe.errors import listing, problem
+
+_ALLOWED = "accept it with split.rare=allow"
+
+
+def size_problems(kind: Kind, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
+    """A sentence for every class or label that is too rare for the split; none where the split allows it.
+
+    Plain folds, drawn without regard to classes and groups, and folds that came with the task are refused only where a
+    class could not be learned: what they lack in a part is said instead (`lacking`).
+
+    Args:
+        kind: The task's kind.
+        samples: The task's samples.
+        split: The split.
+        classes: The names of classes, labels or numbers.
+        nested: Whether each fold is set aside and the rest split again.
+    """
+    if split.rare == "allow" or kind not in ("classification", "multilabel"):
+        return []
+    pool = split.fold >= 0
+    targets, is_single = samples.targets[pool], len(split.validated) == 1
+    if split.is_given:
+        return _unlearned(kind, samples, split, classes)
+    if is_lenient(split, samples):
+        there = _counts(targets, len(classes)) if kind == "classification" else np.ones(len(classes))
+        absent = [name for name, count in zip(classes, there.tolist(), strict=True) if not count]
+        return [problem(f"class {name!r}", "no training image has it", fix=_ALLOWED) for name in absent]
+    if kind == "classification":
+        found = class_size_problems(targets, classes, split.n_folds, nested=nested, is_single=is_single)
+        return found or missing_classes(samples, split, classes)
+    into = _parts(split.n_folds, nested=False, is_single=is_single)
+    fix = f"{_fewer(nested=False, is_single=is_single)}add images, or {_ALLOWED}"
+    few = [
+        problem(f"label {name!r}", f"{count} training images {what} are too few for {into}", fix=fix)
+        for column, name in enumerate(classes)
+        for value, what in ((1, "with it"), (0, "without it"))
+        if (count := int((targets[:, column] == value).sum())) < split.n_folds
+    ]
+    return few or missing_classes(samples, split, classes)
+
+
+def class_size_problems(
+    targets: Ints, classes: Sequence[str], n_folds: int, *, nested: bool, is_single: bool = False
+) -> list[str]:
+    """A sentence for every class with too few images for its folds.
+
+    A class of c images needs c >= n folds; nested, the c - ceil(c / n) that remain must again be at least n.
+
+    Args:
+        targets: Class numbers of the pool, shape (n,).
+        classes: The classes' names.
+        n_folds: How many folds.
+        nested: Whether each fold is set aside and the rest split again.
+        is_single: Whether there is one validation part, and not one for each fold.
+    """
+    counts = _counts(targets, len(classes))
+    remaining = counts - np.ceil(counts / n_folds).astype(np.int64) if nested else counts
+    into = _parts(n_folds, nested=nested, is_single=is_single)
+    fix = f"{_fewer(nested=nested, is_single=is_single)}add images, or {_ALLOWED}"
+    return [
+        problem(f"class {name!r}", f"{count} training images are too few for {into}", fix=fix)
+        for name, count, left in zip(classes, counts.tolist(), remaining.tolist(), strict=True)
+        if left < n_folds
+    ]
+
+
+def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
+    """A sentence for every class or label that folds leave without an image, although it has enough.
+
+    A class needs one to train and one to validate on, a label one to train on.
+
+    Args:
+        samples: The task's samples.
+        split: Folds that were drawn, with regard to classes or groups.
+        classes: The names of classes or labels.
+    """
+    pool, is_class = split.fold >= 0, samples.targets.ndim == 1
+    own = np.stack([pool & _having(samples, number) for number in range(len(classes))], axis=1)
+    counts = np.array([own[split.fold == fold].sum(axis=0) for fold in split.validated])
+    # A fold without any image is one that nothing is judged on.
+    is_there = np.array([[bool((split.fold == fold).any())] for fold in split.validated])
+    lost = {
+        "to validate on": is_there & (counts == 0) & is_class,
+        "to train on": is_there & (counts == own.sum(axis=0)),
+    }
+    what, image = ("class", "image of it") if is_class else ("label", "image with it")
+    found = []
+    for number in np.flatnonzero(np.any([*lost.values()], axis=(0, 1))).tolist():
+        held = len(set(grouped(samples, np.flatnonzero(own[:, number]))))
+        folds = {to: at[:, number] for to, at in lost.items()}
+        where = [f"{to} in fold {listing(np.array(split.validated)[at])}" for to, at in folds.items() if at.any()]
+        why = ", because groups and given folds stay as they are" if samples.groups else ""
+        held_by = f"it is of {held} {_unit(samples)}{'s' * (held > 1)}"
+        wrong = f"no {image} is left {' and '.join(where)}{why}: {held_by}"
+        found.append(problem(f"{what} {classes[number]!r}", wrong, fix=_ways_out(samples, split, held)))
+    return found
+
+
+def _having(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
+    """Which samples are of a class, or have a label."""
+    if samples.targets.ndim == 1:
+        return np.asarray(samples.targets == number)
+    return np.asarray(samples.targets[:, number] == 1)
+
+
+def torn_groups(samples: Samples, split: Split) -> list[str]:
+    """A sentence when groups lie in several folds, as those that came with a task may have them; none else.
+
+    Args:
+        samples: The task's samples.
+        split: Its split.
+    """
+    folds: dict[str, set[int]] = {}
+    for group, fold in zip(samples.groups, split.fold.tolist(), strict=False):
+        if group and fold >= 0:
+            folds.setdefault(group, set()).add(fold)
+    torn = [group for group, found in folds.items() if len(found) > 1]
+    if not torn:
+        return []
+    many = f"{len(torn)} groups are" if len(torn) > 1 else "1 group is"
+    why = ", as the folds came with the task" if split.is_given else ""
+    told = "what is learned from a group is judged on the same group"
+    return [f"{many} in several folds ({listing(torn, most=3)}){why}: {told}"]
+
+
+def _ways_out(samples: Samples, split: Split, held: int) -> str:
+    """What helps where a class is missing: it is of `held` groups, or images that are not identical."""
+    is_single = len(split.validated) == 1
+    ways = []
+    if is_single and held > 1:
+        ways.append("use a larger split.val_fraction")
+    elif not is_single and held > 1:
+        ways.append(
+            f"use split.folds={min(held, split.n_folds - 1)}" if split.n_folds > 2 else "use another split.seed"
+        )
+    if samples.groups:
+        ways.append("use other groups (task.group)")
+    return ", or ".join([*ways, _ALLOWED])
+
+
+def _unit(samples: Samples) -> str:
+    return "group" if samples.groups else "image"
+
+
+def is_lenient(split: Split, samples: Samples) -> bool:
+    """Whether a fold may lack a class: it was allowed, or nobody asked for folds with regard to classes or groups."""
+    return split.rare == "allow" or not (split.stratify or samples.groups or split.is_given)
+
+
+def _counts(targets: npt.NDArray[Any], classes: int) -> Ints:
+    """How many of some rows have each class."""
+    return np.bincount(targets[targets >= 0], minlength=classes).astype(np.int64)
+
+
+def lacking(task: Task, views: Sequence[View]) -> list[str]:
+    """A sentence for each part and the classes or labels that it lacks, with the folds.
+
+    Args:
+        task: The task.
+        views: The rows of the folds that will be trained.
+    """
+    nouns = {"classification": "image of class", "regression": "value of", "images": "value of channel"}
+    found: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
+
+    def note(view: View, part: str, what: str, counts: npt.NDArray[Any]) -> None:
+        absent = tuple(name for name, count in zip(task.classes, counts.tolist(), strict=True) if not count)
+        if absent:
+            found.setdefault((part, what, absent), []).append(view.fold)
+
+    for view in views:
+        for part, rows in (("training", view.train), ("validation", view.val), ("test", view.test)):
+            if has_target(task.samples.targets[rows]).any():
+                note(view, part, nouns.get(task.kind, "image with"), task.class_counts(rows))
+                if task.kind == "multilabel":
+                    note(view, part, "image without", (task.samples.targets[rows] == 0).sum(axis=0))
+    return [
+        f"no {part} {what} {listing(names, most=10)}{_in_folds(folds, len(views))}"
+        for (part, what, names), folds in found.items()
+    ]
+
+
+def _in_folds(folds: Sequence[int], of: int) -> str:
+    """The folds that a sentence is about; none where there is one, or all."""
+    if len(folds) == of:
+        return " in any fold" if of > 1 else ""
+    return f" in fold{'s' * (len(folds) > 1)} {listing(folds)}"
+
+
+def _unlearned(kind: Kind, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
+    """A sentence for every class or label that folds which came with the task leave without a training image."""
+    what = {"classification": "class"}.get(kind, "label")
+    found = []
+    for number, name in enumerate(classes):
+        own = (split.fold >= 0) & _having(samples, number)
+        folds = [fold for fold in split.validated if not own[split.fold != fold].any()]
+        if folds:
+            fix = f"give it other folds, or {_ALLOWED}"
+            wrong = f"no training image has it in fold {listing(folds)}, as the folds came with the task"
+            found.append(problem(f"{what} {name!r}", wrong, fix=fix))
+    return found
+
+
+def _parts(n_folds: int, *, nested: bool, is_single: bool) -> str:
+    if is_single:
+        return "a training and a validation part"
+    return f"nested {n_folds} x {n_folds} folds" if nested else f"{n_folds} folds"
+
+
+def _fewer(*, nested: bool, is_single: bool) -> str:
+    """What helps where a class has too few images for so many parts."""
+    if is_single:
+        return ""
+    return "use fewer folds (split.folds=N)" + (" or mode.nested=false" if nested else "") + ", "
+
+
+def overlap(samples: Samples) -> list[tuple[str, str]]:
+    """Pairs of ids (training, validation or test) whose source bytes are identical."""
+    training = {
+        digest: name
+        for digest, name, part in zip(samples.digests, samples.ids, samples.parts, strict=True)
+        if part == "train"
+    }
+    return [
+        (training[digest], name)
+        for digest, name, part in zip(samples.digests, samples.ids, samples.parts, strict=True)
+        if part in ("val", "test") and digest in training
+    ]
+
+
+def overlap_problem(pairs: Sequence[tuple[str, str]]) -> str:
+    """The sentence for images that are in the training part and in another one."""
+    shown = listing([f"{one} = {other}" for one, other in pairs], most=3)
+    fix = "remove them, or accept them with task.allow_overlap=true"
+    return problem("task", f"{len(pairs)} validation or test images are in the training part too ({shown})", fix=fix)
+
+
+def group_overlap_problems(samples: Samples) -> list[str]:
+    """A sentence when groups of the training part have images in the validation or test part too."""
+    if not samples.groups:
+        return []
+    parts = np.array(samples.parts)
+    groups = np.array(samples.groups)
+    training = set(groups[parts == "train"].tolist()) - {""}
+    torn = sorted(training & set(groups[np.isin(parts, ("val", "test"))].tolist()))
+    if not torn:
+        return []
+    fix = "give each group one part, or accept it with task.allow_overlap=true"
+    wrong = f"{len(torn)} groups are in the training part and in another one ({listing(torn, most=3)})"
+    return [problem("task", wrong, fix=fix)]

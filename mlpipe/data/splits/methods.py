@@ -1,0 +1,366 @@
+"""Folds that one can trust: stratified, with groups and identical images kept together, the same on every machine.
+
+A split gives every sample of the pool a fold number. Nested cross-validation sets fold k aside and splits the rest anew
+into as many folds (`mlpipe.data.splits.variants`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe.data.splits import mml as mml_split
+from mlpipe.data.splits import shares
+from mlpipe.data.splits import shuffled as shuffled_split
+from mlpipe.data.splits.dealing import Ints, deal_rows
+from mlpipe.data.task import Samples
+from mlpipe.errors import DataError, listing, problem
+
+TEST = -1
+UNLABELLED = -2
+Rare = Literal["refuse", "allow"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which fold every sample belongs to.
+
+    Attributes:
+        fold: Shape (n,): the fold's number, `TEST` or `UNLABELLED`.
+        n_folds: How many folds there are.
+        validated: The folds that serve as validation data, one model each.
+        stratify: Whether classes were spread evenly.
+        seed: What the split was drawn with, used again for nested folds.
+        dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.splits.dealing`) or `mml`.
+        is_given: Whether the folds came with the task; what they lack was somebody's decision.
+        rare: Whether a class or label that is too rare for the folds is refused; it decides no fold and is not stored.
+    """
+
+    fold: Ints
+    n_folds: int
+    validated: tuple[int, ...]
+    stratify: bool
+    seed: int
+    dealing: Literal["even", "mml"] = "even"
+    is_given: bool = False
+    rare: Rare = "refuse"
+
+    def as_plain(self) -> dict[str, Any]:
+        """The split as plain data for JSON."""
+        return {
+            "fold": self.fold.tolist(),
+            "n_folds": self.n_folds,
+            "validated": list(self.validated),
+            "stratify": self.stratify,
+            "seed": self.seed,
+            "dealing": self.dealing,
+            **({"is_given": True} if self.is_given else {}),
+        }
+
+    @staticmethod
+    def from_plain(plain: dict[str, Any]) -> Split:
+        """The split that `as_plain` described."""
+        fold = np.array(plain["fold"], np.int64)
+        dealing, is_given = plain.get("dealing", "even"), plain.get("is_given", False)
+        validated = tuple(plain["validated"])
+        return Split(fold, plain["n_folds"], validated, plain["stratify"], plain["seed"], dealing, is_given)
+
+
+def kfold(
+    samples: Samples,
+    *,
+    folds: Annotated[int, ">= 2"] = 5,
+    stratify: bool = True,
+    test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
+    seed: Annotated[int, ">= 0"] = 42,
+    test_seed: Annotated[int, ">= 0"] = 42,
+    rare: Rare = "refuse",
+) -> Split:
+    """Equal folds of all training images; a given validation part joins the pool.
+
+    A task that came with folds of its own keeps them, and `folds`, `stratify` and `seed` have no effect.
+
+    Args:
+        samples: The task's samples.
+        folds: How many folds.
+        stratify: Spread every class evenly: counts of a class differ by one at most between folds.
+        test_fraction: Share of the training images that becomes the test part; only when the task has none.
+        seed: Decides the folds.
+        test_seed: Decides which images become the test part.
+        rare: Refuse classes and labels that are too rare for every part to have some, or allow them and say what lacks.
+
+    Raises:
+        DataError: When there are fewer training images than folds, or a test part is asked for twice.
+    """
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds, rare)
+    _check_enough(pool, folds)
+    fold[pool] = deal_rows(samples.spread, pool, folds, seed, stratify=stratify)
+    return Split(fold, folds, tuple(range(folds)), stratify, seed, rare=rare)
+
+
+def holdout(
+    samples: Samples,
+    *,
+    val_fraction: Annotated[float, "> 0", "< 1"] = 0.2,
+    stratify: bool = True,
+    test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
+    seed: Annotated[int, ">= 0"] = 42,
+    test_seed: Annotated[int, ">= 0"] = 42,
+    rare: Rare = "refuse",
+) -> Split:
+    """One validation part (fold 0) and one training part (fold 1), drawn at random.
+
+    Args:
+        samples: The task's samples.
+        val_fraction: Share of the pool that becomes fold 0.
+        stratify: Keep every class's share.
+        test_fraction: Share of the training images that becomes the test part; only when the task has none.
+        seed: Decides the validation part.
+        test_seed: Decides the test part.
+        rare: As for `kfold`.
+
+    Raises:
+        DataError: When a part would be empty.
+    """
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=2)
+    chosen = shares.of_samples(samples, pool, val_fraction, stratify, seed, key="split.val_fraction", others=1)
+    fold[pool] = 1
+    fold[chosen] = 0
+    return Split(fold, 2, (0,), stratify, seed, rare=rare)
+
+
+def mml(
+    samples: Samples,
+    *,
+    folds: Annotated[int, ">= 2"] = 5,
+    stratify: bool = True,
+    test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
+    seed: Annotated[int, ">= 1"] = 42,
+    test_seed: Annotated[int, ">= 0"] = 42,
+    rare: Rare = "refuse",
+) -> Split:
+    """The folds of mml-core 1.0, number for number, for samples in the order of their ids.
+
+    Identical images may come in several folds, as they do there. Only classes are stratified.
+
+    Args:
+        samples: The task's samples.
+        folds: How many folds.
+        stratify: Split each class by itself (mml-core's `ensure_balancing`).
+        test_fraction: As for `kfold`.
+        seed: Decides the folds; 42 in mml-core.
+        test_seed: As for `kfold`.
+        rare: As for `kfold`.
+
+    Raises:
+        DataError: When the task has groups, which these folds would tear, or there are fewer images than folds.
+    """
+    if samples.groups:
+        fix = "use split=kfold, or leave the groups out (task.group=null)"
+        raise DataError(problem("split=mml", "tears groups, and the task has some", fix=fix))
+    fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds, rare)
+    _check_enough(pool, folds)
+    if samples.strata and stratify:
+        wrong = "spreads classes, and the task has strata of its own"
+        raise DataError(problem("split=mml", wrong, fix="use split=kfold or split=shuffled"))
+    fold[pool] = mml_split.fold_numbers(samples.targets[pool], folds, seed, stratify=stratify)
+    return Split(fold, folds, tuple(range(folds)), stratify, seed, "mml", rare=rare)
+
+
+def shuffled(
+    samples: Samples,
+    *,
+    folds: Annotated[int, ">= 1"] = 5,
+    stratify: bool = False,
+    val_fraction: Annotated[float, "> 0", "< 1"] = 0.2,
+    test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
+    seed: Annotated[int, ">= 0"] = 33,
+    test_seed: Annotated[int, ">= 0"] = 123,
+    folds_file: str | None = None,
+    test_file: str | None = None,
+    rare: Rare = "refuse",
+) -> Split:
+    """Folds of shuffled rows as scikit-learn makes them; identical images may part, groups are refused.
+
+    Args:
+        samples: The task's samples.
+        folds: How many folds; 1: one validation part of `val_fraction`.
+        stratify: Keep every class's (or set of labels') share.
+        val_fraction: For a single fold.
+        test_fraction: Share of the training images that becomes the test part; only when the task has none.
+        seed: Decides the folds.
+        test_seed: Decides the test part.
+        folds_file: A YAML list of (training rows, validation rows) of each fold, numbered within what is not test.
+        test_file: A YAML pair of (training rows, test rows).
+        rare: As for `kfold`.
+
+    Raises:
+        DataError: When there are too few images, groups, or a file that does not fit.
+    """
+    if samples.groups:
+        raise DataError(problem("split=shuffled", "tears groups, and the task has some", fix="use split=kfold"))
+    spread = samples.spread.targets
+    # Of masks those that are of one class, all background say, are spread evenly.
+    if stratify and spread.ndim == 2 and spread.dtype.kind == "f" and not (_are_labels(samples) or samples.masks):
+        raise DataError(problem("split.stratify", "is for classes, labels and masks", fix="add split.stratify=false"))
+    fold, pool = _with_test(samples, 0.0, stratify, test_seed)
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds, rare)
+    wanted = shuffled_split.read_rows(Path(test_file), "split.test_file") if test_file else None
+    if wanted is not None or test_fraction > 0:
+        if samples.in_part("test").any():
+            fix = "leave split.test_fraction and split.test_file out"
+            raise DataError(problem("split.test_fraction", "the task has a test part already", fix=fix))
+        pool = _shuffled_test(samples, fold, pool, wanted, test_fraction, test_seed, stratify)
+    if folds_file:
+        parts = [part[1] for part in shuffled_split.read_rows(Path(folds_file), "split.folds_file")]
+    else:
+        _check_enough(pool, max(folds, 2))
+        strata = shuffled_split.strata_of(spread[pool], max(folds, 2)) if stratify else None
+        try:
+            parts = shuffled_split.validation_parts(len(pool), folds, val_fraction, seed, strata)
+        except ValueError as error:
+            if folds == 1:
+                raise _undrawn("split.val_fraction", val_fraction, stratify, error) from error
+            raise DataError(problem("split.folds", f"cannot be made ({error})", got=folds, fix="use fewer")) from error
+    if len({int(row) for part in parts for row in part}) != sum(map(len, parts)) or max(map(max, parts)) >= len(pool):
+        raise DataError(problem("split.folds_file", f"does not fit the {len(pool)} images", fix="remove it"))
+    fold[pool] = len(parts)
+    for number, part in enumerate(parts):
+        fold[pool[np.asarray(part, np.int64)]] = number
+    if len(parts) == 1:
+        return Split(fold, 2, (0,), stratify, seed, rare=rare)
+    return Split(fold, int(fold.max()) + 1, tuple(range(len(parts))), stratify, seed, rare=rare)
+
+
+def _undrawn(key: str, fraction: float, stratify: bool, error: ValueError) -> DataError:
+    """The error for a share that scikit-learn does not draw."""
+    fix = (
+        "use a larger share, add images of the rarest class, or use split.stratify=false" if stratify else "add images"
+    )
+    return DataError(problem(key, f"cannot be drawn ({error})", got=fraction, fix=fix))
+
+
+def _are_labels(samples: Samples) -> bool:
+    known = samples.targets[~np.isnan(samples.targets)]
+    return bool(np.isin(known, (0, 1)).all())
+
+
+def _shuffled_test(
+    samples: Samples, fold: Ints, pool: Ints, rows: list[Any] | None, fraction: float, seed: int, stratify: bool
+) -> Ints:
+    """Mark a test part in `fold`; the rest of the pool, in the order of the shuffle."""
+    if rows is None:
+        strata = shuffled_split.strata_of(samples.spread.targets[pool], 2) if stratify else None
+        try:
+            stay, test = shuffled_split.test_rows(len(pool), fraction, seed, strata)
+        except ValueError as error:
+            raise _undrawn("split.test_fraction", fraction, stratify, error) from error
+    else:
+        stay, test = (np.asarray(part, np.int64) for part in rows[:2])
+    if sorted([*stay.tolist(), *test.tolist()]) != list(range(len(pool))):
+        raise DataError(problem("split.test_file", f"does not fit the {len(pool)} images", fix="remove it"))
+    fold[pool[test]] = TEST
+    return np.asarray(pool[stay], np.int64)
+
+
+def with_extra(samples: Samples, split: Split) -> Split:
+    """The split with the extra part in a fold of its own, beyond those that are validated: every other fold learns it.
+
+    Args:
+        samples: The task's samples.
+        split: How the others are split.
+    """
+    extra = samples.in_part("extra") & samples.labelled
+    if not extra.any():
+        return split
+    return replace(split, fold=np.where(extra, split.n_folds, split.fold))
+
+
+def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
+    """The nested folds of the pool when one fold is set aside, shape (n,): -1 outside the pool and in that fold."""
+    pool = np.flatnonzero((split.fold >= 0) & (split.fold < split.n_folds))
+    inner = np.full(len(samples), -1, np.int64)
+    inner[split.fold >= split.n_folds] = split.n_folds
+    if split.dealing == "mml":
+        targets = samples.targets[pool]
+        inner[pool] = mml_split.nested_fold_numbers(targets, split.n_folds, split.seed, fold, stratify=split.stratify)
+        return inner
+    others = pool[split.fold[pool] != fold]
+    inner[others] = deal_rows(samples.spread, others, split.n_folds, split.seed, stratify=split.stratify)
+    return inner
+
+
+def given(samples: Samples, *, rare: Rare = "refuse") -> Split:
+    """The folds that came with the task; without them its validation part is fold 0 and its training part fold 1.
+
+    Args:
+        samples: The task's samples.
+        rare: As for `kfold`; a validation part without a class is allowed anyway.
+
+    Raises:
+        DataError: When the task has neither, or some training images have no fold.
+    """
+    fold = _outside_pool(samples)
+    fold[samples.in_part("train", "val") & ~samples.labelled] = UNLABELLED
+    if samples.folds is not None:
+        return _given_folds(samples, fold, samples.folds, rare)
+    fold[samples.in_part("train") & samples.labelled] = 1
+    fold[samples.in_part("val") & samples.labelled] = 0
+    if not samples.in_part("val").any():
+        raise DataError(
+            problem("split=given", "the task has no validation part", fix="use split=kfold or split=holdout")
+        )
+    return Split(fold, 2, (0,), True, 0, is_given=True, rare=rare)
+
+
+def _check_enough(pool: Ints, folds: int) -> None:
+    if len(pool) < folds:
+        wrong = f"there are only {len(pool)} training images"
+        raise DataError(problem("split.folds", wrong, got=folds, fix="use fewer"))
+
+
+def _outside_pool(samples: Samples) -> Ints:
+    fold = np.zeros(len(samples), np.int64)
+    fold[samples.in_part("test")] = TEST
+    fold[samples.in_part("unlabelled", "extra")] = UNLABELLED
+    return fold
+
+
+def _with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, others: int = 1) -> tuple[Ints, Ints]:
+    """Fold numbers with test and unlabelled set, and the rows of the pool."""
+    fold = _outside_pool(samples)
+    pool = np.flatnonzero(samples.in_part("train", "val"))
+    pool = pool[samples.labelled[pool]]
+    fold[np.flatnonzero(samples.in_part("train", "val") & ~samples.labelled)] = UNLABELLED
+    if fraction > 0:
+        if samples.in_part("test").any():
+            fix = "leave split.test_fraction out"
+            raise DataError(problem("split.test_fraction", "the task has a test part already", got=fraction, fix=fix))
+        chosen = shares.of_samples(samples, pool, fraction, stratify, seed, key="split.test_fraction", others=others)
+        fold[chosen] = TEST
+        pool = np.setdiff1d(pool, chosen)
+    return fold, pool
+
+
+def _given_folds(samples: Samples, fold: Ints, folds: Ints, rare: Rare) -> Split:
+    pool = fold >= 0
+    without = [samples.ids[row] for row in np.flatnonzero(pool & (folds < 0))]
+    if without:
+        shown = listing(without, most=3)
+        wrong = f"{len(without)} training images have no fold ({shown})"
+        raise DataError(problem("split=given", wrong, fix="give every training row a fold"))
+    fold[pool] = folds[pool]
+    n = int(folds[pool].max()) + 1
+    empty = [number for number in range(n) if not (folds[pool] == number).any()]
+    if n < 2 or empty:
+        wrong = f"fold {listing(empty)} has no training image" if empty else "there is a single fold"
+        raise DataError(problem("split=given", wrong, fix="number the folds 0, 1, 2, ..."))
+    return Split(fold, n, tuple(range(n)), True, 0, is_given=True, rare=rare)

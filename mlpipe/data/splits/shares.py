@@ -1,0 +1,368 @@
+"""Take a share of samples: groups whole, every class and label as near to its share as groups allow.
+
+The samples are cut into units (a group, identical images, a sample by itself), which go whole to the taken or to the other
+part. How far a choice of units is from the share is measured as chi-squared is: the squared distance of each level's count
+(a class, a label, a bin of numbers) from its share, over the level's size, and the same of all samples together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.splits.dealing import Ints, deal_rows, grouped, levels_of, units_of
+from mlpipe.data.task import Samples
+from mlpipe.errors import DataError, problem
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+# The largest table of (unit, level) that the search works with, and of (pair of units, level) in one of its steps.
+_LARGEST, _LARGEST_STEP = 2_000_000, 500_000
+_MOST_STEPS = 300
+_LEVEL_MISSING, _TOO_FEW_LEFT, _SIZE_WRONG = 10.0, 1e5, 1e8
+
+
+@dataclass(frozen=True)
+class Units:
+    """What goes whole to one part or the other, and the levels that it has.
+
+    Attributes:
+        rows: The samples of each unit.
+        sizes: How many they are, shape (units,).
+        starts: Where each unit's entries in `levels` and `counts` begin, shape (units + 1,).
+        levels: Level numbers, those of a unit after each other.
+        counts: How many samples of the unit have that level.
+        totals: How many samples have each level, shape (levels,).
+        holders: How many units have each level, shape (levels,).
+    """
+
+    rows: Sequence[Ints]
+    sizes: Ints
+    starts: Ints
+    levels: Ints
+    counts: Ints
+    totals: Ints
+    holders: Ints
+
+    def taken_of(self, taken: Bools) -> Ints:
+        """How many samples of each level a choice of units takes, shape (levels,)."""
+        unit = np.repeat(np.arange(len(self.rows)), np.diff(self.starts))
+        chosen = taken[unit]
+        return np.bincount(self.levels[chosen], self.counts[chosen], len(self.totals)).astype(np.int64)
+
+    def as_table(self) -> Floats:
+        """How many samples of each level each unit has, shape (units, levels)."""
+        table = np.zeros((len(self.rows), len(self.totals)))
+        table[np.repeat(np.arange(len(self.rows)), np.diff(self.starts)), self.levels] = self.counts
+        return table
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The share that is to be taken of some units.
+
+    Attributes:
+        fraction: Of all samples and of those of each level.
+        samples: How many samples that is, not rounded.
+        everywhere: Which levels both parts are to have, shape (levels,).
+        left: How many units are to be left at least.
+    """
+
+    fraction: float
+    samples: float
+    everywhere: Bools
+    left: int
+
+    def reaches(self, units: Units, taken: Bools, rounding: float) -> bool:
+        """Whether a choice has every level that it is to have, and about as many samples as it is to have.
+
+        Args:
+            units: The units.
+            taken: The choice.
+            rounding: By how many samples what was rounded in making it may be off; two, or an eighth of a part at most.
+        """
+        size, whole, found = int(units.sizes[taken].sum()), int(units.sizes.sum()), units.taken_of(taken)
+        rounding = min(rounding, max(2, min(self.samples, whole - self.samples) / 8))
+        near = abs(size - self.samples) <= max(units.sizes.max() / 2, rounding)
+        lacking = self.everywhere & ((found == 0) | (found == units.totals))
+        return near and 0 < size < whole and not lacking.any()
+
+
+def of_samples(
+    samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int, *, key: str, others: int
+) -> Ints:
+    """The rows of a share of the pool: of samples and of each class or label, groups and identical images kept together.
+
+    Without groups it is drawn class by class, or as some of several even folds, where that reaches the share.
+
+    Args:
+        samples: The task's samples.
+        pool: The rows to choose from.
+        fraction: The share.
+        stratify: Whether classes and labels are to have their shares.
+        seed: Decides the draw.
+        key: The configuration's key of the share.
+        others: Into how many parts the rest of the pool will be divided.
+
+    Raises:
+        DataError: When the pool cannot be divided.
+    """
+    if not samples.groups and round(fraction * len(pool)) in (0, len(pool)):
+        raise DataError(problem(key, f"leaves a part of the {len(pool)} images empty", got=fraction))
+    samples = samples.spread
+    names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
+    levels = levels_of(samples, pool, ceil(1 / min(fraction, 1 - fraction)), stratify=stratify)
+    if levels.ndim == 2:
+        # A label is to be known as absent in both parts, too.
+        levels = np.hstack([levels, samples.targets[pool] == 0])
+    found = units(names, groups, levels, seed)
+    if len(found.rows) < 2:
+        of = f"the {len(pool)} images are of one group" if len(pool) > 1 else f"there is {len(pool)} image"
+        raise DataError(problem(key, f"leaves a part empty: {of}, which is not split", got=fraction))
+    wanted = goal(found, fraction, others)
+    unit_of = np.empty(len(pool), np.int64)
+    for number, rows in enumerate(found.rows):
+        unit_of[rows] = number
+    if not samples.groups:
+        by_class = samples.targets.ndim == 1
+        rows = (_share_of_classes if by_class else _share_of_folds)(samples, pool, fraction, stratify, seed)
+        taken = np.zeros(len(found.rows), bool)
+        taken[unit_of[np.searchsorted(pool, rows)]] = True
+        if wanted.reaches(found, taken, len(found.totals) / 2 if by_class else np.inf):
+            return rows
+    return np.asarray(pool[take(found, wanted, seed)[unit_of]], np.int64)
+
+
+def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
+    """A share of the pool as the rounded share of each class, drawn by itself."""
+    strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
+    names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
+    chosen: list[int] = []
+    seen: dict[str, bool] = {}
+    for level in np.unique(strata):
+        rows = [index for index in sorted(range(len(pool)), key=names.__getitem__) if strata[index] == level]
+        drawn = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
+        wanted = round(len(rows) * fraction)
+        for index in drawn:
+            take = seen.setdefault(groups[index], wanted > 0)
+            wanted -= take
+            if take:
+                chosen.append(int(pool[index]))
+    return np.array(sorted(chosen), np.int64)
+
+
+def _share_of_folds(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
+    """A share of the pool as some of up to twenty evenly spread folds, whose number fits the share best."""
+    parts = min(range(2, min(20, len(pool)) + 1), key=lambda n: (abs(round(n * fraction) / n - fraction), n))
+    fold = deal_rows(samples, pool, parts, seed, stratify=stratify)
+    return np.asarray(pool[fold < round(parts * fraction)], np.int64)
+
+
+def units(names: Sequence[str], groups: Sequence[str], levels: npt.NDArray[np.generic], seed: int) -> Units:
+    """The units of some samples, in an order that is drawn from the seed and does not depend on that of the samples.
+
+    Args:
+        names: The samples' names.
+        groups: What must stay together with each.
+        levels: Level numbers, shape (samples,); or which of several levels each has, shape (samples, levels), boolean.
+        seed: Decides the order.
+    """
+    rows = units_of(names, groups, seed)
+    unit = np.empty(len(names), np.int64)
+    for number, members in enumerate(rows):
+        unit[members] = number
+    if levels.ndim == 1:
+        numbers = np.unique(levels, return_inverse=True)[1].reshape(-1).astype(np.int64)
+        sample, many = np.arange(len(names)), int(numbers.max(initial=-1)) + 1
+    else:
+        there = np.flatnonzero(levels.any(axis=0))
+        sample, numbers = np.nonzero(levels[:, there])
+        many = len(there)
+    pairs, counts = np.unique(unit[sample] * max(many, 1) + numbers, return_counts=True)
+    owners, found = pairs // max(many, 1), pairs % max(many, 1)
+    return Units(
+        rows,
+        np.array([len(members) for members in rows], np.int64),
+        np.searchsorted(owners, np.arange(len(rows) + 1)).astype(np.int64),
+        found,
+        counts.astype(np.int64),
+        np.bincount(numbers, minlength=many).astype(np.int64),
+        np.bincount(found, minlength=many).astype(np.int64),
+    )
+
+
+def goal(of: Units, fraction: float, others: int) -> Goal:
+    """What taking a share means for some units.
+
+    Args:
+        of: The units.
+        fraction: The share, above 0 and below 1.
+        others: Into how many parts the rest will be divided, each of a unit at least. A level that has as many units as
+            these is left to them.
+    """
+    everywhere = (of.holders >= 2) & ((of.holders != others) | (others == 1))
+    return Goal(fraction, fraction * float(of.sizes.sum()), everywhere, min(others, len(of.rows) - 1))
+
+
+def take(of: Units, wanted: Goal, seed: int) -> Bools:
+    """Choose units that together are as near to the share as groups allow, shape (units,).
+
+    The number of samples is off by at most half the largest unit, unless a part would be empty: then the nearest choice
+    that leaves none empty. Within that, so many units are left as the rest is divided into, levels that both parts are
+    to have are in both, and counts of all levels are near their shares. Found by dealing units in turn (rare levels first,
+    then large units), and by exchanging units while that comes nearer, from several starts; where units and levels are
+    too many for that, dealing alone.
+
+    Args:
+        of: At least two units.
+        wanted: The share.
+        seed: Decides between choices that are equally near.
+    """
+    drawn = np.random.Generator(np.random.Philox(key=[seed, 3]))
+    dealt = _with_size(of, wanted, _with_levels(of, wanted, _dealt(of, wanted)))
+    if len(of.rows) * max(len(of.totals), 1) > _LARGEST:
+        return dealt
+    search = _Search(of, wanted, of.as_table(), drawn)
+    starts = [dealt, *(_first(of, wanted, drawn.permutation(len(of.rows))) for _ in range(search.restarts))]
+    found = [search.improved(start) for start in starts]
+    return min(found, key=lambda one: round(search.cost(one), 12))
+
+
+def _first(of: Units, wanted: Goal, order: Ints) -> Bools:
+    """The first units of an order, as many as come nearest to the share, neither none nor all."""
+    sums = np.cumsum(of.sizes[order])[:-1]
+    taken = np.zeros(len(of.rows), bool)
+    taken[order[: int(np.abs(sums - wanted.samples).argmin()) + 1]] = True
+    return taken
+
+
+def _dealt(of: Units, wanted: Goal) -> Bools:
+    """Give each unit in turn to the part that has too little of what it holds."""
+    rare = ceil(2 / min(wanted.fraction, 1 - wanted.fraction))
+    least = [int(of.holders[of.levels[a:b]].min(initial=rare)) for a, b in zip(of.starts, of.starts[1:], strict=False)]
+    order = sorted(range(len(of.rows)), key=lambda unit: (min(least[unit], rare), -of.sizes[unit]))
+    weights = (1 - wanted.fraction, wanted.fraction)
+    levels, counts, starts = of.levels.tolist(), of.counts.tolist(), of.starts.tolist()
+    totals, sizes, whole = of.totals.tolist(), of.sizes.tolist(), float(of.sizes.sum())
+    there, filled = ([0] * len(totals), [0] * len(totals)), [0, 0]
+    taken = np.zeros(len(of.rows), bool)
+    for unit in order:
+        entries = range(starts[unit], starts[unit + 1])
+        costs = []
+        for part in (0, 1):
+            own = there[part]
+            cost = (2 * filled[part] + sizes[unit]) * sizes[unit] / whole
+            cost += sum((2 * own[levels[at]] + counts[at]) * counts[at] / totals[levels[at]] for at in entries)
+            costs.append(cost / weights[part])
+        part = int(costs[1] < costs[0])
+        taken[unit] = part == 1
+        filled[part] += sizes[unit]
+        for at in entries:
+            there[part][levels[at]] += counts[at]
+    return taken
+
+
+def _with_levels(of: Units, wanted: Goal, taken: Bools) -> Bools:
+    """The choice with the smallest unit of the other part for every level that a part lacks and is to have."""
+    taken = taken.copy()
+    unit = np.repeat(np.arange(len(of.rows)), np.diff(of.starts))
+    found = of.taken_of(taken)
+    for level in np.flatnonzero(wanted.everywhere & ((found == 0) | (found == of.totals))).tolist():
+        now = of.taken_of(taken)[level]
+        if 0 < now < of.totals[level]:
+            continue
+        holders = unit[of.levels == level]
+        moved = holders[int(of.sizes[holders].argmin())]
+        taken[moved] = ~taken[moved]
+    return taken
+
+
+def _with_size(of: Units, wanted: Goal, taken: Bools) -> Bools:
+    """The choice with units moved to the other part until the number of samples is near enough and no part empty."""
+    taken, allowed = taken.copy(), of.sizes.max() / 2
+    size, whole = int(of.sizes[taken].sum()), int(of.sizes.sum())
+    while abs(off := size - wanted.samples) > allowed or size in (0, whole):
+        side = taken if off > 0 else ~taken
+        moves = np.flatnonzero(side)
+        after = np.abs(abs(off) - of.sizes[moves])
+        emptied = of.sizes[moves] == (size if off > 0 else whole - size)
+        best = int(np.where(emptied, np.inf, after).argmin())
+        if emptied[best] or (after[best] >= abs(off) and 0 < size < whole):
+            break
+        taken[moves[best]] = ~taken[moves[best]]
+        size += int(of.sizes[moves[best]]) * (-1 if off > 0 else 1)
+    return taken
+
+
+class _Search:
+    """Exchanges units between the parts as long as the choice comes nearer to the share.
+
+    Args:
+        of: The units.
+        wanted: The share.
+        table: Samples of each level in each unit, shape (units, levels).
+        drawn: Draws the pairs that are tried where there are too many.
+    """
+
+    def __init__(self, of: Units, wanted: Goal, table: Floats, drawn: np.random.Generator) -> None:
+        self._of, self._wanted, self._table, self._drawn = of, wanted, table, drawn
+        self._sizes, self._whole = of.sizes.astype(np.float64), float(of.sizes.sum())
+        self._totals = np.maximum(of.totals, 1).astype(np.float64)
+        self._allowed = of.sizes.max() / 2
+        self.restarts = 20 if len(of.rows) <= 30 else 6 if len(of.rows) <= 200 else 1
+
+    def cost(self, taken: Bools) -> float:
+        """How far a choice is from the share."""
+        chosen = taken[None]
+        left = (~chosen).sum(axis=1).astype(np.float64)
+        return float(self._costs(chosen @ self._table, chosen @ self._sizes, left)[0])
+
+    def improved(self, taken: Bools) -> Bools:
+        """The choice after the best exchange of one unit, or of two, again and again until none comes nearer."""
+        taken = taken.copy()
+        now = self.cost(taken)
+        for _ in range(_MOST_STEPS):
+            moved, least = self._best_move(taken)
+            if least >= now - 1e-12:
+                moved, least = self._best_exchange(taken)
+            if least >= now - 1e-12:
+                break
+            taken[moved] = ~taken[moved]
+            now = least
+        return taken
+
+    def _best_move(self, taken: Bools) -> tuple[list[int], float]:
+        sign = np.where(taken, -1.0, 1.0)
+        counts = self._table[taken].sum(axis=0) + sign[:, None] * self._table
+        costs = self._costs(counts, self._sizes[taken].sum() + sign * self._sizes, (~taken).sum() - sign)
+        best = int(costs.argmin())
+        return [best], float(costs[best])
+
+    def _best_exchange(self, taken: Bools) -> tuple[list[int], float]:
+        out, into = np.flatnonzero(taken), np.flatnonzero(~taken)
+        most = max(2, int((_LARGEST_STEP / max(1, self._table.shape[1])) ** 0.5))
+        if len(out) * len(into) > most**2:
+            out = self._drawn.permutation(out)[: max(most, most**2 // len(into))]
+            into = self._drawn.permutation(into)[: max(most, most**2 // len(out))]
+        counts = self._table[taken].sum(axis=0) - self._table[out][:, None] + self._table[into][None]
+        size = self._sizes[taken].sum() - self._sizes[out][:, None] + self._sizes[into][None]
+        costs = self._costs(counts, size, np.full(size.shape, float((~taken).sum())))
+        first, second = np.unravel_index(int(costs.argmin()), costs.shape)
+        return [int(out[first]), int(into[second])], float(costs[first, second])
+
+    def _costs(self, counts: Floats, size: Floats, left: Floats) -> Floats:
+        """The costs of choices with these counts, shape (..., levels), sizes and units that are left, shape (...)."""
+        wanted, whole = self._wanted, self._whole
+        far = ((counts - wanted.fraction * self._totals) ** 2 / self._totals).sum(axis=-1) / whole
+        far = far + (size - wanted.samples) ** 2 / whole**2
+        lacking = (counts < 0.5) | (counts > self._totals - 0.5)
+        missing = lacking[..., wanted.everywhere].sum(axis=-1)
+        beyond = np.maximum(np.abs(size - wanted.samples) - self._allowed, 0) / whole
+        empty = (size < 0.5) | (size > whole - 0.5)
+        wrong = np.where(beyond > 1e-12, 1 + beyond, 0) + 10 * empty
+        few = np.maximum(wanted.left - left, 0)
+        return np.asarray(far + _LEVEL_MISSING * missing + _TOO_FEW_LEFT * few + _SIZE_WRONG * wrong)

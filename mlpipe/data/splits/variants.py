@@ -1,0 +1,115 @@
+"""What one model sees of a task: its training, validation, test and unlabelled rows, plain or nested.
+
+A nested variant `name+nested?k` sets fold k aside as test data and splits the other folds anew into as many folds, of
+which the first validates and the others train (the mode reference's nested cross-validation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.splits.methods import TEST, UNLABELLED, Split, inner_folds
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, listing, problem
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class View:
+    """The rows of a task that one model trains on, validates on, is tested on and predicts.
+
+    Attributes:
+        task: The variant's name, such as `digits` or `digits+nested?2`.
+        fold: The fold's number k.
+        train: Rows of the task's samples; so are the other three.
+        val: Rows to validate on.
+        test: Rows to test on: the task's test part, or fold k when nested.
+        unlabelled: Rows without a target; empty when nested.
+    """
+
+    task: str
+    fold: int
+    train: Rows
+    val: Rows
+    test: Rows
+    unlabelled: Rows
+
+    def without(self, unreadable: npt.NDArray[np.bool_]) -> View:
+        """The same view without the rows of unreadable images; `unreadable` has one flag for each sample."""
+
+        def readable(rows: Rows) -> Rows:
+            return rows[~unreadable[rows]]
+
+        return replace(
+            self,
+            train=readable(self.train),
+            val=readable(self.val),
+            test=readable(self.test),
+            unlabelled=readable(self.unlabelled),
+        )
+
+    def rows(self) -> dict[str, Rows]:
+        """The four sets of rows by the name of their split."""
+        return {"train": self.train, "val": self.val, "test": self.test, "unlabelled": self.unlabelled}
+
+
+def plain(task: Task, split: Split, fold: int) -> View:
+    """Train on all folds but one, validate on that one, test on the task's test part."""
+    pool = np.flatnonzero(split.fold >= 0)
+    return View(
+        task.name,
+        fold,
+        train=_resampled(task, pool[split.fold[pool] != fold], fold),
+        val=pool[split.fold[pool] == fold],
+        test=np.flatnonzero(split.fold == TEST),
+        unlabelled=np.flatnonzero(split.fold == UNLABELLED),
+    )
+
+
+def nested(task: Task, split: Split, fold: int) -> View:
+    """Set one fold aside as test data, split the others anew into as many folds, validate on the first of them."""
+    inner = inner_folds(task.samples, split, fold)
+    return View(
+        f"{task.name}+nested?{fold}",
+        fold,
+        train=_resampled(task, np.flatnonzero(inner > 0), fold),
+        val=np.flatnonzero(inner == 0),
+        test=np.flatnonzero(split.fold == fold),
+        unlabelled=np.empty(0, np.int64),
+    )
+
+
+def check(task: Task, view: View, *, is_judged: bool = True, is_lenient: bool = False) -> None:
+    """Refuse a view in which a class has no training image, or nothing is left to validate on.
+
+    Args:
+        task: The task.
+        view: The rows of one of its folds.
+        is_judged: Whether the split gives the fold something to validate on.
+        is_lenient: Whether a fold may lack a class.
+
+    Raises:
+        DataError: With the names of the classes.
+    """
+    counts = task.class_counts(view.train)
+    empty = [name for name, count in zip(task.classes, counts, strict=True) if count == 0]
+    # A mask has most classes of a task rarely: one that is lost in a fold keeps none of the others from being learned.
+    if empty and not is_lenient and task.kind not in ("segmentation", "images"):
+        what = {"classification": "of class", "multilabel": "with label", "regression": "with a value of"}[task.kind]
+        wrong = f"no readable training image is left {what} {listing(empty)}"
+        fix = "add images, use fewer folds, or accept it with split.rare=allow"
+        raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix=fix))
+    if is_judged and len(view.val) == 0:
+        raise DataError(problem(f"{view.task} fold {view.fold}", "no validation image is left", fix="use fewer folds"))
+
+
+def _resampled(task: Task, train: Rows, fold: int) -> Rows:
+    """As many training rows, drawn with replacement when a tag says so (Efron 1979); validation rows stay as they are."""
+    for seed in task.bootstraps:
+        generator = np.random.Generator(np.random.Philox(key=[seed, fold]))
+        train = np.sort(generator.choice(train, len(train)))
+    return train

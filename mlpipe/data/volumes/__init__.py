@@ -1,0 +1,1 @@
+"""Large arrays in files: read piece by piece, cut into slices, and put together again."""

@@ -1,0 +1,1 @@
+"""Barrage's own words on the command line: score."""

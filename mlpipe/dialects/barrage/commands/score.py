@@ -1,0 +1,67 @@
+"""`mml predict recipe=DIR task.file=FILE`: score records with a folder of artifacts, into one JSON file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.sources import record_files
+from mlpipe.dialects.barrage import artifact_folder
+from mlpipe.errors import ConfigError, problem
+from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class ScoreScheduler(Scheduler):
+    """Scores records; nothing is written but the file.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        folder: The folder of artifacts.
+        file: The records, .csv or .json.
+        output: The file of scores.
+        batch_size: Records at a time.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        folder: str,
+        file: str,
+        output: str,
+        batch_size: Annotated[int, ">= 1"],
+    ) -> None:
+        super().__init__(run_config, world)
+        self._folder, self._file = Path(folder).expanduser().absolute(), file
+        self._output, self._batch_size = Path(output).expanduser().absolute(), batch_size
+
+    def plan(self) -> list[Step]:
+        """One step; that the folder is complete and the records can be read is known before it."""
+        if not self._output.parent.is_dir():
+            fix = "name a file in a folder that is there"
+            raise ConfigError(problem("mode.output", "its folder is not there", got=str(self._output), fix=fix))
+        self._found = artifact_folder.load(self._folder)
+        self._records = record_files.read_records("task.file", self._file)
+        return [Step("score", self._score, in_project=False)]
+
+    def _score(self, run: Run | None) -> None:
+        from mlpipe.dialects.barrage import scoring
+        from mlpipe.learn.build import setup
+
+        setup.prepare_torch(self.run_config.recipe.threads)
+        trust = self.run_config.tree["trust"] or ()
+        network = scoring.network(self._found, trust)
+        scores = scoring.scores(self._found, network, self._records, trust, self._batch_size)
+        plain = [scoring.as_plain(score) for score in scores]
+        files.write_text(self._output, json.dumps(plain, indent=2, sort_keys=True) + "\n")
+        self.world.facts.update(scores=str(self._output), records=len(plain))
+        log.info(f"{len(plain)} records scored: {self._output}")

@@ -1,0 +1,90 @@
+"""Score records with a folder of artifacts: what its network gives for each, as its transformer leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.data.records import Record, RecordScore, RecordSet, batchify_network_output
+from mlpipe.data.records.layout import Layout
+from mlpipe.data.sources import record_files
+from mlpipe.dialects.barrage.artifact_folder import Artifacts
+from mlpipe.errors import ProjectError, problem
+from mlpipe.learn.build import row_network
+from mlpipe.learn.build.row_network import RecordNetwork
+
+_BATCH = 256
+
+
+def network(found: Artifacts, trust: Sequence[str] = (), epoch: int | None = None) -> RecordNetwork:
+    """The network of a folder with its best weights, ready to predict.
+
+    Args:
+        found: The folder.
+        trust: Modules outside the current folder that the user named.
+        epoch: The weights of this epoch, counted from 1; -1: of the last; None: of the best.
+
+    Raises:
+        DataError: When its code is not the user's own.
+        ProjectError: When the weights do not fit the network.
+    """
+    layout, path = Layout.from_plain(found.layout), found.weights(epoch)
+    module = row_network.built(found.network, found.network_params, trust)
+    names = [output.name for output in layout.outputs]
+    gives = [found.gives] if isinstance(found.gives, str) else found.gives
+    made = RecordNetwork(module, layout.inputs, names, "target", gives)  # type: ignore[arg-type]
+    match = weight_files.load(made, weight_files.read(path))
+    if [name for name in made.state_dict() if name not in match.loaded]:
+        fix = "use the code that it was trained with"
+        raise ProjectError(problem(str(path), f"does not fit the network ({match.sentence()})", fix=fix))
+    return made.eval()
+
+
+def scores(
+    found: Artifacts,
+    made: RecordNetwork,
+    given: Sequence[Record],
+    trust: Sequence[str] = (),
+    batch_size: int = _BATCH,
+) -> list[RecordScore]:
+    """A score for each record, in their order: arrays by output, in the shape that the network gives.
+
+    Args:
+        found: The folder.
+        made: Its network.
+        given: The records.
+        trust: Modules outside the current folder that the user named.
+        batch_size: Records at a time.
+
+    Raises:
+        DataError: When a record cannot be read or has other inputs.
+    """
+    source = {"loader": found.loader, "transformer": found.transformer}
+    layout = Layout.from_plain(found.layout)
+    records = record_files.scoring(source, given, found.dataset, trust)
+    device = next((parameter.device for parameter in made.parameters()), torch.device("cpu"))
+    collected: list[RecordScore] = []
+    for start in range(0, len(records), batch_size):
+        rows = range(start, min(start + batch_size, len(records)))
+        vectors = np.stack([_vector(records, layout, row) for row in rows])
+        with torch.no_grad():
+            raw = made.raw(torch.from_numpy(vectors).to(device))
+        arrays = [output.cpu().numpy() for output in raw.values()]
+        for row, one in zip(rows, batchify_network_output(arrays, list(raw)), strict=True):
+            score = record_files.called(f"record {row}: postprocess", records.transformer.postprocess, one)
+            collected.append(score)
+    return collected
+
+
+def as_plain(score: RecordScore) -> dict[str, Any]:
+    """A score for JSON."""
+    return {name: np.asarray(value).tolist() for name, value in score.items()}
+
+
+def _vector(records: RecordSet, layout: Layout, row: int) -> np.ndarray[Any, Any]:
+    where = f"record {row}"
+    return layout.vector(record_files.called(where, records.plain, row), where)

@@ -1,0 +1,1 @@
+"""The sections of a Barrage configuration, each translated by a file of its own."""

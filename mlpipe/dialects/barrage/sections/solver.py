@@ -1,0 +1,219 @@
+"""Section `solver`: optimizer, learning rate, batches, epochs."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.dialects.barrage.collected import Work
+from mlpipe.dialects.barrage.sections import keras_names
+from mlpipe.dialects.rules import Rule, flag, maybe, number, text
+from mlpipe.errors import did_you_mean, listing
+
+_RATE = "solver.optimizer.learning_rate"
+_REDUCER = "solver.learning_rate_reducer"
+# What parameters of Keras's optimizers may be; all others are numbers that are not negative.
+_PARAMETERS: dict[str, Rule] = {
+    **dict.fromkeys(("amsgrad", "nesterov", "centered"), flag),
+    **dict.fromkeys(keras_names.BOUNDS, maybe(number(above=0))),
+    "epsilon": maybe(number(least=0)),
+    "learning_rate_power": number(),
+    "name": text,
+}
+
+
+def translate_solver(work: Work) -> None:
+    """Optimizer, schedule or reducer, batch size, epochs and steps."""
+    solver = work.source["solver"]
+    work.options["lr_scheduler"] = "none"
+    decay = _optimizer(work, solver["optimizer"])
+    _rate(work, solver["optimizer"]["learning_rate"], decay)
+    work.same("solver.batch_size", "sampling.batch_size", int(solver["batch_size"]))
+    work.same("solver.epochs", "trainer.max_epochs", int(solver["epochs"]))
+    work.options["sampling"] = "full"
+    if "steps" in solver:
+        work.options["sampling"] = "subset"
+        count = int(solver["steps"]) * int(solver["batch_size"])
+        work.set("sampling.sample_count", count)
+        note = "steps times batch_size samples: epochs take turns through all samples, in a new order each time"
+        work.say("solver.steps", "same", "sampling.sample_count", note)
+    if "learning_rate_reducer" in solver:
+        _reducer(work, solver["learning_rate_reducer"])
+
+
+def _optimizer(work: Work, block: Mapping[str, Any]) -> Any:
+    """The optimizer and its parameters; returns `decay`, which is a schedule."""
+    key, path = "solver.optimizer.import", block["import"]
+    name = keras_names.last_part(path)
+    if name is None:
+        work.options["optimizer"] = "import_block"
+        work.set("optimizer.name", path)
+        work.set("optimizer.params", dict(block.get("params") or {}))
+        work.say(key, "differs", "optimizer=import_block", "a class of yours derived from torch.optim.Optimizer")
+        return None
+    found = keras_names.either_case(name, keras_names.OPTIMIZERS)
+    if found is None:
+        known = f"there are {listing(keras_names.OPTIMIZERS)}"
+        fix = did_you_mean(name, keras_names.OPTIMIZERS)
+        work.refuse(key, "there is no such optimizer", got=path, fix=f"{fix} {known}".strip())
+        return None
+    option, own = keras_names.OPTIMIZERS[found]
+    work.options["optimizer"] = option
+    note = "write tensorflow.keras in full, Barrage warns of tf.keras" if keras_names.is_abbreviated(path) else ""
+    work.say(key, "same", f"optimizer={option}", note)
+    params = block.get("params") or {}
+    prefix = "solver.optimizer.params"
+    work.unknown_keys(prefix, params, [*own, *keras_names.BOUNDS, "decay", "name"])
+    for name in (*own, *keras_names.BOUNDS, "decay", "name"):
+        if name in params:
+            work.fits(f"{prefix}.{name}", params[name], _PARAMETERS.get(name, number(least=0)))
+    for name in (*own, *keras_names.BOUNDS):
+        if name in params:
+            work.same(f"{prefix}.{name}", f"optimizer.{name}", params[name])
+    if "name" in params:
+        work.say(f"{prefix}.name", "ignored", note="nothing asks for it")
+    return params.get("decay")
+
+
+def _rate(work: Work, rate: Any, decay: Any) -> None:
+    """A number, or a schedule; or a number with `decay`, which is a schedule too."""
+    if isinstance(rate, Mapping):
+        if decay:
+            work.missing("solver.optimizer.params.decay", "decay beside a schedule", "keep one of them")
+        _schedule(work, rate)
+        return
+    work.same(_RATE, "optimizer.lr", float(rate))
+    if decay is None:
+        return
+    if isinstance(decay, bool) or not isinstance(decay, int | float) or decay < 0:
+        work.refuse("solver.optimizer.params.decay", "must be a number >= 0", got=decay)
+        return
+    work.options["lr_scheduler"] = "inverse_time"
+    for name, value in {"interval": "step", "decay_rate": float(decay), "decay_steps": 1.0}.items():
+        work.set(f"lr_scheduler.{name}", value)
+    work.say("solver.optimizer.params.decay", "same", "lr_scheduler=inverse_time", "at every step")
+
+
+def _schedule(work: Work, block: Mapping[str, Any]) -> None:
+    key, path = f"{_RATE}.import", block["import"]
+    name = keras_names.last_part(path)
+    if name is None:
+        work.options["lr_scheduler"] = "import_block"
+        values = {"name": path, "interval": "step", "params": dict(block.get("params") or {})}
+        for one, value in values.items():
+            work.set(f"lr_scheduler.{one}", value)
+        work.set("optimizer.lr", 1.0)
+        work.say(_RATE, "same", "lr_scheduler=import_block", "at every step, times optimizer.lr, which is 1")
+        return
+    if name not in keras_names.SCHEDULES:
+        known = f"there are {listing(keras_names.SCHEDULES)}"
+        fix = did_you_mean(name, keras_names.SCHEDULES)
+        work.refuse(key, "there is no such schedule", got=path, fix=f"{fix} {known}".strip())
+        return
+    params = {name: value for name, value in (block.get("params") or {}).items() if name != "name"}
+    needed, optional = keras_names.SCHEDULES[name]
+    prefix, before = f"{_RATE}.params", len(work.wrong)
+    work.unknown_keys(prefix, params, (*needed, *optional))
+    for one in needed:
+        if one not in params:
+            work.refuse(f"{prefix}.{one}", "is needed", fix="add it")
+    for one, value in params.items():
+        _check_parameter(work, f"{prefix}.{one}", one, value)
+    if len(work.wrong) > before:
+        return
+    if name == "PiecewiseConstantDecay" and not _fits(params):
+        fix = "give growing boundaries, and one value >= 0 more than boundaries, not all of them 0"
+        work.refuse(prefix, "boundaries and values do not fit", got=params, fix=fix)
+        return
+    option, lr, values = _native(name, params)
+    if lr <= 0:
+        work.refuse(f"{prefix}.initial_learning_rate", "must be a number > 0", got=lr)
+        return
+    work.options["lr_scheduler"] = option
+    work.set("optimizer.lr", lr)
+    for one, value in values.items():
+        work.set(f"lr_scheduler.{one}", value)
+    work.say(_RATE, "same", f"lr_scheduler={option}", "at every step; its first rate is optimizer.lr")
+
+
+def _check_parameter(work: Work, key: str, name: str, value: Any) -> None:
+    if name in ("staircase", "cycle"):
+        if not isinstance(value, bool):
+            work.refuse(key, "must be true or false", got=value)
+    elif name in ("boundaries", "values"):
+        if not isinstance(value, list) or not all(_is_number(one) for one in value):
+            work.refuse(key, "must be a list of numbers", got=value)
+    elif not _is_number(value) or value < 0 or (name == "decay_steps" and value == 0):
+        work.refuse(key, "must be a number " + ("> 0" if name == "decay_steps" else ">= 0"), got=value)
+
+
+def _fits(params: Mapping[str, Any]) -> bool:
+    ends, values = params["boundaries"], params["values"]
+    grows = all(one < other for one, other in itertools.pairwise(ends))
+    return len(values) == len(ends) + 1 and grows and min(values) >= 0 and max(values) > 0
+
+
+def _native(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str, Any]]:
+    """The native option, the first rate, and the option's keys."""
+    if name == "PiecewiseConstantDecay":
+        first = float(params["values"][0] or max(params["values"]))
+        ratios = [float(value) / first for value in params["values"]]
+        ends = [float(end) for end in params["boundaries"]]
+        return "piecewise", first, {"interval": "step", "unit": "step", "boundaries": ends, "ratios": ratios}
+    lr = float(params["initial_learning_rate"])
+    keys: dict[str, Any] = {"interval": "step", "decay_steps": float(params["decay_steps"])}
+    if name == "ExponentialDecay":
+        keys |= {"gamma": float(params["decay_rate"]), "staircase": params.get("staircase", False)}
+        return "exponential", lr, keys
+    if name == "InverseTimeDecay":
+        keys |= {"decay_rate": float(params["decay_rate"]), "staircase": params.get("staircase", False)}
+        return "inverse_time", lr, keys
+    end = float(params.get("end_learning_rate", 1e-4))
+    keys |= {"end_ratio": end / lr if lr else 0.0, "power": float(params.get("power", 1.0))}
+    return "polynomial", lr, keys | {"cycle": params.get("cycle", False)}
+
+
+def _reducer(work: Work, block: Mapping[str, Any]) -> None:
+    """Keras's ReduceLROnPlateau."""
+    if isinstance(work.source["solver"]["optimizer"]["learning_rate"], Mapping) or "decay" in (
+        work.source["solver"]["optimizer"].get("params") or {}
+    ):
+        work.refuse(_REDUCER, "cannot reduce the rate of a schedule", fix="keep one of them")
+        return
+    known = ("monitor", "mode", "patience", "factor", "cooldown", "min_delta", "min_lr", "verbose")
+    work.unknown_keys(_REDUCER, block, known)
+    if block["factor"] >= 1:
+        work.refuse(f"{_REDUCER}.factor", "must be a number < 1, as Keras wants it", got=block["factor"])
+    watched = monitor(work, f"{_REDUCER}.monitor", block["monitor"])
+    if watched is None:
+        return
+    # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
+    values = {
+        "factor": float(block["factor"]),
+        "patience": max(int(block["patience"]) - 1, 0),
+        "cooldown": max(int(block.get("cooldown", 0)) - 1, 0),
+        "threshold": float(block.get("min_delta", 1e-4)),
+        "threshold_mode": "abs",
+        "min_lr": float(block.get("min_lr", 0)),
+        "watch": watched,
+        "watch_direction": block["mode"],
+    }
+    work.options["lr_scheduler"] = "plateau"
+    for name, value in values.items():
+        work.set(f"lr_scheduler.{name}", value)
+    note = "patience and cooldown are one less: torch counts from the next epoch"
+    work.say(_REDUCER, "same", "lr_scheduler=plateau", note)
+
+
+def monitor(work: Work, key: str, name: str) -> str | None:
+    """The native monitor for a name that Keras logs; None where there is none, which is noted."""
+    if name in work.monitors:
+        return work.monitors[name]
+    fix = did_you_mean(name, work.monitors, otherwise=f"there are {listing(work.monitors)}")
+    work.refuse(key, "nothing computes this", got=name, fix=fix)
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,43 @@
+"""`mml convert`: print a recipe file of another program as native YAML, with a report of where each key went."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.dialects import detect
+from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class ConvertScheduler(Scheduler):
+    """Prints the translation of a recipe file; nothing is written.
+
+    Args:
+        run_config: The checked configuration that the file means.
+        world: The project, the display, the wish to stop.
+        recipe: The file.
+        lenient: Let unknown keys and monitors that nothing computes pass.
+    """
+
+    def __init__(self, run_config: RunConfig, world: World, *, recipe: str, lenient: bool) -> None:
+        super().__init__(run_config, world)
+        self._recipe, self._lenient = recipe, lenient
+
+    def plan(self) -> list[Step]:
+        """One step."""
+        return [Step("convert", self._convert, in_project=False)]
+
+    def _convert(self, run: Run | None) -> None:
+        found = detect.translated(Path(self._recipe), lenient=self._lenient).of_one_training()
+        self.world.facts.update(
+            dialect=found.dialect,
+            native=found.native,
+            report=[
+                {"key": line.key, "fate": line.fate, "place": line.place, "note": line.note} for line in found.report
+            ],
+        )
+        log.info(found.text().rstrip())

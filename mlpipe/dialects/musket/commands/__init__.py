@@ -1,0 +1,1 @@
+"""Musket's own words on the command line: fit, task, analyze."""

@@ -1,0 +1,65 @@
+"""`mml analyze`: compare experiments in one table, what differs between them beside what they reached."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.dialects.musket import comparison_table
+from mlpipe.errors import DataError, problem
+from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class AnalyzeScheduler(Scheduler):
+    """Writes a table of all experiments below a folder.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        inputFolder: The folder that is searched.
+        output: The table's file; None: report.csv in that folder.
+        onlyMetric: The one metric to show; empty: all.
+        sortBy: The metric that orders the rows, the best first.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        inputFolder: str,  # noqa: N803
+        output: str | None,
+        onlyMetric: str,  # noqa: N803
+        sortBy: str,  # noqa: N803
+    ) -> None:
+        super().__init__(run_config, world)
+        self._folder, self._only, self._sort_by = Path(inputFolder).expanduser(), onlyMetric, sortBy
+        self._output = Path(output).expanduser() if output else self._folder / "report.csv"
+
+    def plan(self) -> list[Step]:
+        """One step.
+
+        Raises:
+            DataError: When the folder is not there.
+        """
+        if not self._folder.is_dir():
+            raise DataError(
+                problem("mode.inputFolder", "there is no such folder", got=str(self._folder), fix="name one")
+            )
+        return [Step("analyze", self._analyze, in_project=False)]
+
+    def _analyze(self, run: Run | None) -> None:
+        found = comparison_table.collected(self._folder)
+        text = comparison_table.table(found, self._only, self._sort_by)
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(self._output, text)
+        self.world.facts.update(experiments=len(found), output=str(self._output))
+        log.info(text.rstrip())
+        for note in comparison_table.notes(found, self._sort_by):
+            log.warning(note)
+        log.info(f"{len(found)} experiments, written to {self._output}")

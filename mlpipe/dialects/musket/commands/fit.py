@@ -1,0 +1,303 @@
+"""`mml fit`: train the Musket experiments of a project, and write into their folders what Musket writes."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import traceback
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import user_code
+from mlpipe.dialects import detect
+from mlpipe.dialects.musket import experiment_files, experiment_search
+from mlpipe.dialects.musket import files as layout
+from mlpipe.dialects.musket.commands import task
+from mlpipe.dialects.musket.commands.task import Told
+from mlpipe.dialects.musket.experiment_files import CONCRETE, CONFIG, SUMMARY
+from mlpipe.dialects.translation import as_text
+from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
+from mlpipe.running.scheduler import AGAIN, Scheduler, Step, World, full_disk
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+_RUNNING, _ERROR = "inProgress.yaml", "error.yaml"
+# What the seeds of an experiment differ in, and what Musket starts from.
+_SEEDS = {"testSplitSeed": 123, "random_state": 33}
+
+
+class FitScheduler(Scheduler):
+    """Trains experiments one after the other.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        project: The folder with experiments; None: the current one, or the one that it lies in.
+        name: Names of experiments, separated by commas; empty: all that are not finished.
+        num_gpus: GPUs that are used at once: several train several folds side by side.
+        gpus_per_net: GPUs that train one fold together.
+        num_workers: Loader processes.
+        allow_resume: Go on with an interrupted training.
+        force_recalc: Predict again and write the reports anew, without training.
+        launch_tasks: Run every task of the project on each experiment after it.
+        only_report: Write the reports from what is stored.
+        cache: Where images are cached; None: `.cache` in the project.
+        folds: Folds to train, separated by commas; empty: all.
+        lenient: Let unknown keys and monitors that nothing computes pass.
+        overrides: Further overrides of each experiment, separated by blanks.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        project: str | None,
+        name: str,
+        num_gpus: Annotated[int, ">= 0"],
+        gpus_per_net: Annotated[int, ">= 0"],
+        num_workers: Annotated[int, ">= 0"],
+        allow_resume: bool,
+        force_recalc: bool,
+        launch_tasks: bool,
+        only_report: bool,
+        cache: str | None,
+        folds: str | int | list[int],
+        lenient: bool,
+        overrides: str,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._root = experiment_files.project_root(project)
+        self._names = experiment_files.names_or_here(name, project)
+        self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
+        self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
+        self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
+        self._folds = [part.strip() for part in str(folds).strip("[]").split(",") if part.strip()]
+        self._overrides = shlex.split(overrides)
+        self._devices = _devices(num_gpus, gpus_per_net)
+
+    def plan(self) -> list[Step]:
+        """One step for each experiment (and seed), all of them translated and checked before the first one trains.
+
+        Raises:
+            ConfigError: With a sentence for every problem of any experiment.
+        """
+        if wrong := [one for one in self._folds if not one.isdigit()]:
+            raise ConfigError(problem("mode.folds", "must be numbers of folds", got=wrong, fix="for example 0,2"))
+        steps, found = [], list[str]()
+        for folder in self._experiments():
+            try:
+                # Every mistake of the file, before what its seeds have is written from it.
+                detect.translated(folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom()))
+                for config in self._configs(folder):
+                    self._check(config)
+                    label = config.parent.relative_to(self._root).as_posix()
+                    steps.append(Step(f"fit {label}", partial(self._fit, config), in_project=False))
+            except ConfigError as error:
+                found += [f"{folder.name}: {sentence}" for sentence in error.problems]
+                continue
+            if "num_seeds" in experiment_files.source_of(folder / CONFIG):
+                steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
+            if self._tasks:
+                told = Told(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
+                for config in self._configs(folder):
+                    steps += task.steps_of(config, self._root, (), told, self.world)
+        if found:
+            raise ConfigError(found)
+        if not steps:
+            log.info("every experiment is finished; name one to run it again")
+        return steps
+
+    def run(self, resumed: Run | None = None) -> None:
+        """Train one experiment after the other; each is a run of its own project.
+
+        Raises:
+            Interrupted: When asked to stop, with the command that goes on.
+            DiskFull: When there is no room, likewise.
+        """
+        with full_disk(AGAIN), self.world.stop.listening():
+            for step in self.plan():
+                names = f"--name {','.join(self._names)} " if self._names else ""
+                go_on = f"to go on: mml fit {names}--allow_resume True"
+                try:
+                    self.world.stop.check()
+                    step.call(None)
+                except Interrupted:
+                    raise Interrupted(f"stopped in {step.name}; {go_on}") from None
+                except Exception as error:
+                    if not files.disk_is_full(error):
+                        raise
+                    reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
+                    raise DiskFull(f"{reason}; stopped in {step.name}", go_on) from error
+            self._after()
+
+    def _after(self) -> None:
+        """Call the functions that `fit_callbacks.after_fit` marks in the project's modules, once."""
+        if not self.world.facts.get("results"):
+            return
+        config = experiment_files.experiments(self._root, self._names)[0] / CONFIG
+        trust = tuple(self.run_config.tree.get("trust") or ())
+        for name, function in task.marked(config, trust, "after_fit").items():
+            log.info(f"after_fit: {name}")
+            task.called(f"after_fit {name}", function)
+
+    def _experiments(self) -> list[Path]:
+        found = experiment_files.experiments(self._root, self._names)
+        if self._names or self._only_report or self._recalculate:
+            return found
+        return [folder for folder in found if not (folder / SUMMARY).exists()]
+
+    def _configs(self, folder: Path) -> list[Path]:
+        """The configuration files that an experiment runs: its own, or one for each seed."""
+        source = experiment_files.source_of(folder / CONFIG)
+        count = source.get("num_seeds")
+        if count is None:
+            return [folder / CONFIG]
+        own = {key: value for key, value in experiment_files.written(folder / CONFIG).items() if key != "num_seeds"}
+        return [self._of_seed(folder / str(seed) / CONCRETE, own, seed) for seed in range(count)]
+
+    def _of_seed(self, path: Path, own: Mapping[str, Any], seed: int) -> Path:
+        """The configuration of one seed, written from the experiment's where that has changed; its seeds stay."""
+        before = experiment_files.seed_written(path)
+        seeds = {key: before.get(key, int(own.get(key, usual)) + seed) for key, usual in _SEEDS.items()}
+        content = {**own, **seeds}
+        if before == content:
+            return path
+        if before:
+            log.info(
+                f"{path.parent.relative_to(self._root).as_posix()}: written anew from {CONFIG}, with its own seeds"
+            )
+            (path.parent / SUMMARY).unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, files.yaml_text(content))
+        return path
+
+    def _check(self, config: Path) -> None:
+        from mlpipe.running import launch, search
+
+        if experiment_files.is_searched(config):
+            search.prepare("train", self._training(config, "train", "predict"))
+        else:
+            launch.prepare("train", self._training(config, "train"))
+
+    def _training(self, config: Path, *subroutines: str) -> list[str]:
+        folds = [f"mode.folds=[{','.join(self._folds)}]"] if self._folds else []
+        return [
+            f"recipe={config}",
+            f"mode.lenient={str(self._lenient).lower()}",
+            *self._places(config),
+            f"sys.num_workers={self._workers}",
+            *self._devices,
+            f"seed={42 + (int(config.parent.name) if config.name == CONCRETE else 0)}",
+            f"mode.subroutines=[{','.join(subroutines)}]",
+            *folds,
+            *self._overrides,
+        ]
+
+    def _places(self, config: Path) -> list[str]:
+        project = experiment_files.results_of(config)
+        return [
+            f"out_dir={as_text(str(project.root.parent))}",
+            f"proj={as_text(project.name)}",
+            f"data_dir={as_text(str(self._cache))}",
+        ]
+
+    def _fit(self, config: Path, run: Run | None) -> None:
+        from mlpipe.running import launch
+
+        folder = config.parent
+        (folder / SUMMARY).unlink(missing_ok=True)
+        (folder / _ERROR).unlink(missing_ok=True)
+        files.write_text(folder / _RUNNING, "{}\n")
+        log.info(f"experiment {folder.relative_to(self._root / 'experiments').as_posix()}")
+        try:
+            if experiment_files.is_searched(config):
+                self._search(config)
+                return
+            if self._recalculate or self._only_report:
+                prepared = launch.prepare("predict", self._training(config, "predict"))
+            else:
+                prepared = launch.prepare("train", self._resumed(config) or self._training(config, "train", "predict"))
+            if not self._only_report:
+                launch.execute(prepared, display=self.world.display, stop=self.world.stop)
+            self._report(config, prepared.run_config)
+        except (Interrupted, KeyboardInterrupt):
+            raise
+        except MlpipeError as error:
+            if files.disk_is_full(error):
+                # It is no fault of the experiment, which goes on.
+                raise
+            entry = {"type": type(error).__name__, "value": str(error), "trace": traceback.format_exc()}
+            files.write_text(folder / _ERROR, files.yaml_text({"errors": [entry]}))
+            raise
+        finally:
+            (folder / _RUNNING).unlink(missing_ok=True)
+
+    def _search(self, config: Path) -> None:
+        """Search an experiment's hyperparameters; trials of an earlier command count."""
+        overrides, project = self._training(config, "train", "predict"), experiment_files.results_of(config)
+        if self._recalculate or self._only_report:
+            summary = experiment_search.report(config, project, overrides)
+        else:
+            summary = experiment_search.run(config, project, overrides, self.world.display, self.world.stop)
+        self.world.facts.setdefault("results", {})[str(config.parent)] = summary["best"]["result"]
+        log.info(f"written to {config.parent / SUMMARY}")
+
+    def _resumed(self, config: Path) -> list[str]:
+        """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
+        from mlpipe.running import launch
+
+        project = experiment_files.results_of(config)
+        unfinished = experiment_files.unfinished(project)
+        if not self._resume or unfinished is None:
+            return []
+        now = launch.prepare("train", self._training(config, "train", "predict")).run_config
+        if not experiment_files.goes_on_as(unfinished, now):
+            log.info(f"{config.name} is another one than that of the run that was interrupted: it is trained anew")
+            return []
+        return [f"continue={unfinished.name}", *self._places(config)]
+
+    def _report(self, config: Path, config_of_run: RunConfig) -> None:
+        _, value = experiment_files.report(config, experiment_files.results_of(config), config_of_run)
+        self.world.facts.setdefault("results", {})[str(config.parent)] = value
+        log.info(f"written to {config.parent / SUMMARY}")
+
+    def _of_seeds(self, folder: Path, run: Run | None) -> None:
+        """The parent's summary of an experiment with several seeds, and links to what each has."""
+        found = self.world.facts.get("results", {})
+        seeds = [path.parent for path in experiment_files.seeds_of(folder)]
+        values = [found[str(seed)] for seed in seeds if str(seed) in found]
+        for link in [*folder.glob("metrics/*"), *folder.glob("weights/*")]:
+            # Of seeds that are no longer asked for.
+            if link.is_symlink() and link.name not in {seed.name for seed in seeds}:
+                link.unlink()
+        for seed in seeds:
+            for name in ("metrics", "weights"):
+                link = folder / name / seed.name
+                if not (seed / name).is_dir():
+                    # What was searched has them in the folders of its trials.
+                    continue
+                link.parent.mkdir(exist_ok=True)
+                if not link.exists() and not link.is_symlink():
+                    link.symlink_to(Path("..") / seed.name / name, target_is_directory=True)
+        files.write_text(folder / SUMMARY, files.yaml_text(layout.spread(values)))
+
+
+def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:
+    """The overrides that spread a training over as many of the GPUs as there are; none where one trains it all."""
+    if max(num_gpus, gpus_per_net) < 2:
+        return []
+    import torch
+
+    there = torch.cuda.device_count()
+    if there < max(num_gpus, gpus_per_net):
+        log.info(f"{max(num_gpus, gpus_per_net)} GPUs are asked for, there are {there}")
+    together, beside = min(gpus_per_net, there), min(num_gpus, there)
+    if together > 1:
+        return [f"trainer.devices={together}"]
+    return [f"sys.fold_workers={beside}"] if beside > 1 else []

@@ -1,0 +1,274 @@
+"""`mml task`: run functions of a Musket project's own, marked with `tasks.task`, on its trained experiments."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import items, user_code
+from mlpipe.dialects import musket
+from mlpipe.dialects.musket import experiment_files
+from mlpipe.dialects.musket.experiment import Experiment
+from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
+from mlpipe.dialects.translation import as_text
+from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean, in_short, listing, problem
+from mlpipe.running.scheduler import AGAIN, Scheduler, Step, World, full_disk
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+
+class TaskScheduler(Scheduler):
+    """Runs tasks on experiments, each in a folder of its own below the experiment's.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        project: The folder with experiments; None: the current one, or the one that it lies in.
+        name: Names of experiments, separated by commas; empty: all that are finished.
+        task: Names of tasks, separated by commas; `all` or empty: every one.
+        num_gpus: GPUs of trainings, as for `mml fit`.
+        gpus_per_net: GPUs that train one fold together.
+        num_workers: Loader processes of trainings.
+        allow_resume: First train what is not finished, from where it stopped.
+        force_recalc: First predict again and write the reports anew.
+        launch_tasks: Read for the sake of old commands; tasks run anyway.
+        cache: Where images are cached; None: `.cache` in the project.
+        overrides: Further overrides of each experiment, separated by blanks.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        project: str | None,
+        name: str,
+        task: str,
+        num_gpus: Annotated[int, ">= 0"],
+        gpus_per_net: Annotated[int, ">= 0"],
+        num_workers: Annotated[int, ">= 0"],
+        allow_resume: bool,
+        force_recalc: bool,
+        launch_tasks: bool,
+        cache: str | None,
+        overrides: str,
+    ) -> None:
+        super().__init__(run_config, world)
+        self._root = experiment_files.project_root(project)
+        self._names = experiment_files.names_or_here(name, project)
+        self._tasks = experiment_files.listed(task)
+        self._resume, self._recalculate = allow_resume, force_recalc
+        self._overrides = overrides
+        self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
+        self._of_fit = {"num_gpus": num_gpus, "gpus_per_net": gpus_per_net, "num_workers": num_workers}
+
+    def plan(self) -> list[Step]:
+        """A step for each task of each experiment; before them one that trains or predicts, where that was asked for.
+
+        Raises:
+            ConfigError: With a sentence for every experiment and task that is not there.
+        """
+        folders = experiment_files.experiments(self._root, self._names)
+        unfinished = [folder for folder in folders if not (folder / SUMMARY).exists()]
+        steps = []
+        if unfinished and self._resume:
+            steps.append(self._fit_step(unfinished, "allow_resume"))
+        elif unfinished and self._names:
+            fix = "mml fit trains it; --allow_resume True does it first"
+            wrong = [problem("mode.name", "is not trained yet", got=one.name, fix=fix) for one in unfinished]
+            raise ConfigError(wrong)
+        else:
+            folders = [folder for folder in folders if folder not in unfinished]
+        if self._recalculate and (again := [folder for folder in folders if folder not in unfinished]):
+            steps.append(self._fit_step(again, "force_recalc"))
+        trust = tuple(self.run_config.tree.get("trust") or ())
+        told = Told(trust, tuple(shlex.split(self._overrides)), self._cache)
+        for folder in folders:
+            for config in experiment_files.seeds_of(folder) or [folder / CONFIG]:
+                steps += steps_of(config, self._root, self._tasks, told, self.world)
+        if not steps:
+            log.info("no experiment is finished; mml fit trains them")
+        return steps
+
+    def run(self, resumed: Run | None = None) -> None:
+        """Run one task after the other."""
+        with full_disk(AGAIN), self.world.stop.listening():
+            for step in self.plan():
+                self.world.stop.check()
+                step.call(None)
+
+    def _fit_step(self, folders: Sequence[Path], key: str) -> Step:
+        names = ",".join(folder.relative_to(self._root / "experiments").as_posix() for folder in folders)
+        given = {"project": str(self._root), "name": names, key: True, "cache": str(self._cache), **self._of_fit}
+        given["overrides"] = self._overrides
+        return Step(f"fit {names}", partial(self._fit, given), in_project=False)
+
+    def _fit(self, given: Mapping[str, Any], run: Run | None) -> None:
+        from mlpipe.running import launch
+
+        trust = self.run_config.tree.get("trust") or []
+        prepared = launch.prepare(
+            "fit", [*(f"mode.{key}={as_text(value)}" for key, value in given.items()), f"trust={as_text(trust)}"]
+        )
+        launch.execute(prepared, display=self.world.display, stop=self.world.stop)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the command line says of every experiment.
+
+    Attributes:
+        trust: Folders outside the current one, and modules, whose code may run.
+        overrides: Further overrides.
+        cache: Where images are cached.
+    """
+
+    trust: tuple[str, ...]
+    overrides: tuple[str, ...]
+    cache: Path
+
+
+def steps_of(config: Path, root: Path, wanted: Sequence[str], told: Told, world: World) -> list[Step]:
+    """A step for each task of one experiment.
+
+    Args:
+        config: The experiment's configuration.
+        root: The project's folder.
+        wanted: Names of tasks; empty, or `all` among them: every one.
+        told: What the command line says.
+        world: Its facts are told what tasks return.
+
+    Raises:
+        ConfigError: When there is no task of a name.
+        DataError: When the project's modules cannot be imported, or are not trusted.
+    """
+    known = marked(config, told.trust, "task")
+    names = list(known) if not wanted or "all" in wanted else wanted
+    if not known:
+        fix = "mark a function in modules/*.py with @tasks.task"
+        raise ConfigError(problem("mode.task", "the project has no tasks", got=str(root), fix=fix))
+    if wrong := [name for name in names if name not in known]:
+        fixes = [did_you_mean(name, known, otherwise=f"there are {listing(known)}") for name in wrong]
+        found = zip(wrong, fixes, strict=True)
+        raise ConfigError([problem("mode.task", "there is no such task", got=name, fix=fix) for name, fix in found])
+    label = config.parent.relative_to(root).as_posix()
+    call = partial(_run, config, told=told, world=world)
+    return [Step(f"task {label} {name}", partial(call, name, known[name]), in_project=False) for name in names]
+
+
+def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[..., Any]]:
+    """The functions of an experiment's project that a decorator marked, by name.
+
+    Args:
+        config: The experiment's configuration.
+        trust: Folders outside the current one, and modules, whose code may run.
+        mark: The decorator's name, `task` or `after_fit`.
+
+    Raises:
+        DataError: When the project's modules cannot be imported, or are not trusted.
+    """
+    source, home = experiment_files.source_of(config), experiment_files.home_of(config)
+    code = musket.code_of(source, home)
+    if home.modules is not None:
+        user_code.check_trusted(home.modules, trust, "modules")
+    user_code.check_imports(code["imports"], home.modules, trust, "imports")
+    functions = user_code.functions(home.modules, code["imports"], code["stand_ins"])
+    return {name: one for name, one in functions.items() if items.is_marked(one, mark)}
+
+
+def called(label: str, function: Callable[..., Any], /, **given: Any) -> Any:
+    """What a function of the project's own returns.
+
+    Args:
+        label: Names it in sentences.
+        function: The function.
+        given: Its arguments.
+
+    Raises:
+        TrainingError: When it fails, with its own error in a few words.
+    """
+    try:
+        return function(**given)
+    except MlpipeError:
+        raise
+    except Exception as error:
+        log.debug("a function of the project fails", exc_info=True)
+        raise TrainingError(problem(label, f"fails ({in_short(error)})", fix="mend it")) from error
+
+
+def _run(
+    config: Path,
+    name: str,
+    function: Callable[..., Any],
+    run: Run | None,
+    *,
+    told: Told,
+    world: World,
+) -> None:
+    """Call a task in its folder; what it returns is a fact."""
+    folder = config.parent
+    log.info(f"task {name} of {folder.name}")
+    experiment = Experiment(config, told.cache)
+    experiment.overrides = [*told.overrides, *([f"trust={as_text(told.trust)}"] if told.trust else [])]
+    given = _arguments(name, function, experiment, told.trust)
+    place = folder / name
+    place.mkdir(exist_ok=True)
+    with _inside(place):
+        returned = called(f"task {name}", function, **given)
+    world.facts.setdefault("tasks", {}).setdefault(folder.name, {})[name] = returned
+
+
+def _arguments(name: str, function: Callable[..., Any], experiment: Experiment, trust: Sequence[str]) -> dict[str, Any]:
+    """What a task is called with: the experiment, data sets, and what its entry of the file's `tasks` says.
+
+    Raises:
+        ConfigError: When a parameter is neither.
+    """
+    said = experiment.task_arguments(name)
+    given, found = dict[str, Any](), list[str]()
+    for parameter in inspect.signature(function).parameters.values():
+        key, kind = parameter.name, _kind(parameter.annotation)
+        if kind == "data" or (kind == "" and key not in said and key in experiment.data_names):
+            named = str(said.get(key, "dataset" if key in ("ds", "dataset", "data_set") else key))
+            given[key] = experiment.get_dataset(named, trust)
+        elif key in said:
+            given[key] = said[key]
+        elif kind == "model" or key in ("m", "model", "cfg", "config", "experiment"):
+            given[key] = experiment
+        elif parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            fix = f"annotate it with ConnectedModel or DataSet, or say tasks: {{{name}: {{{key}: VALUE}}}}"
+            found.append(problem(f"task {name}", "nothing says what this parameter is", got=key, fix=fix))
+    if found:
+        raise ConfigError(found)
+    return given
+
+
+def _kind(annotation: Any) -> str:
+    """`model` or `data`, as the name of a parameter's annotation says."""
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    last = text.rpartition(".")[2]
+    return "data" if last.endswith("DataSet") else "model" if last.endswith(("Model", "Config", "Experiment")) else ""
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in a folder: what a task writes goes there, as in Musket."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

@@ -1,0 +1,95 @@
+"""Pictures of some validation images with what they are and what they were predicted to be, one for each epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.post import mask_metrics
+from mlpipe.reports import gallery
+from mlpipe.reports.sections.masks import coloured
+from mlpipe.runs import maps
+from mlpipe.runs.records import ModelRecord
+
+_MOST_LETTERS = 15
+# Of masks two images stand in a row, each with both of its masks.
+_COLUMNS = 6
+
+
+def draw(
+    folder: Path,
+    record: ModelRecord,
+    file: Path,
+    images: Callable[[list[int]], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+) -> None:
+    """Write `STAGE/FOLD/epoch_E.jpg`, epochs counted from 0 in their stage; under each image `true > predicted`.
+
+    Of masks the true and the predicted one stand beside each image, the latter with its Dice.
+
+    Args:
+        folder: Where they go.
+        record: The fold's record.
+        file: Its `examples.json`, see `mlpipe.learn.callbacks.examples`.
+        images: Gives pixels (n, height, width, channels), 8 bit, and targets of some rows of the task; of masks class
+            numbers (n, height, width).
+    """
+    entries: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    firsts: dict[int, int] = {}
+    for entry in entries:
+        first = firsts.setdefault(entry["stage"], entry["epoch"])
+        pixels, targets = images(entry["rows"])
+        place = folder / str(entry["stage"]) / str(record.fold)
+        place.mkdir(parents=True, exist_ok=True)
+        path = place / f"epoch_{entry['epoch'] - first}.jpg"
+        if "masks" in entry:
+            pictures, captions = _masks(pixels, targets, maps.of_text(entry["masks"]), len(record.classes))
+            gallery.grid(pictures, captions, path, columns=_COLUMNS)
+            continue
+        outputs = np.asarray(entry["outputs"], np.float64)
+        true = names_of(targets, record.classes, record.kind)
+        said = names_of(_decided(outputs, record.kind), record.classes, record.kind)
+        captions = [f"{one} > {other}" for one, other in zip(true, said, strict=True)]
+        gallery.grid(list(pixels), captions, path)
+
+
+def _masks(
+    pixels: npt.NDArray[Any], true: npt.NDArray[Any], said: npt.NDArray[Any], classes: int
+) -> tuple[list[npt.NDArray[Any]], list[str]]:
+    """Each image with its true and its predicted mask, and what stands under them."""
+    counts = [maps.counts(mask, wanted, classes) for mask, wanted in zip(said, true, strict=True)]
+    dice = mask_metrics.of_images(np.stack([one for one, _ in counts]), np.stack([one for _, one in counts]))
+    pictures: list[npt.NDArray[Any]] = []
+    captions: list[str] = []
+    for number, (image, wanted, mask) in enumerate(zip(pixels, true, said, strict=True)):
+        pictures += [image, coloured(wanted), coloured(mask)]
+        captions += [f"image {number}", "true", f"predicted {dice[number]:.3f}"]
+    return pictures, captions
+
+
+def names_of(targets: npt.NDArray[Any], classes: Sequence[str], kind: str) -> list[str]:
+    """The class, labels or numbers of each image, in few letters.
+
+    Args:
+        targets: As `mlpipe.data.task.Samples.targets`.
+        classes: The names of the outputs.
+        kind: What is predicted.
+    """
+    if kind == "classification":
+        found = [classes[int(one)] if one >= 0 else "?" for one in targets]
+    elif kind == "multilabel":
+        labels = [[name for name, value in zip(classes, row, strict=True) if value > 0.5] for row in targets]
+        found = ["+".join(one) or "-" for one in labels]
+    else:
+        found = [" ".join(f"{value:.3g}" for value in row) for row in targets]
+    return [text if len(text) <= _MOST_LETTERS else text[: _MOST_LETTERS - 1] + "…" for text in found]
+
+
+def _decided(outputs: npt.NDArray[np.float64], kind: str) -> npt.NDArray[Any]:
+    if kind == "classification":
+        return np.asarray(outputs.argmax(axis=1))
+    return (outputs > 0).astype(np.float64) if kind == "multilabel" else outputs

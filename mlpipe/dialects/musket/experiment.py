@@ -1,0 +1,419 @@
+"""A Musket experiment in Python: train it on a data set, predict with its folds, look for a learning rate."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data import user_code
+from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.data.items.sets import DirectoryDataSet
+from mlpipe.data.sources import python_items
+from mlpipe.dialects import musket
+from mlpipe.dialects.musket import experiment_files, experiment_search
+from mlpipe.dialects.musket.experiment_networks import Batch as Batch
+from mlpipe.dialects.musket.experiment_networks import Map as Map
+from mlpipe.dialects.musket.experiment_networks import Networks, batch_of
+from mlpipe.dialects.musket.finder import Finder
+from mlpipe.dialects.translation import as_text
+from mlpipe.errors import DataError, ProjectError, listing, problem
+from mlpipe.running import launch
+from mlpipe.runs import predictions
+from mlpipe.runs.records import ModelRecord
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = npt.NDArray[Any]
+_PART = re.compile(r"(?P<part>train|validation|holdout)(?P<fold>(?<=validation)\d+)?")
+
+
+class Experiment:
+    """One experiment.
+
+    Attributes:
+        path: Its configuration file.
+        overrides: Native overrides on top of it, such as `trainer.accelerator=cpu`.
+
+    Args:
+        path: The file.
+        cache: Where images are cached; None: `.cache` in its project.
+    """
+
+    def __init__(self, path: str | Path, cache: Path | None = None) -> None:
+        self.path = str(Path(path).expanduser().absolute())
+        self.overrides: list[str] = []
+        self._resumes = False
+        self._source = experiment_files.source_of(Path(self.path))
+        home = experiment_files.home_of(Path(self.path))
+        self._project = experiment_files.results_of(Path(self.path))
+        self._data_dir = cache or home.project / ".cache"
+        stages = len(self._source.get("stages") or [None])
+        one_class = self._source.get("classes") == 1
+        self._networks = Networks(
+            self._project, lambda one: [f"recipe={self.path}", *self._places(one)], stages, one_class
+        )
+
+    def fit(
+        self,
+        dataset: Any = None,
+        subsample: float = 1.0,
+        foldsToExecute: Sequence[int] | int | None = None,  # noqa: N803
+        start_from_stage: int = 0,
+    ) -> dict[str, Any]:
+        """Train every fold, and write weights, metrics and summary.yaml beside the configuration.
+
+        Args:
+            dataset: A data set (`mlpipe.data.items`), or the name of one of the configuration's; None: the one that it
+                trains on.
+            subsample: The share of the training images that an epoch has, which take turns.
+            foldsToExecute: Only these folds.
+            start_from_stage: Must be 0: what was interrupted is continued with `setAllowResume(True)`.
+
+        Returns:
+            The summary.
+
+        Raises:
+            ProjectError: When the experiment is finished already.
+            ConfigError: With a sentence for every mistake in the configuration.
+            DataError: When an argument is wrong.
+        """
+        path = Path(self.path)
+        if (path.parent / "summary.yaml").exists():
+            fix = "remove its summary.yaml to train again"
+            raise ProjectError(problem(str(path.parent), "the experiment is already finished", fix=fix))
+        if start_from_stage:
+            fix = "use setAllowResume(True), or initial_weights in a stage"
+            raise DataError(
+                problem("start_from_stage", "training begins with the first one", got=start_from_stage, fix=fix)
+            )
+        if not 0 < subsample <= 1:
+            raise DataError(problem("subsample", "must be above 0 and at most 1", got=subsample))
+        dataset = self.get_dataset(dataset) if isinstance(dataset, str) else dataset
+        chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else foldsToExecute
+        folds = [f"mode.folds=[{','.join(map(str, chosen))}]"] if chosen is not None else []
+        overrides = [*self._common(dataset), "mode.subroutines=[train,predict]", *folds, *self.overrides]
+        searched = experiment_files.is_searched(path)
+        if subsample < 1:
+            overrides += self._shorter(dataset, subsample)
+        if searched:
+            return experiment_search.run(path, self._project, overrides)
+        prepared = launch.prepare("train", overrides)
+        unfinished = experiment_files.unfinished(self._project) if self._resumes else None
+        if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
+            prepared = launch.prepare("train", [f"continue={unfinished.name}", *self._common(None)[1:]])
+        launch.execute(prepared)
+        return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
+
+    def setAllowResume(self, allow: bool) -> None:  # noqa: N802
+        """Say whether `fit` goes on with an interrupted training, exactly where it was.
+
+        Args:
+            allow: Whether it does.
+        """
+        self._resumes = allow
+
+    def _shorter(self, dataset: Any, subsample: float) -> list[str]:
+        """Epochs of a share of the training images, in whole batches."""
+        size, batch = self._train_size(dataset), int(self._source.get("batch", 8))
+        count = max(1, int(size * subsample) // batch) * batch
+        return ["sampling=subset", f"sampling.sample_count={count}", f"sampling.batch_size={batch}"]
+
+    def _train_size(self, dataset: Any) -> int:
+        """How many images a fold learns from, as far as the configuration tells."""
+        size = len(dataset if dataset is not None else self.get_dataset("dataset"))
+        size = round(size * (1 - float(self._source.get("testSplit", 0.0))))
+        count = int(self._source.get("folds_count", 5))
+        return int(size * (1 - (1 / count if count > 1 else float(self._source.get("validationSplit", 0.2)))))
+
+    def get_dataset(self, name: str = "train", trust: Sequence[str] = ()) -> Any:
+        """A data set of the experiment.
+
+        Args:
+            name: An entry of its `datasets`; `dataset`: all that it names; and, once it is trained, `train` (what is no
+                holdout), `validation` or `validation3` (of a fold), `holdout`.
+            trust: Folders outside the current one, and modules, whose code may run.
+
+        Raises:
+            ConfigError: When it names no such data set.
+            ProjectError: When the experiment was not trained.
+        """
+        home = experiment_files.home_of(Path(self.path))
+        part = _PART.fullmatch(name)
+        if part is None or name in (self._source.get("datasets") or {}):
+            given = musket.data_of(self._source, home, None if name == "dataset" else name)
+            return CompositeDataSet(python_items.opened(trust=trust, **given))
+        whole = self.get_dataset("dataset", trust)
+        record = self._record(int(part["fold"] or 0))
+        rows = self._rows(record, "val" if part["part"] == "validation" else "test")
+        if part["part"] == "train":
+            rows = sorted(set(range(len(whole))) - set(rows))
+        if not rows:
+            raise ProjectError(problem("holdout", "this configuration does not have one", fix="add testSplit: 0.2"))
+        return SubDataSet(whole, rows)
+
+    @property
+    def data_names(self) -> list[str]:
+        """What `get_dataset` knows by name."""
+        return [*(self._source.get("datasets") or {}), "dataset", "train", "validation", "holdout"]
+
+    def task_arguments(self, name: str) -> dict[str, Any]:
+        """What the configuration's `tasks` says of a task: arguments by name."""
+        said = self._source.get("tasks") or {}
+        entries = said if isinstance(said, list) else [{key: value} for key, value in said.items()]
+        found = next((one[name] for one in entries if isinstance(one, dict) and name in one), None)
+        return {str(key): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+    def _rows(self, record: ModelRecord, split: str) -> list[int]:
+        """The items that a record predicted, by their numbers."""
+        stored = predictions.load(self._project.predictions_file(record.pivot, record.id), record.task, split)
+        return [int(name.partition(":")[0]) for name in stored.sample_ids]
+
+    def lr_find(
+        self,
+        ds: Any = None,
+        foldsToExecute: Sequence[int] | int | None = None,  # noqa: N803
+        stage: int = 0,
+        subsample: float = 1.0,
+        start_lr: float = 1e-6,
+        end_lr: float = 1.0,
+        epochs: int = 5,
+    ) -> Finder:
+        """A range test on one fold: the rate rises by the same factor at every step, without the file's callbacks.
+
+        Args:
+            ds: As for `fit`.
+            foldsToExecute: The first of them is the fold; None: fold 0.
+            stage: Must be 0, the first one.
+            subsample: The share of the training images that an epoch has.
+            start_lr: The first rate.
+            end_lr: The last one.
+            epochs: How long the test is, in epochs of this fold.
+
+        Raises:
+            DataError: When another stage is asked for.
+        """
+        if stage:
+            raise DataError(problem("stage", "a range test is of the first stage", got=stage, fix="use 0"))
+        ds = self.get_dataset(ds) if isinstance(ds, str) else ds
+        chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else list(foldsToExecute or [0])
+        steps = max(20, round(self._train_size(ds) * subsample / int(self._source.get("batch", 8))) * epochs)
+        keys = [f"mode.start={start_lr!r}", f"mode.end={end_lr!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
+        facts = launch.execute(launch.prepare("lr_find", [*self._common(ds), *keys, *self.overrides]))
+        with Path(facts["file"]).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        return Finder([float(row["lr"]) for row in rows], [float(row["loss"]) for row in rows])
+
+    def load_model(self, fold: int = 0, stage: int = -1) -> nn.Module:
+        """The network of a fold with its best weights: images (n, channels, size, size) to logits by target.
+
+        Args:
+            fold: The fold.
+            stage: The stage whose best weights it has; -1: the last one.
+
+        Raises:
+            ProjectError: When the fold was not trained.
+            DataError: When there is no such stage.
+        """
+        return self._networks.loaded(self._record(fold), stage)[0]
+
+    def predict_all_to_array(
+        self,
+        dataset: Any,
+        fold: int | Sequence[int] | None = None,
+        stage: int | Sequence[int] | None = -1,
+        limit: int = -1,
+        batch_size: int = 32,
+        ttflips: bool | str = False,
+    ) -> Array:
+        """Probabilities (numbers for a linear activation) of a data set's items, the mean over folds and stages.
+
+        Masks are predicted in the size of `shape`.
+
+        Args:
+            dataset: The data set, or the name of one of the configuration's.
+            fold: A fold, or several; None: all.
+            stage: A stage, or several; -1: the last one; None: all.
+            limit: Only so many items; -1: all.
+            batch_size: Images at a time.
+            ttflips: True: all eight turns and mirror images; `Horizontal` or `Horizontal_and_vertical`.
+
+        Returns:
+            Shape (items, outputs); those of several heads side by side. Of masks (items, height, width, classes).
+        """
+        return self._mean(self._members(fold, stage), self._items(dataset, limit), batch_size, ttflips)
+
+    def predict_on_dataset(
+        self,
+        dataset: Any,
+        fold: int | Sequence[int] | None = 0,
+        stage: int | Sequence[int] | None = -1,
+        limit: int = -1,
+        batch_size: int = 32,
+        ttflips: bool | str = False,
+    ) -> Iterator[Batch]:
+        """The same in batches; they have no truth where items have none.
+
+        Args:
+            dataset: As for `predict_all_to_array`, like the others.
+            fold: A fold, or several.
+            stage: A stage, or several.
+            limit: Only so many items.
+            batch_size: Items in a batch.
+            ttflips: Views of each.
+        """
+        found, members = self._items(dataset, limit), self._members(fold, stage)
+        for start in range(0, len(found), batch_size):
+            part = found[start : start + batch_size]
+            truth = self._networks.truth(members[0][0], part)
+            yield batch_of(part, self._mean(members, part, batch_size, ttflips), truth)
+
+    def predict_on_directory(
+        self, path: str | Path, fold: int | Sequence[int] | None = 0, stage: int = -1, **more: Any
+    ) -> Iterator[Batch]:
+        """The same for the images of a folder, in the order of their names, which are their ids.
+
+        Args:
+            path: The folder.
+            fold: A fold, or several.
+            stage: A stage.
+            more: `limit`, `batch_size` and `ttflips`.
+        """
+        return self.predict_on_dataset(DirectoryDataSet(path), fold, stage, **more)
+
+    def evaluate_all_to_arrays(self, ds: Any, fold: int, stage: int = -1, **more: Any) -> tuple[Array, Array]:
+        """What the model of a fold predicts for its validation items, and their truth.
+
+        Args:
+            ds: As for `evaluateAll`.
+            fold: The fold.
+            stage: The stage.
+            more: `ttflips` and `batchSize`.
+        """
+        batches = list(self.evaluateAll(ds, fold, stage, **more))
+        return np.concatenate([one.results for one in batches]), np.concatenate([one.ground_truth for one in batches])
+
+    def find_treshold(self, ds: Any, fold: int, func: Callable[[Array, Array], float], stage: int = -1) -> float:
+        """The threshold out of 0, 0.01, ... 0.99 at which a function is largest on a fold's validation items.
+
+        Args:
+            ds: As for `evaluateAll`.
+            fold: The fold.
+            func: Given the truth and whether predictions are above the threshold.
+            stage: The stage.
+        """
+        predicted, truth = self.evaluate_all_to_arrays(ds, fold, stage)
+        scores = [float(func(truth, predicted > number / 100)) for number in range(100)]
+        return int(np.argmax(scores)) / 100
+
+    def info(self, metric: str | None = None) -> list[tuple[int, int, float, float]]:
+        """For each fold and stage that was trained the best value of a metric, and the smallest learning rate.
+
+        Args:
+            metric: A column of its metrics files; None: the primary metric.
+        """
+        primary = str(self._source.get("primary_metric", "val_binary_accuracy"))
+        name = metric or primary
+        mode = str(self._source.get("primary_metric_mode", "auto")) if name == primary else "auto"
+        return experiment_files.best_of(Path(self.path).parent, name, mode)
+
+    def evaluateAll(  # noqa: N802
+        self,
+        ds: Any,
+        fold: int,
+        stage: int = -1,
+        ttflips: bool | str = False,
+        batchSize: int = 32,  # noqa: N803
+    ) -> Iterator[Batch]:
+        """The validation items of a fold in batches, with what its model predicts for them.
+
+        Args:
+            ds: The data set that was trained on.
+            fold: The fold.
+            stage: As for `load_model`.
+            ttflips: As for `predict_all_to_array`.
+            batchSize: Items in a batch.
+        """
+        record = self._record(fold)
+        ds = self.get_dataset(ds) if isinstance(ds, str) else ds
+        numbers, seen = self._rows(record, "val"), self._prepared(ds)
+        for start in range(0, len(numbers), batchSize):
+            found = [seen[number] for number in numbers[start : start + batchSize]]
+            predicted = self._networks.predicted(record, stage, found, batchSize, ttflips)
+            yield batch_of(found, predicted, self._networks.truth(record, found))
+
+    def _items(self, dataset: Any, limit: int) -> list[Any]:
+        dataset = (
+            self.get_dataset(dataset)
+            if isinstance(dataset, str)
+            else self._prepared(dataset, "augmenter", "holdout", "after_holdout")
+        )
+        return [dataset[index] for index in range(len(dataset) if limit < 0 else min(limit, len(dataset)))]
+
+    def _mean(
+        self, members: Sequence[tuple[ModelRecord, int]], found: Sequence[Any], batch_size: int, ttflips: bool | str
+    ) -> Array:
+        """The mean prediction of some records' stages for items, of the shape of each."""
+        predicted = [self._networks.predicted(*one, found, batch_size, ttflips) for one in members]
+        mean: Array = np.mean(predicted, axis=0)
+        return mean
+
+    def _members(
+        self, folds: int | Sequence[int] | None, stages: int | Sequence[int] | None
+    ) -> list[tuple[ModelRecord, int]]:
+        """Each record with each stage that is asked for."""
+        return [(record, number) for record in self._chosen(folds) for number in self._stages_of(record, stages)]
+
+    def _chosen(self, folds: int | Sequence[int] | None) -> list[ModelRecord]:
+        if folds is None:
+            return experiment_files.trained(Path(self.path), self._project) or [self._record(0)]
+        return [self._record(fold) for fold in ([folds] if isinstance(folds, int) else folds)]
+
+    def _stages_of(self, record: ModelRecord, stages: int | Sequence[int] | None) -> list[int]:
+        if stages is None:
+            return self._networks.stages_of(record)
+        return [stages] if isinstance(stages, int) else list(stages)
+
+    def _common(self, dataset: Any) -> list[str]:
+        texts = [
+            f"recipe={self.path}",
+            f"out_dir={as_text(str(self._project.root.parent))}",
+            f"proj={as_text(self._project.name)}",
+            f"data_dir={as_text(str(self._data_dir))}",
+            *experiment_search.values_of(Path(self.path)),
+        ]
+        if dataset is None:
+            return texts
+        targets = [f"task.{key}={as_text(value)}" for key, value in musket.targets_of(self._source).items()]
+        call = f"task.train=[{{call:{user_code.hold(dataset)}}}]"
+        name = f"task.name={as_text(self._project.name)}"
+        added = [f"task.{key}={as_text(value)}" for key, value in self._additions().items()]
+        return [*texts, "task=items", call, *targets, name, *added, "task.allow_overlap=true"]
+
+    def _additions(self) -> dict[str, Any]:
+        return musket.additions_of(self._source, experiment_files.home_of(Path(self.path)))
+
+    def _prepared(self, dataset: Any, *leaving: str) -> Any:
+        """A data set of the user's own after what the configuration does to data sets, but for some of it."""
+        left_out = ("extra", "strata", *leaving)
+        added = {key: value for key, value in self._additions().items() if key not in left_out}
+        if not {"preprocessing", "augmenter", "after_holdout"} & set(added):
+            return dataset
+        return CompositeDataSet(python_items.opened([{"call": user_code.hold(dataset)}], **added))
+
+    def _record(self, fold: int) -> ModelRecord:
+        found = experiment_files.trained(Path(self.path), self._project)
+        record = next((one for one in found if one.fold == fold), None)
+        if record is None:
+            fix = f"trained are {listing(one.fold for one in found)}" if found else "call fit first"
+            raise ProjectError(problem("fold", "was not trained", got=fold, fix=fix))
+        return record
+
+    def _places(self, record: ModelRecord) -> list[str]:
+        return [*self._common(None)[1:], f"task={as_text(record.pivot)}", *self.overrides]

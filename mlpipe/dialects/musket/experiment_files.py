@@ -1,0 +1,267 @@
+"""A Musket project's experiments as files: which there are, what they say, where they train, and what is written of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.config import snapshot
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import user_code
+from mlpipe.dialects import musket
+from mlpipe.dialects.musket import comparison_table as metrics_tables
+from mlpipe.dialects.musket import files as layout
+from mlpipe.dialects.musket import search_files
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.reports import gallery
+from mlpipe.running import tasks
+from mlpipe.runs import journal, records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+CONFIG, CONCRETE, SUMMARY = "config.yaml", "config_concrete.yaml", "summary.yaml"
+
+
+def project_root(given: str | None) -> Path:
+    """The project's folder: the given one, else the current one or the one that it lies in."""
+    return Path(given).expanduser().absolute() if given else project_here()
+
+
+def names_or_here(name: str, project: str | None) -> list[str]:
+    """Names that are separated by commas; none are given in an experiment's folder: that one.
+
+    Args:
+        name: The names.
+        project: The project as a command names it; None: it is found.
+    """
+    here = Path.cwd()
+    base = project_here() / "experiments"
+    if name or project or base not in here.parents or not (here / CONFIG).is_file():
+        return listed(name)
+    return [here.relative_to(base).as_posix()]
+
+
+def listed(text: str) -> list[str]:
+    """Names that are separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def experiments(root: Path, names: Sequence[str]) -> list[Path]:
+    """The folders of the experiments with these names, in their order; of all where none is named.
+
+    Raises:
+        ConfigError: When there is none at all, or none of a name. Trials of a search are those that are named.
+    """
+    base = root / "experiments"
+    known = {path.parent.relative_to(base).as_posix(): path.parent for path in sorted(base.glob(f"**/{CONFIG}"))}
+    if not known:
+        fix = "name a folder that has experiments/NAME/config.yaml"
+        raise ConfigError(problem("mode.project", "has no experiments", got=str(root), fix=fix))
+    wrong = [
+        problem(
+            "mode.name",
+            "there is no such experiment",
+            got=name,
+            fix=did_you_mean(name, known, otherwise=f"there are {listing(known)}"),
+        )
+        for name in names
+        if name not in known
+    ]
+    if wrong:
+        raise ConfigError(wrong)
+    if names:
+        return [known[name] for name in names]
+    return [folder for folder in known.values() if not search_files.is_trial(folder)]
+
+
+def home_of(config: Path) -> musket.Home:
+    """Where an experiment lies, with the functions that a program in Python registered."""
+    return musket.Home.of(config, frozenset(user_code.custom()))
+
+
+def results_of(config: Path) -> Project:
+    """The project of ours in which an experiment trains."""
+    home = home_of(config)
+    return Project(home.project / "results" / home.name.replace("/", "-"))
+
+
+def unfinished(project: Project) -> Run | None:
+    """The newest run that was interrupted; None: there is none."""
+    found = [one for one in journal.all_runs(project) if not one.is_finished()]
+    return found[-1] if found else None
+
+
+def goes_on_as(run: Run, now: RunConfig) -> bool:
+    """Whether a run that was interrupted learns what a configuration says now, so that it can go on.
+
+    Args:
+        run: The run.
+        now: The configuration.
+    """
+    folders = {"out_dir": str(now.out_dir), "data_dir": str(now.data_dir), "proj": now.proj}
+    then = snapshot.load(run.folder / journal.CONFIG_FILE, **folders, trust=now.tree["trust"])
+    # How many threads compute is the machine's matter, and the run keeps its own.
+    recipe = replace(then.recipe, threads=now.recipe.threads)
+    return (recipe, then.task, then.split) == (now.recipe, now.task, now.split)
+
+
+def seeds_of(folder: Path) -> list[Path]:
+    """The configuration files of an experiment's seeds that its own configuration asks for; empty: it asks for none.
+
+    Args:
+        folder: The experiment's folder.
+
+    Raises:
+        ConfigError: When its configuration cannot be read.
+    """
+    count = source_of(folder / CONFIG).get("num_seeds")
+    wanted = range(count if isinstance(count, int) and not isinstance(count, bool) else 0)
+    return [path for seed in wanted if (path := folder / str(seed) / CONCRETE).is_file()]
+
+
+def best_of(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float, float]]:
+    """Fold, stage, best value and smallest learning rate of each of an experiment's metrics files.
+
+    Args:
+        folder: The experiment's folder.
+        metric: A column.
+        mode: `min`, `max` or `auto`: less is better of losses and errors.
+
+    Raises:
+        ProjectError: When there are no such files, or they have no such column.
+    """
+    found = []
+    for path in sorted((folder / "metrics").glob("metrics-*.csv")):
+        fold, stage = (int(part) for part in path.stem.removeprefix("metrics-").split("."))
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if not rows or metric not in rows[0]:
+            fix = f"there are {listing(rows[0])}" if rows else "train it again"
+            raise ProjectError(problem("metric", "was not measured", got=metric, fix=fix))
+        less = mode == "min" or (mode == "auto" and metrics_tables.less_is_better(metric))
+        values = [float(row[metric]) for row in rows if row[metric]]
+        found.append((fold, stage, (min if less else max)(values), min(float(row["lr"]) for row in rows)))
+    if not found:
+        raise ProjectError(problem(str(folder), "nothing was trained yet", fix="call fit first"))
+    return found
+
+
+def trained(config: Path, project: Project) -> list[ModelRecord]:
+    """The records of an experiment's folds: of its newest training, of the best trial where it was searched.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its records are.
+    """
+    stored, run = records.load_all(project), search_files.best_run(config.parent)
+    return records.latest_cross_validation([one for one in stored if run is None or one.run == run])
+
+
+def report(
+    config: Path,
+    project: Project,
+    config_of_run: RunConfig,
+    subsample: float = 1.0,
+    found: Sequence[ModelRecord] | None = None,
+) -> tuple[dict[str, Any], float]:
+    """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its records are.
+        config_of_run: The checked configuration.
+        subsample: The share of the training images that an epoch had.
+        found: The records; None: those of the newest training.
+
+    Raises:
+        ProjectError: When nothing was trained.
+    """
+    found = records.latest_cross_validation(records.load_all(project)) if found is None else found
+    if not found:
+        fix = f"mml fit --name {config.parent.name}"
+        raise ProjectError(problem(str(config.parent), "nothing was trained yet", fix=fix))
+    from mlpipe.learn import own_metrics
+    from mlpipe.learn.losses import by_output
+
+    source = source_of(config)
+    names = musket.names_of(source, home_of(config))
+    result = str(source.get("experiment_result", "")).removeprefix("val_").removesuffix("_holdout")
+    native = next((key for key, name in names.items() if name == result), None)
+    kind, outputs = found[0].kind, len(found[0].classes)
+    own = own_metrics.measures(config_of_run.recipe.metrics, kind, outputs)
+    own |= by_output.measures_of(config_of_run.recipe.loss, kind, outputs)
+    images = partial(_images, config_of_run, found[0])
+    trained = layout.Trained(project, found, names, native, own, images, subsample)
+    summary = layout.write(config.parent, config.name, trained)
+    return summary, layout.result(summary, trained)
+
+
+def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> tuple[Any, Any]:
+    """Pixels and targets of some rows of the task that a record was trained on, of masks class numbers."""
+    task = tasks.named(record.pivot, config_of_run.data_dir)
+    pack = tasks.pack_of(tasks.config_of(config_of_run, record), task, 1)
+    numbers = np.array(rows, np.int64)
+    pixels = gallery.eight_bit(pack.take_fixed(numbers))
+    if record.kind == "segmentation" and pack.masks is not None:
+        return pixels, pack.masks.take_fixed(numbers)[:, :, :, 0]
+    return pixels, task.samples.targets[rows]
+
+
+def seed_written(path: Path) -> dict[str, Any]:
+    """The configuration of one seed as its file has it; empty where there is none, or none that can be read."""
+    try:
+        found = files.read_yaml(path)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def project_here() -> Path:
+    """The current folder, or the project that it lies in."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "experiments").is_dir():
+            return folder
+    return here
+
+
+def source_of(config: Path) -> Mapping[str, Any]:
+    """An experiment's configuration, what its project says merged in, of a searched one that of the best trial.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    return musket.filled(written(config), search_files.best_values(config.parent))
+
+
+def is_searched(config: Path) -> bool:
+    """Whether an experiment's configuration asks for a search.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    return bool(written(config).get("hyperparameters"))
+
+
+def written(config: Path) -> Mapping[str, Any]:
+    """An experiment's configuration as it is written, what its project says merged in.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    try:
+        own = files.read_yaml(config)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(problem(str(config), f"cannot be read ({reason})")) from error
+    if not isinstance(own, Mapping):
+        raise ConfigError(problem(str(config), "must be a mapping", got=own))
+    return musket.united(own, home_of(config).common())

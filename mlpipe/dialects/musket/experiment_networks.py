@@ -1,0 +1,216 @@
+"""The networks of a trained Musket experiment: each fold and stage loaded once, and what they predict for items in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.config.components import Component
+from mlpipe.data import items
+from mlpipe.data.sources import mask_files
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, listing, problem
+from mlpipe.running import launch, tasks
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Map:
+    """A prediction as an array of shape (1, 1, outputs), of a mask (height, width, classes).
+
+    Attributes:
+        arr: The array.
+    """
+
+    arr: Array
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some items with what was predicted for them.
+
+    Attributes:
+        images: The images as they are.
+        data: Their ids.
+        results: Probabilities, shape (n, outputs); of masks (n, height, width, classes), in the size that the network sees.
+        ground_truth: Targets of the same shape, of masks one-hot; (n, 0) where items have none.
+        predicted_maps_aug: The probabilities as maps.
+    """
+
+    images: list[Array]
+    data: list[Any]
+    results: Array
+    ground_truth: Array
+    predicted_maps_aug: list[Map]
+
+
+class Networks:
+    """The networks of one experiment.
+
+    Args:
+        project: Where its records are.
+        overrides: Gives the overrides of a run that predicts with a record.
+        stages: How many stages the experiment has.
+        one_class: Whether the experiment has a single class, so that of masks the foreground alone is given.
+    """
+
+    def __init__(
+        self, project: Project, overrides: Callable[[ModelRecord], list[str]], stages: int, one_class: bool = False
+    ) -> None:
+        self._project, self._overrides, self._stages = project, overrides, stages
+        self._first = 1 if one_class else 0
+        self._networks: dict[Path, tuple[nn.Module, Any, Any]] = {}
+        self._tasks: dict[str, Task] = {}
+
+    def stages_of(self, record: ModelRecord) -> list[int]:
+        """The stages of a record that there are weights of."""
+        return records.kept_stages(self._project.model_dir(record.pivot, record.id)) or [self._stages - 1]
+
+    def _weights(self, record: ModelRecord, stage: int) -> Path:
+        """The file of the best weights of a stage."""
+        folder = self._project.model_dir(record.pivot, record.id)
+        kept = records.kept_stages(folder)
+        last = kept[-1] if kept else self._stages - 1
+        number = last if stage == -1 else stage
+        if number != last and number not in kept:
+            fix = f"use -1 or {listing(kept or [last])}"
+            raise DataError(problem("stage", "there are no weights of it", got=stage, fix=fix))
+        return records.stage_weights(folder, number) if kept else folder / records.WEIGHTS_FILE
+
+    def loaded(self, record: ModelRecord, stage: int) -> tuple[nn.Module, Any, Any]:
+        """The network of a record with the weights of a stage, its recipe, and the pack of its images; loaded once.
+
+        Args:
+            record: The record.
+            stage: The stage; -1: the last one.
+
+        Raises:
+            DataError: When there is no such stage.
+        """
+        file = self._weights(record, stage)
+        if file not in self._networks:
+            self._networks[file] = self._load(record, file)
+        return self._networks[file]
+
+    def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
+        from mlpipe.arch import weights
+        from mlpipe.learn.build import setup
+        from mlpipe.predicting import records as predict
+
+        prepared = launch.prepare("predict", self._overrides(record))
+        config = tasks.config_of(prepared.run_config, record)
+        of = self._tasks[record.pivot] = tasks.named(record.pivot, prepared.run_config.data_dir)
+        pack = tasks.pack_of(config, of, 1)
+        setup.prepare_torch(config.recipe.threads)
+        network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
+        predict.load(network, weights.read(file), file)
+        return network.eval(), config.recipe, pack
+
+    def predicted(
+        self, record: ModelRecord, stage: int, found: Sequence[Any], batch_size: int, ttflips: bool | str
+    ) -> Array:
+        """Probabilities (numbers for regression) of items, shape (n, outputs), of masks (n, height, width, classes).
+
+        Args:
+            record: Of the fold.
+            stage: The stage; -1: the last one.
+            found: The items.
+            batch_size: Images at a time.
+            ttflips: The views of each, see `views_of`; False: those of the recipe.
+        """
+        import torch
+
+        from mlpipe.learn.losses.means import probabilities
+        from mlpipe.learn.module import TARGET
+        from mlpipe.learn.tta import mean_of
+
+        network, recipe, pack = self.loaded(record, stage)
+        views = (views_of(ttflips, is_square=pack.shape[0] == pack.shape[1]) or recipe.tta).build(pack.peak)
+        parts = []
+        for start in range(0, len(found), batch_size):
+            pixels = [
+                pack.preprocessing.fixed(items.image_of(item, str(item.id)))
+                for item in found[start : start + batch_size]
+            ]
+            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
+            with torch.no_grad():
+                if views is None:
+                    parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))
+                else:
+                    parts.append(views.predict(lambda batch: network(batch)[TARGET], images, record.kind))
+        chances: Array = probabilities(torch.cat(parts), record.kind).numpy()
+        return np.moveaxis(chances, 1, 3)[..., self._first :] if record.kind == "segmentation" else chances
+
+    def truth(self, record: ModelRecord, found: Sequence[Any]) -> Array | None:
+        """The masks of items as the network would see them, one-hot, shape (n, height, width, classes); zeros where a pixel
+        does not count. None where a record predicts no masks, or an item has none.
+
+        Args:
+            record: Of the fold.
+            found: The items.
+        """
+        if record.kind != "segmentation" or any(getattr(item, "y", None) is None for item in found):
+            return None
+        _, _, pack = self.loaded(record, -1)
+        values = mask_files.stored_values(self._tasks[record.pivot].source["masks"])
+        alike = mask_files.preprocessing_of(pack.preprocessing)
+        masks = [
+            alike.fixed(values.classes(items.mask_of(item, str(item.id))[0])[:, :, np.newaxis])[:, :, 0]
+            for item in found
+        ]
+        classes = np.arange(self._first, len(values.names))
+        one_hot: Array = (np.stack(masks)[..., np.newaxis] == classes).astype(np.float32)
+        return one_hot
+
+
+def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None:
+    """The views that an argument asks for; None: those of the recipe.
+
+    Args:
+        ttflips: True: all eight turns and mirror images; `Horizontal` or `Horizontal_and_vertical`; False: nothing.
+        is_square: Whether images are square; others have no quarter turns.
+
+    Raises:
+        DataError: When it is something else.
+    """
+    if not ttflips:
+        return None
+    named = {"horizontal": False, "horizontal_and_vertical": True, **({} if is_square else {"true": True})}
+    name = str(ttflips).lower()
+    if name in named:
+        return Component("tta", "mlpipe.learn.tta.flips", {"vertical": named[name]})
+    if name != "true":
+        fix = "use True, Horizontal or Horizontal_and_vertical"
+        raise DataError(problem("ttflips", "unknown test-time augmentation", got=ttflips, fix=fix))
+    return Component("tta", "mlpipe.learn.tta.d4", {})
+
+
+def batch_of(found: Sequence[Any], results: Array, truth: Array | None = None) -> Batch:
+    """Items with what was predicted for them.
+
+    Args:
+        found: The items; where one has no target, the batch has no truth.
+        results: Shape (n, outputs), or (n, height, width, classes).
+        truth: Their targets; None: they are the items' own, where these are numbers.
+    """
+    if truth is None and results.ndim == 2 and all(getattr(item, "y", None) is not None for item in found):
+        truth = np.stack([items.target_of(item, str(item.id)) for item in found])
+    return Batch(
+        [np.asarray(item.x) for item in found],
+        [item.id for item in found],
+        results,
+        np.empty((len(found), 0)) if truth is None else truth,
+        [Map(row.reshape(1, 1, -1) if row.ndim == 1 else row) for row in results],
+    )

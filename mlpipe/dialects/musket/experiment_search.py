@@ -1,0 +1,137 @@
+"""A Musket experiment with `hyperparameters`: the search, and what it leaves in the experiment's folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.dialects import musket
+from mlpipe.dialects.musket import experiment_files, search_files
+from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
+from mlpipe.dialects.musket.search_files import Trial
+from mlpipe.dialects.translation import as_text
+from mlpipe.errors import ProjectError, problem
+from mlpipe.reports import studies as report_of_studies
+from mlpipe.running import launch, search, trials
+from mlpipe.running.search import Search
+from mlpipe.runs import records, studies
+from mlpipe.runs.project import Project
+
+log = logging.getLogger("mlpipe")
+
+_HEADER = "#%Musket Classification 1.0\n"
+
+
+def values_of(config: Path) -> list[str]:
+    """The best values of an experiment that was searched, as overrides; empty where it was not.
+
+    Args:
+        config: The experiment's configuration file.
+    """
+    found = search_files.best_values(config.parent)
+    return [f"given.{name}={as_text(value)}" for name, value in found.items()]
+
+
+def run(
+    config: Path, project: Project, overrides: Sequence[str], display: Any = None, stop: Any = None
+) -> dict[str, Any]:
+    """Search until there are as many trials as the file asks for, and write the experiment's folder.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its trials are.
+        overrides: Those of a training, `recipe=FILE` among them.
+        display: Shows progress; None makes one.
+        stop: Whether somebody asked to stop; None makes one.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+        Interrupted: When asked to stop; the same goes on.
+        TrainingError: When no trial could be finished.
+    """
+    own = [text for text in overrides if not text.startswith("given.")]
+    prepared = search.prepare("train", own)
+    facts = trials.execute(prepared, display=display, stop=stop)
+    return _write(config, project, prepared, facts)
+
+
+def report(config: Path, project: Project, overrides: Sequence[str]) -> dict[str, Any]:
+    """Write the experiment's folder from the trials that there are; returns the summary.
+
+    Args:
+        config: The experiment's configuration file.
+        project: Where its trials are.
+        overrides: Those of a training.
+
+    Raises:
+        ProjectError: When nothing was searched yet.
+    """
+    prepared = search.prepare("train", overrides)
+    with studies.loaded(project, prepared.study, prepared.hpo.storage) as study:
+        facts = report_of_studies.facts(study, prepared.address)
+    return _write(config, project, prepared, facts)
+
+
+def _write(config: Path, project: Project, prepared: Search, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The files of the search, a folder for each finished trial, and last the summary."""
+    folder, best = config.parent, facts["best"]
+    if not best:
+        fix = f"mml fit --name {folder.name}"
+        raise ProjectError(problem(str(folder), "no trial is finished yet", fix=fix))
+    found = [_trial(row, best[0]["trial"]) for row in facts["trials"]]
+    results = {}
+    for one in found:
+        if one.state == "complete" and one.run is not None:
+            results[one.trial] = _write_trial(config, project, prepared, one)
+    search_files.write(folder, found)
+    chosen = next(one for one in found if one.best)
+    summary = {
+        "completed": True,
+        "cfgName": config.name,
+        "trials": len(found),
+        "best": {
+            "trial": chosen.trial,
+            "values": dict(chosen.values),
+            prepared.metrics[0]: chosen.score,
+            "result": results[chosen.trial],
+        },
+    }
+    files.write_text(folder / SUMMARY, files.yaml_text(summary))
+    return summary
+
+
+def _trial(row: Mapping[str, Any], best: int) -> Trial:
+    values = {key.removeprefix("given."): _plain(value) for key, value in row["params"].items()}
+    score = row["values"][0] if row["values"] else None
+    is_best = row["trial"] == best
+    return Trial(row["trial"], row["state"], values, score, row.get(studies.RUN), row.get(studies.ERROR), is_best)
+
+
+def _plain(value: Any) -> Any:
+    """A value of a trial as it stands in a file; lists and texts with blanks are kept as they are written."""
+    return files.plain_yaml(value) if isinstance(value, str) and value[:1] in "[{'\"" else value
+
+
+def _write_trial(config: Path, project: Project, prepared: Search, trial: Trial) -> float:
+    """The folder of a trial: the file with its values, weights, metrics and summary; returns its result."""
+    path = search_files.trial_folder(config.parent, trial.trial) / CONFIG
+    content = _HEADER + files.yaml_text(_of_trial(config, trial.values))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, content)
+    base = prepared.base
+    places = {"out_dir": base.out_dir, "proj": base.proj, "data_dir": base.data_dir}
+    words = [f"continue={trial.run}", *(f"{key}={as_text(str(value))}" for key, value in places.items())]
+    config_of_run = launch.prepare(base.mode, words).run_config
+    found = [one for one in records.load_all(project) if one.run == trial.run]
+    return experiment_files.report(path, project, config_of_run, found=records.newest_folds(found))[1]
+
+
+def _of_trial(config: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's configuration with the values of a trial, its data as before."""
+    return musket.filled(experiment_files.written(config), values)

@@ -1,0 +1,292 @@
+"""A Musket experiment's folder, written from records: weights/, metrics/, summary.yaml and the split files."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.dialects.musket import example_grids
+from mlpipe.post import metrics
+from mlpipe.post.ensembling.mixing import combine
+from mlpipe.post.metrics import Measure
+from mlpipe.runs import maps, predictions, records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+Row = dict[str, float]
+# Logits and targets of some images.
+Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+Images = Callable[[list[int]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+# In a summary every prediction is a yes or a no, so the counts of F1 are whole.
+_IN_SUMMARY = {"soft_macro_f1": "macro_f1"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished cross-validation of an experiment.
+
+    Attributes:
+        project: Where its records are.
+        found: The record of each fold.
+        names: Musket's name of each native metric.
+        result: The native name of the experiment's result; None: the monitor's mean.
+        own: Metrics of the user's own by name.
+        images: The pixels of some rows of the task, shape (n, height, width, channels), and their targets, of masks class
+            numbers (n, height, width); None: no pictures are drawn.
+        subsample: The share of the training images that an epoch had.
+    """
+
+    project: Project
+    found: Sequence[ModelRecord]
+    names: Mapping[str, str]
+    result: str | None = None
+    own: Mapping[str, Measure] = field(default_factory=dict)
+    images: Images | None = None
+    subsample: float = 1.0
+
+
+def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
+    """Write everything that an experiment's folder has after a training; summary.yaml comes last.
+
+    Args:
+        folder: The experiment's folder.
+        config: The configuration file's name.
+        trained: The cross-validation.
+
+    Returns:
+        The summary.
+    """
+    for record in trained.found:
+        home = trained.project.model_dir(record.pivot, record.id)
+        rows = _rows(home / records.METRICS_FILE)
+        for stage in range(_stages(rows)):
+            name = f"metrics/metrics-{record.fold}.{stage}.csv"
+            files.write_text(folder / name, _csv(_of_stage(rows, stage), trained.names))
+        for stage, weights in _weights(home, record, rows).items():
+            target = folder / "weights" / f"best-{record.fold}.{stage}.weights"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(weights, target)
+        if trained.images is not None and (home / records.EXAMPLES_FILE).is_file():
+            example_grids.draw(folder / "examples", record, home / records.EXAMPLES_FILE, trained.images)
+    _write_splits(folder, config, trained)
+    found = summary(config, trained)
+    files.write_text(folder / "summary.yaml", files.yaml_text(found))
+    return found
+
+
+def summary(config: str, trained: Trained) -> dict[str, Any]:
+    """The content of summary.yaml: what the best weights of each stage reach, and as `allStages` all of them together.
+
+    Args:
+        config: The configuration file's name.
+        trained: The cross-validation.
+    """
+    histories = [_rows(trained.project.model_dir(one.pivot, one.id) / records.METRICS_FILE) for one in trained.found]
+    count = max(map(_stages, histories), default=0)
+    kept = [set(records.kept_stages(trained.project.model_dir(one.pivot, one.id))) for one in trained.found]
+    known = set[int].intersection(*kept) if kept else set()
+    if count > 1 and known == set(range(count)):
+        stages = [_measured(trained, [stage]) for stage in range(count)]
+        together = _measured(trained, list(range(count)))
+    else:
+        together = _measured(trained, [None])
+        stages = [together] if count == 1 else [_of_epochs(trained, histories, stage) for stage in range(count)]
+    return {
+        "completed": True,
+        "cfgName": config,
+        "subsample": trained.subsample,
+        "folds": [one.fold for one in trained.found],
+        "stages": stages,
+        "allStages": together,
+    }
+
+
+def result(found: Mapping[str, Any], trained: Trained) -> float:
+    """The one number of an experiment: its result on the holdout, else over the folds, else the monitor's mean."""
+    monitor = trained.found[0].monitor.partition(" ")[0].removeprefix("val/")
+    name = trained.names.get(trained.result or monitor, trained.result or monitor)
+    of_all = found["allStages"]
+    if f"{name}_holdout" in of_all:
+        return float(of_all[f"{name}_holdout"])
+    if name in of_all:
+        return float(of_all[name]["mean"])
+    return float(np.mean([one.scores["val"].get(monitor) or float("nan") for one in trained.found]))
+
+
+def _weights(home: Path, record: ModelRecord, rows: Sequence[Row]) -> dict[int, Path]:
+    """The file of the best weights of each stage that there is one of."""
+    if record.weights is None:
+        return {}
+    if kept := records.kept_stages(home):
+        return {stage: records.stage_weights(home, stage) for stage in kept}
+    return {int(rows[record.best_epoch].get("stage", 0)) if rows else 0: home / records.WEIGHTS_FILE}
+
+
+def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
+    """Metrics of the mean prediction of some stages over the folds, and of the mean of all folds on the holdout.
+
+    Args:
+        trained: The cross-validation.
+        stages: Their numbers; None: the weights of the record itself.
+    """
+    found: dict[str, Any] = {}
+    kind = trained.found[0].kind
+    validated = [_together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
+    held = _together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
+    known = {**metrics.BY_KIND[kind], **trained.own}
+    for native, name in trained.names.items():
+        measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
+        # Several heads measure by themselves, and the mean over heads is not the metric of all outputs together.
+        if measured not in known or ("heads" in trained.own and native not in trained.own):
+            continue
+
+        def values(part: Part, measured: str = measured, name: str = name) -> dict[str, float]:
+            """The metric, or each number of one that gives several, by what Musket calls it."""
+            given = metrics.compute([measured], *part, kind, trained.own)
+            return {name if key == measured else trained.names.get(key, key): value for key, value in given.items()}
+
+        if all(part is not None for part in validated):
+            rows = [values(part) for part in validated if part is not None]
+            found |= {key: spread([row.get(key, float("nan")) for row in rows]) for key in rows[0]}
+        if held is not None and len(held[1]):
+            found |= {f"{key}_holdout": value for key, value in values(held).items()}
+    return found
+
+
+def _together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
+    """The mean prediction of some records' stages for the same images, and the targets; None where one is missing."""
+    parts = [_predicted(trained, one, split, stage) for one, stage in members]
+    if trained.found[0].kind != "segmentation" or len(parts) < 2 or None in parts:
+        return _mixed(parts, trained.found[0].kind)
+    assert parts[0] is not None
+    # Counts of pixels have no mean: it is that of the probabilities that they were counted from.
+    with ExitStack() as stack:
+        files_of = [_path(trained, one, stage).with_suffix(maps.SUFFIX) for one, stage in members]
+        opened = [stack.enter_context(maps.Maps(path)) for path in files_of]
+        names = [one.task for one, _ in members]
+        counted = []
+        for sample in parts[0].sample_ids:
+            given = [one.chances(name, split, sample) for one, name in zip(opened, names, strict=True)]
+            mean = maps.mean(given)
+            counted.append(maps.counts(mean.argmax(axis=0), opened[0].true(names[0], split, sample), len(mean)))
+    if not counted:
+        return parts[0].logits, parts[0].targets
+    return np.stack([one for one, _ in counted]), np.stack([one for _, one in counted])
+
+
+def _mixed(parts: Sequence[predictions.Predictions | None], kind: str) -> Part | None:
+    """The mean prediction of several models for the same images, and the targets; None where one is missing."""
+    there = [one for one in parts if one is not None]
+    if not there or len(there) < len(parts):
+        return None
+    if len(there) == 1:
+        return there[0].logits, there[0].targets
+    mixing = "logits" if kind == "regression" else "probabilities"
+    logits = [one.logits.astype(np.float64) for one in there]
+    return combine(logits, [1 / len(there)] * len(there), kind, mixing), there[0].targets
+
+
+def _of_epochs(trained: Trained, histories: Sequence[list[Row]], stage: int) -> dict[str, Any]:
+    """The metrics of a stage's best epochs, for records that keep the best weights of all stages only."""
+    best = [_best(_of_stage(rows, stage), one) for rows, one in zip(histories, trained.found, strict=True)]
+    logged = [key.removeprefix("val/") for key in best[0] if key.startswith("val/")]
+    return {
+        trained.names[name]: spread([row[f"val/{name}"] for row in best]) for name in logged if name in trained.names
+    }
+
+
+def _predicted(
+    trained: Trained, record: ModelRecord, split: str, stage: int | None = None
+) -> predictions.Predictions | None:
+    path = _path(trained, record, stage)
+    if not path.is_file() or (record.task, split) not in predictions.contents(path):
+        return None
+    return predictions.load(path, record.task, split)
+
+
+def _path(trained: Trained, record: ModelRecord, stage: int | None) -> Path:
+    """Where the predictions of a record, or of one of its stages, lie."""
+    if stage is None:
+        return trained.project.predictions_file(record.pivot, record.id)
+    return records.stage_predictions(trained.project.model_dir(record.pivot, record.id), stage)
+
+
+def _write_splits(folder: Path, config: str, trained: Trained) -> None:
+    """The split files, where they are not there yet; rows are numbered in the task's order."""
+    val = [_predicted(trained, one, "val") for one in trained.found]
+    if any(one is None for one in val) or len(val) < 1:
+        return
+    held = _predicted(trained, trained.found[0], "test")
+    test_ids = set(held.sample_ids) if held else set()
+    pool = sorted({name for one in val if one for name in one.sample_ids})
+    everything = {name: row for row, name in enumerate(sorted(test_ids | set(pool)))}
+    # A part of the folds does not tell which rows the others validate on.
+    if len(pool) != trained.found[0].counts["train"] + trained.found[0].counts["val"]:
+        return
+    if test_ids:
+        pair = [[everything[name] for name in pool], sorted(everything[name] for name in test_ids)]
+        _write_once(folder / f"{config}.holdout_split", pair)
+    places = {name: place for place, name in enumerate(pool)}
+    folds = []
+    for one in val:
+        assert one is not None
+        own = {places[name] for name in one.sample_ids}
+        folds.append([[place for place in range(len(pool)) if place not in own], sorted(own)])
+    _write_once(folder / f"{config}.folds_split", folds)
+
+
+def _write_once(path: Path, content: Any) -> None:
+    if not path.exists():
+        files.write_text(path, files.yaml_text(content, default_flow_style=None, width=10**6))
+
+
+def _rows(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _stages(rows: Sequence[Row]) -> int:
+    return int(max((row.get("stage", 0.0) for row in rows), default=-1)) + 1
+
+
+def _of_stage(rows: Sequence[Row], stage: int) -> list[Row]:
+    return [row for row in rows if int(row.get("stage", 0)) == stage]
+
+
+def _best(rows: Sequence[Row], record: ModelRecord) -> Row:
+    """The epoch that the monitor chooses among some."""
+    key, _, direction = record.monitor.partition(" ")
+    choose = min if "min" in direction else max
+    return choose(rows, key=lambda row: row[key])
+
+
+def _csv(rows: Sequence[Row], names: Mapping[str, str]) -> str:
+    """An epoch a row, counted from 0 in its stage; the columns in the order of their names."""
+    plain = []
+    for number, row in enumerate(rows):
+        entry = {"lr": row["lr"], **({"loss": row["train/loss"]} if "train/loss" in row else {})}
+        for key, value in row.items():
+            if key.startswith("val/"):
+                native = key.removeprefix("val/")
+                entry[f"val_{names.get(native, native)}"] = value
+        plain.append({"epoch": number} | {key: entry[key] for key in sorted(entry)})
+    return files.csv_text(plain)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """A metric over folds, or an experiment's result over seeds: mean, max, min and standard deviation."""
+    return {
+        "mean": float(np.mean(values)),
+        "max": float(np.max(values)),
+        "min": float(np.min(values)),
+        "std": float(np.std(values)),
+    }

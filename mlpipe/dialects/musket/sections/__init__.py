@@ -1,0 +1,1 @@
+"""The sections of a Musket experiment, each translated by a file of its own."""

@@ -1,0 +1,316 @@
+"""Callbacks of Keras and Musket: the stop, the schedules of the learning rate, TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.musket.sections import losses
+
+_SCHEDULES = "mlpipe.learn.lr_schedulers.schedules"
+_KNOWN = {
+    name.lower(): name
+    for name in (
+        "EarlyStopping",
+        "ReduceLROnPlateau",
+        "CyclicLR",
+        "LRVariator",
+        "TensorBoard",
+        "TerminateOnNaN",
+        "ModelCheckpoint",
+    )
+}
+_KEYS = {
+    "EarlyStopping": {"monitor", "patience", "min_delta", "mode", "verbose"},
+    "ReduceLROnPlateau": {"monitor", "factor", "patience", "min_delta", "cooldown", "min_lr", "mode", "verbose"},
+    "CyclicLR": {"base_lr", "max_lr", "step_size", "mode", "gamma"},
+    "TensorBoard": {
+        *("log_dir", "histogram_freq", "batch_size", "write_graph", "write_grads", "write_images", "update_freq"),
+        *("embeddings_freq", "embeddings_layer_names", "embeddings_metadata", "embeddings_data"),
+    },
+    "LRVariator": {"fromVal", "toVal", "style", "absSize", "relSize", "periodEpochs", "periodSteps", "then"},
+}
+
+
+@dataclass
+class Found:
+    """What a map of callbacks means.
+
+    Attributes:
+        callbacks: Native callbacks by name.
+        lr_scheduler: The native schedule; None: the rate is constant.
+        lr: The learning rate that the schedule starts from, where it names one.
+        logging: What TensorBoard writes; None: nothing.
+    """
+
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    lr_scheduler: dict[str, Any] | None = None
+    lr: float | None = None
+    logging: dict[str, Any] | None = None
+
+
+def found(work: Work, key: str, given: Any) -> Found:
+    """What a map (or list) of callbacks means natively.
+
+    Args:
+        work: Notes what is wrong.
+        key: Where it stands in the source.
+        given: Names to parameters.
+    """
+    result, schedules = Found(), list[_Schedule]()
+    for name, parameters in _entries(work, key, given):
+        full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
+        parameters = parameters if isinstance(parameters, Mapping) else {}
+        if full is None:
+            work.missing(where, f"the callback {name}", f"known: {', '.join(_KNOWN.values())}")
+            continue
+        _known(work, where, full, parameters)
+        if full == "EarlyStopping":
+            _early(work, where, parameters, result)
+        elif full in ("TerminateOnNaN", "ModelCheckpoint"):
+            work.say(where, "same", note="every training does this")
+        elif full == "TensorBoard":
+            _board(work, where, parameters, result)
+        else:
+            schedules.append(_Schedule(full, where, parameters))
+    _schedule(work, schedules, result)
+    return result
+
+
+def _known(work: Work, key: str, name: str, parameters: Mapping[str, Any]) -> None:
+    for unknown in set(parameters) - _KEYS.get(name, set(parameters)):
+        work.unknown(f"{key}.{unknown}", str(unknown), sorted(_KEYS[name]))
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """A callback that changes the learning rate, and where it stands."""
+
+    name: str
+    key: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def is_always_on(self) -> bool:
+        """Whether it sets the rate after every batch of its stage."""
+        sizes = ("absSize", "relSize", "periodEpochs", "periodSteps")
+        whole = self.name == "LRVariator" and all(self.parameters.get(key) is None for key in sizes)
+        return self.name == "CyclicLR" or whole
+
+
+def _schedule(work: Work, given: list[_Schedule], result: Found) -> None:
+    """The one schedule that several are: of those that set the rate after every batch the last one has its way."""
+    if sorted(one.name for one in given) == ["LRVariator", "ReduceLROnPlateau"] and not any(
+        one.is_always_on for one in given
+    ):
+        _ramp_and_plateau(work, {one.name: one for one in given}, result)
+        return
+    winner = next((one for one in reversed(given) if one.is_always_on), given[0] if len(given) == 1 else None)
+    later = given[given.index(winner) + 1 :] if winner is not None else []
+    if winner is None or any(one.name == "LRVariator" for one in later):
+        for one in given[1:]:
+            ramp = next((other.name for other in given if other.name != one.name), one.name)
+            wrong = f"and {given[0].name} change the learning rate in turns"
+            work.refuse(one.key, wrong, fix=_as_two_stages(ramp, one.name))
+        return
+    for one in given:
+        _SCHEDULERS[one.name](work, one.key, one.parameters, result if one is winner else Found())
+        if one is not winner:
+            note = f"{winner.name} sets the rate anew after every batch, as in Keras, so that this has no effect"
+            if one.name == "ReduceLROnPlateau":
+                note += " (there it lasted one batch)"
+            work.lines = [line for line in work.lines if line.key != one.key]
+            work.say(one.key, "differs", note=note)
+
+
+def _ramp_and_plateau(work: Work, given: Mapping[str, _Schedule], result: Found) -> None:
+    """A ramp for a while or again and again, and a plateau that lowers what it leaves."""
+    ramp, plateau = given["LRVariator"], given["ReduceLROnPlateau"]
+    _variator(work, ramp.key, ramp.parameters, result)
+    values = _plateau_values(work, plateau.key, plateau.parameters)
+    if result.lr_scheduler is None or values is None:
+        return
+    if "plateau" in result.lr_scheduler:
+        work.refuse(plateau.key, "and the one after LRVariator both lower the learning rate", fix="keep one of them")
+        return
+    result.lr_scheduler |= {"plateau": values, "plateau_from": "start"}
+    work.say(plateau.key, "same", "lr_scheduler.plateau", f"while LRVariator runs it sets the rate anew; {_ONE_LESS}")
+
+
+def _as_two_stages(first: str, second: str) -> str:
+    """What to write in place of two schedules in one stage."""
+    text = (
+        f"write two stages, {{epochs: N, callbacks: {{{first}: ...}}}} and then one with callbacks: {{{second}: ...}}"
+    )
+    return f"{text}; without lr and loss it goes on with the rate of the first"
+
+
+def _entries(work: Work, key: str, given: Any) -> list[tuple[str, Any]]:
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        return [(str(name), value) for name, value in given.items()]
+    if isinstance(given, list):
+        entries = [entry if isinstance(entry, Mapping) else {entry: None} for entry in given]
+        return [(str(name), value) for entry in entries for name, value in entry.items()]
+    work.refuse(key, "must be a map of callbacks", got=given, fix="for example EarlyStopping: {patience: 3}")
+    return []
+
+
+def _watched(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    monitored = losses.monitor(work, f"{key}.monitor", str(parameters.get("monitor", "val_loss")))
+    if monitored is None:
+        return None
+    mode = losses.direction(work, f"{key}.mode", monitored, parameters.get("mode", "auto"))
+    return {"watch": monitored, "watch_direction": mode}
+
+
+def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    watched = _watched(work, key, parameters)
+    if watched is not None:
+        values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
+        result.callbacks["early"] = {"_target_": "mlpipe.learn.callbacks.callbacks.early", **values, **watched}
+        work.say(key, "same", "callbacks.early")
+
+
+def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    every = int(parameters.get("histogram_freq") or 0)
+    found: dict[str, Any] = {
+        "log_dir": str(work.home.experiment / str(parameters.get("log_dir", "logs"))),
+        "histograms": every,
+        "gradients": bool(every and parameters.get("write_grads", False)),
+        "filters": bool(every and parameters.get("write_images", False)),
+        "graph": bool(parameters.get("write_graph", True)),
+        "embeddings": int(parameters.get("embeddings_freq") or 0),
+    }
+    rhythm = parameters.get("update_freq", "epoch")
+    if rhythm == "batch":
+        found["every_n_steps"] = 1
+    elif isinstance(rhythm, int) and not isinstance(rhythm, bool) and rhythm > 0:
+        found["every_n_steps"] = max(1, rhythm // int(work.source.get("batch", 8)))
+    elif rhythm != "epoch":
+        work.refuse(f"{key}.update_freq", "must be epoch, batch or a number of images", got=rhythm)
+    result.logging = found
+    work.say(key, "same", "logging")
+    for name in ("batch_size", "embeddings_layer_names", "embeddings_metadata", "embeddings_data"):
+        if parameters.get(name) is not None:
+            note = (
+                "histograms and features are of one validation batch; the features before the heads, with their targets"
+            )
+            work.say(f"{key}.{name}", "ignored", note=note)
+
+
+def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    values = _plateau_values(work, key, parameters)
+    if values is not None:
+        result.lr_scheduler = {"_target_": f"{_SCHEDULES}.plateau", **values}
+        work.say(key, "same", "lr_scheduler", _ONE_LESS)
+
+
+_ONE_LESS = "patience and cooldown are one less: torch counts from the next epoch"
+
+
+def _plateau_values(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    watched = _watched(work, key, parameters)
+    if watched is None:
+        return None
+    # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
+    return {
+        "factor": float(parameters.get("factor", 0.1)),
+        "patience": max(int(parameters.get("patience", 10)) - 1, 0),
+        "cooldown": max(int(parameters.get("cooldown", 0)) - 1, 0),
+        "threshold": float(parameters.get("min_delta", 1e-4)),
+        "threshold_mode": "abs",
+        "min_lr": float(parameters.get("min_lr", 0)),
+        **watched,
+    }
+
+
+def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    low, high = float(parameters.get("base_lr", 0.001)), float(parameters.get("max_lr", 0.006))
+    mode = parameters.get("mode", "triangular")
+    if not 0 <= low <= high or high == 0:
+        work.refuse(key, "base_lr must be at most max_lr", got=[low, high])
+        return
+    if mode not in ("triangular", "triangular2", "exp_range"):
+        work.refuse(f"{key}.mode", "must be triangular, triangular2 or exp_range", got=mode)
+        return
+    result.lr = high
+    result.lr_scheduler = {
+        "_target_": f"{_SCHEDULES}.cyclic",
+        "interval": "step",
+        "min_ratio": low / high,
+        "up_steps": int(parameters.get("step_size", 2000)),
+        "policy": mode,
+        "gamma": float(parameters.get("gamma", 1.0)),
+    }
+    work.say(key, "same", "lr_scheduler", "max_lr is optimizer.lr")
+
+
+def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+    values = _ramps(work, key, parameters)
+    if values is not None:
+        result.lr_scheduler = {"_target_": f"{_SCHEDULES}.variator", "interval": "step", **values}
+        work.say(key, "same", "lr_scheduler")
+
+
+def _ramps(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A ramp and what follows it; a plateau at the end is one of the first ramp's keys."""
+    values, then = _ramp(work, key, parameters), parameters.get("then")
+    if values is None or then is None:
+        return values
+    name, inner = _following(then)
+    if name == "LRVariator":
+        _known(work, f"{key}.then", name, inner)
+        following = _ramps(work, f"{key}.then", inner)
+        if following is None:
+            return None
+        ending = {name: following.pop(name) for name in ("plateau",) if name in following}
+        return {**values, **ending, "then": following}
+    if name != "ReduceLROnPlateau":
+        wrong, fix = "must be an LRVariator or a ReduceLROnPlateau", _as_two_stages("LRVariator", name)
+        work.refuse(f"{key}.then", wrong, got=then, fix=fix)
+        return None
+    _known(work, f"{key}.then", name, inner)
+    lowered = _plateau_values(work, f"{key}.then", inner)
+    if lowered is None:
+        return None
+    work.say(
+        f"{key}.then",
+        "differs",
+        "lr_scheduler.plateau",
+        f"acts when the ramp has ended, in Musket from the start on; {_ONE_LESS}",
+    )
+    return {**values, "plateau": lowered}
+
+
+def _following(then: Any) -> tuple[str, Mapping[str, Any]]:
+    """The name and the parameters of a nested callback; parameters alone are those of a ramp."""
+    if not isinstance(then, Mapping):
+        return str(then), {}
+    if len(then) == 1 and (name := str(next(iter(then)))).lower() in _KNOWN:
+        parameters = then[name]
+        return _KNOWN[name.lower()], parameters if isinstance(parameters, Mapping) else {}
+    return ("LRVariator" if set(then) & _KEYS["LRVariator"] else str(next(iter(then), "it"))), then
+
+
+def _ramp(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+    for one, other in (("absSize", "relSize"), ("periodEpochs", "periodSteps")):
+        if parameters.get(one) is not None and parameters.get(other) is not None:
+            work.refuse(key, f"has both {one} and {other}", fix="keep one of them")
+            return None
+    given = {
+        "from_lr": parameters.get("fromVal"),
+        "to_lr": parameters.get("toVal", 0.006),
+        "style": parameters.get("style", "linear"),
+        "steps": parameters.get("absSize"),
+        "epochs": parameters.get("relSize"),
+        "period_epochs": parameters.get("periodEpochs"),
+        "period_steps": parameters.get("periodSteps"),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_SCHEDULERS = {"ReduceLROnPlateau": _plateau, "CyclicLR": _cyclic, "LRVariator": _variator}

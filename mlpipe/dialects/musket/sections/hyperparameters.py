@@ -1,0 +1,172 @@
+"""`hyperparameters`: a search over names of the file's own, whose texts are formulas in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlpipe import formulas
+from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.translation import as_text
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+
+KEYS = ("hyperparameters", "max_evals")
+_USUAL = 200
+# As many trials as hyperopt draws at random before it chooses.
+_STARTUP = 20
+_FORM = "write [0.001, 0.1], {range: [1, 8], type: int} or {enum: [Adam, SGD]}"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One parameter.
+
+    Attributes:
+        space: What is searched, in the native grammar.
+        first: A value of it.
+    """
+
+    space: str
+    first: Any
+
+
+def read(source: Mapping[str, Any]) -> tuple[dict[str, Searched], list[str]]:
+    """The parameters that a file searches, by name, and a sentence for everything that is wrong with them.
+
+    Args:
+        source: The experiment's configuration, common.yaml merged in.
+    """
+    given = source.get("hyperparameters")
+    if given in (None, {}, []):
+        return {}, []
+    if not isinstance(given, Mapping):
+        fix = "for example hyperparameters: {rate: [0.001, 0.1]}"
+        return {}, [problem("hyperparameters", "must be a map of names", got=given, fix=fix)]
+    found, wrong = {}, []
+    for name, space in given.items():
+        key = f"hyperparameters.{name}"
+        if not str(name).isidentifier() or not str(name).isascii():
+            wrong.append(problem(key, "is no name for formulas", fix="use letters, digits and _"))
+            continue
+        one = _one(space)
+        if isinstance(one, str):
+            wrong.append(problem(key, one, got=space, fix=_FORM))
+        else:
+            found[str(name)] = one
+    return found, wrong
+
+
+def _one(given: Any) -> Searched | str:
+    """One parameter, or what is wrong with it."""
+    if isinstance(given, list):
+        return _range(given, None)
+    if not isinstance(given, Mapping) or not given:
+        return "is no space to search"
+    if unknown := set(map(str, given)) - {"range", "type", "enum"}:
+        return f"{listing(sorted(unknown))} is unknown"
+    if "enum" in given:
+        choices = given["enum"]
+        if not isinstance(choices, list) or not choices or "range" in given:
+            return "enum must be a list of values, alone"
+        return Searched(f"choice({','.join(map(as_text, choices))})", choices[0])
+    return _range(given.get("range"), given.get("type"))
+
+
+def _range(ends: Any, kind: Any) -> Searched | str:
+    numbers = isinstance(ends, list) and len(ends) == 2
+    if not numbers or not all(_is_number(end) for end in ends):
+        return "a range has two numbers"
+    low, high = ends
+    if not low <= high:
+        return "the least number must come first"
+    if kind not in (None, "int", "float"):
+        return "type must be int or float"
+    if kind == "int" or (kind is None and isinstance(low, int) and isinstance(high, int)):
+        if low != int(low) or high != int(high):
+            return "whole numbers have whole ends"
+        return Searched(f"int(interval({int(low)},{int(high)}))", int(low))
+    return Searched(f"interval({float(low)!r},{float(high)!r})", float(low))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the search, in which formulas have their values.
+
+    Args:
+        source: The experiment's configuration.
+        values: A value for each name.
+
+    Raises:
+        ConfigError: With a sentence for each formula that stands for no number.
+    """
+    wrong: list[str] = []
+    found = {key: _filled(value, str(key), values, wrong) for key, value in source.items() if key not in KEYS}
+    if wrong:
+        raise ConfigError(wrong)
+    return found
+
+
+def _filled(value: Any, key: str, values: Mapping[str, Any], wrong: list[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {part: _filled(item, f"{key}.{part}", values, wrong) for part, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, f"{key}[{place}]", values, wrong) for place, item in enumerate(value)]
+    if not isinstance(value, str) or not formulas.names_in(value) & set(values):
+        return value
+    try:
+        return formulas.reduced(value, values)
+    except ConfigError as error:
+        wrong += [sentence.replace("formula:", f"{key}:", 1) for sentence in error.problems]
+        return value
+
+
+def translate(
+    work: Work, searched: Mapping[str, Searched], values: Mapping[str, Any], source: Mapping[str, Any]
+) -> None:
+    """The native search, `given.NAME` for each parameter, and the report.
+
+    Args:
+        work: The translation, of a file in which formulas have values.
+        searched: The parameters.
+        values: The values that the command line gives.
+        source: The file as it is written.
+    """
+    trials = source.get("max_evals", _USUAL)
+    if not searched:
+        if "max_evals" in source:
+            work.say("max_evals", "ignored", note="there are no hyperparameters")
+        return
+    if not isinstance(trials, int) or isinstance(trials, bool) or trials < 1:
+        work.refuse("max_evals", "must be a whole number >= 1", got=trials)
+    for name in set(values) - set(searched):
+        fix = did_you_mean(name, searched, otherwise=f"there are {listing(searched)}")
+        work.refuse(f"given.{name}", "the file searches no such parameter", fix=fix)
+    used = _used({key: value for key, value in source.items() if key not in KEYS})
+    for name, one in searched.items():
+        key, place = f"hyperparameters.{name}", f"search_space.params.given.{name}"
+        if name in used:
+            work.say(key, "same", place, one.space)
+        else:
+            work.say(key, "lint", place, "no text of the file is a formula with this name, so it changes nothing")
+    work.options["hpo"] = "optuna"
+    work.set("hpo.trials", trials)
+    work.set("hpo.startup_trials", _STARTUP)
+    work.native["search_space"] = {
+        "params": {f"given.{name}": one.space for name, one in searched.items() if name not in values}
+    }
+    work.say("max_evals", "same", "hpo.trials", "" if "max_evals" in source else f"missing, so {_USUAL}")
+    work.say("hyperparameters", "differs", "hpo", "Optuna's TPE goes by the primary metric's mean over the folds")
+
+
+def _used(value: Any) -> frozenset[str]:
+    """The names in all formulas of a configuration."""
+    if isinstance(value, Mapping):
+        return frozenset(name for item in value.values() for name in _used(item))
+    if isinstance(value, list):
+        return frozenset(name for item in value for name in _used(item))
+    return formulas.names_in(value) if isinstance(value, str) else frozenset()

@@ -1,0 +1,419 @@
+"""Augmentations that are named as in imgaug, as transforms of albumentations.
+
+imgaug draws from a list of two numbers one of the two, but Musket's documents call it a range; a range is what it is here,
+unless the file says `imgaug_lists: choice`.
+Every operation of imgaug happens always unless it has a probability of its own, so `p` is 1 wherever imgaug has none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlpipe.dialects.musket.collected import Work
+from mlpipe.errors import did_you_mean, listing
+
+Steps = list[dict[str, Any]]
+# Reads operations inside of one.
+Inner = Callable[[Any], Steps]
+_DRAWN = "mlpipe.data.augment.random_choices"
+_MOST_ALTERNATIVES = 64
+# cv2's numbers of border modes.
+_BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
+
+
+class _WrongError(Exception):
+    """What is wrong with an operation's parameters."""
+
+
+def pipeline(work: Work, key: str, given: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
+    """The steps that a map (or list of maps) of operations means, in its order.
+
+    Args:
+        work: Notes what is wrong.
+        key: Where it stands in the source.
+        given: Operations to parameters.
+        place: The native key that they go to.
+    """
+    maps = given if isinstance(given, list) else [given] if given else []
+    steps: Steps = []
+    for entry in maps:
+        if not isinstance(entry, Mapping):
+            work.refuse(key, "must be a map of operations", got=entry, fix="for example {Fliplr: 0.5}")
+            continue
+        for name, parameters in entry.items():
+            steps += _operation(work, f"{key}.{name}", str(name), parameters, place)
+    return steps
+
+
+def _operation(work: Work, key: str, name: str, parameters: Any, place: str) -> Steps:
+    known = {one.lower(): one for one in (*_OPERATIONS, *_NESTING)}
+    full = known.get(name.lower())
+    if full is None:
+        if name.lower() == "backgroundreplacer":
+            wrong = "is not there" if work.is_of_masks else "needs masks, and classes have none"
+            work.refuse(key, wrong, fix="leave it out")
+            return []
+        fix = did_you_mean(name, known.values(), otherwise=f"known: {listing(known.values(), most=50)}")
+        work.refuse(key, "there is no such operation here", fix=fix)
+        return []
+    try:
+        if full in _NESTING:
+            return _NESTING[full](lambda inner: pipeline(work, key, inner, place), parameters)
+        if work.source.get("imgaug_lists") == "choice":
+            found = _one_each([_OPERATIONS[full](one) for one in _alternatives(parameters)])
+        else:
+            found = _OPERATIONS[full](parameters)
+        work.say(key, "same", place)
+        return found
+    except (_WrongError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        work.refuse(key, f"cannot be read ({error})", got=parameters, fix="see docs/from_musket.md")
+        return []
+
+
+def _alternatives(given: Any) -> list[Any]:
+    """What imgaug draws from: parameters in which each list of numbers is one of them."""
+    if isinstance(given, list) and all(isinstance(one, int | float) for one in given):
+        return list(given)
+    if not isinstance(given, Mapping):
+        return [given]
+    found: list[dict[str, Any]] = [{}]
+    for key, value in given.items():
+        found = [{**one, key: other} for one in found for other in _alternatives(value)]
+        if len(found) > _MOST_ALTERNATIVES:
+            raise _WrongError(f"there are more than {_MOST_ALTERNATIVES} ways to choose")
+    return found
+
+
+def _one_each(pipelines: list[Steps]) -> Steps:
+    """One of several pipelines for each image; the only one as it is."""
+    return pipelines[0] if len(pipelines) == 1 else [{"_target_": f"{_DRAWN}.some_of", "pipelines": pipelines}]
+
+
+def _sequential(inner: Inner, given: Any) -> Steps:
+    return inner(given)
+
+
+def _one_of(inner: Inner, given: Any) -> Steps:
+    children = given if isinstance(given, list) else [{name: value} for name, value in given.items()]
+    return _one_each([inner(child) for child in children])
+
+
+def _some_of(inner: Inner, given: Any) -> Steps:
+    if isinstance(given, Mapping):
+        count, children = given.get("n"), given.get("children", given.get("then_list"))
+    else:
+        count, children = given
+    if isinstance(children, Mapping):
+        children = [{name: value} for name, value in children.items()]
+    least, most = (count, count) if isinstance(count, int) else count if count else (0, None)
+    if not all(
+        one is None or (isinstance(one, int) and not isinstance(one, bool) and one >= 0) for one in (least, most)
+    ):
+        raise _WrongError("a number of operations, or a list of two, is needed")
+    parts = [inner(child) for child in children]
+    return [{"_target_": f"{_DRAWN}.some_of", "pipelines": parts, "least": least, "most": most}]
+
+
+def _sometimes(inner: Inner, given: Any) -> Steps:
+    if isinstance(given, Mapping):
+        share, then = given.get("p", 0.5), given.get("then_list", given.get("then"))
+        other = given.get("else_list")
+    else:
+        (share, then), other = given, None
+    if other is not None:
+        raise _WrongError("else_list is not known here")
+    if not _is_number(share) or not 0 <= share <= 1:
+        raise _WrongError("a probability from 0 to 1 is needed")
+    return [{"_target_": f"{_DRAWN}.some_of", "pipelines": [inner(then)], "p": float(share)}]
+
+
+def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
+    return [{"_target_": f"albumentations.{name}", **parameters, "p": p}]
+
+
+def _named(given: Any, *order: str) -> dict[str, Any]:
+    """Parameters by name; a bare value is the first one."""
+    if isinstance(given, Mapping):
+        unknown = set(map(str, given)) - set(order) - {"name", "deterministic", "random_state"}
+        if unknown:
+            raise _WrongError(f"unknown {listing(sorted(unknown))}, known {listing(order)}")
+        return {str(key): value for key, value in given.items()}
+    return {} if given is None else {order[0]: given}
+
+
+def _range(value: Any) -> list[float]:
+    """Two bounds from a number or a list of two."""
+    ends = value if isinstance(value, list | tuple) and len(value) == 2 else [value, value]
+    if not all(map(_is_number, ends)):
+        raise _WrongError("a number or a list of two is needed")
+    return [float(min(ends)), float(max(ends))]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whether(value: Any) -> bool:
+    """True or false; what imgaug takes for the chance of it is true where there is any."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise _WrongError("true or false is needed")
+    return bool(value > 0)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _WrongError("a whole number >= 1 is needed")
+    return value
+
+
+def _chance(given: Any) -> float:
+    value = _named(given, "p").get("p", 1.0 if given is None else 0.0)
+    if not _is_number(value) or not 0 <= value <= 1:
+        raise _WrongError("a probability from 0 to 1 is needed")
+    return float(value)
+
+
+def _axes(value: Any) -> Any:
+    """A range, or one for x and y each."""
+    if isinstance(value, Mapping):
+        return {str(axis): _range(item) for axis, item in value.items()}
+    return _range(value)
+
+
+def _pixels(value: Any) -> Any:
+    found = _axes(value)
+    if isinstance(found, dict):
+        return {axis: [int(low), int(high)] for axis, (low, high) in found.items()}
+    return [int(found[0]), int(found[1])]
+
+
+def _affine(given: Any) -> Steps:
+    keys = ("scale", "translate_percent", "translate_px", "rotate", "shear", "order", "cval", "mode", "fit_output")
+    read = _named(given, *keys)
+    values: dict[str, Any] = {}
+    if "scale" in read:
+        values["scale"] = _axes(read["scale"])
+        values["keep_ratio"] = not isinstance(read["scale"], Mapping)
+    for key, reading in (("translate_percent", _axes), ("translate_px", _pixels)):
+        if key in read:
+            values[key] = reading(read[key])
+    if "rotate" in read:
+        values["rotate"] = _range(read["rotate"])
+    if "shear" in read:
+        values["shear"] = {"x": _range(read["shear"]), "y": [0.0, 0.0]}
+    if "mode" in read:
+        if str(read["mode"]) not in _BORDERS:
+            raise _WrongError(f"mode must be one of {listing(_BORDERS)}")
+        values["border_mode"] = _BORDERS[str(read["mode"])]
+    if "order" in read and not (_is_number(read["order"]) or isinstance(read["order"], list)):
+        raise _WrongError("order must be a number")
+    if "cval" in read:
+        values["fill"] = _range(read["cval"])[0]
+    if _whether(read.get("fit_output")):
+        values["fit_output"] = True
+    return _step("Affine", **values)
+
+
+def _rotate90(given: Any) -> Steps:
+    on = _whether(_named(given, "enabled").get("enabled", True))
+    return _step("RandomRotate90") if on else []
+
+
+def _add(given: Any) -> Steps:
+    read = _named(given, "value", "per_channel")
+    low, high = (bound / 255 for bound in _range(read.get("value", 0)))
+    if _whether(read.get("per_channel")):
+        ranges = [[low, high]] * 3
+        return _step("AdditiveNoise", noise_type="uniform", spatial_mode="constant", noise_params={"ranges": ranges})
+    return _step("RandomBrightnessContrast", brightness_limit=[low, high], contrast_limit=[0.0, 0.0])
+
+
+def _multiply(given: Any, *, elementwise: bool) -> Steps:
+    read = _named(given, "mul", "per_channel")
+    multiplier, each = _range(read.get("mul", 1.0)), _whether(read.get("per_channel"))
+    return _step("MultiplicativeNoise", multiplier=multiplier, per_channel=each, elementwise=elementwise)
+
+
+def _noise(given: Any) -> Steps:
+    read = _named(given, "scale", "loc", "per_channel")
+    scale = [bound / 255 for bound in _range(read.get("scale", 0))]
+    return _step("GaussNoise", std_range=scale, per_channel=_whether(read.get("per_channel")))
+
+
+def _blur(given: Any) -> Steps:
+    sigma = _range(_named(given, "sigma").get("sigma", 0))
+    return _step("GaussianBlur", blur_limit=0, sigma_limit=sigma)
+
+
+def _window(name: str) -> Callable[[Any], Steps]:
+    def read(given: Any) -> Steps:
+        low, high = _range(_named(given, "k").get("k", 3))
+        odd = [max(3, int(low) | 1), max(3, int(high) | 1)]
+        return _step(name, blur_limit=odd)
+
+    return read
+
+
+def _sharpen(given: Any) -> Steps:
+    read = _named(given, "alpha", "lightness")
+    return _step("Sharpen", alpha=_range(read.get("alpha", 0)), lightness=_range(read.get("lightness", 1)))
+
+
+def _emboss(given: Any) -> Steps:
+    read = _named(given, "alpha", "strength")
+    return _step("Emboss", alpha=_range(read.get("alpha", 0)), strength=_range(read.get("strength", 1)))
+
+
+def _drawn(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
+    """A transform that takes numbers where imgaug takes ranges."""
+    same = {key: low for key, (low, high) in ranges.items() if low == high}
+    others = {key: value for key, value in ranges.items() if key not in same}
+    (made,) = _step(name, **same, **fixed)
+    return [{"_target_": f"{_DRAWN}.with_drawn", "transform": made, "ranges": others}] if others else [made]
+
+
+def _dropout(given: Any) -> Steps:
+    read = _named(given, "p", "per_channel")
+    return _drawn(
+        "PixelDropout", {"dropout_prob": _range(read.get("p", 0))}, per_channel=_whether(read.get("per_channel"))
+    )
+
+
+def _coarse_dropout(given: Any) -> Steps:
+    read = _named(given, "p", "size_percent", "size_px", "per_channel", "min_size")
+    if "size_px" in read:
+        raise _WrongError("only size_percent is known here")
+    share, size = _range(read.get("p", 0.02)), _range(read.get("size_percent", 0.1))
+    # imgaug drops cells of a coarse grid; so many holes of a cell's size cover the same share.
+    side = 1 / max(round(1 / max(size[0], 1e-6) / 10), 1)
+    most = max(round(share[1] / side**2), 1)
+    least = min(max(round(share[0] / side**2), 1), most)
+    return _step(
+        "CoarseDropout", num_holes_range=[least, most], hole_height_range=[side, side], hole_width_range=[side, side]
+    )
+
+
+def _elastic(given: Any) -> Steps:
+    read = _named(given, "alpha", "sigma")
+    return _drawn("ElasticTransform", {"alpha": _range(read.get("alpha", 0)), "sigma": _range(read.get("sigma", 1))})
+
+
+def _grayscale(given: Any) -> Steps:
+    alpha = _range(_named(given, "alpha").get("alpha", 1))
+    return _step("ToGray") if alpha == [1.0, 1.0] else [{"_target_": f"{_DRAWN}.gray", "alpha": alpha}]
+
+
+def _edge_detect(given: Any) -> Steps:
+    return [{"_target_": f"{_DRAWN}.edges", "alpha": _range(_named(given, "alpha").get("alpha", [0.0, 0.75]))}]
+
+
+def _directed_edges(given: Any) -> Steps:
+    read = _named(given, "alpha", "direction")
+    alpha, direction = _range(read.get("alpha", [0.0, 0.75])), _range(read.get("direction", [0.0, 1.0]))
+    return [{"_target_": f"{_DRAWN}.edges", "alpha": alpha, "direction": direction}]
+
+
+def _add_elementwise(given: Any) -> Steps:
+    read = _named(given, "value", "per_channel")
+    low, high = (bound / 255 for bound in _range(read.get("value", 0)))
+    shared = not _whether(read.get("per_channel"))
+    ranges = [[low, high]] * (1 if shared else 3)
+    mode = "shared" if shared else "per_pixel"
+    return _step("AdditiveNoise", noise_type="uniform", spatial_mode=mode, noise_params={"ranges": ranges})
+
+
+def _crop_and_pad(given: Any) -> Steps:
+    read = _named(given, "px", "percent", "keep_size")
+    keep = _whether(read.get("keep_size", True))
+    if "percent" in read:
+        return _step("CropAndPad", percent=_one_or_two(*_range(read["percent"])), keep_size=keep)
+    low, high = _range(read.get("px", 0))
+    return _step("CropAndPad", px=_one_or_two(int(low), int(high)), keep_size=keep)
+
+
+def _one_or_two(low: float, high: float) -> Any:
+    """A range; one number where both bounds are the same, which albumentations does not draw from."""
+    return low if low == high else [low, high]
+
+
+def _crop(given: Any) -> Steps:
+    read = _named(given, "px", "percent", "keep_size")
+    key = "percent" if "percent" in read else "px"
+    low, high = _range(read.get(key, 0))
+    number = float if key == "percent" else int
+    cut: dict[str, Any] = {key: _one_or_two(number(-high), number(-low))}
+    return _step("CropAndPad", keep_size=_whether(read.get("keep_size", True)), **cut)
+
+
+def _pad_to_size(given: Any) -> Steps:
+    read = _named(given, "width", "height")
+    return _step("PadIfNeeded", min_width=_whole(read["width"]), min_height=_whole(read["height"]), position="random")
+
+
+def _crop_to_size(given: Any) -> Steps:
+    read = _named(given, "width", "height")
+    return _step("RandomCrop", width=_whole(read["width"]), height=_whole(read["height"]), pad_if_needed=True)
+
+
+def _contrast(given: Any) -> Steps:
+    read = _named(given, "alpha", "per_channel")
+    low, high = _range(read.get("alpha", 1.0))
+    limits = [low - 1, high - 1]
+    return _step("RandomBrightnessContrast", brightness_limit=[0.0, 0.0], contrast_limit=limits)
+
+
+def _hue(given: Any) -> Steps:
+    low, high = _range(_named(given, "value", "per_channel").get("value", 0))
+    return _step("HueSaturationValue", hue_shift_limit=[low, high], sat_shift_limit=[low, high], val_shift_limit=[0, 0])
+
+
+def _gamma(given: Any) -> Steps:
+    low, high = _range(_named(given, "gamma", "per_channel").get("gamma", 1))
+    return _step("RandomGamma", gamma_limit=[100 * low, 100 * high])
+
+
+_OPERATIONS: dict[str, Callable[[Any], Steps]] = {
+    "Fliplr": lambda given: _step("HorizontalFlip", p=_chance(given)),
+    "Flipud": lambda given: _step("VerticalFlip", p=_chance(given)),
+    "Affine": _affine,
+    "Rotate90": _rotate90,
+    "Add": _add,
+    "AddElementwise": _add_elementwise,
+    "CoarseDropout": _coarse_dropout,
+    "EdgeDetect": _edge_detect,
+    "DirectedEdgeDetect": _directed_edges,
+    "PerspectiveTransform": lambda given: _step("Perspective", scale=_range(_named(given, "scale").get("scale", 0))),
+    "ChannelShuffle": lambda given: _step("ChannelShuffle", p=_chance(given)),
+    "Multiply": lambda given: _multiply(given, elementwise=False),
+    "MultiplyElementwise": lambda given: _multiply(given, elementwise=True),
+    "Invert": lambda given: _step("InvertImg", p=_chance(given)),
+    "AdditiveGaussianNoise": _noise,
+    "Grayscale": _grayscale,
+    "GaussianBlur": _blur,
+    "AverageBlur": _window("Blur"),
+    "MedianBlur": _window("MedianBlur"),
+    "Sharpen": _sharpen,
+    "Emboss": _emboss,
+    "Dropout": _dropout,
+    "PiecewiseAffine": lambda given: _step("PiecewiseAffine", scale=_range(_named(given, "scale").get("scale", 0))),
+    "ElasticTransformation": _elastic,
+    "CropAndPad": _crop_and_pad,
+    "Pad": _crop_and_pad,
+    "Crop": _crop,
+    "PadToFixedSize": _pad_to_size,
+    "CropToFixedSize": _crop_to_size,
+    "ContrastNormalization": _contrast,
+    "AddToHueAndSaturation": _hue,
+    "GammaContrast": _gamma,
+    "Noop": lambda given: [],
+}
+_NESTING: dict[str, Callable[[Inner, Any], Steps]] = {
+    "Sequential": _sequential,
+    "OneOf": _one_of,
+    "SomeOf": _some_of,
+    "Sometimes": _sometimes,
+}

@@ -1,0 +1,182 @@
+"""Networks, losses and metrics of masks, by Musket's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlpipe.dialects import names
+from mlpipe.dialects.musket.collected import Work
+from mlpipe.errors import did_you_mean, listing
+
+# segmentation_models takes it where a file names no backbone.
+_BACKBONE = "vgg16"
+# What halves an image unevenly, and the decoders that it fits all the same.
+_UNEVEN: dict[str, tuple[str, ...]] = {
+    "inceptionv3": (),
+    "inceptionresnetv2": (),
+    "xception": ("unet", "pspnet"),
+    "nasnetlarge": ("unet", "pspnet", "fpn"),
+}
+# Losses -> the term of loss=composite.
+LOSSES: dict[str, str] = {
+    **dict.fromkeys(("binary_crossentropy", "log_loss"), "ce"),
+    **dict.fromkeys(("categorical_crossentropy", "sparse_categorical_crossentropy"), "ce"),
+    **dict.fromkeys(("dice_loss", "dice"), "dice"),
+    **dict.fromkeys(("jaccard_loss", "jaccard", "iou_loss", "iou"), "jaccard"),
+    "lovasz_loss": "lovasz",
+    "focal_loss": "focal",
+}
+_OVER = "of the pixels of a batch together, the mean over all classes that they have, the background included"
+_NOTES = {
+    "dice": f"1 - the soft Dice {_OVER}; Musket's has a value for each pixel",
+    "jaccard": f"1 - the soft intersection over union {_OVER}; Musket's is smoothed with 100",
+    "lovasz": f"of the softmax's errors {_OVER}; Musket's is a hinge of each image",
+    "focal": "the cross-entropy times (1 - p) squared (Lin et al. 2017), the mean over pixels",
+}
+_NATIVE = ("dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice")
+_ACCURACIES = ("binary_accuracy", "categorical_accuracy", "accuracy", "acc")
+_IOU = ("iou", "iou_coef", "iot", "jaccard")
+# What has no meaning for masks, or is not there, and what to do.
+_NOT_OF_MASKS = {
+    "transforms": ("changes images only, before their resize", "use augmentation, which moves masks too"),
+    "crops": ("cells of images are for classes", "use a smaller shape, or random crops in augmentation"),
+    "dropout": ("is for networks of classes", "leave it out"),
+    "pooling": ("is for networks of classes", "leave it out"),
+}
+
+
+def check(work: Work) -> None:
+    """See that `classes` and `activation` are those of masks, and that no key has no meaning for them."""
+    classes, activation = work.source.get("classes"), work.source.get("activation")
+    if isinstance(classes, list) or isinstance(activation, list):
+        fix = "give one number of classes and one activation"
+        work.refuse("classes", "masks have one head", got=classes, fix=fix)
+    elif work.activation == "sigmoid" and isinstance(classes, int) and classes > 1:
+        wrong = f"a sigmoid over {classes} classes means masks that overlap, which are not learned here"
+        work.refuse("activation", wrong, fix="use softmax, and count the background as a class")
+    elif work.activation not in ("sigmoid", "softmax"):
+        fix = "use sigmoid with one class, softmax with several"
+        work.refuse("activation", "gives no probabilities of masks", got=activation, fix=fix)
+    elif classes == 1:
+        note = "background and foreground have a logit each, whose softmax is the sigmoid of their difference"
+        work.say("classes", "differs", "task.outputs", note)
+    else:
+        work.say("classes", "same", "task.outputs")
+    work.say("activation", "same", "task.kind")
+    for key, (wrong, fix) in _NOT_OF_MASKS.items():
+        if work.source.get(key) not in (None, 1):
+            work.refuse(key, f"{wrong}, and masks are learned here", got=work.source[key], fix=fix)
+    if work.is_own(work.source.get("testTimeAugmentation")):
+        fix = "use Horizontal, Horizontal_and_vertical or true"
+        work.refuse("testTimeAugmentation", "what a function does to an image cannot be undone on its mask", fix=fix)
+
+
+def architecture(work: Work, key: str, value: Any) -> None:
+    """A decoder on one of Musket's backbones.
+
+    Args:
+        work: The translation.
+        key: Where it stands in the source.
+        value: The decoder, a name in `names.SEGMENTERS` in any case.
+    """
+    work.options["arch"] = names.SEGMENTERS[str(value).lower()]
+    note = "the decoder of segmentation-models-pytorch on timm's network; pixels are normalised as its weights need it"
+    work.say(key, "differs", "arch", note)
+    given = work.source.get("backbone")
+    name = _BACKBONE if given is None else str(given).lower()
+    if name not in names.BACKBONES:
+        fix = did_you_mean(name, names.BACKBONES, otherwise=f"known: {listing(names.BACKBONES, most=30)}")
+        work.refuse("backbone", "unknown backbone", got=given, fix=fix)
+        return
+    decoder = work.options["arch"]
+    if decoder not in _UNEVEN.get(name, (decoder,)):
+        wrong = f"gives features whose sizes do not fit {value}"
+        work.refuse("backbone", wrong, got=given, fix="use another one, for example resnet34")
+        return
+    network, tag = names.BACKBONES[name]
+    wants = _wants_weights(work)
+    if wants and not tag:
+        work.refuse("encoder_weights", f"there are none for {given}", fix="use encoder_weights: null")
+    work.set("arch.encoder", f"{network}.{tag}" if wants and tag else network)
+    work.set("arch.pretrained", wants)
+    work.say("backbone", "differs", "arch.encoder", f"missing, so {_BACKBONE}" if given is None else "timm's network")
+
+
+def _wants_weights(work: Work) -> bool:
+    """Whether the encoder starts from ImageNet's weights, as in segmentation_models where the file does not say."""
+    given = [work.source[key] for key in ("encoder_weights", "weights") if key in work.source]
+    if not given:
+        work.say("encoder_weights", "same", "arch.pretrained", "missing, so imagenet")
+    return any(one is not None for one in given) or not given
+
+
+def native_term(work: Work, key: str, word: str) -> str | None:
+    """The term of `loss=composite` that a loss means for masks; notes a problem when there is none.
+
+    Args:
+        work: The translation.
+        key: Where it stands in the source.
+        word: Musket's name.
+    """
+    term = LOSSES.get(word.lower())
+    if term is None:
+        is_known = work.is_own(word) or word.lower() in names.LOSSES
+        fix = did_you_mean(word, LOSSES, otherwise=f"for masks there are {listing(LOSSES, most=20)}")
+        work.refuse(key, "is no loss of masks here" if is_known else "unknown loss", got=word, fix=fix)
+        return None
+    is_categorical = "categorical" in word.lower()
+    if is_categorical and work.activation == "sigmoid":
+        wrong = f"{word} needs probabilities of another activation than sigmoid"
+        work.refuse(key, wrong, fix="use binary_crossentropy")
+        return None
+    note = _NOTES.get(term, "")
+    if term == "ce" and not is_categorical and work.activation == "softmax":
+        note = f"{word} of a softmax is the cross-entropy of each pixel's class here, not a question for each class"
+    if note and not any((line.key, line.note) == (key, note) for line in work.lines):
+        work.say(key, "differs", "loss", note)
+    return term
+
+
+def component(expression: str) -> dict[str, Any]:
+    """The native loss of an expression: one of its own where there is a single term.
+
+    Args:
+        expression: Terms of `loss=composite`.
+    """
+    if expression in ("ce", "focal"):
+        return {"_target_": f"mlpipe.learn.losses.losses.{expression}"}
+    if expression in ("dice", "jaccard", "lovasz"):
+        return {"_target_": f"mlpipe.learn.losses.masks.{expression}"}
+    return {"_target_": "mlpipe.learn.losses.losses.composite", "expression": expression}
+
+
+def metrics(work: Work) -> dict[str, str]:
+    """Native metrics by Musket's names; with one class overlaps are those of the foreground."""
+    of_foreground = "foreground_" if work.activation == "sigmoid" else ""
+    return {
+        **{name: name for name in _NATIVE},
+        **dict.fromkeys(_ACCURACIES, "pixel_accuracy"),
+        **dict.fromkeys(("dice", "dice_coef"), f"{of_foreground}dice"),
+        **dict.fromkeys(_IOU, f"{of_foreground}iou"),
+    }
+
+
+def metric(work: Work, key: str, name: str) -> str | None:
+    """The native name of a metric; notes a problem when there is none.
+
+    Args:
+        work: The translation.
+        key: Where it stands in the source.
+        name: Musket's name, without `val_` and `_holdout`.
+    """
+    table = metrics(work)
+    native = table.get(name.lower())
+    if native is None:
+        fix = did_you_mean(name, table, otherwise=f"for masks there are {listing(table, most=20)}")
+        is_known = work.is_own(name) or any(name.lower() in one for one in names.METRICS.values())
+        work.refuse(key, "is no metric of masks here" if is_known else "unknown metric", got=name, fix=fix)
+    elif name.lower() in _IOU:
+        note = "intersection over union of predicted and true pixels; Musket's iou is another, soft overlap"
+        if not any(line.note == note for line in work.lines):
+            work.say(key, "differs", "metrics", note)
+    return native

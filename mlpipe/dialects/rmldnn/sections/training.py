@@ -1,0 +1,227 @@
+"""Sections `optimizer` and `loss`: rmldnn's defaults, torch's formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.dialects.rmldnn import schema
+from mlpipe.dialects.rmldnn.collected import Work
+from mlpipe.dialects.rmldnn.sections.images import translate_image_loss
+from mlpipe.dialects.rmldnn.sections.masks import translate_mask_loss
+
+_ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
+_SGD = {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "dampening": 0.0, "nesterov": False}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "SGD": _SGD,
+    "Adagrad": {"learning_rate": 0.01, "lr_decay": 0.0, "weight_decay": 0.0},
+    "Adam": _ADAM,
+    "AdamW": _ADAM,
+    "RMSprop": {
+        "learning_rate": 0.01, "momentum": 0.0, "alpha": 0.99, "eps": 1e-8, "centered": False, "weight_decay": 0.0,
+    },
+    "LARS": {**_SGD, "eta": 1e-3},
+    "LAMB": _ADAM,
+    "Hessian": {
+        "learning_rate": 1.0, "max_iterations": 2000, "max_func_eval": 4000, "absolute_tolerance": 1e-8,
+        "relative_tolerance": 1e-8,
+    },
+}  # fmt: skip
+_OPTIONS = {"Hessian": "lbfgs"}
+# rmldnn's keys that have another name natively.
+_NAMES = {
+    "learning_rate": "lr", "eta": "trust_coeff", "max_iterations": "max_iter", "max_func_eval": "max_eval",
+    "absolute_tolerance": "tolerance", "relative_tolerance": "relative_tolerance",
+}  # fmt: skip
+# What is not rmldnn's to say, and must be set so that the formulas agree.
+_ALSO: dict[str, dict[str, Any]] = {
+    "LARS": {"always_adapt": True},
+    "LAMB": {"always_adapt": True, "max_grad_norm": None},
+}
+# More images than any training set has: all of them make one step.
+_WHOLE_SET = 2**31
+
+
+def translate_optimizer(work: Work) -> None:
+    """The optimizer and its schedule."""
+    given = work.section("optimizer")
+    kind = schema.named(str(given["type"]), DEFAULTS)
+    work.options["optimizer"] = option = _OPTIONS.get(kind, kind.lower())
+    work.say("optimizer.type", "same", f"optimizer={option}")
+    values = DEFAULTS[kind] | {key: value for key, value in given.items() if key in DEFAULTS[kind]}
+    if values.get("nesterov") and (values["momentum"] <= 0 or values["dampening"] != 0):
+        work.refuse("optimizer.nesterov", "needs a momentum and no dampening", fix="set momentum, or leave it out")
+    if "beta1" in values:
+        work.set("optimizer.betas", [values.pop("beta1"), values.pop("beta2")])
+    for key, value in {**values, **_ALSO.get(kind, {})}.items():
+        work.set(f"optimizer.{_NAMES.get(key, key)}", value)
+    for key in given:
+        if key in DEFAULTS[kind]:
+            place = "betas" if key in ("beta1", "beta2") else _NAMES.get(key, key)
+            work.say(f"optimizer.{key}", "same", f"optimizer.{place}")
+    if "weight_decay" in values:
+        # torch and rmldnn shrink every parameter; mlpipe leaves norms, biases and embeddings out by itself.
+        work.set("optimizer.decay_all", True)
+    if kind == "Hessian":
+        _whole_batch(work)
+    _schedule(work, given.get("lr_scheduler"))
+
+
+def _whole_batch(work: Work) -> None:
+    """A line search needs the same loss for the same weights."""
+    if work.random:
+        fix = "leave them out, or use a first-order optimizer"
+        work.refuse("optimizer.type", f"Hessian needs images that stay the same ({', '.join(work.random)})", fix=fix)
+    if work.network.drops:
+        fix = "leave the Dropout layers out, or use a first-order optimizer"
+        work.refuse("optimizer.type", "Hessian needs a network without dropout", fix=fix)
+    work.set("sampling.batch_size", _WHOLE_SET)
+    note = "limited-memory BFGS (torch.optim.LBFGS) on all training samples at once; batch_size is not used"
+    work.say("optimizer.type", "differs", "sampling.batch_size", note)
+
+
+def _schedule(work: Work, given: Mapping[str, Any] | None) -> None:
+    if given is None:
+        work.options["lr_scheduler"] = "none"
+        return
+    key = "optimizer.lr_scheduler"
+    kind = schema.named(str(given["type"]), schema.SCHEDULES)
+    work.options["lr_scheduler"] = option = kind.lower()
+    values: dict[str, Any] = {"interval": "epoch"}
+    if kind == "Warmup":
+        values |= {"warmup_epochs": given["num_epochs"], "start_ratio": given["start_factor"]}
+    else:
+        values |= {"gamma": given.get("gamma", 0.1)}
+    values |= {"step_epochs": given["step_size"]} if kind == "Step" else {}
+    values |= {"milestones": given["milestones"]} if kind == "MultiStep" else {}
+    for name, value in values.items():
+        work.set(f"lr_scheduler.{name}", value)
+    work.say(f"{key}.type", "same", f"lr_scheduler={option}")
+    for name in given:
+        if name not in ("type", "verbose"):
+            work.say(f"{key}.{name}", "same", "lr_scheduler")
+    if "verbose" in given:
+        work.say(f"{key}.verbose", "ignored", note="the rate of every epoch is in the record's metrics.csv")
+
+
+def translate_loss(work: Work) -> None:
+    """The loss over class numbers, or over masks."""
+    given = work.section("loss")
+    kind = schema.named(str(given["function"]), schema.LOSSES)
+    if work.is_generated and kind != "Burgers_pde":
+        wrong = f"{kind} is no loss of generated data, which have no targets"
+        work.refuse("loss.function", wrong, fix="use Burgers_pde")
+        return
+    if work.is_of_masks:
+        translate_mask_loss(work)
+        return
+    if work.is_of_images:
+        translate_image_loss(work)
+        return
+    if kind in ("Dice", "Jaccard", "Lovasz"):
+        work.missing("loss.function", f"{kind}, which compares images with images,", "use NLL, BCE, MSE or Focal")
+    elif work.solves:
+        work.refuse(
+            "loss.function", f"{kind} solves an equation, for which there are no labels", fix="leave target_type out"
+        )
+    elif kind in ("Wasserstein", "YOLOv3"):
+        work.missing("loss.function", f"{kind}, a loss of --app,", "use NLL, BCE, MSE or Focal")
+    elif kind == "nll":
+        _nll(work, given)
+    elif kind == "Focal":
+        _focal(work, given)
+    else:
+        _each_output(work, kind)
+    end, source = work.network.end, given.get("source")
+    if source is not None and kind == "Focal" and str(source).lower() != end:
+        fix = f"end the network in {source}, or write {end}"
+        work.refuse("loss.source", f"the network ends in {end}", got=source, fix=fix)
+    elif source is not None and kind == "bce":
+        work.say("loss.source", "ignored", note="as in rmldnn")
+
+
+def _nll(work: Work, given: Mapping[str, Any]) -> None:
+    if work.network.end == "log_softmax":
+        work.options["loss"] = "nll"
+        work.say("loss.function", "same", "loss=nll")
+    else:
+        work.options["loss"] = "ce"
+        note = f"the network ends in {work.network.end}, and NLL wants log-probabilities: the logarithm is taken here"
+        work.say("loss.function", "differs", "loss=ce", note)
+        work.say("loss.function", "lint", note="end the network in log_softmax")
+    if "weight" in given or "ignore_index" in given:
+        weights = _class_weights(work, given)
+        if weights is not None:
+            work.set("loss.class_weights", weights)
+            work.say("loss.weight", "same", "loss.class_weights")
+
+
+def _class_weights(work: Work, given: Mapping[str, Any]) -> list[float] | None:
+    """The weight of each class; a class that is ignored has none, which is what torch does with it."""
+    ignored, units = given.get("ignore_index"), work.network.units
+    weights = [float(value) for value in given.get("weight", [])]
+    if ignored is not None and not weights:
+        if units is None or not 0 <= ignored < units:
+            work.say("loss.ignore_index", "ignored", note="it is no class")
+            return None
+        weights = [1.0] * units
+    if units is not None and len(weights) != units:
+        fix = f"give {units} numbers"
+        work.refuse("loss.weight", f"the network has {units} outputs", got=weights, fix=fix)
+    if ignored is not None and 0 <= ignored < len(weights):
+        weights[int(ignored)] = 0.0
+        work.say("loss.ignore_index", "same", "loss.class_weights")
+    return weights
+
+
+def _focal(work: Work, given: Mapping[str, Any]) -> None:
+    gamma, end = float(given.get("gamma", 2.0)), work.network.end
+    if end == "sigmoid" and work.network.units != 1:
+        work.options["loss"] = "elementwise"
+        for key, value in {"of": "focal", "outputs": "sigmoid", "gamma": gamma}.items():
+            work.set(f"loss.{key}", value)
+        work.say("loss.function", "same", "loss=elementwise", "every output is a class against the rest")
+    elif end == "linear":
+        fix = "end the network in softmax, log_softmax or sigmoid"
+        work.refuse("loss.function", "Focal takes probabilities, the network ends in linear", fix=fix)
+    else:
+        work.options["loss"] = "focal"
+        work.set("loss.gamma", gamma)
+        work.say("loss.function", "same", "loss=focal", "" if "gamma" in given else "gamma is 2, as in the paper")
+    weight = given.get("weight", given.get("alpha"))
+    if isinstance(weight, list) and end != "sigmoid":
+        work.set("loss.class_weights", [float(value) for value in weight])
+        work.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
+    elif weight is not None:
+        work.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
+
+
+def _each_output(work: Work, kind: str) -> None:
+    """BCE and MSE between every output and its class as 0 or 1."""
+    end = work.network.end
+    if kind == "bce" and end not in ("softmax", "sigmoid"):
+        wrong = f"BCE takes probabilities, the network ends in {end}"
+        work.refuse("loss.function", wrong, fix="end the network in sigmoid or softmax")
+        return
+    if work.network.units == 1:
+        _one_output(work, kind)
+        return
+    work.options["loss"] = "elementwise"
+    work.set("loss.of", "bce" if kind == "bce" else "squared_error")
+    work.set("loss.outputs", end if end in ("softmax", "sigmoid") else "linear")
+    work.say("loss.function", "same", "loss=elementwise", "between every output and its class as 0 or 1")
+
+
+def _one_output(work: Work, kind: str) -> None:
+    """BCE and MSE of a single sigmoid, which is the chance of the second of two classes."""
+    if work.network.end != "sigmoid":
+        wrong = f"{kind} of a single output is one of a sigmoid, the network ends in {work.network.end}"
+        work.refuse("loss.function", wrong, fix="end it in sigmoid, or give it an output for each class")
+    elif kind == "bce":
+        work.options["loss"] = "ce"
+        work.say("loss.function", "same", "loss=ce", "of a single sigmoid it is the binary cross-entropy")
+    else:
+        work.options["loss"] = "elementwise"
+        work.set("loss.of", "squared_error")
+        work.set("loss.outputs", "softmax")
+        work.say("loss.function", "same", "loss=elementwise", "both classes have the error of the single output")

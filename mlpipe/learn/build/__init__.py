@@ -1,0 +1,1 @@
+"""What a recipe's sections become for a task: network, loss, optimizer and loaders."""

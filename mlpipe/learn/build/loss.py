@@ -1,0 +1,173 @@
+"""The loss of a fold: what it is told of the training rows, and a function of the user's own as one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlpipe.config import calling
+from mlpipe.config.components import ALSO_KNOWN, SLOTS, Component
+from mlpipe.config.schema import Recipe
+from mlpipe.data.records.layout import Layout
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, in_short, listing, problem
+from mlpipe.learn.losses import class_weights
+from mlpipe.learn.losses.class_weights import BALANCED, Balance
+from mlpipe.learn.losses.losses import Labels
+
+
+class OwnFunction(nn.Module):
+    """A function of the user's own as a loss.
+
+    Args:
+        function: Outputs and targets, as `mlpipe.learn.losses.losses` says, to one number.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The loss of a batch."""
+        return self._function(outputs, target)
+
+
+class OwnWeighedFunction(OwnFunction):
+    """The same, of a function that has a parameter `weight` too, the weight of each image."""
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The loss of a batch."""
+        return self._function(outputs, target, weight=weight)
+
+
+def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
+    """The recipe's loss for some training rows of a task.
+
+    Raises:
+        ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
+    """
+    loss = _built(recipe.loss, labels_of(task, rows))
+    if not isinstance(loss, nn.Module):
+        fix = "give one, or name a function of outputs and targets"
+        raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__, fix=fix))
+    if task.samples.weights is not None and "weight" not in inspect.signature(loss.forward).parameters:
+        names = listing(getattr(loss, "unweighing", ()) or [recipe.loss.target.rpartition(".")[2]])
+        key = "loss.expression" if getattr(loss, "unweighing", ()) else "loss"
+        fix = "use a loss that does, such as loss=auto, or leave the column of weights out"
+        raise ConfigError(problem(key, f"{names} takes no weights of images, the task has them", fix=fix))
+    return loss
+
+
+def try_own(recipe: Recipe, loss: nn.Module, outputs: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """See that a loss of the user's own can be learned from, before anything is written; nothing for other losses.
+
+    Args:
+        recipe: The recipe.
+        loss: Its loss.
+        outputs: The network's, of a batch.
+        target: The batch's targets.
+        weight: The weights of its images, where they have some.
+
+    Raises:
+        ConfigError: When it fails, or gives something else than one number that depends on the outputs.
+    """
+    if not recipe.loss.is_users:
+        return
+    tried, name = outputs.detach().clone().requires_grad_(), recipe.loss.target
+    try:
+        value = loss(tried, target) if weight is None else loss(tried, target, weight)
+    except Exception as error:
+        # Code of the user's own may raise anything.
+        fix = f"it is called with outputs {list(outputs.shape)} and targets {list(target.shape)} of {target.dtype}"
+        raise ConfigError(problem("loss", f"{name} fails ({in_short(error)})", fix=fix)) from error
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        got = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        fix = "return a tensor of one number, computed from the outputs with functions of torch"
+        raise ConfigError(problem("loss", f"{name} gives nothing to learn from", got=got, fix=fix))
+
+
+def _built(loss: Component, labels: Labels) -> Any:
+    if not loss.is_users:
+        return loss.build(labels)
+    function = loss.load()
+    if _is_loss_itself(function, loss):
+        takes_weight = "weight" in inspect.signature(function).parameters
+        return (OwnWeighedFunction if takes_weight else OwnFunction)(partial(function, **loss.params))
+    made = loss.build(labels, class_counts=labels.counts)
+    return OwnFunction(made) if inspect.isfunction(made) else made
+
+
+def _is_loss_itself(function: Any, loss: Component) -> bool:
+    """Whether it takes outputs and targets, and not what the program knows before a training."""
+    if isinstance(function, type):
+        return False
+    parameters = calling.parameters_of(inspect.signature(function))
+    needed = [one.name for one in parameters if one.required and one.by_position and one.name not in loss.params]
+    return len(needed) >= 2 and needed[0] not in (*SLOTS["loss"].names, *ALSO_KNOWN["loss"])
+
+
+def balances(recipe: Recipe, task: Task, rows: Rows) -> dict[str, Balance]:
+    """The weights of classes that the recipe's losses compute from some training rows, by key; of stages those that differ.
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        rows: The training rows of a fold.
+    """
+    labels, found = labels_of(task, rows), dict[str, Balance]()
+    of_stages = {f"stages.list[{number}].loss": stage.loss for number, stage in enumerate(recipe.stages) if stage.loss}
+    for section, loss in {"loss": recipe.loss, **of_stages}.items():
+        if loss.params.get("class_weights") == BALANCED:
+            smoothing = float(loss.params.get("label_smoothing") or 0.0)
+            found[f"{section}.class_weights"] = class_weights.of_classes(labels.counts, smoothing)
+        if loss.params.get("pos_weight") == BALANCED:
+            found[f"{section}.pos_weight"] = class_weights.of_positives(labels.counts, labels.known_counts)
+    return found
+
+
+def labels_of(task: Task, rows: Rows) -> Labels:
+    """What a loss is told of the training rows.
+
+    Args:
+        task: The task.
+        rows: The rows.
+    """
+    known = None
+    if task.kind == "multilabel":
+        known = torch.from_numpy(np.asarray((~np.isnan(task.samples.learned[rows])).sum(axis=0), np.int64))
+    return Labels(task.kind, torch.from_numpy(_counted(task, rows)), len(rows), _widths(task), known)
+
+
+def _counted(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
+    """What a loss is told of the classes, see `Labels.counts`."""
+    if task.kind == "segmentation":
+        shares = np.nansum(task.samples.targets[rows], axis=0)
+        # A class that has a single pixel in large masks is there all the same.
+        return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
+    counts = task.class_counts(rows, learned=True)
+    return counts if task.kind not in ("regression", "images") else counts * 0
+
+
+def _widths(task: Task) -> tuple[int, ...]:
+    """How many numbers each of several outputs has; empty for one output."""
+    if parts := heads_of(task):
+        return tuple(width for _, width in parts)
+    source = (task.bases or (task,))[0].source
+    if source["type"] != "records":
+        return ()
+    layout = Layout.from_plain(source["layout"])
+    return () if layout.is_single else tuple(output.width for output in layout.outputs)
+
+
+def heads_of(task: Task) -> tuple[tuple[str, int], ...]:
+    """What the outputs of a task go through, and how many each has; empty for one that does not say."""
+    given = (task.bases or (task,))[0].source.get("heads") or ()
+    return tuple((str(one["activation"]), int(one["outputs"])) for one in given)

@@ -1,0 +1,193 @@
+"""A network of your own, or a list of layers, that takes the named inputs of records and gives its outputs as they are."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.arch import weights as weight_files
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.arch.sequential import sequential_from_config
+from mlpipe.data import imports
+from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.learn.losses.keras import as_logits
+from mlpipe.learn.own_code import called
+
+Gives = Literal["logits", "softmax", "sigmoid"]
+Inputs = Sequence[tuple[str, tuple[int, ...]]]
+_KINDS = {"softmax": "classification", "sigmoid": "multilabel", "logits": "regression"}
+
+
+class RecordNetwork(nn.Module):
+    """Takes a vector of records apart into named inputs, and gives what the module makes of them as logits or numbers.
+
+    Args:
+        module: Takes the inputs by name, or the only one as it is; gives a tensor, or tensors by output.
+        inputs: Name and shape of each input, in their order in the vector.
+        outputs: The outputs that are learned.
+        head: What the network is asked under.
+        gives: What each output is: logits or numbers, probabilities of classes, or of labels.
+        chosen: The one of several outputs that is given; None: all of them.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        outputs: Sequence[str],
+        head: str,
+        gives: Sequence[Gives],
+        chosen: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.module, self._inputs, self._head, self._chosen = module, tuple(inputs), head, chosen
+        self._outputs, self._gives = tuple(outputs), tuple(gives)
+        self._by_name = {name for name, _ in inputs} <= set(inspect.signature(module.forward).parameters)
+
+    @property
+    def chosen(self) -> str | None:
+        """The one of several outputs that is given; None: all of them."""
+        return self._chosen
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits or numbers of the only or the chosen output, shape (n, outputs); several as they are, side by side.
+
+        Args:
+            images: The vectors, shape (n, 1, length, 1).
+        """
+        raw = self.raw(images.reshape(len(images), -1))
+        found = {name: one.reshape(len(one), -1).float() for name, one in raw.items()}
+        if self._chosen is None and len(found) > 1:
+            return {self._head: torch.cat(list(found.values()), 1)}
+        name = self._chosen or self._outputs[0]
+        return {self._head: as_logits(found[name], _KINDS[self._gives[self._outputs.index(name)]])}
+
+    def raw(self, vectors: Tensor) -> dict[str, Tensor]:
+        """What the module gives for vectors of shape (n, length) by output, in the shapes that it has."""
+        parts, start = {}, 0
+        for name, shape in self._inputs:
+            size = math.prod(shape)
+            parts[name] = vectors[:, start : start + size].reshape(len(vectors), *shape)
+            start += size
+        found = self.module(**parts) if self._by_name else self.module(*parts.values())
+        if isinstance(found, Mapping):
+            return {name: found[name] for name in self._outputs}
+        several = found if isinstance(found, list | tuple) else (found,)
+        named = dict(zip(getattr(self.module, "output_names", None) or self._outputs, several, strict=True))
+        return {name: named[name] for name in self._outputs}
+
+
+def records(
+    heads: Mapping[str, Head],
+    pixels: Pixels,
+    *,
+    network: dict[str, Any],
+    output: str | list[str],
+    gives: Literal["logits", "softmax", "sigmoid"] | list[str] = "logits",
+    trust: list[str] | None = None,
+    pretrained: bool = False,
+    weights: str | None = None,
+) -> RecordNetwork:
+    """The module that a function or class makes, for records; nothing is added to it.
+
+    It is called with its parameters and those that the task's transformer names. Its forward takes the inputs by their
+    names, or the only input as it is, in the shape that they have in records, with the batch first.
+
+    Args:
+        heads: What each target gets; the program gives it.
+        pixels: What records are like; the program gives it.
+        network: `{import: MODULE.NAME, params: {...}}`, or `{import: sequential_from_config, params: {layers: [...]}}`.
+        output: The output that is learned, or several, in the order in which the network gives them.
+        gives: What it is, or each of them: `softmax` and `sigmoid` are probabilities, those of an only output are stored
+            as their logarithms.
+        trust: Modules outside the current folder whose code may run.
+        pretrained: Must be false.
+        weights: A file of weights of the whole network.
+
+    Raises:
+        ConfigError: When the function fails, or its module takes or gives something else.
+        DataError: When it is not the user's own code, or a file of weights does not fit.
+    """
+    if pretrained:
+        raise ConfigError(problem("arch.pretrained", "a network for records has no weights", got=True, fix="use false"))
+    if not pixels.inputs:
+        fix = "use task=records, or another arch"
+        raise ConfigError(problem("arch", "is for records, the task has images", fix=fix))
+    if len(heads) > 1:
+        raise ConfigError(problem("mode.multitask", "is not available for records", fix="leave it out"))
+    module = built(network, pixels.parameters, trust or ())
+    ((head, wanted),) = heads.items()
+    names, given = ([one] if isinstance(one, str) else one for one in (output, gives))
+    made = RecordNetwork(module, pixels.inputs, names, head, cast("list[Gives]", given), pixels.output)
+    _check(made, network["import"], pixels.inputs, names, wanted.size)
+    if weights is not None:
+        match = weight_files.load(made, weight_files.read(Path(weights).expanduser()))
+        if lost := [name for name in made.state_dict() if name not in match.loaded]:
+            wrong = f"lacks {listing(lost, most=3)} of the network"
+            raise DataError(problem("arch.weights", wrong, got=weights, fix="choose the arch that it was saved from"))
+    return made
+
+
+def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[str]) -> nn.Module:
+    """The module that an import block makes.
+
+    Args:
+        network: The block.
+        more: Parameters beside the block's.
+        trust: Modules outside the current folder whose code may run.
+
+    Raises:
+        ConfigError: When a parameter comes twice, or the function fails or gives no module.
+        DataError: When it is not the user's own code.
+    """
+    path, params = network.get("import"), dict(network.get("params") or {})
+    if not isinstance(path, str):
+        raise ConfigError(problem("arch.network", "has no import", got=dict(network), fix="{import: MODULE.NAME}"))
+    if twice := sorted(set(params) & set(more)):
+        wrong = f"{listing(twice)} comes from the transformer too"
+        raise ConfigError(problem("arch.network.params", wrong, fix="leave it out of the one or the other"))
+    function = imports.resolve("arch.network", path, {"sequential_from_config": sequential_from_config}, trust)
+    module = called("arch.network", path, function, **params, **more)
+    if not isinstance(module, nn.Module):
+        got = type(module).__name__
+        raise ConfigError(problem("arch.network", f"{path} gives no network", got=got, fix="return a torch.nn.Module"))
+    return module
+
+
+def _check(made: RecordNetwork, path: str, inputs: Inputs, outputs: Sequence[str], size: int) -> None:
+    """Try the network once, so that what does not fit is known with its reason."""
+    names = [name for name, _ in inputs]
+    accepted = inspect.signature(made.module.forward).parameters
+    if len(names) > 1 and not set(names) <= set(accepted):
+        wrong = f"the forward of {path} takes {listing(accepted)}, the records have {listing(names)}"
+        raise ConfigError(problem("arch.network", wrong, fix="name its parameters like the inputs"))
+    was_training = made.training
+    made.eval()
+    with torch.no_grad():
+        vectors = torch.zeros(2, sum(math.prod(shape) for _, shape in inputs))
+        found = called("arch.network", f"{path} with inputs {_shown(inputs)}", _tried, made, vectors, outputs)
+    made.train(was_training)
+    fits = all(one.ndim > 0 and len(one) == 2 for one in found)
+    asked = found if made.chosen is None else [found[outputs.index(made.chosen)]]
+    if not fits or sum(math.prod(one.shape[1:]) for one in asked) != size:
+        shapes = " and ".join(str(list(one.shape[1:])) for one in found)
+        wrong = f"{path} gives {shapes} for a record, the targets have {size}"
+        raise ConfigError(problem("arch.network", wrong, fix="let its last layer, or task.outputs, fit"))
+
+
+def _tried(made: RecordNetwork, vectors: Tensor, outputs: Sequence[str]) -> list[Tensor]:
+    names = set(getattr(made.module, "output_names", None) or outputs)
+    if names != set(outputs):
+        wrong = f"the network has the outputs {listing(sorted(names))}, the configuration has {listing(outputs)}"
+        raise ConfigError(problem("model.outputs", wrong, fix="let both have the same names"))
+    return list(made.raw(vectors).values())
+
+
+def _shown(inputs: Inputs) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in inputs)

@@ -1,0 +1,100 @@
+"""What a training should always do, stop when the training stands still, and keep the weights of every epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping
+
+from mlpipe.arch import adapt
+from mlpipe.arch import weights as weight_files
+from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.learn.callbacks.callbacks import Direction, Keeper, begin_at
+
+FOLDER = "resume_checkpoints"
+
+
+class TrainingStop(EarlyStopping):
+    """Stops when the mean training loss of an epoch, or a metric of training samples, has not improved for some epochs."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the epoch's value, which the module has just written down.
+
+        Raises:
+            ConfigError: When the training measures no such thing.
+        """
+        row: dict[str, float] = cast(Any, pl_module).history[-1]
+        if self.monitor not in row:
+            measured = listing([name for name in row if name.startswith("train/")])
+            fix = f"add metrics.while_training=true, or watch one of {measured}"
+            raise ConfigError(problem("callbacks", "the training does not measure this", got=self.monitor, fix=fix))
+        value = torch.tensor(row[str(self.monitor)])
+        should_stop, _ = self._evaluate_stopping_criteria(value)
+        trainer.should_stop = trainer.should_stop or should_stop
+        if should_stop:
+            self.stopped_epoch = trainer.current_epoch
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The mean is not there yet."""
+
+
+def early_train(
+    monitor: str,
+    direction: Direction,
+    *,
+    patience: Annotated[int, ">= 0"] = 10,
+    min_delta: Annotated[float, ">= 0"] = 1e-5,
+    watch: str = "train/loss",
+    watch_direction: Direction = "min",
+    baseline: float | None = None,
+) -> EarlyStopping:
+    """Stop when the mean training loss has not improved for some epochs.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        patience: Epochs without an improvement before the stop.
+        min_delta: The least change that is an improvement.
+        watch: `train/loss`, or with metrics.while_training `train/METRIC`.
+        watch_direction: Whether less or more of it is better.
+        baseline: What the first epochs have to be better than; None: anything is.
+    """
+    stop = TrainingStop(monitor=watch, mode=watch_direction, patience=patience, min_delta=min_delta, check_finite=False)
+    begin_at(stop, baseline)
+    return stop
+
+
+class EveryEpoch(Callback):
+    """Writes the weights after every epoch, `resume_checkpoints/model_epoch_0001.safetensors` first.
+
+    Args:
+        folder: Where that folder is made; None: in the run's folder, one for each record.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write."""
+        if not trainer.is_global_zero:
+            return
+        folder = self._folder
+        if folder is None:
+            kept = next(one.folder for one in trainer.checkpoint_callbacks if isinstance(one, Keeper))
+            folder = kept.parent.parent / "epochs" / kept.name
+        name = f"model_epoch_{trainer.current_epoch + 1:04d}.safetensors"
+        weight_files.save(adapt.merged_state(pl_module.network), folder / FOLDER / name)  # type: ignore[arg-type]
+
+
+def every_epoch(monitor: str, direction: Direction, *, folder: str | None = None) -> Callback:
+    """Write the weights after every epoch; an interrupted training goes on from its own saved state (`continue=latest`).
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        folder: Where `resume_checkpoints` is made; None: in the run's folder.
+    """
+    return EveryEpoch(Path(folder).expanduser() if folder else None)

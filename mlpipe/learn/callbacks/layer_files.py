@@ -1,0 +1,56 @@
+"""The weights of a Keras network after every so many epochs, as a torch file with its layers' names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from mlpipe import files
+from mlpipe.arch import adapt
+from mlpipe.arch.keras.classifier import KerasClassifier
+from mlpipe.arch.keras.segmenter import KerasSegmenter
+from mlpipe.learn.callbacks.callbacks import Direction
+
+_KERAS = (KerasClassifier, KerasSegmenter)
+
+
+class LayerFiles(Callback):
+    """Writes `model_checkpoint_10.pt` and so on, which `arch.weights` and `torch.load(..., weights_only=True)` read.
+
+    Args:
+        folder: Where to; it is made.
+        interval: Epochs between two files.
+    """
+
+    def __init__(self, folder: Path, interval: int) -> None:
+        self._folder, self._interval = folder, interval
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self._interval or not trainer.is_global_zero:
+            return
+        network = pl_module.network
+        assert isinstance(network, torch.nn.Module)
+        state = network.by_layer() if isinstance(network, _KERAS) else adapt.merged_state(network)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with files.durable(self._folder / f"model_checkpoint_{epoch}.pt") as temporary:
+            torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, temporary)
+
+
+def every(
+    monitor: str, direction: Direction, *, folder: str = "checkpoints", interval: Annotated[int, ">= 1"] = 1
+) -> Callback:
+    """Write the weights after every so many epochs, named by layers; runs go on from states of their own.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        folder: Where to; it is made.
+        interval: Epochs between two files.
+    """
+    return LayerFiles(Path(folder).expanduser().absolute(), interval)

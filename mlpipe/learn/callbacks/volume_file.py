@@ -1,0 +1,169 @@
+"""What a network gives for the slices of a volume that is validated, joined in one HDF5 file after every epoch."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from mlpipe.arch.keras.segmenter import KerasSegmenter
+from mlpipe.data.sources import sliced_volumes
+from mlpipe.data.sources.sliced_volumes import Cuts
+from mlpipe.data.task import Task
+from mlpipe.data.volumes import assembly, slices
+from mlpipe.data.volumes.assembly import Assembly, Layout, Precision
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import device_group
+from mlpipe.learn.callbacks.callbacks import Direction
+
+_KEY = "callbacks.volume"
+
+
+class VolumeFile(Callback):
+    """Joins the predictions of every validation; the file is that of the last one.
+
+    Args:
+        outfile: The HDF5 file; its folder is made.
+        precision: Numbers of 32 or 16 bit.
+        layout: Where a dataset's channels are.
+    """
+
+    def __init__(self, outfile: Path, precision: Precision, layout: Layout) -> None:
+        self._outfile, self._precision, self._layout = outfile, precision, layout
+        self._open, self._done = ExitStack(), 0
+        self._joined: Assembly | None = None
+        self._rounds: device_group.Rounds | None = None
+        self._cuts: Cuts | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Demand that all slices of one volume are validated.
+
+        Raises:
+            ConfigError: When they are not, or leave gaps.
+        """
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._cuts = whole_volume(data.task, data.val_ids)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a file, which is there when it is whole; the first process writes it."""
+        if trainer.state.fn != TrainerFn.FITTING or self._cuts is None:
+            return
+        self._rounds, self._done = device_group.rounds(trainer), 0
+        if not trainer.is_global_zero:
+            return
+        self._outfile.parent.mkdir(parents=True, exist_ok=True)
+        how = {"precision": self._precision, "layout": self._layout}
+        made: Any = assembly.assembled(self._outfile, self._cuts.grids, **how)  # type: ignore[arg-type]
+        self._joined = self._open.enter_context(made)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Put the slices of a batch of every process where they belong.
+
+        Raises:
+            ConfigError: When their size has changed on the way to the network.
+        """
+        if self._rounds is not None:
+            self._put(trainer, self._rounds.handed(_in_file(pl_module.network, outputs)))
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put what other processes still have.
+
+        Raises:
+            ConfigError: As for a batch.
+        """
+        if self._rounds is not None:
+            self._put(trainer, self._rounds.rest())
+
+    def _put(self, trainer: pl.Trainer, batches: list[npt.NDArray[Any]]) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if self._joined is None or self._cuts is None:
+            return
+        for given in batches:
+            for name, one in zip(data.val_ids[self._done : self._done + len(given)], given, strict=True):
+                grid, index = self._cuts.places[name]
+                if one.shape[1:] != grid.cut.seen:
+                    wrong = f"joins slices of {list(grid.cut.seen)}, predictions are of {list(one.shape[1:])}"
+                    raise ConfigError(problem(_KEY, wrong, fix="use preprocessing=none, and no steps that resize"))
+                self._joined.put(self._cuts.grids.index(grid), index, one[np.newaxis])
+            self._done += len(given)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Finish the file."""
+        self._rounds = None
+        if self._joined is not None:
+            self._joined = None
+            self._open.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave no half of a file."""
+        if self._joined is not None:
+            self._joined = None
+            with suppress(type(exception)):
+                self._open.__exit__(type(exception), exception, exception.__traceback__)
+
+
+def whole_volume(task: Task, names: list[str]) -> Cuts:
+    """The slices of the volume that samples are all slices of.
+
+    Args:
+        task: The task.
+        names: The samples' ids.
+
+    Raises:
+        ConfigError: When they are of no volume, not all of one, or leave gaps.
+    """
+    source = (task.bases or (task,))[0].source
+    fix = "use task=slices with a test volume, and split=on_test"
+    if source["type"] != sliced_volumes.TYPE:
+        raise ConfigError(problem(_KEY, "joins slices of a volume", got=task.name, fix=fix))
+    sets = slices.slice_sets(source["slices"], "task.slices")
+    for part, shape in source["shapes"].items():
+        cuts = Cuts(part, sets, tuple(shape))
+        if set(cuts.places) == set(names):
+            for number, grid in enumerate(cuts.grids):
+                slices.require_cuttable(grid, f"task.slices[{number}]")
+            return cuts
+    wrong = f"joins a whole volume, {len(names)} slices are validated (those where nothing counts are not)"
+    raise ConfigError(problem(_KEY, wrong, fix=fix))
+
+
+def _in_file(network: Any, logits: Tensor) -> np.ndarray[Any, Any]:
+    """What a Keras network's file ends in; of any other network probabilities."""
+    logits = logits.detach().float().cpu()
+    found = network.as_in_file(logits) if isinstance(network, KerasSegmenter) else logits.softmax(1)
+    return np.asarray(found.numpy())
+
+
+def every_epoch(
+    monitor: str,
+    direction: Direction,
+    *,
+    outfile: str = "prediction.h5",
+    precision: Literal["single", "half"] = "single",
+    layout: Literal["channels_last", "channels_first"] = "channels_last",
+) -> Callback:
+    """Join what the network gives for the slices of the validated volume after every epoch, over the file of the one before.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        outfile: The HDF5 file, with a dataset for each slice set.
+        precision: Its numbers have 32 or 16 bit.
+        layout: Where the channels of its datasets are.
+    """
+    return VolumeFile(Path(outfile).expanduser().absolute(), precision, layout)

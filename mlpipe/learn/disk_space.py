@@ -1,0 +1,113 @@
+"""Whether the disk has room for what a fold's training writes, before it begins."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.config.schema import Recipe
+from mlpipe.errors import DiskFull, problem
+from mlpipe.learn import linear_head, stages
+from mlpipe.learn.job import FoldJob
+from mlpipe.learn.optimizers.optimizers import parameter_groups
+
+log = logging.getLogger("mlpipe")
+
+# The newest state, the one before, and the one that is being written.
+_STATES = 3
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a training writes, in bytes.
+
+    Attributes:
+        weights: Of the record's network, with those of stages that keep their own.
+        state: Of one state to go on from; 0 where none is saved.
+        sure: What is written in any case: the weights of all folds that are to come, and one state.
+        likely: The same with all states that lie beside each other where epochs are long.
+    """
+
+    weights: int
+    state: int
+    sure: int
+    likely: int
+
+
+def of(job: FoldJob, network: nn.Module) -> Room:
+    """What the training of a fold, and of those after it, writes at least; reports and predictions are not counted.
+
+    Args:
+        job: The fold.
+        network: What it learns.
+    """
+    size, recipe = _bytes(network.state_dict().values()), job.recipe
+    learned = _bytes(parameter for parameter in network.parameters() if parameter.requires_grad)
+    plan = stages.of(recipe)
+    kept = sum(stage.keep for stage in plan)
+    weights = size * (1 + kept) if job.store_parameters else 0
+    # The last epoch of a stage saves nothing.
+    saves = not linear_head.applies(recipe) and any(stage.epochs > 1 for stage in plan)
+    state = size * (1 + job.store_best + kept) + int(learned * _share(recipe)) if saves else 0
+    record = weights * job.folds_left
+    return Room(weights, state, record + state, record + _STATES * state)
+
+
+def check(job: FoldJob, network: nn.Module) -> None:
+    """Refuse a training that the disk has no room for; warn of one that it may have too little for.
+
+    Args:
+        job: The fold; states of it that are there already are not counted again.
+        network: What it learns.
+
+    Raises:
+        DiskFull: With what is needed and what is free.
+    """
+    room, there = of(job, network), sum(file.stat().st_size for file in job.checkpoint.glob("*") if file.is_file())
+    free = shutil.disk_usage(_existing(job.checkpoint)).free + there
+    facts = f"{_shown(free)} are free"
+    if room.sure > free:
+        wrong = (
+            f"{job.folds_left} folds need {_shown(room.sure)} at least for weights and a state to go on from, {facts}"
+        )
+        raise DiskFull(problem(str(job.project.root), wrong))
+    if room.likely > free:
+        what = f"weights and states to go on from may take {_shown(room.likely)}, {facts}"
+        log.warning(f"{job.view.task} fold {job.view.fold}: {what}")
+
+
+def _share(recipe: Recipe) -> float:
+    """Bytes that an optimizer keeps for each byte that it learns, from one step of a small matrix."""
+    one = nn.Parameter(torch.ones(8, 8))
+    holder = nn.Module()
+    holder.register_parameter("one", one)
+    optimizer = recipe.optimizer.build(parameter_groups(holder))
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = one.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    loss()
+    optimizer.step(loss)
+    kept = (value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor))
+    return _bytes(value for value in kept if value.numel() >= one.numel()) / _bytes([one])
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,224 @@
+"""Losses of what outputs become: against a class as 0 or 1, and of several outputs that stand side by side, each its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.config.components import Component
+from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.learn import own_metrics
+from mlpipe.learn.losses import losses
+from mlpipe.learn.losses.keras import as_logits
+from mlpipe.learn.losses.losses import Kind, Labels
+from mlpipe.learn.losses.means import weighted_mean
+from mlpipe.post import metrics
+
+
+def elementwise(
+    labels: Labels,
+    *,
+    of: Literal["bce", "squared_error", "focal"] = "bce",
+    outputs: Literal["softmax", "sigmoid", "linear"] = "softmax",
+    gamma: Annotated[float, ">= 0"] = 2.0,
+) -> nn.Module:
+    """The mean over images and outputs of a loss between p, what outputs become, and t, 1 for the image's class, else 0.
+
+    Args:
+        labels: What is known of the training images.
+        of: `bce` (torch.nn.BCELoss), `squared_error`, or `focal` (Lin et al. 2017), (1 - q)^gamma times the former, q being
+            p where t is 1 and 1 - p where it is 0.
+        outputs: What the network's outputs become.
+        gamma: For `focal`.
+
+    Raises:
+        ConfigError: For tasks of other kinds, and for bce and focal of what is no probability.
+    """
+    if labels.kind != "classification":
+        fix = "use loss=auto"
+        raise ConfigError(problem("loss", f"elementwise is for classification, this task is {labels.kind}", fix=fix))
+    if outputs == "linear" and of != "squared_error":
+        fix = "use softmax or sigmoid"
+        raise ConfigError(problem("loss.outputs", f"{of} takes probabilities", got=outputs, fix=fix))
+    return _Elementwise(of, outputs, gamma)
+
+
+class _Elementwise(nn.Module):
+    def __init__(self, of: str, outputs: str, gamma: float) -> None:
+        super().__init__()
+        self._of, self._outputs, self._gamma = of, outputs, gamma
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        wanted = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
+        values = self._values(outputs, wanted).mean(1)
+        return values.mean() if weight is None else weighted_mean((values * weight).sum(), weight.sum())
+
+    def _values(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        if self._of == "squared_error":
+            return (self._probabilities(outputs) - wanted) ** 2
+        if self._outputs == "sigmoid":
+            values = F.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
+        else:
+            values = F.binary_cross_entropy(outputs.softmax(1), wanted, reduction="none")
+        if self._of == "bce":
+            return values
+        p = self._probabilities(outputs)
+        return values * (1 - (p * wanted + (1 - p) * (1 - wanted))) ** self._gamma
+
+    def _probabilities(self, outputs: Tensor) -> Tensor:
+        match self._outputs:
+            case "softmax":
+                return outputs.softmax(1)
+            case "sigmoid":
+                return outputs.sigmoid()
+        return outputs
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of several outputs.
+
+    Attributes:
+        name: Its name.
+        kind: What it predicts.
+        width: How many numbers it has.
+        weight: How much its loss counts.
+        loss: Its loss, called with logits or numbers.
+        measures: Its metrics by name.
+    """
+
+    name: str
+    kind: Kind
+    width: int
+    weight: float
+    loss: nn.Module
+    measures: Mapping[str, metrics.Measure]
+
+
+def heads(
+    labels: Labels,
+    *,
+    parts: list[dict[str, Any]],
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    stand_ins: list[str] | None = None,
+    trust: list[str] | None = None,
+) -> nn.Module:
+    """The weighted sum of a loss for each of several outputs that stand side by side.
+
+    Args:
+        labels: What is known of the training images; of labels all outputs are logits, else they are what activations
+            gave (`task.heads`).
+        parts: For each output in its order `name`, `outputs` (how many numbers), `activation` (Keras's name of what they
+            went through), `expression` (a loss as in `loss=composite`), `weight` and `metrics`.
+        modules: The folder of Python files with functions that expressions name.
+        imports: Modules to import beside them.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one, and modules, whose code may run.
+
+    Raises:
+        ConfigError: When a part is wrong, or the parts do not fit the task.
+    """
+    code = {"modules": modules, "imports": imports, "stand_ins": stand_ins, "trust": trust}
+    if labels.kind not in ("multilabel", "regression"):
+        fix = "say task.heads with task.kind=regression"
+        raise ConfigError(problem("loss", "heads is for several outputs", got=labels.kind, fix=fix))
+    found = [_part(number, part, labels, code) for number, part in enumerate(parts)]
+    if sum(part.width for part in found) != len(labels.counts):
+        wrong = f"its parts have {sum(part.width for part in found)} numbers, the task has {len(labels.counts)}"
+        raise ConfigError(problem("loss.parts", wrong, fix="give each output as many as it has"))
+    return _Heads(found, given_logits=labels.kind == "multilabel")
+
+
+def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[str, Any]) -> _Part:
+    key = f"loss.parts[{number}]"
+    known = ("name", "outputs", "activation", "expression", "weight", "metrics")
+    if unknown := sorted(set(given) - set(known)):
+        raise ConfigError(problem(f"{key}.{unknown[0]}", "unknown key", fix=f"known keys: {listing(known)}"))
+    width, activation = given.get("outputs"), str(given.get("activation"))
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        raise ConfigError(problem(f"{key}.outputs", "must be a whole number >= 1", got=width))
+    kind: Kind = kind_after(activation)
+    if labels.kind == "multilabel" and kind != "multilabel":
+        fix = "use task.kind=regression with task.heads"
+        raise ConfigError(problem(f"{key}.activation", "labels are sigmoids", got=activation, fix=fix))
+    own = Labels(kind, torch.zeros(width, dtype=torch.int64), labels.total)
+    expression = str(given.get("expression", "auto"))
+    loss = losses.own(own, expression=expression, **code)
+    table, measures = {**metrics.BY_KIND[kind], **own_metrics.of_losses(kind)}, list(given.get("metrics") or [])
+    if wrong := [name for name in measures if name not in table]:
+        fix = f"metrics of {kind}: {listing(metrics.BY_KIND[kind], most=20)}"
+        raise ConfigError(problem(f"{key}.metrics", "there is none", got=wrong, fix=fix))
+    chosen = {name: table[name] for name in measures}
+    return _Part(str(given.get("name", f"out{number}")), kind, width, float(given.get("weight", 1.0)), loss, chosen)
+
+
+def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.Measure]:
+    """What such a loss measures by itself, as one metric `heads` that gives several numbers; none of other losses.
+
+    Args:
+        loss: The configuration's section.
+        kind: The task's kind.
+        outputs: How many numbers its outputs have together.
+    """
+    if loss.target != f"{heads.__module__}.{heads.__qualname__}":
+        return {}
+    built: _Heads = loss.build(Labels(cast(Kind, kind), torch.zeros(outputs, dtype=torch.int64), 0))
+    return {"heads": lambda logits, targets: built.measured(torch.tensor(logits), torch.tensor(targets))}
+
+
+def kind_after(activation: str) -> Kind:
+    """What numbers are after an activation of Keras: classes, labels or plain numbers."""
+    kinds: dict[str, Kind] = {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}
+    return kinds.get(activation, "regression")
+
+
+def shared(measures: Sequence[Sequence[str]]) -> list[str]:
+    """The metrics that all of several outputs have, whose mean is measured too."""
+    first, *others = measures or [[]]
+    return [name for name in first if all(name in other for other in others)]
+
+
+class _Heads(nn.Module):
+    def __init__(self, parts: Sequence[_Part], *, given_logits: bool) -> None:
+        super().__init__()
+        self._plain, self._given_logits = list(parts), given_logits
+        self.losses = nn.ModuleList([part.loss for part in parts])
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        total = outputs.new_zeros(())
+        for part, values, wanted in self._parts(outputs, target):
+            loss = part.loss(values, wanted) if weight is None else part.loss(values, wanted, weight)
+            total = total + part.weight * loss
+        return total
+
+    def measured(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
+        """`OUTPUT_loss` and `OUTPUT_METRIC` of each output, and the mean of each metric that all have; METRIC of a single one."""
+        found: dict[str, float] = {}
+        for part, values, wanted in self._parts(outputs.float(), target.float()):
+            plain = wanted.argmax(1) if part.kind == "classification" else wanted
+            arrays = values.cpu().numpy(), plain.cpu().numpy()
+            scores = metrics.compute(part.measures, *arrays, part.kind, part.measures)
+            if len(self._plain) == 1:
+                return scores
+            loss = part.loss(values, wanted) if weight is None else part.loss(values, wanted, weight)
+            found[f"{part.name}_loss"] = float(loss)
+            found |= {f"{part.name}_{name}": value for name, value in scores.items()}
+        for name in shared([list(part.measures) for part in self._plain]):
+            values_of = [found.get(f"{part.name}_{name}", float("nan")) for part in self._plain]
+            found[name] = float(np.mean(values_of))
+        return found
+
+    def _parts(self, outputs: Tensor, target: Tensor) -> Iterator[tuple[_Part, Tensor, Tensor]]:
+        """Each output with its logits (or numbers) and targets."""
+        widths = [part.width for part in self._plain]
+        for part, values, wanted in zip(
+            self._plain, torch.split(outputs, widths, 1), torch.split(target, widths, 1), strict=True
+        ):
+            yield part, values if self._given_logits else as_logits(values, part.kind), wanted

@@ -1,0 +1,385 @@
+"""Keras's optimizers with Keras's parameters, defaults and formulas, for recipes that were tuned there.
+
+torch's of the same names differ in small things: where epsilon is added, that a momentum keeps the rate of the step that it
+came from, the first value of Adagrad's sums. `clipnorm` bounds each gradient, `global_clipnorm` all together.
+
+Source: the documentation of `keras.optimizers` and the papers it names; the tests compare every step with Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.optimizers.optimizers import Groups
+
+State = dict[str, Any]
+# (parameter, gradient, learning rate, what is remembered of the parameter, number of the step from 1); in place.
+Update = Callable[[Tensor, Tensor, float, State, int], None]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How gradients are bounded before a step; at most one of them.
+
+    Attributes:
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if len(given) > 1:
+            raise ConfigError(problem("optimizer", "has several bounds of gradients", got=given, fix="keep one"))
+
+    def apply(self, gradients: list[Tensor]) -> None:
+        """Bound them in place."""
+        if self.clipvalue is not None:
+            for gradient in gradients:
+                gradient.clamp_(-self.clipvalue, self.clipvalue)
+        for several in [[one] for one in gradients] if self.clipnorm is not None else [gradients]:
+            most = self.clipnorm if self.clipnorm is not None else self.global_clipnorm
+            if most is not None and several:
+                norm = torch.nn.utils.get_total_norm(several)
+                for gradient in several:
+                    gradient.mul_((most / norm.clamp(min=1e-38)).clamp(max=1.0))
+
+
+class KerasOptimizer(Optimizer):
+    """One of Keras's optimizers.
+
+    Args:
+        groups: Parameter groups; their weight decay is not used, for Keras's of this form have none.
+        lr: Learning rate.
+        update: One parameter's step.
+        bounds: How gradients are bounded.
+    """
+
+    def __init__(self, groups: Groups, lr: float, update: Update, bounds: Bounds) -> None:
+        self._update, self._bounds = update, bounds
+        super().__init__(groups, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Change the parameters once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        found = [(one, group["lr"]) for group in self.param_groups for one in group["params"] if one.grad is not None]
+        self._bounds.apply([one.grad for one, _ in found])
+        for parameter, lr in found:
+            state = self.state[parameter]
+            state["step"] = int(state.get("step", 0)) + 1
+            self._update(parameter, parameter.grad, float(lr), state, state["step"])
+        return loss
+
+
+def sgd(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.01,
+    momentum: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    nesterov: bool = False,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Stochastic gradient descent; the momentum remembers steps, each with the rate that it was made with.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        momentum: Share of the last step that is kept.
+        nesterov: Look ahead (Sutskever et al. 2013).
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        if momentum == 0:
+            parameter.sub_(gradient, alpha=rate)
+            return
+        moving = _start(state, "momentum", parameter)
+        moving.mul_(momentum).sub_(gradient, alpha=rate)
+        parameter.add_(moving.mul(momentum).sub_(gradient, alpha=rate) if nesterov else moving)
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def rmsprop(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    rho: Annotated[float, ">= 0", "< 1"] = 0.9,
+    momentum: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    epsilon: Annotated[float, "> 0"] = 1e-7,
+    centered: bool = False,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """RMSprop (Tieleman & Hinton 2012), epsilon inside the root.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        rho: Decay of the running square of the gradient.
+        momentum: Share of the last step that is kept.
+        epsilon: Added to the running square.
+        centered: Divide by the running variance instead of the running square.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        square = _start(state, "square", parameter)
+        square.mul_(rho).addcmul_(gradient, gradient, value=1 - rho)
+        below = square
+        if centered:
+            mean = _start(state, "mean", parameter)
+            mean.mul_(rho).add_(gradient, alpha=1 - rho)
+            below = square - mean**2
+        change = gradient * rate / (below + epsilon).sqrt()
+        if momentum > 0:
+            change = _start(state, "momentum", parameter).mul_(momentum).add_(change)
+        parameter.sub_(change)
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def adagrad(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    initial_accumulator_value: Annotated[float, ">= 0"] = 0.1,
+    epsilon: Annotated[float, "> 0"] = 1e-7,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Adagrad (Duchi, Hazan & Singer 2011).
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        initial_accumulator_value: What the sums of squares begin with.
+        epsilon: Added to them.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        total = _start(state, "sum", parameter, initial_accumulator_value)
+        total.addcmul_(gradient, gradient)
+        parameter.sub_(gradient * rate / (total + epsilon).sqrt())
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def adadelta(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    rho: Annotated[float, ">= 0", "< 1"] = 0.95,
+    epsilon: Annotated[float, "> 0"] = 1e-7,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Adadelta (Zeiler 2012); a rate of 1 is the paper's, 0.001 Keras's default.
+
+    Args:
+        groups: Parameter groups.
+        lr: A factor of the step that the method chooses.
+        rho: Decay of the running squares.
+        epsilon: Added to them.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        squares, changes = _start(state, "squares", parameter), _start(state, "changes", parameter)
+        squares.mul_(rho).addcmul_(gradient, gradient, value=1 - rho)
+        change = (changes + epsilon).sqrt() * gradient / (squares + epsilon).sqrt()
+        changes.mul_(rho).addcmul_(change, change, value=1 - rho)
+        parameter.sub_(change, alpha=rate)
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def adam(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    beta_1: Annotated[float, ">= 0", "< 1"] = 0.9,
+    beta_2: Annotated[float, ">= 0", "< 1"] = 0.999,
+    epsilon: Annotated[float, "> 0"] = 1e-7,
+    amsgrad: bool = False,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015) with the paper's "epsilon hat": added before the correction of the running square.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        beta_1: Decay of the running mean of the gradient.
+        beta_2: Decay of its running square.
+        epsilon: Added to the root of the running square.
+        amsgrad: Use the largest running square so far (Reddi et al. 2018).
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        mean, square = _start(state, "mean", parameter), _start(state, "square", parameter)
+        mean.lerp_(gradient, 1 - beta_1)
+        square.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
+        below = square
+        if amsgrad:
+            below = _start(state, "largest", parameter)
+            torch.maximum(below, square, out=below)
+        corrected = rate * (1 - beta_2**step) ** 0.5 / (1 - beta_1**step)
+        parameter.addcdiv_(mean, below.sqrt().add_(epsilon), value=-corrected)
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def adamax(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    beta_1: Annotated[float, ">= 0", "< 1"] = 0.9,
+    beta_2: Annotated[float, ">= 0", "< 1"] = 0.999,
+    epsilon: Annotated[float, "> 0"] = 1e-7,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Adamax (Kingma & Ba 2015, section 7).
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        beta_1: Decay of the running mean of the gradient.
+        beta_2: Decay of its running largest value.
+        epsilon: Added to that.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        mean, largest = _start(state, "mean", parameter), _start(state, "largest", parameter)
+        mean.lerp_(gradient, 1 - beta_1)
+        torch.maximum(largest.mul_(beta_2), gradient.abs(), out=largest)
+        parameter.addcdiv_(mean, largest + epsilon, value=-rate / (1 - beta_1**step))
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def nadam(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    beta_1: Annotated[float, ">= 0", "< 1"] = 0.9,
+    beta_2: Annotated[float, ">= 0", "< 1"] = 0.999,
+    epsilon: Annotated[float, "> 0"] = 1e-7,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Adam with Nesterov momentum (Dozat 2016).
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        beta_1: Decay of the running mean of the gradient; it grows to this over the first steps.
+        beta_2: Decay of its running square.
+        epsilon: Added to the root of the running square.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        mean, square = _start(state, "mean", parameter), _start(state, "square", parameter)
+        now, following = (beta_1 * (1 - 0.5 * 0.96**at) for at in (step, step + 1))
+        state["product"] = float(state.get("product", 1.0)) * now
+        mean.lerp_(gradient, 1 - beta_1)
+        square.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
+        ahead = mean * (following / (1 - state["product"] * following))
+        ahead.add_(gradient, alpha=(1 - now) / (1 - state["product"]))
+        parameter.addcdiv_(ahead, (square / (1 - beta_2**step)).sqrt_().add_(epsilon), value=-rate)
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def ftrl(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    learning_rate_power: Annotated[float, "<= 0"] = -0.5,
+    initial_accumulator_value: Annotated[float, ">= 0"] = 0.1,
+    l1_regularization_strength: Annotated[float, ">= 0"] = 0.0,
+    l2_regularization_strength: Annotated[float, ">= 0"] = 0.0,
+    l2_shrinkage_regularization_strength: Annotated[float, ">= 0"] = 0.0,
+    beta: Annotated[float, ">= 0"] = 0.0,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Follow the regularised leader (McMahan et al. 2013), for wide and sparse models.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        learning_rate_power: How the rate falls with the sum of squares; 0 keeps it.
+        initial_accumulator_value: What the sums of squares begin with.
+        l1_regularization_strength: Penalty of the absolute value.
+        l2_regularization_strength: Penalty of the square, of the sum that is minimised.
+        l2_shrinkage_regularization_strength: Penalty of the square, of the loss.
+        beta: The paper's beta.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        total, linear = _start(state, "sum", parameter, initial_accumulator_value), _start(state, "linear", parameter)
+        l2 = l2_regularization_strength + beta / (2 * rate)
+        before = total.pow(-learning_rate_power)
+        total.addcmul_(gradient, gradient)
+        after = total.pow(-learning_rate_power)
+        shrinking = gradient + 2 * l2_shrinkage_regularization_strength * parameter
+        linear.add_(shrinking - (after - before) / rate * parameter)
+        kept = linear.clamp(-l1_regularization_strength, l1_regularization_strength) - linear
+        parameter.copy_(kept / (after / rate + 2 * l2))
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def _start(state: State, name: str, parameter: Tensor, value: float = 0.0) -> Tensor:
+    """What is remembered under a name, at first `value` everywhere."""
+    if name not in state:
+        state[name] = torch.full_like(parameter, value, memory_format=torch.preserve_format)
+    remembered: Tensor = state[name]
+    return remembered

@@ -1,0 +1,98 @@
+"""How fast this machine trains and evaluates a network, measured on random pixels before any image is decoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.config.schema import AUTO, Recipe
+from mlpipe.learn.build import setup
+from mlpipe.learn.hardware import numerics
+from mlpipe.learn.module import TARGET
+from mlpipe.learn.optimizers.optimizers import parameter_groups
+
+_STEPS, _MOST_SECONDS = 8, 6.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds that one image takes.
+
+    Attributes:
+        train: In a step of training.
+        evaluate: In evaluation.
+        batch_bytes: What a training step allocates at most on a GPU; 0 on a CPU, where it is not counted.
+        parameters: How many numbers the network has.
+    """
+
+    train: float
+    evaluate: float
+    batch_bytes: int
+    parameters: int
+
+
+def speed(recipe: Recipe, channels: int, size: int, outputs: int, batch_size: int) -> Speed:
+    """Time a few steps of a recipe's network; the first one of each kind is not counted.
+
+    Args:
+        recipe: Gives the network, precision and threads; weights are random, which costs the same.
+        channels: Of the images.
+        size: Their height and width.
+        outputs: How many logits.
+        batch_size: Images in a step.
+    """
+    setup.prepare_torch(recipe.threads)
+    accelerator = str(recipe.trainer.get("accelerator", AUTO))
+    chosen = numerics(recipe.trainer.get("precision", AUTO), size, accelerator)
+    device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
+    pixels = Pixels(channels, size, 255.0, recipe.augmentations.normalization)
+    network = setup.without_weights(recipe.arch).build({TARGET: Head(outputs)}, pixels).to(device)
+    layout = torch.channels_last if chosen.channels_last else torch.contiguous_format
+    network = network.to(memory_format=layout)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    images = (
+        torch.randint(0, 256, (batch_size, channels, size, size), device=device)
+        .float()
+        .contiguous(memory_format=layout)
+    )
+    optimizer = torch.optim.SGD(parameter_groups(network), lr=1e-9)
+    autocast = torch.autocast(device, torch.bfloat16, enabled="bf16" in str(chosen.precision))
+
+    def learn() -> None:
+        with autocast:
+            loss = network(images)[TARGET].float().square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    def look() -> None:
+        with torch.no_grad(), autocast:
+            network(images)
+
+    train = _usual(learn, device) / batch_size
+    network.eval()
+    evaluate = _usual(look, device) / batch_size
+    used = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    return Speed(train, evaluate, used, sum(parameter.numel() for parameter in network.parameters()))
+
+
+def _usual(call: Callable[[], None], device: str) -> float:
+    """Seconds of one call when nothing disturbs it: the lower quartile of a few after a first one, fewer where each takes long.
+
+    Other programs and the first steps of a process only make calls longer, so that the median would be too much.
+    """
+    taken: list[float] = []
+    started = time.perf_counter()
+    while len(taken) < 1 + _STEPS and (len(taken) < 2 or time.perf_counter() - started < _MOST_SECONDS):
+        before = time.perf_counter()
+        call()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - before)
+    later = sorted(taken[1:])
+    return later[len(later) // 4]

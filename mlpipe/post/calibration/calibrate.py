@@ -1,0 +1,227 @@
+"""Probabilities that mean what they say: fit on labelled predictions, apply to any others.
+
+`calibrate` fits one of nine methods, or chooses among them, and returns a frozen `Calibration` whose `apply` turns
+logits into calibrated log-probabilities. A prior says which prevalence of the classes they are meant for: the fit then
+weights each class to its share (Brummer and du Preez 2006; the affine form is that of psrcal's `AffineCalLogLoss`).
+A fit may be held at the identity as strongly as held-out rows ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.post.calibration import shrinkage as holding
+from mlpipe.post.calibration.calibrators import AXES, METHODS, SCALES, Prepared, prepared
+from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Place, Strength
+from mlpipe.post.calibration.values import Calibration
+from mlpipe.post.ensembling.simplest import simplest
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.rows import Floats, Integers, counts_of, labelled, shares, stratified_folds
+
+__all__ = ["Calibration", "Method", "calibrate", "unit_of"]
+
+Method = Literal["none", "temperature", "bias", "affine", "vector", "beta", "histogram", "isotonic", "matrix", "auto"]
+
+_FOLDS = 5
+# Logits of networks spread by some units; those outside these bounds are in units of their own.
+_SMALLEST, _LARGEST = 0.05, 50.0
+# The decade that others are brought to.
+_LEAST = 0.5
+# What a step of a fit that only chooses a strength must promise, in nats.
+_ENOUGH = 1e-7
+# These learn scales anyway: unless they are held at the identity, their result is not to depend on the unit at all.
+_SCALE_FREE = ("vector", "beta", "isotonic", "histogram", "matrix")
+
+
+def calibrate(
+    fit_logits: npt.ArrayLike,
+    fit_targets: npt.ArrayLike,
+    prior: npt.ArrayLike | None = None,
+    *,
+    method: str = "affine",
+    ids: Sequence[str] | None = None,
+    seed: int = 0,
+    shrinkage: str | float = "none",
+    base: npt.ArrayLike | None = None,
+) -> Calibration:
+    """Fit a calibration to labelled predictions, by the least negative log-likelihood.
+
+    With a prior, a row of class k weighs prior_k / share of k among the rows. The methods, s being log-probabilities:
+    `affine` L(t s + b), `temperature` L(t s), `bias` L(s + b), `vector` L(t_k s_k + b_k), `matrix` L(W s + b) with
+    ridges, `beta`, `isotonic` and `histogram` (15 bins of equally many rows) one curve for each class and then
+    normalised, `none` only the move to the prior, `auto` the simplest of them within one standard error of the best in
+    5-fold cross-validation. Logits far larger or smaller than those of networks are first divided by a power of ten.
+
+    Args:
+        fit_logits: Logits or log-probabilities, shape (n, classes).
+        fit_targets: Class numbers, shape (n,); -1 for none.
+        prior: The prevalence the probabilities are meant for, shape (classes,); None: that of the labelled rows.
+        method: One of the names above.
+        ids: The rows' sample ids, to name rows that cannot be used.
+        seed: Of the folds of `auto` and of the strength.
+        shrinkage: How strongly a fit is held at the identity (probabilities that are only moved to the prior): `none`,
+            `cv` (as 5-fold cross-validation asks for), or a precision of log-scales and biases. Isotonic curves and
+            histograms are not held.
+        base: With a prior, the prevalence that the logits are meant for already, shape (classes,); None: that of the
+            labelled rows. The identity moves from there to the prior.
+
+    Raises:
+        ConfigError: The method or the shrinkage is unknown.
+        DataError: Values are not finite, no row or only one class is labelled, or the prior expects a class that has
+            no labelled row.
+    """
+    if method not in get_args(Method):
+        fix = did_you_mean(method, get_args(Method), otherwise=f"methods: {listing(get_args(Method))}")
+        raise ConfigError(problem("mode.calibrator", "unknown method", got=method, fix=fix))
+    held = holding.wanted(shrinkage)
+    logits, targets = labelled(fit_logits, fit_targets, ids=ids)
+    given = None if prior is None else shares(prior, logits.shape[1])
+    known = None if base is None else shares(base, logits.shape[1], key="base")
+    made = _choose if method == "auto" else _fit_one
+    return made(
+        method, _Data(logits, targets, given, seed, (unit_of(logits, always=True), unit_of(logits)), known), held
+    )
+
+
+def unit_of(logits: Floats, *, always: bool = False) -> float:
+    """What logits are multiplied by to be of the size of those of networks: a power of ten, 1 where they are already.
+
+    Args:
+        logits: Finite, shape (n, classes).
+        always: Bring them to one decade also where they could be a network's.
+    """
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    largest = float(np.abs(centred).max(initial=0.0))
+    if not largest:
+        return 1.0
+    spread = largest * float(np.sqrt(np.mean((centred / largest) ** 2)))
+    if _SMALLEST <= spread <= _LARGEST and not always:
+        return 1.0
+    return float(10.0 ** -np.floor(np.log10(spread / _LEAST)))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Labelled rows, the prior, and what they are multiplied by first: for methods that learn scales, and for others."""
+
+    logits: Floats
+    targets: Integers
+    prior: Floats | None
+    seed: int
+    units: tuple[float, float]
+    base: Floats | None = None
+
+    def unit(self, method: str, held: bool) -> float:
+        """Only what learns nothing leaves logits in a unit of their own."""
+        return 1.0 if method == "none" else self.units[0 if method in _SCALE_FREE and not held else 1]
+
+    def only(self, rows: npt.NDArray[Any]) -> _Data:
+        return replace(self, logits=self.logits[rows], targets=self.targets[rows])
+
+
+def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration:
+    if method not in AXES:
+        strength = BARE
+    unit = data.unit(method, strength != BARE)
+    scores = log_softmax(data.logits * unit)
+    whole = prepared(scores, data.targets, data.prior, base=data.base)
+    fitted = METHODS[method](whole, _strength(method, scores, data) if strength is None else strength)
+    if unit == 1:
+        return fitted
+    notes = fitted.notes
+    if data.units[1] != 1:
+        notes = (*notes, f"logits are far from the size of log-probabilities: they are multiplied by {unit:g} first")
+    return replace(fitted, parameters={**fitted.parameters, "unit": np.asarray(unit)}, notes=notes)
+
+
+def _strength(method: str, scores: Floats, data: _Data) -> Strength:
+    """How strongly to hold a method at the identity, by the loss of rows that its fits did not see."""
+    targets, prior = data.targets, data.prior
+    rows, fold = holding.folds_of(targets, data.seed)
+    ratios = None if prior is None else _ratios(targets, prior)
+    weights = np.ones(len(rows)) if ratios is None else ratios[targets[rows]]
+    parts = [(rows[fold != number], rows[fold == number]) for number in range(fold.max() + 1)]
+    learning = [
+        prepared(scores[own], targets[own], prior, ratios, data.base)
+        for own, _ in parts
+        if len(np.unique(targets[own])) > 1
+    ]
+    if len(learning) < len(parts):
+        return Strength(float("inf"), float("inf"))
+    if method in SCALES:
+        loss = _together(method, scores[rows], targets[rows], fold, learning, weights)
+    else:
+        loss = _one_by_one(method, scores, targets, parts, learning, weights[np.argsort(fold, kind="stable")])
+    return holding.chosen(loss, AXES[method])
+
+
+def _together(
+    method: str, scores: Floats, targets: Integers, fold: Integers, learning: Sequence[Prepared], weights: Floats
+) -> Callable[[Strength], float]:
+    """The loss of held-out rows at a strength, from one fit for all folds."""
+    parts = [(one.rows, np.flatnonzero(fold != number)) for number, one in enumerate(learning)]
+    offsets = np.array([one.offset - one.offset.mean() for one in learning])
+    fits, rows = Fits(np.ascontiguousarray(scores.T), parts, offsets, SCALES[method]), np.arange(len(targets))
+    places: list[Place | None] = [None]
+
+    def loss(strength: Strength) -> float:
+        places[0] = place = fits.minimum(strength, places[0], enough=_ENOUGH)
+        logits = fits.logits(place)[fold, :, rows]
+        return float(-(weights @ log_softmax(logits)[rows, targets]) / weights.sum())
+
+    return loss
+
+
+def _one_by_one(
+    method: str,
+    scores: Floats,
+    targets: Integers,
+    parts: Sequence[tuple[Integers, Integers]],
+    learning: Sequence[Prepared],
+    weights: Floats,
+) -> Callable[[Strength], float]:
+    """The same for methods whose fits are made one after the other; weights in the order of the folds."""
+    near: list[Calibration | None] = [None] * len(parts)
+
+    def loss(strength: Strength) -> float:
+        logs = []
+        for number, (own, (_, held_out)) in enumerate(zip(learning, parts, strict=True)):
+            near[number] = fitted = METHODS[method](own, strength, near[number])
+            logs.append(fitted.apply(scores[held_out])[np.arange(len(held_out)), targets[held_out]])
+        return float(-(weights @ np.concatenate(logs)) / weights.sum())
+
+    return loss
+
+
+def _ratios(targets: Integers, prior: Floats) -> Floats:
+    """The prior's share of each class to the observed one, which is set to a little where there is none."""
+    counts = counts_of(targets, len(prior))
+    return np.asarray(prior / np.where(counts == 0, 1 / (len(targets) + len(prior)), counts / len(targets)))
+
+
+def _choose(method: str, data: _Data, strength: Strength | None) -> Calibration:
+    """The simplest method whose loss is not more than one standard error (of the paired difference) above the best."""
+    counts = counts_of(data.targets, data.logits.shape[1])
+    folds = min(_FOLDS, int(counts[counts > 0].min()))
+    if folds < 2:
+        fitted = _fit_one("affine", data, strength)
+        return replace(fitted, notes=(*fitted.notes, "a class has one labelled row: affine is used without a choice"))
+    n, classes = data.logits.shape
+    names = [name for name in METHODS if name != "matrix" or n >= 2 * classes * (classes + 1)]
+    fold = stratified_folds(data.targets, folds, data.seed)
+    weights = prepared(log_softmax(data.logits), data.targets, data.prior).rows.weights
+    losses = {name: np.empty(n) for name in names}
+    for number in range(folds):
+        inside = fold == number
+        for name in names:
+            held_out = _fit_one(name, data.only(~inside), strength).apply(data.logits[inside])
+            losses[name][inside] = -held_out[np.arange(inside.sum()), data.targets[inside]]
+    weighted = {name: n * weights * values for name, values in losses.items()}
+    chosen = _fit_one(simplest(weighted, errors=1.0), data, strength)
+    return replace(chosen, scores={name: float(values.mean()) for name, values in weighted.items()})

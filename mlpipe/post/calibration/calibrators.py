@@ -1,0 +1,220 @@
+"""The methods that `mlpipe.post.calibration.calibrate` fits: each from prepared rows and a strength to a calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from mlpipe.errors import DataError, listing, problem
+from mlpipe.post.calibration import curves
+from mlpipe.post.calibration.shrinkage import Axes
+from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Strength
+from mlpipe.post.calibration.softmax_fit import Rows, Scale, fit, fit_matrix, objective, rows_of
+from mlpipe.post.calibration.values import Calibration
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.rows import Floats, Integers, counts_of
+
+# Strength of the matrix's ridges: entries off the diagonal need evidence, the bias hardly any.
+_OFF_DIAGONAL_RIDGE = 1.0
+_INTERCEPT_RIDGE = 1e-2
+_BINS = 15
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What every method is given: rows with weights, and the log-odds that move the labelled prevalence to the prior."""
+
+    rows: Rows
+    targets: Integers
+    prior: Floats
+    offset: Floats
+    notes: tuple[str, ...]
+
+
+class Fit(Protocol):
+    """A method: a calibration from rows, held at the identity; `near` is that of a strength close by."""
+
+    def __call__(self, data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
+        """The calibration."""
+
+
+def prepared(
+    scores: Floats,
+    targets: Integers,
+    prior: Floats | None,
+    ratios: Floats | None = None,
+    base: Floats | None = None,
+) -> Prepared:
+    """Weights, the targets of absent classes, and what a report should say about the rows.
+
+    Args:
+        scores: Log-probabilities, shape (n, classes).
+        targets: Class numbers, shape (n,).
+        prior: The prevalence that is wanted, shape (classes,); None: that of the rows.
+        ratios: Of the prior's shares to the observed ones where more rows than these are known, shape (classes,).
+        base: What prevalence the scores are meant for where it is not the observed one, shape (classes,).
+
+    Raises:
+        DataError: Only one class is labelled, or the prior expects a class that has no labelled row.
+    """
+    n, classes = scores.shape
+    counts = counts_of(targets, classes)
+    missing = np.flatnonzero(counts == 0)
+    if classes - len(missing) < 2:
+        fix = "calibrate on rows of two classes or more, or set mode.calibrator=none"
+        raise DataError(problem("calibration", "all labelled rows are of one class", got=int(targets[0]), fix=fix))
+    if ratios is not None and prior is not None:
+        offset = np.log(ratios if base is None else prior / base)
+        return Prepared(rows_of(scores, targets, ratios, np.zeros(classes)), targets, prior, offset, ())
+    least = 1 / (n + classes)
+    notes = []
+    if n < 10 * classes:
+        notes.append(f"only {n} labelled rows for {classes} classes: the calibration itself is uncertain")
+    absent = np.zeros(classes)
+    absent[missing] = least if prior is None else prior[missing]
+    if prior is not None and (absent > least).any():
+        which = int(absent.argmax())
+        wrong = f"class number {which} is given a share of {absent[which]:.3g} but has no labelled row to fit it to"
+        raise DataError(problem("mode.prior", wrong, fix="use mode.prior=val, or add labelled rows of that class"))
+    if len(missing):
+        notes.append(f"no labelled rows of class numbers {listing(missing)}: their share is set to {absent.max():.2g}")
+    observed = np.where(counts == 0, least, counts / n)
+    target = observed / observed.sum() if prior is None else prior
+    weights = np.ones(classes) if prior is None else target / observed
+    return Prepared(
+        rows_of(scores, targets, weights, absent),
+        targets,
+        target,
+        np.zeros(classes) if prior is None else np.log(target / (observed if base is None else base)),
+        tuple(notes),
+    )
+
+
+def _linear(method: str, data: Prepared, scale: Floats, bias: Floats, *notes: str) -> Calibration:
+    parameters = {"scale": np.asarray(scale), "bias": bias - bias.mean()}
+    return Calibration(method, tuple(data.prior.tolist()), parameters, len(data.targets), (*data.notes, *notes))
+
+
+def _none(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
+    return _linear("none", data, np.asarray(1.0), data.offset)
+
+
+def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Fit:
+    """A fit of the affine family; bare, it falls back to a simpler one, with a note, where a scale turns out not positive."""
+
+    def run(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
+        if strength != BARE:
+            held = strength if fit_bias else strength._replace(bias=float("inf"))
+            return _shrunk(method, scale, data, held)
+        scales, bias = fit(data.rows, scale, data.offset, fit_bias=fit_bias)
+        if scale != "fixed" and scales.min() <= 0:
+            simpler = {"vector": "affine", "affine": "bias", "temperature": "none"}[method]
+            sentence = f"{method}: a scale of {scales.min():.3g} would turn scores round, {simpler} is used instead"
+            fallen = METHODS[simpler](data)
+            return replace(fallen, notes=(*fallen.notes, sentence))
+        notes: tuple[str, ...] = ()
+        if scale != "fixed" and _separates(data.rows, scales, bias):
+            notes = ("the labelled rows are predicted without an error: the scale is held by its ridge alone",)
+        return _linear(method, data, scales, bias, *notes)
+
+    return run
+
+
+def _shrunk(method: str, scale: Scale, data: Prepared, strength: Strength) -> Calibration:
+    offset = data.offset - data.offset.mean()
+    fits = Fits(data.rows.scores, [(data.rows, np.arange(len(data.targets)))], offset[None], scale)
+    place = fits.minimum(strength)
+    scales = np.exp(place.log_scales[0])
+    made = _linear(method, data, scales if scale == "per_class" else np.asarray(scales[0]), offset + place.moved[0])
+    return _held(made, strength)
+
+
+def _held(fitted: Calibration, strength: Strength) -> Calibration:
+    """The same with what it was held by: standard deviations, because JSON has no infinity."""
+    if strength == BARE:
+        return fitted
+    deviations = np.array([1 / np.sqrt(one) if one else 1e9 for one in strength])
+    return replace(fitted, parameters={**fitted.parameters, "deviations": deviations})
+
+
+def _separates(rows: Rows, scale: Floats, bias: Floats) -> bool:
+    """Whether every row is on its class's side and the likelihood has no maximum without the ridge."""
+    moved = rows.scores * np.broadcast_to(scale, bias.shape)[:, None] + bias[:, None]
+    right = bool((moved.argmax(axis=0) == rows.targets.argmax(axis=0)).all())
+    return right and objective(rows, scale, bias)[0] < 1e-3
+
+
+def _matrix(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
+    classes, n = len(data.prior), len(data.targets)
+    if np.isinf(strength.scale):
+        return _held(_linear("matrix", data, np.eye(classes), data.offset), strength)
+    if strength == BARE:
+        scale, bias = fit(data.rows, "shared", data.offset, fit_bias=True)
+        start = np.eye(classes) * max(float(scale), 1e-3)
+        ridges = {"off_diagonal_ridge": _OFF_DIAGONAL_RIDGE, "intercept_ridge": _INTERCEPT_RIDGE}
+        return _linear("matrix", data, *fit_matrix(data.rows, start, bias, **ridges))
+    away = classes * (classes - 1)
+    ridges = {
+        "off_diagonal_ridge": max(_OFF_DIAGONAL_RIDGE, strength.scale * away / (2 * n)),
+        "intercept_ridge": strength.bias * classes / (2 * n),
+        "diagonal_ridge": strength.scale * classes / (2 * n),
+    }
+    start = np.eye(classes) if near is None else np.asarray(near.parameters["scale"])
+    return _held(_linear("matrix", data, *fit_matrix(data.rows, start, data.offset, **ridges)), strength)
+
+
+def _beta(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
+    rows, scores, parameters = data.rows, data.rows.scores.T, {}
+    if strength != BARE and data.offset.any():
+        # Held at the identity means: at probabilities that are only moved to the prior.
+        scores, parameters["offset"] = log_softmax(scores + data.offset), data.offset
+    hits = rows.targets / rows.weights
+    parts = [curves.log_odds_parts(scores, number) for number in range(len(data.prior))]
+    fitted = [curves.fit_beta(*part, hits[number], rows.weights, strength) for number, part in enumerate(parts)]
+    parameters["curves"] = np.array(fitted)
+    made = Calibration("beta", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
+    return _held(made, strength)
+
+
+def _isotonic(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
+    probabilities, hits = np.exp(data.rows.scores), data.rows.targets / data.rows.weights
+    fitted = [curves.fit_isotonic(*pair, data.rows.weights) for pair in zip(probabilities, hits, strict=True)]
+    parameters: dict[str, Any] = {
+        "knots": [knots for knots, _ in fitted],
+        "values": [values for _, values in fitted],
+    }
+    return Calibration("isotonic", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
+
+
+def _histogram(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
+    probabilities, hits = np.exp(data.rows.scores), data.rows.targets / data.rows.weights
+    pairs = zip(probabilities, hits, strict=True)
+    fitted = [curves.fit_histogram(*pair, data.rows.weights, _BINS) for pair in pairs]
+    parameters: dict[str, Any] = {"edges": [edges for edges, _ in fitted], "values": [values for _, values in fitted]}
+    return Calibration("histogram", tuple(data.prior.tolist()), parameters, len(data.targets), data.notes)
+
+
+METHODS: dict[str, Fit] = {
+    "none": _none,
+    "temperature": _softmax_method("temperature", "shared", False),
+    "bias": _softmax_method("bias", "fixed", True),
+    "affine": _softmax_method("affine", "shared", True),
+    "vector": _softmax_method("vector", "per_class", True),
+    "beta": _beta,
+    "histogram": _histogram,
+    "isotonic": _isotonic,
+    "matrix": _matrix,
+}
+# Methods whose fits of a cross-validation are made together, with their scale.
+SCALES: dict[str, Scale] = {"temperature": "shared", "bias": "fixed", "affine": "shared", "vector": "per_class"}
+# What of a method can be held at the identity; curves without a form cannot.
+AXES: dict[str, Axes] = {
+    "temperature": "scale",
+    "bias": "bias",
+    "affine": "both",
+    "vector": "both",
+    "beta": "both",
+    "matrix": "together",
+}

@@ -1,0 +1,226 @@
+"""How far probabilities are from what happens: calibration errors, and the bins of a reliability diagram with bands.
+
+A row's confidence is the probability of its predicted class; a hit is a right prediction. Errors are in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import DataError, problem
+from mlpipe.post.calibration.calibrate import calibrate
+from mlpipe.post.intervals.bootstrap import wilson
+from mlpipe.post.metrics import brier, log_softmax, nll
+from mlpipe.post.rows import Floats, Integers, counts_of, labelled, stratified_folds
+
+Scheme = Literal["width", "mass"]
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Rows of similar confidence: its range, how many, their mean confidence, their share of hits, and its band."""
+
+    lower: float
+    upper: float
+    rows: int
+    confidence: float
+    hits: float
+    hits_low: float
+    hits_high: float
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as a dict, ready for JSON."""
+        return asdict(self)
+
+
+def confidences(logits: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """The probability of each row's predicted class, and 1 where it is the true one, shape (n,) each.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none (left out).
+    """
+    values, numbers = labelled(logits, targets)
+    probabilities = np.exp(log_softmax(values))
+    predicted = probabilities.argmax(axis=1)
+    return probabilities[np.arange(len(numbers)), predicted], (predicted == numbers).astype(np.float64)
+
+
+def expected_calibration_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int = 15) -> float:
+    """ECE: the mean distance of hits from confidence over bins of equal width, weighted by rows. Guo et al. 2017.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        bins: How many.
+    """
+    return binned_error(*confidences(logits, targets), bins=bins)
+
+
+def adaptive_calibration_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int = 15) -> float:
+    """The same over bins with equally many rows; equal confidences stay together. Nguyen and O'Connor 2015.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        bins: How many at most.
+    """
+    return binned_error(*confidences(logits, targets), bins=bins, scheme="mass")
+
+
+def classwise_calibration_error(
+    logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int = 15, scheme: Scheme = "width"
+) -> float:
+    """The mean over classes of the binned error of that class's probability. Kull et al. 2019.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        bins: How many.
+        scheme: Bins of equal `width` or equal `mass`.
+    """
+    values, numbers = labelled(logits, targets)
+    probabilities = np.exp(log_softmax(values))
+    columns = enumerate(probabilities.T)
+    errors = [binned_error(one, (numbers == k).astype(np.float64), bins=bins, scheme=scheme) for k, one in columns]
+    return float(np.mean(errors))
+
+
+def debiased_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int = 15) -> float:
+    """The L2 calibration error over bins of equal mass without the upward bias of binning; 0 where that is below 0.
+
+    From each bin's squared distance the variance of its share of hits is taken off. Kumar, Liang and Ma 2019.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        bins: How many at most; those with one row are left out.
+    """
+    confidence, hits = confidences(logits, targets)
+    rows, sure, right = _sums(confidence, hits, *_edges(confidence, bins, "mass"))
+    some = rows > 1
+    rows, sure, right = rows[some], sure[some] / rows[some], right[some] / rows[some]
+    squares = (sure - right) ** 2 - right * (1 - right) / (rows - 1)
+    return float(np.sqrt(max(0.0, float(rows @ squares) / len(hits))))
+
+
+def root_brier(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
+    """The root of the Brier score: an upper bound of the calibration error in L2. Gruber and Buettner 2022.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+    """
+    return float(np.sqrt(brier(*labelled(logits, targets))))
+
+
+def calibration_loss(
+    logits: npt.ArrayLike, targets: npt.ArrayLike, *, method: str = "affine", folds: int = 5, seed: int = 0
+) -> float:
+    """The share of the negative log-likelihood that calibration takes away, (raw - calibrated) / raw.
+
+    Cross-fitted: each row is calibrated by a fit to the other folds, so the share may be negative where nothing can be
+    gained. Ferrer 2022 (arXiv:2209.05355).
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Class numbers, shape (n,); -1 for none.
+        method: As for `calibrate`.
+        folds: How many.
+        seed: Of the folds.
+
+    Raises:
+        DataError: There are fewer rows than folds, or the raw loss is zero.
+    """
+    values, numbers = labelled(logits, targets)
+    if len(numbers) < 2 * folds:
+        fix = "measure on more labelled rows"
+        raise DataError(problem("calibration loss", f"{2 * folds} rows or more needed", got=len(numbers), fix=fix))
+    fold = stratified_folds(numbers, folds, seed)
+    calibrated = np.empty_like(values)
+    for number in range(folds):
+        inside = fold == number
+        fitted = calibrate(values[~inside], numbers[~inside], method=method, seed=seed)
+        calibrated[inside] = fitted.apply(values[inside])
+    raw = nll(values, numbers)
+    if raw == 0:
+        raise DataError(problem("calibration loss", "the raw loss is zero", fix="there is nothing to share"))
+    return (raw - nll(calibrated, numbers)) / raw
+
+
+def binned_error(confidence: npt.ArrayLike, hits: npt.ArrayLike, *, bins: int = 15, scheme: Scheme = "width") -> float:
+    """The mean over rows of the distance between a bin's hits and its confidence.
+
+    Args:
+        confidence: Probabilities, shape (n,): of the predicted class, of one class, or of a label.
+        hits: 1 where that came true, shape (n,).
+        bins: How many.
+        scheme: Bins of equal `width` (low < confidence <= high) or equal `mass`.
+    """
+    sure, right = np.asarray(confidence, np.float64), np.asarray(hits, np.float64)
+    _, summed, came = _sums(sure, right, *_edges(sure, bins, scheme))
+    return float(np.abs(summed - came).sum() / len(right))
+
+
+def reliability_bins(
+    confidence: npt.ArrayLike,
+    hits: npt.ArrayLike,
+    *,
+    bins: int = 15,
+    scheme: Scheme = "width",
+    level: float = 0.95,
+) -> list[Bin]:
+    """What a reliability diagram shows: the bins that hold rows, each with the Wilson interval of its hits.
+
+    Args:
+        confidence: Probabilities, shape (n,); `confidences` gives those of the predicted classes.
+        hits: 1 where that came true, shape (n,).
+        bins: How many.
+        scheme: Bins of equal `width` or equal `mass`.
+        level: Of the bands.
+    """
+    sure, right = np.asarray(confidence, np.float64), np.asarray(hits, np.float64)
+    place, edges = _edges(sure, bins, scheme)
+    rows, summed, came = _sums(sure, right, place, edges)
+    found = []
+    for number in np.flatnonzero(rows):
+        band = wilson(int(came[number]), int(rows[number]), level=level)
+        found.append(
+            Bin(
+                float(edges[number]),
+                float(edges[number + 1]),
+                int(rows[number]),
+                float(summed[number] / rows[number]),
+                float(came[number] / rows[number]),
+                band.low,
+                band.high,
+            )
+        )
+    return found
+
+
+def _edges(confidence: Floats, bins: int, scheme: Scheme) -> tuple[Integers, Floats]:
+    """The bin of each row, and the bins' edges; a bin holds low < confidence <= high, the first also its low end."""
+    if scheme == "width":
+        edges = np.linspace(0, 1, bins + 1)
+    else:
+        ordered = np.sort(confidence)
+        cuts = ordered[(np.arange(1, bins) * len(ordered)) // bins - 1] if len(ordered) >= bins else ordered[:-1]
+        edges = np.unique(np.concatenate([[min(0.0, ordered[0])], cuts, [1.0]]))
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, len(edges) - 2)
+    return place, edges
+
+
+def _sums(confidence: Floats, hits: Floats, place: Integers, edges: Floats) -> tuple[Floats, Floats, Floats]:
+    """Rows, summed confidence and hits of each bin."""
+    many = len(edges) - 1
+    rows = counts_of(place, many).astype(np.float64)
+    return (
+        rows,
+        np.asarray(np.bincount(place, weights=confidence, minlength=many), np.float64),
+        np.asarray(np.bincount(place, weights=hits, minlength=many), np.float64),
+    )

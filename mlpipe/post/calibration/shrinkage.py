@@ -1,0 +1,92 @@
+"""How strongly a calibration is held at the identity: by cross-validation on its own rows, or as a number.
+
+A few dozen rows fit a scale and a bias for each class to their own accidents, and the more so where the same rows chose
+the network's epoch. Held-out rows say how much of that to believe: from nothing to all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from mlpipe.errors import ConfigError, problem
+from mlpipe.post.calibration.shrunk_fit import BARE, Strength
+from mlpipe.post.rows import Integers, stratified_folds
+
+KEY = "mode.shrinkage"
+FOLDS = 5
+Axes = Literal["", "scale", "bias", "both", "together"]
+
+# From "nothing is learned" to "next to nothing holds it". A precision of 100 is a standard deviation of 0.1.
+STRENGTHS = (float("inf"), 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
+# What a matrix is held by costs a fit with many parameters each.
+_COARSE = (float("inf"), 100.0, 10.0, 1.0, 0.1)
+# More rows than this do not change how strong the hold has to be, only how little it matters.
+_MOST_ROWS = 1000
+# A weaker hold is not tried any more after so many in a row that were worse.
+_PATIENCE = 2
+
+
+def wanted(shrinkage: str | float) -> Strength | None:
+    """The strength that was asked for; None where cross-validation finds it.
+
+    Args:
+        shrinkage: `cv`, `none`, or a precision, 0 or more.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if shrinkage == "cv":
+        return None
+    if shrinkage == "none":
+        return BARE
+    if isinstance(shrinkage, int | float) and not isinstance(shrinkage, bool) and shrinkage >= 0:
+        return Strength(float(shrinkage), float(shrinkage))
+    fix = "use cv, none, or a number: 0 holds nothing, 100 a standard deviation of 0.1"
+    raise ConfigError(problem(KEY, "is no strength", got=shrinkage, fix=fix))
+
+
+def folds_of(targets: Integers, seed: int) -> tuple[Integers, Integers]:
+    """Rows that choose the strength, at most a thousand or so, and the fold of each.
+
+    Args:
+        targets: Class numbers, shape (n,).
+        seed: Of the draw.
+    """
+    parts = -(-len(targets) // _MOST_ROWS)
+    rows = np.flatnonzero(stratified_folds(targets, parts, seed) == 0)
+    return rows, stratified_folds(targets[rows], min(FOLDS, len(rows)), seed)
+
+
+def chosen(loss: Callable[[Strength], float], axes: Axes) -> Strength:
+    """The strength with the least cross-validated loss, the stronger among equals.
+
+    First that of the scales with biases held, then that of the biases.
+
+    Args:
+        loss: Of held-out rows at a strength.
+        axes: What a method has: `scale`, `bias`, `both`, or `together` where one number holds both.
+    """
+    held = Strength(float("inf"), float("inf"))
+    if axes == "together":
+        return _along([Strength(one, one) for one in _COARSE], loss)
+    if axes in ("scale", "both"):
+        held = _along([held._replace(scale=one) for one in STRENGTHS], loss)
+    if axes in ("bias", "both"):
+        held = _along([held._replace(bias=one) for one in STRENGTHS], loss)
+    return held
+
+
+def _along(path: list[Strength], loss: Callable[[Strength], float]) -> Strength:
+    """The best of a path from strong to weak, which is left when it only gets worse."""
+    best, least, worse = path[0], float("inf"), 0
+    for one in path:
+        value = loss(one)
+        worse = 0 if value < least else worse + 1
+        if value < least - 1e-12:
+            best, least = one, value
+        if worse >= _PATIENCE:
+            break
+    return best

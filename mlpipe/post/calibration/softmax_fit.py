@@ -1,0 +1,201 @@
+"""The maximum-likelihood fit of L(scale * s + bias) to class numbers: convex, so its minimum is the only one.
+
+L is log-softmax and s the log-probabilities of a row. The rows' weights carry a prior of the classes. With a fixed or
+shared or per-class scale the minimum is found by Newton's method with exact second derivatives; with a matrix in place
+of the scale, by L-BFGS. Inside a fit arrays have the shape (classes, rows): sums over few classes are fast that way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mlpipe.post.calibration.minimise import minimum
+from mlpipe.post.rows import Floats, Integers
+
+Scale = Literal["fixed", "shared", "per_class"]
+
+# Keeps the scale finite where the classes separate; too weak to be seen anywhere else.
+_RIDGE = 1e-6
+_ENOUGH = 1e-12
+# A decrease that the loss in float64 hardly shows: one more whole Newton step is exact from there.
+_LAST = 1e-13
+_STEPS = 200
+# Largest entry of the gradient at the end of a matrix's fit: bare, and where ridges hold all of it.
+_ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a fit sees: scores (classes, n), weighted soft targets (classes, n), weights (n,) that sum to one."""
+
+    scores: Floats
+    targets: Floats
+    weights: Floats
+
+    @property
+    def ridge(self) -> float:
+        """The factor of the squared distance of a scale from 1."""
+        return _RIDGE / len(self.weights)
+
+
+def rows_of(scores: Floats, targets: Integers, class_weights: Floats, absent: Floats) -> Rows:
+    """Rows with hard targets, a small share of each target moved to the classes that never occur.
+
+    Args:
+        scores: Log-probabilities, shape (n, classes).
+        targets: Class numbers, shape (n,).
+        class_weights: The weight of a row of each class, shape (classes,).
+        absent: The share that each class without rows is given, 0 for the others, shape (classes,).
+    """
+    weights = class_weights[targets]
+    weights = weights / weights.sum()
+    soft = np.repeat(absent[:, None], len(targets), axis=1)
+    soft[targets, np.arange(len(targets))] += 1 - absent.sum()
+    return Rows(np.ascontiguousarray(scores.T), soft * weights, weights)
+
+
+def objective(rows: Rows, scale: Floats, bias: Floats) -> tuple[float, Floats, Floats]:
+    """The weighted cross-entropy with its ridge, and its gradients by scale and bias, both of shape (classes,).
+
+    Args:
+        rows: What to fit.
+        scale: Shape () or (classes,); the gradient is that of a scale for each class.
+        bias: Shape (classes,).
+    """
+    loss, by_scale, by_bias, _ = _terms(rows, np.broadcast_to(scale, bias.shape), bias)
+    return loss, by_scale, by_bias
+
+
+def _terms(rows: Rows, scales: Floats, bias: Floats) -> tuple[float, Floats, Floats, Floats]:
+    """What `objective` returns, and the probabilities, shape (classes, n)."""
+    loss, probabilities, residual = _cross_entropy(rows, rows.scores * scales[:, None] + bias[:, None])
+    loss += rows.ridge * float(np.mean((scales - 1) ** 2))
+    by_scale = np.einsum("kn,kn->k", residual, rows.scores) + 2 * rows.ridge * (scales - 1) / len(bias)
+    return loss, by_scale, residual.sum(axis=1), probabilities
+
+
+def _cross_entropy(rows: Rows, moved: Floats) -> tuple[float, Floats, Floats]:
+    """The loss of these logits, their probabilities, and the loss's derivatives by the logits, (classes, n) each."""
+    top = moved.max(axis=0)
+    probabilities = np.exp(moved - top)
+    total = probabilities.sum(axis=0)
+    loss = float(rows.weights @ (np.log(total) + top) - np.vdot(rows.targets, moved))
+    probabilities /= total
+    return loss, probabilities, probabilities * rows.weights - rows.targets
+
+
+def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floats, Floats]:
+    """The scale, shape () or (classes,), and the bias, shape (classes,), that minimise `objective`.
+
+    Damped Newton steps with Armijo halving; the bias is determined up to a constant, which is held where it starts.
+
+    Args:
+        rows: What to fit; every class needs some share of the targets.
+        scale: Whether the scale stays 1, is one number, or one number for each class.
+        bias: Where the bias starts, shape (classes,).
+        fit_bias: Whether it moves from there.
+    """
+    classes = len(bias)
+    n_scales = {"fixed": 0, "shared": 1, "per_class": classes}[scale]
+    free = n_scales + (classes if fit_bias else 0)
+    scales, bias = np.ones(classes), bias.astype(np.float64)
+    terms = _terms(rows, scales, bias)
+    for _ in range(_STEPS if free else 0):
+        by_scale = terms[1] if n_scales > 1 else terms[1].sum(keepdims=True)
+        gradient = np.concatenate([by_scale[:n_scales], terms[2] if fit_bias else []])
+        if np.abs(gradient).max() < _ENOUGH:
+            break
+        step = -np.linalg.solve(_hessian(rows, terms[3], n_scales, fit_bias), gradient)
+        slope, length = float(gradient @ step), 1.0
+        while length > 1e-12:
+            new_scales = scales + (length * step[:n_scales] if n_scales else 0.0)
+            new_bias = bias + (length * step[n_scales:] if fit_bias else 0.0)
+            tried = _terms(rows, new_scales, new_bias)
+            if -slope < _LAST or tried[0] <= terms[0] + 1e-4 * length * slope:
+                break
+            length /= 2
+        else:
+            break  # No step lowers it: rounding is all that is left.
+        scales, bias, terms = new_scales, new_bias, tried
+        if -slope < _LAST:
+            break
+    return (scales if scale == "per_class" else np.asarray(scales[0])), bias
+
+
+def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Floats:
+    """Second derivatives by the free parameters, positive definite; the constant bias gets curvature 1."""
+    classes, scores = rows.scores.shape[0], rows.scores
+    weighted = probabilities * rows.weights
+    size = n_scales + (classes if fit_bias else 0)
+    hessian = np.zeros((size, size))
+    if n_scales > 1:
+        scaled, both = probabilities * scores, weighted * scores
+        hessian[:n_scales, :n_scales] = np.diag(np.einsum("kn,kn->k", both, scores)) - scaled @ both.T
+        if fit_bias:
+            mixed = np.diag(both.sum(axis=1)) - scaled @ weighted.T
+            hessian[:n_scales, n_scales:], hessian[n_scales:, :n_scales] = mixed, mixed.T
+    elif n_scales:
+        centred = scores - np.einsum("kn,kn->n", probabilities, scores)
+        both = weighted * centred
+        hessian[0, 0] = np.vdot(both, centred)
+        if fit_bias:
+            hessian[0, 1:] = hessian[1:, 0] = both.sum(axis=1)
+    if fit_bias:
+        block = np.diag(weighted.sum(axis=1)) - probabilities @ weighted.T
+        hessian[n_scales:, n_scales:] = block + 1 / classes
+    diagonal = np.arange(size)
+    hessian[diagonal[:n_scales], diagonal[:n_scales]] += 2 * rows.ridge / max(n_scales, 1)
+    hessian[diagonal, diagonal] += 1e-14 * np.trace(hessian) / size
+    return hessian
+
+
+def fit_matrix(
+    rows: Rows,
+    matrix: Floats,
+    bias: Floats,
+    *,
+    off_diagonal_ridge: float,
+    intercept_ridge: float,
+    diagonal_ridge: float | None = None,
+) -> tuple[Floats, Floats]:
+    """The matrix W, shape (classes, classes), and bias of L(W s + bias), by L-BFGS.
+
+    Off-diagonal and intercept ridge of Kull et al. 2019 (arXiv:1910.12656). The solver sees scores that are not
+    correlated with each other, so that a few dozen of its steps are enough.
+
+    Args:
+        rows: What to fit.
+        matrix: Where W starts.
+        bias: Where the bias starts, and what its ridge draws it to, shape (classes,).
+        off_diagonal_ridge: Factor of the mean squared off-diagonal entry.
+        intercept_ridge: Factor of the mean squared distance of the bias from its start.
+        diagonal_ridge: Factor of the mean squared distance of the diagonal from 1; None: next to nothing.
+    """
+    classes = len(bias)
+    on_ridge = rows.ridge if diagonal_ridge is None else diagonal_ridge
+    away = ~np.eye(classes, dtype=bool)
+    inputs = np.vstack([rows.scores, np.ones_like(rows.weights)])
+    ridges = np.array([2 * off_diagonal_ridge / away.sum()] * classes + [2 * intercept_ridge / classes])
+    metric = (inputs * rows.weights) @ inputs.T / classes + np.diag(ridges + 1e-12)
+    to_plain = np.linalg.inv(np.linalg.cholesky(metric))
+
+    def penalised(flat: Floats) -> tuple[float, Floats]:
+        both = flat.reshape(classes, classes + 1) @ to_plain
+        weights, offsets = both[:, :-1], both[:, -1]
+        loss, _, residual = _cross_entropy(rows, both @ inputs)
+        off, on, moved = np.where(away, weights, 0), np.diag(weights) - 1, offsets - bias
+        loss += off_diagonal_ridge * float((off**2).sum()) / away.sum() + on_ridge * float(on @ on) / classes
+        loss += intercept_ridge * float(moved @ moved) / classes
+        gradient = residual @ inputs.T
+        gradient[:, :-1] += 2 * off_diagonal_ridge * off / away.sum()
+        gradient[:, :-1][~away] += 2 * on_ridge * on / classes
+        gradient[:, -1] += 2 * intercept_ridge * moved / classes
+        return loss, (gradient @ to_plain.T).ravel()
+
+    start = np.column_stack([matrix, bias]) @ np.linalg.inv(to_plain)
+    enough = _ENOUGH_OF_MATRIX if diagonal_ridge is None else _ENOUGH_HELD
+    found = minimum(penalised, start.ravel(), enough=enough).reshape(classes, classes + 1) @ to_plain
+    return found[:, :-1], found[:, -1]

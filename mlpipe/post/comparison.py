@@ -1,0 +1,245 @@
+"""Which of two models is better: any two of a project's recipes, records and ensembles, on rows that both predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mlpipe.data.task import has_target
+from mlpipe.errors import ProjectError, did_you_mean, listing, problem
+from mlpipe.post import compare, metrics
+from mlpipe.post.compare import Comparison
+from mlpipe.post.ensembling import choice, members
+from mlpipe.post.ensembling.member_mixture import at_own_prevalence
+from mlpipe.post.ensembling.members import Rows
+from mlpipe.runs import ensembles, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+KEY = "mode.compare"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model that is compared, with what it predicted.
+
+    Attributes:
+        name: How the sentences call it.
+        held_out: Rows that its networks were not trained on, out of the training images; None without any.
+        test: Rows of the test images; None without any.
+        folds: For a recipe, its folds' held-out rows and records.
+        chose: What the held-out rows decided besides being a score.
+        kind: What it predicts.
+    """
+
+    name: str
+    held_out: Rows | None
+    test: Rows | None
+    folds: Mapping[int, tuple[Rows, ModelRecord]]
+    chose: tuple[str, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two models on the same rows.
+
+    Attributes:
+        first: The one's name.
+        second: The other's.
+        split: `test` or `held-out`.
+        rows: How many rows both predicted.
+        found: Each test's outcome, first minus second.
+        notes: What a person should know.
+    """
+
+    first: str
+    second: str
+    split: str
+    rows: int
+    found: Sequence[Comparison]
+    notes: Sequence[str]
+
+    def sentences(self) -> list[str]:
+        """The outcome in words."""
+        begun = f"First is {self.first}, second {self.second}, on {self.rows} {self.split} rows that both predicted."
+        return [begun, *(one.sentence for one in self.found), *self.notes]
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as a dict, ready for JSON."""
+        facts = {"first": self.first, "second": self.second, "split": self.split, "rows": self.rows}
+        return {**facts, "tests": [one.as_plain() for one in self.found], "notes": list(self.notes)}
+
+
+def contender(project: Project, task: str, text: str) -> Contender:
+    """The model that a text means.
+
+    Args:
+        project: The project.
+        task: The task's name.
+        text: A recipe's hash or network as in the leaderboard, a record's number or id, an ensemble's id, or `latest` for
+            the newest ensemble.
+
+    Raises:
+        ProjectError: When nothing, or more than one recipe, has that name; the sentence lists what there is.
+    """
+    stored, mixed = records.load_all(project, task), ensembles.load_all(project, task)
+    for one in mixed[-1:] if text == "latest" else mixed:
+        if text in ("latest", one.id):
+            return _of_ensemble(project, one)
+    for record in stored:
+        if text.removeprefix("#") in (str(record.number), record.id):
+            return replace(_of_recipe(project, [record]), name=record.id)
+    named = {record.recipe: record.arch for record in stored}
+    fitting = [recipe for recipe, arch in named.items() if text in (recipe, arch)]
+    if len(fitting) == 1:
+        return _of_recipe(project, [record for record in stored if record.recipe == fitting[0]])
+    if fitting:
+        told = listing([f"{recipe} ({named[recipe]})" for recipe in fitting])
+        raise ProjectError(problem(KEY, "several recipes have that network", got=text, fix=f"name one of {told}"))
+    there = [*named, *dict.fromkeys(named.values()), *(record.id for record in stored), *(one.id for one in mixed)]
+    there += ["latest"] * bool(mixed)
+    known = listing([*(f"{recipe} ({arch})" for recipe, arch in named.items()), *(one.id for one in mixed)], most=8)
+    fix = did_you_mean(text, there, otherwise=f"recipes and ensembles of {task}: {known or 'none'}")
+    raise ProjectError(problem(KEY, f"there is no such record of {task}", got=text, fix=fix))
+
+
+def compared(first: Contender, second: Contender, groups: Mapping[str, str] | None, seed: int = 0) -> Compared:
+    """Two models on test rows that both predicted, or without any on held-out rows.
+
+    Over the folds of two recipes with the same splits the corrected resampled t-test is added.
+
+    Args:
+        first: The one.
+        second: The other.
+        groups: The group of each sample; None: every row by itself.
+        seed: Of the bootstrap.
+
+    Raises:
+        ProjectError: When they predict different things, or there are no rows that both predicted and that have a target.
+    """
+    kind = first.kind
+    if second.kind != kind:
+        wrong = f"{first.name} predicts {kind}, {second.name} {second.kind}"
+        raise ProjectError(problem(KEY, wrong, fix="name two that predict the same"))
+    for split, one, other in (
+        ("test", first.test, second.test),
+        ("held-out", first.held_out, second.held_out),
+    ):
+        pair = _shared(one, other)
+        if pair is not None:
+            notes = _notes(first, second) if split == "held-out" else []
+            found = [*paired(*pair, kind, groups, seed), *over_folds(first, second, kind)]
+            return Compared(first.name, second.name, split, len(pair[0]), found, notes)
+    wrong = f"{first.name} and {second.name} have no predictions of the same rows with a target"
+    raise ProjectError(problem(KEY, wrong, fix="run mml predict, then mml test, for both"))
+
+
+def paired(one: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, seed: int) -> list[Comparison]:
+    """Every test that two models on the same rows allow: bootstrap of the headline and of the likelihood, McNemar.
+
+    Args:
+        one: The first model's rows.
+        other: The second's, in the same order.
+        kind: The kind of the task.
+        groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
+        seed: Of the bootstrap.
+    """
+    units = np.array([groups.get(name, name) for name in one.ids]) if groups is not None else None
+    names = [metrics.HEADLINE[kind], *(["nll"] if "nll" in metrics.BY_KIND[kind] else [])]
+    found = [
+        compare.paired_bootstrap(
+            name, one.calibrated, other.calibrated, one.targets, kind=kind, groups=units, seed=seed
+        )
+        for name in dict.fromkeys(names)
+    ]
+    # McNemar's test takes every row for a case of its own.
+    if kind == "classification" and units is None:
+        known = one.targets >= 0
+        right = [rows.calibrated[known].argmax(axis=1) == one.targets[known] for rows in (one, other)]
+        found.append(compare.mcnemar(*right))
+    return found
+
+
+def over_folds(first: Contender, second: Contender, kind: str) -> list[Comparison]:
+    """The corrected resampled t-test of two recipes that were trained on the same folds; nothing for others.
+
+    Args:
+        first: The one.
+        second: The other.
+        kind: The kind of the task.
+    """
+    both = sorted(first.folds.keys() & second.folds.keys())
+    same = [set(first.folds[fold][0].ids) == set(second.folds[fold][0].ids) for fold in both]
+    if len(both) < 2 or not all(same):
+        return []
+    name = metrics.HEADLINE[kind]
+    scores = [[_score(one.folds[fold][0], name, kind) for fold in both] for one in (first, second)]
+    if not np.isfinite(scores).all():
+        return []
+    tested = float(np.mean([len(first.folds[fold][0]) for fold in both]))
+    trained = float(np.mean([first.folds[fold][1].counts["train"] for fold in both]))
+    told = f"{name} of {len(both)} folds"
+    return [compare.corrected_t(*scores, n_train=trained, n_test=tested, name=told)]
+
+
+def _of_ensemble(project: Project, one: EnsembleRecord) -> Contender:
+    path = project.ensembles_dir(one.task) / f"{one.id}.parquet"
+    prior = np.asarray(one.prior["values"]) if one.prior.get("kind") != "val" and one.prior.get("values") else None
+    found = (predictions.load(path, one.task, split) for split in ("val", "test"))
+    held_out, test = (members.as_rows(rows) if len(rows) else None for rows in found)
+    if held_out is not None:
+        held_out = at_own_prevalence(held_out, prior)
+    chose = ("members and weights",)
+    return Contender(one.id, held_out, test if one.select_on == "oof" else None, {}, chose, one.kind)
+
+
+def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
+    newest = records.newest_folds(of_recipe)
+    kind, prior = newest[0].kind, members.prior_of(project, newest)
+    held_out: dict[int, tuple[Rows, ModelRecord]] = {}
+    for record in newest:
+        own = members.rows(project, record, record.task, "test" if record.nested else "val")
+        if own is not None:
+            held_out[record.fold] = (own, record)
+    # Folds of random splits share rows: their mean would mix seen and unseen ones.
+    apart = sum(len(rows) for rows, _ in held_out.values()) == len(
+        {name for rows, _ in held_out.values() for name in rows.ids}
+    )
+    joined = members.joined([rows for rows, _ in held_out.values()]) if held_out and apart else None
+    test = members.mean([members.rows(project, record, record.pivot, "test") for record in newest], kind)
+    if joined is not None and choice.can_calibrate(kind) and has_target(joined.targets).any():
+        best = choice.best_form(members.Member("", newest, joined, test, None, prior), kind)
+        joined, test = best.chooses, best.test
+        if best.form == "raw":
+            held_out = {fold: (rows.uncalibrated(), record) for fold, (rows, record) in held_out.items()}
+    held_out = {fold: (at_own_prevalence(rows, prior), record) for fold, (rows, record) in held_out.items()}
+    joined = None if joined is None else at_own_prevalence(joined, prior)
+    chose = tuple(dict.fromkeys(what for record in newest if not record.nested for what in record.val_used_for))
+    return Contender(f"{newest[0].recipe} {newest[0].arch}", joined, test, held_out, chose, kind)
+
+
+def _shared(one: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:
+    """The labelled rows that both predicted, in one order; None without any."""
+    if one is None or other is None:
+        return None
+    there = set(other.ids)
+    known = has_target(one.targets)
+    ids = [name for name, good in zip(one.ids, known, strict=True) if good and name in there]
+    return (one.only(ids), other.only(ids)) if ids else None
+
+
+def _score(rows: Rows, name: str, kind: str) -> float:
+    return metrics.compute([name], rows.calibrated, rows.targets, kind)[name]
+
+
+def _notes(*contenders: Contender) -> list[str]:
+    return [
+        f"note: the same rows chose {listing(one.chose)} of {one.name}, which flatters it"
+        for one in contenders
+        if one.chose
+    ]

@@ -1,0 +1,211 @@
+"""What predictions are decided by: thresholds, costs and prediction sets, as they were chosen and where they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe.errors import DataError, problem
+from mlpipe.post import conformal, label_metrics, metrics, threshold
+from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling.members import Array, Rows
+from mlpipe.post.prior import move_prior
+from mlpipe.runs import predictions
+from mlpipe.runs.ensembles import EnsembleRecord
+
+# The parts of an ensemble's file that may hold the rows which chose it: out-of-fold ones, or some of the test rows.
+CHOSE = ("val", "chose")
+_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "cost": "cost"}
+
+
+def thresholds(
+    rows: Rows, shown: Rows, wishes: Wishes, classes: Sequence[str], prevalence: Array | None, prior: Array | None
+) -> dict[str, Any]:
+    """The cuts that are best on the rows that chose, and what deciding by them is worth on others, as plain data.
+
+    Args:
+        rows: The rows that chose.
+        shown: Rows on which the decisions are measured.
+        wishes: What is wanted.
+        classes: The names of the outputs.
+        prevalence: For classes, the shares that the probabilities are meant for, shape (classes,); None: for labels.
+        prior: The prevalence that cuts are to be best at; None: that of the rows that chose.
+    """
+    options = wishes.threshold_options()
+    if prevalence is None:
+        cuts = threshold.label_thresholds(rows.calibrated, rows.targets, **options)
+    else:
+        cuts = threshold.class_thresholds(rows.calibrated, rows.targets, prior=prior, **options)
+    plain = [None if cut is None else cut.cut for cut in cuts]
+    found: dict[str, Any] = {"criterion": wishes.threshold, "cuts": dict(zip(classes, plain, strict=True))}
+    if prevalence is not None:
+        found["prevalence"] = np.asarray(prevalence).tolist()
+    known = shown.targets >= 0 if shown.targets.ndim == 1 else ~np.isnan(shown.targets).all(axis=1)
+    if not known.any():
+        return found
+    values, targets = shown.calibrated[known], shown.targets[known]
+    if prevalence is None:
+        measured = _of_labels(values, targets, plain, wishes)
+    else:
+        name = "macro_f1" if wishes.threshold == "f1" else "balanced_accuracy"
+        decided = np.eye(len(classes))[threshold.decide_by_cuts(values, plain, prevalence)]
+        measured = {"measure": name, **_both(metrics.METRICS[name], decided, values, targets)}
+    return {**found, "measured": measured}
+
+
+def _both(measure: Any, decided: Array, plain: Array, targets: Array) -> dict[str, float]:
+    return {"by_cuts": measure(decided, targets), "without": measure(plain, targets)}
+
+
+def _of_labels(values: Array, targets: Array, cuts: Sequence[float | None], wishes: Wishes) -> dict[str, Any]:
+    least = np.array([0.5 if cut is None else cut for cut in cuts])
+    decided = 0.5 * (1 + np.tanh(values / 2)) - least
+    if wishes.threshold == "f1":
+        return {"measure": "macro_f1", **_both(label_metrics.macro_f1, decided, values, targets)}
+    if wishes.threshold == "cost":
+        options = wishes.threshold_options()
+        false_yes, false_no = options["false_positive"], options["false_negative"]
+
+        def cost(outputs: Array, truth: Array) -> float:
+            wrong = np.where(truth == 1, false_no * (outputs <= 0), false_yes * (outputs > 0))
+            return float(wrong[~np.isnan(truth)].mean())
+
+        return {"measure": "cost", **_both(cost, decided, values, targets)}
+    return {"measure": "balanced_accuracy", **_both(label_metrics.balanced_accuracy, decided, values, targets)}
+
+
+def at_deployment(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed: int = 0) -> dict[str, Any]:
+    """What decides between classes at another prevalence: costs as they are, sets and thresholds made anew.
+
+    The rows that chose are moved to that prevalence as new ones are. Sets for each class by itself stay that (their promise
+    does not depend on the prevalence); others are weighted to it.
+
+    Args:
+        ensemble: The ensemble.
+        path: Its rows.
+        moved_to: The prevalence, shape (classes,).
+        seed: Of the noise of `aps` and `raps`.
+
+    Raises:
+        DataError: When there is something to make anew and the rows that chose are not stored.
+    """
+    decided: dict[str, Any] = dict(ensemble.decide)
+    if not _made_anew(ensemble):
+        return decided
+    rows = require_rows(ensemble, path)
+    assert rows.calibrated is not None
+    values, targets = move_prior(rows.calibrated, ensemble.prior["values"], moved_to), rows.targets
+    if "sets" in decided:
+        stored = conformal.ConformalSets.from_plain(decided["sets"])
+        promise: dict[str, Any] = {"class_conditional": True} if stored.by_class else {"prior": moved_to}
+        options: dict[str, Any] = {
+            "alpha": stored.alpha,
+            "score": stored.score,
+            "free_rank": stored.free_rank,
+            "seed": seed,
+        }
+        if stored.penalty:
+            options["penalty"] = stored.penalty
+        made = conformal.conformal(values, targets, **options, **promise)
+        decided["sets"] = {**made.as_plain(), "prior": moved_to.tolist()}
+    if "thresholds" in decided:
+        criterion = decided["thresholds"]["criterion"]
+        cuts = threshold.class_thresholds(values, targets, criterion=criterion, prior=moved_to)
+        named = {name: None if cut is None else cut.cut for name, cut in zip(ensemble.classes, cuts, strict=True)}
+        decided["thresholds"] = {"criterion": criterion, "cuts": named, "prevalence": moved_to.tolist()}
+    return decided
+
+
+def _made_anew(ensemble: EnsembleRecord) -> bool:
+    """Whether something that decides has to be learned again for another prevalence."""
+    return "sets" in ensemble.decide or "thresholds" in ensemble.decide
+
+
+def require_rows(ensemble: EnsembleRecord, path: Path) -> predictions.Predictions:
+    """The labelled rows that set an ensemble's cut-offs; none where nothing is learned from them.
+
+    Args:
+        ensemble: The ensemble.
+        path: Its rows.
+
+    Raises:
+        DataError: When they are not stored.
+    """
+    for split in CHOSE:
+        rows = predictions.load(path, ensemble.task, split)
+        if (len(rows) and rows.calibrated is not None) or not _made_anew(ensemble):
+            return rows
+    wrong = f"{ensemble.id} does not hold the rows that set its cut-offs, which another prevalence needs"
+    raise DataError(problem("mode.deploy_prior", wrong, fix="run mml post again, or leave mode.deploy_prior out"))
+
+
+def classes_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | None:
+    """The class that is decided for each row: by costs, else by thresholds; None where neither was asked for.
+
+    Args:
+        log_probabilities: Shape (n, classes).
+        decided: What decides, as plain data.
+    """
+    costs = decided.get("costs", {}).get("table")
+    if costs is not None:
+        return threshold.decide(log_probabilities, costs)
+    if "thresholds" not in decided:
+        return None
+    stored = decided["thresholds"]
+    cuts = list(stored["cuts"].values())
+    # Thresholds of earlier versions do not tell the prevalence: then no cut is too small.
+    return threshold.decide_by_cuts(log_probabilities, cuts, stored.get("prevalence", [1e-12] * len(cuts)))
+
+
+def sets_of(log_probabilities: Array, decided: Mapping[str, Any], seed: int = 0) -> Array | None:
+    """Which classes are in each row's prediction set, shape (n, classes); None where there are no cut-offs.
+
+    Args:
+        log_probabilities: Shape (n, classes).
+        decided: What decides, as plain data.
+        seed: Of the noise of `aps` and `raps`.
+    """
+    if "sets" not in decided:
+        return None
+    return conformal.ConformalSets.from_plain(decided["sets"]).sets(log_probabilities, seed=seed)
+
+
+def used(decided: Mapping[str, Any]) -> list[str]:
+    """What a table's columns `decision` and `set` mean, in words.
+
+    Args:
+        decided: What decides, as plain data.
+    """
+    found = []
+    if "table" in decided.get("costs", {}):
+        found.append("column decision: the class that costs least")
+    elif "prevalence" in decided.get("thresholds", {}):
+        rule = "the class whose probability is the largest multiple of its threshold"
+        found.append(f"column decision: {rule}; {told_thresholds(decided['thresholds'])}")
+    if "guarantee" in decided.get("sets", {}):
+        found.append(f"column set ({decided['sets']['score']}): {in_words(decided['sets'])}")
+    return found
+
+
+def in_words(sets: Mapping[str, Any]) -> str:
+    """What prediction sets promise, with the prevalence where it matters."""
+    there = sets.get("prior")
+    at = (
+        f" ({', '.join(f'{share:.3g}' for share in there)})"
+        if there and "at the given prior" in sets["guarantee"]
+        else ""
+    )
+    return f"{sets['guarantee']}{at}"
+
+
+def told_thresholds(stored: Mapping[str, Any]) -> str:
+    """Thresholds in words, and what deciding by them is worth where that was measured."""
+    cuts = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items())
+    told = f"thresholds by {stored['criterion']}: {cuts}"
+    if measured := stored.get("measured"):
+        word = _WORDS[measured["measure"]]
+        told += f"; deciding by them: {word} {measured['by_cuts']:.4f}, without them {measured['without']:.4f}"
+    return told

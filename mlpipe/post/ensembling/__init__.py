@@ -1,0 +1,1 @@
+"""Several models made into one: members, weights and mixtures, from predictions alone."""

@@ -1,0 +1,225 @@
+"""Which members with which weights, in which form, calibrated where: all of it judged by the same held-out rows.
+
+A person would use the best single model as it is. So what is handed on is never worse than that on the rows that choose,
+and a calibration has to be better by more than noise before anything rests on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from mlpipe.errors import DataError
+from mlpipe.post import metrics
+from mlpipe.post.ensembling import ensemble, member_mixture
+from mlpipe.post.ensembling.ensemble import Ensemble
+from mlpipe.post.ensembling.member_mixture import Final, Fitting
+from mlpipe.post.ensembling.members import Member
+from mlpipe.post.ensembling.mixing import LOSSES
+from mlpipe.post.ensembling.simplest import simplest
+
+# From "nothing is learned" to "everything is".
+STAGES = ("none", "before", "after", "both")
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is kept.
+
+    Attributes:
+        chosen: Members and weights; `single_losses` are those of members in the form in which each is best.
+        candidates: All members in the form in which they are mixed.
+        alone: All members in the form in which each is best.
+        final: The mixture's rows.
+    """
+
+    chosen: Ensemble
+    candidates: Sequence[Member]
+    alone: Sequence[Member]
+    final: Final
+
+    @property
+    def best(self) -> Member:
+        """The best single member, in the form in which it is best."""
+        return self.alone[int(np.nanargmin(self.chosen.single_losses))]
+
+
+@dataclass(frozen=True)
+class _Option:
+    """A stage with its own members and weights."""
+
+    chosen: Ensemble
+    candidates: Sequence[Member]
+    final: Final
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """What decides.
+
+    Attributes:
+        kind: The kind of the task.
+        stage: `none`, `before`, `after`, `both`, or `auto`.
+        how: How calibrations are fitted.
+        groups: The group of each sample; None: every row by itself.
+        search: Finds members and weights among members.
+        rows: The names of the rows that choose where not all do.
+    """
+
+    kind: str
+    stage: str
+    how: Fitting
+    groups: Mapping[str, str] | None
+    search: Callable[[Sequence[Member]], Ensemble]
+    rows: Sequence[str] | None = None
+
+    def choose(self, candidates: Sequence[Member]) -> Choice:
+        """The members, weights and stage to keep.
+
+        Args:
+            candidates: All members, calibrated.
+        """
+        if not can_calibrate(self.kind):
+            chosen, own = self.search(candidates), self._own(candidates)
+            return Choice(chosen, own, own, member_mixture.mixed(chosen, own, self.kind, "before"))
+        raw = [one.uncalibrated() for one in candidates]
+        if self.how.method == "none":
+            return self._of(self._option("none", raw), self._own(raw), {}, [])
+        if self.stage != "auto":
+            return self._asked_for(candidates, raw)
+        alone = [best_form(one, self.kind, self.groups, self.rows) for one in candidates]
+        options, notes = self._options(raw, alone if any(one.form != "raw" for one in alone) else candidates)
+        each = {
+            name: member_mixture.losses_of(one.final.chooses, one.final.prior, self.kind)
+            for name, one in options.items()
+        }
+        losses = {name: float(values.mean()) for name, (values, _) in each.items()}
+        singles = self._losses(self._own(alone))
+        # Members and weights chose on these rows, so that only what is not worse than each of them alone can be kept.
+        most = min(float(np.nanmin(singles)), losses["none"]) + _ROUNDING
+        able = {name: values for name, (values, _) in each.items() if losses[name] <= most}
+        units = member_mixture.in_groups(each["none"][1], self.groups)
+        kept = simplest(able, groups=units)
+        return self._of(options[kept], self._own(alone), losses, [*notes, *self._said(kept, losses, alone)], singles)
+
+    def _asked_for(self, candidates: Sequence[Member], raw: Sequence[Member]) -> Choice:
+        members = candidates if self.stage in ("before", "both") else raw
+        option = self._option("before" if members is candidates else "none", members)
+        if self.stage in ("after", "both"):
+            option = replace(option, final=member_mixture.recalibrated(option.final, self.stage, self.kind, self.how))
+        loss = float(member_mixture.losses_of(option.final.chooses, option.final.prior, self.kind)[0].mean())
+        return self._of(option, self._own(members), {self.stage: loss}, [])
+
+    def _options(self, raw: Sequence[Member], formed: Sequence[Member]) -> tuple[dict[str, _Option], list[str]]:
+        """Every stage, each with members and weights that were chosen at it."""
+        options, notes = {"none": self._option("none", raw), "before": self._option("before", formed)}, []
+        for name, source in (("after", "none"), ("both", "before")):
+            one = options[source]
+            try:
+                options[name] = replace(one, final=member_mixture.recalibrated(one.final, name, self.kind, self.how))
+            except DataError as error:
+                notes.append(f"the mixture is not calibrated itself: {error.problems[0]}")
+        return options, list(dict.fromkeys(notes))
+
+    def _option(self, stage: str, members: Sequence[Member]) -> _Option:
+        chosen, own = self.search(members), self._own(members)
+        return _Option(chosen, own, member_mixture.mixed(chosen, own, self.kind, stage))
+
+    def _own(self, members: Sequence[Member]) -> list[Member]:
+        """Members with the rows that choose alone."""
+        if self.rows is None:
+            return list(members)
+        return [replace(one, chooses=one.chooses.only(self.rows)) for one in members]
+
+    def _losses(self, members: Sequence[Member]) -> list[float]:
+        found = []
+        for one in members:
+            usable = np.isfinite(one.chooses.calibrated).all()
+            each = member_mixture.losses_of(one.chooses, one.prior, self.kind)[0] if usable else np.array([np.nan])
+            found.append(float(each.mean()))
+        return found
+
+    def _of(
+        self,
+        option: _Option,
+        alone: Sequence[Member],
+        losses: dict[str, float],
+        notes: Sequence[str],
+        singles: Sequence[float] | None = None,
+    ) -> Choice:
+        final = replace(option.final, losses=losses, notes=(*option.final.notes, *notes))
+        own = self._losses(alone) if singles is None else singles
+        chosen = replace(option.chosen, single_losses=tuple(own))
+        if final.stage in losses:
+            chosen = replace(chosen, loss=losses[final.stage])
+        return Choice(chosen, option.candidates, alone, final)
+
+    def _said(self, kept: str, losses: Mapping[str, float], alone: Sequence[Member]) -> list[str]:
+        others = {name: value for name, value in losses.items() if name != "none"}
+        best = min(others, key=others.__getitem__)
+        told = f"cross-validated loss {losses['none']:.4f} raw, {losses[best]:.4f} calibrated {_PLACES[best]}"
+        moved = any(one.prior is not None for one in alone)
+        if kept == "none":
+            left = "only moved to the prevalence that was asked for" if moved else "left as they are"
+            gains = "gains nothing" if losses[best] >= losses["none"] else "gains no more than chance explains"
+            return [f"probabilities are {left}: calibrating them {gains} ({told})"]
+        raw = [one.name for one in alone if one.form == "raw"]
+        if kept in ("before", "both") and 0 < len(raw) < len(alone):
+            return [f"not calibrated, because it gains no more than chance explains: {', '.join(raw)}"]
+        return []
+
+
+_PLACES = {"before": "as members", "after": "as a mixture", "both": "as members and as a mixture"}
+
+
+def can_calibrate(kind: str) -> bool:
+    """Whether models of a kind give probabilities of rows.
+
+    Args:
+        kind: The kind of the task.
+    """
+    return kind in LOSSES and "nll" in metrics.BY_KIND[kind]
+
+
+def best_form(
+    member: Member, kind: str, groups: Mapping[str, str] | None = None, rows: Sequence[str] | None = None
+) -> Member:
+    """A member as the networks gave it, unless calibrated it is better by more than noise.
+
+    Args:
+        member: The member, calibrated.
+        kind: `classification` or `multilabel`.
+        groups: The group of each sample; None: every row by itself.
+        rows: The names of the rows that choose; None: all of them.
+    """
+    plain, own = member.uncalibrated(), member.chooses if rows is None else member.chooses.only(rows)
+    if not np.isfinite(own.calibrated).all():
+        return plain
+    forms = {"raw": own.uncalibrated(), "calibrated": own}
+    each = {name: member_mixture.losses_of(one, member.prior, kind) for name, one in forms.items()}
+    units = member_mixture.in_groups(each["raw"][1], groups)
+    return plain if simplest({name: one for name, (one, _) in each.items()}, groups=units) == "raw" else member
+
+
+def searching(
+    kind: str, targets: Any, eval_frac: float | None, seed: int, options: Mapping[str, Any]
+) -> Callable[[Sequence[Member]], Ensemble]:
+    """What finds members and weights, by rows at their own prevalence.
+
+    Args:
+        kind: The kind of the task.
+        targets: Of the rows, as `mlpipe.data.task.Samples.targets`.
+        eval_frac: The share of the rows that choose; None: all.
+        seed: Of every draw.
+        options: How to search, as `mlpipe.post.ensembling.ensemble.select` takes them.
+    """
+
+    def search(members: Sequence[Member]) -> Ensemble:
+        rows = [member_mixture.at_own_prevalence(one.chooses, one.prior).calibrated for one in members]
+        return ensemble.select(rows, targets, kind=kind, eval_frac=eval_frac, seed=seed, **options)
+
+    return search

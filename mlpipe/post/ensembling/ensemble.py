@@ -1,0 +1,234 @@
+"""Several models' predictions made into one: which models, with which weights, and what it is worth on other rows.
+
+Three ways to the weights: the reference's random search, greedy selection with replacement (Caruana et al. 2004), and
+the weights that are provably best on the rows at hand. A prediction is an array (n, outputs): log-probabilities or
+logits of classes, log-odds of labels, or numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
+from mlpipe.post.ensembling.mixing import LOSSES, column_cross_entropy, combine
+from mlpipe.post.ensembling.random_search import random_search
+from mlpipe.post.ensembling.weights import certified_weights, greedy
+from mlpipe.post.rows import Floats
+
+Way = Literal["search", "greedy", "certified", "auto"]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Members (places in the list of predictions) and their weights, and how they were found.
+
+    `mixing` says what is added up: `logits` (of classes or labels, or numbers) or `probabilities`. `loss` is that of
+    the rows that chose it, `held_out_loss` that of the others where some were kept back, `gap` how much any other
+    weights could gain at most (of certified weights only).
+    """
+
+    members: tuple[int, ...]
+    weights: tuple[float, ...]
+    mixing: str
+    way: str
+    loss: float
+    single_losses: tuple[float, ...]
+    held_out_loss: float | None = None
+    tried: int = 0
+    gap: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def optimism(self) -> float | None:
+        """By how much the loss is higher on rows that did not choose the ensemble."""
+        return None if self.held_out_loss is None else self.held_out_loss - self.loss
+
+    def apply(self, predictions: Sequence[npt.ArrayLike], kind: str = "classification") -> Floats:
+        """The ensemble's prediction: log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
+
+        Args:
+            predictions: One array (n, outputs) for each model, in the order of the fit.
+            kind: The kind of the task.
+        """
+        parts = [np.asarray(predictions[member], np.float64) for member in self.members]
+        return combine(parts, self.weights, kind, self.mixing)
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as numbers, lists and dicts, ready for JSON."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def select(
+    predictions: Sequence[npt.ArrayLike],
+    targets: npt.ArrayLike,
+    *,
+    kind: str = "classification",
+    way: str = "search",
+    eval_frac: float | None = None,
+    budget: int = 1000,
+    weights_budget: int = 10,
+    max_ensemble_size: int = 5,
+    temperature: float = 0.3,
+    weights_temperature: float = 0.5,
+    include_single: bool = True,
+    seed: int = 0,
+) -> Ensemble:
+    """Choose an ensemble on rows with targets.
+
+    Models whose predictions are not all finite are left out, with a note.
+
+    Args:
+        predictions: One array (n, outputs) for each model, rows in the same order.
+        targets: Class numbers (n,), -1 for none; or labels or numbers (n, outputs), NaN for none.
+        kind: The kind of the task.
+        way: `search`, `greedy`, `certified` (not for numbers), or `auto`: the best of them on the rows that choose.
+        eval_frac: The share of the rows that choose; the others give `held_out_loss`. None: all rows choose.
+        budget: As for `random_search`; the greedy way takes at most this many evaluations.
+        weights_budget: As for `random_search`.
+        max_ensemble_size: The most members; the most picks of the greedy way are ten times as many.
+        temperature: As for `random_search`.
+        weights_temperature: As for `random_search`.
+        include_single: Whether a model alone may be the answer of the search.
+        seed: Of every draw.
+
+    Raises:
+        ConfigError: The way is unknown, or a number is out of its range.
+        DataError: No model is usable, shapes differ, or no row has a target.
+    """
+    arrays, goal = _aligned(predictions, targets)
+    usable = [place for place, one in enumerate(arrays) if np.isfinite(one).all()]
+    if not usable:
+        raise DataError(problem("ensemble", "no model has finite predictions for all rows", fix="predict again"))
+    rng = np.random.default_rng(seed)
+    chosen, others = _divided(len(goal), eval_frac, rng)
+    parts = [arrays[place][chosen] for place in usable]
+    loss = LOSSES[kind]
+    keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
+    found = _find(parts, goal[chosen], kind, way, rng, *keys)
+    notes = [f"model {place} is left out: some of its predictions are not finite" for place in range(len(arrays))]
+    notes = [notes[place] for place in range(len(arrays)) if place not in usable]
+    if len(usable) == 1:
+        notes.append("one model only: it is the ensemble")
+    members = tuple(usable[member] for member in found.members)
+    singles = np.full(len(arrays), np.nan)
+    singles[usable] = [loss(one, goal[chosen]) for one in parts]
+    held_out = None
+    if len(others):
+        rest = combine([arrays[member][others] for member in members], found.weights, kind, found.mixing)
+        held_out = loss(rest, goal[others])
+    return Ensemble(
+        members,
+        found.weights,
+        found.mixing,
+        found.way,
+        found.loss,
+        tuple(singles.tolist()),
+        held_out,
+        found.tried,
+        found.gap,
+        tuple(notes),
+    )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    members: tuple[int, ...]
+    weights: tuple[float, ...]
+    mixing: str
+    way: str
+    loss: float
+    tried: int = 0
+    gap: float | None = None
+
+
+def _find(
+    parts: list[Floats],
+    targets: Floats,
+    kind: str,
+    way: str,
+    rng: np.random.Generator,
+    budget: int,
+    weights_budget: int,
+    max_ensemble_size: int,
+    temperature: float,
+    weights_temperature: float,
+    include_single: bool,
+) -> _Choice:
+    if way not in get_args(Way) or (way == "certified" and kind == "regression"):
+        ways = [name for name in get_args(Way) if name != "certified" or kind != "regression"]
+        fix = did_you_mean(way, ways, otherwise=f"ways: {listing(ways)}")
+        raise ConfigError(problem("mode.search", f"no such way for {kind}", got=way, fix=fix))
+    choices = []
+    if way in ("search", "auto"):
+        columns = [np.ascontiguousarray(one.T) for one in parts] if kind == "classification" else parts
+        found = random_search(
+            columns,
+            targets,
+            column_cross_entropy if kind == "classification" else LOSSES[kind],
+            rng,
+            budget=budget,
+            weights_budget=weights_budget,
+            max_ensemble_size=max_ensemble_size,
+            temperature=temperature,
+            weights_temperature=weights_temperature,
+            include_single=include_single or len(parts) == 1,
+        )
+        choices.append(_Choice(found.members, found.weights, "logits", "search", found.loss, found.tried))
+    if way in ("greedy", "auto"):
+        picks = max(1, min(10 * max_ensemble_size, budget // len(parts)))
+        weights = greedy(parts, targets, kind=kind, size=picks)
+        choices.append(_kept(weights, parts, targets, kind, "greedy"))
+    if way == "certified" or (way == "auto" and kind != "regression"):
+        weights, gap = certified_weights(parts, targets, kind=kind)
+        choices.append(_kept(weights, parts, targets, kind, "certified", gap))
+    if include_single:
+        # Smoothed weights may be worse on these rows than the best model alone.
+        losses = [LOSSES[kind](one, targets) for one in parts]
+        first, mixing = int(np.argmin(losses)), choices[-1].mixing
+        choices.append(_Choice((first,), (1.0,), mixing, choices[-1].way, losses[first]))
+    return min(choices, key=lambda choice: choice.loss)
+
+
+def _kept(
+    weights: Floats, parts: list[Floats], targets: Floats, kind: str, way: str, gap: float | None = None
+) -> _Choice:
+    """The members with a weight, and the loss of the mixture."""
+    mixing = "logits" if kind == "regression" else "probabilities"
+    members = np.flatnonzero(weights > 0)
+    shares = tuple((weights[members] / weights[members].sum()).tolist())
+    loss = LOSSES[kind](combine([parts[member] for member in members], shares, kind, mixing), targets)
+    return _Choice(tuple(members.tolist()), shares, mixing, way, loss, 0, gap)
+
+
+def _aligned(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike) -> tuple[list[Floats], Floats]:
+    """The rows with a target, of every model and of the targets."""
+    arrays = [np.asarray(one, np.float64) for one in predictions]
+    goal = np.asarray(targets)
+    shapes = {one.shape for one in arrays}
+    if len(shapes) != 1 or len(arrays[0]) != len(goal):
+        fix = "give every model the same rows and outputs"
+        raise DataError(problem("ensemble", "predictions of one shape are needed", got=sorted(shapes), fix=fix))
+    there = goal >= 0 if goal.ndim == 1 else ~np.isnan(goal).all(axis=1)
+    if not there.any():
+        raise DataError(problem("ensemble", "no row has a target", fix="use a split with labels"))
+    return [one[there] for one in arrays], goal[there]
+
+
+def _divided(
+    n: int, eval_frac: float | None, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows that choose, and the others; the draw is the reference's."""
+    if eval_frac is None:
+        return np.arange(n), np.arange(0)
+    count = int(eval_frac * n)
+    if not 0 < count < n:
+        fix = f"with {n} rows give a share from {1 / n:.2g} to {(n - 1) / n:.2g}"
+        raise ConfigError(problem("mode.eval_frac", "both parts need a row", got=eval_frac, fix=fix))
+    chosen = rng.choice(n, count, replace=False)
+    return chosen, np.setdiff1d(np.arange(n), chosen)

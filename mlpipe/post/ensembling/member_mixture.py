@@ -1,0 +1,242 @@
+"""An ensemble's own rows: the mixture of its members, raw or calibrated before, after or both, at the prevalence asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mlpipe.errors import DataError
+from mlpipe.post.calibration.calibrate import calibrate
+from mlpipe.post.calibration.labels import calibrate_labels
+from mlpipe.post.ensembling.ensemble import Ensemble
+from mlpipe.post.ensembling.members import Array, Member, Rows, learned
+from mlpipe.post.ensembling.mixing import combine, each_loss
+from mlpipe.post.prior import LEAST_SHARE, move_labels, move_prior
+from mlpipe.post.rows import stratified_folds
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Final:
+    """An ensemble's own rows: `raw` is the mixture, `calibrated` what is handed on.
+
+    Attributes:
+        chooses: The rows that chose it (each calibrated by a fit that did not see it).
+        test: Test rows; None without any.
+        unlabelled: Rows without a target; None without any.
+        stage: Where calibration happens: `none`, `before`, `both` or `after`.
+        calibration: The mixture's own as plain data; None where the stage has none.
+        prior: The prevalence that `calibrated` is meant for, shape (outputs,); None: that of the rows that chose.
+        losses: The cross-validated loss of each stage that was tried.
+        notes: What a person should know.
+    """
+
+    chooses: Rows
+    test: Rows | None
+    unlabelled: Rows | None
+    stage: str
+    calibration: dict[str, Any] | None
+    prior: Array | None = None
+    losses: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How calibrations are fitted.
+
+    Attributes:
+        method: The calibrator.
+        shrinkage: How strongly it is held at the identity.
+        seed: Of folds.
+    """
+
+    method: str
+    shrinkage: str | float
+    seed: int
+
+    def learn(
+        self,
+        logits: Array,
+        targets: Array,
+        kind: str,
+        prior: Any = None,
+        *,
+        base: Any = None,
+        names: Sequence[str] | None = None,
+    ) -> dict[str, Any]:
+        """A calibration as plain data.
+
+        Args:
+            logits: Shape (n, outputs).
+            targets: As `mlpipe.data.task.Samples.targets`.
+            kind: The kind of the task.
+            prior: The prevalence that it is meant for; None: that of the rows.
+            base: The prevalence that the logits are meant for; None: that of the rows.
+            names: The names of labels.
+
+        Raises:
+            DataError: The rows do not allow one.
+        """
+        options: dict[str, Any] = {"method": self.method, "seed": self.seed, "shrinkage": self.shrinkage, "base": base}
+        if kind == "multilabel":
+            return calibrate_labels(logits, targets, prior, names=names, **options).as_plain()
+        return calibrate(logits, targets, prior, **options).as_plain()
+
+    def identity(self) -> Fitting:
+        """What learns nothing and only moves probabilities to the prior."""
+        return replace(self, method="none")
+
+
+def cross_fitted(
+    logits: Array, targets: Array, kind: str, how: Fitting, prior: Any = None, base: Any = None
+) -> tuple[Array, int]:
+    """Each row calibrated by a fit that did not see it, and how many rows no such fit was possible for.
+
+    Those are not calibrated, only moved to the prior: a fit that saw them would flatter itself.
+
+    Args:
+        logits: Shape (n, outputs).
+        targets: As `mlpipe.data.task.Samples.targets`.
+        kind: The kind of the task.
+        how: How calibrations are fitted.
+        prior: The prevalence that they are meant for; None: that of the rows.
+        base: The prevalence that the logits are meant for; None: that of the rows.
+    """
+    strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
+    fold = stratified_folds(strata, _FOLDS, how.seed)
+    plain = how.identity().learn(logits, targets, kind, prior, base=base)
+    out, missed = np.array(learned(plain, kind)(logits)), 0
+    for number in range(_FOLDS):
+        held = fold == number
+        if not held.any():
+            continue
+        try:
+            out[held] = learned(how.learn(logits[~held], targets[~held], kind, prior, base=base), kind)(logits[held])
+        except DataError:
+            missed += int(held.sum())
+    return out, missed
+
+
+def mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str) -> Final:
+    """The mixture of members in the form that they have.
+
+    Args:
+        chosen: Members and weights.
+        candidates: All members.
+        kind: The kind of the task.
+        stage: What it is called.
+    """
+
+    def mix(pick: Callable[[Member], Rows | None]) -> Rows | None:
+        parts = [pick(candidates[place]) for place in chosen.members]
+        filled = [part for part in parts if part is not None]
+        if len(filled) < len(parts):
+            return None
+        raw, values = (
+            combine([getattr(part, name) for part in filled], chosen.weights, kind, chosen.mixing)
+            for name in ("raw", "calibrated")
+        )
+        return Rows(filled[0].ids, filled[0].targets, raw, values)
+
+    own = mix(lambda member: member.chooses)
+    assert own is not None
+    given = [one for one in (candidates[place].prior for place in chosen.members) if one is not None]
+    prior = None
+    if len(given) == len(chosen.members):
+        prior = np.asarray(np.average(given, axis=0, weights=chosen.weights))
+    test, unlabelled = mix(lambda member: member.test), mix(lambda member: member.unlabelled)
+    return Final(own, test, unlabelled, stage, None, prior)
+
+
+def recalibrated(final: Final, stage: str, kind: str, how: Fitting) -> Final:
+    """The same rows through a calibration of the mixture; rows that chose through one that did not see them.
+
+    Args:
+        final: The mixture: for `after` what its members are without calibration, for `both` what they are with it.
+        stage: `after` or `both`.
+        kind: The kind of the task.
+        how: How it is fitted.
+
+    Raises:
+        DataError: The rows do not allow one.
+    """
+    base = final.prior if stage == "both" else None
+
+    def source(part: Rows) -> Array:
+        return part.calibrated if stage == "both" else part.raw
+
+    rows = final.chooses
+    plain = how.learn(source(rows), rows.targets, kind, final.prior, base=base)
+    crossed, missed = cross_fitted(source(rows), rows.targets, kind, how, final.prior, base)
+    if missed:
+        wrong = "a class has too few rows to judge its calibration"
+        raise DataError(f"calibration: {wrong}; {missed} of {len(rows)} rows could not be held out")
+
+    def through(part: Rows | None) -> Rows | None:
+        return None if part is None else replace(part, calibrated=learned(plain, kind)(source(part)))
+
+    return replace(
+        final,
+        chooses=replace(rows, calibrated=crossed),
+        test=through(final.test),
+        unlabelled=through(final.unlabelled),
+        stage=stage,
+        calibration=plain,
+    )
+
+
+def at_own_prevalence(rows: Rows, prior: Array | None) -> Rows:
+    """Rows whose probabilities, meant for a prior, are moved to the prevalence of the rows themselves.
+
+    Only so does a loss on them say how good the probabilities are, and not how far the prior is away.
+
+    Args:
+        rows: Labelled rows.
+        prior: Shape (outputs,); None: nothing is moved.
+    """
+    if prior is None:
+        return rows
+    if rows.targets.ndim == 2:
+        own = np.nanmean(np.where(np.isnan(rows.targets).all(axis=0), 0.5, rows.targets), axis=0)
+        return replace(rows, calibrated=move_labels(rows.calibrated, prior, own))
+    return replace(rows, calibrated=move_prior(rows.calibrated, prior, own_shares(rows.targets, len(prior))))
+
+
+def own_shares(targets: Array, classes: int) -> Array:
+    """The share of each class among rows with a target, none exactly zero, shape (classes,).
+
+    Args:
+        targets: Class numbers, -1 for none, shape (n,).
+        classes: How many there are.
+    """
+    counts = np.bincount(targets[targets >= 0], minlength=classes)
+    return np.asarray(np.maximum(counts / counts.sum(), LEAST_SHARE))
+
+
+def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[str]]:
+    """Every row's loss at the rows' own prevalence, and the names of the rows.
+
+    Args:
+        rows: Labelled rows.
+        prior: What they are meant for, shape (outputs,); None: their own prevalence.
+        kind: `classification` or `multilabel`.
+    """
+    each, places = each_loss(at_own_prevalence(rows, prior).calibrated, rows.targets, kind)
+    return each, [rows.ids[place] for place in places.tolist()]
+
+
+def in_groups(names: Sequence[str], groups: Mapping[str, str] | None) -> Array | None:
+    """What rows belong together: those of a group, or the answers to several labels of one row; None: each by itself.
+
+    Args:
+        names: The row that each loss is of.
+        groups: The group of each sample; None: every row by itself.
+    """
+    if groups is None and len(set(names)) == len(names):
+        return None
+    return np.array([(groups or {}).get(name, name) for name in names])

@@ -1,0 +1,297 @@
+"""What stored predictions offer to an ensemble: recipes by their out-of-fold rows, or single records by their test rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.data.task import has_target
+from mlpipe.errors import ProjectError, listing, problem
+from mlpipe.post.calibration.labels import LabelCalibration
+from mlpipe.post.calibration.values import Calibration
+from mlpipe.post.ensembling.mixing import combine
+from mlpipe.post.prior import LEAST_SHARE
+from mlpipe.runs import maps, predictions, records
+from mlpipe.runs.predictions import Predictions
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Predictions of the same rows by one member, ordered by sample id.
+
+    Attributes:
+        ids: Names, n of them.
+        targets: As `mlpipe.data.task.Samples.targets`.
+        raw: Logits or numbers as the networks gave them, shape (n, outputs).
+        calibrated: Calibrated ones alike.
+        moved: Where `calibrated` is meant for another prevalence than that of validation: `raw` moved there, and nothing
+            else; None: `raw` itself.
+    """
+
+    ids: list[str]
+    targets: Array
+    raw: Array
+    calibrated: Array
+    moved: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def only(self, ids: Sequence[str]) -> Rows:
+        """Some of the rows, in a given order."""
+        place = {name: row for row, name in enumerate(self.ids)}
+        chosen = np.array([place[name] for name in ids], np.int64)
+        moved = None if self.moved is None else self.moved[chosen]
+        return Rows(list(ids), self.targets[chosen], self.raw[chosen], self.calibrated[chosen], moved)
+
+    def uncalibrated(self) -> Rows:
+        """The rows with nothing learned: as the networks gave them, at most moved to the prevalence that is asked for."""
+        return replace(self, calibrated=self.raw if self.moved is None else self.moved)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One candidate.
+
+    Attributes:
+        name: The recipe's hash with its network, or the record's id.
+        records: The records whose mean it is.
+        chooses: Rows that may choose: out-of-fold rows, or a record's test rows.
+        test: Test rows; None without a test part.
+        unlabelled: Rows without a target; None without any.
+        prior: The prevalence that the calibrated rows are meant for, shape (classes,); None: that of the rows that fitted
+            the calibration.
+        form: Whether its `calibrated` rows are that, or `raw`: as the networks gave them.
+    """
+
+    name: str
+    records: list[ModelRecord]
+    chooses: Rows
+    test: Rows | None
+    unlabelled: Rows | None
+    prior: Array | None = None
+    form: str = "calibrated"
+
+    def uncalibrated(self) -> Member:
+        """The same with nothing learned."""
+        test, unlabelled = (None if one is None else one.uncalibrated() for one in (self.test, self.unlabelled))
+        return replace(self, chooses=self.chooses.uncalibrated(), test=test, unlabelled=unlabelled, form="raw")
+
+
+def recipes(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
+    """Each recipe as a member: out-of-fold rows choose, other rows are the mean over its folds.
+
+    Args:
+        project: The project.
+        found: The task's records, calibrated.
+
+    Returns:
+        The members, and a sentence for each recipe that cannot be one.
+
+    Raises:
+        ProjectError: When there is none.
+    """
+    groups: dict[str, list[ModelRecord]] = defaultdict(list)
+    for record in found:
+        groups[record.recipe].append(record)
+    members, notes = [], []
+    for recipe, group in groups.items():
+        folds = records.newest_folds(group)
+        held_out = [rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
+        filled = [rows for rows in held_out if rows is not None]
+        if len(filled) < len(folds):
+            notes.append(f"recipe {recipe} is left out: not all of its folds have predictions of held-out rows")
+            continue
+        pivot = folds[0].pivot
+        test = mean([rows(project, record, pivot, "test") for record in folds], folds[0].kind)
+        unlabelled = mean([rows(project, record, pivot, "unlabelled") for record in folds], folds[0].kind)
+        prior = prior_of(project, folds)
+        members.append(Member(f"{recipe} {folds[0].arch}", folds, joined(filled), test, unlabelled, prior))
+    return _aligned(members, notes, found, "predictions of the images that were held out")
+
+
+def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member], list[str]]:
+    """Each record as a member, by its test rows (the reference's way).
+
+    Args:
+        project: The project.
+        found: The task's records, calibrated.
+
+    Raises:
+        ProjectError: When no record has predictions of labelled test rows.
+    """
+    members, notes = [], []
+    for record in found:
+        test = rows(project, record, record.pivot, "test")
+        if test is None or not has_target(test.targets).any():
+            notes.append(f"{record.id} is left out: it has no predictions of labelled test rows")
+            continue
+        unlabelled = rows(project, record, record.pivot, "unlabelled")
+        members.append(Member(record.id, [record], test, test, unlabelled, prior_of(project, [record])))
+    return _aligned(members, notes, found, "predictions of labelled test images")
+
+
+def _aligned(
+    members: list[Member], notes: list[str], found: Sequence[ModelRecord], needed: str
+) -> tuple[list[Member], list[str]]:
+    """Members that have the rows of the newest one, in its order."""
+    if not members:
+        # A training with mode.eval_on predicts other tasks in place of its own.
+        fix = f"mml predict task={found[-1].pivot} makes them for models whose weights are kept"
+        raise ProjectError([*notes, problem("mode.subroutines", f"no recipe has {needed}", fix=fix)])
+    newest = max(members, key=lambda member: max(record.number for record in member.records))
+    kept = []
+    for member in members:
+        if set(newest.chooses.ids) - set(member.chooses.ids):
+            notes.append(f"{member.name} is left out: it lacks rows that {newest.name} has")
+            continue
+        test = _same(member.test, newest.test)
+        unlabelled = _same(member.unlabelled, newest.unlabelled)
+        chooses = member.chooses.only(newest.chooses.ids)
+        kept.append(replace(member, chooses=chooses, test=test, unlabelled=unlabelled))
+    return kept, notes
+
+
+def _same(rows: Rows | None, wanted: Rows | None) -> Rows | None:
+    if rows is None or wanted is None or set(wanted.ids) - set(rows.ids):
+        return None
+    return rows.only(wanted.ids)
+
+
+def prior_of(project: Project, found: Sequence[ModelRecord]) -> Array | None:
+    """The mean of the priors that records were calibrated for, shape (classes,); None where it is their own rows'.
+
+    Args:
+        project: The project.
+        found: The records.
+    """
+    values, moved = list[list[float]](), False
+    for record in found:
+        path = project.calibration_file(record.pivot, record.id)
+        stored: dict[str, Any] = files.read_json(path)["prior"] if path.is_file() else {"kind": "val", "values": []}
+        if len(stored["values"]) != len(record.classes):
+            return None
+        values.append(stored["values"])
+        moved |= stored["kind"] != "val"
+    if not moved:
+        return None
+    # Where one fold kept the prevalence of validation, a class that it lacks has no share there.
+    return np.asarray(np.maximum(np.mean(np.array(values), axis=0), LEAST_SHARE))
+
+
+def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows, Rows] | None:
+    """A record's own validation rows and the pivot's unlabelled rows; None where it has not predicted both.
+
+    Args:
+        project: The project.
+        record: The record.
+    """
+    val, unlabelled = rows(project, record, record.task, "val"), rows(project, record, record.pivot, "unlabelled")
+    return None if val is None or unlabelled is None else (val, unlabelled)
+
+
+def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
+    """A record's predictions of one task and split; None where there are none.
+
+    Args:
+        project: The project.
+        record: The record.
+        task: The task's name, `name+nested?k` for a nested one.
+        split: `val`, `test` or `unlabelled`.
+    """
+    path = project.predictions_file(record.pivot, record.id)
+    if not path.is_file():
+        return None
+    stored: Predictions = predictions.load(path, task, split)
+    if not len(stored):
+        return None
+    if stored.logits.shape[1] != len(record.classes):
+        wrong = f"has predictions of {stored.logits.shape[1]} outputs, its record {len(record.classes)}"
+        raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
+    return _with_moved(as_rows(stored), project, record)
+
+
+def _with_moved(rows: Rows, project: Project, record: ModelRecord) -> Rows:
+    """Rows with what they are at the prior of their calibration without it, where that is another prevalence."""
+    path = project.calibration_file(record.pivot, record.id)
+    identity = files.read_json(path).get("identity") if path.is_file() else None
+    if identity is None or not np.isfinite(rows.raw).all():
+        return rows
+    return replace(rows, moved=learned(identity, record.kind)(rows.raw))
+
+
+def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:
+    """What a stored calibration makes of logits.
+
+    Args:
+        plain: As it was stored.
+        kind: The kind of the task.
+    """
+    return (LabelCalibration if kind == "multilabel" else Calibration).from_plain(plain).apply
+
+
+def as_rows(stored: Predictions) -> Rows:
+    """Stored predictions as rows; what was not calibrated is as the network gave it."""
+    raw = stored.logits.astype(np.float64)
+    calibrated = raw if stored.calibrated is None else stored.calibrated.astype(np.float64)
+    return Rows(stored.sample_ids, stored.targets, raw, calibrated)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of several folds, by sample id.
+
+    Args:
+        parts: Each fold's rows.
+
+    Raises:
+        ProjectError: When folds share rows.
+    """
+    ids = [name for part in parts for name in part.ids]
+    if len(set(ids)) != len(ids):
+        twice = listing([name for name in dict.fromkeys(ids) if ids.count(name) > 1], most=3)
+        raise ProjectError(problem("mode.select_on", f"folds share held-out rows ({twice})", fix="use select_on=test"))
+    joined = Rows(
+        ids,
+        np.concatenate([part.targets for part in parts]),
+        np.concatenate([part.raw for part in parts]),
+        np.concatenate([part.calibrated for part in parts]),
+        _all([part.moved for part in parts]),
+    )
+    return joined.only(sorted(ids))
+
+
+def _all(parts: Sequence[Array | None]) -> Array | None:
+    """Arrays one after the other; None where one is missing."""
+    filled = [part for part in parts if part is not None]
+    return np.concatenate(filled) if len(filled) == len(parts) else None
+
+
+def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
+    """The mean over folds of rows that all of them predicted; None where they differ.
+
+    Args:
+        parts: Each fold's rows, None where it has none.
+        kind: The kind of the task.
+    """
+    filled = [part for part in parts if part is not None]
+    # Counts and sums of errors have no mean; `mask_mixture` averages what they are of.
+    if kind in maps.KINDS:
+        return None
+    if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
+        return None
+    weights, mixing = [1 / len(filled)] * len(filled), "logits" if kind == "regression" else "probabilities"
+    raw = combine([part.raw for part in filled], weights, kind, mixing)
+    calibrated = combine([part.calibrated for part in filled], weights, kind, mixing)
+    known = [part.moved for part in filled if part.moved is not None]
+    moved = combine(known, weights, kind, mixing) if len(known) == len(filled) else None
+    return Rows(filled[0].ids, filled[0].targets, raw, calibrated, moved)

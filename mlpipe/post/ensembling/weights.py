@@ -1,0 +1,139 @@
+"""Weights of models whose probabilities are averaged: picked one by one, or provably the best on the rows at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlpipe.post.ensembling.mixing import squared_error
+from mlpipe.post.ensembling.simplex import most_likely
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.rows import Floats
+
+_SMOOTHING = (0.0, 1.0, 10.0, 100.0)
+_FOLDS = 5
+
+
+def greedy(
+    predictions: Sequence[Floats],
+    targets: Floats,
+    *,
+    kind: str = "classification",
+    size: int = 40,
+    decimals: int = 6,
+) -> Floats:
+    """Weights by adding, again and again, the model that helps most, shape (models,).
+
+    Probabilities (or numbers) are averaged. Losses are compared after rounding, except the first pick's; among equals
+    a model that is in already goes first. The picks up to the least loss are kept. Caruana et al. 2004; the rules for
+    ties are those of AutoGluon's `EnsembleSelection`.
+
+    Args:
+        predictions: One array (n, outputs) for each model.
+        targets: As for `select`, all known for classes.
+        kind: The kind of the task.
+        size: How many picks, the same model as often as it helps.
+        decimals: To how many decimals losses are compared.
+    """
+    numbers = [_averaged(one, kind) for one in predictions]
+    total = np.zeros_like(numbers[0])
+    picked: list[int] = []
+    path: list[float] = []
+    for count in range(1, size + 1):
+        losses = np.array([_averaged_loss((total + one) / count, targets, kind) for one in numbers])
+        if picked:
+            losses = losses.round(decimals)
+        ties = np.flatnonzero(losses <= losses.min() + 1e-12 * abs(losses.min()))
+        used = [place for place in ties.tolist() if place in picked]
+        picked.append(used[0] if used else int(ties[0]))
+        path.append(float(losses[picked[-1]]))
+        total += numbers[picked[-1]]
+        if len(numbers) == 1:
+            break
+    length = int(np.argmin(path)) + 1
+    return np.bincount(picked[:length], minlength=len(numbers)) / length
+
+
+def certified_weights(
+    predictions: Sequence[Floats],
+    targets: Floats,
+    *,
+    kind: str = "classification",
+    smoothing: float | None = None,
+    seed: int = 0,
+) -> tuple[Floats, float]:
+    """The weights of mixed probabilities with the least cross-entropy, and what any others could gain at most.
+
+    The loss is convex in the weights. `smoothing` adds that many pseudo-rows to each model's side (a Dirichlet prior),
+    which draws the weights together.
+
+    Args:
+        predictions: One array (n, outputs) for each model: logits of classes or log-odds of labels.
+        targets: Class numbers (n,), or labels (n, labels) with NaN for unknown.
+        kind: `classification` or `multilabel`.
+        smoothing: Pseudo-rows for each model; None: chosen among 0, 1, 10 and 100 by 5-fold cross-validation.
+        seed: Of the folds.
+
+    Returns:
+        Weights of shape (models,), and the gap in nats for each row (of the smoothed loss).
+    """
+    scores = np.column_stack([_own_log_likelihood(one, targets, kind) for one in predictions])
+    likelihoods = np.exp(scores - scores.max(axis=1, keepdims=True))
+    if smoothing is None:
+        smoothing = _smoothing(likelihoods, seed)
+    return _smoothed(likelihoods, smoothing)
+
+
+def _smoothed(likelihoods: Floats, smoothing: float) -> tuple[Floats, float]:
+    n, models = likelihoods.shape
+    if not smoothing:
+        found = most_likely(likelihoods)
+        return found.weights, found.gap
+    rows = np.vstack([likelihoods, np.eye(models)])
+    masses = np.concatenate([np.ones(n), np.full(models, smoothing)])
+    found = most_likely(rows, masses)
+    return found.weights, found.gap
+
+
+def _smoothing(likelihoods: Floats, seed: int) -> float:
+    """The pseudo-rows with the least cross-validated loss; more of them among equals."""
+    n = len(likelihoods)
+    if n < 2 * _FOLDS:
+        return _SMOOTHING[-1]
+    fold = np.random.default_rng(seed).permutation(n) % _FOLDS
+    losses = []
+    for pseudo in _SMOOTHING:
+        total = 0.0
+        for number in range(_FOLDS):
+            weights, _ = _smoothed(likelihoods[fold != number], pseudo)
+            with np.errstate(divide="ignore"):
+                total -= float(np.log(likelihoods[fold == number] @ weights).sum())
+        losses.append(total / n)
+    return max(pseudo for pseudo, loss in zip(_SMOOTHING, losses, strict=True) if loss <= min(losses) + 1e-12)
+
+
+def _own_log_likelihood(predicted: Floats, targets: Floats, kind: str) -> Floats:
+    """Log-probability of what is true, one number for each row or known label."""
+    if kind == "multilabel":
+        known = ~np.isnan(targets)
+        return np.asarray(-np.logaddexp(0, np.where(targets == 1, -predicted, predicted))[known])
+    return log_softmax(predicted)[np.arange(len(targets)), targets.astype(np.int64)]
+
+
+def _averaged(predicted: Floats, kind: str) -> Floats:
+    """What the greedy way averages: probabilities of classes or of yes, or numbers."""
+    if kind == "regression":
+        return predicted
+    return np.exp(log_softmax(predicted) if kind == "classification" else -np.logaddexp(0, -predicted))
+
+
+def _averaged_loss(averaged: Floats, targets: Floats, kind: str) -> float:
+    if kind == "regression":
+        return squared_error(averaged, targets)
+    if kind == "classification":
+        own = averaged[np.arange(len(targets)), targets.astype(np.int64)]
+        return float(-np.log(np.maximum(own, 1e-15)).mean())
+    known = ~np.isnan(targets)
+    own = np.where(targets == 1, averaged, 1 - averaged)[known]
+    return float(-np.log(np.maximum(own, 1e-15)).mean())

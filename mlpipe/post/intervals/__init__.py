@@ -1,0 +1,1 @@
+"""Intervals around metrics and differences that hold with few rows."""

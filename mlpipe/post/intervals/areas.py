@@ -1,0 +1,121 @@
+"""What each row contributes to an area under the ROC curve: DeLong's variance, and the paired test built on it.
+
+DeLong, DeLong and Clarke-Pearson 1988, with the midranks of Sun and Xu 2014: n log n instead of n squared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.post.intervals.exact import Part, of_ranks
+from mlpipe.post.metrics import log_softmax
+from mlpipe.post.ranks import midranks, precision_influences
+from mlpipe.post.rows import Floats, Integers
+
+Bools = npt.NDArray[np.bool_]
+
+
+def delong(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
+    """The areas of several scores of the same rows, shape (scores,), and their covariance, shape (scores, scores).
+
+    Args:
+        scores: Shape (scores, n).
+        positive: Which rows are positive, shape (n,), two or more on each side.
+    """
+    placed = [_placements(one, positive) for one in scores]
+    areas = np.array([above.mean() for above, _ in placed])
+    positives = np.atleast_2d(np.cov([above for above, _ in placed])) / positive.sum()
+    negatives = np.atleast_2d(np.cov([below for _, below in placed])) / (~positive).sum()
+    return areas, positives + negatives
+
+
+def area_components(logits: Floats, targets: npt.NDArray[np.generic], kind: str) -> tuple[float, Floats]:
+    """The mean area over classes or labels with rows on both sides, and the rows' components, shape (n,).
+
+    The components have mean zero; the sum of their squares is the variance of the area. For one area it is DeLong's
+    (with n - 1 on each side).
+
+    Args:
+        logits: Shape (n, outputs).
+        targets: Class numbers (n,), or labels (n, labels) with NaN for unknown.
+        kind: `classification` or `multilabel`.
+
+    Returns:
+        NaN and zeros when there is no such class or label.
+    """
+    if kind == "classification":
+        scores = np.exp(log_softmax(logits))
+        truth = (targets[:, None] == np.arange(logits.shape[1])).astype(np.float64)
+    else:
+        scores, truth = logits, targets.astype(np.float64)
+    found = [_placed(score, column) for score, column in zip(scores.T, truth.T, strict=True)]
+    there = [one for one in found if one is not None]
+    if not there:
+        return float("nan"), np.zeros(len(scores))
+    return float(np.mean([area for area, _ in there])), np.sum([own for _, own in there], axis=0) / len(there)
+
+
+def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
+    """The area of each class or label with rows on both sides, with the rows' components as influences.
+
+    Args:
+        scores: Shape (n, columns).
+        truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
+        units: The unit of each row, shape (n,).
+        count: How many units there are.
+    """
+    found = []
+    for score, column in zip(scores.T, truth.T, strict=True):
+        placed, known = _placed(score, column), ~np.isnan(column)
+        if placed is not None:
+            found.append(of_ranks(*placed, column == 1, known, units, count))
+    return found
+
+
+def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
+    """The average precision of each class or label that occurs, with what each row adds to its error.
+
+    Args:
+        scores: As for `area_parts`.
+        truth: As for `area_parts`.
+        units: As for `area_parts`.
+        count: As for `area_parts`.
+    """
+    found = []
+    for score, column in zip(scores.T, truth.T, strict=True):
+        known, influences = ~np.isnan(column), np.zeros(len(column))
+        if (column == 1).any():
+            value, influences[known] = precision_influences(score[known], column[known] == 1)
+            found.append(of_ranks(value, influences, column == 1, known, units, count))
+    return found
+
+
+def _placed(score: Floats, column: Floats) -> tuple[float, Floats] | None:
+    """One area and the components of all rows; None without rows on both sides."""
+    known = ~np.isnan(column)
+    positive = column[known] == 1
+    if not positive.any() or positive.all():
+        return None
+    above, below = _placements(score[known], positive)
+    own = np.empty(int(known.sum()))
+    own[positive] = _centred(above)
+    own[~positive] = _centred(below)
+    components = np.zeros(len(score))
+    components[known] = own
+    return float(above.mean()), components
+
+
+def _centred(placements: Floats) -> Floats:
+    """Deviations whose squares add up to the variance of the mean, by n - 1."""
+    n = len(placements)
+    return np.asarray((placements - placements.mean()) / np.sqrt(n * max(n - 1, 1)))
+
+
+def _placements(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
+    """For each positive the share of negatives below it, for each negative the share of positives above; ties half."""
+    both = midranks(scores)
+    first, second = midranks(scores[positive]), midranks(scores[~positive])
+    above = (both[positive] - first) / max(len(second), 1)
+    below = 1 - (both[~positive] - second) / max(len(first), 1)
+    return above, below

@@ -1,0 +1,112 @@
+"""Intervals from the rows there are and one more: for mean losses, and for measures of agreement.
+
+Rows get random weights that sum to one (Rubin 1981), and so does one row more, the worst that there could have been for
+the one end and the best for the other. Of a share these are exactly the ends of Clopper and Pearson; of a mean with known
+bounds they are those of Gaffke 2005 (Learned-Miller and Thomas 2019). Without that row, a mistake of which there happens to
+be none among few rows, such as a confident wrong prediction, is taken for impossible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from mlpipe.post.intervals.exact import summed
+from mlpipe.post.rows import Floats, Integers
+
+# Entries of one block of draws, to bound memory.
+_BLOCK = 4_000_000
+
+
+def mean_ends(
+    losses: Floats,
+    worst: Floats,
+    known: Floats,
+    units: Integers,
+    count: int,
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+    best: Floats | None = None,
+) -> tuple[float, float]:
+    """The ends of a mean loss.
+
+    Args:
+        losses: Of each row, summed over what is known of it, shape (n,).
+        worst: The largest that each could have been with another truth, shape (n,).
+        known: What the losses are divided by, shape (n,): 1, or the number of labels.
+        units: The unit of each row, shape (n,).
+        count: How many units there are.
+        level: Of the interval.
+        resamples: Draws.
+        seed: Of the draws.
+        best: The smallest that each could have been, shape (n,); None: the smallest that was seen.
+    """
+    parts, wholes = summed(losses, units, count), summed(known, units, count)
+    size = wholes.mean()
+    # The row more is an average one that was predicted wrong; a loss that was seen is possible too.
+    top = max(float(worst.sum() / known.sum()), float(np.max(parts[wholes > 0] / wholes[wholes > 0])))
+    bottom = float(np.min(parts[wholes > 0] / wholes[wholes > 0]))
+    if best is not None:
+        bottom = min(bottom, float(best.sum() / known.sum()))
+    found: list[list[Floats]] = [[], []]
+    for weights in _weights(count + 1, resamples, seed):
+        own, more = weights[:, :-1], weights[:, -1]
+        above, below = own @ parts, own @ wholes + size * more
+        for ends, loss in zip(found, (bottom, top), strict=True):
+            ends.append((above + size * loss * more) / below)
+    tails = (1 - level) / 2, (1 + level) / 2
+    low, high = (float(np.quantile(np.concatenate(ends), tail)) for ends, tail in zip(found, tails, strict=True))
+    return low, high
+
+
+def table_ends(
+    table: Floats,
+    measure: Callable[[Floats, Floats, Floats], Floats],
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float]:
+    """The ends of a measure of a confusion matrix that grows with the hits.
+
+    Each class with rows gets one more: a miss for the low end, a hit for the high one.
+
+    Args:
+        table: Counts of (true class, predicted class), any numbers, shape (classes, classes).
+        measure: From hits, predicted and true counts, shape (draws, classes) each, to values, shape (draws,).
+        level: Of the interval.
+        resamples: Draws.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    classes = len(table)
+    true, predicted = np.nonzero(table)
+    counts, there = table[true, predicted], np.flatnonzero(table.sum(axis=1))
+    eye = np.eye(classes)
+    block = max(1, _BLOCK // max(len(counts), len(there) * classes))
+    found: list[list[Floats]] = [[], []]
+    for start in range(0, resamples, block):
+        many = min(block, resamples - start)
+        drawn = rng.standard_gamma(counts, (many, len(counts)))
+        more = rng.standard_exponential((many, len(there)))
+        rows = drawn @ eye[true] + more @ eye[there]
+        columns, hits = drawn @ eye[predicted], drawn[:, true == predicted] @ eye[true[true == predicted]]
+        wrong = (there + rng.integers(1, classes, (many, len(there)))) % classes
+        misses = columns.copy()
+        np.add.at(misses, (np.arange(many)[:, None], wrong), more)
+        found[0].append(measure(hits, misses, rows))
+        found[1].append(measure(hits + more @ eye[there], columns + more @ eye[there], rows))
+    tails = (1 - level) / 2, (1 + level) / 2
+    low, high = (float(np.quantile(np.concatenate(ends), tail)) for ends, tail in zip(found, tails, strict=True))
+    return low, high
+
+
+def _weights(count: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Blocks of weights with the shape (draws, count); only their ratios matter."""
+    rng = np.random.default_rng(seed)
+    block = max(1, _BLOCK // count)
+    for start in range(0, resamples, block):
+        yield rng.standard_exponential((min(block, resamples - start), count))

@@ -1,0 +1,1 @@
+"""Trained models applied to images: from weights to stored or returned predictions."""

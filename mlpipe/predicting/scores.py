@@ -1,0 +1,120 @@
+"""Loss and metrics of slices against class numbers, measured while predictions are made: nothing of a map is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlpipe.config.schema import Recipe
+from mlpipe.data.sources import sliced_volumes
+from mlpipe.data.sources.mask_files import Mask, Values
+from mlpipe.data.task import IGNORED, Kind
+from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
+from mlpipe.data.volumes.slices import Grid
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import monitoring, segmentation
+from mlpipe.learn.losses.losses import Labels
+from mlpipe.post import metrics
+
+_KIND: Kind = "segmentation"
+# What a probability is at least, so that it has a logarithm.
+_LEAST = torch.finfo(torch.float32).tiny
+
+
+class Judge:
+    """Compares predictions of slices with class numbers of the same places, a few numbers for each slice being kept.
+
+    As in the evaluation of a task, the loss is the mean of the batches', each with as much weight as it has slices, and
+    a place that several slices are of counts in each of them; padding counts nowhere.
+
+    Args:
+        recipe: Its loss and metrics.
+        targets: The class numbers.
+        values: Which value is which class.
+        masks: What is known of the class numbers of each slice.
+        activation: What the network ends in: `softmax`, `logsoftmax`, `sigmoid` with a single map, or nothing of these.
+    """
+
+    def __init__(self, recipe: Recipe, targets: Volume, values: Values, masks: Sequence[Mask], activation: str) -> None:
+        shares = np.array([values.shares(mask) for mask in masks], np.float64).reshape(-1, len(values.names))
+        counts = torch.from_numpy(np.rint(np.nansum(shares, axis=0) * 1e6).astype(np.int64))
+        loss = recipe.loss.build(Labels(_KIND, counts, int((~np.isnan(shares[:, 0])).sum()), ()))
+        if not isinstance(loss, nn.Module):
+            raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
+        self._loss, self._targets, self._values, self._activation = loss, targets, values, activation
+        self._names, self._read = monitoring.metrics_of_epochs(recipe, _KIND), 0
+        self._counts, self._true, self._losses = list[Tensor](), list[Tensor](), list[float]()
+
+    def add(self, grid: Grid, first: int, outputs: npt.NDArray[np.float32]) -> None:
+        """Compare slices that follow each other.
+
+        Args:
+            grid: All slices of their set.
+            first: The first of them.
+            outputs: What the network gives, shape (slices, maps, *seen).
+        """
+        target = torch.from_numpy(np.stack([self._classes(grid, first + place) for place in range(len(outputs))]))
+        logits = as_logits(torch.from_numpy(outputs), self._activation)
+        # Losses are of planes; a volume's are as good as one long plane.
+        logits, target = logits.reshape(*logits.shape[:3], -1), target.reshape(*target.shape[:2], -1)
+        known = (target != IGNORED).flatten(1).any(1)
+        if not known.any():
+            return
+        logits, target = logits[known], target[known].long()
+        counts, true = segmentation.counted(logits.argmax(1), target, logits.shape[1])
+        self._counts.append(counts)
+        self._true.append(true)
+        self._losses.append(float(self._loss(logits, target)) * len(logits))
+
+    def scores(self) -> dict[str, float]:
+        """The loss and the metrics; empty where no place counts."""
+        if not self._counts:
+            return {}
+        seen, true = torch.cat(self._counts).numpy(), torch.cat(self._true).numpy()
+        values = metrics.compute(self._names, seen, true, _KIND)
+        found = {name: float(value) for name, value in values.items() if value is not None}
+        return {"loss": sum(self._losses) / len(seen), **found}
+
+    def _classes(self, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
+        own = sliced_volumes.labels(self._targets, grid, index)
+        self._read += own.nbytes
+        if self._read >= RELEASE_AFTER:
+            self._read = 0
+            self._targets.release()
+        return sliced_volumes.classes_of(self._values, own, grid, index)
+
+
+def as_logits(outputs: Tensor, activation: str) -> Tensor:
+    """Logits of the same probabilities; of a single sigmoid those of two classes.
+
+    Args:
+        outputs: Shape (n, maps, ...).
+        activation: As of `Judge`.
+    """
+    outputs = outputs.float()
+    if activation == "sigmoid":
+        return torch.cat([(1 - outputs).clamp_min(_LEAST), outputs.clamp_min(_LEAST)], 1).log()
+    return outputs.clamp_min(_LEAST).log() if activation == "softmax" else outputs
+
+
+def classes_given(maps: int, activation: str) -> int:
+    """How many classes a network tells apart.
+
+    Args:
+        maps: How many maps it gives.
+        activation: As of `Judge`.
+
+    Raises:
+        ConfigError: When its maps are not of classes of which a place has one.
+    """
+    if activation == "sigmoid" and maps == 1:
+        return 2
+    if maps == 1 or activation == "sigmoid":
+        wrong = f"gives {maps} maps" + (" that end in a sigmoid each" if activation else "")
+        fix = "end it in a map for each class and a softmax, or in one and a sigmoid"
+        raise ConfigError(problem("arch.layers", f"{wrong}, targets are classes", fix=fix))
+    return maps

@@ -1,1 +1,0 @@
-"""Files and folders that other programs promise, written from records."""

@@ -1,0 +1,355 @@
+"""`hydra/launcher=slurm`: the jobs of a sweep as one Slurm array, followed until each has ended.
+
+The parent resolves and plans every job and writes its run, as if it had been started and stopped; a worker is given the
+run's name and continues it, so that no later edit of a configuration reaches a queued job. A job that is asked to stop
+(USR1, TERM, or USR2 before its time limit) ends after its batch and is queued again; it finds its own state.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlpipe.config.launcher import GROUP, Launcher
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short, problem
+from mlpipe.reports.progress import Display
+from mlpipe.running import launch, sweeps
+from mlpipe.running.scheduler import Scheduler, Step, Stop, World
+from mlpipe.running.sweeps import Job
+from mlpipe.runs.journal import Run
+
+log = logging.getLogger("mlpipe")
+
+_POLL, _ASK = 0.5, 3.0
+# Seconds between Slurm's word that a job has ended and ours that it left no result: files take time to show up.
+_GRACE = 10.0
+# How often a job that is stopped asks Slurm what becomes of it.
+_QUESTIONS = 5
+_ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+
+
+@dataclass
+class _Queued:
+    """A job in the queue."""
+
+    number: int
+    job: Job
+    run: Run
+    submitted: Any
+    has_run: bool = False
+    missing_since: float | None = None
+    outcome: dict[str, Any] | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def label(self) -> str:
+        return f"job {self.number} ({shlex.join(self.job.varied) or 'as given'}, Slurm {self.submitted.job_id})"
+
+
+def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any]:
+    """Queue the jobs of a sweep and wait for all of them; one that fails or dies is reported, the others are kept.
+
+    Args:
+        mode: The mode's name.
+        jobs: What `sweeps.prepare` gave.
+        launcher: How they are queued.
+
+    Returns:
+        The facts that `--json` prints, as `sweeps.execute` gives them.
+
+    Raises:
+        ConfigError: When a job cannot be planned, or Slurm refuses the array.
+        Interrupted: When asked to stop; the jobs stay in the queue.
+    """
+    submitit = _submitit()
+    planned = _planned(mode, jobs)
+    runs = [scheduler.start(steps) for scheduler, steps in planned]
+    folder = _folder(launcher)
+    try:
+        given = _parameters(launcher, [job.prepared.run_config for job in jobs])
+        executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_max_num_timeout=launcher.max_num_timeout)
+        executor.update_parameters(**given)
+        words = [_words(job, run) for job, run in zip(jobs, runs, strict=True)]
+        submitted = executor.map_array(Worker(), [mode] * len(jobs), words)
+    except Exception as error:
+        for run in runs:
+            shutil.rmtree(run.folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        wrong = f"Slurm took no jobs ({reason[-1]})"
+        raise ConfigError(problem(GROUP, wrong, fix="check the keys of hydra.launcher")) from error
+    queue = [
+        _Queued(number, job, run, one)
+        for number, (job, run, one) in enumerate(zip(jobs, runs, submitted, strict=True), start=1)
+    ]
+    for one in queue:
+        one.run.note("queue", "queued", job=one.submitted.job_id)
+        log.info(f"{one.label}: queued as run {one.run.name}")
+    _wait(mode, queue)
+    outcomes = [{**(one.outcome or {}), "run": one.run.name, "slurm": one.submitted.job_id} for one in queue]
+    log.info("\n" + sweeps.table(jobs, outcomes))
+    code = max(outcome["exit_code"] for outcome in outcomes)
+    if code == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        log.info(f"what the jobs printed: {folder}")
+    return {"mode": mode, "jobs": outcomes, "exit_code": code}
+
+
+def _submitit() -> Any:
+    try:
+        found = importlib.import_module("submitit")
+    except ImportError:
+        fix = "pip install 'mlpipe[slurm]', or leave it out"
+        raise ConfigError(problem(GROUP, "needs submitit, which is not installed", fix=fix)) from None
+    if shutil.which("sbatch") is None:
+        fix = "run it on a machine of the cluster, or leave it out"
+        raise ConfigError(problem(GROUP, "this machine has no sbatch command", got="slurm", fix=fix))
+    return found
+
+
+def _planned(mode: str, jobs: Sequence[Job]) -> list[tuple[Scheduler, list[Step]]]:
+    """Every job's steps, all problems at once; nothing is written to the project."""
+    found: list[str] = []
+    planned = []
+    for job in jobs:
+        scheduler: Scheduler = job.prepared.run_config.scheduler.build(
+            job.prepared.run_config, World(job.project, Display())
+        )
+        try:
+            steps = [step for step in scheduler.plan() if step.in_project]
+        except MlpipeError as error:
+            found += str(error).splitlines()
+            continue
+        if job.prepared.resumed is not None or not steps:
+            found.append(problem(GROUP, f"mml {mode} has no run to queue here", fix="leave it out"))
+        planned.append((scheduler, steps))
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    return planned
+
+
+def _folder(launcher: Launcher) -> Path:
+    """A new folder for the launcher's own files, outside of every project."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    home = Path(launcher.submitit_folder).expanduser() if launcher.submitit_folder else cache / "mlpipe" / "queue"
+    folder = home.absolute() / f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{secrets.token_hex(2)}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _words(job: Job, run: Run) -> list[str]:
+    """What the worker is given: the run, and where it lies."""
+    config = job.prepared.run_config
+    places = {"proj": config.proj, "out_dir": config.out_dir, "data_dir": config.data_dir}
+    return [f"continue={run.name}", *(f"{key}={value}" for key, value in places.items())]
+
+
+def _parameters(launcher: Launcher, configs: Sequence[RunConfig]) -> dict[str, Any]:
+    """What submitit is told; cores that are not given are those that the largest job uses."""
+    cores = launcher.cpus_per_task or max(_cores(config) for config in configs)
+    own = ("partition", "qos", "account", "constraint", "exclude", "gres", "comment", "signal_delay_s",
+           "array_parallelism")  # fmt: skip
+    given = {f"slurm_{key}": getattr(launcher, key) for key in own}
+    given |= {key: getattr(launcher, key) for key in ("name", "timeout_min", "gpus_per_node", "mem_gb")}
+    given |= {"cpus_per_task": cores, "slurm_setup": launcher.setup or None}
+    given["slurm_additional_parameters"] = launcher.additional_parameters or None
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _cores(config: RunConfig) -> int:
+    def number(value: Any) -> int:
+        return value if isinstance(value, int) else 1
+
+    processes = number(config.sys.fold_workers) * number(config.recipe.trainer.get("devices", 1))
+    loaders = config.sys.num_workers if isinstance(config.sys.num_workers, int) else 0
+    return processes * (config.recipe.threads + loaders)
+
+
+def _wait(mode: str, queue: Sequence[_Queued]) -> None:
+    """Follow the jobs until each has an outcome."""
+    stop, asked_at = Stop(), 0.0
+    with stop.listening():
+        while waiting := [one for one in queue if one.outcome is None]:
+            if stop():
+                array = str(queue[0].submitted.job_id).partition("_")[0]
+                sentence = f"the jobs stay in the queue; scancel {array} ends them"
+                commands = [f"mml {mode} {shlex.join(_words(one.job, one.run))}" for one in waiting]
+                raise Interrupted("\n".join([sentence, "to go on with one that has been ended:", *commands]))
+            for one in waiting:
+                _take_result(one)
+            if time.monotonic() - asked_at >= _ASK:
+                asked_at = time.monotonic()
+                _compare([one for one in waiting if one.outcome is None], mode)
+            time.sleep(_POLL)
+
+
+def _take_result(one: _Queued) -> None:
+    """The outcome that a worker left, if it has."""
+    if not one.submitted.paths.result_pickle.is_file():
+        return
+    try:
+        outcome = one.submitted.result()
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        outcome = {"exit_code": STEP_FAILED, "error": lines[-1].strip() if lines else type(error).__name__}
+    _end(one, outcome)
+
+
+def _end(one: _Queued, outcome: dict[str, Any]) -> None:
+    seconds = round(time.perf_counter() - one.started, 1)
+    one.outcome = {"job": one.number, "overrides": one.job.overrides, "facts": {}, **outcome, "seconds": seconds}
+    if outcome["error"]:
+        log.error(f"{one.label} failed: {outcome['error']}")
+    else:
+        log.info(f"{one.label}: done")
+
+
+def _compare(waiting: Sequence[_Queued], mode: str) -> None:
+    """Report jobs that Slurm no longer has and that left no outcome; say what became of the others."""
+    if not waiting:
+        return
+    there = states([str(one.submitted.job_id) for one in waiting])
+    for one in waiting if there is not None else ():
+        assert there is not None
+        state = there.get(str(one.submitted.job_id), "")
+        if state and state not in _ENDED:
+            if one.has_run and state == "PENDING":
+                log.info(f"{one.label}: was stopped and is queued again")
+            one.has_run = state == "RUNNING" or (one.has_run and state != "PENDING")
+            one.missing_since = None
+        elif one.missing_since is None:
+            one.missing_since = time.monotonic()
+        elif time.monotonic() - one.missing_since > _GRACE:
+            how = _how(str(one.submitted.job_id)) or state or "Slurm does not know it any more"
+            go_on = f"mml {mode} {shlex.join(_words(one.job, one.run))}"
+            one.run.note("queue", "failed", error=how)
+            _end(one, {"exit_code": STEP_FAILED, "error": f"ended without a result ({how}); to go on: {go_on}"})
+
+
+def states(ids: Sequence[str]) -> dict[str, str] | None:
+    """Slurm's word for each job that it knows, such as RUNNING; None when it does not answer.
+
+    Args:
+        ids: The jobs, those of arrays as `ARRAY_TASK`.
+    """
+    arrays = ",".join(dict.fromkeys(name.partition("_")[0] for name in ids))
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--jobs={arrays}", "--format=%i|%T"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if answer.returncode:
+        return {} if "Invalid job id" in answer.stderr else None
+    lines = [line.split("|") for line in answer.stdout.splitlines() if "|" in line]
+    return {name.strip(): state.strip() for name, state in lines}
+
+
+def _how(name: str) -> str:
+    """How a job ended, as far as Slurm still knows."""
+    command = ["scontrol", "show", "job", name, "--oneliner"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    state, code = re.search(r"JobState=(\w+)", shown), re.search(r"ExitCode=(\d+):(\d+)", shown)
+    if state is None or code is None:
+        return ""
+    number = int(code[2]) or max(int(code[1]) - 128, 0)
+    try:
+        return f"{state[1]}, {signal.Signals(number).name}"
+    except ValueError:
+        return f"{state[1]}, exit code {code[1]}"
+
+
+class Worker:
+    """What a Slurm job does: continue its run; when asked to stop, be queued again with what it has saved."""
+
+    def __call__(self, mode: str, words: list[str]) -> dict[str, Any]:
+        """Continue a run.
+
+        Args:
+            mode: The run's mode.
+            words: `continue=` and where the project lies.
+
+        Returns:
+            `exit_code`, `error` and `facts`, as for a job of a sweep in one process.
+        """
+        stop = Stop()
+        again = signal.getsignal(signal.SIGUSR2)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, lambda number, frame: setattr(stop, "asked", True))
+        _set_up_logging()
+        try:
+            facts = launch.execute(launch.prepare(mode, words), stop=stop)
+        except Interrupted as error:
+            return _queue_again(again, str(error))
+        except MlpipeError as error:
+            return {"exit_code": max(STEP_FAILED, error.exit_code), "error": str(error)}
+        except Exception as error:
+            log.exception("the job failed")
+            return {"exit_code": STEP_FAILED, "error": in_short(error)}
+        return {"exit_code": 0, "error": None, "facts": facts}
+
+    def checkpoint(self, mode: str, words: list[str]) -> Any:
+        """What submitit queues again: the same, for the state is in the run's folder already."""
+        return importlib.import_module("submitit").helpers.DelayedSubmission(self, mode, words)
+
+
+def _queue_again(handler: Any, sentence: str) -> dict[str, Any]:
+    """End with 75, queued again by submitit unless Slurm is ending the job itself (scancel, a preemption).
+
+    Returns:
+        The outcome of a job that may not be queued again.
+    """
+    state = _own_state()
+    if state in ("RUNNING", ""):
+        signal.signal(signal.SIGUSR2, handler)
+        try:
+            signal.raise_signal(signal.SIGUSR2)
+        except Exception as error:
+            return {"exit_code": STOPPED_RESUMABLE, "error": f"{error} {sentence}"}
+        except SystemExit:
+            log.info("queued again")
+    else:
+        log.info(f"Slurm ends this job itself: {state}")
+    sys.exit(STOPPED_RESUMABLE)
+
+
+def _own_state() -> str:
+    """Slurm's word for the job that this process is; empty where it has none or does not answer.
+
+    It is asked several times: the signal that stops a job is for all of its processes, and may end the one that asks.
+    """
+    own = os.environ.get("SLURM_JOB_ID", "")
+    known = {own, f"{os.environ.get('SLURM_ARRAY_JOB_ID', '')}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"}
+    for _ in range(_QUESTIONS):
+        if (there := states([own])) is not None:
+            return next((state for name, state in there.items() if name in known), "")
+        time.sleep(1)
+    return ""
+
+
+def _set_up_logging() -> None:
+    """Plain lines in the file that the launcher keeps of what the job prints; the run's log has everything."""
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers = [handler]
+    logging.captureWarnings(True)

@@ -1,0 +1,157 @@
+"""Which tasks are learned together with the pivot, on which rows, and what is wrong with the wish."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mlpipe.config.components import Component
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.splits import checks, variants
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, DataError, listing, problem
+from mlpipe.running import tasks
+
+if TYPE_CHECKING:
+    from mlpipe.learn.multitask import Joint
+
+log = logging.getLogger("mlpipe")
+
+# Apart from every fold's own draws, which are counted from 0.
+_DRAW = 2**63
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the mode says of several tasks.
+
+    Attributes:
+        multitask: How many tasks, the pivot included; False: the pivot alone.
+        co_tasks: The others' names, or `random`: drawn from `task_list`.
+        task_weights: The weight of each task's loss, the pivot's first; None: all the same.
+    """
+
+    multitask: int | Literal[False]
+    co_tasks: Literal["random"] | Sequence[str]
+    task_weights: Literal["uncertainty"] | Sequence[float] | None
+
+    @property
+    def weights(self) -> tuple[float, ...] | Literal["uncertainty"]:
+        """The weights with their default."""
+        if isinstance(self.task_weights, str):
+            return "uncertainty"
+        return tuple(self.task_weights or (1.0,) * int(self.multitask))
+
+
+def chosen(run_config: RunConfig, pivot: Task, wish: Wish) -> list[Task]:
+    """The co-tasks: those that are named, or some of `task_list` drawn by the run's seed.
+
+    Raises:
+        ConfigError: When one is not there, or is the pivot, or there are too few.
+    """
+    if wish.multitask is False:
+        return []
+    if isinstance(wish.co_tasks, str):
+        there = [name for name in run_config.task_list if name != pivot.name]
+        if len(there) < wish.multitask - 1:
+            wrong = f"names {len(there)} tasks beside {pivot.name}"
+            raise ConfigError(problem("task_list", wrong, fix=f"name {wish.multitask - 1} at least"))
+        generator = np.random.Generator(np.random.Philox(key=[run_config.seed, _DRAW]))
+        names = [there[place] for place in generator.choice(len(there), wish.multitask - 1, replace=False)]
+        log.info(f"co-tasks drawn by the seed: {listing(names)}")
+    else:
+        names = list(wish.co_tasks)
+    found, wrong_ones = [], []
+    for name in names:
+        try:
+            found.append(tasks.another(run_config, name))
+        except DataError as error:
+            wrong_ones += [f"mode.co_tasks: {sentence}" for sentence in error.problems]
+    twice = [one.name for one in found if [pivot.name, *(other.name for other in found)].count(one.name) > 1]
+    if twice:
+        wrong_ones.append(problem("mode.co_tasks", "is learned already", got=twice[0], fix="name other tasks"))
+    if wrong_ones:
+        raise ConfigError(wrong_ones)
+    return found
+
+
+def with_channels(run_config: RunConfig, together: Sequence[Task]) -> RunConfig:
+    """The configuration with as many channels of the network as the task with most has, when they differ.
+
+    Raises:
+        ConfigError: When the network's section has no `in_chans`.
+    """
+    arch = run_config.recipe.arch
+    wanted = max(task.channels for task in together)
+    if len({task.channels for task in together}) == 1 or arch.params.get("in_chans") is not None:
+        return run_config
+    if "in_chans" not in arch.params:
+        wrong = f"the tasks have images of {listing(sorted({task.channels for task in together}))} channels"
+        raise ConfigError(problem("mode.co_tasks", wrong, fix="use arch=timm, or tasks with images alike"))
+    log.info(f"arch.in_chans={wanted}: the tasks' images have different numbers of channels")
+    changed = Component(arch.slot, arch.target, {**arch.params, "in_chans": wanted})
+    tree = {**run_config.tree, "arch": {**run_config.tree["arch"], "in_chans": wanted}}
+    return replace(run_config, recipe=replace(run_config.recipe, arch=changed), tree=tree)
+
+
+def size_problems(run_config: RunConfig, co_tasks: Sequence[Task]) -> list[str]:
+    """A sentence for every co-task that cannot be split."""
+    found = []
+    for one in co_tasks:
+        split = tasks.split_of_other(run_config, one)
+        wrong = checks.size_problems(one.kind, one.samples, split, one.classes, nested=False)
+        found += [f"co-task {one.name}: {sentence}" for sentence in wrong]
+    return found
+
+
+def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tuple[Task, Pack]]) -> list[View]:
+    """The rows of each co-task beside a fold of the pivot: fold k validates, the others train.
+
+    No image and no group that the pivot does not train on in this fold is trained on by way of another task.
+
+    Args:
+        run_config: Gives the split.
+        pivot: The pivot.
+        view: The pivot's fold.
+        co_tasks: The others with their packs.
+
+    Raises:
+        DataError: When a class of a co-task is left without a training image.
+    """
+    held = np.setdiff1d(np.arange(len(pivot.samples)), view.train)
+    images = {pivot.samples.digests[row] for row in held}
+    groups = {pivot.samples.groups[row] for row in held} - {""} if pivot.samples.groups else set()
+    found = []
+    for one, pack in co_tasks:
+        split = tasks.split_of_other(run_config, one)
+        fold = split.validated[view.fold % len(split.validated)]
+        own = variants.plain(one, split, fold).without(pack.unreadable_mask(one))
+        names = one.samples.groups or ("",) * len(one.samples)
+        kept = [row for row in own.train if one.samples.digests[row] not in images and names[row] not in groups]
+        own = replace(own, train=np.array(kept, np.int64))
+        variants.check(one, own, is_lenient=checks.is_lenient(split, one.samples))
+        found.append(own)
+    return found
+
+
+def joint(
+    run_config: RunConfig,
+    pivot: Task,
+    view: View,
+    co_tasks: Sequence[Task],
+    pack_of: Callable[[Task], Pack],
+    wish: Wish,
+) -> Joint:
+    """What is learned together with a fold of the pivot."""
+    from mlpipe.learn.multitask import Joint, Partner
+
+    packed = [(one, pack_of(one)) for one in co_tasks]
+    rows = views(run_config, pivot, view, packed)
+    partners = tuple(Partner(one, own, pack) for (one, pack), own in zip(packed, rows, strict=True))
+    return Joint(partners, wish.weights)

@@ -1,0 +1,160 @@
+"""What a stored record predicts, on which rows, and how its predictions are tested."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpipe.config.schema import AUTO, Recipe, RunConfig
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Task
+from mlpipe.post import metrics
+from mlpipe.running import folds, tasks
+from mlpipe.running.folds import Folds
+from mlpipe.runs import predictions, records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+if TYPE_CHECKING:
+    from mlpipe.predicting.records import Wanted
+
+log = logging.getLogger("mlpipe")
+
+
+@dataclass(frozen=True)
+class Inference:
+    """Predicts and tests with records of one task.
+
+    Attributes:
+        ground: The task, its split and its images.
+        instead: Tasks that are predicted instead of the pivot; empty: the pivot.
+        homes: The project that a record lies in, for those of other projects.
+    """
+
+    ground: Folds
+    instead: Sequence[Task]
+    homes: Mapping[str, Project] = field(default_factory=dict)
+
+    def predict(self, record: ModelRecord) -> None:
+        """Write a record's predictions."""
+        from mlpipe.learn import tta
+        from mlpipe.predicting import records as predict
+
+        recipe, project, display = self._recipe(record), self.ground.world.project, self.ground.world.display
+        wanted = self._wanted(record)
+        display.start(f"predicting {record.id}", 1)
+        try:
+            written = 0
+            for weights, out in self._files(record):
+                written += predict.predict(
+                    recipe,
+                    weights,
+                    record.fold,
+                    wanted,
+                    out,
+                    num_workers=folds.num_workers(self.ground.config),
+                    should_stop=self.ground.world.stop,
+                    co_tasks=record.co_tasks,
+                )
+        finally:
+            display.close()
+        if record.environment.get("tta", "none") != tta.label(recipe.tta):
+            records.with_environment(project, record, tta=tta.label(recipe.tta))
+        log.debug(f"{record.id}: {written} predictions")
+
+    def test(self, record: ModelRecord) -> None:
+        """Write a record's scores on test images, which it predicts first where that is missing."""
+        project = self.ground.world.project
+        path = project.predictions_file(record.pivot, record.id)
+        names = [other.name for other in self.instead] or [record.task]
+        record = self._of_now(record)
+        there = predictions.contents(path) if path.is_file() else {}
+        if self._has_other_views(record) or any((name, "test") not in there for name in names):
+            self.predict(record)
+            record = self._of_now(record)
+        from mlpipe.learn import own_metrics
+
+        section = self.config_of(record).recipe.metrics
+        own = own_metrics.measures(section, record.kind, len(record.classes))
+        chosen = section.final
+        final = metrics.FINAL[record.kind] if chosen == AUTO else list(chosen)
+        scores, details = {}, {}
+        for name in names:
+            rows = predictions.load(path, name, "test")
+            key = "test" if name == record.task else f"test:{name}"
+            scores[key] = metrics.compute(final, rows.logits, rows.targets, record.kind, own) if len(rows) else {}
+            details[key] = metrics.details(rows.logits, rows.targets, record.classes, record.kind) if len(rows) else {}
+        records.with_scores(project, record, scores, details)
+        for name, values in scores.items():
+            shown = ", ".join(f"{metric} {value:.4f}" for metric, value in values.items())
+            log.info(f"{record.id}: {name} {shown}")
+            for said in metrics.said_of(details[name].get("classes", []), values):
+                log.info(f"  {said}")
+
+    def config_of(self, record: ModelRecord) -> RunConfig:
+        """The configuration that a record was trained with, in today's folders."""
+        return tasks.config_of(self.ground.config, record, self.homes.get(record.id))
+
+    def _files(self, record: ModelRecord) -> list[tuple[Path, Path]]:
+        """Where a record's weights are, and where what they predict goes; those of stages that keep their own after them."""
+        folder = self.ground.world.project.model_dir(record.pivot, record.id)
+        own = folder / records.WEIGHTS_FILE, self.ground.world.project.predictions_file(record.pivot, record.id)
+        kept = [] if self.instead else records.kept_stages(folder)
+        return [own, *((records.stage_weights(folder, one), records.stage_predictions(folder, one)) for one in kept)]
+
+    def _of_now(self, record: ModelRecord) -> ModelRecord:
+        return records.load(self.ground.world.project.model_dir(record.pivot, record.id))
+
+    def _recipe(self, record: ModelRecord) -> Recipe:
+        """The recipe of a record, with this command's views of each image where it names any."""
+        recipe, asked = self.config_of(record).recipe, self.ground.config.recipe.tta
+        return recipe if views_are_stored(self.ground.config) else replace(recipe, tta=asked)
+
+    def _has_other_views(self, record: ModelRecord) -> bool:
+        """Whether a record's predictions were made from other views of each image than this command asks for."""
+        from mlpipe.learn import tta
+
+        # Where no views are asked for, predictions are judged as they are, whatever they were made from.
+        if views_are_stored(self.ground.config):
+            return False
+        return bool(record.environment.get("tta", "none") != tta.label(self.ground.config.recipe.tta))
+
+    def _wanted(self, record: ModelRecord) -> list[Wanted]:
+        """The rows that a record predicts: its variant's validation and test, and the pivot's test and unlabelled."""
+        from mlpipe.predicting.records import Wanted
+
+        if self.instead:
+            return [
+                Wanted(other.name, split, other, pack, rows)
+                for other, pack in ((one, self.ground.pack(one)) for one in self.instead)
+                for split, rows in _foreign_rows(other, pack).items()
+            ]
+        task = self.ground.task
+        own = self.ground.view(record.fold, nested=record.nested)
+        views: list[tuple[View, list[str]]] = [(own, ["val", "test", "unlabelled"])]
+        if record.nested:
+            views.append((self.ground.view(record.fold, nested=False), ["test", "unlabelled"]))
+        pack = self.ground.pack(task)
+        return [Wanted(view.task, split, task, pack, view.rows()[split]) for view, names in views for split in names]
+
+
+def views_are_stored(config: RunConfig) -> bool:
+    """Whether each record is to use the views of an image that it was trained to use."""
+    return config.recipe.tta.target == "mlpipe.learn.tta.stored"
+
+
+def _foreign_rows(of: Task, pack: Pack) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Rows of a task that was not trained on: its test part where it has one, else all labelled images; unlabelled ones."""
+    readable = ~pack.unreadable_mask(of)
+    test = of.samples.in_part("test")
+    labelled = test if test.any() else of.samples.labelled
+    return {
+        "test": np.flatnonzero(labelled & readable),
+        "unlabelled": np.flatnonzero(of.samples.in_part("unlabelled") & readable),
+    }

@@ -1,0 +1,244 @@
+"""The steps of one cross-validation's training: the network tried out, `tune` on the first fold, then every fold."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mlpipe import files
+from mlpipe.config import rules, snapshot
+from mlpipe.data.sampling import WHOLE
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Task
+from mlpipe.dialects.rmldnn import console
+from mlpipe.post import metrics
+from mlpipe.running import co_tasks as cotasks
+from mlpipe.running import folds, tasks
+from mlpipe.running import part_sizes as parts
+from mlpipe.running.folds import Folds
+from mlpipe.running.scheduler import healed
+from mlpipe.runs.journal import Run
+from mlpipe.runs.records import RECORD_FILE, ModelRecord
+
+if TYPE_CHECKING:
+    from mlpipe.arch.starting import Start
+    from mlpipe.learn.fit import FoldJob
+    from mlpipe.learn.multitask import Joint
+
+log = logging.getLogger("mlpipe")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a training leaves behind.
+
+    Attributes:
+        parameters: Weights at all.
+        best: The best epoch's instead of the last one's.
+    """
+
+    parameters: bool
+    best: bool
+
+
+@dataclass(frozen=True)
+class FoldTraining:
+    """Trains the folds of one recipe.
+
+    Attributes:
+        ground: The task, its split and its images.
+        chosen: The folds that are trained.
+        recipe_hash: What groups them.
+        kept: What a training leaves behind.
+        co_tasks: Tasks that are learned together with the pivot.
+        wish: How they are.
+        start: Weights that training starts from; None: as the recipe's arch says.
+    """
+
+    ground: Folds
+    chosen: Sequence[int]
+    recipe_hash: str
+    kept: Kept
+    co_tasks: Sequence[Task]
+    wish: cotasks.Wish
+    start: Start | None
+
+    def try_network(self, run: Run | None) -> None:
+        """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
+        from mlpipe.learn import multitask, stages
+        from mlpipe.learn.build import setup
+
+        recipe, task = self.ground.config.recipe, self.ground.task
+        views = [self.ground.checked(fold) for fold in self.chosen]
+        parts.tell(self.ground.world, task, self.ground.split, views)
+        pack, rows = self.ground.pack(task), views[0].train
+        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.co_tasks))
+        if self.ground.config.sys.console != "mlpipe":
+            network, _ = setup.started_network(recipe, task, pack, 0, rows, self.start)
+            counts = {"train": len(rows), "test": len(views[0].val)}
+            console.introduce(self.ground.config, task, network, counts)
+        stages.check(recipe, task, pack, rows)
+        if self.co_tasks:
+            joints = [self._joint(view) for view in views]
+            for number, partner in enumerate(joints[0].partners):
+                of = [joint.partners[number].view for joint in joints]
+                parts.tell(self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of)
+            multitask.try_joint(recipe, task, pack, rows, joints[0])
+
+    def tune(self, run: Run | None) -> None:
+        """Find on the first fold what holds for all; a continued run reads it again."""
+        from mlpipe.learn import fit, tune
+
+        assert run is not None
+        job, display = self._job(self.chosen[0], run, {}), self.ground.world.display
+        display.start("tuning on the first fold", 1)
+        try:
+            found = job.recipe.tune.build().find(job, fit.Watch(self.ground.world.stop, log=log.debug))
+        finally:
+            display.close()
+        tune.write(found, run.folder)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in found.chosen.items())
+        log.info(f"{found.name} on fold {job.view.fold}: {shown}; {run.folder / found.name}.csv has what was measured")
+
+    def train(self, fold: int, run: Run | None) -> None:
+        """Train a fold to its record, or go on with it."""
+        from mlpipe.learn import fit, hardware
+        from mlpipe.learn.build import loss
+        from mlpipe.learn.losses import class_weights
+        from mlpipe.running import device_processes
+
+        assert run is not None
+        devices = hardware.device_count(self.ground.config.recipe.trainer)
+        if devices > 1 and self.ground.world.shard is None:
+            device_processes.run(self.ground.config, self.ground.world, run, f"train fold {fold}", devices)
+            return
+        position, world = self.chosen.index(fold), self.ground.world
+        told = partial(healed, run, f"train fold {fold}")
+        job = self._job(fold, run, self._tuned(run))
+        trace = None
+        if console.wanted(self.ground.config):
+            trace = console.Trace(self.ground.config, run, job.record_id, len(job.view.val))
+        report, row = self._reporter(position, trace), trace.epoch if trace else _unheard
+        follower = self._epoch_follower(position)
+        watch = fit.Watch(world.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
+        if job.shard.rank > 0:
+            fit.train(job, fit.Watch(world.stop))
+            return
+        where = f"fold {position + 1}/{len(self.chosen)}"
+        for key, balance in loss.balances(job.recipe, job.task, job.view.train).items():
+            log.info(f"{where}: {class_weights.sentence(key, balance, job.task.classes)}")
+        world.display.start(where, 1)
+        try:
+            record = fit.fit(job, watch)
+        finally:
+            world.display.close()
+        log.info(f"{where}: {_told(record)}")
+        for said in metrics.said_of(record.details.get("val", {}).get("classes", []), record.scores["val"]):
+            log.info(f"  {said}")
+        for one in record.co_tasks:
+            name = metrics.HEADLINE[one["kind"]]
+            log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")
+
+    def record_id(self, run: Run, fold: int) -> str:
+        """The name of a fold's record: readable, and the same when the run goes on."""
+        params = self.ground.config.recipe.arch.params
+        name = files.safe_name(str(params.get("name", "net")))[:40]
+        variant = "n" if self.ground.nested else "f"
+        return f"{name}-{files.digest([self.recipe_hash, self.ground.task.name, run.name])[:8]}-{variant}{fold}"
+
+    def _job(self, fold: int, run: Run, tuned: dict[str, float]) -> FoldJob:
+        from mlpipe.learn import fit, tune
+
+        config, record_id, view = self.ground.config, self.record_id(run, fold), self.ground.checked(fold)
+        return fit.FoldJob(
+            recipe=tune.applied(config.recipe, tuned),
+            task=self.ground.task,
+            view=view,
+            pack=self.ground.pack(self.ground.task),
+            project=self.ground.world.project,
+            record_id=record_id,
+            run=run.name,
+            recipe_hash=self.recipe_hash,
+            checkpoint=run.checkpoints_dir / record_id,
+            pipeline=snapshot.text(config.tree),
+            nested=self.ground.nested,
+            store_best=self.kept.best,
+            store_parameters=self.kept.parameters,
+            val_used_for=rules.val_used_for(config.tree),
+            num_workers=folds.num_workers(config),
+            logging=config.logging,
+            logs=run.folder / "logs" / record_id,
+            joint=self._joint(view) if self.co_tasks else None,
+            start=self.start,
+            tuned=tuned,
+            shard=self.ground.world.shard or WHOLE,
+            healing=config.healing,
+            folds_left=sum(not self._is_trained(run, one) for one in self.chosen),
+        )
+
+    def _is_trained(self, run: Run, fold: int) -> bool:
+        folder = self.ground.world.project.model_dir(self.ground.task.name, self.record_id(run, fold))
+        return (folder / RECORD_FILE).is_file()
+
+    def _joint(self, view: View) -> Joint:
+        ground = self.ground
+        return cotasks.joint(ground.config, ground.task, view, self.co_tasks, ground.pack, self.wish)
+
+    def _tuned(self, run: Run) -> dict[str, float]:
+        from mlpipe.learn import tune
+
+        section = self.ground.config.recipe.tune
+        name = section.target.rpartition(".")[2]
+        return {} if section.is_none else tune.read(run.folder, name)
+
+    def _reporter(self, position: int, trace: console.Trace | None) -> Callable[[Any], None]:
+        count, display = len(self.chosen), self.ground.world.display
+        alone = self.ground.config.sys.fold_workers != 1
+        started = False
+
+        def report(tick: Any) -> None:
+            nonlocal started
+            if trace is not None:
+                trace.batch(tick)
+            if self.ground.config.sys.console != "mlpipe":
+                return
+            per_fold = tick.epochs * tick.batches
+            done = (0 if alone else position * per_fold) + tick.epoch * tick.batches + tick.batch
+            if not started:
+                display.start(f"fold {position + 1}/{count}", (1 if alone else count) * per_fold, done - 1)
+                started = True
+            what = f"fold {position + 1}/{count} epoch {tick.epoch + 1}/{tick.epochs}"
+            facts = f"loss {tick.loss:.4f}, {tick.images_per_s:.0f} images/s, data wait {100 * tick.wait:.0f} %"
+            display.update(done, what, facts)
+
+        return report
+
+    def _epoch_follower(self, position: int) -> Callable[[int, float], None]:
+        follower, epochs = self.ground.world.follower, int(self.ground.config.recipe.trainer["max_epochs"])
+
+        def report(epoch: int, score: float) -> None:
+            if follower is not None:
+                follower.epoch(position, epoch, epochs, score)
+
+        return report
+
+
+def _unheard(epoch: int, values: dict[str, float]) -> None:
+    """Nobody wants to know."""
+
+
+def _told(record: ModelRecord) -> str:
+    """A trained fold in a line."""
+    scores = record.scores["val"]
+    headline = metrics.HEADLINE[record.kind]
+    there = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
+    parts = ", ".join(f"{name} {value:.4f}" if math.isfinite(value) else f"{name} -" for name, value in there.items())
+    how = f"{record.timings['seconds']:.0f} s"
+    if "train_images_per_s" in record.timings:
+        speed = f"{record.timings['train_images_per_s']:.0f} images/s"
+        how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
+    return f"validation {parts} ({how})" if scores else f"trained, not validated ({how})"

@@ -1,0 +1,85 @@
+"""The task of a run, its split and its cached images: which rows each fold learns from, validates and tests on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mlpipe.config.assemble import cores
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.splits import checks, variants
+from mlpipe.data.splits.methods import Split
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Task
+from mlpipe.errors import listing, problem
+from mlpipe.running import image_cache, tasks
+from mlpipe.running.scheduler import World
+
+
+@dataclass
+class Folds:
+    """What training, predicting and testing have in common.
+
+    Attributes:
+        config: The run's configuration.
+        world: The project, the display, the wish to stop.
+        task: The pivot.
+        split: Its split.
+        nested: Each fold is set aside as test data and the rest split anew.
+        decoding: The configuration whose preprocessing the images have: the run's own, or a stored record's.
+    """
+
+    config: RunConfig
+    world: World
+    task: Task
+    split: Split
+    nested: bool
+    decoding: RunConfig
+    _packs: dict[str, Pack] = field(default_factory=dict)
+
+    def pack(self, of: Task) -> Pack:
+        """The images of the pivot or of a task beside it, decoded when they are missing."""
+        if of.name not in self._packs:
+            most = max(tasks.unreadable_allowed(one, of) for one in (self.decoding, self.config))
+            self._packs[of.name] = image_cache.packed(self.world, self.decoding, of, max_unreadable=most)
+        return self._packs[of.name]
+
+    def view(self, fold: int, *, nested: bool | None = None) -> View:
+        """The rows of a fold that can be read.
+
+        Args:
+            fold: The fold.
+            nested: Set the fold aside; None: as the run does.
+        """
+        make = variants.nested if (self.nested if nested is None else nested) else variants.plain
+        return make(self.task, self.split, fold).without(self.pack(self.task).unreadable_mask(self.task))
+
+    def checked(self, fold: int) -> View:
+        """The rows that a fold is trained with.
+
+        Raises:
+            DataError: When unreadable images left a class without any.
+        """
+        view = self.view(fold)
+        is_judged = self.nested or bool((self.split.fold == fold).any())
+        is_lenient = checks.is_lenient(self.split, self.task.samples)
+        variants.check(self.task, view, is_judged=is_judged, is_lenient=is_lenient)
+        return view
+
+
+def problems(wanted: Sequence[int], there: Sequence[int]) -> list[str]:
+    """A sentence for each fold that was asked for and is not there."""
+    strange = [fold for fold in wanted if fold not in there]
+    fix = f"the folds are {listing(there)}"
+    return [problem("mode.folds", "there is no such fold", got=fold, fix=fix) for fold in strange]
+
+
+def num_workers(config: RunConfig) -> int:
+    """`sys.num_workers`; `auto`: loader processes where a GPU would wait for them, none otherwise."""
+    wanted = config.sys.num_workers
+    if wanted != "auto":
+        return int(wanted)
+    import torch
+
+    return min(8, max(1, cores() - 1)) if torch.cuda.is_available() else 0

@@ -1,0 +1,85 @@
+"""What a command is, for the command line and for Python alike: one run, the jobs of a sweep, or a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe.config import launcher
+from mlpipe.config.launcher import Launcher
+from mlpipe.errors import ConfigError, problem
+from mlpipe.running import launch, search, sweeps, trials
+from mlpipe.running.launch import Prepared
+from mlpipe.running.search import Search
+from mlpipe.running.sweeps import Job
+
+
+@dataclass(frozen=True)
+class Command:
+    """A checked command; one of the three parts is there.
+
+    Attributes:
+        mode: The mode's name.
+        one: A single run.
+        search: A search.
+        jobs: The jobs of a sweep.
+        queue: Where the jobs run; None: in this process.
+    """
+
+    mode: str
+    one: Prepared | None = None
+    search: Search | None = None
+    jobs: Sequence[Job] = ()
+    queue: Launcher | None = None
+
+
+def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = (), *, multirun: bool = False) -> Command:
+    """Compose and check all that a command asks for; nothing is written.
+
+    Args:
+        mode: The mode's name.
+        overrides: Overrides in Hydra's grammar.
+        extra_dirs: Further folders of configuration files.
+        multirun: Whether comma-separated values are combined.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+        ProjectError: When a run to continue, or the project that is read, is not there.
+    """
+    queue, own = launcher.split(overrides, extra_dirs)
+    is_search = search.is_search(own, mode)
+    if queue is not None and (not multirun or is_search):
+        fix = "add -m, and for a search start its command in several jobs at one hpo.storage"
+        raise ConfigError(problem(launcher.GROUP, "starts the jobs of a sweep", fix=fix))
+    if is_search:
+        return Command(mode, search=search.prepare(mode, own, extra_dirs))
+    if multirun:
+        return Command(mode, jobs=sweeps.prepare(mode, own, extra_dirs), queue=queue)
+    return Command(mode, one=launch.prepare(mode, own, extra_dirs))
+
+
+def execute(command: Command, *, stop: Any = None, started: float | None = None) -> dict[str, Any]:
+    """Do what a command asks for.
+
+    Args:
+        command: What `prepare` gave.
+        stop: Whether somebody asked to stop; None makes one.
+        started: When the command began, on the clock of `time.monotonic`; None: now.
+
+    Returns:
+        The facts that `--json` prints.
+
+    Raises:
+        MlpipeError: When a step fails, or somebody asked to stop.
+    """
+    if command.search is not None:
+        return trials.execute(command.search, stop=stop)
+    if command.one is not None:
+        return launch.execute(command.one, stop=stop, started=started)
+    if command.queue is not None:
+        from mlpipe.running import cluster
+
+        return cluster.execute(command.mode, command.jobs, command.queue)
+    return sweeps.execute(command.mode, command.jobs, stop=stop)

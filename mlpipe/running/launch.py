@@ -1,0 +1,281 @@
+"""From overrides to a running plan: what the command line and Python both call."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpipe.arch import names
+from mlpipe.config import snapshot
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import tags
+from mlpipe.dialects import front
+from mlpipe.errors import ConfigError, problem
+from mlpipe.reports import studies as study_reports
+from mlpipe.running import project_check, reuse, tasks
+from mlpipe.runs import continuing, journal, records, studies
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+if TYPE_CHECKING:
+    from mlpipe.config.compose import Facts
+
+_OF_LATEST_TASK = ("predict", "test", "info", "post")
+_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked configuration, ready to run.
+
+    Attributes:
+        run_config: The configuration.
+        resumed: The run that it continues; None for a new one.
+        notes: What a person should know before it starts.
+        command: The command line that asks for it, passwords masked.
+    """
+
+    run_config: RunConfig
+    resumed: Run | None = None
+    notes: tuple[str, ...] = ()
+    command: str = ""
+
+
+def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> Prepared:
+    """Compose and check a configuration; nothing is written.
+
+    Args:
+        mode: The mode's name.
+        overrides: Overrides in Hydra's grammar.
+        extra_dirs: Further folders of configuration files.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+        ProjectError: When a run to continue is not there.
+    """
+    from mlpipe.config.compose import Facts, compose
+
+    command = shlex.join(["mml", mode, *map(studies.masked, overrides)])
+    overrides, notes = _with_best(overrides)
+    mode, overrides, recipe = front.redirected(mode, overrides)
+    out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
+    data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
+    project = Project(out_dir / (_peek("proj", overrides) or "default"))
+    if "continue=" in overrides:
+        raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
+    if (wanted := _peek("continue", overrides)) is not None:
+        return _resumed(mode, project, data_dir, wanted, overrides)
+    overrides, more = front.applied(mode, overrides, recipe)
+    notes += more
+    texts = list(overrides)
+    if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
+        latest = max(records.load_all(project), key=lambda record: record.number, default=None)
+        if latest is not None and tasks.is_known(data_dir, latest.pivot):
+            texts.append(f"task={latest.pivot}")
+            notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
+    facts = Facts(
+        names.timm_names,
+        tasks.created_names(data_dir),
+        out_dir,
+        data_dir,
+        tuple(extra_dirs),
+        tags.problems,
+        names.timm_tags,
+        names.is_network,
+    )
+    keys = {text.lstrip("+~").partition("=")[0] for text in overrides}
+    config = compose(mode, texts, facts)
+    if config.tree["preset"]["recipes"] and mode != "train":
+        raise ConfigError(problem("preset", f"is for mml train, not for mml {mode}", fix="leave it out"))
+    project_check.check(config, keys)
+    config, more = reuse.applied(config, keys)
+    if config.tree["preset"]["recipes"]:
+        config = _with_preset(config, mode, texts, facts)
+    elif config.tree["time_limit"] is not None:
+        fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
+        raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
+    named = frozenset(text.lstrip("+~").partition("=")[0] for text in texts)
+    return Prepared(replace(config, given=named), notes=(*notes, *more), command=command)
+
+
+def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
+    """The configuration with those of a preset's recipes and of post-processing in its tree.
+
+    Raises:
+        ConfigError: With a sentence for every problem of any of them.
+    """
+    from mlpipe.config.assemble import assemble
+    from mlpipe.config.compose import compose
+    from mlpipe.running import presets
+
+    preset = config.tree["preset"]
+    presets.seconds_of(config.tree["time_limit"])
+    given = [text for text in texts if text.lstrip("+").partition("=")[0] not in ("preset", "time_limit")]
+    trees, found = dict[str, Any](), list[str]()
+    for name in preset["recipes"]:
+        try:
+            trees[name] = compose(mode, presets.recipe_overrides(preset, name, given), facts).tree
+        except ConfigError as error:
+            found += error.problems
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
+    trees["post"] = compose("post", of_post, facts).tree
+    return presets.adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+
+
+def execute(
+    prepared: Prepared,
+    *,
+    display: Any = None,
+    stop: Any = None,
+    follower: Any = None,
+    started: float | None = None,
+) -> dict[str, Any]:
+    """Run a prepared configuration.
+
+    Args:
+        prepared: What `prepare` gave.
+        display: Shows progress; None makes one for standard error.
+        stop: Whether somebody asked to stop, shared by the runs of a sweep; None makes one.
+        follower: Who follows the run from outside.
+        started: When the command began, on the clock of `time.monotonic`; None: now.
+
+    Returns:
+        The facts that `--json` prints.
+
+    Raises:
+        MlpipeError: When a step fails, or somebody asked to stop.
+    """
+    from mlpipe.dialects.rmldnn import console
+    from mlpipe.reports.progress import Display
+    from mlpipe.running.scheduler import Scheduler, Stop, World
+
+    config = prepared.run_config
+    project = Project(config.project_dir)
+    world = World(
+        project,
+        display or Display(),
+        stop or Stop(),
+        follower=follower,
+        command=prepared.command,
+        started=time.monotonic() if started is None else started,
+    )
+    world.facts.update(mode=config.mode, project=config.proj)
+    scheduler: Scheduler = config.scheduler.build(config, world)
+    if prepared.resumed is not None and prepared.resumed.is_finished():
+        world.facts.update(run=prepared.resumed.name, finished=True)
+        return world.facts
+    with console.stamped(config):
+        scheduler.run(prepared.resumed)
+    return world.facts
+
+
+def planned(prepared: Prepared) -> list[str]:
+    """The names of the steps that `execute` would do (describes a missing task in the data folder on the way)."""
+    from mlpipe.reports.progress import Display
+    from mlpipe.running.scheduler import Scheduler, World
+
+    config = prepared.run_config
+    scheduler: Scheduler = config.scheduler.build(config, World(Project(config.project_dir), Display()))
+    done = prepared.resumed.done() if prepared.resumed else set()
+    return [step.name for step in scheduler.plan() if step.name not in done]
+
+
+def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides: Sequence[str]) -> Prepared:
+    own = [text for text in overrides if text.partition("=")[0] not in _WITH_RESUME]
+    if own:
+        fix = "leave the other overrides out, or start a new run"
+        raise ConfigError(
+            [problem(text.partition("=")[0], "continue= takes the run's own configuration", fix=fix) for text in own]
+        )
+    run = continuing.find(project, wanted, mode, named=_peek("proj", overrides) is not None)
+    config = snapshot.load(
+        run.folder / journal.CONFIG_FILE,
+        out_dir=str(project.root.parent),
+        data_dir=str(data_dir),
+        proj=project.name,
+        trust=_trusted(overrides),
+    )
+    if (config.tree.get("preset") or {}).get("trees"):
+        from mlpipe.running import presets
+
+        config = presets.adopted(config)
+    told = f"continue={wanted}: run {run.name} of project {project.name}, {_asked_for(run, config)}"
+    if config.mode != mode:
+        fix = f"mml {config.mode} continue={run.name}"
+        raise ConfigError(problem("continue", f"run {run.name} is one of mml {config.mode}", got=mode, fix=fix))
+    if run.is_finished():
+        return Prepared(config, run, (f"run {run.name} is finished; nothing to do", told))
+    run.refuse_if_running()
+    return Prepared(replace(config, resume=run.name), run, (told,))
+
+
+def _asked_for(run: Run, config: RunConfig) -> str:
+    """What a run is of: its task, and the command that began it."""
+    task = config.tree["task"]
+    name = task.get("name") or config.task.target.rpartition(".")[2]
+    place = task.get("root") or task.get("file") or ""
+    command = str(run.plan().get("command") or "")
+    return f"task {name}{f' of {place}' if place else ''}" + (f" ({command})" if command else "")
+
+
+def _trusted(overrides: Sequence[str]) -> Any:
+    """The modules that the command line trusts: a run's own configuration cannot say so for itself."""
+    from mlpipe.config.overrides import parse
+
+    changes, found = parse([text for text in overrides if text.partition("=")[0] == "trust"])
+    if found:
+        raise ConfigError(found)
+    return changes[-1].value if changes else []
+
+
+def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
+    wanted = _peek("use_best_params", overrides)
+    rest = [text for text in overrides if text.lstrip("+").partition("=")[0] != "use_best_params"]
+    if wanted is None:
+        return rest, []
+    from mlpipe.config.search_space import forbidden
+    from mlpipe.config.search_space import overrides as as_overrides
+
+    name, _, number = wanted.rpartition("#")
+    if not name or not number.isdigit():
+        name, number = wanted, ""
+    storage = _peek("hpo.storage", overrides)
+    if _peek("hpo", overrides) is None:
+        rest = [text for text in rest if text.partition("=")[0] != "hpo.storage"]
+    with studies.loaded(project_of(overrides), name, storage) as study:
+        if not number and (mixed := study_reports.mixed_losses(study)):
+            fix = f"choose one, such as use_best_params={name}#{studies.finished(study)[0].number}"
+            raise ConfigError(problem(f"study {study.study_name}", f"{mixed}, so that none is the best", fix=fix))
+        trial = studies.best(study, int(number) if number else None)
+        label = f"use_best_params: trial {trial.number} of study {study.study_name}"
+    if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
+        raise ConfigError(wrong)
+    given = {text.lstrip("+~").partition("=")[0] for text in rest}
+    texts = as_overrides({key: value for key, value in trial.params.items() if key not in given})
+    return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
+
+
+def project_of(overrides: Sequence[str]) -> Project:
+    """The project that overrides name, before anything is composed."""
+    return Project(
+        _folder("out_dir", overrides, "MML_RESULTS_PATH", "results") / (_peek("proj", overrides) or "default")
+    )
+
+
+def _peek(key: str, overrides: Sequence[str]) -> str | None:
+    """The value of a plain override, before anything is composed; the last one counts."""
+    values = [text.partition("=")[2] for text in overrides if text.lstrip("+").partition("=")[0] == key]
+    value = values[-1].strip("'\"") if values else ""
+    return value if value and value != "null" else None
+
+
+def _folder(key: str, overrides: Sequence[str], variable: str, default: str) -> Path:
+    return Path(_peek(key, overrides) or os.environ.get(variable) or default).expanduser().absolute()

@@ -1,0 +1,149 @@
+"""Records with several outputs: each output as a head of its own, with a record, scores and predictions.
+
+A training learns them together; its own record holds the weights, the history and each output's loss. The heads' records
+are what the other modes work with: `NAME+head?OUTPUT` is a task like any other that has been trained.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote
+
+from mlpipe import files
+from mlpipe.config import snapshot
+from mlpipe.data.records import outputs
+from mlpipe.data.tags import Tag
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, ProjectError, listing, problem
+from mlpipe.post import metrics
+from mlpipe.running import tasks
+from mlpipe.running.fold_predictions import Inference
+from mlpipe.running.folds import Folds
+from mlpipe.runs import predictions, records
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+
+def task_names(task: Task) -> list[str]:
+    """The names of the heads' tasks, in the outputs' order; the task's own where it has one output.
+
+    Args:
+        task: The task.
+    """
+    return [f"{task.name}+{_tag(name)}" for name in outputs.names(task.source)] or [task.name]
+
+
+def refuse_training(task: Task, eval_on: Sequence[str] | None) -> None:
+    """Refuse to learn a head without the others, and to evaluate all of them on one other task.
+
+    Args:
+        task: The pivot.
+        eval_on: The configuration's `mode.eval_on`.
+
+    Raises:
+        ConfigError: When that is asked for.
+    """
+    if outputs.name_of(task.source) is not None:
+        fix = f"use task={task.name.partition('+')[0]}"
+        raise ConfigError(problem("task", "a head is learned together with the others", got=task.name, fix=fix))
+    if eval_on and outputs.names(task.source):
+        fix = "mml predict a head on it: task='NAME+head?OUTPUT'"
+        raise ConfigError(problem("mode.eval_on", "is for one output", got=list(eval_on), fix=fix))
+
+
+def require_one(task: Task) -> None:
+    """Refuse a task with several heads where one is meant.
+
+    Args:
+        task: The pivot.
+
+    Raises:
+        ProjectError: When it has several.
+    """
+    if outputs.names(task.source):
+        names = [f"task='{name}'" for name in task_names(task)]
+        raise ProjectError(problem(f"task {task.name}", "has several heads", fix=f"name one: {listing(names)}"))
+
+
+def write(ground: Folds, record: ModelRecord) -> None:
+    """Write a record with weights, predictions and scores for each head of a trained fold, that of the first output last.
+
+    Args:
+        ground: The task with several outputs, its split and its records.
+        record: The trained fold.
+    """
+    # Of the stored record, for the split: a command may have been given another one, or none.
+    stored = ground.decoding
+    for name in reversed(outputs.names(ground.task.source)):
+        head = tasks.variant(stored, ground.task, _tag(name))
+        made = _stored(ground.world.project, _record(record, head, name))
+        made = _with_files(ground, record, made, name)
+        split = tasks.split_of(stored, head)
+        own = Folds(ground.config, ground.world, head, split, record.nested, decoding=stored)
+        Inference(own, ()).predict(made)
+        scores = _scored(ground.world.project, made, record.scores.get("val", {}).get(f"{name}_loss"))
+        shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items() if value is not None)
+        log.info(f"  head {name}: validation {shown}")
+
+
+def _tag(name: str) -> str:
+    return str(Tag("head", quote(name, safe=" ")))
+
+
+def _record(record: ModelRecord, head: Task, name: str) -> ModelRecord:
+    """The head's record, as far as the fold's says it."""
+    return replace(
+        record,
+        id=f"{record.id}-{files.safe_name(name)[:40]}",
+        number=0,
+        task=head.name + record.task.removeprefix(record.pivot),
+        pivot=head.name,
+        classes=list(head.classes),
+        kind=head.kind,
+        scores={},
+        details={},
+        notes=[*record.notes, f"a head of {record.id}"],
+    )
+
+
+def _stored(project: Project, made: ModelRecord) -> ModelRecord:
+    """The record with the number that it has already, when its step is done again."""
+    folder = project.model_dir(made.pivot, made.id)
+    if (folder / records.RECORD_FILE).is_file():
+        return replace(made, number=records.load(folder).number)
+    return made
+
+
+def _with_files(ground: Folds, record: ModelRecord, made: ModelRecord, name: str) -> ModelRecord:
+    """Write the head's files and its record: the fold's weights and history, and a configuration that names the head."""
+    project = ground.world.project
+    source, folder = project.model_dir(record.pivot, record.id), project.model_dir(made.pivot, made.id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (records.WEIGHTS_FILE, records.METRICS_FILE):
+        files.write_bytes(folder / file, (source / file).read_bytes())
+    files.write_text(folder / records.CONFIG_FILE, snapshot.text(_tree(ground, record, name)))
+    kept = (records.METRICS_FILE, records.CONFIG_FILE)
+    return records.save(project, replace(made, checksums={file: files.digest_file(folder / file) for file in kept}))
+
+
+def _tree(ground: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
+    """The fold's configuration about the head; its task is the stored one, so that no file of records is needed."""
+    stored = tasks.config_of(ground.config, record).tree
+    task = {"_target_": "mlpipe.data.sources.created", "name": ground.task.name, "max_unreadable": 0}
+    return {**stored, "tags": _tag(name), "task": {**task, "data_dir": str(ground.config.data_dir)}}
+
+
+def _scored(project: Project, made: ModelRecord, loss: float | None) -> dict[str, float | None]:
+    """Add the scores of the head's own validation rows to its record."""
+    rows = predictions.load(project.predictions_file(made.pivot, made.id), made.task, "val")
+    found = metrics.compute(metrics.FINAL[made.kind], rows.logits, rows.targets, made.kind)
+    scores: dict[str, float | None] = {**found, **({} if loss is None else {"loss": loss})}
+    details = metrics.details(rows.logits, rows.targets, made.classes, made.kind)
+    stored = records.load(project.model_dir(made.pivot, made.id))
+    records.with_scores(project, stored, {"val": scores}, {"val": details})
+    return scores

@@ -1,0 +1,167 @@
+"""`mml post` for masks, target images and solutions: the folds' mean for every pixel of the test images, and what it is worth."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.config.schema import RunConfig
+from mlpipe.data.task import Task
+from mlpipe.post import metrics
+from mlpipe.post.intervals import bootstrap
+from mlpipe.reports import tables
+from mlpipe.running import leaderboard, new_masks, tasks
+from mlpipe.running.scheduler import World
+from mlpipe.runs import ensembles, maps, predictions, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.journal import Run, now
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+Values = npt.NDArray[np.floating]
+# What is known of a mean over folds: of its values and the true ones.
+Judge = Callable[[Values, Values | None], tuple[npt.NDArray[np.float32], ...]]
+Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDArray[np.float32], ...]]
+
+_NOTES = {
+    "segmentation": "probabilities of pixels are not calibrated, and no weights are searched: folds count the same",
+    "images": "values of pixels are not calibrated, and no weights are searched: folds count the same",
+    "solutions": "solutions are not calibrated, and no weights are searched: folds count the same",
+}
+
+
+def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[ModelRecord], run: Run | None) -> None:
+    """Average the newest recipe's folds on the test images, and store it as an ensemble.
+
+    Args:
+        config: The checked configuration.
+        world: The project; told where the files are.
+        task: The task.
+        found: Its records.
+        run: The run.
+    """
+    assert run is not None
+    folds = records.newest_folds([one for one in found if one.recipe == found[-1].recipe])
+    kind = folds[0].kind
+    log.info(_NOTES[kind])
+    ids = _shared(world, folds)
+    if not ids:
+        why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
+        log.info(f"no ensemble: {why}; the report shows each fold's validation images")
+        return
+    pivot, name = task.name, f"mean-{files.digest([run.name, folds[0].recipe])[:8]}"
+    path = world.project.ensembles_dir(pivot) / f"{name}.parquet"
+    outputs, targets, mean = [], [], _mean_of(config, task, folds[0])
+    with ExitStack() as stack:
+        opened = [stack.enter_context(maps.Maps(new_masks.maps_file(world, one))) for one in folds]
+        sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
+        for sample in ids:
+            world.stop.check()
+            counted = mean(opened, pivot, sample, sink)
+            outputs.append(counted[0])
+            targets.append(counted[1])
+    rows = predictions.Predictions(ids, np.stack(targets), np.stack(outputs))
+    with predictions.writer(path, kind=kind) as table:
+        table.add(pivot, "test", -1, rows.sample_ids, rows.targets, rows.logits)
+    _store(config, world, task, folds, rows, name, run)
+
+
+def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
+    """What averages the folds of a record's recipe for a sample."""
+    if record.kind == "segmentation":
+        return _mean_mask
+    if record.kind == "images":
+        return partial(_mean_image, maps.errors)
+    import torch
+
+    from mlpipe.learn import solutions
+    from mlpipe.learn.build import setup
+
+    loss = setup.build_loss(tasks.config_of(config, record).recipe, task, np.arange(len(task.samples)))
+
+    def judged(solution: Values, true: Values | None) -> tuple[npt.NDArray[np.float32], ...]:
+        """The equation's loss of one solution, which the mean of several is judged by anew."""
+        if true is None:
+            return np.zeros(1, np.float32), np.full(1, np.nan, np.float32)
+        both = (torch.from_numpy(one.astype(np.float32))[None] for one in (solution, true))
+        lost, known = (part[0].numpy().astype(np.float32) for part in solutions.scored(loss, *both))
+        return lost, known
+
+    return partial(_mean_image, judged)
+
+
+def _mean_mask(
+    opened: Sequence[maps.Maps], task: str, sample: str, sink: maps.MapsWriter
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Keep the mean probabilities of a test image; its counts of pixels."""
+    chances, true = (
+        maps.mean([one.chances(task, "test", sample) for one in opened]),
+        opened[0].true(task, "test", sample),
+    )
+    sink.add(task, "test", sample, chances, true)
+    return maps.counts(chances.argmax(axis=0), true, len(chances))
+
+
+def _mean_image(
+    judge: Judge, opened: Sequence[maps.Maps], task: str, sample: str, sink: maps.MapsWriter
+) -> tuple[npt.NDArray[np.float32], ...]:
+    """Keep the mean image, or solution, of a test sample; what `judge` says of it."""
+    parts, true = [one.values(task, "test", sample) for one in opened], opened[0].true_values(task, "test", sample)
+    mean = np.mean([part.astype(np.float64) for part in parts], axis=0)
+    sink.add(task, "test", sample, mean.astype(parts[0].dtype), true)
+    return judge(mean, true)
+
+
+def _shared(world: World, folds: Sequence[ModelRecord]) -> list[str]:
+    """The test images that every fold predicted, where all predicted the same."""
+    each = [
+        predictions.load(world.project.predictions_file(one.pivot, one.id), one.pivot, "test").sample_ids
+        for one in folds
+    ]
+    return each[0] if all(one == each[0] for one in each) else []
+
+
+def _store(
+    config: RunConfig,
+    world: World,
+    task: Task,
+    folds: Sequence[ModelRecord],
+    rows: predictions.Predictions,
+    name: str,
+    run: Run,
+) -> None:
+    of_group = task.samples.group_of()
+    groups = np.array([of_group[one] for one in rows.sample_ids]) if of_group else None
+    kind = folds[0].kind
+    final = metrics.FINAL[kind]
+    found = bootstrap.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
+    record = EnsembleRecord(
+        id=name,
+        created=now(),
+        run=run.name,
+        task=task.name,
+        kind=kind,
+        classes=list(task.classes),
+        members=[{"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}],
+        mixing="probabilities" if kind == "segmentation" else "logits",
+        way="mean of folds",
+        select_on="none",
+        stage="none",
+        calibration=None,
+        prior={"kind": "val", "values": []},
+        losses={},
+        scores={"test": {key: one.as_plain() for key, one in found.items()}},
+        notes=[_NOTES[kind]],
+    )
+    written = ensembles.save(world.project, record)
+    world.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)
+    log.info(f"\ntest, mean of {len(folds)} folds:\n" + tables.scores(record.scores["test"]))
+    log.info(f"ensemble {name}: {written}")
+    leaderboard.final(world, task.name, config.data_dir)

@@ -1,0 +1,159 @@
+"""A run trained again from its own configuration in a temporary project, and what that gives beside what is stored."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.config import snapshot
+from mlpipe.config.assemble import assemble
+from mlpipe.config.schema import RunConfig, with_artifacts_in
+from mlpipe.errors import ProjectError, problem
+from mlpipe.running.scheduler import Scheduler, World
+from mlpipe.runs import journal, predictions, records
+from mlpipe.runs.integrity import Finding
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+
+@contextmanager
+def replayed(config: RunConfig, world: World, run: Run, folds: Sequence[ModelRecord]) -> Iterator[Project]:
+    """A temporary project in which a run was done again under its own name; it is deleted afterwards.
+
+    Args:
+        config: The configuration of `mml verify`, for the folders.
+        world: The project, the display, the wish to stop.
+        run: The run.
+        folds: Its records. What was mended while they were trained is mended from the start.
+
+    Raises:
+        ProjectError: When the run's configuration is of a mode that trains nothing.
+    """
+    out_dir = world.project.root.parent
+    above = out_dir if files.is_writable(out_dir) else Path(tempfile.gettempdir())
+    temporary = above / files.temporary_name(out_dir / "verify")
+    project = Project(temporary / world.project.name)
+    again = _config(config, run, project, [record.fold for record in folds])
+    try:
+        copy = Run(run.name, project.run_dir(run.name))
+        copy.folder.mkdir(parents=True)
+        snapshot.save(again, copy.folder / journal.CONFIG_FILE)
+        copy.write_plan([], "", {})
+        for record in folds:
+            mended = [event for event in record.events if "epoch" in event]
+            if mended:
+                files.write_json(copy.checkpoints_dir / f"{record.id}.events.json", mended)
+        scheduler: Scheduler = again.scheduler.build(again, World(project, world.display, world.stop))
+        with _quiet():
+            scheduler.run(copy)
+        yield project
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def compared(stored: Project, record: ModelRecord, replay: Project) -> Iterator[Finding]:
+    """Findings on a fold's weights, scores and predictions.
+
+    Args:
+        stored: The project of the record.
+        record: The record.
+        replay: The project of `replayed`.
+    """
+    folder = replay.model_dir(record.pivot, record.id)
+    if not (folder / records.RECORD_FILE).is_file():
+        why = "the replay made no such record: the recipe has another hash here"
+        yield Finding(record.id, "replay", "differs", why)
+        return
+    again = records.load(folder)
+    around = _surroundings(record, again)
+    if record.weights is None or again.weights is None:
+        yield Finding(record.id, "replayed weights", "not compared", "no weights were kept")
+    else:
+        same = record.weights == again.weights
+        yield Finding(record.id, "replayed weights", "ok" if same else "differs", "" if same else around)
+    shared = [name for name in record.scores if name in again.scores]
+    other = [name for name in shared if record.scores[name] != again.scores[name]]
+    why = f"scores of {', '.join(other)}" if other else ""
+    yield Finding(record.id, "replayed scores", "differs" if other else "ok", why)
+    yield _predictions(stored, record, replay, again)
+
+
+def _predictions(stored: Project, record: ModelRecord, replay: Project, again: ModelRecord) -> Finding:
+    what = "replayed predictions"
+    ours, theirs = (one.predictions_file(record.pivot, record.id) for one in (stored, replay))
+    if not (ours.is_file() and theirs.is_file()):
+        return Finding(record.id, what, "not compared", "the run made none")
+    if record.environment.get("tta") != again.environment.get("tta"):
+        return Finding(record.id, what, "not compared", "they were made again since, with other views of the images")
+    there = predictions.contents(theirs)
+    pairs = [pair for pair in predictions.contents(ours) if pair in there]
+    largest = 0.0
+    for task, split in pairs:
+        one, other = (predictions.load(path, task, split) for path in (ours, theirs))
+        if one.sample_ids != other.sample_ids:
+            return Finding(record.id, what, "differs", f"other images in {task} {split}")
+        if not np.array_equal(one.logits, other.logits, equal_nan=True):
+            apart = np.nan_to_num(np.abs(one.logits - other.logits), nan=np.inf)
+            largest = max(largest, float(apart.max()))
+    if largest:
+        return Finding(record.id, what, "differs", f"logits by up to {largest:.3g}")
+    return Finding(record.id, what, "ok")
+
+
+def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int]) -> RunConfig:
+    """The run's own configuration for the temporary project, with the folds that it trained."""
+    path = run.folder / journal.CONFIG_FILE
+    folders = {"out_dir": str(project.root.parent), "data_dir": str(config.data_dir), "proj": project.name}
+    stored = snapshot.load(path, **folders, trust=config.tree["trust"])
+    if (stored.tree.get("preset") or {}).get("trees"):
+        fix = "add mode.replay=false to check its files only"
+        raise ProjectError(
+            problem(f"mode.run={run.name}", "a preset shares out time, so it cannot be replayed", fix=fix)
+        )
+    mode = stored.tree["mode"]
+    if "folds" not in mode:
+        raise ProjectError(problem(f"mode.run={run.name}", "it trains no folds", fix="add mode.replay=false"))
+    reuse = {key: _absolute(value, config.out_dir) for key, value in (stored.tree.get("reuse") or {}).items()}
+    tree = with_artifacts_in(stored.tree, project.root.parent / "artifacts")
+    return assemble({**tree, "mode": {**mode, "folds": sorted(set(folds))}, "reuse": reuse})
+
+
+def _absolute(value: Any, out_dir: Path) -> Any:
+    """What names other projects, as their paths: the temporary project does not lie beside them."""
+    if isinstance(value, list):
+        return [_absolute(one, out_dir) for one in value]
+    name, mark, number = str(value).partition("#")
+    return f"{out_dir / name}{mark}{number}" if isinstance(value, str) and (out_dir / name).is_dir() else value
+
+
+def _surroundings(record: ModelRecord, again: ModelRecord) -> str:
+    """What is not as it was when the record was made."""
+    keys = sorted({*record.environment, *again.environment} - {"tta"})
+    found = [
+        f"{key} was {record.environment.get(key)}, is {again.environment.get(key)}"
+        for key in keys
+        if record.environment.get(key) != again.environment.get(key)
+    ]
+    return "; ".join(found) or "with the same versions on the same kind of device"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What a replay says of itself is of no use: its project is gone afterwards."""
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,315 @@
+"""`hpo=optuna`: a search for hyperparameters whose trials are ordinary runs; stop it and go on with it at will.
+
+The space and all it may choose are checked before the first trial. Optuna (Akiba et al. 2019) proposes and judges; it
+is asked and told directly, so that a trial may be pruned after an epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from mlpipe import files
+from mlpipe.config import objectives, search_space
+from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
+from mlpipe.config.search_space import Parameter
+from mlpipe.dialects import front
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.names import identified
+from mlpipe.post import metrics
+from mlpipe.running import launch, tasks
+from mlpipe.running.launch import Prepared
+from mlpipe.runs import studies
+from mlpipe.runs.project import Project
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True)
+class Search:
+    """A checked search.
+
+    Attributes:
+        base: The configuration of a trial that changes nothing.
+        fixed: The overrides that all trials share.
+        space: What is searched.
+        extra_dirs: Further folders of configuration files.
+        study: The study's name.
+        metrics: What is optimised.
+        directions: Whether less or more of each is better.
+        steps: The steps of the first trial.
+    """
+
+    base: RunConfig
+    fixed: tuple[str, ...]
+    space: Mapping[str, Parameter]
+    extra_dirs: tuple[Path, ...]
+    study: str
+    metrics: tuple[str, ...]
+    directions: tuple[Direction, ...]
+    steps: tuple[str, ...]
+
+    @property
+    def hpo(self) -> Hpo:
+        """The keys of the search."""
+        assert self.base.hpo is not None
+        return self.base.hpo
+
+    @property
+    def project(self) -> Project:
+        """The project of its runs."""
+        return Project(self.base.project_dir)
+
+    @property
+    def address(self) -> str:
+        """Where the study is kept, without a password."""
+        return studies.address(self.project, self.study, self.hpo.storage)
+
+    def trial(self, values: Mapping[str, search_space.Value], number: int | None = None) -> Prepared:
+        """The run of one trial.
+
+        Args:
+            values: What the trial tries.
+            number: Its number in the study, which the run's configuration keeps.
+        """
+        # A recipe file that asks for the search says the rest of it to every trial.
+        texts = [*self.fixed, "hpo=none", "search_space=none", *search_space.overrides(values)]
+        prepared = launch.prepare(self.base.mode, texts, self.extra_dirs)
+        facts = {"study": self.study, "number": number, "params": dict(values)}
+        config = prepared.run_config
+        return replace(prepared, run_config=replace(config, tree={**config.tree, "trial": facts}))
+
+    def shared(self) -> dict[str, Any]:
+        """What all trials of a study must share for their values to be compared."""
+        tree = self.base.tree
+        sections = {key: identified(key, tree[key]) for key in ("task", "mode", *RECIPE_SECTIONS, "seed")}
+        facts = {**sections, "threads": self.base.recipe.threads}
+        plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
+        return plain
+
+
+def is_search(overrides: Sequence[str], mode: str = "train") -> bool:
+    """Whether overrides, or the recipe file that they name, ask for a search.
+
+    Args:
+        overrides: The command line's.
+        mode: The mode; files are of trainings.
+
+    Raises:
+        ConfigError: When they hold keys of a search without asking for one.
+    """
+    keys = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in overrides}
+    if keys.get("hpo", "none") not in ("none", "null"):
+        return True
+    if mode == "train" and front.searches(overrides):
+        return True
+    stray = [key for key in keys if key.split(".")[0] in search_space.SECTIONS and key != "hpo"]
+    stray = [key for key in stray if not (key == "hpo.storage" and "use_best_params" in keys)]
+    if stray and "search_space" in stray and keys["search_space"] == "none":
+        stray.remove("search_space")
+    if stray:
+        raise ConfigError([problem(key, "belongs to a search", fix="add hpo=optuna") for key in stray])
+    return False
+
+
+def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> Search:
+    """Check a search and every corner of its space; nothing is written to the project.
+
+    Args:
+        mode: The mode's name.
+        overrides: Overrides in Hydra's grammar, sweeps included.
+        extra_dirs: Further folders of configuration files.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+    """
+    if mode != "train":
+        raise ConfigError(problem("hpo", "searches with mml train only", got=mode, fix="leave hpo= out"))
+    if any(text.partition("=")[0] == "continue" for text in overrides):
+        fix = "run the command of the search again: it goes on with its study"
+        raise ConfigError(problem("continue", "continues a run, not a search", fix=fix))
+    fixed, space, found = search_space.split(overrides)
+    # A recipe file may be what asks for the search.
+    fixed += [] if any(text.startswith("hpo=") for text in fixed) else ["hpo=optuna"]
+    fixed += _first_values(fixed, space)
+    base = _base(mode, fixed, extra_dirs, found)
+    assert base.hpo is not None
+    of_file, wrong = search_space.read((base.tree.get("search_space") or {}).get("params") or {})
+    space = {**of_file, **space}
+    names = _metric_names(base)
+    found += wrong + search_space.forbidden(space) + _rules(base, base.hpo, space, names)
+    directions = _directions(base, base.hpo, names, found)
+    if base.hpo.sampler == "grid" and not found:
+        search_space.points(space)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    own = tuple(text for text in fixed if _section(text) not in search_space.SECTIONS)
+    search = Search(base, own, space, tuple(extra_dirs), "", names, directions, ())
+    digest = files.digest([search.shared(), sorted((key, repr(value)) for key, value in space.items())])[:8]
+    search = replace(search, study=base.hpo.study or f"search-{digest}")
+    return replace(search, steps=tuple(_checked_corners(search)))
+
+
+def shown(search: Search) -> dict[str, Any]:
+    """The configuration as it may be printed: without the storage's password."""
+    tree = dict(search.base.tree)
+    tree["hpo"] = {**tree["hpo"], "study": search.study, "storage": search.address}
+    return tree
+
+
+def _base(mode: str, fixed: Sequence[str], extra_dirs: Sequence[Path], found: list[str]) -> RunConfig:
+    try:
+        return launch.prepare(mode, fixed, extra_dirs).run_config
+    except ConfigError as error:
+        raise ConfigError(list(dict.fromkeys([*found, *error.problems]))) from None
+
+
+def _first_values(fixed: Sequence[str], space: Mapping[str, Parameter]) -> list[str]:
+    """A value for each searched name of the user's own (`given.NAME`) that has none: formulas refer to it."""
+    first = (search_space.corners(space) or [{}])[0]
+    there = {text.lstrip("+").partition("=")[0] for text in fixed}
+    return search_space.overrides(
+        {key: value for key, value in first.items() if key.startswith("given.") and key not in there}
+    )
+
+
+def _section(text: str) -> str:
+    return text.lstrip("+~").partition("=")[0].partition(".")[0]
+
+
+def _metric_names(base: RunConfig) -> tuple[str, ...]:
+    assert base.hpo is not None
+    wanted = base.hpo.metric
+    if wanted is None:
+        return (base.recipe.metrics.monitor,)
+    return (wanted,) if isinstance(wanted, str) else tuple(wanted)
+
+
+def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Sequence[str]) -> list[str]:
+    """What may not be combined in a search."""
+    found = [] if names else [problem("hpo.metric", "must name a metric", got=[], fix="leave it out for the usual one")]
+    if hpo.study is not None and (not hpo.study or files.safe_name(hpo.study) != hpo.study):
+        found.append(problem("hpo.study", "must be a plain name", got=hpo.study, fix="for example hpo.study=first"))
+    if "train" not in base.tree["mode"]["subroutines"]:
+        found.append(problem("mode.subroutines", "a search trains", fix="add train"))
+    for name in names:
+        part, _, metric = name.partition("/")
+        if part not in ("val", "test") or not metric:
+            found.append(problem("hpo.metric", "must be val/NAME or test/NAME", got=name, fix="such as val/accuracy"))
+        elif part == "test" and "test" not in base.tree["mode"]["subroutines"]:
+            fix = "add mode.subroutines=[train,test], or choose val/NAME: what chose a model is no longer a test"
+            found.append(problem("hpo.metric", "nothing is tested", got=name, fix=fix))
+    if hpo.pruner != "none":
+        if list(names) != [base.recipe.metrics.monitor]:
+            fix = "leave hpo.metric out, or use hpo.pruner=none"
+            found.append(problem("hpo.pruner", "needs metrics.monitor as the only metric", got=hpo.pruner, fix=fix))
+        if base.sys.fold_workers != 1:
+            found.append(problem("hpo.pruner", "compares folds one after the other", fix="use sys.fold_workers=1"))
+        found += [
+            problem("hpo.pruner", f"compares trials at the same epoch, but {key} is searched", fix="leave one out")
+            for key in space
+            if key in ("trainer.max_epochs", "trainer", "split", "split.folds", "metrics.monitor")
+        ]
+    return found
+
+
+def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], found: list[str]) -> tuple[Direction, ...]:
+    given = [hpo.direction] * len(names) if isinstance(hpo.direction, str) else list(hpo.direction)
+    if len(given) != len(names):
+        wrong = f"must have one entry for each of {listing(names)}"
+        found.append(problem("hpo.direction", wrong, got=given, fix="use auto"))
+        return ()
+    directions: list[Direction] = []
+    for name, direction in zip(names, given, strict=True):
+        if direction not in ("auto", "minimize", "maximize"):
+            found.append(problem("hpo.direction", "must be auto, minimize or maximize", got=direction))
+        if direction == "maximize" and objectives.is_by_the_loss(name, base.tree):
+            found.append(problem("hpo.direction", f"less of {name} is better", got=direction, fix="use auto"))
+        monitored = name == base.recipe.metrics.monitor and base.recipe.metrics.direction != "auto"
+        less = base.recipe.metrics.direction == "min" if monitored else metrics.direction(name) == "min"
+        directions.append("minimize" if direction == "minimize" or (direction == "auto" and less) else "maximize")
+    return tuple(directions)
+
+
+def _checked_corners(search: Search) -> list[str]:
+    """The steps of the first corner's run; every corner is composed and planned, which needs the task."""
+    found: list[str] = []
+    steps: list[str] = []
+    trees = []
+    for corner in search_space.corners(search.space):
+        try:
+            trial = search.trial(corner)
+            planned = launch.planned(trial)
+        except ConfigError as error:
+            found += error.problems
+        else:
+            steps = steps or planned
+            trees.append(trial.run_config.tree)
+    if not found:
+        found += _unmeasured(search) or _of_different_losses(search, trees)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    return steps
+
+
+def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence where trials would be compared by values of different losses, with what compares them."""
+    names = [name for name in search.metrics if objectives.is_by_the_loss(name, search.base.tree)]
+    if not names or not objectives.differ(trees):
+        return []
+    keys = [key for key in search.space if _changes_the_loss(search, key)] or list(search.space)
+    kind, measured = _measured(search)
+    preferred = [*metrics.PROPER, metrics.HEADLINE[kind], *measured]
+    other = next((one for one in preferred if one in measured and one in metrics.BY_KIND[kind]), None)
+    if other is None or objectives.is_by_the_loss(other):
+        fix = f"leave {listing(keys)} out of the search"
+    elif search.hpo.metric is None:
+        fix = f"add metrics.monitor=val/{other}"
+    elif len(search.metrics) == 1:
+        fix = f"use hpo.metric=val/{other}"
+    else:
+        kept = [f"val/{other}" if name in names else name for name in search.metrics]
+        fix = f"use hpo.metric=[{','.join(dict.fromkeys(kept))}]"
+    searched = f"{listing(keys)} {'is' if len(keys) == 1 else 'are'} searched"
+    return [
+        problem("hpo.metric", f"values of different losses cannot be compared, and {searched}", got=name, fix=fix)
+        for name in names
+    ]
+
+
+def _changes_the_loss(search: Search, key: str) -> bool:
+    """Whether a searched key by itself makes another loss."""
+    first = search_space.corners(search.space)[0]
+    trees = []
+    for value in search.space[key].extremes():
+        try:
+            trees.append(search.trial({**first, key: value}).run_config.tree)
+        except ConfigError:
+            # Another key's value goes with it.
+            continue
+    return objectives.differ(trees)
+
+
+def _measured(search: Search) -> tuple[str, list[str]]:
+    """The kind of what trials predict, and the metrics of their records."""
+    kind = search.base.recipe.predicts(tasks.pivot(search.base).kind)
+    wanted = search.base.recipe.metrics.final
+    return kind, list(metrics.FINAL[kind]) if wanted == AUTO else list(wanted)
+
+
+def _unmeasured(search: Search) -> list[str]:
+    """A sentence for every metric that records of this task do not have."""
+    _, measured = _measured(search)
+    found = []
+    for name in search.metrics:
+        part, _, metric = name.partition("/")
+        known = ["loss", *measured] if part == "val" else measured
+        if metric not in known:
+            otherwise = f"measured: {listing(known)}; metrics.final=[...] takes more"
+            fix = did_you_mean(metric, known, otherwise=otherwise)
+            found.append(problem("hpo.metric", "is not measured", got=re.sub(r"\s", " ", name), fix=fix))
+    return found

@@ -1,0 +1,154 @@
+"""`-m`: every combination of comma-separated values as a run of its own, all checked before the first one starts."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe.config.overrides import expand
+from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
+from mlpipe.post import metrics
+from mlpipe.reports import tables
+from mlpipe.running import launch
+from mlpipe.running.launch import Prepared
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+
+log = logging.getLogger("mlpipe")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: All its overrides.
+        varied: Those that tell it from the others.
+        prepared: Its checked configuration.
+    """
+
+    overrides: list[str]
+    varied: list[str]
+    prepared: Prepared
+
+    @property
+    def project(self) -> Project:
+        """The project of its run."""
+        return Project(self.prepared.run_config.project_dir)
+
+
+def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> list[Job]:
+    """The jobs of a sweep, all of them checked.
+
+    Raises:
+        ConfigError: With a sentence for every problem of every job.
+    """
+    jobs, prepared, found = expand(overrides), [], []
+    for job in jobs:
+        try:
+            prepared.append(launch.prepare(mode, job, extra_dirs))
+        except ConfigError as error:
+            found += list(error.problems)
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    shared = set.intersection(*(set(job) for job in jobs))
+    return [
+        Job(job, [text for text in job if text not in shared], one) for job, one in zip(jobs, prepared, strict=True)
+    ]
+
+
+def execute(mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = None) -> dict[str, Any]:
+    """Run the jobs one after the other; one that fails is reported, and the others go on.
+
+    Args:
+        mode: The mode's name.
+        jobs: What `prepare` gave.
+        display: Shows progress; None makes one for standard error.
+        stop: Whether somebody asked to stop; None makes one.
+
+    Returns:
+        The facts that `--json` prints: for each job its overrides, its exit code, its error and its facts; under
+        `exit_code` the largest of the codes.
+
+    Raises:
+        Interrupted: When asked to stop, or the disk is full; says how to go on with the job and with those that did not start.
+    """
+    from mlpipe.running.scheduler import AGAIN, Stop, end_process, full_disk
+
+    stop, outcomes = stop or Stop(end_process), []
+    with stop.listening():
+        for number, job in enumerate(jobs, start=1):
+            if stop():
+                raise Interrupted(_how_to_go_on("stopped", mode, jobs[number - 1 :]))
+            log.info(f"job {number}/{len(jobs)}: {shlex.join(job.varied) or 'as given'}")
+            started = time.perf_counter()
+            outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
+            try:
+                with full_disk(AGAIN):
+                    outcome["facts"] = launch.execute(job.prepared, display=display, stop=stop)
+            except MlpipeError as error:
+                if error.exit_code == STOPPED_RESUMABLE:
+                    # A job that left no run begins anew with the others.
+                    begun = "continue=" in str(error)
+                    sentence = f"{error}{_project(job)}" if begun else str(error)
+                    raise Interrupted(_how_to_go_on(sentence, mode, jobs[number - (not begun) :])) from None
+                outcome |= {"exit_code": 1, "error": str(error)}
+            except Exception as error:
+                # Such as a full GPU: the next job may be smaller.
+                log.debug(f"job {number} failed", exc_info=True)
+                outcome |= {"exit_code": 1, "error": in_short(error)}
+            outcome["seconds"] = round(time.perf_counter() - started, 1)
+            if outcome["error"]:
+                log.error(f"job {number}/{len(jobs)} ({shlex.join(job.varied)}) failed: {outcome['error']}")
+            outcomes.append(outcome)
+    log.info("\n" + table(jobs, outcomes))
+    return {"mode": mode, "jobs": outcomes, "exit_code": max(outcome["exit_code"] for outcome in outcomes)}
+
+
+def _project(job: Job) -> str:
+    """What `continue=` needs besides the run's name."""
+    words = [text for text in job.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
+    return "".join(f" {word}" for word in words)
+
+
+def _how_to_go_on(sentence: str, mode: str, left: Sequence[Job]) -> str:
+    commands = [f"mml {mode} {shlex.join(job.overrides)}" for job in left]
+    return "\n".join([sentence, *(["jobs of the sweep that did not start:"] if commands else []), *commands])
+
+
+def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
+    """A row for each job: its overrides, its scores or its error, its run."""
+    header = ["job", "overrides", "result", "run", "seconds", "error"]
+    rows = []
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        facts = outcome.get("facts", {})
+        error = (outcome["error"] or "").partition("\n")[0]
+        rows.append(
+            [
+                str(outcome["job"]),
+                " ".join(job.varied),
+                "failed" if error else _scores(job, facts),
+                str(facts.get("run", "")),
+                f"{outcome['seconds']:.0f}",
+                error[:80],
+            ]
+        )
+    return tables.grid(header, rows)
+
+
+def _scores(job: Job, facts: dict[str, Any]) -> str:
+    """The mean over the run's folds of the usual score, where the mode made records."""
+    found = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
+    parts = []
+    for split in ("val", "test"):
+        name = metrics.HEADLINE[found[0].kind] if found else ""
+        values = [record.scores.get(split, {}).get(name) for record in found]
+        numbers = [value for value in values if value is not None]
+        if numbers:
+            parts.append(f"{split} {name} {sum(numbers) / len(numbers):.4f}")
+    return ", ".join(parts) or "done"

@@ -1,0 +1,353 @@
+"""From a configuration to the task, its split and its cached images; makes what is missing in the data folder."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.config import snapshot
+from mlpipe.config.components import Component
+from mlpipe.config.overrides import tagged
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources, tags, task
+from mlpipe.data.cache import joined
+from mlpipe.data.cache import packs as cache
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sources import mask_files, target_files
+from mlpipe.data.splits import methods
+from mlpipe.data.splits.methods import Split
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.running import stored_decisions
+from mlpipe.runs import records, uses
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+Progress = Callable[[int, int], None]
+_DECODERS = 8
+_EMBEDDED = ("fashion_mini", "digits")
+
+
+def resolve(source: Component, data_dir: Path) -> Task:
+    """Look at the source, and describe the task in the data folder when it is not there yet.
+
+    Raises:
+        DataError: When the source is wrong, or another task of this name is there already.
+    """
+    seen: Task = source.build()
+    path = task_file(data_dir, seen.name)
+    _refuse_folder_inside_source(seen, data_dir, "data_dir")
+    if not path.is_file():
+        task.save(seen, path)
+        log.info(f"created task {seen.name}: {describe(seen)}")
+        for note in seen.notes:
+            log.info(f"note on {seen.name}: {note}")
+        return seen
+    if source.target.endswith(".created"):
+        return seen
+    stored = task.load(path)
+    if stored.source_hash != seen.source_hash:
+        fix = "choose another data_dir, or remove that folder"
+        raise DataError(problem(str(path.parent), "holds a task of this name made of other images", fix=fix))
+    if stored.source.get("range") != _listed(seen.source.get("range")):
+        wrong = f"holds a task of this name with task.value_range={stored.source.get('range')}"
+        raise DataError(problem(str(path.parent), wrong, fix="give this one another name with task.name=NAME"))
+    # Functions, their arguments and folders may be others that give the same samples, and the old ones be gone.
+    if task.describe_again(stored, seen, path):
+        log.info(f"task {seen.name}: the same samples, described anew")
+    return seen
+
+
+def _listed(value_range: Any) -> list[Any] | None:
+    """A range as JSON gives it back."""
+    return None if value_range is None else list(value_range)
+
+
+def pivot(run_config: RunConfig) -> Task:
+    """The task that a configuration is about, described in the data folder when it is not there yet; with its tags.
+
+    Raises:
+        DataError: When the source is wrong, or the tags do not fit it.
+    """
+    base = resolve(run_config.task, run_config.data_dir)
+    file = task_file(run_config.data_dir, base.name)
+    stored_decisions.store(run_config, file)
+    return _variant(stored_decisions.with_split(run_config, file), base, run_config.tags, split_of)
+
+
+def as_decided(run_config: RunConfig, of: Task) -> RunConfig:
+    """The configuration with what was decided for a task, see `mlpipe.running.stored_decisions`."""
+    return stored_decisions.with_split(run_config, described_in(run_config.data_dir, of))
+
+
+def variant(run_config: RunConfig, base: Task, text: str) -> Task:
+    """A task's variant by tags.
+
+    Args:
+        run_config: Gives the split.
+        base: The task.
+        text: The tags, such as `subset?0.1`.
+
+    Raises:
+        DataError: When they do not fit it.
+    """
+    return _variant(run_config, base, text, split_of)
+
+
+def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
+    """The pivot as a project's records have it: a variant follows from the split that its newest record was made with."""
+    if not run_config.tags:
+        return pivot(run_config)
+    base = resolve(run_config.task, run_config.data_dir)
+    found = records.load_all(project, f"{base.name}+{tags.canonical(run_config.tags)}")
+    if not found:
+        return pivot(run_config)
+    file = project.model_dir(found[-1].pivot, found[-1].id) / records.CONFIG_FILE
+    folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
+    return pivot(snapshot.load(file, **folders, trust=run_config.tree["trust"]))
+
+
+def another(run_config: RunConfig, name: str) -> Task:
+    """A task of `task_list` or `mode.eval_on`: created earlier, or embedded, with tags as the pivot may have them.
+
+    Raises:
+        DataError: When there is no such task, or the tags do not fit it.
+    """
+    base, text = tagged(name, (*_EMBEDDED, *created_names(run_config.data_dir)))
+    return _variant(run_config, named(base, run_config.data_dir), text, split_of_other)
+
+
+def is_known(data_dir: Path, name: str) -> bool:
+    """Whether a task, or the one that it is a variant of, was described in the data folder."""
+    return task_file(data_dir, tagged(name, created_names(data_dir))[0]).is_file()
+
+
+def _variant(run_config: RunConfig, base: Task, text: str, split_base: Callable[[RunConfig, Task], Split]) -> Task:
+    if not text:
+        return base
+
+    def split(one: Task) -> Split:
+        return (split_base if one is base else split_of_other)(run_config, one)
+
+    world = tags.World(split, partial(named, data_dir=run_config.data_dir))
+    return tags.derive(base, tags.parse(text), world)
+
+
+def named(name: str, data_dir: Path) -> Task:
+    """A task that was created earlier, or an embedded one, by its name.
+
+    Raises:
+        DataError: When there is no such task.
+    """
+    if name in _EMBEDDED:
+        return resolve(Component("task", f"mlpipe.data.sources.{name}", {}), data_dir)
+    return sources.created(name=name, data_dir=str(data_dir))
+
+
+def split_of(run_config: RunConfig, of: Task) -> Split:
+    """The task's split, stored with it the first time it is drawn.
+
+    Raises:
+        DataError: When the task cannot be split so.
+    """
+    if of.bases:
+        return _split_without_test(run_config, of)
+    # Whether rare classes are refused decides no fold.
+    params = {name: value for name, value in run_config.split.params.items() if name != "rare"}
+    key = files.digest([run_config.split.identity, params])[:12]
+    path = task_file(run_config.data_dir, of.name)
+    stored: dict[str, Any] = files.read_json(path)
+    if key in stored["splits"]:
+        return replace(Split.from_plain(stored["splits"][key]), rare=run_config.split.params.get("rare", "refuse"))
+    drawn = methods.with_extra(of.samples, run_config.split.build(of.samples))
+    parameters = {"target": run_config.split.identity, **params}
+    stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
+    files.write_json(path, stored)
+    return drawn
+
+
+def split_of_other(run_config: RunConfig, of: Task) -> Split:
+    """The split of a task beside the pivot: as the pivot's, but a test part that it came with is its own.
+
+    Raises:
+        DataError: When the task cannot be split so.
+    """
+    if of.bases or not of.samples.in_part("test").any():
+        return split_of(run_config, of)
+    return _split_without_test(run_config, of)
+
+
+def _split_without_test(run_config: RunConfig, of: Task) -> Split:
+    """The folds of a task whose test part is fixed already; drawn again each time."""
+    split = run_config.split
+    fixed = {"test_fraction": 0.0} if "test_fraction" in split.params else {}
+    drawn: Split = Component(split.slot, split.target, {**split.params, **fixed}).build(of.samples)
+    return methods.with_extra(of.samples, drawn)
+
+
+def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
+    """The preprocessing for a task: the network's channels where it names them, else the task's."""
+    wanted = run_config.recipe.arch.params.get("in_chans") or of.channels
+    if wanted != of.channels and of.channels != 1 and "root" not in of.source:
+        fix = f"leave it out, or use {of.channels}"
+        raise ConfigError(problem("arch.in_chans", f"the images have {of.channels} channels", got=wanted, fix=fix))
+    if wanted not in (1, 3, 4) and "root" in of.source:
+        raise ConfigError(problem("arch.in_chans", "image files have 1, 3 or 4 channels", got=wanted, fix="use one"))
+    built: Preprocessing = run_config.recipe.preprocessing.build(wanted)
+    return built
+
+
+def pack_folder(run_config: RunConfig, of: Task) -> Path:
+    """Where a task's cached images lie; a variant's are the pivot's."""
+    of = of.bases[0] if of.bases else of
+    name = cache.pack_id(of, preprocessing_of(run_config, of))
+    return run_config.data_dir / of.name / "cache" / name
+
+
+def pack_of(
+    run_config: RunConfig,
+    of: Task,
+    workers: int,
+    progress: Progress = lambda done, total: None,
+    *,
+    max_unreadable: int | None = None,
+    told: set[str] | None = None,
+) -> Pack:
+    """A task's cached images, decoded first when they are missing.
+
+    Args:
+        run_config: Gives the preprocessing and the data folder.
+        of: The task.
+        workers: Threads that decode.
+        progress: Called with images done and their total.
+        max_unreadable: How many unreadable images are accepted; None: as `unreadable_allowed` says.
+        told: The names of unreadable images that were told already; those that are told now are added.
+
+    Raises:
+        DataError: When more images are unreadable than `task.max_unreadable` allows.
+    """
+    preprocessing = preprocessing_of(run_config, of)
+    most = unreadable_allowed(run_config, of) if max_unreadable is None else max_unreadable
+    packs = [_packed(run_config, one, preprocessing, workers, progress, most) for one in of.bases or (of,)]
+    for one, pack in zip(of.bases or (of,), packs, strict=True):
+        _tell_unreadable(one, pack, set() if told is None else told)
+    return joined.joined(of, packs) if of.bases else packs[0]
+
+
+def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
+    """How many unreadable images of a task are accepted: `task.max_unreadable`, or what was stored with the task."""
+    names = [one.name for one in of.bases or (of,)]
+    return max(stored_decisions.max_unreadable(run_config, task_file(run_config.data_dir, name)) for name in names)
+
+
+def _tell_unreadable(of: Task, pack: Pack, told: set[str]) -> None:
+    """Name what is left out; in a process that works for a run, the one that started it has done so."""
+    for name, reason in pack.unreadable.items():
+        key = f"{of.name}: {name}"
+        if key not in told and multiprocessing.parent_process() is None:
+            log.warning(f"left out {name}: {reason}")
+        told.add(key)
+
+
+def _packed(
+    run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress, max_unreadable: int
+) -> Pack:
+    folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of, preprocessing)
+    uses.mark(folder)
+    is_new = not cache.is_complete(folder)
+    pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
+    if target_files.are_own(of) and of.samples.labelled.any():
+        pack = replace(pack, masks=pack)
+    elif of.samples.masks:
+        pack = _with_masks(run_config, of, pack, workers, progress)
+    cache.check_unreadable(pack, max_unreadable)
+    if is_new:
+        shape = "their own sizes" if preprocessing.is_ragged else " x ".join(map(str, pack.images.shape[1:]))
+        log.info(f"packed {len(pack)} images of {of.name} at {shape} ({pack.images.nbytes / 1e6:.1f} MB)")
+    return pack
+
+
+def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progress: Progress) -> Pack:
+    """The pack with that of its masks or target images; an image whose target cannot be read cannot be used."""
+    if of.kind == "images":
+        of_masks = target_files.task_of(of)
+        alike = target_files.preprocessing_of(pack.preprocessing, of_masks.channels, target_files.scale_of(of))
+    else:
+        of_masks, alike = mask_files.task_of(of), mask_files.preprocessing_of(pack.preprocessing)
+    folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of_masks, alike)
+    uses.mark(folder)
+    masks = cache.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
+    masked = {name for name, (path, _) in zip(of.samples.ids, of.samples.masks, strict=True) if path}
+    lost = {name: f"its target {reason}" for name, reason in masks.unreadable.items() if name in masked}
+    return replace(pack, masks=masks, unreadable={**lost, **pack.unreadable})
+
+
+def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None = None) -> RunConfig:
+    """The configuration that a record was trained with, in today's folders and on today's machine.
+
+    Args:
+        run_config: Gives today's folders.
+        record: The record.
+        home: The project that it lies in; None: the run's own.
+
+    Raises:
+        ProjectError: When it is missing or damaged.
+    """
+    project = home or Project(run_config.project_dir)
+    path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
+    folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
+    return snapshot.load(path, **folders, proj=run_config.proj, trust=run_config.tree["trust"])
+
+
+def task_file(data_dir: Path, name: str) -> Path:
+    """The file that describes a task."""
+    return data_dir / name / "task.json"
+
+
+def described_in(data_dir: Path, of: Task) -> Path:
+    """The file that describes a task, or the one that it is a variant of."""
+    return task_file(data_dir, (of.bases or (of,))[0].name)
+
+
+def created_names(data_dir: Path) -> tuple[str, ...]:
+    """The names of the tasks in a data folder."""
+    return tuple(sorted(file.parent.name for file in data_dir.glob("*/task.json"))) if data_dir.is_dir() else ()
+
+
+def describe(of: Task) -> str:
+    """A task in a few words: kind, classes, images in each part."""
+    parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
+    colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
+    depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
+    what = {"multilabel": "labels", "regression": "numbers", "images": "channels"}.get(of.kind, "classes")
+    groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
+    is_of_records = (of.bases or (of,))[0].source["type"] == "records"
+    noun = {1: "series", 3: "volumes"}.get(task.axes_of(of), "images")
+    samples = "records" if is_of_records else f"{colour}{depth} {noun}"
+    return f"{of.kind}, {len(of.classes)} {what}, {samples}: {parts}{groups}"
+
+
+def refuse_results_inside(of: Task, out_dir: Path) -> None:
+    """Refuse a results folder inside the task's own images.
+
+    Raises:
+        DataError: When it lies there.
+    """
+    _refuse_folder_inside_source(of, out_dir, "out_dir")
+
+
+def _refuse_folder_inside_source(of: Task, folder: Path, key: str) -> None:
+    # Only a folder is searched for images, and would find the program's own.
+    base = sources.root(of) if of.source["type"] in ("folder", "masks") else None
+    if base is not None and folder.resolve().is_relative_to(base.resolve()):
+        fix = f"choose a folder outside the images with {key}=DIR"
+        raise DataError(problem(key, "lies inside the folder of images", got=str(folder), fix=fix))

@@ -1,0 +1,406 @@
+"""The trials of a search: ask Optuna, run, tell Optuna, until the study has as many as were asked for."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from mlpipe import files
+from mlpipe.config import search_space
+from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, Pruned, TrainingError, listing, problem
+from mlpipe.reports import studies as report
+from mlpipe.running import launch
+from mlpipe.running.launch import Prepared
+from mlpipe.running.scheduler import AGAIN, Follower, Stop, end_process, full_disk
+from mlpipe.running.search import Search
+from mlpipe.runs import journal, records, studies
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+log = logging.getLogger("mlpipe")
+
+# A trial of another process that has not said yet who runs it is left alone for so many seconds.
+_NEW = 60.0
+# The trials that this process runs now: a full disk may leave others that it is still noted as the owner of.
+_RUNNING: set[tuple[str, str, int]] = set()
+
+
+def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[str, Any]:
+    """Go on with a study until it has `hpo.trials` trials.
+
+    Args:
+        search: What `search.prepare` gave.
+        display: Shows progress; None makes one for standard error.
+        stop: Whether somebody asked to stop, shared with what the search is a part of; None makes one.
+
+    Returns:
+        The facts that `--json` prints.
+
+    Raises:
+        Interrupted: When asked to stop; the same command goes on.
+        DiskFull: When a trial, or the study, found no room; likewise.
+        TrainingError: When no trial of the study could be finished.
+        ConfigError: When the study was begun with another configuration or space.
+    """
+    import optuna
+
+    stop, ran = stop or Stop(end_process), 0
+    with (
+        full_disk(AGAIN),
+        stop.listening(),
+        studies.opened(search.project, search.study, search.hpo.storage) as storage,
+    ):
+        search.project.studies_dir().mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=search.study,
+            directions=list(search.directions),
+            load_if_exists=True,
+            pruner=_pruner(search),
+        )
+        _require_same(search, study)
+        log.info(f"study {search.study}: {len(studies.counted(study))} of {_total(search)} trials; {search.address}")
+        while True:
+            _stop_if_asked(stop, search, study)
+            taken = _next(search, study)
+            if taken is None:
+                break
+            _run_trial(search, study, taken, stop, display)
+            ran += 1
+        facts = report.facts(study, search.address)
+        log.info("\n" + report.as_text(facts))
+        if ran and not studies.finished(study):
+            raise TrainingError(f"study {search.study}: no trial could be finished; the table above has the reasons")
+        if len(study.directions) == 1 and studies.finished(study):
+            log.info(f"to train with the best trial's values: mml train use_best_params={search.study} ...")
+    return {"mode": search.base.mode, "project": search.base.proj, **facts}
+
+
+def _total(search: Search) -> int:
+    if search.hpo.sampler != "grid":
+        return search.hpo.trials
+    return min(search.hpo.trials, len(search_space.points(search.space)))
+
+
+def _next(search: Search, study: Study) -> tuple[Trial, str | None] | None:
+    """A trial that nobody runs any more, with its run, or else a new one; None when there are enough."""
+    with FileLock(search.project.studies_dir() / f".{search.study}.lock"):
+        if (orphan := _orphan(search, study)) is not None:
+            return orphan
+        if len(studies.counted(study)) >= _total(search):
+            return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study.sampler = _sampler(search, study)
+            trial = study.ask(_distributions(search.space))
+        _take(search, trial)
+        return trial, None
+
+
+def _take(search: Search, trial: Trial) -> None:
+    trial.set_user_attr(studies.OWNER, _owner(search))
+    _RUNNING.add((search.address, search.study, trial.number))
+
+
+def _owner(search: Search) -> dict[str, Any]:
+    return {**journal.identity(), "project": str(search.project.root)}
+
+
+def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
+    """An interrupted trial to go on with; one whose run is gone is noted as failed and does not count."""
+    import optuna
+    from optuna.trial import TrialState
+
+    for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if not _is_orphan(search, frozen):
+            continue
+        run = frozen.user_attrs.get(studies.RUN)
+        there = run is None or (search.project.run_dir(run) / journal.PLAN_FILE).is_file()
+        trial = optuna.trial.Trial(study, frozen._trial_id)
+        if there and set(trial.params) == set(search.space):
+            _take(search, trial)
+            return trial, run
+        trial.set_user_attr(studies.INTERRUPTED, True)
+        trial.set_user_attr(studies.ERROR, "interrupted, and its run is gone")
+        study.tell(trial, state=TrialState.FAIL)
+        log.warning(f"trial {frozen.number} was interrupted and its run is gone: noted as failed, does not count")
+    return None
+
+
+def _is_orphan(search: Search, frozen: FrozenTrial) -> bool:
+    if studies.OWNER not in frozen.user_attrs:
+        # In a project's own storage a trial is asked for and taken behind one lock.
+        started = frozen.datetime_start
+        is_old = started is None or (datetime.now() - started).total_seconds() > _NEW
+        return is_old or search.hpo.storage is None
+    owner = frozen.user_attrs[studies.OWNER]
+    if journal.is_own(owner):
+        return (search.address, search.study, frozen.number) not in _RUNNING
+    if owner.get("released") is not True and journal.is_live(owner):
+        return False
+    # In a shared storage, a trial of another project goes on there.
+    return search.hpo.storage is None or owner.get("project") == str(search.project.root)
+
+
+def _stop_if_asked(stop: Stop, search: Search, study: Study) -> None:
+    if stop():
+        raise _interrupted(search, study)
+
+
+def _interrupted(search: Search, study: Study) -> Interrupted:
+    done = len(studies.finished(study))
+    return Interrupted(
+        f"stopped with {done} of {_total(search)} trials of study {search.study} finished; "
+        "to go on, run the same command again"
+    )
+
+
+def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], stop: Stop, display: Any) -> None:
+    """One trial from its values to what Optuna is told; its errors are its own, an interruption is not."""
+    from optuna.trial import TrialState
+
+    trial, run = taken
+    values = " ".join(search_space.overrides(trial.params))
+    log.info(f"trial {trial.number} ({'goes on, ' if run else ''}of {_total(search)}): {values}")
+    started = time.perf_counter()
+    try:
+        reached = _measure(search, trial, run, stop, display)
+    except (Interrupted, KeyboardInterrupt):
+        _release(search, trial)
+        raise _interrupted(search, study) from None
+    except Pruned as error:
+        _clean(search, trial)
+        study.tell(trial, state=TrialState.PRUNED)
+        log.info(f"trial {trial.number}: {error}")
+    except Exception as error:
+        if files.disk_is_full(error):
+            _release(search, trial)
+            reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
+            done = f"{len(studies.finished(study))} of {_total(search)} trials of study {search.study} are finished"
+            raise DiskFull(f"{reason}; {done}", AGAIN) from error
+        _failed(search, study, trial, error)
+    else:
+        trial.set_user_attr(studies.SECONDS, round(time.perf_counter() - started, 3))
+        study.tell(trial, reached)
+        pairs = zip(search.metrics, reached, strict=True)
+        log.info(f"trial {trial.number}: {', '.join(f'{name} {value:.4f}' for name, value in pairs)}")
+    finally:
+        _RUNNING.discard((search.address, search.study, trial.number))
+
+
+def _release(search: Search, trial: Trial) -> None:
+    """Say that nobody runs a trial any more, so that it is gone on with, in this process too."""
+    try:
+        trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
+    except Exception as error:
+        # There may be no room for this either: that the process has ended, or runs it no more, says the same.
+        if not files.disk_is_full(error):
+            raise
+
+
+def _failed(search: Search, study: Study, trial: Trial, error: Exception) -> None:
+    from optuna.trial import TrialState
+
+    text = str(error) if isinstance(error, MlpipeError) else f"{type(error).__name__}: {error}"
+    log.debug(f"trial {trial.number} failed", exc_info=error)
+    log.warning(f"trial {trial.number} failed: {text}")
+    trial.set_user_attr(studies.ERROR, text[:2000])
+    _clean(search, trial)
+    study.tell(trial, state=TrialState.FAIL)
+    # The frames of an error hold a network's memory, which the next trial needs.
+    error.__traceback__ = None
+    gc.collect()
+
+
+def _clean(search: Search, trial: Trial) -> None:
+    """Remove the saved states of a run that will not be gone on with."""
+    if run := trial.user_attrs.get(studies.RUN):
+        shutil.rmtree(search.project.run_dir(run) / "checkpoints", ignore_errors=True)
+
+
+def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display: Any) -> list[float]:
+    """Run the trial; the mean over its folds of every metric."""
+    if run is not None:
+        config = search.base
+        words = [f"continue={run}", f"proj={config.proj}", f"out_dir={config.out_dir}", f"data_dir={config.data_dir}"]
+        prepared: Prepared = launch.prepare(config.mode, words)
+    else:
+        prepared = search.trial(trial.params, trial.number)
+    report_epoch = Reporter(trial, search.directions[0]).epoch if search.hpo.pruner != "none" else _no_report
+    follower = Follower(lambda name: trial.set_user_attr(studies.RUN, name), report_epoch)
+    facts = launch.execute(prepared, display=display, stop=stop, follower=follower)
+    found = [record for record in records.load_all(search.project) if record.run == facts["run"]]
+    return [_mean_over_folds(found, name) for name in search.metrics]
+
+
+def _no_report(position: int, epoch: int, epochs: int, score: float) -> None:
+    """What follows the epochs where nothing is pruned."""
+
+
+def _mean_over_folds(found: list[records.ModelRecord], name: str) -> float:
+    part, _, metric = name.partition("/")
+    scores = [record.scores.get(part, {}).get(metric) for record in found]
+    numbers = [float(score) for score in scores if score is not None and math.isfinite(score)]
+    if not numbers or len(numbers) < len(scores):
+        raise TrainingError(f"{name} is no number in {len(scores) - len(numbers)} of {len(scores)} folds")
+    return sum(numbers) / len(numbers)
+
+
+class Reporter:
+    """Reports after every epoch the mean over folds of the best score so far, the current fold's included.
+
+    The step is `position * epochs + epoch`, so trials are compared in the same fold at the same epoch.
+
+    Args:
+        trial: The trial, whose reports before an interruption count.
+        direction: Whether less or more is better.
+    """
+
+    def __init__(self, trial: Trial, direction: str) -> None:
+        self._trial, self._less = trial, direction == "minimize"
+        self._best: dict[int, float] = {}
+
+    def epoch(self, position: int, epoch: int, epochs: int, score: float) -> None:
+        """Report one epoch.
+
+        Raises:
+            Pruned: When the pruner asks for it.
+        """
+        if math.isnan(score):
+            return
+        reported = self._trial.study._storage.get_trial(self._trial._trial_id).intermediate_values
+        if not self._best:
+            self._best = best_of_folds(reported, epochs)
+        before = self._best.get(position, score)
+        self._best[position] = min(before, score) if self._less else max(before, score)
+        step = position * epochs + epoch
+        if step not in reported:
+            bests = [self._best[fold] for fold in range(position + 1) if fold in self._best]
+            self._trial.report(sum(bests) / len(bests), step)
+        if self._trial.should_prune():
+            raise Pruned(f"pruned after epoch {epoch + 1} of fold {position + 1}")
+
+
+def best_of_folds(reported: Mapping[int, float], epochs: int) -> dict[int, float]:
+    """Each fold's best score, from the means that were reported."""
+    best: dict[int, float] = {}
+    for step in sorted(reported):
+        position = step // epochs
+        before = [value for fold, value in best.items() if fold < position]
+        best[position] = reported[step] * (len(before) + 1) - sum(before)
+    return best
+
+
+def _require_same(search: Search, study: Study) -> None:
+    """Refuse to mix trials that cannot be compared; a new study notes what its trials share."""
+    from optuna.distributions import check_distribution_compatibility
+
+    shared, attributes = search.shared(), study.user_attrs
+    if studies.BASE not in attributes:
+        study.set_user_attr(studies.BASE, json.dumps(shared, sort_keys=True))
+        study.set_user_attr(studies.METRICS, list(search.metrics))
+        return
+    stored = json.loads(attributes[studies.BASE])
+    changed = _differences(stored, shared, set(search.space))
+    fix = f"choose another hpo.study, or go on as it began ({search.address})"
+    found = [problem(f"study {search.study}", f"was begun with another {key}", fix=fix) for key in changed]
+    if studies.metrics_of(study) != list(search.metrics) or [d.name.lower() for d in study.directions] != list(
+        search.directions
+    ):
+        found.append(
+            problem(f"study {search.study}", f"optimises {listing(studies.metrics_of(study))} otherwise", fix=fix)
+        )
+    now = _distributions(search.space)
+    for trial in study.get_trials(deepcopy=False):
+        for key, distribution in trial.distributions.items():
+            try:
+                if key not in now:
+                    found.append(problem(f"study {search.study}", f"also searches {key}", fix=fix))
+                else:
+                    check_distribution_compatibility(distribution, now[key])
+            except ValueError:
+                found.append(problem(f"study {search.study}", f"searches another kind or list of {key}", fix=fix))
+        found += [
+            problem(f"study {search.study}", f"does not search {key}", fix=fix)
+            for key in now
+            if key not in trial.distributions and trial.distributions
+        ]
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+
+
+def _differences(old: Any, new: Any, searched: set[str], path: str = "") -> list[str]:
+    """The keys whose values differ, as deep as both are mappings; searched ones may."""
+    if path in searched or old == new:
+        return []
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return [f"{path} ({old} instead of {new})"]
+    keys = [*old, *(key for key in new if key not in old)]
+    return [
+        found
+        for key in keys
+        for found in _differences(old.get(key), new.get(key), searched, f"{path}.{key}" if path else key)
+    ]
+
+
+def _distributions(space: Mapping[str, search_space.Parameter]) -> dict[str, BaseDistribution]:
+    from optuna import distributions as kinds
+
+    found: dict[str, BaseDistribution] = {}
+    for key, one in space.items():
+        if one.choices:
+            found[key] = kinds.CategoricalDistribution(one.choices)
+        elif one.whole:
+            found[key] = kinds.IntDistribution(int(one.low), int(one.high), one.log, int(one.step or 1))
+        else:
+            found[key] = kinds.FloatDistribution(one.low, one.high, one.log, one.step)
+    return found
+
+
+def _sampler(search: Search, study: Study) -> BaseSampler:
+    """The sampler of the next trial: its seed follows from the trial's number, so a study gone on with is the same."""
+    from optuna import samplers
+
+    hpo, number = search.hpo, len(study.get_trials(deepcopy=False))
+    seed = int(files.digest([search.base.seed, number])[:8], 16)
+    if hpo.sampler == "tpe":
+        return samplers.TPESampler(seed=seed, n_startup_trials=hpo.startup_trials)
+    if hpo.sampler == "gp":
+        return samplers.GPSampler(seed=seed, n_startup_trials=hpo.startup_trials)
+    if hpo.sampler == "nsga2":
+        return samplers.NSGAIISampler(seed=seed, population_size=max(2, hpo.startup_trials))
+    if hpo.sampler == "qmc":
+        # The place in the sequence is kept by the study, the sequence is the seed's.
+        return samplers.QMCSampler(seed=search.base.seed, scramble=True)
+    if hpo.sampler == "grid":
+        tried = [trial.params for trial in studies.counted(study)]
+        left = [point for point in search_space.points(search.space) if point not in tried]
+        return samplers.PartialFixedSampler(left[0], samplers.RandomSampler(seed=seed))
+    return samplers.RandomSampler(seed=seed)
+
+
+def _pruner(search: Search) -> BasePruner:
+    from optuna import pruners
+
+    if search.hpo.pruner == "median":
+        return pruners.MedianPruner(n_startup_trials=search.hpo.startup_trials)
+    if search.hpo.pruner == "hyperband":
+        folds = sum(step.startswith("train fold ") for step in search.steps)
+        most = max(1, folds * int(search.base.recipe.trainer["max_epochs"]))
+        return pruners.HyperbandPruner(min_resource=1, max_resource=most, reduction_factor=3)
+    return pruners.NopPruner()

@@ -1,0 +1,273 @@
+"""`mml evaluate mode.slices=[...]`: a network applied to a volume slice by slice, its predictions joined in one HDF5 file."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mlpipe.config import slice_keys
+from mlpipe.config.schema import Recipe, RunConfig
+from mlpipe.data.volumes import arrays, assembly, slices
+from mlpipe.data.volumes.arrays import Volume
+from mlpipe.data.volumes.slices import Grid
+from mlpipe.dialects.rmldnn import console, slice_lines
+from mlpipe.dialects.rmldnn import files as layout
+from mlpipe.dialects.rmldnn.files import EpochRow
+from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.running import slice_targets, tasks
+from mlpipe.running.scheduler import Step, World, raise_all, require_writable
+from mlpipe.running.slice_targets import Targets
+from mlpipe.runs import references, sweeping
+from mlpipe.runs.journal import Run
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mlpipe.predicting.scores import Judge
+    from mlpipe.predicting.volumes import Batch
+
+log = logging.getLogger("mlpipe")
+
+_KEY, _SOURCE = "mode.slices", "mode.source"
+_KERAS = "mlpipe.arch.keras.keras_json.keras_json"
+# Values of the slices that go through the network together where nobody says how many there are.
+_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `mml evaluate` was asked to cut and to write.
+
+    Attributes:
+        sets: The slice sets as the configuration has them.
+        source: The file of the volume, or a folder that holds nothing else.
+        dataset: The name of the array in it.
+        outfile: The HDF5 file to write.
+        precision: Numbers of 32 or 16 bit.
+        layout: Where the channels of its datasets are.
+        record: `PROJ#3`: the trained network to apply; None: the configuration's own.
+        batch_size: Slices at a time.
+        targets: The class numbers to compare with; None: nothing is compared.
+    """
+
+    sets: Sequence[Mapping[str, Any]]
+    source: str | None
+    dataset: str | None
+    outfile: str | None
+    precision: Literal["single", "half"]
+    layout: Literal["channels_last", "channels_first"]
+    record: str | None
+    batch_size: int | Literal["auto"]
+    targets: Targets | None = None
+
+
+@dataclass
+class VolumeSlices:
+    """The plan of such a command.
+
+    Attributes:
+        config: The checked configuration.
+        world: The display, the wish to stop.
+        asked: What was asked for.
+    """
+
+    config: RunConfig
+    world: World
+    asked: Asked
+
+    def plan(self) -> list[Step]:
+        """One step; everything that can be seen without the volume's numbers is checked before it.
+
+        Raises:
+            ConfigError: With a sentence for every problem.
+            DataError: When the volume is missing.
+        """
+        asked, found = self.asked, list[str]()
+        self._origin: tuple[Any, Any] = ((), ())
+        for key, value, fix in (("source", asked.source, "volume.npy"), ("outfile", asked.outfile, "prediction.h5")):
+            if value is None:
+                found.append(problem(f"mode.{key}", "a value is needed", fix=f"add mode.{key}={fix}"))
+        if asked.record is None and self.config.recipe.arch.target != _KERAS:
+            fix = "use arch=keras_json arch.file=net.json, or mode.record=PROJ#3"
+            found.append(problem("arch", "slices take a network of Keras, or a record that was trained", fix=fix))
+        try:
+            self._sets = slices.slice_sets(asked.sets, _KEY, slice_keys.problems)
+        except ConfigError as error:
+            found += error.problems
+        raise_all(found + console.problems(self.config, 1))
+        assert asked.source is not None and asked.outfile is not None
+        self._file = arrays.file_of(Path(asked.source).expanduser().absolute(), _SOURCE)
+        self._outfile = Path(asked.outfile).expanduser().absolute()
+        if self._outfile.is_dir() or self._outfile.resolve() == self._file.resolve():
+            raise ConfigError(
+                problem("mode.outfile", "cannot be written", got=asked.outfile, fix="choose another name")
+            )
+        raise_all(require_writable(self._outfile.parent, "mode.outfile"))
+        if asked.targets is not None:
+            asked.targets.place()
+        return [Step("slices", self._apply, in_project=False)]
+
+    def _apply(self, run: Run | None) -> None:
+        from mlpipe.predicting import volumes as learned
+
+        self._outfile.parent.mkdir(parents=True, exist_ok=True)
+        sweeping.sweep(self._outfile.parent, deep=False)
+        with ExitStack() as stack:
+            scratch = self._outfile.parent
+            volume = stack.enter_context(
+                arrays.opened(self._file, _SOURCE, dataset=self.asked.dataset, scratch=scratch)
+            )
+            grids = self._grids(volume)
+            channels = volume.shape[0] if len(volume.shape) > len(grids[0].shape) else 1
+            networks, recipe = self._networks(channels, grids)
+            size = self._batch_size(channels, grids)
+            self._introduce(networks[grids[0].cut.seen], volume, grids)
+            network, device = learned.placed(recipe, networks)
+            change, judge = learned.change_of(recipe), self._judge(recipe, networks, grids)
+            joined = stack.enter_context(
+                assembly.assembled(self._outfile, grids, precision=self.asked.precision, layout=self.asked.layout)
+            )
+            self.world.display.start("slices", sum(map(len, grids)))
+            stack.callback(self.world.display.close)
+            learned.apply(
+                network,
+                volume,
+                grids,
+                joined,
+                size=size,
+                device=device,
+                after=self._after(grids),
+                change=change,
+                judge=judge,
+            )
+        self._told(volume, grids, size, {} if judge is None else judge.scores())
+
+    def _grids(self, volume: Volume) -> list[Grid]:
+        """The slices of every set in the volume.
+
+        Raises:
+            DataError: When the volume has other axes.
+            ConfigError: When a set has no slices in it or leaves gaps.
+        """
+        axes = len(self._sets[0].sizes)
+        if len(volume.shape) not in (axes, axes + 1):
+            wrong = f"has {len(volume.shape)} axes, sizes are for {axes} and one of channels in front"
+            fix = f"give {_KEY} sizes for each spatial axis"
+            raise DataError(problem(_SOURCE, wrong, got=list(volume.shape), fix=fix))
+        grids = [Grid(one, volume.shape[len(volume.shape) - axes :]) for one in self._sets]
+        for number, grid in enumerate(grids):
+            slices.require_cuttable(grid, f"{_KEY}[{number}]")
+        return grids
+
+    def _networks(self, channels: int, grids: Sequence[Grid]) -> tuple[dict[tuple[int, ...], nn.Module], Recipe]:
+        """The network, made for the slices of each shape, and the recipe whose trainer it runs with."""
+        shapes = list(dict.fromkeys(grid.cut.seen for grid in grids))
+        config = self.config
+        if self.asked.record is None:
+            return {shape: self._of_keras(channels, shape) for shape in shapes}, config.recipe
+        from mlpipe.predicting import volumes as learned
+
+        one = self._record()
+        recipe, classes = tasks.config_of(config, one.record, one.project).recipe, len(one.record.classes)
+        return {shape: learned.of_record(recipe, one.weights, classes, channels, shape) for shape in shapes}, recipe
+
+    def _record(self) -> references.Located:
+        """The record that was asked for.
+
+        Raises:
+            ConfigError: When it is of no masks.
+            ProjectError: When it is not there.
+        """
+        assert self.asked.record is not None
+        one = references.record(self.asked.record, "mode.record", self.config.out_dir)
+        references.check_weights(one, "mode.record", self.config.out_dir)
+        if one.record.kind != "segmentation":
+            fix = "choose one that was trained on masks"
+            raise ConfigError(problem("mode.record", "gives no maps", got=self.asked.record, fix=fix))
+        return one
+
+    def _judge(self, recipe: Recipe, networks: dict[tuple[int, ...], nn.Module], grids: Sequence[Grid]) -> Judge | None:
+        """What compares predictions with class numbers; None where there are none.
+
+        Raises:
+            ConfigError: When the network gives no classes.
+            DataError: When they do not fit.
+        """
+        asked = self.asked.targets
+        if asked is None:
+            return None
+        if self.asked.record is None:
+            from mlpipe.arch.keras import classifier
+            from mlpipe.predicting import scores as slice_scores
+
+            graph: Any = next(iter(networks.values()))
+            activation, maps = classifier.ending(graph)[1], graph.shapes[graph.outputs[0]][-1]
+            names = tuple(map(str, range(slice_scores.classes_given(maps, activation))))
+            return slice_targets.judge(asked, recipe, grids, names, activation)
+        one = self._record()
+        said = tasks.config_of(self.config, one.record, one.project).task.params
+        values = asked.values or said.get("values")
+        if values is None and all(name.isdecimal() for name in one.record.classes):
+            values = [int(name) for name in one.record.classes]
+        ignored = said.get("ignore_index") if asked.ignore_index is None else asked.ignore_index
+        asked = replace(asked, values=values, ignore_index=ignored)
+        return slice_targets.judge(asked, recipe, grids, one.record.classes, "softmax")
+
+    def _of_keras(self, channels: int, shape: tuple[int, ...]) -> nn.Module:
+        import torch
+
+        from mlpipe.arch.keras import volumes
+
+        torch.manual_seed(self.config.seed)
+        network, self._origin = volumes.network(self.config.recipe.arch.params, channels, shape)
+        return network
+
+    def _batch_size(self, channels: int, grids: Sequence[Grid]) -> int:
+        if self.asked.batch_size != "auto":
+            return self.asked.batch_size
+        largest = max(math.prod(grid.cut.seen) for grid in grids)
+        return max(1, _AT_ONCE // (channels * largest))
+
+    def _after(self, grids: Sequence[Grid]) -> Any:
+        before = [sum(map(len, grids[:number])) for number in range(len(grids))]
+
+        def after(batch: Batch) -> None:
+            self.world.display.update(before[batch.which] + batch.stop)
+            self.world.stop.check()
+
+        return after
+
+    def _introduce(self, network: nn.Module, volume: Volume, grids: Sequence[Grid]) -> None:
+        if self.config.sys.console != "rmldnn":
+            return
+        from mlpipe.learn import description
+
+        recipe = self.config.recipe
+        lines = layout.block("Device(s)", {"Name": description.device(recipe)})
+        lines += layout.block("Neural Network", description.network(network, str(recipe.arch.params.get("name"))))
+        if recipe.arch.params.get("weights") is not None:
+            lines += layout.loading_lines(str(recipe.arch.params["weights"]), *self._origin)
+        lines += slice_lines.of_volume(volume.name, self._file, grids)
+        log.info("\n".join(lines))
+
+    def _told(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:
+        """Say what was done, write the table that is asked for, and collect facts."""
+        row = EpochRow(1, 0.0, scores.get("loss"), console.accuracy(scores))
+        if self.config.sys.console == "rmldnn":
+            log.info(layout.eval_line(row, 1, sum(-(-len(grid) // size) for grid in grids)))
+        if self.config.sys.outfile is not None:
+            console.write(self.config.sys.outfile, [], [row])
+        for grid in grids:
+            log.info(f"{grid.cut.name}: {len(grid)} slices of {list(grid.cut.seen)} joined to {list(grid.extent)}")
+        if scores:
+            log.info("targets: " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        log.info(f"predictions: {self._outfile}")
+        found = {grid.cut.name: {"slices": len(grid), "extent": list(grid.extent)} for grid in grids}
+        self.world.facts.update(
+            volume=list(volume.shape), slices=found, outfile=str(self._outfile), scores=dict(scores)
+        )

@@ -1,0 +1,110 @@
+"""Steps of geometry and colour: against NumPy and torchvision, the same draw for the same seed, and which always run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms.v2 import functional
+
+from mlpipe.data.augment import geometry, samples
+from mlpipe.errors import ConfigError, DataError
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 12, 3), np.uint8)
+SEEDS = np.arange(3, dtype=np.uint64)
+
+
+def test_sizes_are_width_and_height() -> None:
+    assert geometry.resize(size=(5, 4))(IMAGES, SEEDS).shape == (3, 4, 5, 3)
+    cut = geometry.center_crop(size=(6, 4))(IMAGES, SEEDS)
+    assert np.array_equal(cut, IMAGES[:, 2:6, 3:9])
+    with pytest.raises(DataError, match="center_crop to 20 x 4 cannot take an image of 12 x 8 pixels"):
+        geometry.center_crop(size=(20, 4))(IMAGES, SEEDS)
+    with pytest.raises(ConfigError, match="resize takes width and height, got"):
+        geometry.resize(size=(0, 4))
+
+
+def test_a_resize_is_torchs_bilinear_one() -> None:
+    images = IMAGES.astype(np.float32)
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(images).permute(0, 3, 1, 2), (5, 20), mode="bilinear", align_corners=False
+    )
+    got = geometry.resize(size=(20, 5))(images, SEEDS)
+    assert np.allclose(got, wanted.permute(0, 2, 3, 1), atol=1e-3)
+
+
+def test_a_turn_is_clockwise() -> None:
+    square = IMAGES[:, :, :8]
+    assert np.array_equal(geometry.rotate(degrees=90)(square, SEEDS), np.rot90(square, -1, (1, 2)))
+    image = torch.from_numpy(IMAGES[0].astype(np.float32)).permute(2, 0, 1)
+    wanted = functional.rotate(image, -20, interpolation=functional.InterpolationMode.BILINEAR).permute(1, 2, 0)
+    got = geometry.rotate(degrees=20)(IMAGES[:1].astype(np.float32), SEEDS[:1])[0]
+    inner = np.s_[2:-2, 3:-3]
+    # OpenCV has 32 steps between two pixels.
+    assert np.abs(got[inner] - wanted.numpy()[inner]).max() < 255 / 32
+
+
+def test_colours_and_numbers() -> None:
+    swapped = geometry.convert_color(code="RGB2BGR")(IMAGES, SEEDS)
+    assert np.array_equal(swapped, IMAGES[..., ::-1])
+    assert geometry.convert_color(code="RGB2GRAY")(IMAGES, SEEDS).shape == (3, 8, 12, 1)
+    with pytest.raises(ConfigError, match="no such code, got 'RGB2GREY'; did you mean 'RGB2GRAY'"):
+        geometry.convert_color(code="RGB2GREY")
+    got = geometry.normalize(mean=0.5, std=0.25, white=255)(IMAGES, SEEDS)
+    assert got.dtype == np.float32 and np.allclose(got / 255, (IMAGES / 255 - 0.5) / 0.25, atol=1e-5)
+
+
+def test_random_ones_stay_in_their_bounds_and_follow_the_seed() -> None:
+    seeds = np.arange(300, dtype=np.uint64)
+    ramp = np.broadcast_to(np.arange(100, dtype=np.float32)[None, :, None], (300, 80, 100, 1))
+    crops = geometry.jitter_crop(most=0.4)(ramp, seeds)
+    lefts = np.array([crop[0, 0, 0] for crop in crops])
+    rights = np.array([99 - crop[0, -1, 0] for crop in crops])
+    assert (
+        lefts.max() == rights.max() == 19
+        and abs(lefts.mean() - 9.5) < 1
+        and abs(np.corrcoef(lefts, rights)[0, 1]) < 0.2
+    )
+    assert all(crop.shape[0] >= 80 - 2 * 16 for crop in crops)
+    again = geometry.jitter_crop(most=0.4)(ramp[:2], seeds[:2])
+    assert np.array_equal(again[1], crops[1])
+    zoomed = geometry.random_zoom(most=0.5)(ramp, seeds)
+    assert zoomed.shape == ramp.shape
+    spans = zoomed[:, 40, -1, 0] - zoomed[:, 40, 0, 0]
+    assert spans.min() >= 49 and spans.max() <= 99 and spans.std() > 10
+    turned = geometry.random_rotate(degrees=10)(ramp, seeds)
+    assert turned.shape == ramp.shape and not np.array_equal(turned[0], turned[1])
+
+
+def test_only_what_is_not_random_always_runs() -> None:
+    fixed = [
+        geometry.resize(size=(4, 4)),
+        geometry.center_crop(size=(2, 2)),
+        geometry.rotate(degrees=5),
+        geometry.convert_color(code="RGB2BGR"),
+        geometry.normalize(),
+    ]
+    drawn = [
+        geometry.jitter_crop(most=0.1),
+        geometry.random_zoom(most=0.1),
+        geometry.random_rotate(degrees=5),
+        samples.horizontal_flip(p=0.5),
+    ]
+    assert geometry.always([*drawn, *fixed]) == fixed
+
+
+@pytest.mark.parametrize("spatial", [(7,), (4, 5), (3, 4, 5)])
+def test_flips_along_every_axis_or_some(spatial: tuple[int, ...]) -> None:
+    many, seeds = np.random.default_rng(1).normal(size=(400, *spatial, 2)), np.arange(400, dtype=np.uint64)
+    flipped = geometry.random_flips()(many, seeds)
+    axes = range(len(spatial))
+    seen = np.zeros(2 ** len(spatial), int)
+    for before, after in zip(many, flipped, strict=True):
+        ways = [np.flip(before, [axis for axis in axes if number >> axis & 1]) for number in range(len(seen))]
+        seen[[np.array_equal(way, after) for way in ways].index(True)] += 1
+    assert seen.sum() == 400 and seen.min() > 400 / len(seen) / 2
+    last = geometry.random_flips(p=1.0, axes=[len(spatial) - 1])
+    assert np.array_equal(last(many, seeds), np.flip(many, -2))
+    assert np.array_equal(geometry.random_flips()(list(many[:9]), seeds[:9]), flipped[:9])
+    with pytest.raises(DataError, match=rf"random_flips names an axis that is not there, got \[{len(spatial)}\]"):
+        geometry.random_flips(axes=[len(spatial)])(many, seeds)

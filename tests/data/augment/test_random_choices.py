@@ -1,0 +1,79 @@
+"""Augmentations that are drawn for each image: how often, from what, and that nothing else can be named inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import albumentations
+import cv2
+import numpy as np
+import pytest
+
+from mlpipe.data.augment import random_choices
+from mlpipe.errors import ConfigError
+
+LEFT, UP = (
+    {"_target_": "albumentations.HorizontalFlip", "p": 1.0},
+    {"_target_": "albumentations.VerticalFlip", "p": 1.0},
+)
+IMAGES = np.random.default_rng(0).integers(0, 255, (200, 8, 8, 3), dtype=np.uint8)
+SEEDS = np.arange(200, dtype=np.uint64)
+
+
+def how_often(changed: Any) -> list[int]:
+    """How many images are as they were, flipped one way, the other way, and both ways."""
+    wanted = (IMAGES, IMAGES[:, :, ::-1], IMAGES[:, ::-1], IMAGES[:, ::-1, ::-1])
+    return [int((changed == one).all(axis=(1, 2, 3)).sum()) for one in wanted]
+
+
+def test_one_of_two_each_about_as_often() -> None:
+    counts = how_often(random_choices.some_of(pipelines=[[LEFT], [UP]])(IMAGES, SEEDS))
+    assert counts[0] == counts[3] == 0 and sum(counts) == 200 and min(counts[1:3]) > 70
+
+
+def test_none_to_all_of_them_and_a_share_of_images() -> None:
+    counts = how_often(random_choices.some_of(pipelines=[[LEFT], [UP]], least=0, most=None)(IMAGES, SEEDS))
+    # None, one or two with a third each; which one is even.
+    assert sum(counts) == 200 and min(counts) > 15
+    counts = how_often(random_choices.some_of(pipelines=[[LEFT, UP]], p=0.25)(IMAGES, SEEDS))
+    assert counts[1] == counts[2] == 0 and 30 < counts[3] < 70
+
+
+def test_parameters_are_drawn_from_their_ranges() -> None:
+    node = {"_target_": "albumentations.PixelDropout", "p": 1.0, "per_channel": False}
+    changed = random_choices.with_drawn(transform=node, ranges={"dropout_prob": [0.2, 0.6]})(IMAGES + 0, SEEDS)
+    shares = (changed == 0).all(axis=3).mean(axis=(1, 2))
+    assert 0.1 < shares.min() < 0.3 and 0.5 < shares.max() < 0.75 and shares.mean() == pytest.approx(0.4, abs=0.03)
+
+
+def test_edges_are_a_blend_with_the_laplacian() -> None:
+    image = IMAGES[:1]
+    laplacian = cv2.Laplacian(image[0].astype(np.float64), cv2.CV_64F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
+    expected = np.clip(np.rint(0.5 * image[0] + 0.5 * laplacian), 0, 255)
+    found = random_choices.edges(alpha=(0.5, 0.5))(image, SEEDS[:1])[0]
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_grey_is_that_of_albumentations() -> None:
+    whole = random_choices.gray(alpha=(1.0, 1.0))(IMAGES[:2], SEEDS[:2])
+    expected = albumentations.ToGray(p=1.0)(image=IMAGES[0])["image"]
+    assert np.abs(whole[0].astype(int) - expected).max() <= 1
+    assert (random_choices.gray(alpha=(0.0, 0.0))(IMAGES[:2], SEEDS[:2]) == IMAGES[:2]).all()
+
+
+@pytest.mark.parametrize(
+    ("node", "sentence"),
+    [
+        ({"_target_": "os.system", "command": "true"}, "is not allowed inside of another"),
+        ({"_target_": "albumentations.core.composition.Compose"}, "is not allowed inside of another"),
+        ({"_target_": "albumentations.HorizontalFlip", "q": []}, None),
+        ({"_target_": "mlpipe.data.augment.random_choices.some_of", "pipelines": [], "least": 2}, "least and most"),
+    ],
+)
+def test_nothing_else_can_stand_inside(node: dict[str, Any], sentence: str | None) -> None:
+    if sentence is None:
+        with pytest.warns(UserWarning, match="q"):
+            random_choices.built(node)
+        return
+    with pytest.raises(ConfigError, match=sentence):
+        random_choices.built(node)

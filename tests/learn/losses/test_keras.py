@@ -1,0 +1,138 @@
+"""Keras's losses, with weights and label smoothing, against Keras itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from mlpipe.errors import ConfigError
+from mlpipe.learn.losses import keras as record_losses
+from mlpipe.learn.losses.losses import Labels
+
+COUNTS = torch.tensor([2, 2, 2])
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(6, 3)).astype(np.float32)
+WEIGHTS = RNG.uniform(0, 3, 6).astype(np.float32)
+CLASSES = np.array([0, 1, 2, 0, 1, 2])
+ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "binary_crossentropy"])
+def test_cross_entropies(name: str, smoothing: float, weight: Any) -> None:
+    kind = "classification" if name.startswith("cat") else "multilabel"
+    theirs = {"categorical_crossentropy": "CategoricalCrossentropy", "binary_crossentropy": "BinaryCrossentropy"}[name]
+    oracle = getattr(keras.losses, theirs)(from_logits=True, label_smoothing=smoothing)
+    expected = float(oracle(ONE_HOT, LOGITS, sample_weight=weight))
+    loss = record_losses.keras(Labels(kind, COUNTS, 6), name=name, label_smoothing=smoothing)  # type: ignore[arg-type]
+    target = torch.tensor(CLASSES) if kind == "classification" else torch.tensor(ONE_HOT)
+    given = None if weight is None else torch.tensor(weight)
+    assert float(loss(torch.tensor(LOGITS), target, given)) == pytest.approx(expected, rel=1e-5)
+
+
+NUMBERS = {
+    "mean_squared_error": "MeanSquaredError",
+    "mean_absolute_error": "MeanAbsoluteError",
+    "mean_absolute_percentage_error": "MeanAbsolutePercentageError",
+    "mean_squared_logarithmic_error": "MeanSquaredLogarithmicError",
+    "log_cosh": "LogCosh",
+    "huber": "Huber",
+    "kl_divergence": "KLDivergence",
+    "poisson": "Poisson",
+    "cosine_similarity": "CosineSimilarity",
+    "categorical_hinge": "CategoricalHinge",
+    "hinge": "Hinge",
+    "squared_hinge": "SquaredHinge",
+}
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_losses_of_numbers(name: str, weight: Any) -> None:
+    target = ONE_HOT if name.endswith("hinge") else RNG.uniform(0.1, 2, (6, 3)).astype(np.float32)
+    values = RNG.uniform(0.1, 2, (6, 3)).astype(np.float32)
+    expected = float(getattr(keras.losses, NUMBERS[name])()(target, values, sample_weight=weight))
+    loss = record_losses.keras(Labels("regression", COUNTS * 0, 6), name=name)
+    given = None if weight is None else torch.tensor(weight)
+    assert float(loss(torch.tensor(values), torch.tensor(target), given)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["hinge", "squared_hinge"])
+def test_hinges_take_minus_one_and_one_too(name: str) -> None:
+    signed = 2 * ONE_HOT - 1
+    values = RNG.normal(size=(6, 3)).astype(np.float32)
+    expected = float(getattr(keras.losses, NUMBERS[name])()(signed, values))
+    loss = record_losses.keras(Labels("regression", COUNTS * 0, 6), name=name)
+    assert float(loss(torch.tensor(values), torch.tensor(signed))) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("delta", [0.3, 2.0])
+def test_a_delta_of_huber_and_what_a_loss_is_multiplied_by(delta: float) -> None:
+    target, values = (3 * RNG.normal(size=(6, 3)).astype(np.float32) for _ in range(2))
+    expected = float(keras.losses.Huber(delta=delta)(target, values, sample_weight=WEIGHTS))
+    loss = record_losses.keras(Labels("regression", COUNTS * 0, 6), name="huber", delta=delta, weight=2.5)
+    found = loss(torch.tensor(values), torch.tensor(target), torch.tensor(WEIGHTS))
+    assert float(found) == pytest.approx(2.5 * expected, rel=1e-5)
+
+
+def test_what_does_not_fit() -> None:
+    labels = Labels("classification", COUNTS, 6)
+    with pytest.raises(ConfigError, match="did you mean 'huber'"):
+        record_losses.keras(labels, name="hubr")
+    with pytest.raises(ConfigError, match="is for regression, the task is classification"):
+        record_losses.keras(labels, name="huber")
+    with pytest.raises(ConfigError, match="label_smoothing: is not for sparse"):
+        record_losses.keras(labels, name="sparse_categorical_crossentropy", label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_several_outputs_are_weighed_and_summed_as_keras_does(weighted: bool) -> None:
+    probabilities = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
+    chances = RNG.uniform(0.05, 0.95, (6, 1)).astype(np.float32)
+    values = RNG.normal(size=(6, 2)).astype(np.float32)
+    bits, numbers = (CLASSES[:, None] == 1).astype(np.float32), RNG.normal(size=(6, 2)).astype(np.float32)
+    weights = RNG.uniform(0, 2, (6, 3)).astype(np.float32)
+    oracles = [
+        (keras.losses.CategoricalCrossentropy(), ONE_HOT, probabilities, 0.5),
+        (keras.losses.BinaryCrossentropy(), bits, chances, 2.0),
+        (keras.losses.MeanSquaredError(), numbers, values, 1.0),
+    ]
+    expected = sum(
+        share * float(oracle(target, given, sample_weight=weights[:, number] if weighted else None))
+        for number, (oracle, target, given, share) in enumerate(oracles)
+    )
+    parts: list[dict[str, Any]] = [
+        {"name": "kind", "loss": "categorical_crossentropy", "weight": 0.5, "metrics": ["accuracy"]},
+        {"name": "bit", "loss": "binary_crossentropy", "weight": 2.0},
+        {"name": "size", "loss": "mean_squared_error", "metrics": ["mae"]},
+    ]
+    loss = record_losses.keras_outputs(Labels("regression", COUNTS, 6, (3, 1, 2)), parts=parts)
+    outputs = torch.tensor(np.concatenate([probabilities, chances, values], 1))
+    target = torch.tensor(np.concatenate([ONE_HOT, bits, numbers], 1))
+    found = loss(outputs, target, torch.tensor(weights) if weighted else None)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+    measured = loss.measured(outputs, target)
+    assert set(measured) == {"kind_loss", "kind_accuracy", "bit_loss", "size_loss", "size_mae"}
+    assert measured["kind_accuracy"] == pytest.approx(float((probabilities.argmax(1) == CLASSES).mean()))
+    assert measured["size_mae"] == pytest.approx(float(np.abs(values - numbers).mean()), rel=1e-5)
+    assert measured["size_loss"] == pytest.approx(float(oracles[2][0](numbers, values)), rel=1e-5)
+    weighed = loss.measured(outputs, target, torch.tensor(weights))
+    assert weighed["size_loss"] == pytest.approx(
+        float(oracles[2][0](numbers, values, sample_weight=weights[:, 2])), rel=1e-5
+    )
+
+
+def test_parts_of_several_outputs_that_do_not_fit() -> None:
+    labels = Labels("regression", COUNTS, 6, (3, 1))
+    part = {"name": "a", "loss": "huber"}
+    with pytest.raises(ConfigError, match=r"loss\.parts: has 1 parts, the records have 2 outputs"):
+        record_losses.keras_outputs(labels, parts=[part])
+    with pytest.raises(ConfigError, match=r"loss\.parts\[1\]\.los: unknown key"):
+        record_losses.keras_outputs(labels, parts=[part, {**part, "los": 1}])
+    with pytest.raises(ConfigError, match=r"loss\.parts\[1\]\.metrics: there is none, got \['auroc'\]"):
+        record_losses.keras_outputs(labels, parts=[part, {**part, "metrics": ["auroc"]}])

@@ -1,0 +1,168 @@
+"""What `mml post` keeps: never worse than the best single member nor than what is raw, on rows that chose and on fresh ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlpipe.errors import DataError
+from mlpipe.post.ensembling import choice, member_mixture
+from mlpipe.post.ensembling.member_mixture import Fitting
+from mlpipe.post.ensembling.members import Member, Rows
+from mlpipe.post.metrics import log_softmax, nll
+from mlpipe.post.prior import move_prior
+from scripts import simulate_post
+
+SEARCH = {"way": "search", "budget": 60, "weights_budget": 10}
+BARE = Fitting("affine", "none", 0)
+HELD = Fitting("affine", "cv", 0)
+
+
+def rows(logits: np.ndarray, calibrated: np.ndarray, targets: np.ndarray) -> Rows:
+    return Rows([f"{row:05d}" for row in range(len(targets))], targets, logits, log_softmax(calibrated))
+
+
+def member(name: str, logits: np.ndarray, calibrated: np.ndarray, targets: np.ndarray, **more: Any) -> Member:
+    return Member(name, [], rows(logits, calibrated, targets), None, None, **more)
+
+
+def choose(members: list[Member], stage: str = "auto", how: Fitting = HELD, **more: Any) -> choice.Choice:
+    search = choice.searching("classification", members[0].chooses.targets, None, 0, {**SEARCH, **more})
+    return choice.Chooser("classification", stage, how, None, search).choose(members)
+
+
+def loss(rows: Rows, targets: np.ndarray) -> float:
+    return float(-log_softmax(rows.calibrated)[np.arange(len(targets)), targets].mean())
+
+
+def two(seed: int = 0, n: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A good network whose calibration was spoiled, and a bad one whose calibration makes it look fair."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 3, n)
+    good, bad = rng.normal(size=(n, 3)), rng.normal(size=(n, 3))
+    good[np.arange(n), targets] += 3
+    return targets, good, bad, 0.3 * bad
+
+
+def test_a_raw_mixture_has_weights_of_raw_members() -> None:
+    """The case: a member with 20 % validation accuracy got weight .59 of a mixture that was left raw."""
+    targets, good, bad, _ = two()
+    spoiled = good * 8 * np.random.default_rng(1).normal(size=good.shape)
+    members = [member("good", good, spoiled, targets), member("bad", 6 * bad, 0.1 * bad, targets)]
+    kept = choose(members)
+    assert kept.final.stage == "none"
+    weights = dict(zip([members[place].name for place in kept.chosen.members], kept.chosen.weights, strict=True))
+    assert weights.get("good", 0) > 0.9
+    assert kept.best.name == "good" and kept.best.form == "raw"
+    assert kept.chosen.single_losses[0] == pytest.approx(loss(members[0].chooses.uncalibrated(), targets))
+    assert "left as they are" in " ".join(kept.final.notes)
+
+
+@pytest.mark.parametrize("stage", ["none", "before", "after", "both"])
+def test_the_stage_that_was_asked_for_holds_for_members_and_comparison(stage: str) -> None:
+    targets, good, bad, calmer = two()
+    members = [member("good", good, 9 * bad, targets), member("other", 9 * bad, calmer, targets)]
+    kept = choose(members, stage)
+    form = "calibrated" if stage in ("before", "both") else "raw"
+    assert kept.final.stage == stage and {one.form for one in kept.alone} == {form}
+    expected = [loss(one.chooses if form == "calibrated" else one.chooses.uncalibrated(), targets) for one in members]
+    assert kept.chosen.single_losses == pytest.approx(expected)
+    assert kept.best.name == members[int(np.argmin(expected))].name
+
+
+def test_each_member_has_the_form_in_which_it_is_best() -> None:
+    targets, good, _, _ = two(n=400)
+    hot = 12 * (good + np.random.default_rng(3).normal(size=good.shape))
+    shaken = 3 * good + np.random.default_rng(4).normal(size=good.shape)
+    members = [member("right", 3 * good, shaken, targets), member("hot", hot, hot / 12, targets)]
+    kept = choose(members)
+    assert [one.form for one in kept.alone] == ["raw", "calibrated"]
+    assert kept.chosen.loss <= min(kept.chosen.single_losses) + 1e-12
+
+
+def test_what_is_kept_is_fixed_by_the_rows_that_choose_alone() -> None:
+    """With a share of the test images the others decide nothing: turning their targets round changes nothing."""
+    targets, good, bad, _ = two(n=80)
+    half = [f"{row:05d}" for row in range(40)]
+    found = []
+    for other in (targets, np.concatenate([targets[:40], (targets[40:] + 1) % 3])):
+        members = [member("good", good, 0.5 * good, other), member("bad", bad, 0.1 * bad, other)]
+
+        def search(one: Any) -> Any:
+            return choice.ensemble.select(
+                [part.chooses.calibrated[:40] for part in one], targets[:40], kind="classification", **SEARCH
+            )
+
+        kept = choice.Chooser("classification", "auto", HELD, None, search, half).choose(members)
+        found.append((kept.final.stage, kept.chosen.weights, kept.chosen.single_losses, kept.final.losses))
+    assert found[0] == found[1]
+
+
+def test_a_prior_is_judged_at_the_rows_own_prevalence() -> None:
+    targets, good, _, _ = two(n=300)
+    good = 3 * good  # The log-odds of a distance of 3 standard deviations.
+    own, prior = np.bincount(targets) / 300, np.array([0.8, 0.1, 0.1])
+    moved = move_prior(good, own, prior)
+    one = member("one", good, moved + 1e-9, targets, prior=prior)
+    one = Member(one.name, [], Rows(one.chooses.ids, targets, good, one.chooses.calibrated, moved), None, None, prior)
+    kept = choose([one])
+    assert kept.final.losses["none"] == pytest.approx(nll(good, targets), abs=1e-9)
+    assert np.exp(kept.final.chooses.calibrated) == pytest.approx(np.exp(moved), abs=1e-6)
+    assert "only moved" in " ".join(kept.final.notes)
+
+
+def test_recalibrating_what_is_moved_already_does_not_move_it_again() -> None:
+    targets, good, _, _ = two(n=300)
+    own, prior = np.bincount(targets) / 300, np.array([0.7, 0.2, 0.1])
+    moved = move_prior(good, own, prior)
+    final = member_mixture.Final(Rows(["x"] * 300, targets, good, moved), None, None, "before", None, prior)
+    again = member_mixture.recalibrated(final, "both", "classification", Fitting("affine", 1e9, 0))
+    assert np.exp(again.chooses.calibrated) == pytest.approx(np.exp(moved), abs=1e-6)
+    after = member_mixture.recalibrated(final, "after", "classification", Fitting("affine", 1e9, 0))
+    assert np.exp(after.chooses.calibrated) == pytest.approx(np.exp(moved), abs=0.02)
+
+
+def test_rows_that_no_fit_could_leave_out_are_not_calibrated_by_their_own() -> None:
+    """One row of the second class: without it there is nothing to fit."""
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(20, 2)), np.array([1] + [0] * 19)
+    crossed, missed = member_mixture.cross_fitted(logits, targets, "classification", BARE)
+    assert missed == 4
+    alike = np.isclose(crossed, log_softmax(logits)).all(axis=1)
+    assert alike[0] and alike.sum() == 4
+    with pytest.raises(DataError, match="4 of 20 rows could not be held out"):
+        final = member_mixture.Final(rows(logits, logits, targets), None, None, "none", None)
+        member_mixture.recalibrated(final, "after", "classification", BARE)
+
+
+def _promised(found: list[dict[str, Any]], noise: float) -> None:
+    for one in found:
+        most = min(one["chose"]["best member"], one["chose"]["raw"])
+        assert one["chose"]["kept"] <= most + 1e-9, one
+    for other in ("best member", "raw"):
+        assert np.mean([one["fresh"]["kept"] - one["fresh"][other] for one in found]) < noise
+
+
+def test_the_promise_on_a_few_projects() -> None:
+    _promised([simulate_post.project(number, rows=60) for number in range(10)], 0.01)
+
+
+@pytest.mark.slow
+def test_the_promise_on_two_hundred_projects() -> None:
+    found = [simulate_post.project(number) for number in range(200)]
+    _promised(found, 0.005)
+    for kind in simulate_post.KINDS:
+        own = [one for one in found if one["kind"] == kind]
+        for other in ("best member", "raw"):
+            assert np.mean([one["fresh"]["kept"] - one["fresh"][other] for one in own]) < 0.005, kind
+
+
+@pytest.mark.slow
+def test_four_thousand_rows_keep_what_the_bare_fit_gains() -> None:
+    for kind in ("zero loss", "unsure", "biased"):
+        numbers = range(simulate_post.KINDS.index(kind), 60, len(simulate_post.KINDS))
+        fresh = [simulate_post.project(number, rows=4000)["fresh"] for number in numbers]
+        gained, bare = (np.mean([one["raw"] - one[key] for one in fresh]) for key in ("kept", "bare"))
+        assert gained > 0.9 * bare > 0, kind

@@ -1,0 +1,118 @@
+"""What decides between classes keeps its promise where the prevalence is another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlpipe.errors import DataError
+from mlpipe.post import decisions, judgement
+from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling.member_mixture import Final
+from mlpipe.post.ensembling.members import Rows
+from mlpipe.post.metrics import balanced_accuracy, log_softmax
+from mlpipe.post.prior import move_prior
+from mlpipe.runs import predictions
+from mlpipe.runs.ensembles import EnsembleRecord
+
+EVEN, THERE = np.full(3, 1 / 3), np.array([0.8, 0.15, 0.05])
+WISHES = Wishes(0.1, "lac", "marginal", None, None)
+
+
+def rows(seed: int, n: int, prior: np.ndarray) -> Rows:
+    """Calibrated for even shares; the third class is the hardest."""
+    rng = np.random.default_rng(100 + seed)
+    targets = rng.choice(3, n, p=prior)
+    logits = rng.normal(size=(n, 3))
+    logits[np.arange(n), targets] += np.array([2.5, 1.2, 0.6])[targets]
+    return Rows([f"{row:06d}" for row in range(n)], targets, logits, log_softmax(logits))
+
+
+def stored(folder: Path, wishes: Wishes, split: str = "val") -> tuple[EnsembleRecord, Path]:
+    """An ensemble whose rows that chose are 6,000, and its file."""
+    chose = rows(0, 6000, EVEN)
+    final = Final(chose, None, None, "before", None)
+    record = EnsembleRecord(
+        "ens-x", "", "", "made", "classification", ["a", "b", "c"], [], "probabilities", "", "oof", "before", None,
+        {"kind": "list", "values": EVEN.tolist()}, {}, {},
+        decide=judgement.decisions(final, None, "classification", wishes, ["a", "b", "c"], 0),
+    )  # fmt: skip
+    path = folder / "ens-x.parquet"
+    with predictions.writer(path) as sink:
+        sink.add("made", split, -1, chose.ids, chose.targets, chose.raw, chose.calibrated)
+    return record, path
+
+
+@pytest.mark.parametrize("score", ["lac", "aps", "raps"])
+@pytest.mark.parametrize("split", ["val", "chose"])
+@pytest.mark.parametrize("coverage", ["marginal", "class"])
+def test_sets_at_another_prevalence(tmp_path: Path, score: str, split: str, coverage: str) -> None:
+    record, path = stored(tmp_path, replace(WISHES, set_score=score, set_coverage=coverage), split)
+    decided = decisions.at_deployment(record, path, THERE)
+    new = rows(1, 60_000, THERE)
+    inside = decisions.sets_of(move_prior(new.calibrated, EVEN, THERE), decided)
+    assert inside is not None
+    hits = inside[np.arange(len(new)), new.targets]
+    by_class = [float(hits[new.targets == number].mean()) for number in range(3)]
+    assert hits.mean() == pytest.approx(0.9, abs=0.015)
+    if coverage == "class":
+        assert by_class == pytest.approx([0.9, 0.9, 0.9], abs=0.025)
+    else:
+        assert "at the given prior (0.8, 0.15, 0.05)" in decisions.in_words(decided["sets"])
+
+
+def test_without_the_rows_that_chose_there_is_a_sentence(tmp_path: Path) -> None:
+    record, path = stored(tmp_path, WISHES, "test")
+    with pytest.raises(DataError, match="ens-x does not hold the rows that set its cut-offs"):
+        decisions.at_deployment(record, path, THERE)
+    nothing = replace(record, decide={})
+    assert decisions.at_deployment(nothing, path, THERE) == {}
+
+
+def test_thresholds_decide_and_are_measured_as_they_decide(tmp_path: Path) -> None:
+    record, path = stored(tmp_path, replace(WISHES, threshold="balanced_accuracy"))
+    chose = rows(0, 6000, EVEN)
+    cuts = np.array(list(record.decide["thresholds"]["cuts"].values()))
+    plainly = (np.exp(chose.calibrated) / cuts).argmax(axis=1)
+    assert (decisions.classes_of(chose.calibrated, record.decide) == plainly).all()
+    measured = record.decide["thresholds"]["measured"]
+    assert measured["by_cuts"] == pytest.approx(np.mean([(plainly == k)[chose.targets == k].mean() for k in range(3)]))
+    assert measured["without"] == pytest.approx(balanced_accuracy(chose.calibrated, chose.targets))
+    # Sensitivity and specificity do not depend on the prevalence: where it is another one, cuts move as probabilities do.
+    there = decisions.at_deployment(record, path, THERE)
+    new = rows(2, 5000, THERE)
+    decided = decisions.classes_of(move_prior(new.calibrated, EVEN, THERE), there)
+    assert decided is not None
+    recalls = [(decided == k)[new.targets == k].mean() for k in range(3)]
+    most_probable = move_prior(new.calibrated, EVEN, THERE).argmax(axis=1)
+    assert np.mean(recalls) > np.mean([(most_probable == k)[new.targets == k].mean() for k in range(3)]) + 0.1
+
+
+def test_sentences_say_what_is_promised() -> None:
+    sets = {"score": "lac", "alpha": 0.1, "cuts": [0.5, 0.7], "penalty": 0.0, "free_rank": 5, "rows": 9}
+    weighted = sets | {"guarantee": "the true class is in the set with a chance of at least 0.9 at the given prior"}
+    (told,) = judgement.sentences({"sets": weighted | {"prior": [0.25, 0.75]}})
+    assert "for each class by itself" not in told and "at the given prior (0.25, 0.75)" in told
+    own = sets | {"cuts": [0.5, 0.5], "guarantee": "each class is in its rows' sets with a chance of at least 0.9"}
+    (told,) = judgement.sentences({"sets": own})
+    assert "for each class by itself" in told
+
+
+def test_a_model_that_predicts_one_class_has_no_say_in_the_prevalence() -> None:
+    val, there = rows(7, 4000, EVEN), rows(8, 4000, THERE)
+    always = [replace(one, raw=np.tile([9.0, 0.0, 0.0], (len(one), 1))) for one in (val, there)]
+    found = judgement.estimated_prevalence([(val, there), (always[0], always[1])], 0)
+    assert found.shares is not None and found.note == "without 1 of 2 models, which hardly tell the classes apart"
+    value, low, high = found.shares
+    assert np.abs(value - THERE).max() < 0.06
+    assert ((low <= value) & (value <= high) & (low <= THERE) & (high >= THERE)).all()
+
+    alone = judgement.prevalence(Final(val, None, None, "none", None), [(always[0], always[1])], ["a", "b", "c"], 0)
+    told = "the model hardly tells the classes apart, so that counting predictions means nothing"
+    assert alone["unlabelled"] == {"note": told}
+    assert judgement.sentences({"prevalence": alone}) == [
+        f"the prevalence among the unlabelled images is not estimated: {told}"
+    ]

@@ -1,0 +1,135 @@
+"""Folds side by side: the same records as one after the other, and nothing lost when a process dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlpipe.cli import main
+from mlpipe.running import fold_processes
+from mlpipe.running.scheduler import Step
+from mlpipe.runs import records
+from mlpipe.runs.project import Project
+
+SMALL = [
+    "task=digits", "mode.nested=false", "arch=test_resnet", "arch.pretrained=false", "arch.drop_rate=0.2",
+    "preprocessing.size=16", "sys.threads=1",
+]  # fmt: skip
+
+
+def step(name: str, lane: int | None = None) -> Step:
+    return Step(name, lambda run: None, lane=lane)
+
+
+def test_steps_without_a_lane_are_barriers() -> None:
+    plan = [step("a"), step("t0", 0), step("t1", 1), step("p0", 0), step("p1", 1), step("b"), step("q0", 0)]
+    names = [[[one.name for one in lane] for lane in block] for block in fold_processes.blocks(plan)]
+    assert names == [[["a"]], [["t0", "p0"], ["t1", "p1"]], [["b"]], [["q0"]]]
+
+
+def test_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlpipe.config.assemble.cores", lambda: 8)
+    monkeypatch.setattr(fold_processes, "devices", list)
+    assert fold_processes.workers(3, 1, 5) == 3
+    assert fold_processes.workers(9, 1, 5) == 5
+    assert fold_processes.workers("auto", 2, 5) == 4
+    assert fold_processes.workers("auto", 16, 5) == 1
+    monkeypatch.setattr(fold_processes, "devices", lambda: ["0", "1", "2"])
+    assert fold_processes.workers("auto", 8, 5) == 3
+
+
+def test_gpus_are_counted_as_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert fold_processes.devices() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-abc")
+    assert fold_processes.devices() == ["5", "GPU-abc"]
+
+
+def test_gpus_are_given_out_in_turn() -> None:
+    taken: list[str | None] = []
+    for _ in range(5):
+        taken.append(fold_processes.free_device(["5", "GPU-abc"], taken))
+    assert taken == ["5", "GPU-abc", "5", "GPU-abc", "5"]
+    assert fold_processes.free_device(["0", "1"], ["0"]) == "1"
+    assert fold_processes.free_device([], []) is None
+
+
+def test_the_number_of_workers_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "sys.fold_workers=0"]) == 2
+    assert "sys.fold_workers: must be" in capsys.readouterr().err
+
+
+def facts(tmp_path: Path, name: str) -> list[dict[str, Any]]:
+    """What must not depend on how many folds ran at a time."""
+    found = sorted(records.load_all(Project(tmp_path / "results" / name)), key=lambda record: record.fold)
+    keys = ("fold", "task", "recipe", "counts", "scores", "best_epoch", "epochs", "weights", "details", "environment")
+    return [{key: getattr(record, key) for key in keys} for record in found]
+
+
+@pytest.mark.slow
+def test_two_at_a_time_make_the_same_records_and_weights(tmp_path: Path) -> None:
+    arguments = [*SMALL, "split.folds=3", "trainer.max_epochs=2", "mode.subroutines=[train,predict,test]"]
+    assert main(["train", *arguments, "proj=one"]) == 0
+    command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments, "sys.fold_workers=2", "proj=two"]
+    done = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    one, two = facts(tmp_path, "one"), facts(tmp_path, "two")
+    assert len(one) == 3 and all(record["weights"] for record in one)
+    assert one == two
+    assert all(f"fold {number}/3: validation" in done.stdout for number in (1, 2, 3))
+
+
+def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[dict[str, Any]], Path]:
+    """A run whose two folds are in training, the journal's starts, and the journal."""
+    arguments = [*SMALL, "split.folds=2", "trainer.max_epochs=8", "sys.fold_workers=2"]
+    command = [sys.executable, "-m", "mlpipe.cli", "train", *arguments]
+    process = subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(list((tmp_path / "results").rglob("state.json"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.02)
+    (journal,) = (tmp_path / "results").rglob("journal.jsonl")
+    return process, [json.loads(line) for line in journal.read_text().splitlines()], journal
+
+
+@pytest.mark.slow
+def test_a_killed_fold_fails_alone_and_the_run_goes_on(tmp_path: Path) -> None:
+    process, events, journal = started(tmp_path)
+    victim = next(line for line in events if line["step"] == "train fold 1")
+    os.kill(victim["pid"], signal.SIGKILL)
+    _, shown = process.communicate(timeout=300)
+    assert process.returncode == 1, shown
+    assert "train fold 1: its process was ended by SIGKILL" in shown
+    assert "to go on: mml train continue=" in shown
+    ends = {line["step"]: line["event"] for line in map(json.loads, journal.read_text().splitlines())}
+    assert ends == {"train fold 0": "done", "train fold 1": "failed"}
+    assert main(["train", "continue=latest"]) == 0
+    assert [record["fold"] for record in facts(tmp_path, "default")] == [0, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_reaches_every_fold_and_the_run_goes_on_to_the_same_weights(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    process, events, journal = started(tmp_path)
+    process.send_signal(number)
+    _, shown = process.communicate(timeout=120)
+    assert process.returncode == 75, shown
+    assert "stopped; to go on: mml train continue=" in shown
+    ends = {line["step"]: line["event"] for line in map(json.loads, journal.read_text().splitlines())}
+    assert set(ends.values()) == {"interrupted"}
+    assert not any(Path(f"/proc/{line['pid']}").exists() for line in events if "pid" in line)
+    assert main(["train", "continue=latest"]) == 0
+    assert main(["train", *SMALL, "split.folds=2", "trainer.max_epochs=8", "proj=whole"]) == 0
+    cut, whole = facts(tmp_path, "default"), facts(tmp_path, "whole")
+    assert [record["weights"] for record in cut] == [record["weights"] for record in whole]

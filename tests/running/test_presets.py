@@ -1,0 +1,241 @@
+"""Presets: several recipes within a time, decided once, resumable, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlpipe.cli import main
+from mlpipe.errors import ConfigError
+from mlpipe.learn.callbacks.callbacks import TimeLimit
+from mlpipe.running import presets
+from mlpipe.running.epoch_time import Pace
+from mlpipe.running.fold_training import FoldTraining
+from mlpipe.running.presets import PresetScheduler, Shape
+from mlpipe.runs import ensembles, records
+from mlpipe.runs.project import Project
+
+TRAIN = ["train", "task=digits", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1", "preprocessing.size=16"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", None), (90, 90), ("45s", 45), ("30m", 1800), ("1h30m", 5400), ("0.5h", 1800), (None, None)],
+)
+def test_times(text: object, seconds: float | None) -> None:
+    if text == "90":
+        with pytest.raises(ConfigError, match="write a number of seconds"):
+            presets.seconds_of(text)
+    else:
+        assert presets.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["5 minutes", "m", "-3m", "0s", 0, -1, True, "3m5"])
+def test_what_is_no_time(text: object) -> None:
+    with pytest.raises(ConfigError, match="time_limit"):
+        presets.seconds_of(text)
+
+
+def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe() -> None:
+    preset: dict[str, Any] = {
+        "common": ["split=holdout", "mode.nested=false"],
+        "recipes": {
+            "a": ["callbacks=ema", "optimizer=linear", "arch.freeze=true", "loss.label_smoothing=0.1"],
+            "b": [],
+        },
+    }
+    given = ["arch=resnet50", "cbs=early", "loss=focal", "optimizer.lr=1e-3", "seed=3"]
+    own = ["split=holdout", "mode.nested=false"]
+    assert presets.recipe_overrides(preset, "a", given) == [
+        *own, "arch=resnet50", "loss=focal", "seed=3", *preset["recipes"]["a"],
+    ]  # fmt: skip
+    assert presets.recipe_overrides(preset, "b", given) == [*own, *given]
+    assert presets.recipe_overrides(preset, "b", ["split=kfold"]) == ["mode.nested=false", "split=kfold"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(45.4, "45 s"), (119.7, "2 min"), (200, "3 min 20 s"), (601, "10 min"), (5400, "90 min"), (6060, "1 h 41 min")],
+)
+def test_times_for_people(seconds: float, text: str) -> None:
+    assert presets._clock(seconds) == text
+
+
+def test_epochs_that_fit() -> None:
+    one = Shape(train=1000, test=0, folds=1, train_second=0.01, evaluate_second=0.001)
+    assert one.epoch() == pytest.approx(800 * 0.01 * 1.1 + 0.2)
+    assert one.predicting() == pytest.approx(1.5 + 0.5 * 1.1)
+    assert presets.epochs_within(one.predicting() + 3.1 * one.epoch(), one, 20) == 3
+    assert presets.epochs_within(1e6, one, 20) == 20 and presets.epochs_within(5, one, 20) == 0
+    five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)
+    assert presets.epochs_within(five.predicting() + 5 * five.epoch() * 1.01, five, 20) == 1
+
+
+def test_a_shape_at_another_speed() -> None:
+    five = Shape(train=1000, test=300, folds=5, train_second=0.01, evaluate_second=0.001)
+    slower = five.at(3 * five.epoch())
+    assert slower.epoch() == pytest.approx(3 * five.epoch()) and slower.evaluate_second == pytest.approx(0.003)
+
+
+def test_the_pace_is_told_once_without_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, int]] = []
+    clock = iter([0.0, 5.0, 7.0, 9.0])
+    monkeypatch.setattr("mlpipe.running.epoch_time.time.monotonic", lambda: next(clock))
+    pace = Pace(8.0, lambda seconds, done: told.append((seconds, done)))
+    pace.epoch(0, 0, 9, 0.5)
+    pace.begin()
+    for epoch in range(6):
+        pace.epoch(0, epoch, 9, 0.5)
+        pace.epoch(1, epoch, 9, 0.5)
+    assert told == [(2.0, 3)]
+
+
+def test_the_pace_of_a_single_epoch_and_of_a_fold_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, int]] = []
+    clock = iter([0.0, 5.0, 0.0])
+    monkeypatch.setattr("mlpipe.running.epoch_time.time.monotonic", lambda: next(clock))
+    alone = Pace(4.0, lambda seconds, done: told.append((seconds, done)))
+    alone.begin()
+    alone.epoch(0, 0, 9, 0.5)
+    resumed = Pace(4.0, lambda seconds, done: told.append((seconds, done)))
+    resumed.begin()
+    resumed.epoch(0, 3, 9, 0.5)
+    resumed.epoch(0, 4, 9, 0.5)
+    assert told == [(5.0, 1)]
+
+
+@pytest.mark.parametrize(("measured", "seen", "before", "after"), [(5.0, None, 2, 4), (1e-6, 20.0, 4, 2)])
+def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
+    measured: float,
+    seen: float | None,
+    before: int,
+    after: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Seconds of an epoch that were measured beforehand, and that the first fold shows; None: as it is, hardly any."""
+    real = PresetScheduler._measured
+    shapes: list[Shape] = []
+
+    def measure(self: PresetScheduler) -> Shape:
+        shapes.append(real(self))
+        return shapes[0].at(measured)
+
+    def left(self: PresetScheduler) -> float:
+        slow = shapes[0].at(max(measured, seen or 0.0))
+        return slow.predicting() + 2.6 * slow.epoch()
+
+    monkeypatch.setattr(PresetScheduler, "_measured", measure)
+    monkeypatch.setattr(PresetScheduler, "_left", left)
+    monkeypatch.setattr("mlpipe.running.presets._PACE", 0.0)
+    if seen is not None:
+        monkeypatch.setattr(Pace, "epoch", lambda self, position, epoch, *rest: self._told(seen, epoch + 1))
+    assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=4"]) == 0
+    told = capsys.readouterr().out
+    assert f"tuned: {before} of 4 epochs" in told and "so that the plan is made anew" in told
+    assert f"tuned: {after} of 4 epochs" in told
+    project = Project(tmp_path / "results" / "default")
+    _, tuned = records.load_all(project, "digits")
+    assert tuned.epochs == after
+    run = project.run_dir(tuned.run)
+    assert json.loads((run / "preset.json").read_text())["tuned"]["is_final"]
+    assert not list((run / "checkpoints").glob("*"))
+
+
+def test_a_time_limit_ends_a_training_and_survives_a_resume() -> None:
+    class Trainer:
+        should_stop, max_epochs, world_size = False, 10, 1
+
+    limit, trainer = TimeLimit(1e-9), Trainer()
+    limit.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert trainer.should_stop
+    patient, trainer = TimeLimit(1000.0), Trainer()
+    patient.load_state_dict({"taken": 900.0, "epochs": 3})
+    patient.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert trainer.should_stop and patient.state_dict()["epochs"] == 4
+
+
+@pytest.mark.slow
+def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=2"]) == 0
+    told = capsys.readouterr().out
+    assert "measured: " in told and "tuned: 2 of 2 epochs" in told and "plan: probe, tuned, 1 fold each" in told
+    project = Project(tmp_path / "results" / "default")
+    probe, tuned = records.load_all(project, "digits")
+    assert probe.epochs == 1 and tuned.epochs == 2 and probe.val_used_for == []
+    # Digits come without a test part: a fifth is set aside.
+    assert tuned.scores["test"]["accuracy"] > 0.3 and probe.recipe != tuned.recipe  # type: ignore[operator]
+    (ensemble,) = ensembles.load_all(project, "digits")
+    assert ensemble.scores["test"]["nll"]["value"] <= min(
+        float(record.scores["test"]["nll"]) for record in (probe, tuned)  # type: ignore[arg-type]
+    ) + 0.05  # fmt: skip
+
+
+def test_an_interrupted_preset_goes_on_with_what_it_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = FoldTraining.train
+
+    def stopping(self: FoldTraining, fold: int, run: object) -> None:
+        train(self, fold, run)  # type: ignore[arg-type]
+        self.ground.world.stop.asked = True
+
+    monkeypatch.setattr(FoldTraining, "train", stopping)
+    assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=1"]) == 75
+    monkeypatch.undo()
+    monkeypatch.setenv("MML_RESULTS_PATH", str(tmp_path / "results"))
+    monkeypatch.setenv("MML_DATA_PATH", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    project = Project(tmp_path / "results" / "default")
+    assert len(records.load_all(project, "digits")) == 1
+    assert main(["train", "continue=latest"]) == 0
+    found = records.load_all(project, "digits")
+    assert len(found) == 2 and len({record.run for record in found}) == 1
+    stored = json.loads((project.run_dir(found[0].run) / "preset.json").read_text())
+    assert list(stored) == ["probe", "tuned"] and stored["tuned"]["epochs"] == 1
+    assert len(ensembles.load_all(project, "digits")) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["reuse.parameters=default#1"], "reuse.parameters: is for one recipe, a preset trains several"),
+        (["hpo=optuna", "search_space=basic"], "hpo: searches for one recipe, a preset trains several"),
+    ],
+)
+def test_what_is_meant_for_one_recipe(given: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "preset=fast", *given]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_no_time_for_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "preset=fast", "time_limit=1s"]) == 0
+    assert "tuned: left out" in capsys.readouterr().out
+    assert len(records.load_all(Project(tmp_path / "results" / "default"), "digits")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "preset=fsat"], "preset: unknown option, got 'fsat'; did you mean 'fast'?"),
+        (["train", "preset=fast", "time_limit=soon"], "time_limit: is no time, got 'soon'"),
+        (["train", "time_limit=5m"], "time_limit: is shared out by a preset"),
+        (["predict", "preset=fast"], "preset: is for mml train, not for mml predict"),
+        (["train", "preset=good", "optimizer.lrr=1"], "optimizer.lrr"),
+    ],
+)
+def test_wrong_inputs(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_it_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "preset=good", "split.folds=3", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "all epochs would take about" in told and "MB on the disk" in told
+    assert "tuned: train fold 2" in told and told.splitlines()[-1] == "leaderboard"
+    assert not (tmp_path / "results").exists()

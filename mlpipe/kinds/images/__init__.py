@@ -1,0 +1,1 @@
+"""An image for each image."""

@@ -1,0 +1,1 @@
+"""Solutions of an equation, which no target tells."""

@@ -1,0 +1,89 @@
+"""What varies by kind or by source is an object that is called: no name of one is compared outside its folder."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlpipe import kinds
+from mlpipe.errors import DataError
+
+PACKAGE = Path(__file__).parents[1] / "mlpipe"
+ALLOWED = ("kinds/", "data/sources/", "dialects/", "runs/formats.py")
+# Packages in which names of kinds are still compared.
+PENDING = ("config/", "data/", "learn/", "modes/", "post/", "predicting/", "reports/", "running/", "runs/")
+
+
+def asked(source: str) -> Iterator[int]:
+    """Lines that compare a name of a kind, have a mapping or a default with one, or ask for a source's type."""
+    words = {*kinds.names(), "detection"} - {"images"}
+
+    def named(node: ast.AST | None) -> bool:
+        if isinstance(node, ast.Tuple | ast.List | ast.Set):
+            return any(named(one) for one in node.elts)
+        return isinstance(node, ast.Constant) and node.value in words
+
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare | ast.Dict):
+            parts = (node.left, *node.comparators) if isinstance(node, ast.Compare) else node.keys
+            if any(named(one) for one in parts):
+                yield node.lineno
+        elif isinstance(node, ast.MatchValue) and named(node.value):
+            yield node.value.lineno
+        elif isinstance(node, ast.arguments) and any(named(one) for one in (*node.defaults, *node.kw_defaults)):
+            yield node.args[0].lineno if node.args else node.kwonlyargs[0].lineno
+        elif isinstance(node, ast.AnnAssign | ast.Subscript) and (
+            named(node.value) or ast.unparse(node).endswith("source['type']")
+        ):
+            yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "task.kind == 'regression'",
+        "kind in ('regression', 'segmentation')",
+        "x = {'multilabel': 1}",
+        "match kind:\n    case 'regression': pass",
+        "def f(kind='classification'): pass",
+        "task.source['type']",
+    ],
+)
+def test_a_question_for_a_kind_is_seen(source: str) -> None:
+    assert list(asked(source))
+
+
+def test_nothing_asks_for_a_kind_or_a_source_by_name() -> None:
+    found = []
+    for file in sorted(PACKAGE.rglob("*.py")):
+        place = file.relative_to(PACKAGE).as_posix()
+        if not place.startswith((*ALLOWED, *PENDING)):
+            found += [f"{place}:{line}" for line in asked(file.read_text("utf-8"))]
+    assert not found
+
+
+def test_a_name_of_no_kind_gets_a_hint() -> None:
+    with pytest.raises(DataError, match="did you mean 'regression'"):
+        kinds.of("regresion")
+
+
+OWNERS = {"data": "data", "post": "post", "learn": "learn", "report": "reports", "predict": "predicting"}
+
+
+@pytest.mark.parametrize("what", [what for what, owner in OWNERS.items() if (PACKAGE / owner / "kind.py").exists()])
+@pytest.mark.parametrize("name", kinds.names())
+def test_a_part_has_every_function_of_its_protocol(name: str, what: str) -> None:
+    """Parts are modules: mypy sees each function, this test that none is missing or takes something else."""
+    protocol = importlib.import_module(f"mlpipe.{OWNERS[what]}.kind").Part
+    part = kinds.part(name, what)
+    for method, wanted in inspect.getmembers(protocol, inspect.isfunction):
+        if not method.startswith("_"):
+            parameters = list(inspect.signature(wanted).parameters.values())[1:]
+            assert list(inspect.signature(getattr(part, method)).parameters.values()) == parameters, method
+    for attribute in protocol.__annotations__:
+        assert hasattr(part, attribute), attribute

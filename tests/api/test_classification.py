@@ -95,7 +95,7 @@ def proteins(folder: Path, count: int = 24) -> ProteinDataGenerator:
     return ProteinDataGenerator([str(folder / str(number)) for number in range(count)], labels)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(README)
@@ -207,7 +207,7 @@ class Classification:
         return img
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_stages_and_negatives_of_a_data_set_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     drawn = np.random.default_rng(0)
@@ -250,7 +250,7 @@ def musket_shapes(count: int) -> list[PredictionItem]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights as those of a training that nothing stopped."""
     asked = 0
@@ -281,7 +281,7 @@ def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, m
     assert weights["whole"] == weights["broken"]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_range_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(README.replace("batch: 16", "batch: 4"))

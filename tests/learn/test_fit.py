@@ -20,6 +20,8 @@ from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.post import metrics
 from tests.learn.conftest import job
 
+pytestmark = pytest.mark.program
+
 
 def history(one: FoldJob) -> str:
     return (one.project.model_dir("digits", "record") / "metrics.csv").read_text()

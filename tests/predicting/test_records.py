@@ -22,6 +22,8 @@ from mlpipe.runs import predictions
 from tests.learn.conftest import job
 from tests.learn.test_recovery import little_memory
 
+pytestmark = pytest.mark.program
+
 FEW = ["trainer.max_epochs=1", "sampling.eval_batch_size=50"]
 
 

@@ -20,8 +20,8 @@ from mlpipe.data.preprocessing import standard
 from mlpipe.running import co_tasks, launch, tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from tests.build import SMALL
 
-SMALL = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sys.threads=1", "trainer.max_epochs=1"]
 TOGETHER = ["task=digits", "split.folds=2", "mode.multitask=2", "task_list=[fashion_mini]", *SMALL]
 
 

@@ -19,8 +19,7 @@ from mlpipe.running import scheduler
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests import musket_project
-
-ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
+from tests.build import ON_CPU
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from mlpipe import cli
 from tests import musket_project
+from tests.build import ON_CPU
 
-ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
 MODULE = """
 import numpy as np
 from musket_core import tasks

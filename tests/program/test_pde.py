@@ -13,20 +13,8 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.project import Project
+from tests.build import PLACES, TIMES, layers
 from tests.learn.losses.test_burgers import loss_of, stepped
-
-PLACES, TIMES = 12, 6
-
-
-def layers(*, row: bool, times: int = TIMES, places: int = PLACES, width: int = 48) -> list[dict[str, Any]]:
-    """A dense network from initial values to solutions, its input with or without a height."""
-    first = {"name": "flat", "batch_input_shape": [None, places, 1] if row else [None, 1, places, 1]}
-    return [
-        {"class_name": "Flatten", "config": first},
-        {"class_name": "Dense", "config": {"name": "inner", "units": width, "activation": "tanh"}},
-        {"class_name": "Dense", "config": {"name": "outer", "units": times * places}},
-        {"class_name": "Reshape", "config": {"name": "solution", "target_shape": [times, places, 1]}},
-    ]
 
 
 def tall() -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, MlpipeError
 from mlpipe.running import launch
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
-from tests.stored import DIGITS, contents, make_record
+from tests.build import DIGITS, contents, make_record
 
 PLAIN = ["mode.nested=false", "mode.subroutines=[train,predict]"]
 BLUEPRINT = ["mode.use_blueprint=true", "reuse.blueprint=default#1"]

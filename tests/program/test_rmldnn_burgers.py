@@ -13,8 +13,8 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from tests.build import PLACES, TIMES, layers
 from tests.dialects.test_rmldnn_pde import DATA, whole
-from tests.program.test_pde import PLACES, TIMES, layers
 
 
 def write(**changes: Any) -> None:

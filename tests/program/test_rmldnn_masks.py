@@ -13,18 +13,8 @@ import pytest
 from PIL import Image
 
 from mlpipe.cli import main
+from tests.build import conv
 from tests.data.samples import make_masks
-
-
-def conv(name: str, filters: int, activation: str = "relu", size: int = 3, **more: Any) -> dict[str, Any]:
-    config = {
-        "name": name,
-        "filters": filters,
-        "kernel_size": [size, size],
-        "padding": "same",
-        "activation": activation,
-    }
-    return {"class_name": "Conv2D", "config": config | more}
 
 
 def net(maps: int, end: str) -> list[dict[str, Any]]:

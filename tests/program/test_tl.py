@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, ProjectError
 from mlpipe.running import launch
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
-from tests.stored import DIGITS, SMALL, make_record, models
+from tests.build import DIGITS, SMALL, make_record, models
 
 TL = ["task=fashion_mini", "split.folds=2", "mode.nested=false", "sys.threads=1", "preprocessing.size=16"]
 OF_DIGITS = "mode.pretrain_task=digits"

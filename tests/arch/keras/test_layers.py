@@ -16,7 +16,7 @@ from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras import layers as keras_layers
 from mlpipe.arch.keras.layers import activations, initializers
 from mlpipe.errors import ConfigError
-from tests.arch.keras_oracle import agrees, as_keras_2, difference, loaded, our_outputs, randomise
+from tests.arch.keras.keras_oracle import agrees, as_keras_2, difference, loaded, our_outputs, randomise
 
 import keras  # isort: skip
 

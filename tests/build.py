@@ -1,4 +1,4 @@
-"""Records and runs on disk for tests of the modes that read them, made without training."""
+"""What tests of several files make: records and runs on disk without training, small networks, options of a quick run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from mlpipe.runs.records import ModelRecord
 from mlpipe.runs.references import Located
 
 SMALL = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sys.threads=1", "trainer.max_epochs=1"]
+# Options of a Musket script.
+ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
 DIGITS = ["task=digits", "split.folds=2", *SMALL]
+
+# Where solutions of an equation are known.
+PLACES, TIMES = 12, 6
 
 
 def make_record(
@@ -90,3 +95,25 @@ def contents(root: Path) -> dict[str, bytes]:
 def as_json(path: Path) -> Any:
     """What a JSON file holds."""
     return json.loads(path.read_text("utf-8"))
+
+
+def layers(*, row: bool, times: int = TIMES, places: int = PLACES, width: int = 48) -> list[dict[str, Any]]:
+    """A dense network from initial values to solutions, its input with or without a height."""
+    first = {"name": "flat", "batch_input_shape": [None, places, 1] if row else [None, 1, places, 1]}
+    return [
+        {"class_name": "Flatten", "config": first},
+        {"class_name": "Dense", "config": {"name": "inner", "units": width, "activation": "tanh"}},
+        {"class_name": "Dense", "config": {"name": "outer", "units": times * places}},
+        {"class_name": "Reshape", "config": {"name": "solution", "target_shape": [times, places, 1]}},
+    ]
+
+
+def conv(name: str, filters: int, activation: str = "relu", size: int = 3, **more: Any) -> dict[str, Any]:
+    config = {
+        "name": name,
+        "filters": filters,
+        "kernel_size": [size, size],
+        "padding": "same",
+        "activation": activation,
+    }
+    return {"class_name": "Conv2D", "config": config | more}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.arch.keras_oracle import agrees, as_keras_2
+from tests.arch.keras.keras_oracle import agrees, as_keras_2
 
 import keras  # isort: skip
 

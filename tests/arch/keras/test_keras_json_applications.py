@@ -9,7 +9,7 @@ import pytest
 
 from mlpipe.arch.keras import keras_json
 from mlpipe.errors import ConfigError
-from tests.arch.keras_oracle import agrees, as_keras_2, difference, loaded, randomise
+from tests.arch.keras.keras_oracle import agrees, as_keras_2, difference, loaded, randomise
 
 import keras  # isort: skip
 

@@ -80,6 +80,7 @@ def test_callbacks(code: Path) -> None:
     job(code, "cbs.x._target_=pytorch_lightning.callbacks.LearningRateMonitor", "logging=csv")
 
 
+@pytest.mark.program
 def test_losses(code: Path) -> None:
     logits, target = torch.randn(6, 10, generator=torch.Generator().manual_seed(0)), torch.arange(6)
     expected = F.cross_entropy(logits, target)

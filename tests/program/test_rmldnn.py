@@ -60,7 +60,6 @@ def images(**more: Any) -> dict[str, Any]:
     return {**common, "input_path": "png/train/", "test_input_path": "png/t10k/", "batch_size": 32, **more}
 
 
-@pytest.mark.slow
 def test_class_folders_from_training_to_inference(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adam = {"type": "Adam", "learning_rate": 0.005, "lr_scheduler": {"type": "Exponential", "gamma": 0.8}}
     write(
@@ -110,7 +109,6 @@ def test_class_folders_from_training_to_inference(digits: Path, capsys: pytest.C
         assert np.allclose(one[names[5]][()], other[names[5]][()], atol=1e-4)
 
 
-@pytest.mark.slow
 def test_mnist_and_colour_images_that_are_not_square(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mnist = {"type": "mnist", "input_path": "idx", "test_input_path": "idx", "batch_size": 32}
     write("mnist.json", num_epochs=4, data=mnist, optimizer={"type": "LAMB", "amsgrad": True})
@@ -126,7 +124,6 @@ def test_mnist_and_colour_images_that_are_not_square(digits: Path, capsys: pytes
     assert float(re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)[-1]) >= 0.6
 
 
-@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_its_tables_and_files(digits: Path) -> None:
     """Losses, norms, weights and outputs of every epoch are those of a training that was not stopped."""
     adam = {"type": "Adam", "learning_rate": 0.005}

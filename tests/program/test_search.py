@@ -242,7 +242,6 @@ def test_a_trial_worse_than_the_median_is_pruned() -> None:
         trials.Reporter(bad, "minimize").epoch(0, 0, 2, 9.0)
 
 
-@pytest.mark.slow
 def test_trials_are_ordinary_runs_and_bad_ones_are_pruned(tmp_path: Path) -> None:
     arguments = [*SMALL, "trainer.max_epochs=2", "hpo=optuna", "hpo.study=s", "hpo.sampler=grid", "hpo.pruner=median"]
     arguments += ["hpo.startup_trials=1", "optimizer.lr=0.003,1e-7", "hpo.metric=val/loss"]
@@ -259,7 +258,6 @@ def test_trials_are_ordinary_runs_and_bad_ones_are_pruned(tmp_path: Path) -> Non
     assert not list(project(tmp_path).runs_dir().rglob("state.json"))
 
 
-@pytest.mark.slow
 def test_a_search_stopped_by_a_signal_goes_on_with_its_trial(tmp_path: Path) -> None:
     arguments = ["train", *SEARCH, "hpo.trials=2", "trainer.max_epochs=6"]
     command = [sys.executable, "-m", "mlpipe.cli", *arguments]
@@ -300,7 +298,6 @@ def two_workers(arguments: list[str], tmp_path: Path) -> None:
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
 
 
-@pytest.mark.slow
 def test_two_processes_share_a_journal_and_keep_the_total(tmp_path: Path) -> None:
     main(["create", "task=digits"])
     two_workers([*SEARCH, "hpo.trials=12"], tmp_path)
@@ -344,7 +341,6 @@ def postgres(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.services
-@pytest.mark.slow
 def test_two_processes_share_a_server(postgres: str, tmp_path: Path) -> None:
     main(["create", "task=digits"])
     two_workers([*SEARCH, "hpo.trials=10", f"hpo.storage={postgres}"], tmp_path)

@@ -56,7 +56,6 @@ def test_a_run_agrees_until_something_is_changed(tmp_path: Path, capsys: pytest.
     assert [key for key, verdict in found.items() if verdict != "ok"] == [(record.id[-2:], "replayed weights")]
 
 
-@pytest.mark.slow
 def test_what_was_mended_is_mended_in_the_replay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.references import Located
 
 SMALL = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sys.threads=1", "trainer.max_epochs=1"]
 DIGITS = ["task=digits", "split.folds=2", *SMALL]
@@ -59,6 +60,16 @@ def make_record(
         files.write_bytes(folder / records.WEIGHTS_FILE, weights)
         record = dataclasses.replace(record, weights=files.digest_bytes(weights))
     return records.save(project, record)
+
+
+def models(tmp_path: Path, losses: list[float | None]) -> list[Located]:
+    """Models of one project, one after the other, with these losses of validation."""
+    project = Project(tmp_path / "results" / "default")
+    made = [
+        make_record(project, f"net-{place}", scores={"val": {"loss": loss}}, created=f"2026-01-01T00:00:0{place}")
+        for place, loss in enumerate(losses)
+    ]
+    return [Located(project, record) for record in made]
 
 
 def make_run(project: Project, overrides: list[str], *, finished: bool = False, mode: str = "train") -> Run:

@@ -12,7 +12,7 @@ from mlpipe import files
 from mlpipe.cli import main
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
-from tests.modes.stored import SMALL, make_record, make_run
+from tests.stored import SMALL, make_record, make_run
 
 TRAIN = [
     "task=digits", *SMALL, "split.folds=2", "mode.nested=false", "split.test_fraction=0.8", "arch.drop_rate=0.2",

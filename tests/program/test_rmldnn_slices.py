@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlpipe.cli import main
-from tests.modes.test_rmldnn_masks import conv
+from tests.program.test_rmldnn_masks import conv
 
 SHAPE = (12, 16, 20)
 

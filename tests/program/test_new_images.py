@@ -15,7 +15,7 @@ from mlpipe.cli import main
 from mlpipe.data import sources
 from mlpipe.runs import ensembles, predictions
 from mlpipe.runs.project import Project
-from tests.modes.test_kinds import FAST, arrays
+from tests.program.test_kinds import FAST, arrays
 
 TRAIN = [
     "task=digits", "split.folds=2", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1", "trainer.max_epochs=1",
@@ -160,7 +160,7 @@ def test_keys_of_other_modes(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
 def test_labels_and_numbers(tmp_path: Path, kind: str) -> None:
-    from tests.modes.test_kinds import DIGITS
+    from tests.program.test_kinds import DIGITS
 
     targets = (
         DIGITS.target.astype(float) if kind == "regression" else np.stack([DIGITS.target % 2, DIGITS.target > 4], 1)

@@ -16,7 +16,7 @@ from mlpipe.cli import main
 from mlpipe.running import new_arrays
 from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.project import Project
-from tests.modes.test_rmldnn_masks import conv
+from tests.program.test_rmldnn_masks import conv
 
 FAST = [
     "arch=keras_json", "preprocessing=none", "augmentations=none", "split.folds=2", "mode.nested=false",

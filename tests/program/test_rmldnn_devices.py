@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from mlpipe.cli import main
-from tests.modes.test_rmldnn_masks import ADAM, TARGETS, TRAINING, clothes, net, write
-from tests.modes.test_rmldnn_slices import balls, conv
+from tests.program.test_rmldnn_masks import ADAM, TARGETS, TRAINING, clothes, net, write
+from tests.program.test_rmldnn_slices import balls, conv
 
 BCE = {"function": "BCE"}
 SIZE = {"transforms": [{"resize": [24, 28]}]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -12,57 +11,17 @@ from mlpipe.cli import main
 from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, ProjectError
-from mlpipe.running import launch, reuse
+from mlpipe.running import launch
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
-from mlpipe.runs.references import Located
-from tests.modes.stored import DIGITS, SMALL, make_record
+from tests.stored import DIGITS, SMALL, make_record, models
 
 TL = ["task=fashion_mini", "split.folds=2", "mode.nested=false", "sys.threads=1", "preprocessing.size=16"]
 OF_DIGITS = "mode.pretrain_task=digits"
 
 
-def models(tmp_path: Path, losses: list[float | None]) -> list[Located]:
-    project = Project(tmp_path / "results" / "default")
-    made = [
-        make_record(project, f"net-{place}", scores={"val": {"loss": loss}}, created=f"2026-01-01T00:00:0{place}")
-        for place, loss in enumerate(losses)
-    ]
-    return [Located(project, record) for record in made]
-
-
 def prepared(*overrides: str) -> RunConfig:
     return launch.prepare("tl", [*TL, OF_DIGITS, *overrides]).run_config
-
-
-@pytest.mark.parametrize(
-    ("how", "losses", "expected"),
-    [
-        ("performance", [float("nan"), 0.5, 0.3, float("inf")], 2),
-        ("performance", [0.3, float("nan"), 0.5], 0),
-        ("performance", [0.3, None, 0.3], 2),
-        ("created", [0.1, 0.2, float("nan")], 2),
-    ],
-)
-def test_the_choice_of_a_model(tmp_path: Path, how: str, losses: list[float | None], expected: int) -> None:
-    candidates = models(tmp_path, losses)
-    for order in (candidates, candidates[::-1]):
-        assert reuse.choose(order, how, seed=0).record.id == f"net-{expected}"
-
-
-def test_a_random_choice_is_the_seeds_and_nobody_elses(tmp_path: Path) -> None:
-    """F9: the reference draws from the unseeded generator of the process."""
-    candidates, drawn = models(tmp_path, [0.1, 0.2, 0.3]), []
-    for seed in range(12):
-        random.seed(seed)
-        drawn.append({reuse.choose(order, "random", 5).record.id for order in (candidates, candidates[::-1])})
-    assert all(choice == drawn[0] for choice in drawn) and len(drawn[0]) == 1
-    assert {reuse.choose(candidates, "random", seed).record.id for seed in range(30)} == {"net-0", "net-1", "net-2"}
-
-
-def test_no_finite_loss_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="no model has a finite validation loss; use mode.model_selection=created"):
-        reuse.choose(models(tmp_path, [float("nan"), None]), "performance", 0)
 
 
 def test_the_chosen_model_stands_in_the_configuration_and_brings_its_network(tmp_path: Path) -> None:
@@ -163,28 +122,3 @@ def test_equal_classes_keep_the_head(tmp_path: Path) -> None:
     assert main(["tl", *again]) == 0
     made = records.load_all(Project(tmp_path / "results" / "default"))[-1]
     assert made.notes[-1].endswith("task digits, performance of mode.pretrain_task=digits), 92 tensors loaded")
-
-
-def of_losses(tmp_path: Path, scores: list[dict[str, float]], losses: list[str]) -> list[Located]:
-    """Models of recipes of their own with these scores of validation and losses."""
-    project, found = Project(tmp_path / "results" / "default"), []
-    for place, (of_val, loss) in enumerate(zip(scores, losses, strict=True)):
-        tree = launch.prepare("train", [*DIGITS, f"loss={loss}"]).run_config.tree
-        record = make_record(
-            project, f"net-{place}", scores={"val": of_val}, recipe=str(place), config=snapshot.text(tree)
-        )
-        found.append(Located(project, record))
-    return found
-
-
-def test_models_of_different_losses_are_compared_by_another_metric(tmp_path: Path) -> None:
-    scores = [{"loss": 0.4, "nll": 1.1, "accuracy": 0.9}, {"loss": 1.0, "nll": 1.0, "accuracy": 0.8}]
-    mixed = of_losses(tmp_path, scores, ["focal", "ce"])
-    assert (reuse.measure(mixed), reuse.choose(mixed, "performance", 0).record.id) == ("nll", "net-1")
-    alike = of_losses(tmp_path / "alike", scores, ["ce", "ce"])
-    assert (reuse.measure(alike), reuse.choose(alike, "performance", 0).record.id) == ("loss", "net-0")
-    without = of_losses(tmp_path / "without", [{"loss": 0.4, "accuracy": 0.9}, scores[1]], ["focal", "ce"])
-    assert (reuse.measure(without), reuse.choose(without, "performance", 0).record.id) == ("accuracy", "net-0")
-    nothing = of_losses(tmp_path / "nothing", [{"loss": 0.4}, {"loss": 1.0}], ["focal", "ce"])
-    with pytest.raises(ProjectError, match="trained with different losses, whose values cannot be compared"):
-        reuse.choose(nothing, "performance", 0)

@@ -14,7 +14,7 @@ from mlpipe.cli import main
 from mlpipe.post import comparison, metrics
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
-from tests.modes.test_post import make_project, make_task, post
+from tests.program.test_post import make_project, make_task, post
 
 
 def info(folder: Path, *arguments: str) -> int:

@@ -15,7 +15,7 @@ from mlpipe.config import snapshot
 from mlpipe.data import task
 from mlpipe.runs import formats, predictions, records
 from mlpipe.runs.project import Project
-from tests.modes.stored import DIGITS, as_json, contents, make_record, make_run
+from tests.stored import DIGITS, as_json, contents, make_record, make_run
 
 UP, DOWN = ["upgrade", "mode.version=0.1.0.dev1"], ["downgrade", "mode.version=0.1.0.dev1"]
 

@@ -11,7 +11,7 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.reports import facts
 from mlpipe.reports.headline import headline
-from tests.modes.test_post import make_project, make_task, only_ensemble
+from tests.program.test_post import make_project, make_task, only_ensemble
 
 
 @pytest.mark.parametrize(("stage", "called"), [("none", "recipe one net"), ("before", "calibrated recipe one net")])

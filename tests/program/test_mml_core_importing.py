@@ -13,7 +13,7 @@ import torch
 from mlpipe.cli import main
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
-from tests.modes.mml_core_project import FOLDS, NAMES, label, written
+from tests.mml_core_project import FOLDS, NAMES, label, written
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Literal
 
 from mlpipe.data import spelling, task
 from mlpipe.data.decoding.value_rules import Background
-from mlpipe.data.sources import looking, pixel_rules
-from mlpipe.data.sources.class_folders import finished
-from mlpipe.data.sources.pixel_rules import Wanted
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers, pixel_rules
+from mlpipe.data.sources.listings.pixel_rules import Wanted
 from mlpipe.data.task import NO_TARGET, Kind, Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -104,7 +104,7 @@ class TaskCreator:
             wrong = f"{len(without)} training images have no fold ({listing(without, most=3)})"
             raise DataError(problem(self._name, wrong, fix="give add(..., fold=N), or call split_folds()"))
         paths = [self._root / row.id for row in self._rows]
-        looks = looking.look(paths)
+        looks = file_headers.look(paths)
         pixels = pixel_rules.decided(paths, looks, self._pixels)
         rows = [
             row._replace(digest=seen.digest, fold=row.fold if self._existing else -1)

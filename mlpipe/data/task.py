@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -154,7 +154,7 @@ class Task:
         classes: The names of the classes, the labels, the numbers or the channels to predict; a class number is an index
             into them.
         channels: 1 for grey images, 3 for colour, or how many the arrays have.
-        source: Where the images are read from, as plain data for `mlpipe.data.readers.reader`.
+        source: Where the images are read from, as plain data for `mlpipe.data.sources.open`.
         samples: The images.
         dtype: How a channel's value is kept: 8 or 16 bit, or float32 from 0 to 1.
         notes: What a person should know about how it was made.
@@ -262,7 +262,7 @@ def describe_again(stored: Task, seen: Task, path: Path) -> bool:
 
 
 def load(path: Path) -> Task:
-    """Read a task that `save` wrote.
+    """Read a task that `save` wrote; `mlpipe.data.sources.load` refuses samples outside of its folders too.
 
     Raises:
         DataError: When the file is not there, is damaged, or is of a newer format.
@@ -304,7 +304,7 @@ def load(path: Path) -> Task:
 
 
 def _damage(task: Task, path: Path) -> list[str]:
-    """What a stored task says that cannot be: files of other folders, classes that are not there, columns cut off."""
+    """What a stored task says that cannot be: classes that are not there, columns cut off."""
     samples, n, classes = task.samples, len(task.samples), len(task.classes)
     if not isinstance(task.name, str) or Path(task.name).name != task.name:
         return [f"is named {task.name!r}, which is no folder's name"]
@@ -340,10 +340,6 @@ def _damage(task: Task, path: Path) -> list[str]:
         found.append(f"has class numbers beyond its {classes} classes")
     if samples.folds is not None and n and not -1 <= samples.folds.min() <= samples.folds.max() < max(n, 1):
         found.append("has fold numbers beyond its rows")
-    if task.source["type"] in ("folder", "elpv", "masks"):
-        paths = (*samples.ids, *(path for path, _ in samples.masks))
-        climbing = [name for name in paths if name.startswith("/") or ".." in PurePosixPath(name).parts]
-        found += [f"has samples outside of its folder: {listing(climbing, most=3)}"] if climbing else []
     return found
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
-from mlpipe.data.sources import sliced_volumes
-from mlpipe.data.sources.mask_files import Mask, Values
+from mlpipe.data.sources.listings import sliced_volumes
+from mlpipe.data.sources.targets.mask_files import Mask, Values
 from mlpipe.data.task import IGNORED, Kind
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.slices import Grid

@@ -21,9 +21,11 @@ def names(source: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         source: The task's `source`.
     """
-    if source["type"] != "records" or _KEY in source:
+    # Of arrays a source says in a word how they lie; of rows of named arrays it describes each.
+    stored = source.get("layout")
+    if not isinstance(stored, Mapping) or _KEY in source:
         return ()
-    layout = Layout.from_plain(source["layout"])
+    layout = Layout.from_plain(stored)
     return () if layout.is_single else tuple(output.name for output in layout.outputs)
 
 

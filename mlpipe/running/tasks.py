@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
@@ -328,7 +328,7 @@ def describe(of: Task) -> str:
     parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
     colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
-    what = {"multilabel": "labels", "regression": "numbers", "images": "channels"}.get(of.kind, "classes")
+    what = kinds.of(of.kind).words.OUTPUTS
     groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
     is_of_records = sources.open(of).layout is not None
     noun = {1: "series", 3: "volumes"}.get(task.axes_of(of), "images")

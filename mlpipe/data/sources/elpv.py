@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from mlpipe.data import task
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers
-from mlpipe.data.task import Kind, Row, Task
+from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
 
 _LEVELS = ("none", "possible", "likely", "certain")
@@ -60,7 +60,7 @@ def elpv(
     return finished(made, allow_overlap=True)
 
 
-def _described(variant: str) -> tuple[Kind, tuple[str, ...]]:
+def _described(variant: str) -> tuple[str, tuple[str, ...]]:
     if variant == "regression":
         return "regression", ("defect_probability",)
     if variant == "multilabel":

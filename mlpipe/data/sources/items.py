@@ -16,7 +16,7 @@ from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.python_sets import check_code, functions_of, opened_parts, present
 from mlpipe.data.sources.targets import item_masks, item_targets
 from mlpipe.data.sources.targets.mask_files import Mask
-from mlpipe.data.task import Dtype, Kind, Part, Row, Task
+from mlpipe.data.task import Dtype, Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 
 _DTYPES: dict[str, Dtype] = {"uint8": "uint8", "uint16": "uint16", "float32": "float32"}
@@ -157,7 +157,7 @@ def _row(
     part: Part,
     one: Any,
     index: int,
-    kind: Kind,
+    kind: str,
     outputs: int | None,
     shapes: set[tuple[int, str]],
     masks: list[tuple[Mask, int]],

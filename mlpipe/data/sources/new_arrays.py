@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mlpipe.data import task, walking
+from mlpipe.data import kind, task, walking
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import array_files
 from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
-from mlpipe.data.task import NO_TARGET, Row, Task
+from mlpipe.data.task import Row, Task
 from mlpipe.errors import problem
 
 _PART = "test"
@@ -28,9 +28,7 @@ def new_arrays(*, root: str, like: Task) -> Task:
         DataError: When there is no array, one cannot be read, has other channels, or values that are no numbers.
     """
     base, form = Path(root).expanduser().absolute(), Form.of((like.bases or (like,))[0].source)
-    target: int | tuple[float, ...] = NO_TARGET
-    if like.kind != "classification":
-        target = (float("nan"),) * len(like.classes)
+    target = kind.of(like.kind).unknown(len(like.classes))
     rows, wrong = list[Row](), list[str]()
     for name, value in array_files.arrays_below(base, "mode.source", form):
         if value.shape[-1] != like.channels:

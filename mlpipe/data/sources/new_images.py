@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mlpipe.data import archives, task, walking
+from mlpipe.data import archives, kind, task, walking
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.value_rules import Decoding
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.listings.root_folder import opened
-from mlpipe.data.task import NO_TARGET, Row, Task
+from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
 
 
@@ -48,9 +48,7 @@ def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
     rule = Decoding.of((like.bases or (like,))[0].source)
     if any(look.is_respread or (look.is_transparent and like.channels != 4) for look in looks):
         rule = replace(rule, is_needed=True)
-    target: int | tuple[float, ...] = NO_TARGET
-    if like.kind != "classification":
-        target = (float("nan"),) * len(like.classes)
+    target = kind.of(like.kind).unknown(len(like.classes))
     rows = [
         Row(file.relative_to(base).as_posix(), "unlabelled", target, seen.digest)
         for file, seen in zip(found, looks, strict=True)

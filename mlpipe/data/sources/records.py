@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from mlpipe import files
+from mlpipe.data import kind as kind_data
 from mlpipe.data import records, task
 from mlpipe.data.records import (
     RecordSet,
@@ -17,7 +18,7 @@ from mlpipe.data.records import layout as record_layout
 from mlpipe.data.records.layout import Layout
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.record_files import IDENTITY, PARTS, allow, called, is_held, place, sets_of
-from mlpipe.data.task import Kind, Part, Row, Task
+from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, listing, problem
 
 
@@ -124,16 +125,16 @@ def _rows(
     return [Row(name, part, target, digest, weight=weight) for name in names]
 
 
-def _heads(output: str | list[str], kind: Kind, kinds: list[str] | None) -> list[tuple[str, Kind]]:
+def _heads(output: str | list[str], kind: str, kinds: list[str] | None) -> list[tuple[str, str]]:
     """Name and kind of each output."""
     names = [output] if isinstance(output, str) else output
     given = [kind] if len(names) == 1 else list(kinds or [])
-    if len(given) != len(names) or len(set(names)) != len(names) or not set(given) <= set(task.KINDS):
-        fix = f"give one of {listing(task.KINDS)} for each output"
+    if len(given) != len(names) or len(set(names)) != len(names) or not set(given) <= set(kind_data.names()):
+        fix = f"give one of {listing(kind_data.names())} for each output"
         raise DataError(problem("task.kinds", "do not fit the outputs", got=kinds, fix=fix))
     if len(names) > 1 and kind != "regression":
         raise DataError(problem("task.kind", "must be regression for several outputs", got=kind, fix="set it"))
-    return list(zip(names, cast("list[Kind]", given), strict=True))
+    return list(zip(names, given, strict=True))
 
 
 def _labels(layout: Layout, width: int) -> list[str]:

@@ -13,7 +13,7 @@ from mlpipe.data import spelling
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.targets import class_numbers
 from mlpipe.data.sources.targets.missing_labels import Missing
-from mlpipe.data.task import NO_TARGET, Kind
+from mlpipe.data.task import NO_TARGET
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 Array = np.ndarray[Any, Any]
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 _FEW_CLASSES = 20
 
 
-def kind_of(path: Path, targets: list[Array]) -> Kind:
+def kind_of(path: Path, targets: list[Array]) -> str:
     """What is predicted, by the targets of all parts.
 
     Raises:
@@ -64,12 +64,10 @@ class Labels:
     names: list[str]
     targets: Mapping[str, Array]
     notes: list[str]
-    kind: Kind
+    kind: str
 
 
-def labels_of(
-    path: Path, targets: Mapping[str, Array], kind: Kind, given: list[str] | None, missing: Missing
-) -> Labels:
+def labels_of(path: Path, targets: Mapping[str, Array], kind: str, given: list[str] | None, missing: Missing) -> Labels:
     """Targets as a task has them, and the names of classes, labels or numbers.
 
     Args:

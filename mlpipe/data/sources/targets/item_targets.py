@@ -9,7 +9,7 @@ import numpy as np
 
 from mlpipe.data import items as protocol
 from mlpipe.data.sources.targets import class_numbers
-from mlpipe.data.task import Kind, Row
+from mlpipe.data.task import Row
 from mlpipe.errors import DataError, listing, problem
 
 
@@ -32,7 +32,7 @@ def check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
             raise DataError(problem(f"task.heads[{number}]", "needs outputs and activation", got=dict(one), fix=fix))
 
 
-def target_of(item: Any, kind: Kind, outputs: int | None, where: str) -> int | tuple[float, ...]:
+def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tuple[float, ...]:
     """The target of an item as a task has it.
 
     Args:
@@ -65,7 +65,7 @@ def target_of(item: Any, kind: Kind, outputs: int | None, where: str) -> int | t
     return int(target.argmax())
 
 
-def counted(rows: list[Row], own: list[str], kind: Kind, outputs: int | None) -> tuple[list[Row], list[str]]:
+def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> tuple[list[Row], list[str]]:
     """Rows whose class numbers count from 0, and the names of the classes, where nobody said how many there are.
 
     Class numbers from 1, or with gaps, are classes by the numbers that occur in training.
@@ -92,7 +92,7 @@ def counted(rows: list[Row], own: list[str], kind: Kind, outputs: int | None) ->
     return [row._replace(target=found.places[int(row.target)]) for row in rows], found.names  # type: ignore[arg-type]
 
 
-def width_of(rows: Sequence[Row], kind: Kind, outputs: int | None) -> int:
+def width_of(rows: Sequence[Row], kind: str, outputs: int | None) -> int:
     """How many outputs there are: as many as are said, else as the rows' targets have.
 
     Raises:

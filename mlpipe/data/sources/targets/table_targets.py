@@ -10,7 +10,7 @@ from mlpipe.data.sources.error_lists import raise_kinds, raise_some
 from mlpipe.data.sources.listings.table_files import Table
 from mlpipe.data.sources.targets.missing_labels import Missing, looks_missing
 from mlpipe.data.spelling import fallen_together, plain, plain_all
-from mlpipe.data.task import NO_TARGET, Kind, Part
+from mlpipe.data.task import NO_TARGET, Part
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 TARGETS = ("target", "label", "class", "labels", "y")
@@ -28,7 +28,7 @@ class Targets:
         notes: How they were understood.
     """
 
-    kind: Kind
+    kind: str
     classes: list[str]
     values: list[int | tuple[float, ...]]
     known: list[bool]
@@ -38,7 +38,7 @@ class Targets:
 def find_targets(
     table: Table,
     target: str | list[str] | None,
-    kind: Kind | None,
+    kind: str | None,
     separator: str | None,
     classes: Sequence[str] | None,
     parts: Sequence[Part | None],
@@ -92,7 +92,7 @@ def _columns(table: Table, target: str | list[str] | None) -> list[str]:
     return columns
 
 
-def _kind(table: Table, columns: list[str], separator: str | None, missing: Missing) -> Kind:
+def _kind(table: Table, columns: list[str], separator: str | None, missing: Missing) -> str:
     """The kind that the cells show.
 
     Raises:

@@ -85,7 +85,7 @@ def test_rows_that_chose_are_no_judge(tmp_path: Path, capsys: pytest.CaptureFixt
         path = project.predictions_file("made", record.id)
         val = predictions.load(path, "made", "val")
         path.unlink()
-        with predictions.writer(path, kind="classification") as sink:
+        with predictions.writer(path, (), "classification") as sink:
             sink.add("made", "val", record.fold, val.sample_ids, val.targets, val.logits)
     found = asked(tmp_path, "[one,two]", capsys)
     assert (found["split"], found["rows"]) == ("held-out", 600)

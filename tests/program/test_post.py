@@ -84,7 +84,7 @@ def make_project(folder: Path, of: Task, recipes: dict[str, float], *, nested: b
             wanted = [(view.task, name, view.rows()[name]) for name in ("val", "test", "unlabelled")]
             if nested:
                 wanted += [(of.name, name, plain.rows()[name]) for name in ("test", "unlabelled")]
-            with predictions.writer(project.predictions_file(of.name, record.id), kind=of.kind) as sink:
+            with predictions.writer(project.predictions_file(of.name, record.id), (), of.kind) as sink:
                 for name, part, rows in wanted:
                     if len(rows):
                         seed = 1000 * number + 10 * fold + len(part)
@@ -137,7 +137,7 @@ def test_test_labels_are_not_used(tmp_path: Path) -> None:
         if flip:
             for path in project.tasks_dir().rglob("predictions/*.parquet"):
                 flipped = predictions.load(path, "made", "test")
-                with predictions.writer(path, {("made", "test")}) as sink:
+                with predictions.writer(path, {("made", "test")}, "classification") as sink:
                     sink.add("made", "test", 0, flipped.sample_ids, 1 - flipped.targets, flipped.logits)
         assert post(tmp_path / name) == 0
         record = only_ensemble(project)
@@ -364,7 +364,7 @@ def test_predictions_of_other_samples_are_refused(tmp_path: Path, capsys: pytest
     project = make_project(tmp_path, make_task(tmp_path / "data"), {"one": 2.0}, folds=2)
     path = project.predictions_file("made", "one-1")
     test = predictions.load(path, "made", "test")
-    with predictions.writer(path, kind="classification") as sink:
+    with predictions.writer(path, (), "classification") as sink:
         names = ["elsewhere/1.png", *test.sample_ids[1:]]
         sink.add("made", "test", 1, names, test.targets, test.logits)
     assert post(tmp_path) == 2

@@ -233,7 +233,7 @@ def test_expected_performance_foresees_another_prevalence() -> None:
         expected_performance(logits, np.where(targets == 3, 0, targets), THERE)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_against_quapy() -> None:
     from quapy.method.aggregative import ACC, EMQ, PACC, BBSEhard
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_cut() -> None:
         decide(np.zeros((2, 3)), np.eye(2))
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_expected_cost_against_psrcal() -> None:
     import torch
     from psrcal.losses import CostFunction

@@ -61,7 +61,7 @@ def start(training: list[subprocess.Popen[str]], tmp_path: Path, *words: str) ->
     return process
 
 
-def gone(process: subprocess.Popen[str], seconds: float = 10.0) -> bool:
+def gone(process: subprocess.Popen[str], seconds: float = 60.0) -> bool:
     """Whether all processes of the session end soon."""
     end = time.monotonic() + seconds
     while group_of(process) and time.monotonic() < end:

@@ -140,7 +140,7 @@ def test_groups_absent_classes_and_gone_images(tmp_path: Path) -> None:
     assert "of these images cannot be shown any more" in page.words and page.alts == []
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_without_a_description_of_the_task(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40)
     (data_dir / "t" / "task.json").unlink()
@@ -170,7 +170,7 @@ def test_nothing_trained(tmp_path: Path) -> None:
     assert "Nothing has been trained yet" in report(Project(tmp_path / "p"), tmp_path / "data").words
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_an_ensemble_that_test_images_chose_is_called_so(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40)
     projects.ensemble(project, select_on="test", created="2000")
@@ -206,7 +206,7 @@ def test_numbers_to_predict(tmp_path: Path) -> None:
         assert len(list(csv.DictReader(handle))) == 12
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_many_classes_and_rows_stay_small(tmp_path: Path) -> None:
     classes = [f"class {number}" for number in range(100)]
     project, data_dir = projects.make_project(tmp_path, classes, n=6000, recipes=1)
@@ -216,7 +216,7 @@ def test_many_classes_and_rows_stay_small(tmp_path: Path) -> None:
     assert "The most frequent of" in page.words and "The table of all 100 rows" in page.words
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_newest_task_comes_first(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=20, recipes=1)
     projects.make_project(tmp_path, ["a", "b"], n=20, recipes=1, name="later")

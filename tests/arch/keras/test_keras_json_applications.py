@@ -17,11 +17,9 @@ import keras  # isort: skip
 SLOW = {
     "ResNet50": 32,
     "ResNet50V2": 32,
-    "ResNet101": 32,
     "VGG16": 32,
     "MobileNet": 32,
     "MobileNetV3Small": 32,
-    "MobileNetV3Large": 32,
     "DenseNet121": 32,
     "Xception": 71,
     "InceptionV3": 75,
@@ -40,7 +38,7 @@ def test_mobilenet_v2_of_both_versions(tmp_path: Path) -> None:
     agrees(model, tmp_path, as_keras_2(json.loads(model.to_json())))
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("name", SLOW)
 def test_networks_of_keras(tmp_path: Path, name: str) -> None:
     model = application(name, SLOW[name])
@@ -48,7 +46,7 @@ def test_networks_of_keras(tmp_path: Path, name: str) -> None:
     assert difference(model, loaded(model, tmp_path)) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("name", ["ConvNeXtTiny", "InceptionResNetV2"])
 def test_layers_that_keras_has_for_one_network_only_are_refused_by_name(name: str) -> None:
     model = application(name, 75)

@@ -92,7 +92,7 @@ def test_calibration_loss_is_what_cross_fitting_takes_away() -> None:
         errors.calibration_loss(logits[:9], targets[:9])
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_against_netcal_and_psrcal() -> None:
     import torch
     from netcal.metrics import ECE

@@ -18,7 +18,7 @@ from mlpipe.data.task import Task
 from mlpipe.dialects.barrage import artifacts
 from mlpipe.dialects.rmldnn import console
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.running import (
     co_tasks as cotasks,
 )
@@ -306,7 +306,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
 
     recipe = config.recipe.metrics
     own, kind = own_metrics.names_of(recipe), config.recipe.predicts(task.kind)
-    known = [*own, *metrics.BY_KIND[kind], *own_metrics.of_losses(kind)]
+    known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"

@@ -18,13 +18,13 @@ from mlpipe.data import sources, task
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, ProjectError, did_you_mean, listing, problem
-from mlpipe.post import decisions, judgement
+from mlpipe.post import decisions
 from mlpipe.post.calibration.calibrate import Calibration
 from mlpipe.post.calibration.labels import LabelCalibration
-from mlpipe.post.ensembling import member_mixture, members
-from mlpipe.post.ensembling.members import Array, Rows
+from mlpipe.post.ensembling import evaluation, member_mixture, members
+from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.mixing import combine
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
 from mlpipe.running import folds, image_cache, new_arrays, new_masks, tasks
@@ -294,7 +294,7 @@ class NewImages:
         if not pairs:
             fix = "run mml predict first, or give the prevalence as a list"
             raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
-        estimate = judgement.estimated_prevalence(pairs, self.config.seed)
+        estimate = evaluation.estimated_prevalence(pairs, self.config.seed)
         if estimate.shares is None:
             fix = "give the prevalence as a list, or leave it out"
             raise DataError(problem("mode.deploy_prior", estimate.note, got="estimate", fix=fix))

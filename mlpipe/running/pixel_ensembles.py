@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import bootstrap
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, new_masks, tasks
@@ -30,12 +30,6 @@ Values = npt.NDArray[np.floating]
 Judge = Callable[[Values, Values | None], tuple[npt.NDArray[np.float32], ...]]
 Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDArray[np.float32], ...]]
 
-_NOTES = {
-    "segmentation": "probabilities of pixels are not calibrated, and no weights are searched: folds count the same",
-    "images": "values of pixels are not calibrated, and no weights are searched: folds count the same",
-    "solutions": "solutions are not calibrated, and no weights are searched: folds count the same",
-}
-
 
 def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[ModelRecord], run: Run | None) -> None:
     """Average the newest recipe's folds on the test images, and store it as an ensemble.
@@ -50,7 +44,7 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
     assert run is not None
     folds = records.newest_folds([one for one in found if one.recipe == found[-1].recipe])
     kind = folds[0].kind
-    log.info(_NOTES[kind])
+    log.info(_note(kind))
     ids = _shared(world, folds)
     if not ids:
         why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
@@ -73,11 +67,17 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
     _store(config, world, task, folds, rows, name, run)
 
 
+def _note(kind: str) -> str:
+    """What is not done for a kind."""
+    return f"{kinds.of(kind).words.VALUES} are not calibrated, and no weights are searched: folds count the same"
+
+
 def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
     """What averages the folds of a record's recipe for a sample."""
-    if record.kind == "segmentation":
+    if kinds.of(record.kind).has_classes:
         return _mean_mask
-    if record.kind == "images":
+    # Images are compared with the task's targets; what no target tells is judged by the loss.
+    if record.kind == task.kind:
         return partial(_mean_image, maps.errors)
     import torch
 
@@ -140,7 +140,7 @@ def _store(
     of_group = task.samples.group_of()
     groups = np.array([of_group[one] for one in rows.sample_ids]) if of_group else None
     kind = folds[0].kind
-    final = metrics.FINAL[kind]
+    final = post_kind.of(kind).FINAL
     found = bootstrap.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
     record = EnsembleRecord(
         id=name,
@@ -150,7 +150,7 @@ def _store(
         kind=kind,
         classes=list(task.classes),
         members=[{"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}],
-        mixing="probabilities" if kind == "segmentation" else "logits",
+        mixing=post_kind.weighted(kind),
         way="mean of folds",
         select_on="none",
         stage="none",
@@ -158,7 +158,7 @@ def _store(
         prior={"kind": "val", "values": []},
         losses={},
         scores={"test": {key: one.as_plain() for key, one in found.items()}},
-        notes=[_NOTES[kind]],
+        notes=[_note(kind)],
     )
     written = ensembles.save(world.project, record)
     world.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)

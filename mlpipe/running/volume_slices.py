@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mlpipe.predicting.scores import Judge
-    from mlpipe.predicting.volumes import Batch
+    from mlpipe.predicting.volumes import Place
 
 log = logging.getLogger("mlpipe")
 
@@ -127,7 +127,7 @@ class VolumeSlices:
             networks, recipe = self._networks(channels, grids)
             size = self._batch_size(channels, grids)
             self._introduce(networks[grids[0].cut.seen], volume, grids)
-            network, device = learned.placed(recipe, networks)
+            model = learned.model_of(recipe, networks, channels)
             change, judge = learned.change_of(recipe), self._judge(recipe, networks, grids)
             joined = stack.enter_context(
                 assembly.assembled(self._outfile, grids, precision=self.asked.precision, layout=self.asked.layout)
@@ -135,12 +135,11 @@ class VolumeSlices:
             self.world.display.start("slices", sum(map(len, grids)))
             stack.callback(self.world.display.close)
             learned.apply(
-                network,
+                model,
                 volume,
                 grids,
                 joined,
                 size=size,
-                device=device,
                 after=self._after(grids),
                 change=change,
                 judge=judge,
@@ -236,8 +235,8 @@ class VolumeSlices:
     def _after(self, grids: Sequence[Grid]) -> Any:
         before = [sum(map(len, grids[:number])) for number in range(len(grids))]
 
-        def after(batch: Batch) -> None:
-            self.world.display.update(before[batch.which] + batch.stop)
+        def after(place: Place) -> None:
+            self.world.display.update(before[place.which] + place.stop)
             self.world.stop.check()
 
         return after

@@ -105,9 +105,8 @@ class Networks:
         return self._networks[file]
 
     def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
-        from mlpipe.arch import weights
         from mlpipe.learn.build import setup
-        from mlpipe.predicting import records as predict
+        from mlpipe.predicting import model as models
 
         prepared = launch.prepare("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
@@ -115,7 +114,7 @@ class Networks:
         pack = tasks.pack_of(config, of, 1)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
-        predict.load(network, weights.read(file), file)
+        models.load(network, file)
         return network.eval(), config.recipe, pack
 
     def predicted(

@@ -1,0 +1,63 @@
+"""What predictions of each kind of task leave: rows and maps of stored samples, columns or files of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from mlpipe import kinds
+from mlpipe.predicting.batches import Batch
+from mlpipe.runs.sinks import Predicted
+
+
+class Part(Protocol):
+    """The part of a kind that this package calls.
+
+    Attributes:
+        HAS_MAPS: Whether something is predicted for every place of a sample, which is kept beside its row.
+        ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
+    """
+
+    HAS_MAPS: bool
+    ROWS_ARE_LOSSES: bool
+
+    def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
+        """What is stored of a batch.
+
+        Args:
+            outputs: What a model gives, shape (n, outputs) or (n, outputs, *spatial), on its device.
+            batch: The samples, on the same device.
+            loss: The loss, where rows are losses; else None.
+        """
+
+    def measured(self, outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """What metrics are computed of, for samples whose targets are known.
+
+        Args:
+            outputs: As for `kept`.
+            target: As a batch has it.
+            loss: The loss.
+
+        Returns:
+            A row of outputs and a row of targets for each sample, and the mean loss.
+        """
+
+    def mean(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """The weighted mean of what several models give for the same samples.
+
+        Args:
+            parts: Each of shape (n, outputs) or (n, outputs, *spatial).
+            weights: One number for each, summing to one.
+            mixing: Of what the mean is, `logits` or `probabilities`; for numbers both are the same.
+        """
+
+
+def of(name: str) -> Part:
+    """What predictions of a kind leave.
+
+    Args:
+        name: The kind's.
+    """
+    return cast(Part, kinds.part(name, "predict"))

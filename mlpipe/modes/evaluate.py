@@ -16,8 +16,7 @@ from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import problem
 from mlpipe.running import dimension_checks, folds, image_cache, tasks
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.running.slice_targets import Targets
-from mlpipe.running.volume_slices import Asked, VolumeSlices
+from mlpipe.running.volume_slices import Asked, Targets, VolumeSlices
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:

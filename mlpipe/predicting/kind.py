@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
 
 from mlpipe import kinds
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.runs.sinks import Predicted
 
 
@@ -18,10 +19,12 @@ class Part(Protocol):
     Attributes:
         HAS_MAPS: Whether something is predicted for every place of a sample, which is kept beside its row.
         ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
+        NEW: What new samples get, in a word, which is the name of the step that writes it.
     """
 
     HAS_MAPS: bool
     ROWS_ARE_LOSSES: bool
+    NEW: str
 
     def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
         """What is stored of a batch.
@@ -51,6 +54,16 @@ class Part(Protocol):
             parts: Each of shape (n, outputs) or (n, outputs, *spatial).
             weights: One number for each, summing to one.
             mixing: Of what the mean is, `logits` or `probabilities`; for numbers both are the same.
+        """
+
+    def write_new(self, new: NewSamples) -> dict[str, Any]:
+        """Mix what several models predict for new samples, and write a table, or a file for each sample.
+
+        Args:
+            new: The samples and the models.
+
+        Returns:
+            What was done, for machines.
         """
 
 

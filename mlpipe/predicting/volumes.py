@@ -18,6 +18,7 @@ from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import geometry
+from mlpipe.data.sources import sliced_volumes
 from mlpipe.data.volumes import slices
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.assembly import Assembly
@@ -32,7 +33,6 @@ from mlpipe.predicting.scores import Judge
 from mlpipe.predicting.through import as_they_are, through
 from mlpipe.runs.sinks import Predicted
 
-_KIND = "segmentation"
 Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
@@ -181,7 +181,7 @@ def model_of(recipe: Recipe, networks: Mapping[tuple[int, ...], nn.Module], chan
     ready = {
         shape: Model.of_network(
             _Headed(network),
-            {TARGET: _KIND},
+            {TARGET: sliced_volumes.KIND},
             {TARGET: ()},
             Inputs(channels, shape),
             accelerator=accelerator,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from mlpipe.data.volumes.slices import Grid, SliceSet
 from mlpipe.errors import DataError, in_short, listing, problem
 
 TYPE = "slices"
+# What slices with class numbers are learned as.
+KIND: Final = "segmentation"
 Array = npt.NDArray[Any]
 
 
@@ -324,3 +326,8 @@ def shape_problems(volume: Volume, axes: int, key: str, of: Sequence[int] | None
         return []
     fix = f"give a class number for each place, shape {listing(list(of))}"
     return [problem(key, f"has another shape than the volume, {list(of)}", got=shape, fix=fix)]
+
+
+def are_samples_of(of: Task) -> bool:
+    """Whether a task's samples are slices of volumes."""
+    return bool((of.bases or (of,))[0].source["type"] == TYPE)

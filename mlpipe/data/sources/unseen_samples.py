@@ -55,6 +55,11 @@ def new_samples(*, root: str, like: Task) -> Task:
     return finished(made, allow_overlap=True)
 
 
+def are_samples_of(of: Task) -> bool:
+    """Whether a task's samples are arrays in files, one by one."""
+    return bool((of.bases or (of,))[0].source["type"] == TYPE)
+
+
 def shown(name: str) -> str:
     """What a sample is called for a person: its file, and its name in it."""
     return name.removeprefix(f"{_PART}/")

@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from mlpipe.learn.image_targets import summed
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.pictures import write_values as write_new
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["HAS_MAPS", "ROWS_ARE_LOSSES", "kept", "mean", "measured"]
+__all__ = ["HAS_MAPS", "NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
 
 HAS_MAPS = True
 ROWS_ARE_LOSSES = False
+NEW = "images"
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:

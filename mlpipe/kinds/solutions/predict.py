@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 from mlpipe.learn.solutions import scored
 from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.pictures import write_values as write_new
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["HAS_MAPS", "ROWS_ARE_LOSSES", "kept", "mean", "measured"]
+__all__ = ["HAS_MAPS", "NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
 
 HAS_MAPS = True
 ROWS_ARE_LOSSES = True
+NEW = "images"
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlpipe import kinds
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
@@ -96,7 +97,7 @@ class _Judge:
 
     def add(self, outputs: Tensor, batch: Batch) -> None:
         """Measure maps; keep rows, which are measured all at once."""
-        if not self._part.HAS_MAPS:
+        if not kinds.of(self._kind).is_dense:
             self._outputs.append(outputs)
             return
         assert batch.target is not None
@@ -110,7 +111,7 @@ class _Judge:
 
     def scores(self, rows: Rows) -> dict[str, float]:
         """The loss and the metrics of what was given for rows."""
-        if self._part.HAS_MAPS:
+        if kinds.of(self._kind).is_dense:
             outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
             loss = sum(self._losses) / len(outputs)
         else:

@@ -17,12 +17,10 @@ class Part(Protocol):
     """The part of a kind that this package calls.
 
     Attributes:
-        HAS_MAPS: Whether something is predicted for every place of a sample, which is kept beside its row.
         ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
         NEW: What new samples get, in a word, which is the name of the step that writes it.
     """
 
-    HAS_MAPS: bool
     ROWS_ARE_LOSSES: bool
     NEW: str
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlpipe.config.schema import Recipe
+from mlpipe.data import sources
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources import unseen_samples
 from mlpipe.data.task import Task
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.runs.records import ModelRecord
@@ -71,8 +71,8 @@ class NewSamples:
     @property
     def are_arrays(self) -> bool:
         """Whether they are arrays in files, one by one."""
-        return unseen_samples.are_samples_of(self.task)
+        return sources.open(self.task).has_arrays
 
     def titled(self, name: str) -> str:
         """A sample's name as a person knows it."""
-        return unseen_samples.shown(name) if self.are_arrays else name
+        return sources.open(self.task).title(name)

@@ -17,7 +17,8 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
 from mlpipe.data.augment.paired import RESIZE
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources import looking, target_files
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, problem
 from mlpipe.predicting.new_samples import NewSamples, Used
@@ -174,7 +175,7 @@ def _sizes(new: NewSamples) -> Callable[[int], tuple[int, ...]]:
         pixels = sources.reader(new.task, new.task.channels)
         return lambda row: pixels(row).shape[:-1]
     paths = [base / name for name in new.task.samples.ids]
-    seen = looking.look(paths, looking.memory_file(str(new.data_dir), base))
+    seen = file_headers.look(paths, file_headers.memory_file(str(new.data_dir), base))
     return lambda row: (seen[row].height, seen[row].width)
 
 

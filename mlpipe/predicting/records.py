@@ -76,7 +76,7 @@ def predict(
     if part.ROWS_ARE_LOSSES:
         solutions.refuse_views(recipe)
     model, last = None, None
-    with project.opened(out, pairs, kind=name, has_maps=part.HAS_MAPS) as files:
+    with project.opened(out, pairs, kind=name) as files:
         for one in wanted:
             if len(one.rows) == 0:
                 continue

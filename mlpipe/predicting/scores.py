@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
-from mlpipe.data.sources import mask_files, sliced_volumes
-from mlpipe.data.sources.mask_files import Mask, Values
-from mlpipe.data.sources.sliced_volumes import Cuts, Place
+from mlpipe.data.sources.listings import sliced_volumes
+from mlpipe.data.sources.listings.sliced_volumes import Place
+from mlpipe.data.sources.targets import mask_files
+from mlpipe.data.sources.targets.mask_files import Mask, Values
 from mlpipe.data.task import IGNORED
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
+from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn import monitoring

@@ -18,7 +18,7 @@ from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import geometry
-from mlpipe.data.sources import sliced_volumes
+from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.volumes import slices
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.assembly import Assembly

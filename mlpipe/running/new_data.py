@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlpipe import kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, task
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.sources import sliced_volumes, unseen_samples
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.post import decisions
@@ -77,7 +77,8 @@ class NewData:
         """Decode the samples, predict them with every record, mix and write."""
         from mlpipe.predicting import kind, pictures
 
-        if kind.of(self.pivot.kind).HAS_MAPS and self.asked.deploy_prior is not None:
+        self._is_dense = kinds.of(self.pivot.kind).is_dense
+        if self._is_dense and self.asked.deploy_prior is not None:
             wrong = "is for classes of images, not of pixels"
             raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
         self._ensemble = self._found_ensemble()
@@ -97,7 +98,7 @@ class NewData:
         ]
         steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
         part = parts[0]
-        if part.HAS_MAPS:
+        if self._is_dense:
             recipes = (tasks.config_of(self.config, record).recipe for record in used.values())
             raise_all(pictures.step_problems(recipes))
         return [*steps, Step(part.NEW, partial(self._write, part))]
@@ -108,10 +109,10 @@ class NewData:
         Raises:
             ConfigError: When models are of slices of volumes, or solve equations for other samples than arrays.
         """
-        if sliced_volumes.are_samples_of(self.pivot):
+        if sources.open(self.pivot).cuts():
             name = Located(self.world.project, used[0]).name(self.config.out_dir)
             raise ConfigError(instead(self.pivot, name, self.asked.source))
-        if any(part.ROWS_ARE_LOSSES for part in parts) and not unseen_samples.are_samples_of(self.pivot):
+        if any(part.ROWS_ARE_LOSSES for part in parts) and not sources.open(self.pivot).has_arrays:
             fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
             raise ConfigError(problem("mode.source", "is for files of images, these models solve an equation", fix=fix))
 
@@ -149,14 +150,14 @@ class NewData:
 
     def _described(self) -> Task:
         data_dir = str(self.config.data_dir)
-        if unseen_samples.are_samples_of(self.pivot):
-            made = sources.new_samples(root=self.asked.source, like=self.pivot)
+        if sources.open(self.pivot).has_arrays:
+            made = sources.new_arrays(root=self.asked.source, like=self.pivot)
         else:
-            made = sources.pictures(root=self.asked.source, like=self.pivot, data_dir=data_dir)
+            made = sources.new_images(root=self.asked.source, like=self.pivot, data_dir=data_dir)
         path = tasks.task_file(self.config.data_dir, made.name)
         if not path.is_file():
             task.save(made, path)
-            what = "samples" if unseen_samples.are_samples_of(made) else "images"
+            what = "samples" if sources.open(made).has_arrays else "images"
             log.info(f"{len(made.samples)} new {what} as {made.name}")
         for note in made.notes:
             log.info(f"note on {made.name}: {note}")
@@ -224,7 +225,7 @@ class NewData:
             config.data_dir,
             self._after,
         )
-        if part.HAS_MAPS:
+        if self._is_dense:
             world.display.start(f"writing {part.NEW}", len(self._new.samples))
         try:
             world.facts.update(part.write_new(new))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mlpipe.config import slice_keys
 from mlpipe.config.schema import Recipe, RunConfig
-from mlpipe.data.sources import sliced_volumes
-from mlpipe.data.sources.sliced_volumes import Place
+from mlpipe.data.sources.listings import sliced_volumes
+from mlpipe.data.sources.listings.sliced_volumes import Place
 from mlpipe.data.volumes import arrays, assembly, slices
 from mlpipe.data.volumes.arrays import Volume
 from mlpipe.data.volumes.slices import Grid

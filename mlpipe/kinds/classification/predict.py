@@ -17,9 +17,8 @@ from mlpipe.predicting.rows import kept as kept
 from mlpipe.predicting.rows import mean_of_classes as mean
 from mlpipe.predicting.rows import measured as measured
 
-__all__ = ["HAS_MAPS", "NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
 
-HAS_MAPS = False
 ROWS_ARE_LOSSES = False
 NEW = "probabilities"
 

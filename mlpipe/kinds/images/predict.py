@@ -16,9 +16,8 @@ from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["HAS_MAPS", "NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
 
-HAS_MAPS = True
 ROWS_ARE_LOSSES = False
 NEW = "images"
 

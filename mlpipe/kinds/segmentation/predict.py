@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.task import IGNORED, Task, axes_of
 from mlpipe.learn.segmentation import counted
 from mlpipe.predicting import pictures
@@ -23,9 +23,8 @@ from mlpipe.runs import maps
 from mlpipe.runs.sinks import Predicted
 from mlpipe.runs.sinks.sample_files import as_npy
 
-__all__ = ["HAS_MAPS", "NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
 
-HAS_MAPS = True
 ROWS_ARE_LOSSES = False
 NEW = "masks"
 

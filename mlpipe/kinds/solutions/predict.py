@@ -11,9 +11,8 @@ from mlpipe.predicting.pictures import write_values as write_new
 from mlpipe.predicting.rows import mean_of_numbers as mean
 from mlpipe.runs.sinks import Predicted
 
-__all__ = ["HAS_MAPS", "NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
 
-HAS_MAPS = True
 ROWS_ARE_LOSSES = True
 NEW = "images"
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import kinds
 from mlpipe.runs import maps, predictions
 from mlpipe.runs.sinks import Predicted
 
@@ -72,20 +73,17 @@ class ProjectFiles:
 
 
 @contextmanager
-def opened(
-    path: Path, replacing: Collection[tuple[str, str]] = (), *, kind: str, has_maps: bool = False
-) -> Iterator[ProjectFiles]:
+def opened(path: Path, replacing: Collection[tuple[str, str]] = (), *, kind: str) -> Iterator[ProjectFiles]:
     """Files that appear under their names only when everything was written.
 
     Args:
         path: The Parquet file; maps lie beside it. What both already have stays.
         replacing: Pairs of (task, split) whose old rows and maps go.
         kind: What is predicted.
-        has_maps: Whether samples have maps.
 
     Raises:
         ProjectError: When a file is there and damaged.
     """
-    archive = maps.writer(path.with_suffix(maps.SUFFIX), replacing) if has_maps else nullcontext()
+    archive = maps.writer(path.with_suffix(maps.SUFFIX), replacing) if kinds.of(kind).is_dense else nullcontext()
     with predictions.writer(path, replacing, kind) as rows, archive as opened_maps:
         yield ProjectFiles(rows, opened_maps)

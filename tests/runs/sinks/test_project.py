@@ -21,7 +21,7 @@ def masks(*ids: str) -> Predicted:
 
 def test_rows_and_maps_of_parts(tmp_path: Path) -> None:
     path = tmp_path / "one.parquet"
-    with project.opened(path, kind="segmentation", has_maps=True) as files:
+    with project.opened(path, kind="segmentation") as files:
         files.part("t", "val", 1).add(masks("a", "b"))
         files.part("t", "test", 1).add(masks("c"))
     assert predictions.contents(path) == {("t", "val"): 2, ("t", "test"): 1}
@@ -39,7 +39,7 @@ def test_kinds_without_maps_have_rows_alone(tmp_path: Path) -> None:
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "one.parquet"
-    with pytest.raises(RuntimeError), project.opened(path, kind="segmentation", has_maps=True) as files:
+    with pytest.raises(RuntimeError), project.opened(path, kind="segmentation") as files:
         files.part("t", "val", 0).add(masks("a"))
         raise RuntimeError
     assert not list(tmp_path.glob("one*"))

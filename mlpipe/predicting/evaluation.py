@@ -110,7 +110,9 @@ class _Judge:
             self._losses.append(float(measured[2]) * int(known.sum()))
 
     def scores(self, rows: Rows) -> dict[str, float]:
-        """The loss and the metrics of what was given for rows."""
+        """The loss and the metrics of what was given for rows; empty where no target counts."""
+        if not self._outputs:
+            return {}
         if kinds.of(self._kind).is_dense:
             outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
             loss = sum(self._losses) / len(outputs)

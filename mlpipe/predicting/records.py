@@ -75,14 +75,11 @@ def predict(
     part, pairs = kind.of(name), {(one.name, one.split) for one in wanted}
     if part.ROWS_ARE_LOSSES:
         solutions.refuse_views(recipe)
-    model, last = None, None
     with project.opened(out, pairs, kind=name) as files:
         for one in wanted:
             if len(one.rows) == 0:
                 continue
-            # Parts of one task share a network.
-            if model is None or last is None or one.task is not last.task or one.pack is not last.pack:
-                model, last = Model.of_record(recipe, weights, one.task, one.pack, co_tasks), one
+            model = Model.of_record(recipe, weights, one.task, one.pack, co_tasks)
             loss = setup.build_loss(recipe, one.task, one.rows).to(model.device) if part.ROWS_ARE_LOSSES else None
             batches = TaskBatches(recipe, one.task, one.pack, one.rows, num_workers)
             sink = files.part(one.name, one.split, fold)

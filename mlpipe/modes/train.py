@@ -27,7 +27,7 @@ from mlpipe.running import (
     fold_predictions,
     folds,
     leaderboard,
-    new_images,
+    new_data,
     output_records,
     reuse,
     tasks,
@@ -35,7 +35,7 @@ from mlpipe.running import (
 from mlpipe.running.fold_predictions import Inference
 from mlpipe.running.fold_training import FoldTraining, Kept
 from mlpipe.running.folds import Folds
-from mlpipe.running.new_images import NewImages
+from mlpipe.running.new_data import NewData
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import maps, records, references
 from mlpipe.runs.adoption import adopt
@@ -65,7 +65,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
-        source: `mml predict` only: new images to predict, see `mlpipe.running.new_images`.
+        source: `mml predict` only: new images to predict, see `mlpipe.running.new_data`.
         ensemble: With `source`, the ensemble to predict them with.
         deploy_prior: With `source`, the prevalence where they are from.
     """
@@ -97,7 +97,7 @@ class TrainingScheduler(Scheduler):
         self._cv, self._nested, self._folds = cv, nested, folds
         self._kept = Kept(store_parameters, store_best)
         self._eval_on = [eval_on] if isinstance(eval_on, str) else eval_on
-        self._asked = new_images.Asked(source, ensemble, deploy_prior) if source is not None else None
+        self._asked = new_data.Asked(source, ensemble, deploy_prior) if source is not None else None
         self._wish = cotasks.Wish(multitask, co_tasks, task_weights)
         self._recipe_hash = ""
         self._start_facts = ""
@@ -118,7 +118,7 @@ class TrainingScheduler(Scheduler):
         if not training:
             raise_all(self._device_problems())
         if self._asked is not None:
-            return NewImages(config, self.world, self._task, self._asked, self._folds).plan()
+            return NewData(config, self.world, self._task, self._asked, self._folds).plan()
         self._other_tasks = self._evaluated_tasks()
         return self._plan_training() if training else self._plan_stored()
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import bootstrap
 from mlpipe.reports import tables
-from mlpipe.running import leaderboard, new_masks, tasks
+from mlpipe.running import leaderboard, tasks
 from mlpipe.running.scheduler import World
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -54,7 +55,7 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
     path = world.project.ensembles_dir(pivot) / f"{name}.parquet"
     outputs, targets, mean = [], [], _mean_of(config, task, folds[0])
     with ExitStack() as stack:
-        opened = [stack.enter_context(maps.Maps(new_masks.maps_file(world, one))) for one in folds]
+        opened = [stack.enter_context(maps.Maps(_maps_file(world, one))) for one in folds]
         sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
         for sample in ids:
             world.stop.check()
@@ -117,6 +118,10 @@ def _mean_image(
     mean = np.mean([part.astype(np.float64) for part in parts], axis=0)
     sink.add(task, "test", sample, mean.astype(parts[0].dtype), true)
     return judge(mean, true)
+
+
+def _maps_file(world: World, record: ModelRecord) -> Path:
+    return world.project.predictions_file(record.pivot, record.id).with_suffix(maps.SUFFIX)
 
 
 def _shared(world: World, folds: Sequence[ModelRecord]) -> list[str]:

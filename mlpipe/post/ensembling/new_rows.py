@@ -12,9 +12,10 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.errors import DataError, ProjectError, problem
-from mlpipe.post import decisions, judgement
-from mlpipe.post.ensembling import member_mixture, members
-from mlpipe.post.ensembling.member_rows import Array, Rows, learned
+from mlpipe.post import decisions
+from mlpipe.post.ensembling import evaluation, member_mixture, members
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.ensembling.members import learned
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares

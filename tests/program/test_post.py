@@ -16,7 +16,6 @@ from mlpipe.data import task
 from mlpipe.data.splits import variants
 from mlpipe.data.splits.methods import kfold
 from mlpipe.data.task import Row, Task
-from mlpipe.post import metrics
 from mlpipe.post.measures import class_metrics
 from mlpipe.running import tasks
 from mlpipe.runs import ensembles, predictions, records
@@ -117,7 +116,9 @@ def test_calibrated_and_ensembled(tmp_path: Path, nested: bool, capsys: pytest.C
     assert stored.calibrated is not None and len(stored) == 300
     single = predictions.load(project.predictions_file("made", "one-0"), "made", "test")
     assert single.calibrated is not None
-    nll = [metrics.nll(values, stored.targets) for values in (single.logits, single.calibrated, stored.calibrated)]
+    nll = [
+        class_metrics.nll(values, stored.targets) for values in (single.logits, single.calibrated, stored.calibrated)
+    ]
     assert nll[0] > nll[1] > nll[2]
     assert sum(member["weight"] for member in record.members) == pytest.approx(1)
     assert record.scores["test"]["nll"]["value"] == pytest.approx(nll[2], abs=1e-6)

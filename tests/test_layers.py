@@ -43,7 +43,6 @@ PENDING = {
     ("modes/upgrade.py", "mlpipe.dialects"),
     ("running/fold_training.py", "mlpipe.dialects"),
     ("running/launch.py", "mlpipe.dialects"),
-    ("running/search.py", "mlpipe.dialects"),
     ("running/volume_slices.py", "mlpipe.dialects"),
     ("running/presets.py", "mlpipe.modes"),
 }

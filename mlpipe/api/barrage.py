@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlpipe.config.recipe_file import as_text
 from mlpipe.data import records
 from mlpipe.data.records import (
     BatchDataRecords,
@@ -29,8 +30,8 @@ from mlpipe.data.records import (
     batchify_network_output,
 )
 from mlpipe.data.sources import record_files
+from mlpipe.dialects import front
 from mlpipe.dialects.barrage import artifact_folder
-from mlpipe.dialects.translation import as_text
 from mlpipe.running import launch
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class BarrageModel:
                 f"sys.artifact_dir={as_text(str(self._folder))}",
                 *self.overrides,
             ]
-            launch.execute(launch.prepare("train", overrides))
+            launch.execute(front.prepared("train", overrides))
         return scoring.network(artifact_folder.load(self._folder), self._trust(), epoch=-1).module
 
     def load(self) -> BarrageModel:

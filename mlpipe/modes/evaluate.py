@@ -132,6 +132,7 @@ class EvaluationScheduler(Scheduler):
     def _given(self, task: Task, pack: Pack, network: nn.Module, workers: int) -> weights_file.Given:
         """What the network gives; written where that is asked for."""
         from mlpipe.learn.callbacks import output_files
+        from mlpipe.predicting import weights_file
 
         recipe, samples = self.run_config.recipe, task.samples.ids
 

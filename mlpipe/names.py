@@ -144,6 +144,7 @@ MOVED: Mapping[str, str] = {
     "mlpipe.modes.presets": "mlpipe.running.presets",
     "mlpipe.modes.score": "mlpipe.dialects.barrage.commands.score",
     "mlpipe.modes.task": "mlpipe.dialects.musket.commands.task",
+    "mlpipe.modes.upgrade.UpgradeScheduler": "mlpipe.dialects.mml_core.commands.upgrade.UpgradeScheduler",
 }
 
 

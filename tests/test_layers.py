@@ -38,12 +38,6 @@ PENDING = {
     ("post/comparison.py", "mlpipe.data"),
     ("post/decision_options.py", "mlpipe.data"),
     ("post/ensembling/members.py", "mlpipe.data"),
-    ("modes/evaluate.py", "mlpipe.dialects"),
-    ("modes/train.py", "mlpipe.dialects"),
-    ("modes/upgrade.py", "mlpipe.dialects"),
-    ("running/fold_training.py", "mlpipe.dialects"),
-    ("running/launch.py", "mlpipe.dialects"),
-    ("running/volume_slices.py", "mlpipe.dialects"),
     ("running/presets.py", "mlpipe.modes"),
 }
 HEAVY = ("torch", "timm", "pytorch_lightning")

@@ -166,8 +166,8 @@ def execute(
     Raises:
         MlpipeError: When a step fails, or somebody asked to stop.
     """
-    from mlpipe.dialects.rmldnn import console
     from mlpipe.reports.progress import Display
+    from mlpipe.running import console
     from mlpipe.running.scheduler import Scheduler, Stop, World
 
     config = prepared.run_config
@@ -185,7 +185,7 @@ def execute(
     if prepared.resumed is not None and prepared.resumed.is_finished():
         world.facts.update(run=prepared.resumed.name, finished=True)
         return world.facts
-    with console.stamped(config):
+    with console.of(config).around():
         scheduler.run(prepared.resumed)
     return world.facts
 

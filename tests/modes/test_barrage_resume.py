@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlpipe.dialects.barrage import artifact_folder
+from mlpipe.dialects.barrage import files as artifact_folder
 
 CODE = """
 import json, os

@@ -147,6 +147,9 @@ MOVED: Mapping[str, str] = {
     "mlpipe.modes.upgrade.UpgradeScheduler": "mlpipe.dialects.mml_core.commands.upgrade.UpgradeScheduler",
 }
 
+# A package of another program whose names stand for those of `mlpipe.data.records`, in import strings and in imports.
+ROW_PACKAGES = ("barrage",)
+
 
 @cache
 def frozen() -> dict[str, tuple[str, str]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mlpipe"
+CONF = PACKAGE.parent / "conf"
 LEVELS = {
     "errors": 0,
     "files": 1,
@@ -40,6 +42,20 @@ PENDING = {
     ("post/ensembling/members.py", "mlpipe.data"),
     ("running/presets.py", "mlpipe.modes"),
 }
+# Other programs are named where their files are read, and where a person chooses them.
+PAGE = re.compile(r"docs/from_\w+\.md")
+DIALECTS = re.compile("musket|rmldnn|barrage", re.IGNORECASE)
+MAY_NAME_DIALECTS = (
+    "mlpipe/dialects/",
+    "mlpipe/api/",
+    "mlpipe/cli.py",
+    "mlpipe/runs/formats.py",
+    # A table of dotted paths.
+    "mlpipe/names.py",
+    "conf/mode/",
+    "conf/console/",
+    "conf/artifacts/",
+)
 HEAVY = ("torch", "timm", "pytorch_lightning")
 FORBIDDEN = {
     "runs": HEAVY,
@@ -100,6 +116,12 @@ def violations(file: str, source: str) -> list[str]:
 @pytest.mark.parametrize("file", MODULES)
 def test_imports_go_down(file: str) -> None:
     assert violations(file, MODULES[file]) == []
+
+
+def test_nothing_else_names_another_program() -> None:
+    options = {f"conf/{path.relative_to(CONF).as_posix()}": path.read_text("utf-8") for path in CONF.rglob("*.yaml")}
+    texts = {file: text for file, text in (MODULES | options).items() if not file.startswith(MAY_NAME_DIALECTS)}
+    assert [file for file, text in texts.items() if DIALECTS.search(PAGE.sub("", text))] == []
 
 
 def test_every_module_has_a_level() -> None:

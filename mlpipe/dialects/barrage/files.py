@@ -17,7 +17,8 @@ from typing import Any
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
-from mlpipe.data.sources import record_files
+from mlpipe.data import sources
+from mlpipe.data.sources.listings import record_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, problem
 from mlpipe.running.scheduler import World
@@ -116,7 +117,7 @@ class ArtifactFolder:
             stored: Whether weights are stored.
         """
         folder, found = self._folder, list[str]()
-        if task.source["type"] != "records":
+        if sources.open(task).layout is None:
             found.append(problem(_KEY, "is for records (task=records)", got=str(folder), fix="leave it out"))
         if len(folds) != 1 or not stored:
             fix = "use split=given and mode.store_parameters=true"

@@ -29,7 +29,7 @@ from mlpipe.data.records import (
     RecordTransformer,
     batchify_network_output,
 )
-from mlpipe.data.sources import record_files
+from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects import front
 from mlpipe.dialects.barrage import files as artifact_folder
 from mlpipe.running import launch

@@ -24,8 +24,8 @@ def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] 
 
     Args:
         key: Where it stands, for sentences.
-        path: A short name, a dotted one of the other program's, or MODULE.NAME of the user's own code.
-        known: What a short name may be; a dotted one of its or ours means what its last part means.
+        path: A short name, a dotted one of mlpipe or of `names.ROW_PACKAGES`, or MODULE.NAME of the user's own code.
+        known: What a short name may be; such a dotted one means what its last part means.
         trust: Modules outside the current folder that the user named.
 
     Raises:

@@ -56,7 +56,13 @@ class Console(Protocol):
         """A batch was learned from."""
 
     def epoch(self, row: EpochRow, epochs: int, batches: int) -> None:
-        """An evaluation of so many batches ended, that of the last epoch of so many where `row.epoch` is theirs."""
+        """An evaluation ended.
+
+        Args:
+            row: What it gave.
+            epochs: How many epochs there will be.
+            batches: How many batches it had.
+        """
 
 
 class Plain:

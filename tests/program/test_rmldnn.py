@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from mlpipe.cli import main
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError
-from tests.data.sources.test_idx_files import write_idx
+from tests.data.sources.test_mnist import write_idx
 
 LAYERS: list[dict[str, Any]] = [
     {"class_name": "Conv2D", "config": {"name": "conv", "filters": 16, "kernel_size": [3, 3], "padding": "same",

@@ -16,7 +16,7 @@ from mlpipe.data.splits import checks, methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.running import (
     artifacts,
     console,
@@ -24,7 +24,7 @@ from mlpipe.running import (
     fold_predictions,
     folds,
     leaderboard,
-    new_images,
+    new_data,
     output_records,
     reuse,
     tasks,
@@ -36,7 +36,7 @@ from mlpipe.running.artifacts import Artifact
 from mlpipe.running.fold_predictions import Inference
 from mlpipe.running.fold_training import FoldTraining, Kept
 from mlpipe.running.folds import Folds
-from mlpipe.running.new_images import NewImages
+from mlpipe.running.new_data import NewData
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import maps, records, references
 from mlpipe.runs.adoption import adopt
@@ -66,7 +66,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
-        source: `mml predict` only: new images to predict, see `mlpipe.running.new_images`.
+        source: `mml predict` only: new images to predict, see `mlpipe.running.new_data`.
         ensemble: With `source`, the ensemble to predict them with.
         deploy_prior: With `source`, the prevalence where they are from.
     """
@@ -98,7 +98,7 @@ class TrainingScheduler(Scheduler):
         self._cv, self._nested, self._folds = cv, nested, folds
         self._kept = Kept(store_parameters, store_best)
         self._eval_on = [eval_on] if isinstance(eval_on, str) else eval_on
-        self._asked = new_images.Asked(source, ensemble, deploy_prior) if source is not None else None
+        self._asked = new_data.Asked(source, ensemble, deploy_prior) if source is not None else None
         self._wish = cotasks.Wish(multitask, co_tasks, task_weights)
         self._recipe_hash = ""
         self._start_facts = ""
@@ -119,7 +119,7 @@ class TrainingScheduler(Scheduler):
         if not training:
             raise_all(self._device_problems())
         if self._asked is not None:
-            return NewImages(config, self.world, self._task, self._asked, self._folds).plan()
+            return NewData(config, self.world, self._task, self._asked, self._folds).plan()
         self._other_tasks = self._evaluated_tasks()
         return self._plan_training() if training else self._plan_stored()
 
@@ -307,7 +307,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
 
     recipe = config.recipe.metrics
     own, kind = own_metrics.names_of(recipe), config.recipe.predicts(task.kind)
-    known = [*own, *metrics.BY_KIND[kind], *own_metrics.of_losses(kind)]
+    known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"

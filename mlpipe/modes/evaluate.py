@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
-from mlpipe.dialects.rmldnn import console
-from mlpipe.dialects.rmldnn import files as rmldnn_layout
-from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import problem
-from mlpipe.running import dimension_checks, folds, image_cache, tasks
+from mlpipe.running import console, dimension_checks, folds, image_cache, tasks, training_log
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.running.volume_slices import Asked, Targets, VolumeSlices
 from mlpipe.runs.journal import Run
@@ -107,17 +104,17 @@ class EvaluationScheduler(Scheduler):
         pack = image_cache.packed(self.world, config, task)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, task, pack, seed=config.seed)
-        console.introduce(config, task, network, {"test": len(task.samples)})
+        shown = console.of(config)
+        shown.introduce(task, network, {"test": len(task.samples)})
         found = self._judged(task, pack, network)
-        row = EpochRow(1, 0.0, found.scores.get("loss"), console.accuracy(found.scores))
+        row = training_log.evaluated(found.scores)
         size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
-        if config.sys.console == "rmldnn":
-            log.info(rmldnn_layout.eval_line(row, 1, -(-len(found.rows) // size)))
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
-        log.info(f"{task.name}: {shown or f'{len(found.rows)} images, no targets'}")
+        shown.epoch(row, 1, -(-len(found.rows) // size))
+        said = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
+        log.info(f"{task.name}: {said or f'{len(found.rows)} images, no targets'}")
         self.world.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
         if config.sys.outfile is not None:
-            console.write(config.sys.outfile, [], [row])
+            training_log.write(config.sys.outfile, [], [row])
         if self._outputs is not None:
             path = output_files.path_of(self._outputs, 1)
             self.world.facts.update(outputs=str(path))

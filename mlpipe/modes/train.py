@@ -15,14 +15,11 @@ from mlpipe.data.records import outputs
 from mlpipe.data.splits import checks, methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
-from mlpipe.dialects.barrage import artifacts
-from mlpipe.dialects.rmldnn import console
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.running import (
-    co_tasks as cotasks,
-)
-from mlpipe.running import (
+    artifacts,
+    console,
     dimension_checks,
     fold_predictions,
     folds,
@@ -32,6 +29,10 @@ from mlpipe.running import (
     reuse,
     tasks,
 )
+from mlpipe.running import (
+    co_tasks as cotasks,
+)
+from mlpipe.running.artifacts import Artifact
 from mlpipe.running.fold_predictions import Inference
 from mlpipe.running.fold_training import FoldTraining, Kept
 from mlpipe.running.folds import Folds
@@ -134,7 +135,8 @@ class TrainingScheduler(Scheduler):
         begun = reuse.start(config, task, self._start_facts)
         self._recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *co_tasks)), begun)
         chosen = self._chosen_folds(split)
-        wrong = artifacts.problems(config, task, chosen, stored=self._kept.parameters)
+        written = artifacts.of(config)
+        wrong = [text for one in written for text in one.problems(task, chosen, stored=self._kept.parameters)]
         raise_all(wrong + console.problems(config, len(chosen)))
         training = FoldTraining(ground, chosen, self._recipe_hash, self._kept, co_tasks, self._wish, begun)
         steps = self._preprocessing(ground, [task, *co_tasks, *self._other_tasks])
@@ -148,15 +150,14 @@ class TrainingScheduler(Scheduler):
         for name, call in self._after_training(Inference(ground, self._other_tasks)):
             steps += [Step(f"{name} fold {fold}", _trained(training, call, fold), lane=fold) for fold in chosen]
         removals = [(str(fold), _trained(training, self._remove_weights, fold)) for fold in chosen]
-        if artifacts.folder_of(config) is not None:
-            steps.append(Step("artifacts", partial(self._artifacts, training, chosen[0])))
+        steps += [Step(one.step, partial(self._write, one, training, chosen[0])) for one in written]
         return [*steps, *self._last_steps(removals)]
 
-    def _artifacts(self, training: FoldTraining, fold: int, run: Run | None) -> None:
+    def _write(self, one: Artifact, training: FoldTraining, fold: int, run: Run | None) -> None:
         assert run is not None
         record_id = training.record_id(run, fold)
         record = records.load(self.world.project.model_dir(self._task.name, record_id))
-        artifacts.write(self.run_config, self.world, self._task, record, run)
+        one.write(self.world, self._task, record, run)
 
     def _preprocessing(self, ground: Folds, of: Sequence[Task]) -> list[Step]:
         def step(one: Task, run: Run | None) -> None:

@@ -17,11 +17,8 @@ from mlpipe.data.sources.listings.sliced_volumes import Place
 from mlpipe.data.volumes import arrays, assembly, slices
 from mlpipe.data.volumes.arrays import Volume
 from mlpipe.data.volumes.slices import Grid
-from mlpipe.dialects.rmldnn import console, slice_lines
-from mlpipe.dialects.rmldnn import files as layout
-from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.running import tasks
+from mlpipe.running import console, tasks, training_log
 from mlpipe.running.scheduler import Step, World, raise_all, require_writable
 from mlpipe.runs import references, sweeping
 from mlpipe.runs.journal import Run
@@ -153,7 +150,8 @@ class VolumeSlices:
             channels = volume.shape[0] if len(volume.shape) > len(grids[0].shape) else 1
             networks, recipe = self._networks(channels, grids)
             size = self._batch_size(channels, grids)
-            self._introduce(networks[grids[0].cut.seen], volume, grids)
+            seen = networks[grids[0].cut.seen]
+            console.of(self.config).introduce_volume(volume.name, self._file, grids, seen, self._origin)
             model = learned.model_of(recipe, networks, channels)
             change, judge = learned.change_of(recipe), self._judge(recipe, networks, grids)
             joined = stack.enter_context(
@@ -268,26 +266,12 @@ class VolumeSlices:
 
         return after
 
-    def _introduce(self, network: nn.Module, volume: Volume, grids: Sequence[Grid]) -> None:
-        if self.config.sys.console != "rmldnn":
-            return
-        from mlpipe.learn import description
-
-        recipe = self.config.recipe
-        lines = layout.block("Device(s)", {"Name": description.device(recipe)})
-        lines += layout.block("Neural Network", description.network(network, str(recipe.arch.params.get("name"))))
-        if recipe.arch.params.get("weights") is not None:
-            lines += layout.loading_lines(str(recipe.arch.params["weights"]), *self._origin)
-        lines += slice_lines.of_volume(volume.name, self._file, grids)
-        log.info("\n".join(lines))
-
     def _told(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:
         """Say what was done, write the table that is asked for, and collect facts."""
-        row = EpochRow(1, 0.0, scores.get("loss"), console.accuracy(scores))
-        if self.config.sys.console == "rmldnn":
-            log.info(layout.eval_line(row, 1, sum(-(-len(grid) // size) for grid in grids)))
+        row = training_log.evaluated(scores)
+        console.of(self.config).epoch(row, 1, sum(-(-len(grid) // size) for grid in grids))
         if self.config.sys.outfile is not None:
-            console.write(self.config.sys.outfile, [], [row])
+            training_log.write(self.config.sys.outfile, [], [row])
         for grid in grids:
             log.info(f"{grid.cut.name}: {len(grid)} slices of {list(grid.cut.seen)} joined to {list(grid.extent)}")
         if scores:

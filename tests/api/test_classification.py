@@ -19,9 +19,10 @@ from torch import nn
 from mlpipe.api import classification
 from mlpipe.api.classification import Finder, PredictionItem
 from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DataError, Interrupted, ProjectError
 from mlpipe.learn.losses.losses import Labels
-from mlpipe.running import launch, scheduler
+from mlpipe.running import scheduler
 
 README = """
 architecture: ResNet18 #pre-trained model we are going to use
@@ -324,7 +325,7 @@ def test_what_python_registers_goes_by_name(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(classification.get_custom_objects(), "my_loss", squares)
     assert classification.custom_models["MyUnet"] is network
     cfg = classification.parse(config)
-    recipe = launch.prepare("train", cfg._common(proteins(tmp_path))).run_config.recipe
+    recipe = front.prepared("train", cfg._common(proteins(tmp_path))).run_config.recipe
     loss = recipe.loss.build(Labels("multilabel", torch.tensor([4, 4, 4]), 8))
     logits, target = torch.randn(5, 3), torch.ones(5, 3)
     torch.testing.assert_close(loss(logits, target), (1 - logits.sigmoid()).square().sum(1).mean())

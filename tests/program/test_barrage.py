@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 
 from mlpipe.cli import main
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError
 from mlpipe.running import launch, tasks
 from mlpipe.runs import predictions, records
@@ -104,7 +105,7 @@ def edited(path: Path, section: str, **values: Any) -> None:
 
 
 def planned(*overrides: str) -> list[str]:
-    return launch.planned(launch.prepare("train", ["recipe=config.json", *TRAIN, *overrides]))
+    return launch.planned(front.prepared("train", ["recipe=config.json", *TRAIN, *overrides]))
 
 
 def test_a_recipe_is_a_plan_with_artifacts_at_its_end(iris: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_recipe_is_a_plan_with_artifacts_at_its_end(iris: Path) -> None:
 
 
 def test_records_are_called_records(iris: Path) -> None:
-    config = launch.prepare("train", ["recipe=config.json", *TRAIN]).run_config
+    config = front.prepared("train", ["recipe=config.json", *TRAIN]).run_config
     told = tasks.describe(tasks.resolve(config.task, config.data_dir))
     # The rows are counted as often as `sample_count` says.
     assert told.startswith("classification, 3 classes, records: ") and told.endswith(" train, 40 val")
@@ -129,7 +130,7 @@ def test_a_folder_that_is_there_already_or_has_no_parent_is_refused(iris: Path, 
 
 def test_data_must_be_named(iris: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.train: a value is needed"):
-        launch.prepare("train", ["recipe=config.json", "task=records"])
+        front.prepared("train", ["recipe=config.json", "task=records"])
 
 
 def test_convert_prints_the_native_form(iris: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlpipe.dialects.barrage import artifact_folder
+from mlpipe.dialects.barrage import files as artifact_folder
 
 CODE = """
 import json, os

@@ -18,8 +18,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mlpipe.cli import main
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError
-from mlpipe.running import launch
 from tests.data.sources.test_mnist import write_idx
 
 LAYERS: list[dict[str, Any]] = [
@@ -180,12 +180,12 @@ def test_what_is_in_the_way_is_said_before_anything_is_made(digits: Path, capsys
 
 def test_the_command_line_of_rmldnn(digits: Path) -> None:
     write("config.json", data=images(), optimizer={"type": "SGD"})
-    config = launch.prepare("train", ["recipe=config.json", "optimizer.lr=0.5"]).run_config
+    config = front.prepared("train", ["recipe=config.json", "optimizer.lr=0.5"]).run_config
     assert config.recipe.optimizer.params["lr"] == 0.5 and config.sys.console == "rmldnn"
     write("other.json", data=images(), optimizer={"type": "SGD"}, epochs=3)
     with pytest.raises(ConfigError, match=r"neural_network\.epochs: unknown key; did you mean 'num_epochs'"):
-        launch.prepare("train", ["recipe=other.json"])
-    notes = launch.prepare("train", ["recipe=other.json", "mode.lenient=true"]).notes
+        front.prepared("train", ["recipe=other.json"])
+    notes = front.prepared("train", ["recipe=other.json", "mode.lenient=true"]).notes
     assert any("[lint] neural_network.epochs" in note for note in notes)
 
 

@@ -20,8 +20,10 @@ import pytest
 import yaml
 
 from mlpipe.cli import main
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, Pruned, TrainingError
 from mlpipe.running import launch, search, trials
+from mlpipe.running.commands import Command
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
 
@@ -353,8 +355,11 @@ def test_two_processes_share_a_server(postgres: str, tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_a_search() -> None:
-    assert search.is_search(["hpo=optuna"]) and not search.is_search(["hpo=none", "search_space=none"])
-    assert not search.is_search(["use_best_params=x", "hpo.storage=sqlite:///x.db"])
+    def is_search(*words: str) -> bool:
+        return search.is_search(Command("train", words), front)
+
+    assert is_search("hpo=optuna") and not is_search("hpo=none", "search_space=none")
+    assert not is_search("use_best_params=x", "hpo.storage=sqlite:///x.db")
 
 
 FULL = [
@@ -463,13 +468,16 @@ def test_values_of_different_losses_are_not_compared_and_the_fix_composes(
     words: list[str], keys: str, fix: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        search.prepare("train", [*SMALL, "hpo=optuna", *words])
+        search.prepare(Command("train", [*SMALL, "hpo=optuna", *words]), front=front)
     (sentence,) = caught.value.problems
     assert sentence.startswith(f"hpo.metric: values of different losses cannot be compared, and {keys}")
     assert fix in sentence
     override = sentence.rpartition("; ")[2].split(" ", 1)[1]
     kept = [word for word in words if not word.startswith("hpo.metric")]
-    assert not any("loss" in name for name in search.prepare("train", [*SMALL, "hpo=optuna", *kept, override]).metrics)
+    assert not any(
+        "loss" in name
+        for name in search.prepare(Command("train", [*SMALL, "hpo=optuna", *kept, override]), front=front).metrics
+    )
 
 
 @pytest.mark.parametrize(
@@ -483,12 +491,14 @@ def test_values_of_different_losses_are_not_compared_and_the_fix_composes(
     ],
 )
 def test_values_of_one_loss_or_of_a_metric_are_compared(words: list[str]) -> None:
-    assert search.prepare("train", [*SMALL, "hpo=optuna", *words]).steps
+    assert search.prepare(Command("train", [*SMALL, "hpo=optuna", *words]), front=front).steps
 
 
 def test_more_of_a_loss_is_never_better() -> None:
     with pytest.raises(ConfigError, match=r"hpo.direction: less of val/loss is better, got 'maximize'; use auto"):
-        search.prepare("train", [*SMALL, "hpo=optuna", "optimizer.lr=0.1,0.2", "hpo.direction=maximize"])
+        search.prepare(
+            Command("train", [*SMALL, "hpo=optuna", "optimizer.lr=0.1,0.2", "hpo.direction=maximize"]), front=front
+        )
     with pytest.raises(ConfigError, match=r"metrics.direction: less of val/loss is better, got 'max'"):
         launch.prepare("train", [*SMALL, "metrics.direction=max"])
 

@@ -14,8 +14,9 @@ from mlpipe.config.components import Component
 from mlpipe.data import items
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.task import Task
+from mlpipe.dialects import front
 from mlpipe.errors import DataError, listing, problem
-from mlpipe.running import launch, tasks
+from mlpipe.running import tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -110,7 +111,7 @@ class Networks:
         from mlpipe.learn.build import setup
         from mlpipe.predicting import model as models
 
-        prepared = launch.prepare("predict", self._overrides(record))
+        prepared = front.prepared("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
         of = self._tasks[record.pivot] = tasks.named(record.pivot, prepared.run_config.data_dir)
         pack = tasks.pack_of(config, of, 1)

@@ -118,7 +118,7 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "nll": nll,
     "brier": brier,
 }
-# Keras's and Musket's own, for recipes that name them; without intervals.
+# Older programs' own, for recipes that name them; without intervals.
 ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "elementwise_accuracy": _each(elementwise.accuracy),
     "elementwise_mcc": _each(elementwise.mcc),

@@ -52,12 +52,12 @@ def dice(p: Floats, t: Floats) -> float:
 
 
 def soft_iou(p: Floats, t: Floats) -> float:
-    """Musket's `iou`: 2 (I + 1) / (sum t + sum p + 1) of each image, I = sum tp; no intersection over union."""
+    """2 (I + 1) / (sum t + sum p + 1) of each image, I = sum tp: a Dice with a one in it, no intersection over union."""
     known = ~np.isnan(t)
     p, t = np.where(known, p, 0.0), np.where(known, t, 0.0)
     return float((2 * ((t * p).sum(axis=1) + 1) / (t.sum(axis=1) + p.sum(axis=1) + 1)).mean())
 
 
 def hard_iou(p: Floats, t: Floats) -> float:
-    """Musket's `iot`: `soft_iou` of what is said at one half."""
+    """`soft_iou` of what is said at one half."""
     return soft_iou((p > 0.5).astype(np.float64), t)

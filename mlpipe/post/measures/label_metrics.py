@@ -107,7 +107,7 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "nll": nll,
     "brier": brier,
 }
-# Keras's and Musket's own, for recipes that name them; without intervals.
+# Older programs' own, for recipes that name them; without intervals.
 ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "soft_macro_f1": soft_macro_f1,
     "elementwise_mcc": elementwise_mcc,

@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from mlpipe.data import imports
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.losses.means import probabilities
-from mlpipe.learn.lr_schedulers.schedules import Clock
+from mlpipe.learn.lr_schedulers.clock import Clock
 from mlpipe.learn.own_code import called
 
 

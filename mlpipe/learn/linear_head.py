@@ -23,11 +23,11 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.optimizers.optimizers import LinearHead
+from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.post.ensembling.mixing import LOSSES
 
 Floats = npt.NDArray[np.float64]
-TARGET, NONE = "mlpipe.learn.optimizers.optimizers.linear", "mlpipe.learn.optimizers.optimizers.none"
+TARGET, NONE = "mlpipe.learn.optimizers.linear.linear", "mlpipe.learn.optimizers.linear.none"
 # Log-odds of a class that no training image has.
 _NEVER = -30.0
 # So many worse strengths in a row end the search.

@@ -26,7 +26,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, TrainingError, problem
 from mlpipe.learn import image_targets, multitask, recovery, solutions
 from mlpipe.learn.build import setup
-from mlpipe.learn.callbacks.callbacks import Guard
+from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.module import FoldModule, Learning
 from mlpipe.learn.segmentation import PixelBatch

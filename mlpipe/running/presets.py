@@ -289,7 +289,7 @@ class PresetScheduler(Scheduler):
         if not self._is_exact(name):
             changes["trainer.max_epochs"] = decided["epochs"]
             if decided["seconds"] is not None:
-                stop = {"_target_": "mlpipe.learn.callbacks.callbacks.time_limit", "seconds": decided["seconds"]}
+                stop = {"_target_": "mlpipe.learn.callbacks.time_limit.time_limit", "seconds": decided["seconds"]}
                 changes["callbacks.time_limit"] = stop
                 if not decided.get("is_final", True):
                     self._pace = Pace(_PACE * decided["seconds"], partial(self._judge, name, decided, run))

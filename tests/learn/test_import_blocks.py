@@ -18,7 +18,7 @@ from mlpipe.learn import import_blocks, own_code, own_metrics
 from mlpipe.learn.build import row_network
 from mlpipe.learn.losses import keras
 from mlpipe.learn.losses.losses import Labels
-from mlpipe.learn.lr_schedulers.schedules import Clock
+from mlpipe.learn.lr_schedulers.clock import Clock
 
 CODE = """
 import torch

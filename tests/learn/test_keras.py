@@ -9,8 +9,9 @@ import torch
 from torch.optim import SGD
 
 from mlpipe.learn.losses import probabilities
-from mlpipe.learn.lr_schedulers import schedules
-from mlpipe.learn.lr_schedulers.schedules import Clock
+from mlpipe.learn.lr_schedulers import decay, plateau
+from mlpipe.learn.lr_schedulers.clock import Clock
+from mlpipe.learn.lr_schedulers.step import piecewise
 
 LOSSES = {
     "elementwise_bce": "binary_crossentropy",
@@ -48,7 +49,7 @@ def test_plateaus(patience: int, cooldown: int) -> None:
     callback.set_model(model)
     callback.on_train_begin()
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = schedules.plateau(
+    schedule = plateau.plateau(
         optimizer,
         Clock(1, 99),
         factor=0.5,
@@ -94,7 +95,7 @@ SCHEDULES: list[tuple[str, dict[str, object], str, dict[str, object]]] = [
 def test_schedules(theirs: str, given: dict[str, object], ours: str, native: dict[str, object]) -> None:
     schedule = getattr(keras.optimizers.schedules, theirs)(initial_learning_rate=0.2, **given)
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
-    own = getattr(schedules, ours)(optimizer, Clock(4, 10), **native)
+    own = getattr(decay, ours)(optimizer, Clock(4, 10), **native)
     for step in range(40):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-9), step
         optimizer.step()
@@ -104,7 +105,7 @@ def test_schedules(theirs: str, given: dict[str, object], ours: str, native: dic
 def test_piecewise_schedules() -> None:
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3, 10], [0.2, 0.05, 0.4])
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
-    own = schedules.piecewise(optimizer, Clock(4, 10), boundaries=[3, 10], ratios=[1.0, 0.25, 2.0], unit="step")
+    own = piecewise(optimizer, Clock(4, 10), boundaries=[3, 10], ratios=[1.0, 0.25, 2.0], unit="step")
     for step in range(20):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)))
         optimizer.step()

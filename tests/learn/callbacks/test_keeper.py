@@ -1,32 +1,18 @@
-"""The best epoch is kept, a broken loss is named, speed is measured: each callback apart from a training."""
+"""The best epoch is kept, and the state saved as often as it is cheap."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from mlpipe.errors import Interrupted, TrainingError
-from mlpipe.learn.callbacks import callbacks
-from mlpipe.learn.callbacks.callbacks import Guard, Keeper, Progress, Tick
-
-
-class FakeTrainer(SimpleNamespace):
-    """As much of Lightning's trainer as a callback looks at."""
-
-    def __init__(self, **given: Any) -> None:
-        usual = {"current_epoch": 0, "max_epochs": 10, "should_stop": False, "callback_metrics": {}, "saved": []}
-        usual["world_size"] = 1
-        super().__init__(**{**usual, **given})
-
-    def save_checkpoint(self, folder: Path) -> None:
-        self.saved.append(self.current_epoch)
+from mlpipe.learn.callbacks.keeper import Keeper
+from tests.learn.callbacks.conftest import FakeTrainer
 
 
 def epochs(keeper: Keeper, scores: list[float]) -> tuple[FakeTrainer, nn.Linear]:
@@ -97,7 +83,7 @@ def test_the_state_is_saved_after_every_epoch_but_the_last(saves_every_epoch: No
 
 def test_the_state_is_saved_as_often_as_it_costs_a_twentieth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     keeper, trainer = Keeper("val/x", "min", tmp_path, keep_best=False), FakeTrainer(max_epochs=1000)
 
     def save(folder: Path) -> None:
@@ -110,71 +96,6 @@ def test_the_state_is_saved_as_often_as_it_costs_a_twentieth(tmp_path: Path, mon
         clock[0] += 2.0
         keeper.on_train_epoch_end(trainer, nn.Linear(1, 1))  # type: ignore[arg-type]
     assert trainer.saved == list(range(0, 100, 10))
-
-
-def guarded(should_stop: Callable[[], bool], loss: float, module: nn.Module, batch: int = 0) -> None:
-    optimizer = torch.optim.SGD(module.parameters(), lr=0.125)
-    trainer = FakeTrainer(optimizers=[optimizer], current_epoch=1, num_training_batches=5)
-    outputs = {"loss": torch.tensor(loss)}
-    Guard(should_stop, "digits fold 3").on_train_batch_end(trainer, module, outputs, None, batch)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_the_guard_names_what_broke(loss: float) -> None:
-    with pytest.raises(TrainingError) as finite:
-        guarded(lambda: False, loss, nn.Linear(2, 2), batch=3)
-    text = str(finite.value)
-    assert f"digits fold 3: the loss is {loss} in epoch 2, batch 4 (learning rate 0.125)" in text
-    assert "the parameters are finite, so the logits or the loss overflowed" in text
-    assert "lower optimizer.lr" in text and "optimizer.clip_norm=1" in text
-    broken = nn.Linear(2, 2)
-    with torch.no_grad():
-        broken.bias[0] = math.nan
-    with pytest.raises(TrainingError, match="1 parameters are no longer finite, bias first"):
-        guarded(lambda: False, loss, broken)
-
-
-def test_the_guard_stops_when_asked_and_else_lets_pass() -> None:
-    guarded(lambda: False, 1.0, nn.Linear(2, 2))
-    with pytest.raises(Interrupted):
-        guarded(lambda: True, 1.0, nn.Linear(2, 2))
-    asked = Guard(lambda: True, "x")
-    for hook in (asked.on_validation_batch_end, asked.on_predict_batch_end):
-        with pytest.raises(Interrupted):
-            hook(None, None, None, None, 0)
-    with pytest.raises(TrainingError):
-        guarded(lambda: True, math.nan, nn.Linear(2, 2))
-
-
-def test_progress_measures_speed_and_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = [100.0]
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
-    ticks: list[Tick] = []
-    progress, trainer = Progress(ticks.append, 24), FakeTrainer(current_epoch=1, max_epochs=3, num_training_batches=2)
-    given: Any = (trainer, None)
-    progress.on_train_epoch_start(*given)
-    for batch, (wait, work, images, loss) in enumerate([(1.0, 3.0, 16, 2.0), (2.0, 2.0, 8, 1.0)]):
-        clock[0] += wait
-        progress.on_train_batch_start(*given, {}, batch)
-        clock[0] += work
-        outputs, rows = {"loss": torch.tensor(loss)}, {"target": torch.zeros(images)}
-        progress.on_train_batch_end(*given, outputs, rows, batch)
-    assert ticks == [Tick(1, 3, 1, 2, 2.0, 4.0, 0.25), Tick(1, 3, 2, 2, 1.5, 3.0, 0.375)]
-    assert (progress.epoch_seconds, progress.images_per_s, progress.wait) == (8.0, 3.0, 0.375)
-
-
-def test_early_is_lightnings() -> None:
-    stopping = callbacks.early("val/accuracy", "max", patience=2, min_delta=0.01)
-    assert (stopping.monitor, stopping.mode, stopping.patience, stopping.min_delta) == ("val/accuracy", "max", 2, 0.01)
-    assert not stopping.check_finite
-
-
-def test_what_is_watched_goes_in_its_own_direction() -> None:
-    assert callbacks.early("val/loss", "min", watch="val/macro_f1").mode == "max"
-    assert callbacks.early("val/accuracy", "max", watch="val/loss").mode == "min"
-    assert callbacks.early("val/accuracy", "max", watch="val/loss", watch_direction="max").mode == "max"
-    # Of a function of one's own nobody knows it.
-    assert callbacks.early("val/accuracy", "max", watch="val/my_own").mode == "max"
 
 
 def test_a_stage_that_keeps_its_own_keeps_its_best_though_an_earlier_one_was_better(tmp_path: Path) -> None:

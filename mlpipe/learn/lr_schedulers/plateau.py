@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from mlpipe.learn import directions
-
-if TYPE_CHECKING:
-    from mlpipe.learn.lr_schedulers.schedules import Clock
+from mlpipe.learn.lr_schedulers.clock import Clock
 
 
 class Plateau(TypedDict, total=False):
-    """The keys of `mlpipe.learn.lr_schedulers.schedules.plateau`, for a schedule that ends in one."""
+    """The keys of `mlpipe.learn.lr_schedulers.plateau.plateau`, for a schedule that ends in one."""
 
     factor: Annotated[float, "> 0", "< 1"]
     patience: Annotated[int, ">= 0"]
@@ -53,7 +51,7 @@ def plateau(
         min_lr: The rate never falls below it.
         threshold_mode: Whether the threshold is a share of the best value (`rel`) or a difference (`abs`).
         cooldown: Epochs after a drop in which none is counted.
-        watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.callbacks.early`.
+        watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.early.early`.
         watch_direction: Whether less or more of it is better; None: what is better for that metric.
     """
     return ReduceLROnPlateau(

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.learn.lr_schedulers.plateaus import Plateau, RampsAndPlateau
-from mlpipe.learn.lr_schedulers.plateaus import plateau as the_plateau
-
-if TYPE_CHECKING:
-    from mlpipe.learn.lr_schedulers.schedules import Clock
+from mlpipe.learn.lr_schedulers.clock import Clock
+from mlpipe.learn.lr_schedulers.plateau import Plateau, RampsAndPlateau
+from mlpipe.learn.lr_schedulers.plateau import plateau as the_plateau
 
 _CURVES: dict[str, Callable[[float], float]] = {
     "linear": lambda x: x,
@@ -25,6 +23,8 @@ _CURVES: dict[str, Callable[[float], float]] = {
     "cos+": lambda x: 1 - math.cos(math.pi * x / 2),
     "cos-": lambda x: math.cos(math.pi * x / 2),
 }
+
+
 _SHORT = {"sin": "sin+", "cos": "cos-"}
 
 
@@ -149,7 +149,7 @@ def rates(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: in
     """The rate of every step of a ramp and those that follow it.
 
     Args:
-        given: The keys of `mlpipe.learn.lr_schedulers.schedules.variator`.
+        given: The keys of `mlpipe.learn.lr_schedulers.variator.variator`.
         base: The optimizer's rate, which the first step has.
         steps_per_epoch: Optimizer steps in an epoch.
         total: Optimizer steps in the training.

@@ -12,8 +12,8 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CyclicLR
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn.lr_schedulers import plateaus, ramps, schedules
-from mlpipe.learn.lr_schedulers.schedules import Clock
+from mlpipe.learn.lr_schedulers import cycle, plateau, variator
+from mlpipe.learn.lr_schedulers.clock import Clock
 
 
 def optimizer(lr: float = 0.1) -> SGD:
@@ -33,22 +33,22 @@ def rates(one: SGD, schedule: object, steps: int) -> list[float]:
 
 def test_a_linear_ramp_follows_the_step_before() -> None:
     one = optimizer(0.1)
-    schedule = schedules.variator(one, Clock(10, 1), from_lr=1.0, to_lr=2.0, steps=5)
+    schedule = variator.variator(one, Clock(10, 1), from_lr=1.0, to_lr=2.0, steps=5)
     # The first step has the optimizer's rate; after batch b of the ramp the rate is 1 + b/4; then it stays.
     assert rates(one, schedule, 8) == pytest.approx([0.1, 1.0, 1.25, 1.5, 1.75, 2.0, 2.0, 2.0])
 
 
 def test_a_ramp_repeats_and_another_follows() -> None:
-    rate = ramps.rates({"from_lr": 0, "to_lr": 1, "steps": 2, "period_steps": 4}, 0.5, 4, 100)
+    rate = variator.rates({"from_lr": 0, "to_lr": 1, "steps": 2, "period_steps": 4}, 0.5, 4, 100)
     assert [rate(tick) for tick in range(8)] == pytest.approx([0.5, 0, 1, 1, 1, 0, 1, 1])
-    rate = ramps.rates(
+    rate = variator.rates(
         {"from_lr": 0, "to_lr": 1, "steps": 2, "then": {"from_lr": 5, "to_lr": 6, "steps": 2}}, 0.5, 4, 9
     )
     assert [rate(tick) for tick in range(6)] == pytest.approx([0.5, 0, 1, 5, 6, 6])
 
 
 def test_a_ramp_that_follows_begins_where_the_one_before_ended() -> None:
-    rate = ramps.rates({"from_lr": 0, "to_lr": 1, "steps": 2, "then": {"to_lr": 3, "steps": 3}}, 0.5, 4, 9)
+    rate = variator.rates({"from_lr": 0, "to_lr": 1, "steps": 2, "then": {"to_lr": 3, "steps": 3}}, 0.5, 4, 9)
     assert [rate(tick) for tick in range(7)] == pytest.approx([0.5, 0, 1, 1, 2, 3, 3])
 
 
@@ -57,7 +57,7 @@ def in_epochs(one: SGD, schedule: Any, steps: int, values: list[float]) -> list[
     found = []
     for value in values:
         found.append(rates(one, schedule, steps))
-        plateaus.look(schedule, value)
+        plateau.look(schedule, value)
     return found
 
 
@@ -84,9 +84,9 @@ def keras_rates(steps: int, values: list[float], gate: int | None) -> list[list[
 @pytest.mark.parametrize("start", ["start", "end"])
 def test_a_plateau_lowers_what_a_ramp_left(start: Literal["start", "end"]) -> None:
     one, values = optimizer(0.1), [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.4]
-    lowered: plateaus.Plateau = {"patience": 0, "factor": 0.5, "threshold_mode": "abs"}
+    lowered: plateau.Plateau = {"patience": 0, "factor": 0.5, "threshold_mode": "abs"}
     clock = Clock(3, len(values))
-    schedule = schedules.variator(one, clock, from_lr=1.0, to_lr=2.0, epochs=2, plateau=lowered, plateau_from=start)
+    schedule = variator.variator(one, clock, from_lr=1.0, to_lr=2.0, epochs=2, plateau=lowered, plateau_from=start)
     found = in_epochs(one, schedule, 3, values)
     for ours, theirs in zip(found, keras_rates(3, values, 6 if start == "end" else None), strict=True):
         assert ours == pytest.approx(theirs)
@@ -96,8 +96,8 @@ def test_a_plateau_lowers_what_a_ramp_left(start: Literal["start", "end"]) -> No
 
 def test_in_every_period_a_plateau_waits_for_the_ramp() -> None:
     one = optimizer(1.0)
-    lowered: plateaus.Plateau = {"patience": 0, "factor": 0.5, "threshold_mode": "abs"}
-    schedule = schedules.variator(one, Clock(2, 9), from_lr=1, to_lr=2, epochs=1, period_epochs=3, plateau=lowered)
+    lowered: plateau.Plateau = {"patience": 0, "factor": 0.5, "threshold_mode": "abs"}
+    schedule = variator.variator(one, Clock(2, 9), from_lr=1, to_lr=2, epochs=1, period_epochs=3, plateau=lowered)
     found = in_epochs(one, schedule, 2, [1.0] * 7)
     # The last epochs of a period look: the first one is the best so far, those after it are no better.
     assert [epoch[0] for epoch in found] == pytest.approx([1.0, 2.0, 2.0, 1.0, 2.0, 1.0, 0.5])
@@ -106,11 +106,11 @@ def test_in_every_period_a_plateau_waits_for_the_ramp() -> None:
 @pytest.mark.parametrize("stop", range(1, 7))
 def test_a_ramp_and_a_plateau_go_on_from_a_saved_state(stop: int) -> None:
     values = [1.0, 1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]
-    lowered: plateaus.Plateau = {"patience": 1, "factor": 0.5, "cooldown": 1, "threshold_mode": "abs"}
+    lowered: plateau.Plateau = {"patience": 1, "factor": 0.5, "cooldown": 1, "threshold_mode": "abs"}
 
     def begin() -> tuple[SGD, Any]:
         one = optimizer(0.1)
-        return one, schedules.variator(one, Clock(3, 8), from_lr=1.0, epochs=1, plateau=lowered)
+        return one, variator.variator(one, Clock(3, 8), from_lr=1.0, epochs=1, plateau=lowered)
 
     whole = in_epochs(*begin(), 3, values)
     one, schedule = begin()
@@ -125,7 +125,7 @@ def test_a_ramp_and_a_plateau_go_on_from_a_saved_state(stop: int) -> None:
 def test_layers_keep_their_shares_of_the_rate() -> None:
     groups = [{"params": [torch.zeros(1, requires_grad=True)], "lr": lr} for lr in (0.1, 0.05)]
     one = SGD(groups)
-    schedule = schedules.variator(one, Clock(2, 3), from_lr=1.0, to_lr=2.0, epochs=1, plateau={"patience": 0})
+    schedule = variator.variator(one, Clock(2, 3), from_lr=1.0, to_lr=2.0, epochs=1, plateau={"patience": 0})
     for _ in range(2):
         one.step()
         schedule.step()
@@ -133,7 +133,7 @@ def test_layers_keep_their_shares_of_the_rate() -> None:
 
 
 def test_lengths_in_epochs_are_rounded_as_halves_up() -> None:
-    rate = ramps.rates({"from_lr": 0, "to_lr": 1, "epochs": 0.5}, 1, 5, 100)
+    rate = variator.rates({"from_lr": 0, "to_lr": 1, "epochs": 0.5}, 1, 5, 100)
     assert [rate(tick) for tick in range(5)] == pytest.approx([1, 0, 0.5, 1, 1])
 
 
@@ -150,7 +150,7 @@ def test_lengths_in_epochs_are_rounded_as_halves_up() -> None:
     ],
 )
 def test_curves(style: str | float, half: float) -> None:
-    assert ramps.curve(style)(0.5) == pytest.approx(half)
+    assert variator.curve(style)(0.5) == pytest.approx(half)
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,13 @@ def test_curves(style: str | float, half: float) -> None:
 )
 def test_wrong_ramps_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="lr_scheduler"):
-        ramps.rates(given, 0.1, 4, 10)
+        variator.rates(given, 0.1, 4, 10)
 
 
 @pytest.mark.parametrize(("policy", "gamma"), [("triangular", 1.0), ("triangular2", 1.0), ("exp_range", 0.99)])
 def test_a_cycle_in_steps_is_that_of_torch(policy: str, gamma: float) -> None:
     ours, theirs = optimizer(0.006), optimizer(0.006)
-    schedule = schedules.cyclic(
+    schedule = cycle.cyclic(
         ours,
         Clock(7, 5),
         min_ratio=0.001 / 0.006,
@@ -200,7 +200,7 @@ def test_one_less_of_patience_and_cooldown_is_keras_counting(patience: int, cool
     generator = torch.Generator().manual_seed(patience * 10 + cooldown)
     values = [1.0, *[0.9] * 7, *[0.8] * 4, *torch.rand(60, generator=generator).add(0.5).tolist()]
     one = optimizer(1.0)
-    schedule = schedules.plateau(
+    schedule = plateau.plateau(
         one, Clock(1, 99), factor=0.5, patience=patience - 1, cooldown=max(cooldown - 1, 0), threshold_mode="abs"
     )
     found = []
@@ -214,7 +214,7 @@ def test_one_less_of_patience_and_cooldown_is_keras_counting(patience: int, cool
 
 def test_the_worked_example() -> None:
     one = optimizer(1.0)
-    schedule = schedules.plateau(one, Clock(1, 99), factor=0.5, patience=1, threshold_mode="abs")
+    schedule = plateau.plateau(one, Clock(1, 99), factor=0.5, patience=1, threshold_mode="abs")
     found = []
     for value in [1, *[0.9] * 7, *[0.8] * 4]:
         schedule.step(value)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 from torch.optim import Optimizer
 
-from mlpipe.learn.optimizers.optimizers import Groups
+from mlpipe.learn.optimizers.parameter_groups import Groups
 
 
 def lbfgs(

@@ -28,7 +28,7 @@ RECIPE_SECTIONS = (
 OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
 # Losses that are equations: a network is to solve them, and nothing is known to compare it with.
-_EQUATIONS = ("mlpipe.learn.losses.burgers.burgers", "mlpipe.learn.losses.pde.poisson")
+_EQUATIONS = ("mlpipe.learn.losses.equations.burgers", "mlpipe.learn.losses.equations.poisson")
 # Those over time, of which samples are the beginning.
 _OVER_TIME = _EQUATIONS[:1]
 

@@ -17,7 +17,7 @@ from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import monitoring, segmentation
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
 from mlpipe.post import metrics
 
 _KIND: Kind = "segmentation"

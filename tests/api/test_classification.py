@@ -20,7 +20,7 @@ from mlpipe.api import classification
 from mlpipe.api.classification import Finder, PredictionItem
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.errors import ConfigError, DataError, Interrupted, ProjectError
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
 from mlpipe.running import launch, scheduler
 
 README = """

@@ -13,7 +13,7 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.project import Project
-from tests.learn.losses.test_burgers import loss_of, stepped
+from tests.learn.losses.test_equations import loss_of, stepped
 
 PLACES, TIMES = 12, 6
 

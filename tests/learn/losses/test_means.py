@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from mlpipe.config.components import Component
 from mlpipe.data.task import IGNORED
 from mlpipe.errors import ConfigError
+from mlpipe.learn.losses import composite, cross_entropy, probabilities
 from mlpipe.learn.losses import keras as record_losses
-from mlpipe.learn.losses import losses, probabilities
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
+from tests.learn.losses.conftest import build
 
-CONF = Path(__file__).parents[2] / "conf" / "loss"
+CONF = Path(__file__).parents[3] / "conf" / "loss"
 COUNTS = torch.tensor([8, 8, 8])
 KINDS: dict[str, Labels] = {
     "classification": Labels("classification", COUNTS, 24),
@@ -130,12 +131,12 @@ def test_unknown_targets_move_nothing(name: str, labels: Labels, loss: nn.Module
     moves_nothing(loss, outputs, unknown)
 
 
-@pytest.mark.parametrize("name", sorted({**probabilities.EACH, **probabilities.TOGETHER}))
+@pytest.mark.parametrize("name", sorted(probabilities.ALL))
 @pytest.mark.parametrize("kind", ["multilabel", "regression"])
 def test_every_term_of_a_sum_is_zero_of_nothing(name: str, kind: str) -> None:
     if kind == "regression" and name not in probabilities.OF_NUMBERS:
         return
-    loss = losses.composite(KINDS[kind], expression=name)
+    loss = composite.composite(KINDS[kind], expression=name)
     moves_nothing(loss, outputs_of(KINDS[kind]), torch.full((4, 3), torch.nan))
 
 
@@ -143,13 +144,13 @@ def test_every_term_of_a_sum_is_zero_of_nothing(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", ["ce", "focal", "poly1", "nll"])
 def test_a_batch_of_classes_without_weight_moves_nothing(name: str, smoothing: float) -> None:
     more = {"label_smoothing": smoothing} if name != "nll" else {}
-    loss = getattr(losses, name)(KINDS["classification"], class_weights=[1.0, 1.0, 0.0], **more)
+    loss = build(name, KINDS["classification"], class_weights=[1.0, 1.0, 0.0], **more)
     outputs = outputs_of(KINDS["classification"])
     moves_nothing(loss, outputs, torch.full((4,), 2))
     moves_nothing(loss, outputs, F.one_hot(torch.full((4,), 2), 3).float())
     if name == "poly1":
         return
-    pixels = getattr(losses, name)(KINDS["segmentation"], class_weights=[1.0, 1.0, 0.0], **more)
+    pixels = build(name, KINDS["segmentation"], class_weights=[1.0, 1.0, 0.0], **more)
     moves_nothing(pixels, outputs_of(KINDS["segmentation"]), torch.full((4, 6, 6), 2))
 
 
@@ -157,13 +158,13 @@ def test_a_batch_of_classes_without_weight_moves_nothing(name: str, smoothing: f
 def test_what_has_weight_beside_it_is_torchs(smoothing: float) -> None:
     weight, target = torch.tensor([1.0, 2.0, 0.0]), torch.tensor([2, 0, 1, 2])
     outputs = outputs_of(KINDS["classification"])
-    loss = losses.ce(KINDS["classification"], class_weights=weight.tolist(), label_smoothing=smoothing)
+    loss = cross_entropy.ce(KINDS["classification"], class_weights=weight.tolist(), label_smoothing=smoothing)
     assert torch.equal(loss(outputs, target), F.cross_entropy(outputs, target, weight, label_smoothing=smoothing))
 
 
 def test_a_log_probability_of_minus_infinity_counts_only_where_it_is_true() -> None:
     logs = torch.tensor([[0.0, -torch.inf, -torch.inf]], requires_grad=True)
-    weighed = losses.nll(KINDS["classification"], class_weights=[1.0, 1.0, 0.0])
+    weighed = cross_entropy.nll(KINDS["classification"], class_weights=[1.0, 1.0, 0.0])
     assert float(weighed(logs, torch.tensor([0]))) == 0.0
     (gradient,) = torch.autograd.grad(weighed(logs, torch.tensor([0])), logs)
     assert gradient.tolist() == [[-1.0, 0.0, 0.0]]
@@ -175,8 +176,8 @@ def test_outputs_with_something_known_are_all_that_counts() -> None:
     known = target[:, [0, 2]], outputs[:, [0, 2]]
     for name in ("soft_f1", "dice", "elementwise_bce"):
         two = Labels("multilabel", COUNTS[:2], 24)
-        found = losses.composite(KINDS["multilabel"], expression=name)(outputs, target)
-        wanted = losses.composite(two, expression=name)(known[1], known[0])
+        found = composite.composite(KINDS["multilabel"], expression=name)(outputs, target)
+        wanted = composite.composite(two, expression=name)(known[1], known[0])
         assert float(found) == pytest.approx(float(wanted))
     keras = record_losses.keras(KINDS["multilabel"], name="binary_crossentropy")
     expected = F.binary_cross_entropy_with_logits(known[1], known[0])

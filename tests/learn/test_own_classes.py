@@ -14,11 +14,13 @@ from mlpipe.data.items import preprocessors
 from mlpipe.data.sources import record_files
 from mlpipe.dialects.musket.commands import task
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.learn import import_blocks, own_code, own_metrics
+from mlpipe.learn import own_classes, own_code, own_metrics
 from mlpipe.learn.build import row_network
 from mlpipe.learn.losses import keras
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
+from mlpipe.learn.lr_schedulers import import_block as schedules
 from mlpipe.learn.lr_schedulers.clock import Clock
+from mlpipe.learn.optimizers import import_block as optimizers
 
 CODE = """
 import torch
@@ -174,27 +176,27 @@ def test_metrics_that_are_refused(block: Any, error: Any, sentence: str) -> None
 def test_an_optimizer_and_a_schedule() -> None:
     weight = torch.nn.Parameter(torch.ones(2))
     given: dict[str, Any] = {"name": "blocks_of_mine.Descent", "lr": 1.0, "params": {"push": 0.5}}
-    optimizer = import_blocks.optimizer([{"params": [weight]}], **given)
+    optimizer = optimizers.optimizer([{"params": [weight]}], **given)
     assert optimizer.param_groups[0]["momentum"] == 0.5
     name = "blocks_of_mine.Halves"
-    schedule = import_blocks.schedule(optimizer, Clock(4, 2), name=name, params={"first": 0.4})
+    schedule = schedules.schedule(optimizer, Clock(4, 2), name=name, params={"first": 0.4})
     for step in range(6):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.4 / 2**step)
         optimizer.step()
         schedule.step()
     state = schedule.state_dict()
-    again = import_blocks.schedule(optimizer, Clock(4, 2), name=name, params={"first": 0.4})
+    again = schedules.schedule(optimizer, Clock(4, 2), name=name, params={"first": 0.4})
     again.load_state_dict(state)
     assert again.last_epoch == 6
 
 
 @pytest.mark.parametrize(("call", "error", "sentence"), [
-    (lambda o: import_blocks.optimizer([torch.nn.Parameter(torch.ones(1))], name="blocks_of_mine.Halves"), ConfigError,
+    (lambda o: optimizers.optimizer([torch.nn.Parameter(torch.ones(1))], name="blocks_of_mine.Halves"), ConfigError,
      r"optimizer: blocks_of_mine\.Halves fails \(TypeError"),
-    (lambda o: import_blocks.optimizer(1e-3, name="blocks_of_mine.Descent"), ConfigError, "Descent fails"),
-    (lambda o: import_blocks.schedule(o, Clock(1, 1), name="blocks_of_mine.Negative"), ConfigError,
+    (lambda o: optimizers.optimizer(1e-3, name="blocks_of_mine.Descent"), ConfigError, "Descent fails"),
+    (lambda o: schedules.schedule(o, Clock(1, 1), name="blocks_of_mine.Negative"), ConfigError,
      r"gives no rate for step 0, got -1\.0"),
-    (lambda o: import_blocks.schedule(o, Clock(1, 1), name="subprocess.Popen"), DataError, "from outside the current"),
+    (lambda o: schedules.schedule(o, Clock(1, 1), name="subprocess.Popen"), DataError, "from outside the current"),
 ])  # fmt: skip
 def test_optimizers_and_schedules_that_are_refused(call: Any, error: Any, sentence: str) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=np.float64(1.0))
@@ -212,14 +214,14 @@ def test_own_code_may_call_its_parameters_what_it_likes() -> None:
     loss = keras.keras(LABELS["regression"], name="blocks_of_mine.Anything", params=params)
     assert float(loss(LOGITS, ONE_HOT)) == pytest.approx(float(((LOGITS - ONE_HOT) ** 2).sum(1).mean()), rel=1e-5)
     block = {"import": "blocks_of_mine.Anything", "params": params, "name": "mine"}
-    measured = import_blocks.measure("metrics.blocks", block, "regression", None)
+    measured = own_classes.measure("metrics.blocks", block, "regression", None)
     expected = float(((LOGITS - ONE_HOT) ** 2).sum(1).mean())
     assert measured(LOGITS.numpy(), ONE_HOT.numpy()) == pytest.approx(expected, rel=1e-5)
     weights = [torch.nn.Parameter(torch.zeros(1))]
-    made = import_blocks.optimizer([{"params": weights}], name="blocks_of_mine.Stepping", params=params)
+    made = optimizers.optimizer([{"params": weights}], name="blocks_of_mine.Stepping", params=params)
     assert made.named == params  # type: ignore[attr-defined]
     clock = Clock(10, 2)
-    schedule = import_blocks.schedule(made, clock, name="blocks_of_mine.Constant", params=params)
+    schedule = schedules.schedule(made, clock, name="blocks_of_mine.Constant", params=params)
     assert schedule.get_last_lr() == [0.001]
     network = {"import": "blocks_of_mine.network", "params": {**params, "self": 1}}
     assert row_network.built(network, {"more": 2}, ()).named == {**params, "self": 1, "more": 2}

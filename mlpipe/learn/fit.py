@@ -170,7 +170,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         if len(view.val):
             recovery.attempt(judge, partial(_epoch, trainer), number, network)
     scores = _scores(job, module, trainer)
-    if recipe.optimizer.target == linear_head.NONE:
+    if recipe.optimizer.is_none:
         module.history[0] |= {f"val/{name}": value for name, value in scores.items() if value is not None}
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)

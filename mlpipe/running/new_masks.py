@@ -18,7 +18,6 @@ import numpy.typing as npt
 from mlpipe import files
 from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
-from mlpipe.data.augment.paired import RESIZE
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import looking, mask_files, target_files, unseen_samples
 from mlpipe.data.task import IGNORED, Task, axes_of
@@ -134,7 +133,7 @@ def _write(
 def scale_of(pivot: Task, recipes: Iterable[Recipe]) -> Scaled:
     """The size of predicted images in that of images; None where steps make images or targets of sizes of their own."""
     steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
-    is_apart = any(step.target == RESIZE and step.params.get("on", "both") != "both" for step in steps)
+    is_apart = any(step.name == "resize" and step.params.get("on", "both") != "both" for step in steps)
     return None if is_apart else target_files.scale_of(pivot)
 
 
@@ -181,7 +180,7 @@ def moved(recipes: Iterable[Recipe]) -> list[str]:
         )
         for name in sorted(steps & {"center_crop", "rotate"})
     ]
-    recoloured = [step for step in of_steps if step.target != RESIZE and step.params.get("on", "images") != "images"]
+    recoloured = [step for step in of_steps if step.name != "resize" and step.params.get("on", "images") != "images"]
     coloured = {step.target.rpartition(".")[2] for step in recoloured}
     fix = "train without it, or use mml evaluate with mode.outputs"
     what = "changes the values of targets, which pictures would not have"

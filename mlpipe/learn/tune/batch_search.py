@@ -19,6 +19,7 @@ from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.recovery import is_out_of_memory
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
+from mlpipe.names import path_of
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class MemoryTest:
         table: list[dict[str, float]] = []
 
         def fits(size: int) -> bool:
-            sampling = Component("sampling", "mlpipe.data.sampling.full", {"batch_size": size})
+            sampling = Component("sampling", path_of("sampling", "full"), {"batch_size": size})
             recipe = replace(job.recipe, sampling=sampling)
             data = setup.fold_data(recipe, job.task, job.view, pack, 0)
             good = self._fits(recipe, chosen, module, data, watch)

@@ -179,6 +179,8 @@ MOVED: Mapping[str, str] = {
     "mlpipe.learn.record_losses": "mlpipe.learn.losses.keras",
     "mlpipe.learn.record_network": "mlpipe.learn.build.row_network",
     "mlpipe.learn.second_order": "mlpipe.learn.optimizers.lbfgs",
+    "mlpipe.learn.tune.batch_size": "mlpipe.learn.tune.batch_size.batch_size",
+    "mlpipe.learn.tune.lr_find": "mlpipe.learn.tune.lr_find.lr_find",
     "mlpipe.learn.volume_files": "mlpipe.learn.callbacks.volume_file",
     "mlpipe.modes.analyze": "mlpipe.dialects.musket.commands.analyze",
     "mlpipe.modes.convert": "mlpipe.dialects.convert",

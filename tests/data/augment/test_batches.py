@@ -103,7 +103,7 @@ def test_kornia_sees_zero_to_one_and_gives_back_the_range() -> None:
 
 
 def test_mixing_of_torchvision_is_refused() -> None:
-    with pytest.raises(DataError, match=r"use mlpipe\.data\.device_augmentations\.mixup"):
+    with pytest.raises(DataError, match=r"use mlpipe\.data\.augment\.batches\.mixup"):
         device.adapt(v2.MixUp(num_classes=4))
 
 

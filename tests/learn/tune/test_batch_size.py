@@ -12,7 +12,7 @@ import torch
 from mlpipe.errors import ConfigError, TrainingError
 from mlpipe.learn import fit, recording, tune
 from mlpipe.learn.fit import FoldModule, Watch
-from mlpipe.learn.tune import batch_search
+from mlpipe.learn.tune import batch_size
 from tests.learn.conftest import job
 
 
@@ -33,25 +33,25 @@ def test_doubling(limit: int, most: int, found: int, tried: list[int]) -> None:
         seen.append(size)
         return size <= limit
 
-    assert batch_search.largest_that_fits(fits, most) == found
+    assert batch_size.largest_that_fits(fits, most) == found
     assert seen == tried
 
 
 def test_nothing_fits() -> None:
     with pytest.raises(TrainingError, match="not even 2 images fit into memory; choose a smaller arch"):
-        batch_search.largest_that_fits(lambda size: False, 8)
+        batch_size.largest_that_fits(lambda size: False, 8)
 
 
 @pytest.mark.parametrize(
     ("batch", "fitting", "part"), [(32, 16, 16), (32, 31, 16), (48, 32, 24), (30, 16, 15), (1, 1, 1), (8, 64, 8)]
 )
 def test_parts_divide_the_batch(batch: int, fitting: int, part: int) -> None:
-    assert batch_search.part_of_batch(batch, fitting) == part
+    assert batch_size.part_of_batch(batch, fitting) == part
 
 
 def test_a_batch_that_cannot_be_split() -> None:
     with pytest.raises(ConfigError, match="sampling.batch_size: 16 images fit into memory, and 31 cannot be split"):
-        batch_search.part_of_batch(31, 16)
+        batch_size.part_of_batch(31, 16)
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> None:
@@ -75,7 +75,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> Non
 def test_out_of_memory_splits_the_batch(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = job(tmp_path, "sampling.batch_size=24", "trainer.max_epochs=1", "trainer.accumulate_grad_batches=2")
     limited(monkeypatch, 10, error)
-    found = tune.batch_size().find(one, Watch())
+    found = batch_size.batch_size().find(one, Watch())
     assert [(row["images"], row["fits"]) for row in found.table] == [(2, 1), (4, 1), (8, 1), (16, 0)]
     assert found.chosen == {"micro_batch": 8, "accumulate": 3}
     recipe = tune.applied(one.recipe, found.chosen)
@@ -89,11 +89,11 @@ def test_out_of_memory_splits_the_batch(error: Exception, tmp_path: Path, monkey
 def test_another_error_is_not_a_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limited(monkeypatch, 0, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        tune.batch_size().find(job(tmp_path), Watch())
+        batch_size.batch_size().find(job(tmp_path), Watch())
 
 
 def test_a_cap_is_the_most_that_is_tried(tmp_path: Path) -> None:
-    found = tune.batch_size(cap=4).find(job(tmp_path, "sampling.batch_size=24"), Watch())
+    found = batch_size.batch_size(cap=4).find(job(tmp_path, "sampling.batch_size=24"), Watch())
     assert found.chosen == {"micro_batch": 4, "accumulate": 6}
 
 

@@ -11,7 +11,7 @@ import pytest
 from mlpipe.errors import ConfigError, Interrupted, TrainingError
 from mlpipe.learn import fit, tune
 from mlpipe.learn.fit import Watch
-from mlpipe.learn.tune import rate_search
+from mlpipe.learn.tune import lr_find
 from tests.learn.conftest import job
 
 
@@ -20,8 +20,8 @@ def test_smoothing_is_the_weighted_mean_of_what_was_seen() -> None:
     expected = [
         np.average(losses[: n + 1], weights=0.9 ** np.arange(n, -1, -1, dtype=float)) for n in range(len(losses))
     ]
-    np.testing.assert_allclose(rate_search.smoothed(losses.tolist(), 0.9), expected)
-    assert rate_search.smoothed([3.0, 1.0], 0.0) == [3.0, 1.0]
+    np.testing.assert_allclose(lr_find.smoothed(losses.tolist(), 0.9), expected)
+    assert lr_find.smoothed([3.0, 1.0], 0.0) == [3.0, 1.0]
 
 
 def curve(steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def curve(steps: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 def test_steepest_is_where_the_sigmoid_turns() -> None:
     rates, losses = curve()
-    found = rate_search.suggestions(rates.tolist(), losses.tolist(), 100)
+    found = lr_find.suggestions(rates.tolist(), losses.tolist(), 100)
     assert np.log10(found["steepest"]) == pytest.approx(-3, abs=0.1)
     # The loss falls from the first step that counts (the 10th of 100) to its minimum; half of the way to that.
     lowest = int(losses.argmin())
@@ -44,7 +44,7 @@ def test_steepest_is_where_the_sigmoid_turns() -> None:
 def test_the_valley_is_the_longest_falling_subsequence() -> None:
     losses = np.array([5.0, 9, 8, 7, 10, 6, 4, 3, 11, 12, 13, 14])
     # 9 8 7 6 4 3: six long, up to place 7; from place 1 a third and a half of a third on.
-    assert rate_search._valley(losses) == 1 + 2 + 1
+    assert lr_find._valley(losses) == 1 + 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -57,25 +57,25 @@ def test_the_valley_is_the_longest_falling_subsequence() -> None:
 def test_a_loss_that_suggests_nothing(losses: np.ndarray, sentence: str) -> None:
     rates = np.geomspace(1e-7, 10, len(losses))
     with pytest.raises(TrainingError, match=f"tune=lr_find: {sentence}; set optimizer.lr yourself"):
-        rate_search.suggestions(rates.tolist(), losses.tolist(), 100)
+        lr_find.suggestions(rates.tolist(), losses.tolist(), 100)
 
 
 def test_the_rate_rises_by_the_same_factor_on_the_folds_images(tmp_path: Path) -> None:
     one = job(tmp_path, "optimizer.layer_decay=0.5", "trainer.accumulate_grad_batches=2")
-    found = tune.lr_find(steps=25, start=1e-5, end=1e-1, smoothing=0.5).find(one, Watch())
+    found = lr_find.lr_find(steps=25, start=1e-5, end=1e-1, smoothing=0.5).find(one, Watch())
     rates = [row["lr"] for row in found.table]
     np.testing.assert_allclose(rates, np.geomspace(1e-5, 1e-1, 25)[: len(rates)], rtol=1e-6)
     assert found.chosen == {"lr_found": found.facts["valley"]}
     assert found.facts["ended_after"] == len(rates)
     assert 1.5 < found.table[0]["loss"] < 4
-    again = tune.lr_find(steps=25, start=1e-5, end=1e-1, smoothing=0.5, suggest="steepest").find(one, Watch())
+    again = lr_find.lr_find(steps=25, start=1e-5, end=1e-1, smoothing=0.5, suggest="steepest").find(one, Watch())
     assert again.table == found.table
     assert again.chosen == {"lr_found": found.facts["steepest"]}
 
 
 def test_it_ends_when_the_loss_explodes(tmp_path: Path) -> None:
     one = job(tmp_path, "optimizer=sgd")
-    found = tune.lr_find(steps=40, start=1e-3, end=1e6, smoothing=0.0, suggest="steepest").find(one, Watch())
+    found = lr_find.lr_find(steps=40, start=1e-3, end=1e6, smoothing=0.0, suggest="steepest").find(one, Watch())
     smooth = [row["smoothed"] for row in found.table]
     assert len(smooth) < 40
     assert all(value <= 4 * min(smooth[: n + 1]) for n, value in enumerate(smooth[:-1]))
@@ -84,7 +84,7 @@ def test_it_ends_when_the_loss_explodes(tmp_path: Path) -> None:
 def test_a_training_with_the_found_rate_is_the_one_with_that_rate(tmp_path: Path) -> None:
     given = job(tmp_path / "given", "trainer.max_epochs=1", "optimizer.lr=0.01")
     tuned = job(tmp_path / "tuned", "trainer.max_epochs=1")
-    tune.lr_find(steps=20, start=1e-5, end=1e-2, smoothing=0.0).find(tuned, Watch())
+    lr_find.lr_find(steps=20, start=1e-5, end=1e-2, smoothing=0.0).find(tuned, Watch())
     recipe = tune.applied(tuned.recipe, {"lr_found": 0.01})
     record = fit.fit(replace(tuned, recipe=recipe, tuned={"lr_found": 0.01}), Watch())
     assert record.weights == fit.fit(given, Watch()).weights
@@ -93,9 +93,9 @@ def test_a_training_with_the_found_rate_is_the_one_with_that_rate(tmp_path: Path
 
 def test_it_stops_when_asked(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        tune.lr_find().find(job(tmp_path), Watch(should_stop=lambda: True))
+        lr_find.lr_find().find(job(tmp_path), Watch(should_stop=lambda: True))
 
 
 def test_a_range_that_is_none() -> None:
     with pytest.raises(ConfigError, match="tune.end: must be larger than tune.start=1, got 0.5"):
-        tune.lr_find(start=1.0, end=0.5)
+        lr_find.lr_find(start=1.0, end=0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +21,21 @@ from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.recovery import is_out_of_memory
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
 from mlpipe.names import path_of
+
+
+def batch_size(
+    *, cap: Annotated[int, ">= 1"] | None = None, headroom: Annotated[float, ">= 0", "< 1"] = 0.1
+) -> MemoryTest:
+    """How many images fit into memory at a time, found by doubling until they do not; the batch is learned in such parts.
+
+    Gradients of the parts add up to the batch's, so that `sampling.batch_size` stays the number of images in a step of the
+    optimizer. Batch normalisation sees a part at a time.
+
+    Args:
+        cap: The most images that are tried; None: sampling.batch_size.
+        headroom: The share of a GPU's memory that stays free.
+    """
+    return MemoryTest(cap, headroom)
 
 
 @dataclass(frozen=True)

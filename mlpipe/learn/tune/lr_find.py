@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,38 @@ from mlpipe.learn.build import setup
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
 
+
+def lr_find(
+    *,
+    start: Annotated[float, "> 0"] = 1e-7,
+    end: Annotated[float, "> 0"] = 10.0,
+    steps: Annotated[int, ">= 20"] = 100,
+    smoothing: Annotated[float, ">= 0", "< 1"] = 0.98,
+    stop_factor: Annotated[float, "> 1"] = 4.0,
+    suggest: Suggest = "valley",
+) -> RangeTest:
+    """The learning rate by a range test (Smith 2017, "Cyclical learning rates"), smoothed and stopped as in fastai.
+
+    Args:
+        start: The first rate.
+        end: The last one; larger.
+        steps: How many steps of the optimizer.
+        smoothing: Share of the running mean of the loss that is kept at each step.
+        stop_factor: The test ends when the smoothed loss is so many times its minimum.
+        suggest: `steepest`, where the smoothed loss falls fastest over the logarithm of the rate, or `valley`, in the middle
+            of its longest fall.
+
+    Raises:
+        ConfigError: When the range is none.
+    """
+    if end <= start:
+        raise ConfigError(problem("tune.end", f"must be larger than tune.start={start:g}", got=end))
+    return RangeTest(start, end, steps, smoothing, stop_factor, suggest)
+
+
 Suggest = Literal["steepest", "valley"]
+
+
 # As fastai: the first tenth of the test and its last steps, in which the loss explodes, suggest nothing.
 _SKIPPED_SHARE, _SKIPPED_LAST = 10, 5
 

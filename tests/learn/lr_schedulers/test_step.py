@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import keras
 import pytest
+import torch
+from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
 from mlpipe.errors import ConfigError
+from mlpipe.learn.lr_schedulers.clock import Clock
 from mlpipe.learn.lr_schedulers.step import piecewise, step
 from tests.learn.lr_schedulers.conftest import CLOCK, STEPS, fresh, rates
+
+
+def test_pieces_are_kerass() -> None:
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3, 10], [0.2, 0.05, 0.4])
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
+    own = piecewise(optimizer, Clock(4, 10), boundaries=[3, 10], ratios=[1.0, 0.25, 2.0], unit="step")
+    for tick in range(20):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(tick)))
+        optimizer.step()
+        own.step()
 
 
 def test_step_is_torchs() -> None:

@@ -28,7 +28,7 @@ RECIPE_SECTIONS = (
 OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
 # Losses that are equations: a network is to solve them, and nothing is known to compare it with.
-_EQUATIONS = ("mlpipe.learn.losses.burgers.burgers", "mlpipe.learn.losses.pde.poisson")
+_EQUATIONS = ("burgers", "poisson")
 # Those over time, of which samples are the beginning.
 _OVER_TIME = _EQUATIONS[:1]
 
@@ -268,7 +268,7 @@ class Recipe:
         Args:
             kind: The task's.
         """
-        return "solutions" if kind == "images" and self.loss.target in _EQUATIONS else kind
+        return "solutions" if kind == "images" and self.loss.name in _EQUATIONS else kind
 
     def solves_over_time(self, kind: str) -> bool:
         """Whether what it predicts is solutions over so many times as the network gives.
@@ -276,7 +276,7 @@ class Recipe:
         Args:
             kind: The task's.
         """
-        return self.predicts(kind) == "solutions" and self.loss.target in _OVER_TIME
+        return self.predicts(kind) == "solutions" and self.loss.name in _OVER_TIME
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ from mlpipe.learn import (
 )
 from mlpipe.learn.build import loss, setup
 from mlpipe.learn.callbacks import tensorboard
-from mlpipe.learn.callbacks.callbacks import EpochRows, EpochScores, Guard, Keeper, Progress
 from mlpipe.learn.callbacks.examples import Examples
+from mlpipe.learn.callbacks.guard import Guard
+from mlpipe.learn.callbacks.keeper import Keeper
+from mlpipe.learn.callbacks.progress import EpochRows, EpochScores, Progress
 from mlpipe.learn.device_group import Team
 from mlpipe.learn.gradient_wait import Exchange
 from mlpipe.learn.hardware import Numerics
@@ -168,7 +170,7 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
         if len(view.val):
             recovery.attempt(judge, partial(_epoch, trainer), number, network)
     scores = _scores(job, module, trainer)
-    if recipe.optimizer.target == linear_head.NONE:
+    if recipe.optimizer.is_none:
         module.history[0] |= {f"val/{name}": value for name, value in scores.items() if value is not None}
     # After the scores: it validates anew, by other heads.
     co_tasks = _co_tasks(job, module, trainer)

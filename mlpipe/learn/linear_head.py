@@ -23,11 +23,10 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.optimizers.optimizers import LinearHead
 from mlpipe.post import kind as post_kind
+from mlpipe.learn.optimizers.linear import LinearHead
 
 Floats = npt.NDArray[np.float64]
-TARGET, NONE = "mlpipe.learn.optimizers.optimizers.linear", "mlpipe.learn.optimizers.optimizers.none"
 # Log-odds of a class that no training image has.
 _NEVER = -30.0
 # So many worse strengths in a row end the search.
@@ -53,12 +52,12 @@ class Fitted:
 
 def applies(recipe: Recipe) -> bool:
     """Whether a recipe fits its head exactly."""
-    return recipe.optimizer.target == TARGET
+    return recipe.optimizer.name == "linear"
 
 
 def has_no_steps(recipe: Recipe) -> bool:
     """Whether a recipe takes no steps of an optimizer: its head is fitted exactly, or nothing is learned."""
-    return recipe.optimizer.target in (TARGET, NONE)
+    return applies(recipe) or recipe.optimizer.is_none
 
 
 def learn(recipe: Recipe, network: nn.Module, task: Task, rows: Rows, pack: Pack, target: str) -> Fitted:

@@ -30,6 +30,7 @@ from mlpipe.learn import accumulation
 from mlpipe.learn.build import setup
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers
 from mlpipe.post import kind as post_kind
+from mlpipe.names import path_of
 from mlpipe.post import metrics
 
 UNCERTAINTY = "uncertainty"
@@ -278,7 +279,7 @@ def partner_loss(recipe: Recipe, partner: Partner) -> tuple[nn.Module, str]:
         return setup.build_loss(recipe, partner.task, partner.view.train), recipe.loss.target.rpartition(".")[2]
     except ConfigError:
         # It is meant for the pivot: another kind, or weights of its classes.
-        usual = replace(recipe, loss=Component("loss", "mlpipe.learn.losses.losses.auto"))
+        usual = replace(recipe, loss=Component("loss", path_of("loss", "auto")))
         return setup.build_loss(usual, partner.task, partner.view.train), "auto"
 
 

@@ -10,7 +10,7 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import linear_head, solutions
-from mlpipe.learn.losses.means import Between
+from mlpipe.learn.losses.cross_entropy import Between
 
 
 def check(recipe: Recipe, task: Task, target: Tensor, outputs: Tensor, loss: nn.Module) -> None:

@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.learn.losses.burgers import misfit
-from mlpipe.learn.losses.equations import Equation
-from mlpipe.learn.losses.pde import PoissonEnergy
+from mlpipe.learn.losses.equations import Equation, PoissonEnergy, misfit
 from mlpipe.learn.segmentation import MapsModule, PixelBatch
 
 

@@ -14,7 +14,7 @@ from pytest import MonkeyPatch
 from mlpipe.errors import ConfigError, DataError, Interrupted
 from mlpipe.learn import fit, multitask
 from mlpipe.learn.build import setup
-from mlpipe.learn.callbacks import callbacks
+from mlpipe.learn.callbacks import keeper
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.multitask import Aim, Joint
 from mlpipe.post import metrics
@@ -39,7 +39,7 @@ def files_of(one: FoldJob) -> Path:
 def test_resumed_is_bit_identical(
     weights: tuple[float, ...] | None, workers: int, overrides: list[str], tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, "_SAVING_SHARE", 0)
+    monkeypatch.setattr(keeper, "_SAVING_SHARE", 0)
     whole, cut = (
         joint_job(tmp_path / name, *overrides, weights=weights, num_workers=workers) for name in ("whole", "cut")
     )

@@ -16,9 +16,8 @@ from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn import hardware, solutions
 from mlpipe.learn.build import setup
 from mlpipe.learn.image_targets import module_for
-from mlpipe.learn.losses import pde
-from mlpipe.learn.losses.burgers import BurgersResidual
-from mlpipe.learn.losses.pde import PoissonEnergy
+from mlpipe.learn.losses import equations
+from mlpipe.learn.losses.equations import BurgersResidual, PoissonEnergy
 from mlpipe.running import launch
 
 ROWS = torch.rand(3, 1, 1, 6, generator=torch.Generator().manual_seed(1))
@@ -41,7 +40,7 @@ def test_each_sample_has_its_own_loss() -> None:
 def test_a_recipe_predicts_solutions_where_its_loss_is_an_equation() -> None:
     recipe = solving()
     assert recipe.predicts("images") == "solutions" and recipe.predicts("regression") == "regression"
-    assert replace(recipe, loss=Component("loss", "mlpipe.learn.losses.losses.mse")).predicts("images") == "images"
+    assert replace(recipe, loss=Component("loss", "mlpipe.learn.losses.numbers.mse")).predicts("images") == "images"
     assert module_for("solutions") is solutions.SolutionsModule
 
 
@@ -51,7 +50,7 @@ def test_differences_keep_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     pack = cast(Any, SimpleNamespace(shape=(1, 6)))
     assert setup.numerics_for(solving(), pack).precision == "32-true"
     assert setup.numerics_for(solving("trainer.precision=bf16-mixed"), pack).precision == "bf16-mixed"
-    other = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.losses.mse"))
+    other = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.numbers.mse"))
     assert setup.numerics_for(other, pack).precision == "bf16-mixed"
 
 
@@ -75,7 +74,7 @@ def test_solutions_of_poisson_are_judged_by_their_energy() -> None:
     target = nu.clone()
     target[2] = torch.nan
     lost, known = solutions.scored(loss, given, target)
-    assert lost[:2, 0].tolist() == pytest.approx(pde.poisson_energy(pde.with_ends(given), nu)[:2].tolist())
+    assert lost[:2, 0].tolist() == pytest.approx(equations.poisson_energy(equations.with_ends(given), nu)[:2].tolist())
     assert np.array_equal(known.numpy(), [[1], [1], [np.nan]], equal_nan=True)
     assert loss(given, nu).item() == pytest.approx(loss.of_samples(given, nu).mean().item())
     share = torch.tensor([1.0, 0.0, 3.0])
@@ -84,7 +83,7 @@ def test_solutions_of_poisson_are_judged_by_their_energy() -> None:
 
 
 def test_poisson_is_solved_on_the_nodes_of_its_samples() -> None:
-    recipe = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.pde.poisson"))
+    recipe = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.equations.poisson"))
     assert recipe.predicts("images") == "solutions" and not recipe.solves_over_time("images")
     assert solving().solves_over_time("images")
     solutions.check(recipe, GIVEN + 0.1, GIVEN, PoissonEnergy())

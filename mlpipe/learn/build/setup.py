@@ -41,10 +41,10 @@ from mlpipe.learn.build.loss import heads_of, try_own
 from mlpipe.learn.callbacks import own as own_callbacks
 from mlpipe.learn.directions import Direction
 from mlpipe.learn.hardware import Numerics, numerics
-from mlpipe.learn.lr_schedulers import plateaus
-from mlpipe.learn.lr_schedulers.schedules import Clock
+from mlpipe.learn.lr_schedulers import plateau
+from mlpipe.learn.lr_schedulers.clock import Clock
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.optimizers.optimizers import parameter_groups, scale_rates
+from mlpipe.learn.optimizers.parameter_groups import parameter_groups, scale_rates
 from mlpipe.runs import maps
 
 # Hints of Lightning and torch that are of no use to people who use mlpipe.
@@ -224,7 +224,7 @@ def build_optimizers(
         schedule = recipe.lr_scheduler.build(optimizer, clock)
         _must_be(LRScheduler, "lr_scheduler", recipe.lr_scheduler, schedule)
         described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
-        if plateaus.watches(schedule):
+        if plateau.watches(schedule):
             params = recipe.lr_scheduler.params
             described["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
         return optimizer, described

@@ -23,8 +23,8 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.post import kind as post_kind
 from mlpipe.learn.optimizers.linear import LinearHead
+from mlpipe.post import kind as post_kind
 
 Floats = npt.NDArray[np.float64]
 # Log-odds of a class that no training image has.

@@ -29,8 +29,8 @@ from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import accumulation
 from mlpipe.learn.build import setup
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers
-from mlpipe.post import kind as post_kind
 from mlpipe.names import path_of
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 
 UNCERTAINTY = "uncertainty"

@@ -18,8 +18,8 @@ from mlpipe.data.records import outputs
 from mlpipe.data.tags import Tag
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, listing, problem
-from mlpipe.post import kind as post_kind
 from mlpipe.names import path_of
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import tasks
 from mlpipe.running.fold_predictions import Inference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -39,14 +39,15 @@ PENDING = {
     ("post/decision_options.py", "mlpipe.data"),
     ("post/ensembling/members.py", "mlpipe.data"),
     ("modes/evaluate.py", "mlpipe.dialects"),
-    ("modes/train.py", "mlpipe.dialects"),
     ("modes/upgrade.py", "mlpipe.dialects"),
     ("running/fold_training.py", "mlpipe.dialects"),
     ("running/launch.py", "mlpipe.dialects"),
     ("running/search.py", "mlpipe.dialects"),
+    ("running/training.py", "mlpipe.dialects"),
     ("running/volume_slices.py", "mlpipe.dialects"),
-    ("running/presets.py", "mlpipe.modes"),
 }
+# Packages whose modules still import each other in a circle.
+PENDING_CIRCLES = {"learn"}
 HEAVY = ("torch", "timm", "pytorch_lightning")
 FORBIDDEN = {
     "runs": HEAVY,
@@ -114,27 +115,39 @@ def test_every_module_has_a_level() -> None:
     assert tops <= set(LEVELS)
 
 
-@pytest.mark.parametrize("package", sorted(set(LEVELS) - {"errors", "files", "cli"}))
-def test_no_cycle_inside_a_package(package: str) -> None:
+@pytest.mark.parametrize("package", sorted(set(LEVELS) - {"errors", "files", "cli"} - PENDING_CIRCLES))
+def test_no_circle_inside_a_package(package: str) -> None:
+    assert circle(package, MODULES) == set()
+
+
+def circle(package: str, modules: Mapping[str, str]) -> set[str]:
+    """The modules of a package that import each other in a circle, or what is in one; also inside functions."""
     inside = {
         file.removesuffix(".py").replace("/", "."): source
-        for file, source in MODULES.items()
+        for file, source in modules.items()
         if file.startswith(f"mlpipe/{package}/")
     }
     graph = {
-        name: {other for other in imported_at_the_top(source) if other in inside and other != name}
+        name: {other for other in imported(source) if other in inside and other != name}
         for name, source in inside.items()
     }
     while leaves := [name for name, needs in graph.items() if not needs & set(graph)]:
         for name in leaves:
             del graph[name]
-    assert not graph
+    return set(graph)
 
 
-def imported_at_the_top(source: str) -> set[str]:
-    """Names that a module imports when it is imported itself."""
-    top = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return {name for node in top for name in imported(ast.unparse(node))}
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mlpipe.learn import a",
+        "def f():\n    from mlpipe.learn.a import x",
+        "if TYPE_CHECKING:\n    from mlpipe.learn.a import X",
+    ],
+)
+def test_a_circle_is_seen(source: str) -> None:
+    modules = {"mlpipe/learn/a.py": "import mlpipe.learn.b", "mlpipe/learn/b.py": source, "mlpipe/learn/c.py": ""}
+    assert circle("learn", modules) == {"mlpipe.learn.a", "mlpipe.learn.b"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import checks, variants
 from mlpipe.data.splits.methods import TEST, Split
 from mlpipe.running import part_sizes, tasks
-from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

@@ -19,8 +19,9 @@ from mlpipe.dialects.rmldnn import files as rmldnn_layout
 from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import problem
 from mlpipe.running import dimension_checks, folds, image_cache, tasks
-from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.slice_targets import Targets
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.running.volume_slices import Asked, VolumeSlices
 from mlpipe.runs import maps
 from mlpipe.runs.journal import Run

@@ -16,11 +16,9 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.dialects.rmldnn import console
 from mlpipe.post import metrics
-from mlpipe.running import co_tasks as cotasks
-from mlpipe.running import folds, tasks
+from mlpipe.running import co_tasks, folds, tasks
 from mlpipe.running import part_sizes as parts
 from mlpipe.running.folds import Folds
-from mlpipe.running.scheduler import healed
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
@@ -54,8 +52,8 @@ class FoldTraining:
         chosen: The folds that are trained.
         recipe_hash: What groups them.
         kept: What a training leaves behind.
-        co_tasks: Tasks that are learned together with the pivot.
-        wish: How they are.
+        beside: Tasks that are learned together with the pivot.
+        joint: How they are.
         start: Weights that training starts from; None: as the recipe's arch says.
     """
 
@@ -63,8 +61,8 @@ class FoldTraining:
     chosen: Sequence[int]
     recipe_hash: str
     kept: Kept
-    co_tasks: Sequence[Task]
-    wish: cotasks.Wish
+    beside: Sequence[Task]
+    joint: co_tasks.Request
     start: Start | None
 
     def try_network(self, run: Run | None) -> None:
@@ -76,13 +74,13 @@ class FoldTraining:
         views = [self.ground.checked(fold) for fold in self.chosen]
         parts.tell(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
-        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.co_tasks))
+        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
         if self.ground.config.sys.console != "mlpipe":
             network, _ = setup.started_network(recipe, task, pack, 0, rows, self.start)
             counts = {"train": len(rows), "test": len(views[0].val)}
             console.introduce(self.ground.config, task, network, counts)
         stages.check(recipe, task, pack, rows)
-        if self.co_tasks:
+        if self.beside:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):
                 of = [joint.partners[number].view for joint in joints]
@@ -117,7 +115,7 @@ class FoldTraining:
             device_processes.run(self.ground.config, self.ground.world, run, f"train fold {fold}", devices)
             return
         position, world = self.chosen.index(fold), self.ground.world
-        told = partial(healed, run, f"train fold {fold}")
+        told = partial(_healed, run, f"train fold {fold}")
         job = self._job(fold, run, self._tuned(run))
         trace = None
         if console.wanted(self.ground.config):
@@ -172,7 +170,7 @@ class FoldTraining:
             num_workers=folds.num_workers(config),
             logging=config.logging,
             logs=run.folder / "logs" / record_id,
-            joint=self._joint(view) if self.co_tasks else None,
+            joint=self._joint(view) if self.beside else None,
             start=self.start,
             tuned=tuned,
             shard=self.ground.world.shard or WHOLE,
@@ -186,7 +184,7 @@ class FoldTraining:
 
     def _joint(self, view: View) -> Joint:
         ground = self.ground
-        return cotasks.joint(ground.config, ground.task, view, self.co_tasks, ground.pack, self.wish)
+        return co_tasks.joint(ground.config, ground.task, view, self.beside, ground.pack, self.joint)
 
     def _tuned(self, run: Run) -> dict[str, float]:
         from mlpipe.learn import tune
@@ -242,3 +240,9 @@ def _told(record: ModelRecord) -> str:
         speed = f"{record.timings['train_images_per_s']:.0f} images/s"
         how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
     return f"validation {parts} ({how})" if scores else f"trained, not validated ({how})"
+
+
+def _healed(run: Run, step: str, event: dict[str, Any]) -> None:
+    """Tell a person and the journal what went wrong in a step and was mended."""
+    log.warning(event["text"])
+    run.note(step, "healed", **event)

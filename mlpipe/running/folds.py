@@ -14,7 +14,7 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
 from mlpipe.running import image_cache, tasks
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 
 
 @dataclass

@@ -154,7 +154,8 @@ def execute(
     """
     from mlpipe.dialects.rmldnn import console
     from mlpipe.reports.progress import Display
-    from mlpipe.running.scheduler import Scheduler, Stop, World
+    from mlpipe.running.scheduler import Scheduler
+    from mlpipe.running.steps import Stop, World
 
     config = prepared.run_config
     project = Project(config.project_dir)
@@ -179,7 +180,8 @@ def execute(
 def planned(prepared: Prepared) -> list[str]:
     """The names of the steps that `execute` would do (describes a missing task in the data folder on the way)."""
     from mlpipe.reports.progress import Display
-    from mlpipe.running.scheduler import Scheduler, World
+    from mlpipe.running.scheduler import Scheduler
+    from mlpipe.running.steps import World
 
     config = prepared.run_config
     scheduler: Scheduler = config.scheduler.build(config, World(Project(config.project_dir), Display()))

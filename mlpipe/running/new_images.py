@@ -28,7 +28,7 @@ from mlpipe.post.metrics import log_softmax
 from mlpipe.post.prior import move_prior
 from mlpipe.post.rows import shares
 from mlpipe.running import folds, image_cache, new_arrays, new_masks, tasks
-from mlpipe.running.scheduler import Step, World, raise_all
+from mlpipe.running.steps import Step, World, raise_all
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run

@@ -23,7 +23,7 @@ from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources import looking, mask_files, target_files, unseen_samples
 from mlpipe.data.task import IGNORED, Task, axes_of
 from mlpipe.errors import ProjectError, problem
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 from mlpipe.runs import maps
 from mlpipe.runs.records import ModelRecord
 

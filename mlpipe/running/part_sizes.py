@@ -9,7 +9,7 @@ from mlpipe.data.splits import checks
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 
 log = logging.getLogger("mlpipe")
 

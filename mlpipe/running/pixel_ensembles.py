@@ -17,7 +17,7 @@ from mlpipe.post import metrics
 from mlpipe.post.intervals import bootstrap
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, new_masks, tasks
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now

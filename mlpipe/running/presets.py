@@ -20,12 +20,11 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes.post import PostprocessScheduler
-from mlpipe.modes.train import TrainingScheduler
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running import stored_decisions as decided
 from mlpipe.running.epoch_time import Pace, PlannedAnew
-from mlpipe.running.scheduler import Follower, Scheduler, Step, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Follower, Step, World
 from mlpipe.runs import maps
 from mlpipe.runs.journal import Run
 
@@ -150,7 +149,7 @@ class PresetScheduler(Scheduler):
         super().__init__(run_config, world)
         self._limit = seconds_of(run_config.tree.get("time_limit"))
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
-        self._children: dict[str, TrainingScheduler] = {}
+        self._children: dict[str, Scheduler] = {}
         self._pace: Pace | None = None
 
     def plan(self) -> list[Step]:
@@ -192,7 +191,8 @@ class PresetScheduler(Scheduler):
             is_alike = section["_target_"] == tree["split"]["_target_"]
             trees[name] = {**tree, "split": section} if is_alike else tree
         preset = {**self.run_config.tree["preset"], "trees": trees}
-        self._trees, self.run_config = trees, replace(self.run_config, tree={**self.run_config.tree, "preset": preset})
+        self._trees = trees
+        self.decided(replace(self.run_config, tree={**self.run_config.tree, "preset": preset}))
 
     def _for_task(self, task: Task) -> dict[str, Any]:
         """What the task asks of every recipe: test images of its own where it came with none."""
@@ -201,7 +201,7 @@ class PresetScheduler(Scheduler):
             return {}
         return {"split.test_fraction": _TEST_FRACTION}
 
-    def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> TrainingScheduler:
+    def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> Scheduler:
         """The scheduler of one recipe, its configuration changed in some keys; `pace` follows its epochs."""
         tree = deepcopy(dict(self._trees[name]))
         for key, value in {**self._changes, **changes}.items():
@@ -212,7 +212,7 @@ class PresetScheduler(Scheduler):
         # Its split has been decided, see `_take_decided`.
         config = replace(assemble(tree), given=(self.run_config.given or frozenset()) | {"split"})
         follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
-        child: TrainingScheduler = config.scheduler.build(config, replace(self.world, follower=follower))
+        child: Scheduler = config.scheduler.build(config, replace(self.world, follower=follower))
         return child
 
     def _measured(self) -> Shape:
@@ -362,8 +362,7 @@ class PresetScheduler(Scheduler):
 
     def _post(self, run: Run | None) -> None:
         config = assemble(deepcopy(dict(self._trees["post"])))
-        scheduler = config.scheduler.build(config, self.world)
-        assert isinstance(scheduler, PostprocessScheduler)
+        scheduler: Scheduler = config.scheduler.build(config, self.world)
         for step in scheduler.plan():
             self.world.stop.check()
             step.call(run)

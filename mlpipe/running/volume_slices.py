@@ -20,8 +20,8 @@ from mlpipe.dialects.rmldnn import files as layout
 from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.running import slice_targets, tasks
-from mlpipe.running.scheduler import Step, World, raise_all, require_writable
 from mlpipe.running.slice_targets import Targets
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs import references, sweeping
 from mlpipe.runs.journal import Run
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.running import scheduler
-from mlpipe.running.scheduler import Stop
+from mlpipe.running import steps
+from mlpipe.running.steps import Stop
 
 SMALL = [
     "task=digits", "mode.nested=false", "arch=test_resnet", "arch.pretrained=false", "arch.drop_rate=0.2",
@@ -28,7 +28,7 @@ TERM, INT, USR1 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
     return now
 
 

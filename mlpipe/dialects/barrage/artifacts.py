@@ -11,7 +11,7 @@ from mlpipe.data.task import Task
 from mlpipe.dialects.barrage import artifact_folder
 from mlpipe.dialects.barrage import files as layout
 from mlpipe.errors import problem
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
 

@@ -21,7 +21,8 @@ from mlpipe.dialects.musket.commands.task import Told
 from mlpipe.dialects.musket.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
-from mlpipe.running.scheduler import AGAIN, Scheduler, Step, World, full_disk
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import AGAIN, Step, World, full_disk
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

@@ -8,10 +8,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlpipe.arch import names
 from mlpipe.config import snapshot
+from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
 from mlpipe.dialects import front
@@ -21,9 +22,6 @@ from mlpipe.running import project_check, reuse, tasks
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
-
-if TYPE_CHECKING:
-    from mlpipe.config.compose import Facts
 
 _OF_LATEST_TASK = ("predict", "test", "info", "post")
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust")
@@ -58,17 +56,18 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
-    from mlpipe.config.compose import Facts, compose
+    from mlpipe.config.complete import completed
+    from mlpipe.config.compose import Facts
 
     command = shlex.join(["mml", mode, *map(studies.masked, overrides)])
     overrides, notes = _with_best(overrides)
     mode, overrides, recipe = front.redirected(mode, overrides)
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
-    project = Project(out_dir / (_peek("proj", overrides) or "default"))
+    project = Project(out_dir / (value_of("proj", overrides) or "default"))
     if "continue=" in overrides:
         raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
-    if (wanted := _peek("continue", overrides)) is not None:
+    if (wanted := value_of("continue", overrides)) is not None:
         return _resumed(mode, project, data_dir, wanted, overrides)
     overrides, more = front.applied(mode, overrides, recipe)
     notes += more
@@ -88,45 +87,14 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         names.timm_tags,
         names.is_network,
     )
-    keys = {text.lstrip("+~").partition("=")[0] for text in overrides}
-    config = compose(mode, texts, facts)
-    if config.tree["preset"]["recipes"] and mode != "train":
-        raise ConfigError(problem("preset", f"is for mml train, not for mml {mode}", fix="leave it out"))
-    project_check.check(config, keys)
-    config, more = reuse.applied(config, keys)
-    if config.tree["preset"]["recipes"]:
-        config = _with_preset(config, mode, texts, facts)
-    elif config.tree["time_limit"] is not None:
-        fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
-        raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
-    named = frozenset(text.lstrip("+~").partition("=")[0] for text in texts)
-    return Prepared(replace(config, given=named), notes=(*notes, *more), command=command)
+    keys = {key_of(text) for text in overrides}
 
+    def stored(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
+        project_check.check(config, keys)
+        return reuse.applied(config, keys)
 
-def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
-    """The configuration with those of a preset's recipes and of post-processing in its tree.
-
-    Raises:
-        ConfigError: With a sentence for every problem of any of them.
-    """
-    from mlpipe.config.assemble import assemble
-    from mlpipe.config.compose import compose
-    from mlpipe.running import presets
-
-    preset = config.tree["preset"]
-    presets.seconds_of(config.tree["time_limit"])
-    given = [text for text in texts if text.lstrip("+").partition("=")[0] not in ("preset", "time_limit")]
-    trees, found = dict[str, Any](), list[str]()
-    for name in preset["recipes"]:
-        try:
-            trees[name] = compose(mode, presets.recipe_overrides(preset, name, given), facts).tree
-        except ConfigError as error:
-            found += error.problems
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
-    of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
-    trees["post"] = compose("post", of_post, facts).tree
-    return presets.adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+    config, more = completed(mode, texts, facts, stored)
+    return Prepared(config, notes=(*notes, *more), command=command)
 
 
 def execute(
@@ -196,7 +164,7 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         raise ConfigError(
             [problem(text.partition("=")[0], "continue= takes the run's own configuration", fix=fix) for text in own]
         )
-    run = continuing.find(project, wanted, mode, named=_peek("proj", overrides) is not None)
+    run = continuing.find(project, wanted, mode, named=value_of("proj", overrides) is not None)
     config = snapshot.load(
         run.folder / journal.CONFIG_FILE,
         out_dir=str(project.root.parent),
@@ -205,7 +173,7 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         trust=_trusted(overrides),
     )
     if (config.tree.get("preset") or {}).get("trees"):
-        from mlpipe.running import presets
+        from mlpipe.config import presets
 
         config = presets.adopted(config)
     told = f"continue={wanted}: run {run.name} of project {project.name}, {_asked_for(run, config)}"
@@ -229,8 +197,6 @@ def _asked_for(run: Run, config: RunConfig) -> str:
 
 def _trusted(overrides: Sequence[str]) -> Any:
     """The modules that the command line trusts: a run's own configuration cannot say so for itself."""
-    from mlpipe.config.overrides import parse
-
     changes, found = parse([text for text in overrides if text.partition("=")[0] == "trust"])
     if found:
         raise ConfigError(found)
@@ -239,8 +205,8 @@ def _trusted(overrides: Sequence[str]) -> Any:
 
 def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
-    wanted = _peek("use_best_params", overrides)
-    rest = [text for text in overrides if text.lstrip("+").partition("=")[0] != "use_best_params"]
+    wanted = value_of("use_best_params", overrides)
+    rest = [text for text in overrides if key_of(text) != "use_best_params"]
     if wanted is None:
         return rest, []
     from mlpipe.config.search_space import forbidden
@@ -249,8 +215,8 @@ def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     name, _, number = wanted.rpartition("#")
     if not name or not number.isdigit():
         name, number = wanted, ""
-    storage = _peek("hpo.storage", overrides)
-    if _peek("hpo", overrides) is None:
+    storage = value_of("hpo.storage", overrides)
+    if value_of("hpo", overrides) is None:
         rest = [text for text in rest if text.partition("=")[0] != "hpo.storage"]
     with studies.loaded(project_of(overrides), name, storage) as study:
         if not number and (mixed := study_reports.mixed_losses(study)):
@@ -260,7 +226,7 @@ def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
     if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
-    given = {text.lstrip("+~").partition("=")[0] for text in rest}
+    given = {key_of(text) for text in rest}
     texts = as_overrides({key: value for key, value in trial.params.items() if key not in given})
     return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
 
@@ -268,16 +234,9 @@ def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def project_of(overrides: Sequence[str]) -> Project:
     """The project that overrides name, before anything is composed."""
     return Project(
-        _folder("out_dir", overrides, "MML_RESULTS_PATH", "results") / (_peek("proj", overrides) or "default")
+        _folder("out_dir", overrides, "MML_RESULTS_PATH", "results") / (value_of("proj", overrides) or "default")
     )
 
 
-def _peek(key: str, overrides: Sequence[str]) -> str | None:
-    """The value of a plain override, before anything is composed; the last one counts."""
-    values = [text.partition("=")[2] for text in overrides if text.lstrip("+").partition("=")[0] == key]
-    value = values[-1].strip("'\"") if values else ""
-    return value if value and value != "null" else None
-
-
 def _folder(key: str, overrides: Sequence[str], variable: str, default: str) -> Path:
-    return Path(_peek(key, overrides) or os.environ.get(variable) or default).expanduser().absolute()
+    return Path(value_of(key, overrides) or os.environ.get(variable) or default).expanduser().absolute()

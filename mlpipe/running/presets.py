@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from mlpipe import files
-from mlpipe.config import rules
+from mlpipe.config import presets, rules
 from mlpipe.config.assemble import assemble, cores
-from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
@@ -30,7 +28,6 @@ from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
 
-TARGET = "mlpipe.running.presets.PresetScheduler"
 _DECIDED_FILE = "preset.json"
 # Kept for calibration, ensembling, the report and the process's own end: seconds, a share of the limit, and seconds for each
 # thousand images.
@@ -41,53 +38,6 @@ _OVERHEAD, _FOLD_SECONDS = 1.1, 1.5
 # The share of a recipe's time after which its pace is known, and how far from the plan makes a new one.
 _PACE, _FAR = 0.03, 0.06
 _TEST_FRACTION = 0.2
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds_of(text: Any) -> float | None:
-    """Seconds of a time such as `90`, `45s`, `30m` or `1h30m`; None of None.
-
-    Raises:
-        ConfigError: When it is none.
-    """
-    if text is None:
-        return None
-    if isinstance(text, int | float) and not isinstance(text, bool) and text > 0:
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", str(text).replace(" ", ""))
-    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != str(text).replace(" ", ""):
-        fix = "write a number of seconds, or for example 45s, 30m, 1h30m"
-        raise ConfigError(problem("time_limit", "is no time", got=text, fix=fix))
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if total <= 0:
-        raise ConfigError(problem("time_limit", "must be longer than nothing", got=text))
-    return total
-
-
-def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
-    """The overrides of one recipe: what is common to a preset, then the command line, then what makes this recipe.
-
-    The command line's choices and keys of a group whose option the recipe chooses, such as its optimizer, are meant for
-    the other recipes.
-
-    Args:
-        preset: The preset's section.
-        name: The recipe.
-        given: What the command line says, without `preset` and `time_limit`.
-    """
-    said = {_key(text) for text in given}
-    own = [str(text) for text in preset["recipes"][name]]
-    keys = {_key(text) for text in own}
-    common = [str(text) for text in preset["common"] if _key(text) not in said]
-    others = [text for text in given if _key(text) not in keys and _key(text).split(".")[0] not in keys]
-    return [*common, *others, *own]
-
-
-def adopted(config: RunConfig) -> RunConfig:
-    """The configuration with the scheduler of presets, where its tree holds recipes of one."""
-    if not (config.tree.get("preset") or {}).get("trees"):
-        return config
-    return replace(config, scheduler=Component("mode", TARGET, {}))
 
 
 @dataclass(frozen=True)
@@ -147,7 +97,7 @@ class PresetScheduler(Scheduler):
 
     def __init__(self, run_config: RunConfig, world: World) -> None:
         super().__init__(run_config, world)
-        self._limit = seconds_of(run_config.tree.get("time_limit"))
+        self._limit = presets.seconds_of(run_config.tree.get("time_limit"))
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
         self._children: dict[str, Scheduler] = {}
         self._pace: Pace | None = None
@@ -373,11 +323,6 @@ class PresetScheduler(Scheduler):
         self.world.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {_clock(self._limit)}"
         log.info(f"took {_clock(taken)}{limit}")
-
-
-def _key(text: str) -> str:
-    name = text.lstrip("+~").partition("=")[0]
-    return "callbacks" + name[3:] if name == "cbs" or name.startswith("cbs.") else name
 
 
 def _clock(seconds: float) -> str:

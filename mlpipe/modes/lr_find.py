@@ -10,7 +10,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
-from mlpipe.running import dimension_checks, part_sizes, tasks
+from mlpipe.running import dimension_checks, folds, tasks
 from mlpipe.running.folds import Folds
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
@@ -102,7 +102,7 @@ class LrFindScheduler(Scheduler):
         from mlpipe.learn.build import setup
 
         view = self._ground.checked(self._fold)
-        part_sizes.tell(self.world, self._task, self._split, [view])
+        folds.tell_sizes(self.world, self._task, self._split, [view])
         setup.try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:

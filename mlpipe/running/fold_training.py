@@ -17,7 +17,6 @@ from mlpipe.data.task import Task
 from mlpipe.dialects.rmldnn import console
 from mlpipe.post import metrics
 from mlpipe.running import co_tasks, folds, tasks
-from mlpipe.running import part_sizes as parts
 from mlpipe.running.folds import Folds
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
@@ -72,7 +71,7 @@ class FoldTraining:
 
         recipe, task = self.ground.config.recipe, self.ground.task
         views = [self.ground.checked(fold) for fold in self.chosen]
-        parts.tell(self.ground.world, task, self.ground.split, views)
+        folds.tell_sizes(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
         setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
         if self.ground.config.sys.console != "mlpipe":
@@ -84,7 +83,9 @@ class FoldTraining:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):
                 of = [joint.partners[number].view for joint in joints]
-                parts.tell(self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of)
+                folds.tell_sizes(
+                    self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of
+                )
             multitask.try_joint(recipe, task, pack, rows, joints[0])
 
     def tune(self, run: Run | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,22 @@ from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
 from mlpipe.dialects import front
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import studies as study_reports
-from mlpipe.running import project_check, reuse, tasks
+from mlpipe.running import reuse, tasks
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 _OF_LATEST_TASK = ("predict", "test", "info", "post")
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust")
+
+# Modes that read records, which they do not make.
+_READ = ("predict", "test", "post")
+# Modes that look at a project; without its name, also at a task that nothing was trained on, or at data alone.
+_LOOK = ("info", "verify", "upgrade", "downgrade")
+# What names models, predictions or slices of somewhere else.
+_ELSEWHERE = ("reuse", "arch", "recipe")
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     keys = {key_of(text) for text in overrides}
 
     def stored(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
-        project_check.check(config, keys)
+        _check_project(config, keys)
         return reuse.applied(config, keys)
 
     config, more = completed(mode, texts, facts, stored)
@@ -155,6 +162,44 @@ def planned(prepared: Prepared) -> list[str]:
     scheduler: Scheduler = config.scheduler.build(config, World(Project(config.project_dir), Display()))
     done = prepared.resumed.done() if prepared.resumed else set()
     return [step.name for step in scheduler.plan() if step.name not in done]
+
+
+def _check_project(config: RunConfig, keys: Collection[str]) -> None:
+    """Refuse a command that reads what a project does not hold.
+
+    Args:
+        config: The configuration, without records of elsewhere put in.
+        keys: What the command line says.
+
+    Raises:
+        ProjectError: When there is no such project, or it is empty.
+    """
+    mode = config.mode
+    if mode not in (*_READ, *_LOOK) or _makes_its_own(config.tree, keys):
+        return
+    project, named = Project(config.project_dir), "proj" in keys
+    there = [one.name for one in continuing.projects(config.out_dir)]
+    if project.name not in there and (named or (there and (mode in _READ or "task" not in keys))):
+        near = did_you_mean(project.name, there)
+        known = f"there are {listing(there)}" if there else f"train something first: mml train proj={project.name}"
+        fix = f"{near} {known}" if near else known
+        wrong = f"there is no project {project.name} in {config.out_dir}"
+        raise ProjectError(problem("proj", wrong, fix=fix))
+    if mode in _READ and not records.load_all(project):
+        raise records.untrained(project, _task(config))
+
+
+def _makes_its_own(tree: Any, keys: Collection[str]) -> bool:
+    trains = "train" in (tree["mode"].get("subroutines") or ())
+    # `mml upgrade mode.source=DIR` takes a project of mml-core over into a new one; elsewhere it names images.
+    imports = "source_data" in tree["mode"] and tree["mode"].get("source") is not None
+    return trains or imports or any(key.split(".")[0] in _ELSEWHERE for key in keys)
+
+
+def _task(config: RunConfig) -> str:
+    """A task as the command line names it."""
+    name = config.task.params.get("name")
+    return str(name) if isinstance(name, str) else config.task.target.rpartition(".")[2]
 
 
 def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides: Sequence[str]) -> Prepared:

@@ -10,9 +10,8 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.learn.callbacks.callbacks import TimeLimit
 from mlpipe.running import presets
-from mlpipe.running.epoch_time import Pace
 from mlpipe.running.fold_training import FoldTraining
-from mlpipe.running.presets import PresetScheduler, Shape
+from mlpipe.running.presets import Pace, PresetScheduler, Shape
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
@@ -46,7 +45,7 @@ def test_a_shape_at_another_speed() -> None:
 def test_the_pace_is_told_once_without_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, int]] = []
     clock = iter([0.0, 5.0, 7.0, 9.0])
-    monkeypatch.setattr("mlpipe.running.epoch_time.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("mlpipe.running.presets.time.monotonic", lambda: next(clock))
     pace = Pace(8.0, lambda seconds, done: told.append((seconds, done)))
     pace.epoch(0, 0, 9, 0.5)
     pace.begin()
@@ -59,7 +58,7 @@ def test_the_pace_is_told_once_without_the_first_epoch(monkeypatch: pytest.Monke
 def test_the_pace_of_a_single_epoch_and_of_a_fold_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, int]] = []
     clock = iter([0.0, 5.0, 0.0])
-    monkeypatch.setattr("mlpipe.running.epoch_time.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("mlpipe.running.presets.time.monotonic", lambda: next(clock))
     alone = Pace(4.0, lambda seconds, done: told.append((seconds, done)))
     alone.begin()
     alone.epoch(0, 0, 9, 0.5)

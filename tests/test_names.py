@@ -106,3 +106,18 @@ def test_every_dotted_name_in_the_package_means_something() -> None:
                 found |= {text} if DOTTED.fullmatch(text) else set()
     assert len(found) > 30
     assert not sorted(path for path in found if not resolves(names.current(path)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "then", "now"),
+    [
+        ("train", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.train.TrainingScheduler"),
+        ("predict", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.predict.PredictScheduler"),
+        ("test", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.test.TestScheduler"),
+        ("downgrade", "mlpipe.modes.upgrade.UpgradeScheduler", "mlpipe.modes.downgrade.DowngradeScheduler"),
+        ("preset", "mlpipe.modes.presets.PresetScheduler", "mlpipe.running.presets.PresetScheduler"),
+        ("predict", "mine.Mode", "mine.Mode"),
+    ],
+)
+def test_a_stored_run_goes_on_with_the_class_that_serves_its_mode_now(mode: str, then: str, now: str) -> None:
+    assert names.scheduler(mode, then) == now

@@ -24,7 +24,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.together import JointData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
-from mlpipe.data.task import Kind, Task
+from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import accumulation
 from mlpipe.learn.build import setup
@@ -78,7 +78,7 @@ class Aim(nn.Module):
     def __init__(
         self,
         head: str,
-        kind: Kind,
+        kind: str,
         classes: int,
         loss: nn.Module,
         scale: tuple[Tensor, Tensor] | None,
@@ -201,7 +201,7 @@ class JointModule(FoldModule):
         return (losses * losses.new_tensor(self._weights)).sum()
 
 
-def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[Kind], once: float = 1.0) -> Tensor:
+def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[str], once: float = 1.0) -> Tensor:
     """The loss of several tasks whose weights are learned (Kendall, Gal & Cipolla 2018, equations 7 and 10).
 
     With s = log(sigma^2): exp(-s) L / 2 + s / 2 for numbers, exp(-s) L + s / 2 for classes and labels.

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mlpipe.data.task import Kind
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.tta import mean_of
 
@@ -48,7 +47,7 @@ class Cells:
         rows = images.reshape(number, channels, self.side, high, self.side, wide)
         return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, high, wide)
 
-    def joined(self, outputs: Tensor, kind: Kind) -> Tensor:
+    def joined(self, outputs: Tensor, kind: str) -> Tensor:
         """Images' logits (or numbers) from those of their cells, shape (n * side ** 2, outputs) to (n, outputs)."""
         parts = outputs.float().reshape(-1, self.side**2, outputs.shape[1])
         if self.over == "mean":
@@ -75,7 +74,7 @@ def crops(*, cells: Annotated[int, ">= 2", "<= 64"], over: Literal["mean", "max"
     return Cells(cells, over)
 
 
-def attach(network: nn.Module, cells: Cells, kinds: Mapping[str, Kind]) -> None:
+def attach(network: nn.Module, cells: Cells, kinds: Mapping[str, str]) -> None:
     """Let a network cut the images that it is given, and, unless it is in training, join what it gives for the cells.
 
     The network's weights keep their names. In training it gives outputs of cells; see `per_cell` for their targets.
@@ -104,7 +103,7 @@ def _cut(cells: Cells, network: nn.Module, given: tuple[Any, ...]) -> tuple[Any,
 
 
 def _joined(
-    cells: Cells, kinds: dict[str, Kind], network: nn.Module, given: tuple[Any, ...], outputs: dict[str, Tensor]
+    cells: Cells, kinds: dict[str, str], network: nn.Module, given: tuple[Any, ...], outputs: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     if network.training and torch.is_grad_enabled():
         return outputs

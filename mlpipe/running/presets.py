@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config import presets, rules
 from mlpipe.config.assemble import assemble, cores
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import kind as targets
 from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
@@ -22,7 +23,6 @@ from mlpipe.running import leaderboard, tasks
 from mlpipe.running import stored_decisions as decided
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Follower, Step, World
-from mlpipe.runs import maps
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -142,10 +142,10 @@ class PresetScheduler(Scheduler):
         """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
         self._task = tasks.pivot(self.run_config)
         self._take_decided()
-        if self._task.kind in maps.KINDS:
+        kind = kinds.of(self._task.kind)
+        if kind.is_dense:
             fix = "leave it out, and choose arch=unet with arch.encoder"
-            what = "masks" if self._task.kind == "segmentation" else "target images"
-            raise ConfigError(problem("preset", f"is not for {what}", fix=fix))
+            raise ConfigError(problem("preset", f"is not for {kind.words.TARGETS}", fix=fix))
         self._changes = self._for_task(self._task)
         steps: list[Step] = []
         for name in self._names():
@@ -223,7 +223,7 @@ class PresetScheduler(Scheduler):
         counts = task.class_counts()
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores, no GPU"
         told = f"{tasks.describe(task)}; {device}"
-        if task.kind == "classification":
+        if targets.of(task.kind).IS_CLASS_NUMBER:
             told += f"; the rarest class has {100 * counts.min() / max(1, counts.sum()):.1f} % of the labels"
         log.info(told)
         log.info(

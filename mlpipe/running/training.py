@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from mlpipe import kinds
 from mlpipe.config import rules
 from mlpipe.config.schema import AUTO, RunConfig
 from mlpipe.data.records import outputs
@@ -24,7 +25,7 @@ from mlpipe.running.fold_predictions import Inference
 from mlpipe.running.fold_training import FoldTraining
 from mlpipe.running.folds import Folds
 from mlpipe.running.steps import Step, World, raise_all
-from mlpipe.runs import maps, records
+from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
 
@@ -170,7 +171,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
             if name not in known:
                 fix = did_you_mean(str(name), known, otherwise=f"metrics of {kind}: {listing(known)}")
                 found.append(problem(f"metrics.{key}", f"no metric of {kind} tasks", got=name, fix=fix))
-    if recipe.while_training and task.kind in maps.KINDS:
+    if recipe.while_training and kinds.of(task.kind).is_dense:
         found.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
     monitors = ["val/loss", *(f"val/{name}" for name in (*known, *monitoring.outputs_metrics(config.recipe)))]
     # What is learned from is measured by the training itself, which says what it has.

@@ -23,6 +23,7 @@ from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
+from mlpipe.data import sources
 from mlpipe.data.augment import batches as device_augmentations
 from mlpipe.data.augment import geometry, libraries, paired, paired_targets, samples
 from mlpipe.data.cache.packs import Pack
@@ -32,9 +33,8 @@ from mlpipe.data.loading.masks import MaskData
 from mlpipe.data.loading.rows import RecordData
 from mlpipe.data.loading.target_images import TargetData
 from mlpipe.data.records import outputs as record_heads
-from mlpipe.data.records.layout import Layout
 from mlpipe.data.sampling import WHOLE, Rows, Sampling, Shard
-from mlpipe.data.sources import target_files
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
@@ -143,10 +143,8 @@ def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | No
 
 def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
     """Inputs and network parameters of a task of records; nothing for images."""
-    source = (task.bases or (task,))[0].source
-    if source["type"] != "records":
-        return (), {}
-    return Layout.from_plain(source["layout"]).inputs, source["network_params"]
+    layout = sources.open(task).layout
+    return ((), {}) if layout is None else (layout.inputs, task.source["network_params"])
 
 
 def _as_learned(task: Task, recipe: Recipe) -> Task:
@@ -201,7 +199,7 @@ def begun(network: nn.Module) -> str:
 def regression_scale(task: Task, rows: Rows) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of the training targets, shape (outputs,) each; None for other kinds."""
     # Networks for records give numbers as they are, and no head in which they could be scaled; activations have bounds.
-    if task.kind != "regression" or task.source["type"] == "records" or heads_of(task):
+    if task.kind != "regression" or sources.open(task).layout is not None or heads_of(task):
         return None
     targets = task.samples.learned[rows]
     std = np.nanstd(targets, axis=0)
@@ -313,7 +311,7 @@ def _loading(task: Task, pack: Pack) -> tuple[type[FoldData], Callable[[str, Any
         return TargetData, paired_targets.adapt
     if pack.masks is not None:
         return MaskData, paired.adapt
-    return (RecordData if task.source["type"] == "records" else FoldData), _plain_step
+    return (RecordData if sources.open(task).layout is not None else FoldData), _plain_step
 
 
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:

@@ -16,7 +16,7 @@ from mlpipe.runs import maps
 
 
 class ImagesModule(MapsModule):
-    """Learns one fold of images with images as targets; what it keeps are sums of errors, see `mlpipe.post.image_metrics`."""
+    """Learns one fold of images with images as targets: it keeps sums of errors, see `mlpipe.post.measures.image_metrics`."""
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]
         """Sum the errors of each image: images of a whole split would not fit into memory. Callbacks get the values."""

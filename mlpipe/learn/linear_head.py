@@ -24,7 +24,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.optimizers.optimizers import LinearHead
-from mlpipe.post.ensembling.mixing import LOSSES
+from mlpipe.post import kind as post_kind
 
 Floats = npt.NDArray[np.float64]
 TARGET, NONE = "mlpipe.learn.optimizers.optimizers.linear", "mlpipe.learn.optimizers.optimizers.none"
@@ -238,7 +238,7 @@ def _chosen(
             own = None if weights is None else weights[learns]
             shown = model.show(x[held], model.fit(float(strength), x[learns], y[learns], own))
             goal = y[held] if model.loss == "classification" else y[held][:, None]
-            of_folds.append(LOSSES[model.loss](shown, goal))
+            of_folds.append(post_kind.ensembling(model.loss).loss(shown, goal))
         losses.append(float(np.mean(of_folds)))
         # From strong penalties to weak ones the loss falls and then rises, and weak ones take longest.
         if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):

@@ -29,6 +29,7 @@ from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import accumulation
 from mlpipe.learn.build import setup
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 
 UNCERTAINTY = "uncertainty"
@@ -344,7 +345,7 @@ def described(
             "loss": partner_loss(recipe, one)[1],
             "weight": joint.weights if isinstance(joint.weights, str) else joint.weights[number],
             "images": {"train": len(one.view.train), "val": len(one.view.val)},
-            "val": metrics.compute(metrics.FINAL[one.task.kind], outputs, np.asarray(targets), one.task.kind),
+            "val": metrics.compute(post_kind.of(one.task.kind).FINAL, outputs, np.asarray(targets), one.task.kind),
         }
         if joint.weights == UNCERTAINTY:
             entry["log_variance"] = log_variances(module.network)[number]

@@ -46,7 +46,7 @@ class MapsModule(FoldModule):
 
 
 class SegmentationModule(MapsModule):
-    """Learns one fold of images with masks; `val_logits` and `val_targets` are counts, see `mlpipe.post.mask_metrics`."""
+    """Learns one fold of images with masks; it keeps counts, see `mlpipe.post.measures.mask_metrics`."""
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]
         """Count the pixels of each class: maps of a whole split would not fit into memory. Callbacks get the logits."""

@@ -15,7 +15,7 @@ from mlpipe.learn.segmentation import MapsModule, PixelBatch
 
 
 class SolutionsModule(MapsModule):
-    """Learns one fold with an equation as loss; what it keeps of a sample is its loss, see `mlpipe.post.solution_metrics`."""
+    """Learns one fold with an equation as loss; of a sample it keeps its loss, see `mlpipe.post.measures.solution_metrics`."""
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:  # type: ignore[override]
         """Keep the loss of each sample. Callbacks get the solutions."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.modes.train import TrainingScheduler
-from mlpipe.running.new_images import Asked, NewImages
+from mlpipe.running.new_data import Asked, NewData
 from mlpipe.running.steps import Step, World
 
 
@@ -16,7 +16,7 @@ class PredictScheduler(TrainingScheduler):
     Args:
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
-        source: New images to predict, see `mlpipe.running.new_images`; None: the task's own.
+        source: New images to predict, see `mlpipe.running.new_data`; None: the task's own.
         ensemble: With `source`, the ensemble to predict them with.
         deploy_prior: With `source`, the prevalence where they are from.
         training: The keys of `mml train`.
@@ -39,4 +39,4 @@ class PredictScheduler(TrainingScheduler):
         """With new images their own plan, else that of the stored models."""
         if self._asked is None:
             return super().plan()
-        return NewImages(self.run_config, self.world, self.pivot(), self._asked, self.request.folds).plan()
+        return NewData(self.run_config, self.world, self.pivot(), self._asked, self.request.folds).plan()

@@ -15,6 +15,7 @@ from mlpipe.data.sampling import WHOLE
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.dialects.rmldnn import console
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import co_tasks, folds, tasks
 from mlpipe.running.folds import Folds
@@ -139,7 +140,7 @@ class FoldTraining:
         for said in metrics.said_of(record.details.get("val", {}).get("classes", []), record.scores["val"]):
             log.info(f"  {said}")
         for one in record.co_tasks:
-            name = metrics.HEADLINE[one["kind"]]
+            name = post_kind.of(one["kind"]).HEADLINE
             log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")
 
     def record_id(self, run: Run, fold: int) -> str:
@@ -233,7 +234,7 @@ def _unheard(epoch: int, values: dict[str, float]) -> None:
 def _told(record: ModelRecord) -> str:
     """A trained fold in a line."""
     scores = record.scores["val"]
-    headline = metrics.HEADLINE[record.kind]
+    headline = post_kind.of(record.kind).HEADLINE
     there = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
     parts = ", ".join(f"{name} {value:.4f}" if math.isfinite(value) else f"{name} -" for name, value in there.items())
     how = f"{record.timings['seconds']:.0f} s"

@@ -21,6 +21,7 @@ from mlpipe.config.search_space import Parameter
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.names import identified
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
 from mlpipe.running.launch import Prepared
@@ -264,8 +265,8 @@ def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> 
         return []
     keys = [key for key in search.space if _changes_the_loss(search, key)] or list(search.space)
     kind, measured = _measured(search)
-    preferred = [*metrics.PROPER, metrics.HEADLINE[kind], *measured]
-    other = next((one for one in preferred if one in measured and one in metrics.BY_KIND[kind]), None)
+    preferred = [*metrics.PROPER, post_kind.of(kind).HEADLINE, *measured]
+    other = next((one for one in preferred if one in measured and one in post_kind.of(kind).METRICS), None)
     if other is None or objectives.is_by_the_loss(other):
         fix = f"leave {listing(keys)} out of the search"
     elif search.hpo.metric is None:
@@ -299,7 +300,7 @@ def _measured(search: Search) -> tuple[str, list[str]]:
     """The kind of what trials predict, and the metrics of their records."""
     kind = search.base.recipe.predicts(tasks.pivot(search.base).kind)
     wanted = search.base.recipe.metrics.final
-    return kind, list(metrics.FINAL[kind]) if wanted == AUTO else list(wanted)
+    return kind, list(post_kind.of(kind).FINAL) if wanted == AUTO else list(wanted)
 
 
 def _unmeasured(search: Search) -> list[str]:

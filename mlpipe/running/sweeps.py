@@ -12,7 +12,7 @@ from typing import Any
 
 from mlpipe.config.overrides import expand
 from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.reports import tables
 from mlpipe.running import launch
 from mlpipe.running.launch import Prepared
@@ -146,7 +146,7 @@ def _scores(job: Job, facts: dict[str, Any]) -> str:
     found = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
     parts = []
     for split in ("val", "test"):
-        name = metrics.HEADLINE[found[0].kind] if found else ""
+        name = post_kind.of(found[0].kind).HEADLINE if found else ""
         values = [record.scores.get(split, {}).get(name) for record in found]
         numbers = [value for value in values if value is not None]
         if numbers:

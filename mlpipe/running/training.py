@@ -18,7 +18,7 @@ from mlpipe.data.task import Task
 from mlpipe.dialects.barrage import artifacts
 from mlpipe.dialects.rmldnn import console
 from mlpipe.errors import did_you_mean, listing, problem
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.running import co_tasks, cross_validation, dimension_checks, folds, output_records, reuse, tasks
 from mlpipe.running.cross_validation import Request
 from mlpipe.running.fold_predictions import Inference
@@ -159,7 +159,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
 
     recipe = config.recipe.metrics
     own, kind = own_metrics.names_of(recipe), config.recipe.predicts(task.kind)
-    known = [*own, *metrics.BY_KIND[kind], *own_metrics.of_losses(kind)]
+    known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"

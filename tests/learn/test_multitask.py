@@ -18,6 +18,7 @@ from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.multitask import Aim, Joint
 from mlpipe.post import metrics
+from mlpipe.post.measures import class_metrics
 from mlpipe.predicting import records
 from mlpipe.runs import predictions
 from tests.learn.conftest import joint_job
@@ -79,7 +80,9 @@ def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_p
     weights = files_of(one) / "weights.safetensors"
     records.predict(one.recipe, weights, 0, wanted, out, num_workers=0, co_tasks=record.co_tasks)
     found = predictions.load(out, "digits", "val")
-    assert metrics.accuracy(found.logits, found.targets) == pytest.approx(record.scores["val"]["accuracy"], abs=1e-12)
+    assert class_metrics.accuracy(found.logits, found.targets) == pytest.approx(
+        record.scores["val"]["accuracy"], abs=1e-12
+    )
 
 
 def test_a_partner_is_scored_by_its_own_head_and_in_its_own_unit(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mlpipe.data.splits import variants
 from mlpipe.data.splits.methods import kfold
 from mlpipe.data.task import Row, Task
 from mlpipe.post import metrics
+from mlpipe.post.measures import class_metrics
 from mlpipe.running import tasks
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
@@ -182,7 +183,7 @@ def test_probabilities_that_are_right_are_left_as_they_are(tmp_path: Path) -> No
         record = results[name] = only_ensemble(project)
         stored = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "test")
         assert stored.calibrated is not None
-        left = np.allclose(stored.calibrated, metrics.log_softmax(stored.logits), atol=1e-5)
+        left = np.allclose(stored.calibrated, class_metrics.log_softmax(stored.logits), atol=1e-5)
         assert left == (record.stage == "none")
     assert results["right"].stage == "none" and not results["right"].calibrations
     assert any("left as they are" in note for note in results["right"].notes)
@@ -271,7 +272,7 @@ def test_priors(tmp_path: Path) -> None:
         assert post(tmp_path, f"mode.prior={wanted}", "mode.subroutines=[calibrate]") == 0
         rows = predictions.load(project.predictions_file("made", "one-0"), "made", "test")
         assert rows.calibrated is not None
-        nll[wanted] = metrics.nll(rows.calibrated, rows.targets)
+        nll[wanted] = class_metrics.nll(rows.calibrated, rows.targets)
         stored = json.loads(project.calibration_file("made", "one-0").read_text())
         if wanted == "quantify":
             assert stored["prior"]["low"][0] < 0.4 < stored["prior"]["high"][0]

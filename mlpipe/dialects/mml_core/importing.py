@@ -19,6 +19,7 @@ from mlpipe.data.task import Task
 from mlpipe.dialects import mml_core, translation
 from mlpipe.dialects.mml_core import Description, ForeignProject, Model
 from mlpipe.errors import MlpipeError, ProjectError, in_short, listing, problem
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
 from mlpipe.running.steps import Step, World
@@ -291,7 +292,7 @@ def _scores(record: ModelRecord, rows: Mapping[tuple[str, str], Any]) -> tuple[d
     for split in ("val", "test"):
         if (own := rows.get((record.task, split))) is not None:
             _, targets, logits = own
-            scores[split] = metrics.compute(metrics.FINAL[record.kind], logits, targets, record.kind)
+            scores[split] = metrics.compute(post_kind.of(record.kind).FINAL, logits, targets, record.kind)
             details[split] = metrics.details(logits, targets, record.classes, record.kind)
     return scores, details
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from mlpipe.runs.sinks import Predicted
 
 Array = npt.NDArray[Any]
 
@@ -105,9 +107,8 @@ class Networks:
         return self._networks[file]
 
     def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
-        from mlpipe.arch import weights
         from mlpipe.learn.build import setup
-        from mlpipe.predicting import records as predict
+        from mlpipe.predicting import model as models
 
         prepared = launch.prepare("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
@@ -115,7 +116,7 @@ class Networks:
         pack = tasks.pack_of(config, of, 1)
         setup.prepare_torch(config.recipe.threads)
         network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
-        predict.load(network, weights.read(file), file)
+        models.load(network, file)
         return network.eval(), config.recipe, pack
 
     def predicted(
@@ -135,21 +136,27 @@ class Networks:
         from mlpipe.learn.losses.means import probabilities
         from mlpipe.learn.module import TARGET
         from mlpipe.learn.tta import mean_of
+        from mlpipe.predicting.batches import Batch as Samples
+        from mlpipe.predicting.model import Inputs, Model
+        from mlpipe.predicting.through import as_they_are, through
 
         network, recipe, pack = self.loaded(record, stage)
         views = (views_of(ttflips, is_square=pack.shape[0] == pack.shape[1]) or recipe.tta).build(pack.peak)
-        parts = []
-        for start in range(0, len(found), batch_size):
-            pixels = [
-                pack.preprocessing.fixed(items.image_of(item, str(item.id)))
-                for item in found[start : start + batch_size]
-            ]
-            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
-            with torch.no_grad():
-                if views is None:
-                    parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))
-                else:
-                    parts.append(views.predict(lambda batch: network(batch)[TARGET], images, record.kind))
+        inputs = Inputs(pack.channels, tuple(pack.shape), pack.peak)
+        model = Model.of_network(network, {TARGET: record.kind}, {TARGET: record.classes}, inputs)
+
+        def batches() -> Iterator[Samples]:
+            for start in range(0, len(found), batch_size):
+                some = found[start : start + batch_size]
+                pixels = [pack.preprocessing.fixed(items.image_of(item, str(item.id))) for item in some]
+                images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
+                yield Samples([str(item.id) for item in some], images)
+
+        def keep(outputs: Tensor, batch: Samples) -> Predicted:
+            return as_they_are(outputs if views is not None else mean_of([outputs], record.kind), batch)
+
+        each = through(model, batches(), views=views, keep=keep, most=batch_size, where="items")
+        parts = [torch.from_numpy(one.outputs if one.arrays is None else one.arrays) for one in each]
         chances: Array = probabilities(torch.cat(parts), record.kind).numpy()
         return np.moveaxis(chances, 1, 3)[..., self._first :] if record.kind == "segmentation" else chances
 

@@ -25,16 +25,12 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data import sources
 from mlpipe.data.augment import batches as device_augmentations
-from mlpipe.data.augment import geometry, libraries, paired, paired_targets, samples
+from mlpipe.data.augment import geometry, libraries, paired, samples
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading import portable
-from mlpipe.data.loading.loaders import Draw, FoldData
-from mlpipe.data.loading.masks import MaskData
-from mlpipe.data.loading.rows import RecordData
-from mlpipe.data.loading.target_images import TargetData
+from mlpipe.data.loading.loaders import Draw, FoldData, collating_of
 from mlpipe.data.records import outputs as record_heads
 from mlpipe.data.sampling import WHOLE, Rows, Sampling, Shard
-from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, Interrupted, first_line, problem
@@ -272,19 +268,19 @@ def fold_data(
     shard: Shard = WHOLE,
 ) -> FoldData:
     """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
-    loading, adapt = _loading(task, pack)
+    collating = collating_of(task, pack)
     built = [(step.target, step.build()) for step in recipe.augmentations.cpu]
-    if task.kind == "images":
-        paired_targets.check_sizes(built, target_files.scale_of(task))
+    collating.check(task, built)
     steps: list[Any] = [
-        _sendable(one, adapt, adapt(*step)) for one, step in zip(recipe.augmentations.cpu, built, strict=True)
+        _sendable(one, collating.adapt, collating.adapt(*step))
+        for one, step in zip(recipe.augmentations.cpu, built, strict=True)
     ]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = build_sampling(recipe)
     if task.kind in maps.KINDS:
         # A decoder's memory grows with the images: what fits in training fits here.
         sampling = replace(sampling, eval_batch_size=min(sampling.eval_batch_size, sampling.batch_size))
-    return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
+    return FoldData(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
 
 
 def _sendable(component: Component, adapt: Callable[[str, Any], Any], step: Any) -> Any:
@@ -298,20 +294,6 @@ def _sendable(component: Component, adapt: Callable[[str, Any], Any], step: Any)
 
 def _adapted(component: Component, adapt: Callable[[str, Any], Any]) -> Any:
     return adapt(component.target, component.build())
-
-
-def _plain_step(target: str, transform: Any) -> Any:
-    libraries.refuse_targets(transform)
-    return libraries.adapt(transform)
-
-
-def _loading(task: Task, pack: Pack) -> tuple[type[FoldData], Callable[[str, Any], Any]]:
-    """What loads a task, and what makes a step for it of what the configuration named."""
-    if task.kind == "images":
-        return TargetData, paired_targets.adapt
-    if pack.masks is not None:
-        return MaskData, paired.adapt
-    return (RecordData if sources.open(task).layout is not None else FoldData), _plain_step
 
 
 def numerics_for(recipe: Recipe, pack: Pack) -> Numerics:

@@ -5,7 +5,7 @@ from mlpipe.errors import DataError
 from mlpipe.post.calibration import errors
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.intervals.bootstrap import wilson
-from mlpipe.post.metrics import log_softmax, nll
+from mlpipe.post.measures.class_metrics import log_softmax, nll
 from tests.post.drawing import drawn
 
 

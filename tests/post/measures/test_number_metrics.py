@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from mlpipe.post import metrics, number_metrics
+from mlpipe.post import metrics
+from mlpipe.post.measures import number_metrics
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.normal(size=(200, 2)).round(1) * [1, 50]

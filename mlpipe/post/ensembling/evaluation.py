@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlpipe.post import comparison, conformal, metrics, prior, threshold
+from mlpipe.post import comparison, conformal
 from mlpipe.post import decisions as deciding
-from mlpipe.post.calibration import errors as calibration_error
+from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.decision_options import Wishes
 from mlpipe.post.ensembling.member_mixture import Final, at_own_prevalence, own_shares
-from mlpipe.post.ensembling.members import Array, Member, Rows
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.ensembling.members import Member
 from mlpipe.post.intervals import bootstrap
-from mlpipe.post.prior import LEAST_SHARE, move_prior
 from mlpipe.post.quantify import quantify
 
 _DRAWS = 200
-# Measured on test rows beside `metrics.FINAL`.
-_MORE = {"classification": ("mcc", "kappa", "average_precision")}
-_CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
-    "expected (15 bins of equal width)": calibration_error.expected_calibration_error,
-    "adaptive (15 bins of equal mass)": calibration_error.adaptive_calibration_error,
-    "class-wise": calibration_error.classwise_calibration_error,
-    "L2, debiased": calibration_error.debiased_error,
-    "root Brier score (upper bound)": calibration_error.root_brier,
-}
 
 
 def scores(
@@ -43,12 +34,12 @@ def scores(
         groups: The group of each sample; None: every row by itself.
         seed: Of the bootstrap.
     """
-    found = {}
+    part, found = post_kind.of(kind), {}
     for name, rows in (("chosen on", at_own_prevalence(final.chooses, final.prior)), ("test", estimate)):
         if rows is None or not len(rows):
             continue
         units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
-        names = [*metrics.FINAL[kind], *(_MORE.get(kind, ()) if name == "test" else ())]
+        names = [*part.FINAL, *(part.FURTHER if name == "test" else ())]
         values = bootstrap.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
         found[name] = {key: value.as_plain() for key, value in values.items()}
     return found
@@ -79,7 +70,8 @@ def comparisons(
         rows, other = at_own_prevalence(final.chooses, final.prior), at_own_prevalence(best.chooses, best.prior)
     if other is None or members < 2 or set(rows.ids) - set(other.ids):
         return []
-    form = "" if kind == "regression" else " (as it is)" if best.form == "raw" else " (calibrated)"
+    form = " (as it is)" if best.form == "raw" else " (calibrated)"
+    form = "" if post_kind.of(kind).PROBABILITIES is None else form
     begun = f"First is the ensemble, second its best member {best.name}{form}, on {len(rows)} rows."
     found = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
     return [begun, *(one.sentence for one in found)]
@@ -98,36 +90,8 @@ def decisions(
         classes: The names of the outputs.
         seed: Of draws.
     """
-    rows, plain = final.chooses, dict[str, Any]()
-    if kind == "regression":
-        half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=wishes.alpha)
-        plain["halfwidths"] = {"alpha": wishes.alpha, **dict(zip(classes, half.tolist(), strict=True))}
-        return plain
-    own = at_own_prevalence(rows, final.prior)
-    if wishes.threshold is not None:
-        meant = final.prior if kind == "classification" else None
-        if kind == "classification" and meant is None:
-            meant = own_shares(rows.targets, len(classes))
-        measured_on = rows if estimate is None else estimate
-        plain["thresholds"] = deciding.thresholds(rows, measured_on, wishes, classes, meant, final.prior)
-    if kind != "classification":
-        return plain
-    shown = estimate if estimate is not None else own
-    known = shown.targets >= 0
-    if known.any():
-        raw, calibrated, targets = shown.raw[known], shown.calibrated[known], shown.targets[known]
-        errors = {name: [of(raw, targets), of(calibrated, targets)] for name, of in _CALIBRATION_ERRORS.items()}
-        before, after = next(iter(errors.values()))
-        plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
-        if wishes.costs is not None:
-            plain["costs"] = _costs(calibrated, targets, wishes.costs)
-    plain["sets"] = _sets(rows, shown, final.prior, wishes, seed)
-    if wishes.deploy_prior is not None:
-        there = np.maximum(wishes.deploy_prior, LEAST_SHARE)
-        moved = move_prior(own.calibrated, own_shares(own.targets, len(classes)), there)
-        expected = prior.expected_performance(moved, own.targets, wishes.deploy_prior)
-        plain["at_deploy_prior"] = {"prior": wishes.deploy_prior, **expected}
-    return plain
+    part = post_kind.ensembling(kind)
+    return part.decisions(final.chooses, final.prior, estimate, wishes, classes, seed)
 
 
 def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Sequence[str], seed: int) -> dict[str, Any]:
@@ -239,34 +203,3 @@ def sentences(decided: Mapping[str, Any]) -> list[str]:
         note = f"; {among['note']}" if "note" in among else ""
         found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}{note}")
     return found
-
-
-def _sets(rows: Rows, shown: Rows, prior: Array | None, wishes: Wishes, seed: int) -> dict[str, Any]:
-    """Prediction sets learned from rows, and what they hold of others."""
-    # A promise to each class by itself holds at any prevalence.
-    options: dict[str, Any] = {"class_conditional": True} if wishes.set_coverage == "class" else {"prior": prior}
-    sets = conformal.conformal(
-        rows.calibrated, rows.targets, alpha=wishes.alpha, score=wishes.set_score, seed=seed, **options
-    )
-    plain, known = sets.as_plain(), shown.targets >= 0
-    if prior is not None and not sets.by_class:
-        plain["prior"] = np.asarray(prior).tolist()
-    if not known.any():
-        return plain
-    targets = shown.targets[known]
-    inside = sets.sets(shown.calibrated[known], seed=seed)
-    hits = inside[np.arange(len(targets)), targets]
-    classes = range(inside.shape[1])
-    by_class = [float(hits[targets == number].mean()) if (targets == number).any() else None for number in classes]
-    observed = {"observed_coverage": float(hits.mean()), "observed_by_class": by_class}
-    return {**plain, **observed, "mean_size": float(inside.sum(axis=1).mean())}
-
-
-def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -> dict[str, Any]:
-    """What decisions cost on rows: those that cost least, and those for the most probable class."""
-    table = np.asarray(costs, np.float64)
-    each = threshold.expected_cost(log_probabilities, targets, table, normalised=False)
-    constant = float((own_shares(targets, len(table)) @ table).min())
-    plainly = float(table[targets, log_probabilities.argmax(axis=1)].mean())
-    normalised = each / constant if constant > 0 else None
-    return {"table": costs, "each": each, "most_probable": plainly, "normalised": normalised}

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from mlpipe.post import image_metrics, metrics
-from mlpipe.post.sums import statistic
+from mlpipe.post import metrics
+from mlpipe.post.measures import image_metrics
+from mlpipe.post.metrics import statistic
 from mlpipe.runs import maps
 
 DRAWN = np.random.default_rng(0)

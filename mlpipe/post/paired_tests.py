@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import DataError, problem
+from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import differences
 from mlpipe.post.intervals.areas import area_components
 from mlpipe.post.intervals.bootstrap import draws, ends, labelled_rows, spread_of, units_of
-from mlpipe.post.intervals.by_metric import Known
 from mlpipe.post.intervals.exact import normal_quantile
-from mlpipe.post.metrics import compute, direction
-from mlpipe.post.sums import Statistic, leave_out, statistic
+from mlpipe.post.intervals.forms import Known
+from mlpipe.post.metrics import compute, direction, statistic
+from mlpipe.post.sums import Statistic, leave_out
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def paired_bootstrap(
     second: npt.ArrayLike,
     targets: npt.ArrayLike,
     *,
-    kind: str = "classification",
+    kind: str,
     groups: npt.ArrayLike | None = None,
     resamples: int = 2000,
     level: float = 0.95,
@@ -92,7 +93,7 @@ def paired_delong(
     second: npt.ArrayLike,
     targets: npt.ArrayLike,
     *,
-    kind: str = "classification",
+    kind: str,
     groups: npt.ArrayLike | None = None,
     level: float = 0.95,
 ) -> Comparison:
@@ -110,7 +111,8 @@ def paired_delong(
         DataError: The shapes differ, or no class has rows on both sides.
     """
     one, other, truth, members = _pair(first, second, targets, groups)
-    (area, own), (other_area, others) = area_components(one, truth, kind), area_components(other, truth, kind)
+    of = post_kind.probabilities(kind)
+    (area, own), (other_area, others) = (area_components(*of.questions(logits, truth)) for logits in (one, other))
     if np.isnan(area):
         fix = "compare on rows with two classes or more"
         raise DataError(problem("comparison", "no class has rows on both sides", fix=fix))

@@ -4,9 +4,9 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
 from mlpipe.errors import DataError
-from mlpipe.post.compare import corrected_t, mcnemar, paired_bootstrap, paired_delong
 from mlpipe.post.intervals.areas import delong
-from mlpipe.post.metrics import log_softmax, nll
+from mlpipe.post.measures.class_metrics import log_softmax, nll
+from mlpipe.post.paired_tests import corrected_t, mcnemar, paired_bootstrap, paired_delong
 from tests.post.drawing import drawn
 
 
@@ -19,11 +19,13 @@ def pair(seed: int = 0, n: int = 300, noise: float = 1.5):
 @pytest.mark.parametrize("name", ["accuracy", "nll", "auroc"])
 def test_the_better_model_is_named(name: str) -> None:
     better, worse, targets = pair()
-    found = paired_bootstrap(name, better, worse, targets, resamples=400)
+    found = paired_bootstrap(name, better, worse, targets, resamples=400, kind="classification")
     assert found.low < found.difference < found.high
     assert found.sentence.startswith("The first is better by")
-    assert paired_bootstrap(name, worse, better, targets, resamples=400).sentence.startswith("The second is better by")
-    same = paired_bootstrap(name, better, better, targets, resamples=50)
+    assert paired_bootstrap(name, worse, better, targets, resamples=400, kind="classification").sentence.startswith(
+        "The second is better by"
+    )
+    same = paired_bootstrap(name, better, better, targets, resamples=50, kind="classification")
     assert (same.difference, same.low, same.high) == (0, 0, 0)
     assert same.sentence.startswith("The rows do not tell the two apart")
 
@@ -33,7 +35,7 @@ def test_the_interval_of_a_mean_difference_is_that_of_scipy() -> None:
     rows = np.arange(200)
     off = -log_softmax(better)[rows, targets] + log_softmax(worse)[rows, targets]
     theirs = stats.bootstrap((off,), np.mean, n_resamples=4000, method="BCa", rng=np.random.default_rng(0))
-    found = paired_bootstrap("nll", better, worse, targets, resamples=4000)
+    found = paired_bootstrap("nll", better, worse, targets, resamples=4000, kind="classification")
     assert found.difference == pytest.approx(nll(better, targets) - nll(worse, targets))
     ends = theirs.confidence_interval
     assert (found.low, found.high) == pytest.approx((ends.low, ends.high), rel=0.05)
@@ -72,15 +74,15 @@ def test_paired_delong_uses_the_covariance() -> None:
     scores = positive + rng.normal(size=(2, 200))
     logits = [np.column_stack([np.zeros(200), one]) for one in scores]
     areas, covariance = delong(scores, positive)
-    found = paired_delong(*logits, positive.astype(int))
+    found = paired_delong(*logits, positive.astype(int), kind="classification")
     spread = np.sqrt(np.array([1, -1]) @ covariance @ np.array([1, -1]))
     assert found.difference == pytest.approx(areas[0] - areas[1])
     assert found.p == pytest.approx(2 * stats.norm.sf(abs(areas[0] - areas[1]) / spread))
     assert (found.high - found.low) / 2 == pytest.approx(stats.norm.ppf(0.975) * spread)
     with pytest.raises(DataError, match="no class has rows on both sides"):
-        paired_delong(*logits, np.zeros(200, int))
+        paired_delong(*logits, np.zeros(200, int), kind="classification")
     with pytest.raises(DataError, match="predictions of one shape"):
-        paired_delong(logits[0], logits[1][:5], positive.astype(int))
+        paired_delong(logits[0], logits[1][:5], positive.astype(int), kind="classification")
 
 
 def test_a_test_of_equal_models_seldom_finds_a_difference() -> None:
@@ -90,7 +92,7 @@ def test_a_test_of_equal_models_seldom_finds_a_difference() -> None:
         targets = rng.integers(0, 2, 120)
         shared = rng.normal(size=120)
         logits = [np.column_stack([np.zeros(120), targets + shared + rng.normal(size=120)]) for _ in range(2)]
-        found.append(paired_delong(*logits, targets).p < 0.05)
+        found.append(paired_delong(*logits, targets, kind="classification").p < 0.05)
     assert np.mean(found) < 0.1
 
 
@@ -117,7 +119,7 @@ def test_differences_of_losses_cover_with_few_positives(name: str, n: int, posit
     *both, truth = pair_of(rng, 200_000 // n)
     difference, held = measured(both[0], truth) - measured(both[1], truth), []
     for seed in range(60):
-        found = paired_bootstrap(name, *pair_of(rng, 1), resamples=200, seed=seed)
+        found = paired_bootstrap(name, *pair_of(rng, 1), resamples=200, seed=seed, kind="classification")
         held.append(found.low <= difference <= found.high)
     assert np.mean(held) >= 0.93
 
@@ -127,7 +129,7 @@ def test_two_models_that_made_no_mistake_may_still_differ(name: str) -> None:
     """Both are right on all of 60 rows of each class: by the rule of three up to 5 % of a class may go wrong."""
     targets = np.repeat([0, 1], 60)
     logits = np.column_stack([-9.0 * (targets - 0.5), 9.0 * (targets - 0.5)])
-    found = paired_bootstrap(name, logits, logits * 1.5, targets, resamples=100)
+    found = paired_bootstrap(name, logits, logits * 1.5, targets, resamples=100, kind="classification")
     assert found.difference == 0 and found.low < -0.025 and found.high > 0.025
-    tested = paired_delong(logits, logits * 1.5, targets)
+    tested = paired_delong(logits, logits * 1.5, targets, kind="classification")
     assert tested.low < -0.025 and tested.high > 0.025 and tested.p == 1

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.intervals.bootstrap import metric_intervals
-from mlpipe.post.sums import statistic
+from mlpipe.post.metrics import statistic
 
 LOSSES = np.random.default_rng(0).gamma(2, size=(40, 1))
 KNOWN = np.ones((40, 1))
 
 
 def test_the_score_is_the_mean_loss_and_less_is_better() -> None:
-    found = metrics.compute(metrics.FINAL["solutions"], LOSSES, KNOWN, "solutions")
+    found = metrics.compute(post_kind.of("solutions").FINAL, LOSSES, KNOWN, "solutions")
     assert found == {"equation_loss": pytest.approx(LOSSES.mean())}
-    assert metrics.direction("val/equation_loss") == "min" and metrics.HEADLINE["solutions"] == "equation_loss"
+    assert metrics.direction("val/equation_loss") == "min" and post_kind.of("solutions").HEADLINE == "equation_loss"
     rows = metrics.details(LOSSES, KNOWN, ["channel 0"], "solutions")["classes"]
     assert rows == [{"class": "channel 0", "images": 40, "equation_loss": pytest.approx(LOSSES.mean())}]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from mlpipe.post import label_metrics, metrics
+from mlpipe.post import metrics
+from mlpipe.post.measures import label_metrics
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(300, 4)).round(1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post.ranks import midranks
+from mlpipe.post.measures.ranks import midranks
 
 Numbers = npt.NDArray[np.floating]
 Column = npt.NDArray[np.float64]

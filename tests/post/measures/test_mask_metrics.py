@@ -8,8 +8,10 @@ import torch
 from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
-from mlpipe.post import mask_metrics, metrics, sums
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
 from mlpipe.post.intervals import bootstrap
+from mlpipe.post.measures import mask_metrics
 from mlpipe.runs import maps
 
 CLASSES = 4
@@ -60,7 +62,7 @@ def test_images_without_a_mask_are_left_out() -> None:
     said, _, outputs, targets = masks()
     nothing = maps.counts(said[0], None, CLASSES)
     more = np.concatenate([outputs, nothing[0][None]]), np.concatenate([targets, nothing[1][None]])
-    names = metrics.FINAL["segmentation"]
+    names = post_kind.of("segmentation").FINAL
     assert metrics.compute(names, *more, "segmentation") == metrics.compute(names, outputs, targets, "segmentation")
     assert nothing[0][:CLASSES].sum() == said[0].size
 
@@ -68,7 +70,7 @@ def test_images_without_a_mask_are_left_out() -> None:
 @pytest.mark.parametrize("name", sorted(mask_metrics.METRICS))
 def test_sums_of_drawn_rows_are_the_metric_of_them(name: str) -> None:
     _, _, outputs, targets = masks()
-    statistic = sums.statistic(name, outputs, targets, "segmentation")
+    statistic = metrics.statistic(name, outputs, targets, "segmentation")
     weights = np.random.default_rng(0).integers(0, 3, (5, len(outputs))).astype(np.float64)
     found = statistic.of_weights(weights, np.arange(len(outputs)))
     for row, weight in zip(found, weights.astype(int), strict=True):

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post import elementwise
-from mlpipe.post.ranks import area_under_roc, average_precision_of
+from mlpipe.post.measures import elementwise
+from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
 
 Logits = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.floating]
@@ -88,12 +88,12 @@ def elementwise_mcc(logits: Logits, targets: Targets) -> float:
 
 
 def soft_iou(logits: Logits, targets: Targets) -> float:
-    """`mlpipe.post.elementwise.soft_iou` of probabilities."""
+    """`mlpipe.post.measures.elementwise.soft_iou` of probabilities."""
     return elementwise.soft_iou(_sigmoid(logits.astype(np.float64)), targets)
 
 
 def hard_iou(logits: Logits, targets: Targets) -> float:
-    """`mlpipe.post.elementwise.hard_iou` of probabilities."""
+    """`mlpipe.post.measures.elementwise.hard_iou` of probabilities."""
     return elementwise.hard_iou(_sigmoid(logits.astype(np.float64)), targets)
 
 

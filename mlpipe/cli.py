@@ -192,7 +192,7 @@ def _one(call: Call, prepared: Prepared) -> int:
     import logging
 
     from mlpipe.config import snapshot
-    from mlpipe.running import launch, scheduler
+    from mlpipe.running import launch, steps
 
     if call.cfg:
         print(snapshot.text(prepared.run_config.tree), end="")
@@ -206,7 +206,7 @@ def _one(call: Call, prepared: Prepared) -> int:
             print("\n".join(str(step) for step in facts["steps"]))  # type: ignore[attr-defined]
     else:
         try:
-            facts = launch.execute(prepared, stop=scheduler.Stop(scheduler.end_process), started=call.started)
+            facts = launch.execute(prepared, stop=steps.Stop(steps.end_process), started=call.started)
         except MlpipeError as error:
             if "to go on: mml " in str(error):
                 error.args = (f"{error}{_project_words(call)}",)

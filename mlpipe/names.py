@@ -193,6 +193,12 @@ MOVED: Mapping[str, str] = {
 
 # A package of another program whose names stand for those of `mlpipe.data.records`, in import strings and in imports.
 ROW_PACKAGES = ("barrage",)
+# Classes of 0.1.0 that served several modes: by the mode and the path of today, what serves it now.
+DIVIDED: Mapping[tuple[str, str], str] = {
+    ("predict", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.predict.PredictScheduler",
+    ("test", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.test.TestScheduler",
+    ("downgrade", "mlpipe.modes.upgrade.UpgradeScheduler"): "mlpipe.modes.downgrade.DowngradeScheduler",
+}
 
 
 @cache
@@ -224,6 +230,17 @@ def current(path: str) -> str:
         return MOVED[path]
     module, _, name = path.rpartition(".")
     return f"{MOVED[module]}.{name}" if module in MOVED and path in frozen() else path
+
+
+def scheduler(mode: str, path: str) -> str:
+    """The class of a mode that a stored run names by its path of then.
+
+    Args:
+        mode: The mode's name.
+        path: A dotted path, of any version; a user's own is returned as it is.
+    """
+    today = current(path)
+    return DIVIDED.get((mode, today), today)
 
 
 @cache

@@ -175,3 +175,18 @@ def test_no_code_compares_a_dotted_path() -> None:
         if place != "runs/formats.py":
             found += [f"{place}:{line}" for line in compared(file.read_text("utf-8"))]
     assert not found
+
+
+@pytest.mark.parametrize(
+    ("mode", "then", "now"),
+    [
+        ("train", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.train.TrainingScheduler"),
+        ("predict", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.predict.PredictScheduler"),
+        ("test", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.test.TestScheduler"),
+        ("downgrade", "mlpipe.modes.upgrade.UpgradeScheduler", "mlpipe.modes.downgrade.DowngradeScheduler"),
+        ("preset", "mlpipe.modes.presets.PresetScheduler", "mlpipe.running.presets.PresetScheduler"),
+        ("predict", "mine.Mode", "mine.Mode"),
+    ],
+)
+def test_a_stored_run_goes_on_with_the_class_that_serves_its_mode_now(mode: str, then: str, now: str) -> None:
+    assert names.scheduler(mode, then) == now

@@ -25,7 +25,7 @@ from mlpipe.errors import ConfigError, ProjectError, problem
 from mlpipe.reports import tables
 from mlpipe.running import jobs
 from mlpipe.running.commands import Command
-from mlpipe.running.scheduler import Stop
+from mlpipe.running.steps import Stop
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord

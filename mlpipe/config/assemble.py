@@ -79,7 +79,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         return part
 
     parts = {name: component(name) for name in _COMPONENTS}
-    scheduler = _scheduler(tree["mode"], found, trust)
+    scheduler = _scheduler(tree["mode_name"], tree["mode"], found, trust)
     cpu = _pipeline(tree.get("augmentations"), "cpu", found, trust)
     device = _pipeline(tree.get("augmentations"), "device", found, trust)
     clip = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _CLIP_KEYS}
@@ -201,10 +201,12 @@ def _normalization(section: Any, found: list[str]) -> Literal["model", "unit"]:
     return "model"
 
 
-def _scheduler(mode: Mapping[str, Any], found: list[str], trust: tuple[str, ...]) -> Component | None:
+def _scheduler(name: str, mode: Mapping[str, Any], found: list[str], trust: tuple[str, ...]) -> Component | None:
     node = mode.get("scheduler")
     target = node.get("_target_") if isinstance(node, dict) else None
     keys = {key: value for key, value in mode.items() if key != "scheduler"}
+    if isinstance(target, str):
+        target = names.scheduler(name, target)
     part, wrong = components.check("mode", "mode", {"_target_": target, **keys}, trust=trust)
     found.extend(wrong)
     return part

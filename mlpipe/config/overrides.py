@@ -67,6 +67,34 @@ def parse(texts: Sequence[str]) -> tuple[list[Change], list[str]]:
     return changes, found
 
 
+def key_of(text: str) -> str:
+    """The key or group that an override's text names, as it is written there."""
+    return text.lstrip("+~").partition("=")[0]
+
+
+def option_of(text: str) -> str:
+    """The same with aliases replaced (`cbs` is `callbacks`)."""
+    group, dot, rest = key_of(text).partition(".")
+    return ALIASES.get(group, group) + dot + rest
+
+
+def value_of(key: str, texts: Sequence[str]) -> str | None:
+    """The value of a plain override, before anything is composed; the last one counts.
+
+    Args:
+        key: The key.
+        texts: Overrides; what is wrong with one, composing says.
+
+    Returns:
+        The text, without quotes; None: there is none, or it is empty or null.
+    """
+    changes, _ = parse([text for text in texts if text.lstrip("+").partition("=")[0] == key])
+    if not changes or changes[-1].value in (None, ""):
+        return None
+    value = changes[-1].value
+    return value if isinstance(value, str) else changes[-1].text.partition("=")[2]
+
+
 def expand(texts: Sequence[str]) -> list[list[str]]:
     """The jobs of a sweep: every combination of the comma-separated values.
 
@@ -131,9 +159,7 @@ def _oversized(text: str) -> str:
 
 
 def _change(override: Override) -> Change:
-    key = override.key_or_group
-    group, dot, rest = key.partition(".")
-    key = ALIASES.get(group, group) + dot + rest
+    key = option_of(override.key_or_group)
     text = override.input_line or ""
     prefix = text[: len(text) - len(text.lstrip("+~"))]
     deletes = prefix.startswith("~")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
+from mlpipe.config.overrides import key_of, value_of
 from mlpipe.errors import ConfigError, no_such_file, problem
 
 KEY, LENIENT = "recipe", "mode.lenient"
@@ -196,18 +197,6 @@ def as_text(value: Any) -> str:
     if text.isidentifier() and text.lower() not in ("null", "true", "false", "nan", "inf"):
         return text
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def key_of(text: str) -> str:
-    """The key or group of an override."""
-    return text.lstrip("+~").partition("=")[0]
-
-
-def value_of(key: str, overrides: Sequence[str]) -> str | None:
-    """The value of a plain override, before anything is composed; the last one counts."""
-    values = [text.partition("=")[2] for text in overrides if key_of(text) == key]
-    value = values[-1].strip("'\"") if values else ""
-    return value if value and value != "null" else None
 
 
 def _flat(key: str, value: Any) -> list[str]:

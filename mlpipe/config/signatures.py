@@ -290,6 +290,8 @@ def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signat
             own = _function_signature(target, item, source)
             return _with_base(own, node) if own.is_open and target.startswith("mlpipe.") else own
     fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+    if not fields and target.startswith("mlpipe.") and (base := _base(target, node)) is not None:
+        return replace(base, target=target)
     may_miss = any(word.arg == "total" and ast.literal_eval(word.value) is False for word in node.keywords)
     is_mapping = any(isinstance(base, ast.Name) and base.id == "TypedDict" for base in node.bases)
     found = {
@@ -301,17 +303,20 @@ def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signat
     return Signature(target, found, not fields, *where, is_class=True, is_mapping=is_mapping)
 
 
+def _base(target: str, node: ast.ClassDef) -> Signature | None:
+    """What the one base class takes; None where there is none, or several."""
+    if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name):
+        return None
+    return read(f"{target.rpartition('.')[0]}.{node.bases[0].id}")
+
+
 def _with_base(own: Signature, node: ast.ClassDef) -> Signature:
     """What a class of mlpipe takes by `**` is what its base class takes, so it is checked like that.
 
     A base's annotations are read in the module of the class: names of types that it uses there must mean the same.
     """
-    if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name):
-        return own
-    base = read(f"{own.target.rpartition('.')[0]}.{node.bases[0].id}")
-    if base is None:
-        return own
-    return replace(own, parameters={**base.parameters, **own.parameters}, is_open=base.is_open)
+    base = _base(own.target, node)
+    return own if base is None else replace(own, parameters={**base.parameters, **own.parameters}, is_open=base.is_open)
 
 
 def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, _Source] | None:

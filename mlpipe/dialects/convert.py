@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.dialects import detect
-from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlpipe.config import recipe_file
-from mlpipe.config.overrides import parse
-from mlpipe.config.recipe_file import SEARCH, as_text, groups_of, key_of, value_of
+from mlpipe.config.overrides import key_of, parse, value_of
+from mlpipe.config.recipe_file import SEARCH, as_text, groups_of
 from mlpipe.data import user_code
 from mlpipe.dialects import detect
 from mlpipe.dialects.translation import Translation

@@ -15,7 +15,8 @@ from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, prob
 from mlpipe.reports import tables
 from mlpipe.running import deletable, tasks
 from mlpipe.running.deletable import Leftover
-from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World
 from mlpipe.runs import records, uses
 from mlpipe.runs.journal import Run
 

@@ -12,7 +12,8 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import problem
 from mlpipe.running import console, dimension_checks, folds, image_cache, tasks, training_log
-from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.running.volume_slices import Asked, Targets, VolumeSlices
 from mlpipe.runs.journal import Run
 

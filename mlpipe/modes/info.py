@@ -18,7 +18,8 @@ from mlpipe.post import comparison
 from mlpipe.reports import gallery, more_data, tables
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import leaderboard, tasks
-from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World
 from mlpipe.runs import studies
 from mlpipe.runs.journal import Run
 

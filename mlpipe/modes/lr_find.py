@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
-from mlpipe.config.schema import RunConfig
+from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
 from mlpipe.names import path_of
-from mlpipe.running import dimension_checks, part_sizes, tasks
+from mlpipe.running import dimension_checks, folds, tasks
 from mlpipe.running.folds import Folds
-from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -65,10 +66,11 @@ class LrFindScheduler(Scheduler):
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         self._task = tasks.pivot(config)
-        config = self.run_config = tasks.as_decided(config, self._task)
+        config = tasks.as_decided(config, self._task)
+        self.decided(config)
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
-        raise_all(self._problems())
+        raise_all(self._problems(config.recipe))
         self._ground = Folds(config, self.world, self._task, self._split, self._nested, decoding=config)
         return [
             Step(f"preprocess {self._task.name}", self._preprocess, in_project=False),
@@ -76,12 +78,12 @@ class LrFindScheduler(Scheduler):
             Step("lr_find", self._find),
         ]
 
-    def _problems(self) -> list[str]:
+    def _problems(self, recipe: Recipe) -> list[str]:
         from mlpipe.learn import hardware
 
         task, validated = self._task, self._split.validated
-        found = hardware.device_problems(self.run_config.recipe.trainer)
-        found += dimension_checks.problems(self.run_config.recipe, task)
+        found = hardware.device_problems(recipe.trainer)
+        found += dimension_checks.problems(recipe, task)
         if self._keys["end"] <= self._keys["start"]:
             wrong = f"must be larger than mode.start={self._keys['start']:g}"
             found.append(problem("mode.end", wrong, got=self._keys["end"]))
@@ -101,14 +103,14 @@ class LrFindScheduler(Scheduler):
         from mlpipe.learn.build import setup
 
         view = self._ground.checked(self._fold)
-        part_sizes.tell(self.world, self._task, self._split, [view])
-        setup.try_recipe(self.run_config.recipe, self._task, self._ground.pack(self._task), view.train)
+        folds.tell_sizes(self.world, self._task, self._split, [view])
+        setup.try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:
         from mlpipe.learn import fit, tune
 
         assert run is not None
-        config = self.run_config
+        config = self._ground.config
         job = fit.FoldJob(
             recipe=config.recipe,
             task=self._task,

@@ -25,7 +25,8 @@ from mlpipe.post.ensembling.members import Member
 from mlpipe.post.prior import Prior
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, output_records, pixel_ensembles, reuse, tasks
-from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.adoption import adopt
 from mlpipe.runs.ensembles import EnsembleRecord

@@ -6,7 +6,8 @@ import logging
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.running import image_cache, tasks
-from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

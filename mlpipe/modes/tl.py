@@ -7,13 +7,13 @@ from typing import Any, Literal
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes.train import TrainingScheduler
-from mlpipe.running.scheduler import Step, World
+from mlpipe.running.steps import Step, World
 
 
 class TransferScheduler(TrainingScheduler):
     """Trains like `mml train`, every fold from the weights of one stored model.
 
-    `modes.launch` chooses the model before anything runs and writes it to `reuse.parameters`, so that a continued run
+    `mlpipe.running.launch` chooses the model before anything runs and writes it to `reuse.parameters`, so that a continued run
     starts from the same one.
 
     Args:
@@ -36,7 +36,7 @@ class TransferScheduler(TrainingScheduler):
         **training: Any,
     ) -> None:
         super().__init__(run_config, world, **training)
-        self._start_facts = f"{model_selection} of mode.pretrain_task={pretrain_task}{', body frozen' * freeze}"
+        self.origin = f"{model_selection} of mode.pretrain_task={pretrain_task}{', body frozen' * freeze}"
 
     def plan(self) -> list[Step]:
         """The plan of `mml train`.

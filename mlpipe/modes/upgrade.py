@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs import formats, journal
 from mlpipe.runs.formats import Conversion
 from mlpipe.runs.journal import Run

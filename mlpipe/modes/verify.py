@@ -8,7 +8,8 @@ from dataclasses import asdict
 from mlpipe.config.schema import RunConfig
 from mlpipe.reports import tables
 from mlpipe.running import replay as replaying
-from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World
 from mlpipe.runs import integrity, journal
 from mlpipe.runs.integrity import Finding
 from mlpipe.runs.journal import Run

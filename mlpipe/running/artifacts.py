@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from mlpipe.config import catalog, components
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord
 

@@ -28,7 +28,8 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short, problem
 from mlpipe.reports.progress import Display
 from mlpipe.running import launch, sweeps
-from mlpipe.running.scheduler import Scheduler, Step, Stop, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, Stop, World
 from mlpipe.running.sweeps import Job
 from mlpipe.runs.journal import Run
 

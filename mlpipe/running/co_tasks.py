@@ -1,4 +1,4 @@
-"""Which tasks are learned together with the pivot, on which rows, and what is wrong with the wish."""
+"""Which tasks are learned together with the pivot, on which rows, and what is wrong with the request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DRAW = 2**63
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What the mode says of several tasks.
 
     Attributes:
@@ -49,24 +49,24 @@ class Wish:
         return tuple(self.task_weights or (1.0,) * int(self.multitask))
 
 
-def chosen(run_config: RunConfig, pivot: Task, wish: Wish) -> list[Task]:
+def chosen(run_config: RunConfig, pivot: Task, request: Request) -> list[Task]:
     """The co-tasks: those that are named, or some of `task_list` drawn by the run's seed.
 
     Raises:
         ConfigError: When one is not there, or is the pivot, or there are too few.
     """
-    if wish.multitask is False:
+    if request.multitask is False:
         return []
-    if isinstance(wish.co_tasks, str):
+    if isinstance(request.co_tasks, str):
         there = [name for name in run_config.task_list if name != pivot.name]
-        if len(there) < wish.multitask - 1:
+        if len(there) < request.multitask - 1:
             wrong = f"names {len(there)} tasks beside {pivot.name}"
-            raise ConfigError(problem("task_list", wrong, fix=f"name {wish.multitask - 1} at least"))
+            raise ConfigError(problem("task_list", wrong, fix=f"name {request.multitask - 1} at least"))
         generator = np.random.Generator(np.random.Philox(key=[run_config.seed, _DRAW]))
-        names = [there[place] for place in generator.choice(len(there), wish.multitask - 1, replace=False)]
+        names = [there[place] for place in generator.choice(len(there), request.multitask - 1, replace=False)]
         log.info(f"co-tasks drawn by the seed: {listing(names)}")
     else:
-        names = list(wish.co_tasks)
+        names = list(request.co_tasks)
     found, wrong_ones = [], []
     for name in names:
         try:
@@ -146,7 +146,7 @@ def joint(
     view: View,
     co_tasks: Sequence[Task],
     pack_of: Callable[[Task], Pack],
-    wish: Wish,
+    request: Request,
 ) -> Joint:
     """What is learned together with a fold of the pivot."""
     from mlpipe.learn.multitask import Joint, Partner
@@ -154,4 +154,4 @@ def joint(
     packed = [(one, pack_of(one)) for one in co_tasks]
     rows = views(run_config, pivot, view, packed)
     partners = tuple(Partner(one, own, pack) for (one, pack), own in zip(packed, rows, strict=True))
-    return Joint(partners, wish.weights)
+    return Joint(partners, request.weights)

@@ -1,9 +1,7 @@
 """`sys.fold_workers`: folds of one run side by side, each in a process of its own that shares the cache.
 
-A lane is the steps of one fold in their order. Every lane gets a process, at most `workers` at a time, forked from a
-server that has imported what training needs and nothing else: a process in which torch has computed, or that holds a
-GPU, must not be forked. A process plans the run again from its configuration and does the steps of its lane; the
-journal, the log and the progress bar stay the parent's.
+A lane is the steps of one fold in their order. Every lane gets a process, at most so many at a time as were asked for.
+One that fails or dies leaves the others running.
 """
 
 from __future__ import annotations
@@ -15,13 +13,12 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import connection
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import (
     INPUT_IS_WRONG,
@@ -30,24 +27,23 @@ from mlpipe.errors import (
     DataError,
     DiskFull,
     Interrupted,
-    MlpipeError,
     TrainingError,
-    in_short,
 )
 from mlpipe.reports.progress import Display
-from mlpipe.running import processes, scheduler
+from mlpipe.running import processes
+from mlpipe.running.processes import Outcome, Relay, Send, Worker
+from mlpipe.running.steps import Step, Stop, World
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from multiprocessing.context import ForkServerProcess
-
-    from mlpipe.running.scheduler import Step, World
 
 log = logging.getLogger("mlpipe")
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
+# How far a fold is at most before its process has ended.
+_NEARLY_ALL = 0.999
 
 
 def workers(wanted: int | str, threads: int, lanes: int) -> int:
@@ -115,16 +111,62 @@ def blocks(steps: Sequence[Step]) -> list[list[list[Step]]]:
 
 @dataclass
 class _Lane:
-    """One lane's process, as the parent sees it."""
+    """The steps of one fold, and how far its process is."""
 
     steps: list[Step]
-    device: str | None
-    process: ForkServerProcess | None = None
-    messages: Connection | None = None
+    worker: Worker | None = None
+    device: str | None = None
     current: str = ""
+    title: str = ""
+    total: int = 1
     share: float = 0.0
     shown: str = ""
-    outcome: dict[str, Any] = field(default_factory=dict)
+    failed_step: str = ""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How its process ended."""
+        return self.worker.outcome if self.worker else None
+
+    def take(self, kind: str, facts: list[Any], of_run: Run) -> None:
+        """One message of its process."""
+        if kind == "begin":
+            (self.current,) = facts
+            of_run.note(self.current, "start", pid=self.worker.process.pid if self.worker else None)
+        elif kind == "done":
+            name, seconds = facts
+            of_run.note(name, "done", seconds=seconds)
+            self.current = ""
+        elif kind == "note":
+            name, event, noted = facts
+            of_run.note(name, event, **noted)
+        elif kind == "start":
+            self.title, self.total = facts[0], max(facts[1], 1)
+        elif kind == "progress":
+            done, what, _ = facts
+            self.shown, self.share = what or self.title, min(done / self.total, _NEARLY_ALL)
+
+    def has_ended(self, of_run: Run, *, asked: bool) -> bool:
+        """Whether its process has ended and said all; what it did not finish is noted.
+
+        Args:
+            of_run: The run.
+            asked: Whether it was asked to stop.
+        """
+        outcome = self.outcome
+        if self.worker is None or self.worker.messages is not None or outcome is None:
+            return False
+        self.shown, self.share = "", 1.0
+        code, last = self.worker.process.exitcode, self.current or self.steps[0].name
+        stopped = asked and code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
+        if outcome.event == "interrupted" or (outcome.event == "died" and stopped):
+            of_run.note(last, "interrupted")
+        elif outcome.event != "done":
+            of_run.note(last, "failed", error=outcome.error)
+            self.failed_step = last
+            log.error(f"{last} failed: {outcome.error}")
+            log.debug(outcome.traceback)
+        return True
 
 
 def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]], at_once: int) -> None:
@@ -142,30 +184,30 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
         DiskFull: When a process found no room.
         TrainingError: With a sentence for every step that failed, when all lanes have ended.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(processes.PRELOADED)
     gpus = devices()
-    waiting = deque(_Lane(steps, None) for steps in lanes)
-    everyone, told = list(waiting), False
-    running: list[_Lane] = []
+    everyone = [_Lane(steps) for steps in lanes]
+    waiting, running, told = deque(everyone), list[_Lane](), False
     world.display.start(f"{len(lanes)} folds", 1000 * len(lanes))
     try:
         while waiting or running:
-            told = told or (world.stop() and _tell(running))
+            if world.stop() and not told:
+                told = True
+                waiting.clear()
+                for lane in running:
+                    _worker(lane).ask_to_stop(signal.SIGTERM)
             while waiting and len(running) < at_once and not world.stop():
                 lane = waiting.popleft()
                 lane.device = free_device(gpus, [other.device for other in running])
-                _start(context, lane, config, of_run)
+                names = [step.name for step in lane.steps]
+                own = lane.device, multiprocessing.get_start_method()
+                lane.worker = processes.start(_work, config, of_run, names, *own)
                 running.append(lane)
-            if world.stop():
-                waiting.clear()
-            _listen(running, of_run)
-            running = [lane for lane in running if not _ended(lane, of_run, asked=world.stop())]
+            processes.listen([_worker(lane) for lane in running], partial(_take, running, of_run))
+            running = [lane for lane in running if not lane.has_ended(of_run, asked=world.stop())]
             _show(everyone, world.display)
     except BaseException:
         for lane in running:
-            assert lane.process is not None
-            lane.process.kill()
+            _worker(lane).process.kill()
         for lane in running:
             # What ended them all may be a disk that has no room for this either.
             with suppress(OSError):
@@ -176,80 +218,13 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
     _raise(everyone, world, config.mode, of_run)
 
 
-def _start(context: Any, lane: _Lane, config: RunConfig, of_run: Run) -> None:
-    lane.messages, theirs = context.Pipe(duplex=False)
-    names = [step.name for step in lane.steps]
-    own = _Own(lane.device, log.getEffectiveLevel(), multiprocessing.get_start_method())
-    lane.process = context.Process(target=_work, args=(theirs, config, of_run, names, own))
-    assert lane.process is not None
-    lane.process.start()
-    theirs.close()
+def _take(running: Sequence[_Lane], of_run: Run, place: int, kind: str, facts: list[Any]) -> None:
+    running[place].take(kind, facts, of_run)
 
 
-def _tell(running: Sequence[_Lane]) -> bool:
-    """Pass the wish to stop on, once."""
-    for lane in running:
-        if lane.process is not None and lane.process.pid is not None and lane.process.is_alive():
-            os.kill(lane.process.pid, signal.SIGTERM)
-    return True
-
-
-def _listen(running: Sequence[_Lane], of_run: Run) -> None:
-    by_pipe = {lane.messages: lane for lane in running if lane.messages is not None}
-    for pipe in connection.wait(list(by_pipe), timeout=0.2):
-        assert isinstance(pipe, connection.Connection)
-        _take(by_pipe[pipe], of_run)
-
-
-def _take(lane: _Lane, of_run: Run) -> None:
-    """One message of a lane, if its process has not ended."""
-    assert lane.messages is not None
-    try:
-        kind, *rest = lane.messages.recv()
-    except (EOFError, OSError):
-        lane.messages.close()
-        lane.messages = None
-        return
-    if kind == "start":
-        (lane.current,) = rest
-        of_run.note(lane.current, "start", pid=lane.process.pid if lane.process else None)
-    elif kind == "done":
-        name, seconds = rest
-        of_run.note(name, "done", seconds=seconds)
-        lane.current = ""
-    elif kind == "note":
-        name, event, noted = rest
-        of_run.note(name, event, **noted)
-    elif kind == "log":
-        level, text = rest
-        log.log(level, text)
-    elif kind == "progress":
-        lane.shown, lane.share = rest
-    elif kind == "end":
-        (lane.outcome,) = rest
-
-
-def _ended(lane: _Lane, of_run: Run, *, asked: bool) -> bool:
-    """Whether a lane's process has ended and said all; what it did not finish is noted."""
-    if lane.messages is not None:
-        return False
-    assert lane.process is not None
-    lane.process.join()
-    lane.shown, lane.share = "", 1.0
-    code = lane.process.exitcode
-    if not lane.outcome:
-        stopped = asked and code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
-        error = f"its process {processes.how_it_ended(code)}"
-        lane.outcome = {"event": "interrupted" if stopped else "failed", "error": error}
-    event = lane.outcome["event"]
-    if event != "done":
-        facts = {"error": lane.outcome["error"]} if event == "failed" else {}
-        of_run.note(lane.current or lane.steps[0].name, event, **facts)
-    if event == "failed":
-        lane.outcome["step"] = lane.current or lane.steps[0].name
-        log.error(f"{lane.outcome['step']} failed: {lane.outcome['error']}")
-        log.debug(lane.outcome.get("traceback", ""))
-    return True
+def _worker(lane: _Lane) -> Worker:
+    assert lane.worker is not None
+    return lane.worker
 
 
 def _show(lanes: Sequence[_Lane], display: Display) -> None:
@@ -261,123 +236,68 @@ def _show(lanes: Sequence[_Lane], display: Display) -> None:
 
 def _raise(lanes: Sequence[_Lane], world: World, mode: str, of_run: Run) -> None:
     go_on = f"mml {mode} continue={of_run.name}"
-    failed = [lane.outcome for lane in lanes if lane.outcome.get("event") == "failed"]
+    failed = [(lane.failed_step, lane.outcome) for lane in lanes if lane.failed_step and lane.outcome is not None]
     if world.stop():
         raise Interrupted(f"stopped; to go on: {go_on}")
     if not failed:
         return
-    if any(outcome.get("exit_code") == STOPPED_RESUMABLE for outcome in failed):
+    known = [outcome.exit_code for _, outcome in failed if outcome.is_known]
+    if STOPPED_RESUMABLE in known:
         raise DiskFull("the disk is full", f"to go on: {go_on}")
-    if all(outcome.get("exit_code") == INPUT_IS_WRONG for outcome in failed):
-        raise DataError(list(dict.fromkeys(outcome["error"] for outcome in failed)))
-    sentences = [f"{outcome['step']}: {outcome['error']}" for outcome in failed]
+    if known == [INPUT_IS_WRONG] * len(failed):
+        raise DataError(list(dict.fromkeys(outcome.error for _, outcome in failed)))
+    sentences = [f"{step}: {outcome.error}" for step, outcome in failed]
     raise TrainingError("\n".join([*sentences, f"what is done is kept; to go on: {go_on}"]))
 
 
 @dataclass(frozen=True)
-class _Own:
-    """What a lane's process is told besides its steps.
-
-    Attributes:
-        device: The GPU that it takes.
-        verbosity: What it logs.
-        start_method: How its loader processes start.
-    """
-
-    device: str | None
-    verbosity: int
-    start_method: str
-
-
-@dataclass(frozen=True)
 class _ToldRun(Run):
-    """A run whose journal the parent writes.
+    """A run whose journal another process writes.
 
     Attributes:
         send: Sends a message.
     """
 
-    send: Callable[..., None]
+    send: Send
 
     def note(self, step: str, event: str, **facts: Any) -> None:
         self.send("note", step, event, facts)
 
 
-class _Progress(Display):
-    """Sends progress to the parent, a few times a second.
-
-    Args:
-        send: Sends a message.
-    """
-
-    def __init__(self, send: Callable[..., None]) -> None:
-        self._send, self._sent, self._what, self._total = send, 0.0, "", 1
-
-    def start(self, what: str, total: int, done: int = 0) -> None:
-        self._what, self._total = what, max(total, 1)
-
-    def update(self, done: int, what: str = "", facts: str = "") -> None:
-        now = time.perf_counter()
-        if now - self._sent >= processes.EVERY:
-            self._sent = now
-            self._send("progress", what or self._what, min(done / self._total, 0.999))
-
-    def close(self) -> None:
-        pass
-
-
 def _work(
     messages: Connection,
+    verbosity: int,
     config: RunConfig,
     of_run: Run,
     names: Sequence[str],
-    own: _Own,
+    device: str | None,
+    start_method: str,
 ) -> None:
-    """What a lane's process does: plan again, do its steps, tell the parent."""
+    """What a lane's process does: plan again, and do its steps.
+
+    Args:
+        messages: The pipe to the process that started this one.
+        verbosity: The least level of what is logged.
+        config: The run's configuration.
+        of_run: The run.
+        names: The steps.
+        device: The GPU that it takes.
+        start_method: How its loader processes start.
+    """
     # A child of a server of forks would start its loader processes through another one, which cannot share the images.
-    multiprocessing.set_start_method(own.start_method, force=True)
-    stop = scheduler.Stop()
-    # Ctrl-C reaches every process of the terminal; the parent alone decides, and passes the wish on as SIGTERM.
-    # So do USR1 and USR2 in a Slurm job, which signals all processes of it.
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: setattr(stop, "asked", True))
-    if own.device is not None:
-        os.environ[_DEVICES] = own.device
+    multiprocessing.set_start_method(start_method, force=True)
+    if device is not None:
+        os.environ[_DEVICES] = device
 
-    send = processes.sender(messages, stop)
-    processes.send_log(send, own.verbosity)
-    outcome = _do(send, config, of_run, names, stop)
-    send("end", outcome)
-    messages.close()
-    sys.exit(0 if outcome["event"] == "done" else STEP_FAILED)
-
-
-def _do(
-    send: Callable[..., None], config: RunConfig, of_run: Run, names: Sequence[str], stop: scheduler.Stop
-) -> dict[str, Any]:
-    import traceback
-
-    try:
-        world = scheduler.World(Project(config.project_dir), _Progress(send), stop)
-        steps: Mapping[str, Step] = {step.name: step for step in config.scheduler.build(config, world).plan()}
+    def do(send: Send, stop: Stop) -> None:
+        world = World(Project(config.project_dir), Relay(send), stop)
+        by_name = {step.name: step for step in config.scheduler.build(config, world).plan()}
         for name in names:
             stop.check()
-            send("start", name)
+            send("begin", name)
             started = time.perf_counter()
-            steps[name].call(_ToldRun(of_run.name, of_run.folder, send))
+            by_name[name].call(_ToldRun(of_run.name, of_run.folder, send))
             send("done", name, round(time.perf_counter() - started, 3))
-    except Interrupted:
-        return {"event": "interrupted"}
-    except MlpipeError as error:
-        return {"event": "failed", "error": str(error), "exit_code": error.exit_code}
-    except Exception as error:
-        if files.disk_is_full(error):
-            return {"event": "failed", "error": "the disk is full", "exit_code": STOPPED_RESUMABLE}
-        return {
-            "event": "failed",
-            "error": in_short(error),
-            "exit_code": STEP_FAILED,
-            "traceback": traceback.format_exc(),
-        }
-    return {"event": "done"}
+
+    outcome = processes.work(messages, verbosity, signal.SIGTERM, do)
+    sys.exit(0 if outcome.event == "done" else STEP_FAILED)

@@ -16,12 +16,9 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
-from mlpipe.running import co_tasks as cotasks
-from mlpipe.running import console, folds, tasks
-from mlpipe.running import part_sizes as parts
+from mlpipe.running import co_tasks, console, folds, tasks
 from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import Folds
-from mlpipe.running.scheduler import healed
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
@@ -55,8 +52,8 @@ class FoldTraining:
         chosen: The folds that are trained.
         recipe_hash: What groups them.
         kept: What a training leaves behind.
-        co_tasks: Tasks that are learned together with the pivot.
-        wish: How they are.
+        beside: Tasks that are learned together with the pivot.
+        joint: How they are.
         start: Weights that training starts from; None: as the recipe's arch says.
     """
 
@@ -64,8 +61,8 @@ class FoldTraining:
     chosen: Sequence[int]
     recipe_hash: str
     kept: Kept
-    co_tasks: Sequence[Task]
-    wish: cotasks.Wish
+    beside: Sequence[Task]
+    joint: co_tasks.Request
     start: Start | None
 
     def try_network(self, run: Run | None) -> None:
@@ -75,20 +72,22 @@ class FoldTraining:
 
         recipe, task = self.ground.config.recipe, self.ground.task
         views = [self.ground.checked(fold) for fold in self.chosen]
-        parts.tell(self.ground.world, task, self.ground.split, views)
+        folds.tell_sizes(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
-        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.co_tasks))
+        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
         shown = console.of(self.ground.config)
         if shown.lists_batches:
             network, _ = setup.started_network(recipe, task, pack, 0, rows, self.start)
             counts = {"train": len(rows), "test": len(views[0].val)}
             shown.introduce(task, network, counts)
         stages.check(recipe, task, pack, rows)
-        if self.co_tasks:
+        if self.beside:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):
                 of = [joint.partners[number].view for joint in joints]
-                parts.tell(self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of)
+                folds.tell_sizes(
+                    self.ground.world, partner.task, tasks.split_of_other(self.ground.config, partner.task), of
+                )
             multitask.try_joint(recipe, task, pack, rows, joints[0])
 
     def tune(self, run: Run | None) -> None:
@@ -119,7 +118,7 @@ class FoldTraining:
             device_processes.run(self.ground.config, self.ground.world, run, f"train fold {fold}", devices)
             return
         position, world = self.chosen.index(fold), self.ground.world
-        told = partial(healed, run, f"train fold {fold}")
+        told = partial(_healed, run, f"train fold {fold}")
         job = self._job(fold, run, self._tuned(run))
         shown = console.of(self.ground.config)
         trace = console.trace(self.ground.config, shown, run, job.record_id, len(job.view.val))
@@ -173,7 +172,7 @@ class FoldTraining:
             num_workers=folds.num_workers(config),
             logging=config.logging,
             logs=run.folder / "logs" / record_id,
-            joint=self._joint(view) if self.co_tasks else None,
+            joint=self._joint(view) if self.beside else None,
             start=self.start,
             tuned=tuned,
             shard=self.ground.world.shard or WHOLE,
@@ -187,7 +186,7 @@ class FoldTraining:
 
     def _joint(self, view: View) -> Joint:
         ground = self.ground
-        return cotasks.joint(ground.config, ground.task, view, self.co_tasks, ground.pack, self.wish)
+        return co_tasks.joint(ground.config, ground.task, view, self.beside, ground.pack, self.joint)
 
     def _tuned(self, run: Run) -> dict[str, float]:
         from mlpipe.learn import tune
@@ -243,3 +242,9 @@ def _told(record: ModelRecord) -> str:
         speed = f"{record.timings['train_images_per_s']:.0f} images/s"
         how = f"best epoch {record.best_epoch + 1} of {record.epochs}, {speed}, {how}"
     return f"validation {parts} ({how})" if scores else f"trained, not validated ({how})"
+
+
+def _healed(run: Run, step: str, event: dict[str, Any]) -> None:
+    """Tell a person and the journal what went wrong in a step and was mended."""
+    log.warning(event["text"])
+    run.note(step, "healed", **event)

@@ -7,7 +7,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.running import tasks
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 
 
 def packed(world: World, config: RunConfig, of: Task, *, max_unreadable: int | None = None) -> Pack:

@@ -5,28 +5,33 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlpipe.arch import names
 from mlpipe.config import recipe_file, snapshot
+from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import studies as study_reports
-from mlpipe.running import project_check, reuse, tasks
+from mlpipe.running import reuse, tasks
 from mlpipe.running.commands import Command
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
-if TYPE_CHECKING:
-    from mlpipe.config.compose import Facts
-
 _OF_LATEST_TASK = ("predict", "test", "info", "post")
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust")
+
+# Modes that read records, which they do not make.
+_READ = ("predict", "test", "post")
+# Modes that look at a project; without its name, also at a task that nothing was trained on, or at data alone.
+_LOOK = ("info", "verify", "upgrade", "downgrade")
+# What names models, predictions or slices of somewhere else.
+_ELSEWHERE = ("reuse", "arch", "recipe")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
-    from mlpipe.config.compose import Facts, compose
+    from mlpipe.config.complete import completed
+    from mlpipe.config.compose import Facts
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
     shown = shlex.join(["mml", *map(studies.masked, words)])
@@ -80,10 +86,10 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     notes = [*command.notes, *more]
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
-    project = Project(out_dir / (_peek("proj", overrides) or "default"))
+    project = Project(out_dir / (value_of("proj", overrides) or "default"))
     if "continue=" in overrides:
         raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
-    if (wanted := _peek("continue", overrides)) is not None:
+    if (wanted := value_of("continue", overrides)) is not None:
         return _resumed(mode, project, data_dir, wanted, overrides)
     overrides = recipe_file.applied(mode, overrides)
     texts = list(overrides)
@@ -102,45 +108,14 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         names.timm_tags,
         names.is_network,
     )
-    keys = {text.lstrip("+~").partition("=")[0] for text in overrides}
-    config = compose(mode, texts, facts)
-    if config.tree["preset"]["recipes"] and mode != "train":
-        raise ConfigError(problem("preset", f"is for mml train, not for mml {mode}", fix="leave it out"))
-    project_check.check(config, keys)
-    config, more = reuse.applied(config, keys)
-    if config.tree["preset"]["recipes"]:
-        config = _with_preset(config, mode, texts, facts)
-    elif config.tree["time_limit"] is not None:
-        fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
-        raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
-    named = frozenset(text.lstrip("+~").partition("=")[0] for text in texts)
-    return Prepared(replace(config, given=named), notes=(*notes, *more), command=shown)
+    keys = {key_of(text) for text in overrides}
 
+    def stored(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
+        _check_project(config, keys)
+        return reuse.applied(config, keys)
 
-def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
-    """The configuration with those of a preset's recipes and of post-processing in its tree.
-
-    Raises:
-        ConfigError: With a sentence for every problem of any of them.
-    """
-    from mlpipe.config.assemble import assemble
-    from mlpipe.config.compose import compose
-    from mlpipe.running import presets
-
-    preset = config.tree["preset"]
-    presets.seconds_of(config.tree["time_limit"])
-    given = [text for text in texts if text.lstrip("+").partition("=")[0] not in ("preset", "time_limit")]
-    trees, found = dict[str, Any](), list[str]()
-    for name in preset["recipes"]:
-        try:
-            trees[name] = compose(mode, presets.recipe_overrides(preset, name, given), facts).tree
-        except ConfigError as error:
-            found += error.problems
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
-    of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
-    trees["post"] = compose("post", of_post, facts).tree
-    return presets.adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+    config, more = completed(mode, texts, facts, stored)
+    return Prepared(config, notes=(*notes, *more), command=shown)
 
 
 def execute(
@@ -168,7 +143,8 @@ def execute(
     """
     from mlpipe.reports.progress import Display
     from mlpipe.running import console
-    from mlpipe.running.scheduler import Scheduler, Stop, World
+    from mlpipe.running.scheduler import Scheduler
+    from mlpipe.running.steps import Stop, World
 
     config = prepared.run_config
     project = Project(config.project_dir)
@@ -193,12 +169,51 @@ def execute(
 def planned(prepared: Prepared) -> list[str]:
     """The names of the steps that `execute` would do (describes a missing task in the data folder on the way)."""
     from mlpipe.reports.progress import Display
-    from mlpipe.running.scheduler import Scheduler, World
+    from mlpipe.running.scheduler import Scheduler
+    from mlpipe.running.steps import World
 
     config = prepared.run_config
     scheduler: Scheduler = config.scheduler.build(config, World(Project(config.project_dir), Display()))
     done = prepared.resumed.done() if prepared.resumed else set()
     return [step.name for step in scheduler.plan() if step.name not in done]
+
+
+def _check_project(config: RunConfig, keys: Collection[str]) -> None:
+    """Refuse a command that reads what a project does not hold.
+
+    Args:
+        config: The configuration, without records of elsewhere put in.
+        keys: What the command line says.
+
+    Raises:
+        ProjectError: When there is no such project, or it is empty.
+    """
+    mode = config.mode
+    if mode not in (*_READ, *_LOOK) or _makes_its_own(config.tree, keys):
+        return
+    project, named = Project(config.project_dir), "proj" in keys
+    there = [one.name for one in continuing.projects(config.out_dir)]
+    if project.name not in there and (named or (there and (mode in _READ or "task" not in keys))):
+        near = did_you_mean(project.name, there)
+        known = f"there are {listing(there)}" if there else f"train something first: mml train proj={project.name}"
+        fix = f"{near} {known}" if near else known
+        wrong = f"there is no project {project.name} in {config.out_dir}"
+        raise ProjectError(problem("proj", wrong, fix=fix))
+    if mode in _READ and not records.load_all(project):
+        raise records.untrained(project, _task(config))
+
+
+def _makes_its_own(tree: Any, keys: Collection[str]) -> bool:
+    trains = "train" in (tree["mode"].get("subroutines") or ())
+    # `mml upgrade mode.source=DIR` takes a project of mml-core over into a new one; elsewhere it names images.
+    imports = "source_data" in tree["mode"] and tree["mode"].get("source") is not None
+    return trains or imports or any(key.split(".")[0] in _ELSEWHERE for key in keys)
+
+
+def _task(config: RunConfig) -> str:
+    """A task as the command line names it."""
+    name = config.task.params.get("name")
+    return str(name) if isinstance(name, str) else config.task.target.rpartition(".")[2]
 
 
 def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides: Sequence[str]) -> Prepared:
@@ -208,7 +223,7 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         raise ConfigError(
             [problem(text.partition("=")[0], "continue= takes the run's own configuration", fix=fix) for text in own]
         )
-    run = continuing.find(project, wanted, mode, named=_peek("proj", overrides) is not None)
+    run = continuing.find(project, wanted, mode, named=value_of("proj", overrides) is not None)
     config = snapshot.load(
         run.folder / journal.CONFIG_FILE,
         out_dir=str(project.root.parent),
@@ -217,7 +232,7 @@ def _resumed(mode: str, project: Project, data_dir: Path, wanted: str, overrides
         trust=_trusted(overrides),
     )
     if (config.tree.get("preset") or {}).get("trees"):
-        from mlpipe.running import presets
+        from mlpipe.config import presets
 
         config = presets.adopted(config)
     told = f"continue={wanted}: run {run.name} of project {project.name}, {_asked_for(run, config)}"
@@ -241,8 +256,6 @@ def _asked_for(run: Run, config: RunConfig) -> str:
 
 def _trusted(overrides: Sequence[str]) -> Any:
     """The modules that the command line trusts: a run's own configuration cannot say so for itself."""
-    from mlpipe.config.overrides import parse
-
     changes, found = parse([text for text in overrides if text.partition("=")[0] == "trust"])
     if found:
         raise ConfigError(found)
@@ -251,8 +264,8 @@ def _trusted(overrides: Sequence[str]) -> Any:
 
 def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
-    wanted = _peek("use_best_params", overrides)
-    rest = [text for text in overrides if text.lstrip("+").partition("=")[0] != "use_best_params"]
+    wanted = value_of("use_best_params", overrides)
+    rest = [text for text in overrides if key_of(text) != "use_best_params"]
     if wanted is None:
         return rest, []
     from mlpipe.config.search_space import forbidden
@@ -261,8 +274,8 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     name, _, number = wanted.rpartition("#")
     if not name or not number.isdigit():
         name, number = wanted, ""
-    storage = _peek("hpo.storage", overrides)
-    if _peek("hpo", overrides) is None:
+    storage = value_of("hpo.storage", overrides)
+    if value_of("hpo", overrides) is None:
         rest = [text for text in rest if text.partition("=")[0] != "hpo.storage"]
     with studies.loaded(project_of(overrides), name, storage) as study:
         if not number and (mixed := study_reports.mixed_losses(study)):
@@ -272,7 +285,7 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
     if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
-    given = {text.lstrip("+~").partition("=")[0] for text in rest}
+    given = {key_of(text) for text in rest}
     texts = as_overrides({key: value for key, value in trial.params.items() if key not in given})
     return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
 
@@ -280,16 +293,9 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def project_of(overrides: Sequence[str]) -> Project:
     """The project that overrides name, before anything is composed."""
     return Project(
-        _folder("out_dir", overrides, "MML_RESULTS_PATH", "results") / (_peek("proj", overrides) or "default")
+        _folder("out_dir", overrides, "MML_RESULTS_PATH", "results") / (value_of("proj", overrides) or "default")
     )
 
 
-def _peek(key: str, overrides: Sequence[str]) -> str | None:
-    """The value of a plain override, before anything is composed; the last one counts."""
-    values = [text.partition("=")[2] for text in overrides if text.lstrip("+").partition("=")[0] == key]
-    value = values[-1].strip("'\"") if values else ""
-    return value if value and value != "null" else None
-
-
 def _folder(key: str, overrides: Sequence[str], variable: str, default: str) -> Path:
-    return Path(_peek(key, overrides) or os.environ.get(variable) or default).expanduser().absolute()
+    return Path(value_of(key, overrides) or os.environ.get(variable) or default).expanduser().absolute()

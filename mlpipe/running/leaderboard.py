@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlpipe.reports import facts, tables
 from mlpipe.reports.headline import headline
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 
 log = logging.getLogger("mlpipe")
 

@@ -23,7 +23,7 @@ from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
 from mlpipe.running import folds, image_cache, tasks
-from mlpipe.running.scheduler import Step, World, raise_all
+from mlpipe.running.steps import Step, World, raise_all
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run

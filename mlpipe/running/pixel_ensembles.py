@@ -18,7 +18,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import bootstrap
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, tasks
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now

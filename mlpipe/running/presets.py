@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from mlpipe import files
-from mlpipe.config import rules
+from mlpipe import files, kinds
+from mlpipe.config import presets, rules
 from mlpipe.config.assemble import assemble, cores
-from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import kind as targets
 from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.modes.post import PostprocessScheduler
-from mlpipe.modes.train import TrainingScheduler
 from mlpipe.names import path_of
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running import stored_decisions as decided
-from mlpipe.running.epoch_time import Pace, PlannedAnew
-from mlpipe.running.scheduler import Follower, Scheduler, Step, World
-from mlpipe.runs import maps
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Follower, Step, World
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -42,53 +38,6 @@ _OVERHEAD, _FOLD_SECONDS = 1.1, 1.5
 # The share of a recipe's time after which its pace is known, and how far from the plan makes a new one.
 _PACE, _FAR = 0.03, 0.06
 _TEST_FRACTION = 0.2
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds_of(text: Any) -> float | None:
-    """Seconds of a time such as `90`, `45s`, `30m` or `1h30m`; None of None.
-
-    Raises:
-        ConfigError: When it is none.
-    """
-    if text is None:
-        return None
-    if isinstance(text, int | float) and not isinstance(text, bool) and text > 0:
-        return float(text)
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", str(text).replace(" ", ""))
-    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != str(text).replace(" ", ""):
-        fix = "write a number of seconds, or for example 45s, 30m, 1h30m"
-        raise ConfigError(problem("time_limit", "is no time", got=text, fix=fix))
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if total <= 0:
-        raise ConfigError(problem("time_limit", "must be longer than nothing", got=text))
-    return total
-
-
-def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
-    """The overrides of one recipe: what is common to a preset, then the command line, then what makes this recipe.
-
-    The command line's choices and keys of a group whose option the recipe chooses, such as its optimizer, are meant for
-    the other recipes.
-
-    Args:
-        preset: The preset's section.
-        name: The recipe.
-        given: What the command line says, without `preset` and `time_limit`.
-    """
-    said = {_key(text) for text in given}
-    own = [str(text) for text in preset["recipes"][name]]
-    keys = {_key(text) for text in own}
-    common = [str(text) for text in preset["common"] if _key(text) not in said]
-    others = [text for text in given if _key(text) not in keys and _key(text).split(".")[0] not in keys]
-    return [*common, *others, *own]
-
-
-def adopted(config: RunConfig) -> RunConfig:
-    """The configuration with the scheduler of presets, where its tree holds recipes of one."""
-    if not (config.tree.get("preset") or {}).get("trees"):
-        return config
-    return replace(config, scheduler=Component("mode", path_of("mode", "preset"), {}))
 
 
 @dataclass(frozen=True)
@@ -138,6 +87,43 @@ def epochs_within(seconds: float, shape: Shape, most: int) -> int:
     return max(0, min(most, int(left / (shape.folds * shape.epoch()))))
 
 
+class PlannedAnew(Exception):
+    """A recipe's number of epochs was decided again; its training begins from the start."""
+
+
+class Pace:
+    """Watches the first epochs of a recipe's first fold, and says once how long one takes.
+
+    Args:
+        enough: Seconds of training after which that is known.
+        told: Is given the seconds of an epoch, and how many are done.
+    """
+
+    def __init__(self, enough: float, told: Callable[[float, int], None]) -> None:
+        self._enough, self._told = enough, told
+        self._marks: list[float] = []
+        self._is_known = False
+
+    def begin(self) -> None:
+        """The first fold begins."""
+        self._marks = [time.monotonic()]
+
+    def epoch(self, position: int, epoch: int, epochs: int, score: float) -> None:
+        """An epoch has ended; as `Follower.epoch`. A fold that goes on from a saved state tells nothing new."""
+        if self._is_known or position > 0 or not self._marks:
+            return
+        if len(self._marks) != epoch + 1:
+            self._is_known = True
+            return
+        self._marks.append(time.monotonic())
+        if self._marks[-1] - self._marks[0] < self._enough:
+            return
+        self._is_known = True
+        # Much is set up in the first epoch: it counts only where it is the only one.
+        marks = self._marks[1:] if len(self._marks) > 2 else self._marks
+        self._told((marks[-1] - marks[0]) / (len(marks) - 1), epoch + 1)
+
+
 class PresetScheduler(Scheduler):
     """Runs a preset's recipes one after the other, each in its share of the time, then post-processing.
 
@@ -148,19 +134,19 @@ class PresetScheduler(Scheduler):
 
     def __init__(self, run_config: RunConfig, world: World) -> None:
         super().__init__(run_config, world)
-        self._limit = seconds_of(run_config.tree.get("time_limit"))
+        self._limit = presets.seconds_of(run_config.tree.get("time_limit"))
         self._trees: Mapping[str, Any] = run_config.tree["preset"]["trees"]
-        self._children: dict[str, TrainingScheduler] = {}
+        self._children: dict[str, Scheduler] = {}
         self._pace: Pace | None = None
 
     def plan(self) -> list[Step]:
         """Every recipe's steps under its name; how many epochs each gets is decided when its turn comes."""
         self._task = tasks.pivot(self.run_config)
         self._take_decided()
-        if self._task.kind in maps.KINDS:
+        kind = kinds.of(self._task.kind)
+        if kind.is_dense:
             fix = "leave it out, and choose arch=unet with arch.encoder"
-            what = "masks" if self._task.kind == "segmentation" else "target images"
-            raise ConfigError(problem("preset", f"is not for {what}", fix=fix))
+            raise ConfigError(problem("preset", f"is not for {kind.words.TARGETS}", fix=fix))
         self._changes = self._for_task(self._task)
         steps: list[Step] = []
         for name in self._names():
@@ -192,7 +178,8 @@ class PresetScheduler(Scheduler):
             is_alike = section["_target_"] == tree["split"]["_target_"]
             trees[name] = {**tree, "split": section} if is_alike else tree
         preset = {**self.run_config.tree["preset"], "trees": trees}
-        self._trees, self.run_config = trees, replace(self.run_config, tree={**self.run_config.tree, "preset": preset})
+        self._trees = trees
+        self.decided(replace(self.run_config, tree={**self.run_config.tree, "preset": preset}))
 
     def _for_task(self, task: Task) -> dict[str, Any]:
         """What the task asks of every recipe: test images of its own where it came with none."""
@@ -201,7 +188,7 @@ class PresetScheduler(Scheduler):
             return {}
         return {"split.test_fraction": _TEST_FRACTION}
 
-    def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> TrainingScheduler:
+    def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> Scheduler:
         """The scheduler of one recipe, its configuration changed in some keys; `pace` follows its epochs."""
         tree = deepcopy(dict(self._trees[name]))
         for key, value in {**self._changes, **changes}.items():
@@ -212,7 +199,7 @@ class PresetScheduler(Scheduler):
         # Its split has been decided, see `_take_decided`.
         config = replace(assemble(tree), given=(self.run_config.given or frozenset()) | {"split"})
         follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
-        child: TrainingScheduler = config.scheduler.build(config, replace(self.world, follower=follower))
+        child: Scheduler = config.scheduler.build(config, replace(self.world, follower=follower))
         return child
 
     def _measured(self) -> Shape:
@@ -237,7 +224,7 @@ class PresetScheduler(Scheduler):
         counts = task.class_counts()
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores, no GPU"
         told = f"{tasks.describe(task)}; {device}"
-        if task.kind == "classification":
+        if targets.of(task.kind).IS_CLASS_NUMBER:
             told += f"; the rarest class has {100 * counts.min() / max(1, counts.sum()):.1f} % of the labels"
         log.info(told)
         log.info(
@@ -362,8 +349,7 @@ class PresetScheduler(Scheduler):
 
     def _post(self, run: Run | None) -> None:
         config = assemble(deepcopy(dict(self._trees["post"])))
-        scheduler = config.scheduler.build(config, self.world)
-        assert isinstance(scheduler, PostprocessScheduler)
+        scheduler: Scheduler = config.scheduler.build(config, self.world)
         for step in scheduler.plan():
             self.world.stop.check()
             step.call(run)
@@ -374,11 +360,6 @@ class PresetScheduler(Scheduler):
         self.world.facts["seconds"] = round(taken, 1)
         limit = "" if self._limit is None else f" of {_clock(self._limit)}"
         log.info(f"took {_clock(taken)}{limit}")
-
-
-def _key(text: str) -> str:
-    name = text.lstrip("+~").partition("=")[0]
-    return "callbacks" + name[3:] if name == "cbs" or name.startswith("cbs.") else name
 
 
 def _clock(seconds: float) -> str:

@@ -17,7 +17,8 @@ from mlpipe.config import snapshot
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig, with_artifacts_in
 from mlpipe.errors import ProjectError, problem
-from mlpipe.running.scheduler import Scheduler, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import World
 from mlpipe.runs import journal, predictions, records
 from mlpipe.runs.integrity import Finding
 from mlpipe.runs.journal import Run

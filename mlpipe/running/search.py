@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from mlpipe import files
 from mlpipe.config import objectives, recipe_file, search_space
+from mlpipe.config.overrides import key_of, value_of
 from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
 from mlpipe.config.search_space import Parameter
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
@@ -105,15 +106,15 @@ def is_search(command: Command, front: Front) -> bool:
     Raises:
         ConfigError: When they hold keys of a search without asking for one.
     """
-    keys = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in command.overrides}
-    if keys.get("hpo", "none") not in ("none", "null"):
+    keys = [key_of(text) for text in command.overrides]
+    if value_of("hpo", command.overrides) not in (None, "none"):
         return True
     # Files are of trainings.
     if command.mode == "train" and (front.searches(command) or recipe_file.searches(command.overrides)):
         return True
     stray = [key for key in keys if key.split(".")[0] in search_space.SECTIONS and key != "hpo"]
     stray = [key for key in stray if not (key == "hpo.storage" and "use_best_params" in keys)]
-    if stray and "search_space" in stray and keys["search_space"] == "none":
+    if stray and "search_space" in stray and value_of("search_space", command.overrides) == "none":
         stray.remove("search_space")
     if stray:
         raise ConfigError([problem(key, "belongs to a search", fix="add hpo=optuna") for key in stray])
@@ -134,7 +135,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     overrides = command.overrides
     if command.mode != "train":
         raise ConfigError(problem("hpo", "searches with mml train only", got=command.mode, fix="leave hpo= out"))
-    if any(text.partition("=")[0] == "continue" for text in overrides):
+    if any(key_of(text) == "continue" for text in overrides):
         fix = "run the command of the search again: it goes on with its study"
         raise ConfigError(problem("continue", "continues a run, not a search", fix=fix))
     fixed, space, found = search_space.split(overrides)
@@ -176,14 +177,14 @@ def _base(command: Command, front: Front, extra_dirs: Sequence[Path], found: lis
 def _first_values(fixed: Sequence[str], space: Mapping[str, Parameter]) -> list[str]:
     """A value for each searched name of the user's own (`given.NAME`) that has none: formulas refer to it."""
     first = (search_space.corners(space) or [{}])[0]
-    there = {text.lstrip("+").partition("=")[0] for text in fixed}
+    there = {key_of(text) for text in fixed}
     return search_space.overrides(
         {key: value for key, value in first.items() if key.startswith("given.") and key not in there}
     )
 
 
 def _section(text: str) -> str:
-    return text.lstrip("+~").partition("=")[0].partition(".")[0]
+    return key_of(text).partition(".")[0]
 
 
 def _metric_names(base: RunConfig) -> tuple[str, ...]:

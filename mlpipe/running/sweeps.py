@@ -84,7 +84,7 @@ def execute(mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = 
     Raises:
         Interrupted: When asked to stop, or the disk is full; says how to go on with the job and with those that did not start.
     """
-    from mlpipe.running.scheduler import AGAIN, Stop, end_process, full_disk
+    from mlpipe.running.steps import AGAIN, Stop, end_process, full_disk
 
     stop, outcomes = stop or Stop(end_process), []
     with stop.listening():

@@ -19,7 +19,7 @@ from mlpipe.data.volumes.arrays import Volume
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.running import console, tasks, training_log
-from mlpipe.running.scheduler import Step, World, raise_all, require_writable
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 from mlpipe.runs import references, sweeping
 from mlpipe.runs.journal import Run
 

@@ -22,7 +22,7 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DataError, Interrupted, ProjectError
 from mlpipe.learn.losses.labels import Labels
-from mlpipe.running import scheduler
+from mlpipe.running import steps
 
 README = """
 architecture: ResNet18 #pre-trained model we are going to use
@@ -256,7 +256,7 @@ def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, m
     """The same weights as those of a training that nothing stopped."""
     asked = 0
 
-    class Soon(scheduler.Stop):
+    class Soon(steps.Stop):
         def __call__(self) -> bool:
             nonlocal asked
             asked += 1
@@ -272,7 +272,7 @@ def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, m
         cfg.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
         if name == "broken":
             with monkeypatch.context() as patched:
-                patched.setattr(scheduler, "Stop", Soon)
+                patched.setattr(steps, "Stop", Soon)
                 with pytest.raises(Interrupted):
                     cfg.fit(ds, foldsToExecute=0)
             cfg.setAllowResume(True)

@@ -101,9 +101,9 @@ def test_random_co_tasks_are_drawn_by_the_seed_and_stored(tmp_path: Path) -> Non
     drawn = []
     for seed in (1, 2, 3, 1):
         config = launch.prepare("train", [*TOGETHER, names, "mode.multitask=3", f"seed={seed}"]).run_config
-        wish = co_tasks.Wish(3, "random", None)
-        drawn.append([task.name for task in co_tasks.chosen(config, tasks.pivot(config), wish)])
-        assert len(set(drawn[-1])) == 2 and wish.weights == (1.0, 1.0, 1.0)
+        request = co_tasks.Request(3, "random", None)
+        drawn.append([task.name for task in co_tasks.chosen(config, tasks.pivot(config), request)])
+        assert len(set(drawn[-1])) == 2 and request.weights == (1.0, 1.0, 1.0)
     assert drawn[0] == drawn[3] and len({tuple(names) for names in drawn}) > 1
 
 

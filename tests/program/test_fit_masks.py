@@ -14,7 +14,7 @@ from mlpipe import cli
 from mlpipe.api import classification
 from mlpipe.data.items import PredictionItem
 from mlpipe.errors import Interrupted
-from mlpipe.running import scheduler
+from mlpipe.running import steps
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests import musket_masks_project
@@ -110,7 +110,7 @@ def test_maps_of_several_classes_in_python_and_an_interruption(tmp_path: Path, m
         items.append(PredictionItem(f"item{row}", pixels, np.eye(2)[mask]))
     asked = 0
 
-    class Soon(scheduler.Stop):
+    class Soon(steps.Stop):
         def __call__(self) -> bool:
             nonlocal asked
             asked += 1
@@ -122,7 +122,7 @@ def test_maps_of_several_classes_in_python_and_an_interruption(tmp_path: Path, m
     experiment = classification.parse("config.yaml")
     experiment.overrides = ["sys.threads=1", "sys.num_workers=0", "trainer.accelerator=cpu"]
     with monkeypatch.context() as patched:
-        patched.setattr(scheduler, "Stop", Soon)
+        patched.setattr(steps, "Stop", Soon)
         with pytest.raises(Interrupted):
             experiment.fit(items)
     assert not (tmp_path / "summary.yaml").exists()

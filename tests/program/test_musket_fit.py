@@ -15,7 +15,7 @@ from PIL import Image
 from mlpipe import cli
 from mlpipe.api import classification
 from mlpipe.errors import ConfigError
-from mlpipe.running import scheduler
+from mlpipe.running import steps
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests import musket_project
@@ -365,7 +365,7 @@ def test_a_changed_file_is_not_resumed_as_it_was(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     asked = 0
 
-    class Soon(scheduler.Stop):
+    class Soon(steps.Stop):
         def __call__(self) -> bool:
             nonlocal asked
             asked += 1
@@ -376,7 +376,7 @@ def test_a_changed_file_is_not_resumed_as_it_was(tmp_path: Path, monkeypatch: py
         nonlocal asked
         asked = 0
         with monkeypatch.context() as patched:
-            patched.setattr(scheduler, "Stop", Soon)
+            patched.setattr(steps, "Stop", Soon)
             assert cli.main(["fit", "--name", "first", *ON_CPU]) == 75
 
     def epochs() -> int:

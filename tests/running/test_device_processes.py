@@ -25,7 +25,8 @@ from mlpipe.learn import hardware
 from mlpipe.learn.device_group import Team, trainer_arguments
 from mlpipe.reports.progress import Display
 from mlpipe.running import device_processes
-from mlpipe.running.scheduler import Follower, World
+from mlpipe.running.processes import Outcome, Worker
+from mlpipe.running.steps import Follower, World
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 
@@ -76,28 +77,24 @@ def test_lightning_is_told_that_the_processes_are_there() -> None:
     assert Team().is_alone and not Team(Shard(0, 2)).is_alone
 
 
-def ended(*outcomes: dict[str, Any]) -> list[device_processes._Rank]:
+def ended(*outcomes: Outcome) -> list[Worker]:
     nobody: Any = None
-    return [device_processes._Rank(number, nobody, None, outcome) for number, outcome in enumerate(outcomes)]
+    return [Worker(nobody, None, outcome) for outcome in outcomes]
 
 
-LOST = {"event": "failed", "error": "RuntimeError: connection closed by peer"}
+LOST = Outcome("failed", "RuntimeError: connection closed by peer")
 
 
 @pytest.mark.parametrize(
     ("outcome", "error", "sentence"),
     [
-        (
-            {"event": "died", "error": "its process was ended by SIGKILL"},
-            TrainingError,
-            "device 2 of 2: its process was",
-        ),
-        ({"event": "refused", "error": "the loss is nan", "exit_code": 1}, TrainingError, "the loss is nan"),
-        ({"event": "refused", "error": "no image", "exit_code": 2}, DataError, "no image"),
+        (Outcome("died", "its process was ended by SIGKILL"), TrainingError, "device 2 of 2: its process was"),
+        (Outcome("failed", "the loss is nan", 1, is_known=True), TrainingError, "the loss is nan"),
+        (Outcome("failed", "no image", 2, is_known=True), DataError, "no image"),
     ],
 )
 def test_the_cause_is_told_and_not_its_consequence(
-    outcome: dict[str, Any], error: type[MlpipeError], sentence: str, tmp_path: Path
+    outcome: Outcome, error: type[MlpipeError], sentence: str, tmp_path: Path
 ) -> None:
     world = World(Project(tmp_path), Display())
     with pytest.raises(error, match=f"^{sentence}"):
@@ -116,13 +113,11 @@ class Ended:
         pass
 
 
-def two(count: int = 2) -> tuple[list[device_processes._Rank], list[Any]]:
+def two(count: int = 2) -> tuple[list[Worker], list[Any]]:
     """Processes that are not there, and their ends of the pipes."""
     pipes = [multiprocessing.Pipe(duplex=False) for _ in range(count)]
     process: Any = Ended()
-    return [device_processes._Rank(number, process, ours) for number, (ours, _) in enumerate(pipes)], [
-        end for _, end in pipes
-    ]
+    return [Worker(process, ours) for ours, _ in pipes], [end for _, end in pipes]
 
 
 def test_a_search_hears_of_every_epoch_and_may_prune(tmp_path: Path) -> None:
@@ -146,8 +141,8 @@ def test_the_others_are_not_waited_for_when_one_dies(tmp_path: Path, monkeypatch
     team, ends = two()
     ends[1].close()
     device_processes._follow(team, World(Project(tmp_path), Display()))
-    assert team[0].outcome == {}
-    assert team[1].outcome == {"event": "died", "error": "its process was ended by SIGKILL"}
+    assert team[0].outcome is None
+    assert team[1].outcome == Outcome("died", "its process was ended by SIGKILL")
 
 
 def trained(tmp_path: Path, name: str) -> tuple[dict[str, Any], dict[str, Any], pd.DataFrame]:

@@ -15,7 +15,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.running import fold_processes
-from mlpipe.running.scheduler import Step
+from mlpipe.running.steps import Step
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 

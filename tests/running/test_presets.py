@@ -4,56 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.errors import ConfigError
 from mlpipe.learn.callbacks.time_limit import TimeLimit
 from mlpipe.running import presets
-from mlpipe.running.epoch_time import Pace
 from mlpipe.running.fold_training import FoldTraining
-from mlpipe.running.presets import PresetScheduler, Shape
+from mlpipe.running.presets import Pace, PresetScheduler, Shape
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
 TRAIN = ["train", "task=digits", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1", "preprocessing.size=16"]
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90", None), (90, 90), ("45s", 45), ("30m", 1800), ("1h30m", 5400), ("0.5h", 1800), (None, None)],
-)
-def test_times(text: object, seconds: float | None) -> None:
-    if text == "90":
-        with pytest.raises(ConfigError, match="write a number of seconds"):
-            presets.seconds_of(text)
-    else:
-        assert presets.seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["5 minutes", "m", "-3m", "0s", 0, -1, True, "3m5"])
-def test_what_is_no_time(text: object) -> None:
-    with pytest.raises(ConfigError, match="time_limit"):
-        presets.seconds_of(text)
-
-
-def test_the_command_line_wins_over_the_preset_but_not_over_what_makes_a_recipe() -> None:
-    preset: dict[str, Any] = {
-        "common": ["split=holdout", "mode.nested=false"],
-        "recipes": {
-            "a": ["callbacks=ema", "optimizer=linear", "arch.freeze=true", "loss.label_smoothing=0.1"],
-            "b": [],
-        },
-    }
-    given = ["arch=resnet50", "cbs=early", "loss=focal", "optimizer.lr=1e-3", "seed=3"]
-    own = ["split=holdout", "mode.nested=false"]
-    assert presets.recipe_overrides(preset, "a", given) == [
-        *own, "arch=resnet50", "loss=focal", "seed=3", *preset["recipes"]["a"],
-    ]  # fmt: skip
-    assert presets.recipe_overrides(preset, "b", given) == [*own, *given]
-    assert presets.recipe_overrides(preset, "b", ["split=kfold"]) == ["mode.nested=false", "split=kfold"]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +45,7 @@ def test_a_shape_at_another_speed() -> None:
 def test_the_pace_is_told_once_without_the_first_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, int]] = []
     clock = iter([0.0, 5.0, 7.0, 9.0])
-    monkeypatch.setattr("mlpipe.running.epoch_time.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("mlpipe.running.presets.time.monotonic", lambda: next(clock))
     pace = Pace(8.0, lambda seconds, done: told.append((seconds, done)))
     pace.epoch(0, 0, 9, 0.5)
     pace.begin()
@@ -96,7 +58,7 @@ def test_the_pace_is_told_once_without_the_first_epoch(monkeypatch: pytest.Monke
 def test_the_pace_of_a_single_epoch_and_of_a_fold_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, int]] = []
     clock = iter([0.0, 5.0, 0.0])
-    monkeypatch.setattr("mlpipe.running.epoch_time.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("mlpipe.running.presets.time.monotonic", lambda: next(clock))
     alone = Pace(4.0, lambda seconds, done: told.append((seconds, done)))
     alone.begin()
     alone.epoch(0, 0, 9, 0.5)

@@ -21,7 +21,7 @@ from mlpipe.data import sources
 from mlpipe.data.sources.listings import record_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, problem
-from mlpipe.running.scheduler import World
+from mlpipe.running.steps import World
 from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord

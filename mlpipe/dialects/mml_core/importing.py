@@ -22,7 +22,7 @@ from mlpipe.errors import MlpipeError, ProjectError, in_short, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
-from mlpipe.running.scheduler import Step, World
+from mlpipe.running.steps import Step, World
 from mlpipe.runs import predictions, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import ModelRecord

@@ -12,7 +12,8 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.barrage import files as artifact_folder
 from mlpipe.errors import ConfigError, problem
-from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

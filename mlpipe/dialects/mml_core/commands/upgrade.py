@@ -8,7 +8,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.mml_core.importing import Import
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes import upgrade
-from mlpipe.running.scheduler import Step, World, raise_all, require_writable
+from mlpipe.running.steps import Step, World, raise_all, require_writable
 
 
 class UpgradeScheduler(upgrade.UpgradeScheduler):

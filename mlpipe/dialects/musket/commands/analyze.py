@@ -9,7 +9,8 @@ from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.musket import comparison_table
 from mlpipe.errors import DataError, problem
-from mlpipe.running.scheduler import Scheduler, Step, World
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import Step, World
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

@@ -23,7 +23,8 @@ from mlpipe.dialects.musket.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
 from mlpipe.running import launch, search
 from mlpipe.running.commands import Command
-from mlpipe.running.scheduler import AGAIN, Scheduler, Step, World, full_disk
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import AGAIN, Step, World, full_disk
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

@@ -21,7 +21,8 @@ from mlpipe.dialects.musket import experiment_files
 from mlpipe.dialects.musket.experiment import Experiment
 from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
 from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean, in_short, listing, problem
-from mlpipe.running.scheduler import AGAIN, Scheduler, Step, World, full_disk
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import AGAIN, Step, World, full_disk
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")

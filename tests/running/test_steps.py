@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from mlpipe.running import scheduler
-from mlpipe.running.scheduler import Stop
+from mlpipe.running import steps
+from mlpipe.running.steps import Stop
 
 TERM, INT, USR1 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 
@@ -15,7 +15,7 @@ TERM, INT, USR1 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(steps.time, "monotonic", lambda: now[0])
     return now
 
 

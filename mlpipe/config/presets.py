@@ -1,0 +1,96 @@
+"""`preset=fast`: the configurations of its recipes and of post-processing, composed before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mlpipe import names
+from mlpipe.config.assemble import assemble
+from mlpipe.config.components import Component
+from mlpipe.config.compose import Facts, compose
+from mlpipe.config.overrides import option_of
+from mlpipe.config.schema import RunConfig
+from mlpipe.errors import ConfigError, problem
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunConfig:
+    """The configuration with those of a preset's recipes and of post-processing in its tree.
+
+    Args:
+        config: The checked configuration; one without a preset is returned as it is.
+        texts: The overrides that it was composed of.
+        facts: What composing must know of tasks and networks.
+
+    Raises:
+        ConfigError: With a sentence for every problem of any of them.
+    """
+    preset, limit = config.tree["preset"], config.tree["time_limit"]
+    if not preset["recipes"]:
+        if limit is not None:
+            fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
+            raise ConfigError(problem("time_limit", "is shared out by a preset", got=limit, fix=fix))
+        return config
+    seconds_of(limit)
+    given = [text for text in texts if option_of(text) not in ("preset", "time_limit")]
+    trees, found = dict[str, Any](), list[str]()
+    for name in preset["recipes"]:
+        try:
+            trees[name] = compose(config.mode, recipe_overrides(preset, name, given), facts).tree
+        except ConfigError as error:
+            found += error.problems
+    if found:
+        raise ConfigError(list(dict.fromkeys(found)))
+    of_post = [text for text in given if not text.lstrip("+").startswith("mode.")]
+    trees["post"] = compose("post", of_post, facts).tree
+    return adopted(assemble({**config.tree, "preset": {**preset, "trees": trees}}))
+
+
+def adopted(config: RunConfig) -> RunConfig:
+    """The configuration with the scheduler of presets, where its tree holds recipes of one."""
+    if not (config.tree.get("preset") or {}).get("trees"):
+        return config
+    return replace(config, scheduler=Component("mode", names.path_of("mode", "preset"), {}))
+
+
+def recipe_overrides(preset: Mapping[str, Any], name: str, given: Sequence[str]) -> list[str]:
+    """The overrides of one recipe: what is common to a preset, then the command line, then what makes this recipe.
+
+    The command line's choices and keys of a group whose option the recipe chooses, such as its optimizer, are meant for
+    the other recipes.
+
+    Args:
+        preset: The preset's section.
+        name: The recipe.
+        given: What the command line says, without `preset` and `time_limit`.
+    """
+    said = {option_of(text) for text in given}
+    own = [str(text) for text in preset["recipes"][name]]
+    keys = {option_of(text) for text in own}
+    common = [str(text) for text in preset["common"] if option_of(text) not in said]
+    others = [text for text in given if option_of(text) not in keys and option_of(text).split(".")[0] not in keys]
+    return [*common, *others, *own]
+
+
+def seconds_of(text: Any) -> float | None:
+    """Seconds of a time such as `90`, `45s`, `30m` or `1h30m`; None of None.
+
+    Raises:
+        ConfigError: When it is none.
+    """
+    if text is None:
+        return None
+    if isinstance(text, int | float) and not isinstance(text, bool) and text > 0:
+        return float(text)
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", str(text).replace(" ", ""))
+    if not parts or "".join(f"{number}{unit}" for number, unit in parts) != str(text).replace(" ", ""):
+        fix = "write a number of seconds, or for example 45s, 30m, 1h30m"
+        raise ConfigError(problem("time_limit", "is no time", got=text, fix=fix))
+    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if total <= 0:
+        raise ConfigError(problem("time_limit", "must be longer than nothing", got=text))
+    return total

@@ -1,0 +1,12 @@
+"""`mml downgrade`: bring a project and the tasks back to an earlier version's formats, with a backup."""
+
+from __future__ import annotations
+
+from mlpipe.modes.upgrade import UpgradeScheduler
+
+
+class DowngradeScheduler(UpgradeScheduler):
+    """Converts files back one by one, each at once and after a copy of it was made.
+
+    It takes the keys of `mml upgrade`, of whose subroutines `conf/mode/downgrade.yaml` chooses `downgrade`.
+    """

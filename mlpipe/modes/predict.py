@@ -1,0 +1,42 @@
+"""`mml predict`: what every stored model of a cross-validation predicts, or what all predict of new images."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.modes.train import TrainingScheduler
+from mlpipe.running.new_data import Asked, NewData
+from mlpipe.running.steps import Step, World
+
+
+class PredictScheduler(TrainingScheduler):
+    """Stores each fold's logits of its validation, test and unlabelled images, or writes predictions of new images.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        source: New images to predict, see `mlpipe.running.new_data`; None: the task's own.
+        ensemble: With `source`, the ensemble to predict them with.
+        deploy_prior: With `source`, the prevalence where they are from.
+        training: The keys of `mml train`.
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        source: str | None = None,
+        ensemble: str | None = None,
+        deploy_prior: Literal["estimate"] | list[float] | None = None,
+        **training: Any,
+    ) -> None:
+        super().__init__(run_config, world, **training)
+        self._asked = None if source is None else Asked(source, ensemble, deploy_prior)
+
+    def plan(self) -> list[Step]:
+        """With new images their own plan, else that of the stored models."""
+        if self._asked is None:
+            return super().plan()
+        return NewData(self.run_config, self.world, self.pivot(), self._asked, self.request.folds).plan()

@@ -1,0 +1,184 @@
+"""What a plan is made of and runs in: steps, the project around them, the wish to stop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from mlpipe import files
+from mlpipe.errors import INTERRUPTED_TWICE, ConfigError, DiskFull, Interrupted, problem
+from mlpipe.reports.progress import Display
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+
+if TYPE_CHECKING:
+    from mlpipe.data.sampling import Shard
+
+log = logging.getLogger("mlpipe")
+
+# Programs that start others often pass a signal on that the terminal has sent to all of them already.
+_SAME_WISH = 0.5
+
+
+# How to go on with what left nothing behind.
+AGAIN = "then run the same command again"
+
+
+class Stop:
+    """Remembers that somebody asked to stop; asked twice, it stops at once.
+
+    Args:
+        at_once: What the second Ctrl-C or SIGTERM does; None raises KeyboardInterrupt, which leaves a notebook running.
+    """
+
+    def __init__(self, at_once: Callable[[], None] | None = None) -> None:
+        self.asked = False
+        self._at_once, self._ended_at = at_once, math.inf
+
+    def __call__(self) -> bool:
+        """Whether to stop."""
+        return self.asked
+
+    def check(self) -> None:
+        """Stop here if asked to.
+
+        Raises:
+            Interrupted: When asked.
+        """
+        if self.asked:
+            raise Interrupted("stopped as asked")
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn SIGINT, SIGTERM and SIGUSR1 into the wish to stop; only the main thread can."""
+        before: dict[signal.Signals, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            try:
+                before[number] = signal.signal(number, self._handle)
+            except ValueError:
+                break
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        # SIGUSR1 comes some time before SIGTERM where a cluster preempts a job, and is no reason to hurry then.
+        if number != signal.SIGUSR1:
+            if now - self._ended_at > _SAME_WISH:
+                if self._at_once is None:
+                    raise KeyboardInterrupt
+                self._at_once()
+            self._ended_at = min(self._ended_at, now)
+        if not self.asked:
+            self.asked = True
+            log.warning("stopping after this batch; press Ctrl-C again to stop at once")
+
+
+def end_process() -> None:
+    """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    os.write(2, b"\ninterrupted twice; what is saved is kept, and continue=latest goes on from it\n")
+    os._exit(INTERRUPTED_TWICE)
+
+
+@dataclass(frozen=True)
+class Follower:
+    """Who follows a run from outside, such as a search; raising in `epoch` ends the step.
+
+    Attributes:
+        run: Told the run's name when its folder exists.
+        epoch: Told the fold's position, the epoch, the most epochs of a fold and the monitor after every epoch.
+    """
+
+    run: Callable[[str], None]
+    epoch: Callable[[int, int, int, float], None]
+
+
+@dataclass(frozen=True)
+class World:
+    """What a mode has around it.
+
+    Attributes:
+        project: The project.
+        display: Shows progress.
+        stop: Whether somebody asked to stop.
+        facts: Collected for `--json` and for callers in Python.
+        follower: Who follows the run from outside.
+        command: The command line that a new run is noted with.
+        shard: In one of several processes that learn a fold together, its part; else None.
+        started: When the command began, on the clock of `time.monotonic`.
+        told: What has been told of unreadable images, and is told once in a run.
+    """
+
+    project: Project
+    display: Display
+    stop: Stop = field(default_factory=Stop)
+    facts: dict[str, Any] = field(default_factory=dict)
+    follower: Follower | None = None
+    command: str = ""
+    shard: Shard | None = None
+    started: float = field(default_factory=time.monotonic)
+    told: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One resumable unit of a plan.
+
+    Attributes:
+        name: Unique in the plan.
+        call: Does it, given the run (None for steps that only touch the data folder).
+        in_project: False for steps that only touch the data folder; they run before the run's folder exists.
+        lane: Steps of different lanes that follow each other may run side by side; None waits for all before it.
+    """
+
+    name: str
+    call: Callable[[Run | None], None]
+    in_project: bool = True
+    lane: int | None = None
+
+
+@contextmanager
+def full_disk(go_on: str) -> Iterator[None]:
+    """Say of a full disk, in whatever words it is told, how to go on once there is room; the innermost one knows best.
+
+    Args:
+        go_on: What to do then.
+
+    Raises:
+        DiskFull: When an error inside says that the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not files.disk_is_full(error) or (isinstance(error, DiskFull) and error.go_on):
+            raise
+        reason = error.reason if isinstance(error, DiskFull) else "the disk is full"
+        raise DiskFull(reason, go_on) from error
+
+
+def require_writable(folder: Path, key: str) -> list[str]:
+    """The sentence for a folder that cannot be written, if it cannot."""
+    if files.is_writable(folder):
+        return []
+    return [problem(key, "cannot be written", got=str(folder), fix=f"choose another folder with {key}=DIR")]
+
+
+def raise_all(problems: list[str]) -> None:
+    """Raise one ConfigError for all problems, if there are any."""
+    if problems:
+        raise ConfigError(problems)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -56,6 +56,24 @@ def of(name: str, key: str = "task.kind") -> Kind:
         fix = did_you_mean(name, names(), otherwise=f"one of {listing(names())}")
         raise DataError(problem(key, "is no kind of task", got=name, fix=fix))
     return Kind(name)
+
+
+class Loss(Protocol):
+    """What a configuration names as a loss, before it is built."""
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Names of the class that it builds and of its bases, as far as its source says."""
+
+
+def decide(task_kind: str, loss: Loss) -> str:
+    """The kind of a run: its task's, or `solutions` where what would be compared with images is an equation instead.
+
+    Args:
+        task_kind: `task.kind`.
+        loss: The recipe's; the builder of an equation is annotated to return an `Equation`.
+    """
+    return "solutions" if task_kind == "images" and "Equation" in loss.gives else task_kind
 
 
 @cache

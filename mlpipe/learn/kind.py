@@ -2,9 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
 from mlpipe import kinds
+from mlpipe.arch.classifier import Head
+from mlpipe.config.schema import Recipe
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.loading.loaders import FoldData
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import Task
+from mlpipe.runs import maps
+
+# Mean and standard deviation of the training targets, shape (outputs,) each.
+Scale = tuple[Tensor, Tensor]
+# Outputs, targets and, where images have some, their weights to the mean loss; usually a module.
+Loss = Callable[..., Tensor]
+# The name that a configuration gave to a step, and what it built, to a step for the loader.
+Adapt = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class PixelBatch:
+    """What is predicted for a batch of images: probabilities of classes, or values.
+
+    Attributes:
+        outputs: Predicted pixels and hits of each class, shape (n, 2 * classes), or sums of errors.
+        targets: True pixels of each class, NaN without a mask, shape (n, classes), or counts of values.
+        chances: Probabilities in 255ths, shape (n, classes, *spatial), or values.
+        true: True class numbers, shape (n, *spatial), or values; None where no image has a target.
+    """
+
+    outputs: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.float32]
+    chances: npt.NDArray[np.uint8] | maps.Values
+    true: npt.NDArray[np.uint8] | maps.Values | None
 
 
 class Part(Protocol):
@@ -17,6 +54,9 @@ class Part(Protocol):
         predicts_numbers: Whether outputs are numbers as they are; else they are logits.
         targets_are_class_numbers: Whether one of several classes is true, so that softmax of the outputs gives
             probabilities; else each output has its own sigmoid, unless it is a number.
+        targets_have_own_shape: Whether the spatial shape of targets may be another than that of images.
+        needs_all_digits: Whether it is learned in single precision unless somebody asks for less.
+        views_agree: Whether a view of a sample has the sample's own answer, so that several may be averaged.
     """
 
     default_loss: str
@@ -24,6 +64,92 @@ class Part(Protocol):
     is_dense: bool
     predicts_numbers: bool
     targets_are_class_numbers: bool
+    targets_have_own_shape: bool
+    needs_all_digits: bool
+    views_agree: bool
+
+    def scale(self, targets: npt.NDArray[Any]) -> Scale | None:
+        """The unit in which a loss compares numbers; None: they are compared as they are.
+
+        Args:
+            targets: Of the training images, as `mlpipe.data.task.Samples.targets`.
+        """
+
+    def head(self, outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
+        """What a network gives for a task.
+
+        Args:
+            outputs: How many logits, or numbers.
+            scale: What `scale` gave; None where weights follow that hold it.
+            activations: What several outputs go through, see `mlpipe.arch.classifier.Head`.
+        """
+
+    def class_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64]:
+        """What a loss is told of the training images of each class, see `mlpipe.learn.losses.losses.Labels.counts`."""
+
+    def known_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
+        """For how many training images each output has a known target, shape (outputs,); None: for all."""
+
+    def positives(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+        """Which images show anything, shape (n,); None: targets do not say.
+
+        Args:
+            targets: As `mlpipe.data.task.Samples.targets`.
+        """
+
+    def loading(self, task: Task, pack: Pack, steps: Sequence[tuple[str, Any]]) -> tuple[type[FoldData], Adapt]:
+        """What loads a task, and what makes a step for it of what the configuration named.
+
+        Args:
+            task: The task.
+            pack: Its cached images.
+            steps: Names and what they built, to refuse those that cannot be.
+        """
+
+    def check(self, recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
+        """Refuse a recipe whose parts do not fit each other for this kind, before anything is written.
+
+        Args:
+            recipe: How to learn.
+            task: The task.
+            batch: A batch of training images.
+            outputs: What the network gives for it.
+            loss: The recipe's.
+
+        Raises:
+            ConfigError: Naming the section that is to change.
+            DataError: When samples are not what the loss is for.
+        """
+
+    def rows(self, loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What metrics are made of, a row for each image: predicted, shape (n, columns), and true, beside each other.
+
+        Args:
+            loss: The head's.
+            outputs: What the network gives.
+            target: A batch's `target`.
+        """
+
+    def kept(self, loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """What is kept of a batch until the end of a validation: `rows`, with the batch's loss where there is no other way."""
+
+    def validated(self, loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of all validation images, and the rows that metrics are made of.
+
+        Args:
+            loss: The head's.
+            rows: The first of what `kept` gave, of all batches.
+            targets: The second.
+        """
+
+    def prediction(self, loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor | PixelBatch:
+        """What a batch's prediction leaves: outputs as they are, or sums and maps.
+
+        Args:
+            loss: The head's; judges what has no target to compare with.
+            outputs: What the network gives, or the mean of several views.
+            batch: With `images` and `target`.
+        """
 
 
 def of(name: str) -> Part:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mlpipe.data.task import Kind
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.kind import of as part_of
 from mlpipe.learn.tta import mean_of
 
 Over = Literal["mean", "max"]
@@ -53,7 +54,7 @@ class Cells:
         parts = outputs.float().reshape(-1, self.side**2, outputs.shape[1])
         if self.over == "mean":
             return mean_of(list(parts.unbind(1)), kind)
-        if kind == "classification":
+        if part_of(kind).targets_are_class_numbers:
             # The largest probability of each class; the softmax of its logarithm makes them add up to one.
             return parts.log_softmax(-1).amax(1)
         return parts.amax(1)

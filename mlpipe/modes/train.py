@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from mlpipe import kinds
 from mlpipe.config import rules
 from mlpipe.config.schema import AUTO, RunConfig
 from mlpipe.data.records import outputs
@@ -305,7 +306,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     from mlpipe.learn import monitoring, own_metrics
 
     recipe = config.recipe.metrics
-    own, kind = own_metrics.names_of(recipe), config.recipe.predicts(task.kind)
+    own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)
     known = [*own, *metrics.BY_KIND[kind], *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 
+from mlpipe import kinds
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
@@ -24,12 +25,16 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, TrainingError, problem
-from mlpipe.learn import image_targets, multitask, recovery, solutions
-from mlpipe.learn.build import setup
+from mlpipe.learn import multitask, recovery, tta
+from mlpipe.learn.build.loaders import fold_data
+from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.callbacks.callbacks import Guard
-from mlpipe.learn.hardware import Numerics
-from mlpipe.learn.module import FoldModule, Learning
-from mlpipe.learn.segmentation import PixelBatch
+from mlpipe.learn.hardware import Numerics, numerics_for
+from mlpipe.learn.heads import LearnedHead
+from mlpipe.learn.kind import PixelBatch
+from mlpipe.learn.kind import of as learn_part
+from mlpipe.learn.module import TARGET, FoldModule, Learning
+from mlpipe.learn.quiet import prepare_torch, quiet
 from mlpipe.runs import maps, predictions
 
 log = logging.getLogger("mlpipe")
@@ -83,27 +88,28 @@ def predict(
     Raises:
         ProjectError: When the weights are missing or do not fit the recipe.
     """
-    setup.prepare_torch(recipe.threads)
+    prepare_torch(recipe.threads)
     state = _state(weights)
     written = 0
-    kind = recipe.predicts(wanted[0].task.kind)
+    kind = kinds.decide(wanted[0].task.kind, recipe.loss)
     pairs = {(part.name, part.split) for part in wanted}
     with predictions.writer(out, pairs, kind) as sink, _pixels(out, pairs, kind) as pixels:
         for part in wanted:
             if len(part.rows) == 0:
                 continue
-            chosen = setup.numerics_for(recipe, part.pack)
+            chosen = numerics_for(recipe, part.pack, kind)
             network = multitask.stored_network(recipe, part.task, part.pack, co_tasks)
             load(network, state, weights)
             if chosen.channels_last:
                 network = network.to(memory_format=torch.channels_last)
-            if kind == "solutions":
-                solutions.refuse_views(recipe)
+            if not learn_part(kind).views_agree:
+                tta.refuse_views(recipe.tta)
             views = recipe.tta.build(part.pack.peak)
-            learning = Learning(kind, [], 0, fold, channels_last=chosen.channels_last, views=views)
-            module = image_targets.module_for(kind)(network, _loss(recipe, part, kind), no_optimizers, learning)
-            data = setup.fold_data(recipe, part.task, _only(part), part.pack, num_workers)
-            take = partial(_stored, sink, part, fold, pixels)
+            learning = Learning([], 0, fold, channels_last=chosen.channels_last, views=views)
+            head = LearnedHead(TARGET, kind, len(part.task.classes), _loss(recipe, part, kind))
+            module = FoldModule(network, [head], no_optimizers, learning)
+            data = fold_data(recipe, part.task, _only(part), part.pack, num_workers)
+            take = partial(_stored, sink, part, fold, pixels, head)
             through(recipe, chosen, module, data, part.rows, take, where=part.name, should_stop=should_stop)
             written += len(part.rows)
     return written
@@ -140,7 +146,7 @@ def through(
     while given.rows < len(rows):
         trainer = _trainer(recipe, chosen, [Guard(should_stop, where), given])
         loader = data.rows_dataloader(rows[given.rows :], at_once)
-        with setup.quiet():
+        with quiet():
             sentence = recovery.shortage(partial(trainer.predict, module, loader, return_predictions=False))
         if not sentence:
             return
@@ -176,22 +182,24 @@ def _stored(
     wanted: Wanted,
     fold: int,
     pixels: maps.MapsWriter | None,
+    head: LearnedHead,
     batch: Mapping[str, Any],
     outputs: Any,
 ) -> None:
     """Write a batch's logits; of masks and images counts, and maps to a writer of their own."""
     rows = batch["row"].cpu().numpy()
     ids = [wanted.task.samples.ids[row] for row in rows]
-    if not isinstance(outputs, PixelBatch):
+    found = head.part.prediction(head.criterion, outputs, batch)
+    if not isinstance(found, PixelBatch):
         targets = wanted.task.samples.targets[rows]
-        sink.add(wanted.name, wanted.split, fold, ids, targets, outputs.cpu().numpy())
+        sink.add(wanted.name, wanted.split, fold, ids, targets, found.cpu().numpy())
         return
     assert pixels is not None
     for place, sample in enumerate(ids):
-        has_mask = outputs.true is not None and not np.isnan(outputs.targets[place]).all()
-        true = outputs.true[place] if outputs.true is not None and has_mask else None
-        pixels.add(wanted.name, wanted.split, sample, outputs.chances[place], true)
-    sink.add(wanted.name, wanted.split, fold, ids, outputs.targets, outputs.outputs)
+        has_mask = found.true is not None and not np.isnan(found.targets[place]).all()
+        true = found.true[place] if found.true is not None and has_mask else None
+        pixels.add(wanted.name, wanted.split, sample, found.chances[place], true)
+    sink.add(wanted.name, wanted.split, fold, ids, found.targets, found.outputs)
 
 
 def _pixels(
@@ -226,7 +234,7 @@ def load(network: torch.nn.Module, state: dict[str, torch.Tensor], weights: Path
 
 
 def _trainer(recipe: Recipe, chosen: Numerics, callbacks: list[Callback]) -> pl.Trainer:
-    with setup.quiet():
+    with quiet():
         return pl.Trainer(
             accelerator=recipe.trainer.get("accelerator", "auto"),
             devices=1,
@@ -243,7 +251,7 @@ def _trainer(recipe: Recipe, chosen: Numerics, callbacks: list[Callback]) -> pl.
 
 def _loss(recipe: Recipe, wanted: Wanted, kind: str) -> torch.nn.Module:
     """What judges predictions that have no target: an equation."""
-    return setup.build_loss(recipe, wanted.task, wanted.rows) if kind == "solutions" else torch.nn.Identity()
+    return build_loss(recipe, wanted.task, wanted.rows) if kind == "solutions" else torch.nn.Identity()
 
 
 def _only(wanted: Wanted) -> View:

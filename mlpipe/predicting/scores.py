@@ -16,7 +16,8 @@ from mlpipe.data.task import IGNORED, Kind
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import monitoring, segmentation
+from mlpipe.learn import monitoring
+from mlpipe.learn.kind import of as learn_part
 from mlpipe.learn.losses.losses import Labels
 from mlpipe.post import metrics
 
@@ -65,7 +66,7 @@ class Judge:
         if not known.any():
             return
         logits, target = logits[known], target[known].long()
-        counts, true = segmentation.counted(logits.argmax(1), target, logits.shape[1])
+        counts, true = learn_part(_KIND).rows(self._loss, logits, target)
         self._counts.append(counts)
         self._true.append(true)
         self._losses.append(float(self._loss(logits, target)) * len(logits))

@@ -25,9 +25,10 @@ from mlpipe.data.volumes.assembly import Assembly
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import recovery
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
+from mlpipe.learn.quiet import prepare_torch, quiet
 from mlpipe.predicting import records
 from mlpipe.predicting.scores import Judge
 
@@ -173,11 +174,11 @@ def placed(
         recipe: The recipe.
         networks: The network as it was made for slices of each spatial shape.
     """
-    setup.prepare_torch(recipe.threads)
+    prepare_torch(recipe.threads)
     accelerator = recipe.trainer.get("accelerator", "auto")
     largest = max(max(shape) for shape in networks)
     chosen = numerics(recipe.trainer.get("precision", "32-true"), largest, accelerator)
-    with setup.quiet():
+    with quiet():
         fabric = Fabric(
             accelerator=accelerator, devices=1, precision=chosen.precision, plugins=[LightningEnvironment()]
         )
@@ -236,7 +237,7 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
         raise ConfigError(problem("mode.source", wrong, fix="use a volume with as many"))
     normalization, shape = recipe.augmentations.normalization, () if axes == 2 else seen
     pixels = Pixels(channels, seen[0], normalization=normalization, width=seen[-1], shape=shape)
-    arch = setup.without_weights(recipe.arch)
+    arch = without_weights(recipe.arch)
     network: nn.Module = arch.build({TARGET: Head(classes, per_pixel=True)}, pixels)
     records.load(network, state, weights)
     return Probabilities(network)

@@ -11,14 +11,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from mlpipe import kinds
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import IGNORED, Task
-from mlpipe.learn import image_targets, monitoring, segmentation, solutions
-from mlpipe.learn.build import setup
-from mlpipe.learn.module import FoldModule, Learning
+from mlpipe.learn import monitoring
+from mlpipe.learn.build.loaders import fold_data
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.learn.hardware import numerics_for
+from mlpipe.learn.heads import LearnedHead
+from mlpipe.learn.module import TARGET, FoldModule, Learning
+from mlpipe.learn.quiet import prepare_torch
 from mlpipe.post import metrics
 from mlpipe.predicting import records
 
@@ -104,8 +109,9 @@ def evaluate_maps(
         TrainingError: When memory runs out with a single image.
     """
     masked = np.flatnonzero(task.samples.labelled & ~pack.unreadable_mask(task))
-    loss = setup.build_loss(recipe, task, masked) if len(masked) else None
-    kind = recipe.predicts(task.kind)
+    loss = build_loss(recipe, task, masked) if len(masked) else None
+    kind = kinds.decide(task.kind, recipe.loss)
+    head = LearnedHead(TARGET, kind, len(task.classes), loss or nn.Identity())
     counts, targets, losses = list[torch.Tensor](), list[torch.Tensor](), list[float]()
 
     def count(batch: Mapping[str, Any], outputs: torch.Tensor) -> None:
@@ -114,13 +120,8 @@ def evaluate_maps(
         known = _known(target)
         if loss is None or not known.any():
             return
-        logits, target = logits[known], target[known] if task.kind == "images" else target[known].long()
-        if kind == "solutions" and loss is not None:
-            outcome = solutions.scored(loss, logits, target)
-        elif kind == "images":
-            outcome = image_targets.summed(logits, target)
-        else:
-            outcome = segmentation.counted(logits.argmax(1), target, logits.shape[1])
+        logits, target = logits[known], head.as_learned(target[known])
+        outcome = head.part.rows(loss, logits, target)
         counts.append(outcome[0])
         targets.append(outcome[1])
         losses.append(float(loss(logits, target)) * len(logits))
@@ -154,13 +155,15 @@ def _through(
     should_stop: Callable[[], bool],
 ) -> Rows:
     """Hand what a network gives for every image that can be read on, batch by batch; their rows."""
-    setup.prepare_torch(recipe.threads)
-    chosen = setup.numerics_for(recipe, pack)
+    prepare_torch(recipe.threads)
+    kind = kinds.decide(task.kind, recipe.loss)
+    chosen = numerics_for(recipe, pack, kind)
     rows = np.flatnonzero(~pack.unreadable_mask(task))
     view = View(task.name, 0, rows, rows, rows, rows)
-    data = setup.fold_data(recipe, task, view, pack, num_workers)
-    learning = Learning(task.kind, [], 0, 0, channels_last=chosen.channels_last)
-    module = FoldModule(network, nn.Identity(), records.no_optimizers, learning)
+    data = fold_data(recipe, task, view, pack, num_workers)
+    learning = Learning([], 0, 0, channels_last=chosen.channels_last)
+    head = LearnedHead(TARGET, kind, len(task.classes), nn.Identity())
+    module = FoldModule(network, [head], records.no_optimizers, learning)
     records.through(recipe, chosen, module, data, rows, take, where=task.name, should_stop=should_stop)
     return rows
 
@@ -172,5 +175,5 @@ def _scores(recipe: Recipe, task: Task, rows: Rows, logits: torch.Tensor) -> dic
     targets = task.samples.targets[rows[known]]
     wanted: Sequence[str] = monitoring.val_metrics(recipe, task)
     values = metrics.compute(list(wanted), logits.numpy()[known], targets, task.kind)
-    loss = setup.build_loss(recipe, task, rows[known])(logits[known], torch.from_numpy(targets))
+    loss = build_loss(recipe, task, rows[known])(logits[known], torch.from_numpy(targets))
     return {"loss": float(loss), **{name: float(value) for name, value in values.items() if value is not None}}

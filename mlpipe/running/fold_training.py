@@ -70,18 +70,17 @@ class FoldTraining:
     def try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
         from mlpipe.learn import multitask, stages
-        from mlpipe.learn.build import setup
+        from mlpipe.learn.build.trial import try_recipe
 
         recipe, task = self.ground.config.recipe, self.ground.task
         views = [self.ground.checked(fold) for fold in self.chosen]
         parts.tell(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
-        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.co_tasks))
+        network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.co_tasks))
         if self.ground.config.sys.console != "mlpipe":
-            network, _ = setup.started_network(recipe, task, pack, 0, rows, self.start)
             counts = {"train": len(rows), "test": len(views[0].val)}
             console.introduce(self.ground.config, task, network, counts)
-        stages.check(recipe, task, pack, rows)
+        stages.check(recipe, task, pack, rows, network)
         if self.co_tasks:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):

@@ -13,7 +13,9 @@ from pytest import MonkeyPatch
 
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import fit
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.loaders import fold_data
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.learn.build.network import build_network
 from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.callbacks.callbacks import Tick
 from mlpipe.learn.fit import FoldJob, Watch
@@ -44,7 +46,7 @@ def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypa
     whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)
     expected = fit.fit(whole, Watch())
     asked = 0
-    per_epoch = len(setup.fold_data(cut.recipe, cut.task, cut.view, cut.pack, 0).train_dataloader()) + 1
+    per_epoch = len(fold_data(cut.recipe, cut.task, cut.view, cut.pack, 0).train_dataloader()) + 1
 
     def after_some_batches() -> bool:
         nonlocal asked
@@ -101,7 +103,7 @@ def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
     """F14: val/loss was the mean of the batches' means."""
     one = job(tmp_path, "trainer.max_epochs=1", "sampling.eval_batch_size=7", "loss=ce", "loss.class_weights=balanced")
     record = fit.fit(one, Watch())
-    network = setup.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
+    network = build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
     from mlpipe.arch import weights
 
     weights.load(network, weights.read(one.project.model_dir("digits", "record") / "weights.safetensors"))
@@ -109,7 +111,7 @@ def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
     targets = torch.from_numpy(one.task.samples.targets[one.view.val])
     with torch.no_grad():
         logits = network(images)["target"]
-    loss = setup.build_loss(one.recipe, one.task, one.view.train)(logits, targets)
+    loss = build_loss(one.recipe, one.task, one.view.train)(logits, targets)
     assert record.scores["val"]["loss"] == pytest.approx(loss.item(), abs=1e-5)
     accuracy = metrics.accuracy(logits.numpy(), targets.numpy())
     assert record.scores["val"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
@@ -135,7 +137,7 @@ def test_the_last_epoch_when_asked(tmp_path: Path) -> None:
 
 def test_a_frozen_backbone_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
     one = job(tmp_path, "arch.freeze=true", "trainer.max_epochs=1")
-    before = setup.build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    before = build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
     fit.fit(one, Watch())
     from mlpipe.arch import weights
 
@@ -172,7 +174,7 @@ def stop_after(calls: int) -> Watch:
 
 def calls_in_epoch(one: FoldJob) -> int:
     """How many batches of training and validation an epoch has."""
-    data = setup.fold_data(one.recipe, one.task, one.view, one.pack, 0)
+    data = fold_data(one.recipe, one.task, one.view, one.pack, 0)
     return len(data.train_dataloader()) + len(data.val_dataloader())
 
 

@@ -12,11 +12,12 @@ import torch
 from pytest import MonkeyPatch
 
 from mlpipe.errors import ConfigError, DataError, Interrupted
-from mlpipe.learn import fit, multitask
-from mlpipe.learn.build import setup
+from mlpipe.learn import fit, multitask, task_weights
+from mlpipe.learn.build import network as networks
 from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.fit import FoldJob, Watch
-from mlpipe.learn.multitask import Aim, Joint
+from mlpipe.learn.heads import LearnedHead
+from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
 from mlpipe.predicting import records
 from mlpipe.runs import predictions
@@ -102,13 +103,10 @@ def test_a_partner_is_scored_by_its_own_head_and_in_its_own_unit(tmp_path: Path)
 def test_a_step_is_the_weighted_sum_of_each_tasks_own_loss(tmp_path: Path) -> None:
     one = joint_job(tmp_path, "arch.drop_rate=0", weights=(1.0, 0.25, 3.0))
     assert one.joint is not None
-    network = multitask.build_network(one.recipe, one.task, one.pack, one.joint, seed=1, rows=one.view.train).eval()
+    module, _, _ = fit.parts(one, Watch())
+    network = module.network.eval()
     data = multitask.fold_data(one.recipe, one.task, one.view, one.pack, one.joint, 0)
     batch = next(iter(data.train_dataloader()))
-    learning = fit.Learning(one.task.kind, [], 0, 0)
-    build = setup.build_optimizers(one.recipe, 2, "min")
-    module = multitask.build_module(one.recipe, one.task, one.view, one.pack, one.joint, network, build, learning)
-    module._loss_sum, module._count = torch.zeros(()), 0
 
     class Trainer:
         max_epochs, loggers, current_epoch = 1, (), 0
@@ -127,20 +125,20 @@ def test_a_step_is_the_weighted_sum_of_each_tasks_own_loss(tmp_path: Path) -> No
 
 def test_uncertainty_is_the_likelihood_of_the_paper() -> None:
     losses, log_variance = torch.tensor([2.0, 0.5]), torch.tensor([0.3, -1.2], requires_grad=True)
-    loss = multitask.uncertainty(losses, log_variance, ["classification", "regression"])
+    loss = task_weights.uncertainty(losses, log_variance, ["classification", "regression"])
     sigma = torch.exp(log_variance / 2).detach()
     wanted = 2.0 / sigma[0] ** 2 + sigma[0].log() + 0.5 / (2 * sigma[1] ** 2) + sigma[1].log()
     assert float(loss.detach()) == pytest.approx(float(wanted), rel=1e-6)
     # The best variance of a number is its mean squared error, that of classes twice their loss.
     for value, kind, best in ((0.5, "regression", 0.5), (2.0, "classification", 4.0)):
         at = torch.tensor([float(np.log(best))], requires_grad=True)
-        multitask.uncertainty(torch.tensor([value]), at, [kind]).backward()  # type: ignore[list-item]
+        task_weights.uncertainty(torch.tensor([value]), at, [kind]).backward()
         assert float(at.grad[0]) == pytest.approx(0, abs=1e-6)  # type: ignore[index]
 
 
 def test_pixels_of_16_bit_are_as_bright_as_those_of_8() -> None:
-    aim = Aim("task1", "classification", 2, torch.nn.CrossEntropyLoss(), None, 255 / 65535)
-    images, target = aim.augmented({"images": torch.tensor([[65535.0]]), "target": torch.tensor([1])}, [], 1)
+    head = LearnedHead("task1", "classification", 2, torch.nn.CrossEntropyLoss(), None, 255 / 65535)
+    images, target = head.augmented({"images": torch.tensor([[65535.0]]), "target": torch.tensor([1])}, [], 1)
     assert images.tolist() == [[255.0]] and target.tolist() == [1]
 
 
@@ -166,6 +164,6 @@ def test_what_cannot_be_learned_together(tmp_path: Path, monkeypatch: MonkeyPatc
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"target": torch.zeros(len(images), 10)}
 
-    monkeypatch.setattr(setup, "build_network", lambda *given, **options: OneHead())
+    monkeypatch.setattr(networks, "build_network", lambda *given, **options: OneHead())
     with pytest.raises(ConfigError, match="arch: gives no 10 outputs for fashion_mini"):
         multitask.try_joint(one.recipe, one.task, one.pack, one.view.train, Joint((first,), (1.0, 1.0)))

@@ -206,6 +206,15 @@ class Layout:
         return Layout(inputs, outputs, bool(plain["weighted"]))
 
 
+def of_source(source: Mapping[str, Any]) -> Layout | None:
+    """The layout of a task of records; None for tasks of images.
+
+    Args:
+        source: The task's `source`.
+    """
+    return Layout.from_plain(source["layout"]) if "network_params" in source else None
+
+
 def of(data_record: DataRecord, outputs: Sequence[tuple[str, Kind]], where: str) -> Layout:
     """The layout of a first data record, which all others must have.
 

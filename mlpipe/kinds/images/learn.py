@@ -2,8 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlpipe.config.schema import Recipe
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import per_pixel
+from mlpipe.learn.kind import Loss, PixelBatch
+from mlpipe.learn.losses.means import Between
+from mlpipe.learn.per_pixel import validated as validated
+from mlpipe.learn.value_maps import class_counts as class_counts
+from mlpipe.learn.value_maps import head as head
+from mlpipe.learn.value_maps import known_counts as known_counts
+from mlpipe.learn.value_maps import loading as loading
+from mlpipe.learn.value_maps import positives as positives
+from mlpipe.learn.value_maps import scale as scale
+from mlpipe.runs import maps
+
 default_loss = "mse"
 fitting_losses = ("auto", "mse", "mae", "huber", "bce")
 is_dense = True
 predicts_numbers = True
 targets_are_class_numbers = False
+targets_have_own_shape = True
+needs_all_digits = False
+views_agree = True
+
+
+def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
+    """Refuse what knows nothing of target images, and outputs that cannot be compared with them."""
+    per_pixel.refuse_parts(recipe, "target images")
+    per_pixel.refuse_other_stages(recipe, task.kind)
+    target = batch["target"]
+    if target.shape[1:] != outputs.shape[1:]:
+        wrong = f"gives targets of {list(target.shape[1:])}, the network's outputs are {list(outputs.shape[1:])}"
+        fix = "leave steps out that change the size or the channels of targets"
+        raise ConfigError(problem("augmentations.cpu.pipeline", wrong, fix=fix))
+    if not isinstance(loss, nn.Module) or not any(isinstance(one, Between) for one in loss.modules()):
+        return
+    for name, values in (("targets", target), ("the network's outputs", outputs)):
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > 1:
+            fix = "end the network in a sigmoid (arch.outputs=sigmoid), or use loss=mse"
+            wrong = f"bce takes values from 0 to 1, {name} have {low:.3g} to {high:.3g}"
+            raise ConfigError(problem("loss", wrong, fix=fix))
+
+
+def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of errors, see `summed`."""
+    return summed(outputs, target)
+
+
+def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of errors, and the batch's loss."""
+    return per_pixel.with_loss(summed(outputs, target), loss(outputs, target))
+
+
+def prediction(loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor | PixelBatch:
+    """Sums of errors, and the values of each pixel."""
+    values, target = outputs.cpu().numpy(), batch["target"]
+    true = target.cpu().numpy() if target.ndim > 2 else None
+    # Half precision keeps values of 0 to 1 better than 8 bit would; arrays may have any values.
+    is_half = batch["images"].dtype == torch.uint8
+    each = [maps.errors(one, None if true is None else true[place]) for place, one in enumerate(values)]
+    stored = None if true is None else _stored(true, half=is_half)
+    sums = np.stack([one for one, _ in each]), np.stack([one for _, one in each])
+    return PixelBatch(*sums, _stored(values, half=is_half), stored)
+
+
+def _stored(values: npt.NDArray[Any], *, half: bool) -> maps.Values:
+    return values.astype(np.float16) if half else values.astype(np.float32)
+
+
+def summed(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Errors of each image, on the device that they lie on.
+
+    Args:
+        values: Predicted, shape (n, channels, height, width), or with other spatial axes.
+        target: The same; NaN in images without a target.
+
+    Returns:
+        Sums of squared and of absolute errors, shape (n, 2 * channels), and how many values each channel has, shape
+        (n, channels), NaN without a target; both float64.
+    """
+    error = values.double() - target.double()
+    known = ~target.flatten(1).isnan().all(1)
+    spatial = tuple(range(2, error.ndim))
+    error = torch.where(known.view(-1, *[1] * (error.ndim - 1)), error, 0.0)
+    counts = torch.full(error.shape[:2], float(error[0, 0].numel()), dtype=torch.float64, device=error.device)
+    counts[~known] = torch.nan
+    return torch.cat([(error**2).sum(spatial), error.abs().sum(spatial)], 1), counts

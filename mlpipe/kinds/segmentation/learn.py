@@ -2,8 +2,114 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mlpipe.arch.classifier import Head
+from mlpipe.config.schema import Recipe
+from mlpipe.data.augment import paired
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.loading.loaders import FoldData
+from mlpipe.data.loading.masks import MaskData
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import IGNORED, Task
+from mlpipe.learn import per_image, per_pixel
+from mlpipe.learn.kind import Adapt, Loss, PixelBatch, Scale
+from mlpipe.learn.per_pixel import validated as validated
+from mlpipe.runs import maps
+
 default_loss = "ce"
 fitting_losses = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
 is_dense = True
 predicts_numbers = False
 targets_are_class_numbers = True
+targets_have_own_shape = False
+needs_all_digits = False
+views_agree = True
+
+
+def scale(targets: npt.NDArray[Any]) -> Scale | None:
+    """None: logits have no unit."""
+    return None
+
+
+def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
+    """A logit of each class for every pixel."""
+    return Head(outputs, per_pixel=True)
+
+
+def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
+    """Pixels of each class, in millionths of an image."""
+    shares = np.nansum(task.samples.targets[rows], axis=0)
+    # A class that has a single pixel in large masks is there all the same.
+    return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
+
+
+def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
+    """None: what has a target has all of it."""
+    return None
+
+
+def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """Images with a pixel of another class than the first, the background."""
+    return np.asarray((targets[:, 1:] > 0).any(axis=1))
+
+
+def loading(task: Task, pack: Pack, steps: Sequence[tuple[str, Any]]) -> tuple[type[FoldData], Adapt]:
+    """What loads images and masks, moved together; images alone where there is no mask."""
+    return per_image.loading(task, pack, steps) if pack.masks is None else (MaskData, paired.adapt)
+
+
+def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
+    """Refuse what knows nothing of masks."""
+    per_pixel.refuse_parts(recipe, "masks")
+
+
+def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts of pixels, see `counted`."""
+    return counted(outputs.argmax(1), target.long(), outputs.shape[1])
+
+
+def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts of pixels, and the batch's loss."""
+    target = target.long()
+    mean = loss(outputs, target)
+    return per_pixel.with_loss(rows(loss, outputs, target), mean)
+
+
+def prediction(loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor | PixelBatch:
+    """Counts of pixels, and the probabilities of each."""
+    chances = outputs.softmax(1).cpu().numpy()
+    predicted, classes = chances.argmax(1), chances.shape[1]
+    target = batch["target"]
+    true = target.cpu().numpy() if target.dtype == torch.uint8 else None
+    each = [maps.counts(one, None if true is None else true[place], classes) for place, one in enumerate(predicted)]
+    quantised = np.stack([maps.quantised(one) for one in chances])
+    return PixelBatch(np.stack([one for one, _ in each]), np.stack([one for _, one in each]), quantised, true)
+
+
+def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Pixels of each image, on the device that they lie on.
+
+    Args:
+        predicted: Class numbers, shape (n, height, width), or with other spatial axes.
+        target: The same, `IGNORED` where pixels do not count.
+        classes: How many classes there are.
+
+    Returns:
+        Predicted pixels and hits, shape (n, 2 * classes), and true pixels, shape (n, classes), both float64.
+    """
+    known = target != IGNORED
+    first = torch.arange(len(target), device=target.device).view(-1, *[1] * (target.ndim - 1)) * classes
+
+    def count(numbers: Tensor, where: Tensor) -> Tensor:
+        found = torch.bincount((numbers + first)[where], minlength=len(target) * classes)
+        return found.view(len(target), classes).double()
+
+    hits = known & (predicted == target)
+    return torch.cat([count(predicted, known), count(predicted, hits)], 1), count(target, known)

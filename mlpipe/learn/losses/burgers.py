@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.losses.equations import Equation
+from mlpipe.learn.losses.equations import EvolutionEquation
 from mlpipe.learn.losses.losses import Labels, refuse_other_kinds
 
 
@@ -17,7 +17,7 @@ def burgers(
     *,
     diffusion_coeff: Annotated[float, ">= 0"] = 0.0,
     boundary_factor: Annotated[float, ">= 0"] = 1.0,
-) -> nn.Module:
+) -> EvolutionEquation:
     """How far an output is from solving Burgers' equation, see `BurgersResidual`; each sample is its own initial values.
 
     Args:
@@ -35,7 +35,7 @@ def burgers(
     return BurgersResidual(diffusion_coeff, boundary_factor)
 
 
-class BurgersResidual(Equation):
+class BurgersResidual(EvolutionEquation):
     """The mean squared residual of u_t + u u_x - nu u_xx = 0 in the unit square, and of u(x, 0) = b(x) and u(0, t) = 0.
 
     Values lie at the nodes of a regular grid over both sides of the square: x runs along the width (d nodes, dx = 1 / (d - 1)),

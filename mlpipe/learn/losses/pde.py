@@ -7,14 +7,14 @@ import math
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.losses.equations import Equation
 from mlpipe.learn.losses.losses import Labels, refuse_other_kinds
 
 
-def poisson(labels: Labels) -> nn.Module:
+def poisson(labels: Labels) -> Equation:
     """The energy of Poisson's equation, see `PoissonEnergy`; each image is its own target, the diffusivity.
 
     Args:

@@ -15,7 +15,7 @@ from mlpipe import files
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.build.setup import with_rate
+from mlpipe.learn.build.optimizer import with_rate
 from mlpipe.learn.tune.batch_search import MemoryTest
 from mlpipe.learn.tune.rate_search import RangeTest, Suggest
 from mlpipe.learn.tune.short_runs import Tuned

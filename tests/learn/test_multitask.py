@@ -12,11 +12,10 @@ import torch
 from pytest import MonkeyPatch
 
 from mlpipe.errors import ConfigError, DataError, Interrupted
-from mlpipe.learn import fit, multitask, task_weights
+from mlpipe.learn import fit, multitask
 from mlpipe.learn.build import network as networks
 from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.fit import FoldJob, Watch
-from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
 from mlpipe.predicting import records
@@ -121,25 +120,6 @@ def test_a_step_is_the_weighted_sum_of_each_tasks_own_loss(tmp_path: Path) -> No
         error = (network(numbers["images"])["task2"] - numbers["target"]) / torch.tensor(rows.std(axis=0))
         third = (error**2).mean()
     assert float(found) == pytest.approx(float(digits + 0.25 * second + 3 * third), rel=1e-5)
-
-
-def test_uncertainty_is_the_likelihood_of_the_paper() -> None:
-    losses, log_variance = torch.tensor([2.0, 0.5]), torch.tensor([0.3, -1.2], requires_grad=True)
-    loss = task_weights.uncertainty(losses, log_variance, ["classification", "regression"])
-    sigma = torch.exp(log_variance / 2).detach()
-    wanted = 2.0 / sigma[0] ** 2 + sigma[0].log() + 0.5 / (2 * sigma[1] ** 2) + sigma[1].log()
-    assert float(loss.detach()) == pytest.approx(float(wanted), rel=1e-6)
-    # The best variance of a number is its mean squared error, that of classes twice their loss.
-    for value, kind, best in ((0.5, "regression", 0.5), (2.0, "classification", 4.0)):
-        at = torch.tensor([float(np.log(best))], requires_grad=True)
-        task_weights.uncertainty(torch.tensor([value]), at, [kind]).backward()
-        assert float(at.grad[0]) == pytest.approx(0, abs=1e-6)  # type: ignore[index]
-
-
-def test_pixels_of_16_bit_are_as_bright_as_those_of_8() -> None:
-    head = LearnedHead("task1", "classification", 2, torch.nn.CrossEntropyLoss(), None, 255 / 65535)
-    images, target = head.augmented({"images": torch.tensor([[65535.0]]), "target": torch.tensor([1])}, [], 1)
-    assert images.tolist() == [[255.0]] and target.tolist() == [1]
 
 
 def test_the_configured_loss_goes_to_the_tasks_that_it_fits(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def try_recipe(
         MlpipeError: When pretrained weights cannot be had.
     """
     prepare_torch(recipe.threads)
-    part, decided = kind.of(task.kind), kinds.decide(task.kind, recipe.loss)
+    predicted = kinds.decide(task.kind, recipe.loss)
+    part = kind.of(predicted)
     network, _ = started_network(recipe, task, pack, 0, rows, start)
     network.eval()
     _try_shapes(recipe, task, pack, network)
@@ -56,14 +57,14 @@ def try_recipe(
         views.predict(lambda images: _outputs(network, images), torch.zeros(1, channels, *sides), task.kind)
     recipe.tune.build()
     loss = build_loss(recipe, task, rows)
-    own_metrics.measures(recipe.metrics, decided, len(task.classes))
+    own_metrics.measures(recipe.metrics, predicted, len(task.classes))
     if not linear_head.has_no_steps(recipe):
         build_optimizers(recipe, 2, "min")(network)
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
     batch = next(iter(data.train_dataloader()))
     if part.is_dense or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
-        kind.of(decided).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
+        part.check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
     if not recipe.stages and not linear_head.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
         smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), _name(recipe))

@@ -7,21 +7,29 @@ WORKERS ?= 2
 # Idle threads sleep instead of spinning: on a shared machine that is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help run test test-all setup check format bench clean
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+.PHONY: help run test test-program test-services test-all setup check format bench clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 run: setup  ## train five folds on the embedded images, calibrate them, write a report
 	$(BIN)/mml train task=fashion_mini mode.nested=false mode.subroutines=[train,predict,test]
 	$(BIN)/mml post task=fashion_mini
 	$(BIN)/mml info task=fashion_mini
 
-test: setup  ## the fast tests
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow and not services"
+test: setup  ## the unit tests
+	$(PYTEST) --ignore tests/program -m "not program and not services and not slow"
 
-test-all: setup  ## every test, slow ones and those that start servers included
-	$(BIN)/python -m pytest -q -n $(WORKERS)
+test-program: setup  ## the tests that go through the whole program
+	$(PYTEST) -m "program and not services and not slow"
+
+test-services: setup  ## the tests that start servers on this machine
+	$(PYTEST) -m services
+
+test-all: setup  ## every test
+	$(PYTEST)
 
 setup: $(STAMP)  ## make .venv and install the pinned versions into it
 

@@ -337,10 +337,10 @@ def run_case(name: str, tree: Path, folder: Path) -> None:
 
 # --- what is compared ---------------------------------------------------------------------------------------------
 
-# Keys of stored JSON that hold times, speeds, places and versions; hashes of contents that hold them.
+# Keys of stored JSON that hold times, speeds, places and versions; hashes of contents that hold them or dotted paths.
 VOLATILE = {
     "created", "run", "timings", "environment", "versions", "seconds", "started", "ended", "host", "pid", "command",
-    "git", "time", "finished", "checksum", "predictions_hash", "speed", "images_per_s", "data_wait", "cwd",
+    "git", "time", "finished", "checksum", "config.yaml", "predictions_hash", "speed", "images_per_s", "data_wait", "cwd",
 }  # fmt: skip
 TIMED_COLUMNS = {"seconds", "images_per_s", "images/s", "time", "train_seconds"}
 _RUN = re.compile(r"\d{4}-(?:\d\d|[A-Z][a-z]{2})-\d\d[/T ]\d\d[-:]\d\d([-:]\d\d[\w.:+-]*)?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,8 @@ PENDING = {
     ("running/volume_slices.py", "mlpipe.dialects"),
     ("running/presets.py", "mlpipe.modes"),
 }
+# Packages whose modules import each other in a circle, inside functions, that is still to be cut.
+CIRCLES = {"learn", "running"}
 HEAVY = ("torch", "timm", "pytorch_lightning")
 FORBIDDEN = {
     "runs": HEAVY,
@@ -61,9 +64,17 @@ MODULES = {
 }
 
 
+NAMES = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in MODULES}
+
+
+@cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def imported(source: str) -> Iterator[str]:
     """Full names that a source imports, anywhere in it; `from a import b` is both a and a.b."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -104,9 +115,8 @@ def violations(file: str, source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("file", MODULES)
-def test_imports_go_down(file: str) -> None:
-    assert violations(file, MODULES[file]) == []
+def test_imports_go_down() -> None:
+    assert [wrong for file, source in MODULES.items() for wrong in violations(file, source)] == []
 
 
 def test_every_module_has_a_level() -> None:
@@ -114,27 +124,30 @@ def test_every_module_has_a_level() -> None:
     assert tops <= set(LEVELS)
 
 
-@pytest.mark.parametrize("package", sorted(set(LEVELS) - {"errors", "files", "cli"}))
-def test_no_cycle_inside_a_package(package: str) -> None:
-    inside = {
-        file.removesuffix(".py").replace("/", "."): source
-        for file, source in MODULES.items()
-        if file.startswith(f"mlpipe/{package}/")
-    }
-    graph = {
-        name: {other for other in imported_at_the_top(source) if other in inside and other != name}
-        for name, source in inside.items()
-    }
-    while leaves := [name for name, needs in graph.items() if not needs & set(graph)]:
-        for name in leaves:
+def needs(name: str, source: str) -> set[str]:
+    """Modules of the package that a source imports, anywhere in it; a package is one where its own names are meant."""
+    found = set()
+    for node in ast.walk(parsed(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {one if one in NAMES else node.module for one in full}
+    return found & set(NAMES) - {name}
+
+
+def test_no_circle_inside_a_package() -> None:
+    graph = {name: needs(name, MODULES[file]) for name, file in NAMES.items()}
+    graph = {name: {other for other in others if home_of(other) == home_of(name)} for name, others in graph.items()}
+    # What nothing of a circle needs, and what needs nothing of it, goes; circles stay.
+    while ends := [n for n in graph if not graph[n] & set(graph) or not any(n in others for others in graph.values())]:
+        for name in ends:
             del graph[name]
-    assert not graph
+    assert {home_of(name) for name in graph} <= CIRCLES, sorted(graph)
 
 
-def imported_at_the_top(source: str) -> set[str]:
-    """Names that a module imports when it is imported itself."""
-    top = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
-    return {name for node in top for name in imported(ast.unparse(node))}
+def home_of(name: str) -> str:
+    return name.split(".")[1] if "." in name else name
 
 
 @pytest.mark.parametrize(

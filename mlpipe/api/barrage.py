@@ -28,7 +28,7 @@ from mlpipe.data.records import (
     RecordTransformer,
     batchify_network_output,
 )
-from mlpipe.data.sources import record_files
+from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.barrage import artifact_folder
 from mlpipe.dialects.translation import as_text
 from mlpipe.running import launch

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from mlpipe.data import kind as kind_data
 from mlpipe.data import spelling, task
 from mlpipe.data.decoding.value_rules import Background
-from mlpipe.data.sources import looking, pixel_rules
-from mlpipe.data.sources.class_folders import finished
-from mlpipe.data.sources.pixel_rules import Wanted
-from mlpipe.data.task import NO_TARGET, Kind, Part, Row, Task
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers, pixel_rules
+from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 
@@ -37,7 +38,7 @@ class TaskCreator:
         root: str | Path,
         classes: Sequence[str],
         *,
-        kind: Kind = "classification",
+        kind: str = kind_data.DEFAULT,
         channels: Literal[1, 3, 4] | None = None,
         value_range: tuple[float, float] | None = None,
         background: Background = "white",
@@ -104,7 +105,7 @@ class TaskCreator:
             wrong = f"{len(without)} training images have no fold ({listing(without, most=3)})"
             raise DataError(problem(self._name, wrong, fix="give add(..., fold=N), or call split_folds()"))
         paths = [self._root / row.id for row in self._rows]
-        looks = looking.look(paths)
+        looks = file_headers.look(paths)
         pixels = pixel_rules.decided(paths, looks, self._pixels)
         rows = [
             row._replace(digest=seen.digest, fold=row.fold if self._existing else -1)
@@ -123,17 +124,15 @@ class TaskCreator:
         return finished(made, allow_overlap=False)
 
     def _number(self, path: str, target: str | Sequence[float] | None) -> int | tuple[float, ...]:
-        width = len(self._classes)
-        if self._kind == "classification":
-            if target is None:
-                return NO_TARGET
+        width, of_kind = len(self._classes), kind_data.of(self._kind)
+        if target is None:
+            return of_kind.unknown(width)
+        if of_kind.IS_CLASS_NUMBER:
             target = spelling.plain(target) if isinstance(target, str) else target
             if not isinstance(target, str) or target not in self._classes:
                 fix = did_you_mean(str(target), self._classes, otherwise=f"the classes are {listing(self._classes)}")
                 raise DataError(problem(path, "unknown class", got=target, fix=fix))
             return self._classes.index(target)
-        if target is None:
-            return (float("nan"),) * width
         if isinstance(target, str) or len(target) != width:
             raise DataError(problem(path, f"needs {width} numbers as target", got=target))
         return tuple(float(value) for value in target)

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from mlpipe.data import noise
+from mlpipe.data import kind, noise
 from mlpipe.data.records import outputs
 from mlpipe.data.splits.dealing import grouped
 from mlpipe.data.splits.methods import TEST, UNLABELLED, Split, inner_folds
@@ -134,7 +134,7 @@ def _pool(samples: Samples) -> noise.Rows:
 
 def _check(variant: Task) -> None:
     pool = _pool(variant.samples)
-    if variant.kind == "classification":
+    if kind.of(variant.kind).IS_CLASS_NUMBER:
         counts = variant.class_counts(pool).tolist()
         empty = [name for name, count in zip(variant.classes, counts, strict=True) if not count]
         if empty:
@@ -162,10 +162,9 @@ def _kept_groups(task: Task, share: float, tag: Tag) -> Task:
     samples, pool = task.samples, _pool(task.samples)
     names, group = np.unique(grouped(samples, pool), return_inverse=True)
     order, sizes = noise.draws("subset", tag.seed, names.tolist()), np.bincount(group)
-    table = np.zeros((len(names), 1), np.int64)
-    if task.kind == "classification":
-        table = np.zeros((len(names), len(task.classes)), np.int64)
-        np.add.at(table, (group, samples.targets[pool]), 1)
+    of_samples = kind.of(task.kind).strata(samples.targets[pool])
+    table = np.zeros((len(names), int(of_samples.max(initial=0)) + 1), np.int64)
+    np.add.at(table, (group, of_samples), 1)
     strata, urgency = table.argmax(axis=1), np.empty(len(names))
     for level in np.unique(strata):
         members = np.flatnonzero(strata == level)
@@ -187,7 +186,7 @@ def _kept(task: Task, wanted: int, tag: Tag) -> Task:
     """The task with fewer training images: each class loses the same share, and a smaller subset lies in a larger one."""
     samples, pool = task.samples, _pool(task.samples)
     order = noise.draws("subset", tag.seed, [samples.ids[row] for row in pool])
-    strata = samples.targets[pool] if task.kind == "classification" else np.zeros(len(pool), np.int64)
+    strata = kind.of(task.kind).strata(samples.targets[pool])
     urgency = np.empty(len(pool))
     for level in np.unique(strata):
         members = np.flatnonzero(strata == level)
@@ -204,11 +203,11 @@ def _only(task: Task, kept: noise.Rows) -> Task:
 
 
 def _noise(task: Task, tag: Tag, world: World) -> Task:
-    _refuse_masks(task, tag)
+    _refuse_kept(task, tag)
     share = float(tag.argument)
     if not 0 <= share <= 1:
         raise DataError(problem("task", "the share must lie in 0 to 1", got=f"+{tag}", fix="write +noise?0.2"))
-    if task.kind == "classification" and len(task.classes) < 2:
+    if kind.of(task.kind).IS_CLASS_NUMBER and len(task.classes) < 2:
         raise DataError(problem("task", "there is a single class", got=f"+{tag}", fix="leave the tag out"))
     samples = task.samples
     noisy = noise.noisy(samples, _pool(samples), share, tag.seed, len(task.classes))
@@ -236,24 +235,21 @@ def _nested(task: Task, tag: Tag, world: World) -> Task:
     return replace(task, samples=replace(samples, parts=parts, folds=inner[rows]))
 
 
-def _refuse_masks(task: Task, tag: Tag) -> None:
-    if task.kind == "segmentation":
-        fix = "leave the tag out, or make other masks"
-        raise DataError(problem("task", "the classes of masks cannot be changed by a tag", got=f"+{tag}", fix=fix))
-    if task.kind == "images":
-        raise DataError(problem("task", "target images have no classes", got=f"+{tag}", fix="leave the tag out"))
+def _refuse_kept(task: Task, tag: Tag) -> None:
+    if kept := kind.of(task.kind).KEPT:
+        wrong, fix = kept
+        raise DataError(problem("task", wrong, got=f"+{tag}", fix=fix))
 
 
 def _remove(task: Task, tag: Tag, world: World) -> Task:
-    _refuse_masks(task, tag)
-    if task.kind == "regression" and len(task.classes) == 1:
-        raise DataError(problem("task", "there is a single number to predict", got=f"+{tag}", fix="leave the tag out"))
+    _refuse_kept(task, tag)
     name, samples = unquote(tag.argument), task.samples
     number = _class_number(task, name, tag)
+    of_kind = kind.of(task.kind)
+    if wrong := of_kind.unremovable(len(task.classes)):
+        raise DataError(problem("task", wrong, got=f"+{tag}", fix="leave the tag out"))
     classes = tuple(one for one in task.classes if one != name)
-    if task.kind == "classification":
-        if len(classes) < 2:
-            raise DataError(problem("task", "a single class would be left", got=f"+{tag}", fix="leave the tag out"))
+    if of_kind.IS_CLASS_NUMBER:
         kept = samples.only(np.flatnonzero(samples.targets != number))
         noisy = kept.noisy
         if noisy is not None:
@@ -283,7 +279,7 @@ def _bring(task: Task, tag: Tag, world: World) -> Task:
     source, _, text = tag.argument.partition(":")
     name, other = unquote(text), world.task(source)
     for one in (task, other):
-        if one.kind != "classification":
+        if not kind.of(one.kind).IS_CLASS_NUMBER:
             fix = "leave the tag out"
             raise DataError(problem("task", f"{one.name} has no classes to bring", got=f"+{tag}", fix=fix))
     if other.name == task.bases[0].name:

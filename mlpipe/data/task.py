@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
+from mlpipe.data import kind as kind_data
 from mlpipe.errors import DataError, listing, problem
 
 FORMAT = 2
-Kind = Literal["classification", "multilabel", "regression", "segmentation", "images"]
 Dtype = Literal["uint8", "uint16", "float32"]
 # `extra` is learned in every fold and validated in none.
 Part = Literal["train", "val", "test", "unlabelled", "extra"]
 PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled", "extra")
-KINDS, DTYPES = get_args(Kind), get_args(Dtype)
+DTYPES = get_args(Dtype)
 NO_TARGET = -1
 # What a pixel of a mask holds that counts nowhere, in caches and batches; classes are numbered below it.
 IGNORED = 255
@@ -150,11 +150,11 @@ class Task:
 
     Attributes:
         name: Its name, also its folder's below the data folder.
-        kind: What is predicted.
+        kind: What is predicted, one of `mlpipe.data.kind.names()`.
         classes: The names of the classes, the labels, the numbers or the channels to predict; a class number is an index
             into them.
         channels: 1 for grey images, 3 for colour, or how many the arrays have.
-        source: Where the images are read from, as plain data for `mlpipe.data.readers.reader`.
+        source: Where the images are read from, as plain data for `mlpipe.data.sources.open`.
         samples: The images.
         dtype: How a channel's value is kept: 8 or 16 bit, or float32 from 0 to 1.
         notes: What a person should know about how it was made.
@@ -163,7 +163,7 @@ class Task:
     """
 
     name: str
-    kind: Kind
+    kind: str
     classes: tuple[str, ...]
     channels: int
     source: Mapping[str, Any]
@@ -186,12 +186,7 @@ class Task:
         """
         known = self.samples.learned if learned else self.samples.targets
         targets = known if rows is None else known[rows]
-        if self.kind == "classification":
-            return np.bincount(targets[targets >= 0], minlength=len(self.classes)).astype(np.int64)
-        if self.kind == "segmentation":
-            return np.asarray((targets > 0).sum(axis=0), np.int64)
-        counted = targets == 1 if self.kind == "multilabel" else ~np.isnan(targets)
-        return np.asarray(counted.sum(axis=0), np.int64)
+        return kind_data.of(self.kind).counts(targets, len(self.classes))
 
     def part_sizes(self) -> dict[str, int]:
         """How many samples came in each part."""
@@ -262,7 +257,7 @@ def describe_again(stored: Task, seen: Task, path: Path) -> bool:
 
 
 def load(path: Path) -> Task:
-    """Read a task that `save` wrote.
+    """Read a task that `save` wrote; `mlpipe.data.sources.load` refuses samples outside of its folders too.
 
     Raises:
         DataError: When the file is not there, is damaged, or is of a newer format.
@@ -304,11 +299,11 @@ def load(path: Path) -> Task:
 
 
 def _damage(task: Task, path: Path) -> list[str]:
-    """What a stored task says that cannot be: files of other folders, classes that are not there, columns cut off."""
+    """What a stored task says that cannot be: classes that are not there, columns cut off."""
     samples, n, classes = task.samples, len(task.samples), len(task.classes)
     if not isinstance(task.name, str) or Path(task.name).name != task.name:
         return [f"is named {task.name!r}, which is no folder's name"]
-    if task.kind not in KINDS or task.dtype not in DTYPES or not 1 <= task.channels <= MOST_CHANNELS:
+    if task.kind not in kind_data.names() or task.dtype not in DTYPES or not 1 <= task.channels <= MOST_CHANNELS:
         return [f"describes {task.channels} channels of {task.dtype!r} for {task.kind!r}, which cannot be"]
     texts = (*task.classes, *samples.ids, *samples.parts, *samples.digests, *samples.groups, *samples.strata)
     if not all(isinstance(text, str) for text in texts) or not isinstance(task.source.get("type"), str):
@@ -326,24 +321,16 @@ def _damage(task: Task, path: Path) -> list[str]:
         )
         if one is not None
     ]
-    shape = (n,) if task.kind == "classification" else (n, classes)
-    if any(len(column) != n for column in columns) or samples.targets.shape != shape:
+    of_kind = kind_data.of(task.kind)
+    if any(len(column) != n for column in columns) or samples.targets.shape != of_kind.shape(n, classes):
         return ["has columns of different lengths"]
     found = []
     if unknown := sorted(set(samples.parts) - set(PARTS)):
         found.append(f"has parts that are none: {listing(unknown, most=3)}")
-    if (
-        task.kind == "classification"
-        and n
-        and not NO_TARGET <= samples.targets.min() <= samples.targets.max() < classes
-    ):
-        found.append(f"has class numbers beyond its {classes} classes")
+    if wrong := of_kind.damage(samples.targets, classes):
+        found.append(wrong)
     if samples.folds is not None and n and not -1 <= samples.folds.min() <= samples.folds.max() < max(n, 1):
         found.append("has fold numbers beyond its rows")
-    if task.source["type"] in ("folder", "elpv", "masks"):
-        paths = (*samples.ids, *(path for path, _ in samples.masks))
-        climbing = [name for name in paths if name.startswith("/") or ".." in PurePosixPath(name).parts]
-        found += [f"has samples outside of its folder: {listing(climbing, most=3)}"] if climbing else []
     return found
 
 
@@ -354,7 +341,7 @@ def make(
     *,
     channels: int,
     source: Mapping[str, Any],
-    kind: Kind = "classification",
+    kind: str = kind_data.DEFAULT,
     dtype: Dtype = "uint8",
     notes: Sequence[str] = (),
 ) -> Task:
@@ -372,13 +359,14 @@ def make(
         raise DataError(problem("task.classes", f"{listing(twice, most=3)} comes twice", fix="give each its own name"))
     if foreign := [one for one in (*ids, *classes) if not files.is_utf8(one)]:
         raise DataError(problem(foreign[0], "is not UTF-8, as names of files and samples must be", fix="rename it"))
-    targets = np.array([row.target for row in ordered], np.int64 if kind == "classification" else np.float64)
+    of_kind = kind_data.of(kind)
+    targets = np.array([row.target for row in ordered], of_kind.DTYPE)
     weights = np.array([row.weight for row in ordered], np.float64)
     folds = np.array([row.fold for row in ordered], np.int64)
     samples = Samples(
         ids,
         tuple(row.part for row in ordered),
-        targets if kind == "classification" else targets.reshape(len(ordered), len(classes)),
+        targets.reshape(of_kind.shape(len(ordered), len(classes))),
         tuple(row.digest for row in ordered),
         tuple(row.group for row in ordered) if any(row.group for row in ordered) else (),
         weights if (weights != 1.0).any() else None,
@@ -418,8 +406,9 @@ def _as_plain(samples: Samples) -> dict[str, Any]:
     return columns
 
 
-def _from_plain(columns: Mapping[str, Any], kind: Kind) -> Samples:
-    dtype = np.int64 if kind == "classification" else np.float64
+def _from_plain(columns: Mapping[str, Any], kind: str) -> Samples:
+    # What is no kind is told with whatever else is damaged.
+    dtype = kind_data.of(kind).DTYPE if kind in kind_data.names() else np.float64
     return Samples(
         tuple(columns["id"]),
         tuple(columns["part"]),

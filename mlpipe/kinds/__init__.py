@@ -1,8 +1,8 @@
 """What a task predicts: each kind is a folder here, whose files have the same names in all of them.
 
-`words` says what an output is called; `data`, `post`, `learn`, `report` and `predict` implement the protocols of
-`mlpipe.data.kind`, `mlpipe.post.kind`, `mlpipe.learn.kind`, `mlpipe.reports.kind` and `mlpipe.predicting.kind`. Nothing
-asks for a kind's name: it takes the part and calls it.
+Each folder states the facts of `Kind`, and `words` what an output is called; `data`, `post`, `learn`, `report` and `predict`
+implement the protocols of `mlpipe.data.kind`, `mlpipe.post.kind`, `mlpipe.learn.kind`, `mlpipe.reports.kind` and
+`mlpipe.predicting.kind`. Nothing asks for a kind's name: it takes the part and calls it.
 """
 
 from __future__ import annotations
@@ -12,27 +12,58 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
 PARTS = ("words", "data", "post", "learn", "report", "predict")
 
 
+class Words(Protocol):
+    """What a kind's outputs and targets are called, for tables and sentences.
+
+    Attributes:
+        OUTPUT: One output: `class`, `label`, `number` or `channel`.
+        OUTPUTS: Several of them.
+        TARGETS: What the targets of samples are: `classes`, `masks`, `target images`.
+        SAMPLE_OF: What is counted of an output, before its name: `image of class`, `image with`.
+        OF_OUTPUT: How a sample has an output, before its name: `of class`, `with label`.
+    """
+
+    OUTPUT: str
+    OUTPUTS: str
+    TARGETS: str
+    SAMPLE_OF: str
+    OF_OUTPUT: str
+
+    def predicted(self, outputs: int) -> str:
+        """What a task of so many outputs predicts, such as `one of 10 classes`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Kind:
-    """What a task predicts.
+    """What a task predicts: its name, and the few facts that stored files and all packages depend on.
+
+    Whatever else depends on the kind is asked of its parts.
 
     Attributes:
         name: As stored files and configurations spell it.
+        is_dense: Whether every pixel is predicted: targets are files, and predictions lie as maps beside a table that has
+            sums for each sample.
+        has_classes: Whether the outputs are classes of which one is true (of a sample, or of a pixel where it is dense).
+        has_probabilities: Whether outputs are logits of probabilities, and not values that mean themselves.
     """
 
     name: str
+    is_dense: bool
+    has_classes: bool
+    has_probabilities: bool
 
     @property
-    def words(self) -> Any:
-        """What an output of this kind is called, for tables and sentences."""
-        return part(self.name, "words")
+    def words(self) -> Words:
+        """What its outputs and targets are called."""
+        return cast(Words, part(self.name, "words"))
 
 
 @cache
@@ -55,7 +86,8 @@ def of(name: str, key: str = "task.kind") -> Kind:
     if name not in names():
         fix = did_you_mean(name, names(), otherwise=f"one of {listing(names())}")
         raise DataError(problem(key, "is no kind of task", got=name, fix=fix))
-    return Kind(name)
+    facts = importlib.import_module(f"mlpipe.kinds.{name}")
+    return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES)
 
 
 class Loss(Protocol):
@@ -78,7 +110,9 @@ def decide(task_kind: str, loss: Loss) -> str:
 
 @cache
 def part(name: str, what: str) -> ModuleType:
-    """A part of a kind, imported when it is asked for: the only import by name beside that of components.
+    """A part of a kind, imported when it is asked for.
+
+    Imports by name are here and where components are built, and nowhere else.
 
     Args:
         name: One of `names()`.

@@ -118,7 +118,7 @@ def numerics_for(recipe: Recipe, pack: Pack, kind: str) -> Numerics:
     """
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
     setting = recipe.trainer.get("precision", AUTO)
-    if setting == AUTO and part_of(kind).needs_all_digits:
+    if setting == AUTO and part_of(kind).NEEDS_ALL_DIGITS:
         setting = "32-true"
     chosen = numerics(setting, pack.shape[0], accelerator)
     # The layout is one of images.

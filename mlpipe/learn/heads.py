@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from mlpipe import kinds
 from mlpipe.data.augment import batches as device_augmentations
 from mlpipe.data.augment.batches import DeviceStep
+from mlpipe.kinds import Kind
 from mlpipe.learn import kind
 from mlpipe.learn.kind import Loss, Part, Scale
 
@@ -39,6 +41,11 @@ class LearnedHead:
         return kind.of(self.kind)
 
     @property
+    def facts(self) -> Kind:
+        """The facts of its kind."""
+        return kinds.of(self.kind)
+
+    @property
     def criterion(self) -> Loss:
         """The loss in the head's unit."""
         return self.loss if self.scale is None else self.mean_loss
@@ -67,14 +74,14 @@ class LearnedHead:
         """
         images, target = self.as_bright(batch["images"]), self.as_learned(batch["target"])
         if steps:
-            if self.part.targets_are_class_numbers:
+            if self.facts.has_classes:
                 target = nn.functional.one_hot(target, self.outputs).float()
             images, target = device_augmentations.apply(steps, images, target, left)
         return images, target
 
     def as_learned(self, target: Tensor) -> Tensor:
         """Targets as a loss takes them: class numbers of pixels come as bytes."""
-        return target.long() if self.part.targets_are_class_numbers else target
+        return target.long() if self.facts.has_classes else target
 
     def as_bright(self, images: Tensor) -> Tensor:
         """Pixels on the pivot's scale."""

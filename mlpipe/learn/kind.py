@@ -48,25 +48,18 @@ class Part(Protocol):
     """How one kind of task is learned. Outputs have the shape (n, outputs), or (n, outputs, *spatial) where dense.
 
     Attributes:
-        default_loss: The option of `conf/loss` that `loss=auto` is.
-        fitting_losses: Options of `conf/loss` to name to somebody whose loss does not fit.
-        is_dense: Whether every pixel is predicted; sums over each image are then kept in place of what is predicted.
-        predicts_numbers: Whether outputs are numbers as they are; else they are logits.
-        targets_are_class_numbers: Whether one of several classes is true, so that softmax of the outputs gives
-            probabilities; else each output has its own sigmoid, unless it is a number.
-        targets_have_own_shape: Whether the spatial shape of targets may be another than that of images.
-        needs_all_digits: Whether it is learned in single precision unless somebody asks for less.
-        views_agree: Whether a view of a sample has the sample's own answer, so that several may be averaged.
+        DEFAULT_LOSS: The option of `conf/loss` that `loss=auto` is.
+        FITTING_LOSSES: Options of `conf/loss` to name to somebody whose loss does not fit.
+        TARGETS_HAVE_OWN_SHAPE: Whether the spatial shape of targets may be another than that of images.
+        NEEDS_ALL_DIGITS: Whether it is learned in single precision unless somebody asks for less.
+        VIEWS_AGREE: Whether a view of a sample has the sample's own answer, so that several may be averaged.
     """
 
-    default_loss: str
-    fitting_losses: tuple[str, ...]
-    is_dense: bool
-    predicts_numbers: bool
-    targets_are_class_numbers: bool
-    targets_have_own_shape: bool
-    needs_all_digits: bool
-    views_agree: bool
+    DEFAULT_LOSS: str
+    FITTING_LOSSES: tuple[str, ...]
+    TARGETS_HAVE_OWN_SHAPE: bool
+    NEEDS_ALL_DIGITS: bool
+    VIEWS_AGREE: bool
 
     def scale(self, targets: npt.NDArray[Any]) -> Scale | None:
         """The unit in which a loss compares numbers; None: they are compared as they are.

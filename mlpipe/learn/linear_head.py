@@ -17,13 +17,13 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from mlpipe import kinds
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.kind import of as part_of
 from mlpipe.learn.optimizers.optimizers import LinearHead
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
@@ -137,16 +137,16 @@ def solve(
     std = np.where(std > 0, std, 1.0)
     scaled = (features - mean) / std
     inverse = np.logspace(-4, 1, head.strengths)
-    part = part_of(kind)
-    if part.targets_are_class_numbers:
+    facts = kinds.of(kind)
+    if facts.has_classes:
         model = _Classes(outputs, balanced, head.max_iter)
         parts = [_chosen(model, inverse, head, scaled, targets, units, weights, seed)]
         coefficients, bias = parts[0][0]
     else:
-        shift = np.nanmean(targets, axis=0) if part.predicts_numbers else np.zeros(outputs)
-        spread = np.nanstd(targets, axis=0) if part.predicts_numbers else np.ones(outputs)
+        shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
+        spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
         goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
-        single: _Label | _Number = _Number() if part.predicts_numbers else _Label(head.max_iter)
+        single: _Label | _Number = _Label(head.max_iter) if facts.has_probabilities else _Number()
         parts = []
         for column in goal.T:
             known = ~np.isnan(column)

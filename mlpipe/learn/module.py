@@ -19,11 +19,11 @@ from mlpipe.arch import adapt
 from mlpipe.config.schema import Clip
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.augment.samples import mix
+from mlpipe.kinds import Kind
 from mlpipe.learn import accumulation, microbatches, slicing
 from mlpipe.learn import device_group as team
 from mlpipe.learn.device_group import Team
 from mlpipe.learn.heads import LearnedHead
-from mlpipe.learn.kind import Part
 from mlpipe.learn.lr_schedulers import plateaus
 from mlpipe.learn.recovery import Healed
 from mlpipe.learn.task_weights import TaskWeights
@@ -118,9 +118,9 @@ class FoldModule(pl.LightningModule):
         self._each, self._steps = torch.zeros(len(heads)), 0
 
     @property
-    def part(self) -> Part:
-        """How the pivot's kind is learned."""
-        return self.heads[0].part
+    def facts(self) -> Kind:
+        """The facts of what the pivot predicts."""
+        return self.heads[0].facts
 
     @property
     def own_metrics(self) -> Mapping[str, Measure]:
@@ -281,7 +281,7 @@ class FoldModule(pl.LightningModule):
         weights = [weight for _, _, weight in self._learned if weight is not None]
         head, learning = self.heads[0], self._learning
         # Mixed images are of their larger class.
-        plain = targets.argmax(1) if head.part.targets_are_class_numbers and targets.ndim > 1 else targets
+        plain = targets.argmax(1) if head.facts.has_classes and targets.ndim > 1 else targets
         arrays = logits.float().cpu().numpy(), plain.cpu().numpy()
         values = metrics.compute(learning.val_metrics, *arrays, head.kind, learning.own_metrics)
         return {**values, **self._by_output(logits, targets, torch.cat(weights) if weights else None)}

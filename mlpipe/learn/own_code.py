@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mlpipe import kinds
 from mlpipe.data import user_code
 from mlpipe.data.items import sets
 from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
-from mlpipe.learn.kind import of as part_of
 from mlpipe.learn.losses.means import probabilities, weighted_mean
 
 
@@ -125,7 +125,7 @@ class Loss(nn.Module):
         Raises:
             ConfigError: When the function fails, gives no tensor, or one number where images have weights.
         """
-        is_number = target.ndim == 1 and part_of(self._kind).targets_are_class_numbers
+        is_number = target.ndim == 1 and kinds.of(self._kind).has_classes
         wanted = F.one_hot(target, outputs.shape[1]) if is_number else target
         wanted = wanted.to(outputs.dtype)
         known = ~wanted.isnan().any(1)

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from mlpipe.config.schema import Recipe
+from mlpipe.data import sources
 from mlpipe.data.augment import libraries
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.data.loading.rows import RecordData
-from mlpipe.data.records import layout
 from mlpipe.data.task import Task
 from mlpipe.learn.build.loss import try_own
 from mlpipe.learn.kind import Adapt, Loss
@@ -20,7 +20,7 @@ from mlpipe.learn.kind import Adapt, Loss
 
 def loading(task: Task, pack: Pack, steps: Sequence[tuple[str, Any]]) -> tuple[type[FoldData], Adapt]:
     """What loads images, or records; see `mlpipe.learn.kind.Part`."""
-    return RecordData if layout.of_source(task.source) is not None else FoldData, _adapted
+    return RecordData if sources.open(task).layout is not None else FoldData, _adapted
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

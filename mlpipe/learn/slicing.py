@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from mlpipe.data.task import Kind
+from mlpipe import kinds as kinds_of_tasks
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.kind import of as part_of
 from mlpipe.learn.tta import mean_of
 
 Over = Literal["mean", "max"]
@@ -49,12 +48,12 @@ class Cells:
         rows = images.reshape(number, channels, self.side, high, self.side, wide)
         return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, high, wide)
 
-    def joined(self, outputs: Tensor, kind: Kind) -> Tensor:
+    def joined(self, outputs: Tensor, kind: str) -> Tensor:
         """Images' logits (or numbers) from those of their cells, shape (n * side ** 2, outputs) to (n, outputs)."""
         parts = outputs.float().reshape(-1, self.side**2, outputs.shape[1])
         if self.over == "mean":
             return mean_of(list(parts.unbind(1)), kind)
-        if part_of(kind).targets_are_class_numbers:
+        if kinds_of_tasks.of(kind).has_classes:
             # The largest probability of each class; the softmax of its logarithm makes them add up to one.
             return parts.log_softmax(-1).amax(1)
         return parts.amax(1)
@@ -76,7 +75,7 @@ def crops(*, cells: Annotated[int, ">= 2", "<= 64"], over: Literal["mean", "max"
     return Cells(cells, over)
 
 
-def attach(network: nn.Module, cells: Cells, kinds: Mapping[str, Kind]) -> None:
+def attach(network: nn.Module, cells: Cells, kinds: Mapping[str, str]) -> None:
     """Let a network cut the images that it is given, and, unless it is in training, join what it gives for the cells.
 
     The network's weights keep their names. In training it gives outputs of cells; see `per_cell` for their targets.
@@ -105,7 +104,7 @@ def _cut(cells: Cells, network: nn.Module, given: tuple[Any, ...]) -> tuple[Any,
 
 
 def _joined(
-    cells: Cells, kinds: dict[str, Kind], network: nn.Module, given: tuple[Any, ...], outputs: dict[str, Tensor]
+    cells: Cells, kinds: dict[str, str], network: nn.Module, given: tuple[Any, ...], outputs: dict[str, Tensor]
 ) -> dict[str, Tensor]:
     if network.training and torch.is_grad_enabled():
         return outputs

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mlpipe.learn import kind
+from mlpipe import kinds as kinds_of_tasks
 
 UNCERTAINTY = "uncertainty"
 _LOG_VARIANCES = "log_variances"
@@ -63,7 +63,7 @@ def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[str], once
         kinds: What each task predicts.
         once: What s / 2 is multiplied by, which a step of several batches has once.
     """
-    factor = losses.new_tensor([0.5 if kind.of(one).predicts_numbers else 1.0 for one in kinds])
+    factor = losses.new_tensor([1.0 if kinds_of_tasks.of(one).has_probabilities else 0.5 for one in kinds])
     return (factor * torch.exp(-log_variance) * losses + log_variance / 2 * once).sum()
 
 

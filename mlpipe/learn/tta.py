@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlpipe import kinds
 from mlpipe.config.components import Component
 from mlpipe.data.augment import batches as device_augmentations
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
-from mlpipe.learn.kind import of as part_of
 from mlpipe.learn.own_code import Code, called
 
 Mix = Literal["probabilities", "logits"]
@@ -56,7 +56,7 @@ class Views:
         Raises:
             ConfigError: When masks are predicted from views that cannot be undone.
         """
-        if part_of(kind).is_dense:
+        if kinds.of(kind).is_dense:
             _refuse_lasting(self)
             turned = [back(network(view(images))) for view, back in zip(self.views, self.undo, strict=True)]
             return mean_of(turned, kind, self.mix)
@@ -78,7 +78,7 @@ class _OwnViews(Views):
             ConfigError: When the function fails or gives no images of the same size.
         """
         assert self.function is not None
-        if part_of(kind).is_dense:
+        if kinds.of(kind).is_dense:
             _refuse_lasting(self)
         seen: list[list[Tensor]] = []
         for image in images:
@@ -104,10 +104,10 @@ def mean_of(outputs: Sequence[Tensor], kind: str, mix: Mix = "probabilities") ->
         mix: What the mean is of; for numbers both are the same.
     """
     stacked = torch.stack([part.float() for part in outputs])
-    part = part_of(kind)
-    if mix == "logits" or part.predicts_numbers:
+    facts = kinds.of(kind)
+    if mix == "logits" or not facts.has_probabilities:
         return stacked.mean(0)
-    if part.targets_are_class_numbers:
+    if facts.has_classes:
         return _log_mean(stacked.log_softmax(2))
     return _log_mean(nn.functional.logsigmoid(stacked)) - _log_mean(nn.functional.logsigmoid(-stacked))
 

@@ -14,7 +14,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.data.loading.target_images import TargetData
 from mlpipe.data.sampling import Rows
-from mlpipe.data.sources import target_files
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
 from mlpipe.learn.kind import Adapt, Scale
 

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sampling, sources
 from mlpipe.data.augment import libraries, samples
@@ -92,8 +92,7 @@ class InfoScheduler(Scheduler):
             counts = of.class_counts()
             rows = [[name, str(count)] for name, count in zip(of.classes, counts.tolist(), strict=True)]
             log.info(f"task {of.name}: {tasks.describe(of)}")
-            what = {"multilabel": "label", "regression": "number", "images": "channel"}.get(of.kind, "class")
-            log.info(tables.grid([what, "images"], rows))
+            log.info(tables.grid([kinds.of(of.kind).words.OUTPUT, "images"], rows))
             for note in of.notes:
                 log.info(f"note: {note}")
             described.append(

@@ -338,7 +338,7 @@ class PostprocessScheduler(Scheduler):
         if record.select_on == "test":
             # Test rows are no out-of-fold rows; another prevalence needs those that set the cut-offs.
             splits["chose"] = splits.pop("val")
-        with predictions.writer(path, kind=record.kind) as sink:
+        with predictions.writer(path, (), record.kind) as sink:
             for split, rows in splits.items():
                 if rows is not None:
                     sink.add(record.task, split, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)

@@ -102,7 +102,7 @@ def predict(
             load(network, state, weights)
             if chosen.channels_last:
                 network = network.to(memory_format=torch.channels_last)
-            if not learn_part(kind).views_agree:
+            if not learn_part(kind).VIEWS_AGREE:
                 tta.refuse_views(recipe.tta)
             views = recipe.tta.build(part.pack.peak)
             learning = Learning([], 0, fold, channels_last=chosen.channels_last, views=views)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
-from mlpipe.data.sources import sliced_volumes
-from mlpipe.data.sources.mask_files import Mask, Values
-from mlpipe.data.task import IGNORED, Kind
+from mlpipe.data.sources.listings import sliced_volumes
+from mlpipe.data.sources.targets.mask_files import Mask, Values
+from mlpipe.data.task import IGNORED
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, problem
@@ -21,7 +21,7 @@ from mlpipe.learn.kind import of as learn_part
 from mlpipe.learn.losses.losses import Labels
 from mlpipe.post import metrics
 
-_KIND: Kind = "segmentation"
+_KIND: str = "segmentation"
 # What a probability is at least, so that it has a logarithm.
 _LEAST = torch.finfo(torch.float32).tiny
 

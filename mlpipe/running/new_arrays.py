@@ -7,19 +7,19 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlpipe.data.sources import sliced_volumes, unseen_samples
+from mlpipe.data import sources
 from mlpipe.data.task import Task
 from mlpipe.errors import problem
 
 
 def are_samples(of: Task) -> bool:
     """Whether a task's samples are arrays in files, one by one."""
-    return bool(_source(of)["type"] == unseen_samples.TYPE)
+    return sources.open(of).has_arrays
 
 
 def are_slices(of: Task) -> bool:
     """Whether a task's samples are slices of volumes."""
-    return bool(_source(of)["type"] == sliced_volumes.TYPE)
+    return bool(sources.open(of).cuts())
 
 
 def instead(pivot: Task, record: str, source: str) -> str:
@@ -40,7 +40,8 @@ def titled(table: Sequence[dict[str, str | float]], new: Task) -> list[dict[str,
     """The table of new samples with their names as a person knows them."""
     if not are_samples(new):
         return list(table)
-    return [{**row, "image": unseen_samples.shown(str(row["image"]))} for row in table]
+    source = sources.open(new)
+    return [{**row, "image": source.title(str(row["image"]))} for row in table]
 
 
 def _text(value: Any) -> str:

@@ -144,9 +144,9 @@ class NewImages:
     def _described(self) -> Task:
         data_dir = str(self.config.data_dir)
         if new_arrays.are_samples(self.pivot):
-            made = sources.new_samples(root=self.asked.source, like=self.pivot)
+            made = sources.new_arrays(root=self.asked.source, like=self.pivot)
         else:
-            made = sources.pictures(root=self.asked.source, like=self.pivot, data_dir=data_dir)
+            made = sources.new_images(root=self.asked.source, like=self.pivot, data_dir=data_dir)
         path = tasks.task_file(self.config.data_dir, made.name)
         if not path.is_file():
             task.save(made, path)

@@ -20,7 +20,8 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
 from mlpipe.data.augment.paired import RESIZE
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources import looking, mask_files, target_files, unseen_samples
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.targets import mask_files, target_files
 from mlpipe.data.task import IGNORED, Task, axes_of
 from mlpipe.errors import ProjectError, problem
 from mlpipe.running.scheduler import World
@@ -98,7 +99,7 @@ def _write(
 ) -> None:
     """Write a file for each image, and a table; `what`: what is written, the columns that tell of it, the files' ending."""
     out = world.project.reports_dir() / "predictions" / new.name
-    size_of, is_of_arrays = _sizes(new, data_dir), new.source["type"] == unseen_samples.TYPE
+    size_of, source = _sizes(new, data_dir), sources.open(new)
     rows, taken = list[dict[str, Any]](), dict[Path, str]()
     world.display.start(f"writing {what[0]}s", len(new.samples))
     try:
@@ -110,7 +111,7 @@ def _write(
             for number, name in enumerate(new.samples.ids, 1):
                 world.stop.check()
                 world.display.update(number)
-                title = unseen_samples.shown(name) if is_of_arrays else name
+                title = source.title(name)
                 if name in unreadable:
                     rows.append({"image": title, "problem": unreadable[name]})
                     continue
@@ -119,9 +120,9 @@ def _write(
                     (_restored(before, read(found, new.name, split, name), size, scale), weight)
                     for found, weight, before in opened
                 ]
-                place = _within(title) if is_of_arrays else Path(name)
+                place = _within(title) if source.has_arrays else Path(name)
                 # A name in a file has no ending of its own.
-                path = out / (f"{place}{what[2]}" if is_of_arrays and ":" in title else place.with_suffix(what[2]))
+                path = out / (f"{place}{what[2]}" if source.has_arrays and ":" in title else place.with_suffix(what[2]))
                 # Two images of one name but for their endings would be one file.
                 path = path if path not in taken else out / f"{place}{what[2]}"
                 taken[path] = name
@@ -154,7 +155,7 @@ def _sizes(new: Task, data_dir: Path) -> Callable[[int], tuple[int, ...]]:
     if base is None:
         pixels = sources.reader(new, new.channels)
         return lambda row: pixels(row).shape[:-1]
-    seen = looking.look([base / name for name in new.samples.ids], looking.memory_file(str(data_dir), base))
+    seen = file_headers.look([base / name for name in new.samples.ids], file_headers.memory_file(str(data_dir), base))
     return lambda row: (seen[row].height, seen[row].width)
 
 

@@ -68,7 +68,7 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
             outputs.append(counted[0])
             targets.append(counted[1])
     rows = predictions.Predictions(ids, np.stack(targets), np.stack(outputs))
-    with predictions.writer(path, kind=kind) as table:
+    with predictions.writer(path, (), kind) as table:
         table.add(pivot, "test", -1, rows.sample_ids, rows.targets, rows.logits)
     _store(config, world, task, folds, rows, name, run)
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlpipe.config.schema import Recipe
-from mlpipe.data.sources import mask_files, sliced_volumes
-from mlpipe.data.sources.sliced_volumes import Cuts, Place
+from mlpipe.data.sources.listings import sliced_volumes
+from mlpipe.data.sources.listings.sliced_volumes import Place
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.volumes import arrays
+from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import DataError, listing, problem
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
@@ -20,7 +20,7 @@ from mlpipe.data.cache import joined
 from mlpipe.data.cache import packs as cache
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources import mask_files, target_files
+from mlpipe.data.sources.targets import mask_files, target_files
 from mlpipe.data.splits import methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
@@ -54,7 +54,7 @@ def resolve(source: Component, data_dir: Path) -> Task:
         return seen
     if source.target.endswith(".created"):
         return seen
-    stored = task.load(path)
+    stored = sources.load(path)
     if stored.source_hash != seen.source_hash:
         fix = "choose another data_dir, or remove that folder"
         raise DataError(problem(str(path.parent), "holds a task of this name made of other images", fix=fix))
@@ -328,9 +328,9 @@ def describe(of: Task) -> str:
     parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
     colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
-    what = {"multilabel": "labels", "regression": "numbers", "images": "channels"}.get(of.kind, "classes")
+    what = kinds.of(of.kind).words.OUTPUTS
     groups = f", {len(set(of.samples.groups) - {''})} groups" if of.samples.groups else ""
-    is_of_records = (of.bases or (of,))[0].source["type"] == "records"
+    is_of_records = sources.open(of).layout is not None
     noun = {1: "series", 3: "volumes"}.get(task.axes_of(of), "images")
     samples = "records" if is_of_records else f"{colour}{depth} {noun}"
     return f"{of.kind}, {len(of.classes)} {what}, {samples}: {parts}{groups}"
@@ -347,7 +347,7 @@ def refuse_results_inside(of: Task, out_dir: Path) -> None:
 
 def _refuse_folder_inside_source(of: Task, folder: Path, key: str) -> None:
     # Only a folder is searched for images, and would find the program's own.
-    base = sources.root(of) if of.source["type"] in ("folder", "masks") else None
+    base = sources.open(of).searched
     if base is not None and folder.resolve().is_relative_to(base.resolve()):
         fix = f"choose a folder outside the images with {key}=DIR"
         raise DataError(problem(key, "lies inside the folder of images", got=str(folder), fix=fix))

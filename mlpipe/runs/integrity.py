@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.errors import ProjectError, first_line
 from mlpipe.runs import ensembles, maps, records
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -61,7 +61,7 @@ def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
     path = project.predictions_file(record.pivot, record.id)
     if path.exists():
         yield parquet(path, record.id, "predictions")
-        if record.kind in maps.KINDS:
+        if kinds.of(record.kind).is_dense:
             yield of_maps(path.with_suffix(maps.SUFFIX), record.id)
 
 
@@ -75,7 +75,7 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]
     folder = project.ensembles_dir(ensemble.task)
     yield sealed(folder / f"{ensemble.id}.json", ensemble.id)
     yield parquet(folder / f"{ensemble.id}.parquet", ensemble.id, "predictions")
-    if ensemble.kind in maps.KINDS:
+    if kinds.of(ensemble.kind).is_dense:
         yield of_maps(folder / f"{ensemble.id}{maps.SUFFIX}", ensemble.id)
 
 

@@ -15,25 +15,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.errors import ProjectError, problem
 
 _NUMBERS = pa.list_(pa.float32())
-_TARGET = {
-    "classification": pa.int64(), "multilabel": _NUMBERS, "regression": _NUMBERS, "segmentation": _NUMBERS,
-    "images": _NUMBERS, "solutions": _NUMBERS,
-}  # fmt: skip
 
 
 def schema(kind: str) -> pa.Schema:
     """The columns of a file of predictions: a class number as target, or a list with a number for each output."""
+    of = kinds.of(kind)
+    # A dense task has a sum for each class here; the class of each pixel is in its maps.
+    is_class_number = of.has_classes and not of.is_dense
     return pa.schema(
         [
             ("task", pa.string()),
             ("sample_id", pa.string()),
             ("split", pa.string()),
             ("fold", pa.int32()),
-            ("target", _TARGET[kind]),
+            ("target", pa.int64() if is_class_number else _NUMBERS),
             ("logits", pa.list_(pa.float32())),
             ("calibrated", pa.list_(pa.float32())),
         ]
@@ -67,7 +66,7 @@ class Predictions:
 class PredictionsWriter:
     """Adds batches of rows to a Parquet file; at most `row_group` rows are held in memory."""
 
-    def __init__(self, path: Path, kind: str = "classification", row_group: int = 4096) -> None:
+    def __init__(self, path: Path, kind: str, row_group: int = 4096) -> None:
         self._schema = schema(kind)
         self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
         self._held: list[pa.Table] = []
@@ -118,9 +117,7 @@ class PredictionsWriter:
 
 
 @contextmanager
-def writer(
-    path: Path, replacing: Collection[tuple[str, str]] = (), kind: str = "classification"
-) -> Iterator[PredictionsWriter]:
+def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Iterator[PredictionsWriter]:
     """A writer whose file appears under its name only when everything was written.
 
     Args:
@@ -259,7 +256,7 @@ def _require_columns(there: pa.Schema) -> None:
     for name in ("task", "sample_id", "split", "target", "logits", "calibrated"):
         place = there.get_field_index(name)
         found = there.field(place).type if place >= 0 else None
-        if found is None or not any(_alike(found, schema(kind).field(name).type) for kind in _TARGET):
+        if found is None or not any(_alike(found, schema(kind).field(name).type) for kind in kinds.names()):
             raise pa.ArrowInvalid(f"its column {name} is {found or 'missing'}")
 
 

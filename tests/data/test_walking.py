@@ -70,7 +70,7 @@ def of_archive(base: Path) -> Task:
 
 def of_new_images(base: Path) -> Task:
     like = sources.folder(root=str(classes(base.parent / "like")))
-    return sources.pictures(root=str(base), like=like)
+    return sources.new_images(root=str(base), like=like)
 
 
 def of_masks(base: Path) -> Task:

@@ -57,7 +57,7 @@ def test_the_page_has_commands() -> None:
     assert len(COMMANDS) >= 12 and all(shlex.split(command)[1] in ("train", "pp") for command in COMMANDS)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page(files: Path, command: str) -> None:
     if "elpv" in command:

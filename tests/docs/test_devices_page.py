@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running.test_cluster import MISSING
+from tests.program.test_cluster import MISSING
 
 PAGE = (Path(__file__).parents[2] / "docs" / "devices.md").read_text("utf-8")
 COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
@@ -31,7 +31,7 @@ def test_the_page_has_commands() -> None:
     assert [("hydra/launcher=slurm" in command) for command in COMMANDS] == [False, False, True, True]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "slurm" not in command])
 def test_a_command_of_the_page(command: str) -> None:

@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "from_barrage.md").read_text("utf-8
 COMMANDS = re.findall(r"^mml (?!post).*$", PAGE, re.MULTILINE)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "iris_code", raising=False)

@@ -23,7 +23,7 @@ def test_the_page_has_commands() -> None:
     assert {shlex.split(command)[1] for command in COMMANDS} == {"convert", "train", "fit", "analyze", "task"}
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     musket_project.make(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -43,14 +43,14 @@ def test_the_layers_of_the_page_are_there() -> None:
     assert len(names) > 35 and [name for name in names if not keras_layers.known(name)] == []
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_page(network: Path, command: str) -> None:
     _, mode, *arguments = shlex.split(command)
     assert main([mode, *arguments, *QUICK]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_configuration_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[0])
     first = {"name": "flat", "batch_input_shape": [None, 8, 8, 3]}
@@ -68,7 +68,7 @@ def test_the_configuration_of_the_page(tmp_path: Path) -> None:
     assert (tmp_path / "outputs" / "output_10.h5").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_masks_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)[1])
     last = {"name": "out", "filters": 3, "kernel_size": 1, "activation": "softmax"}
@@ -88,7 +88,7 @@ def test_the_masks_of_the_page(tmp_path: Path) -> None:
         assert sorted(found) == [f"{number:02}.png" for number in range(6)] and found["00.png"].shape == (3, 16, 24)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_slices_of_the_page(tmp_path: Path) -> None:
     texts = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     assert len(texts) == 5
@@ -121,7 +121,7 @@ def test_the_python_of_the_page(network: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.startswith("4 weights loaded (7890, 7890)\ndigraph ")
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_images_of_the_page(tmp_path: Path) -> None:
     blocks = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "config.json").write_text(next(one for one in blocks if "painter.json" in one))

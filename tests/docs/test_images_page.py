@@ -20,7 +20,7 @@ QUICK = ["trainer.max_epochs=1", "sys.threads=1"]
 SMALL = ["arch.encoder=resnet10t", "arch.pretrained=false", "preprocessing.size=32"]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(COMMANDS) == 10
     make_masks(tmp_path / "made", 24)

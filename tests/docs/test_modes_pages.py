@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlpipe.cli import main
-from tests.modes import mml_core_project
+from tests import mml_core_project
 
 FOLDER = Path(__file__).parents[2] / "docs" / "modes"
 NAMES = ("train", "create", "info", "lr_find", "tl", "reuse", "clean", "upgrade")
@@ -26,7 +26,7 @@ def test_a_page_has_commands(page: str) -> None:
     assert len(commands(page)) >= 4
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page(page: str) -> None:
     if page == "upgrade":

@@ -100,7 +100,7 @@ def test_every_key_that_a_sentence_names_is_there() -> None:
     assert [wrong for one in named() if (wrong := problems(*one))] == []
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_every_key_that_a_sentence_names_composes() -> None:
     by_option: dict[tuple[str, str], set[str]] = {}
     for _, key, _ in named():

@@ -66,7 +66,7 @@ def test_each_language_has_its_commands(language: str) -> None:
     assert words == (["train"] if language == "mlpipe" else ["convert", "train"])
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_experiment_in_a_language(folder: Path, language: str) -> None:
     for mode, *arguments in commands(language):
@@ -79,7 +79,7 @@ def test_the_experiment_in_a_language(folder: Path, language: str) -> None:
     assert accuracy is not None and accuracy >= 0.85, record.scores
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("language", LANGUAGES[1:])
 def test_what_is_converted_is_a_recipe_again(folder: Path, language: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", f"recipe={FILES[language]}"]) == 0

@@ -15,7 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "pde.md").read_text("utf-8")
 COMMANDS = re.findall(r"^mml .*$", PAGE, re.MULTILINE)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(COMMANDS) == 4
     (network,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)

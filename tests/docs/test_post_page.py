@@ -26,7 +26,7 @@ def test_the_page_has_commands() -> None:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page(tmp_path: Path) -> None:
     posts = sum(command.startswith("mml post") for command in COMMANDS)
     (tmp_path / "scans").mkdir()

@@ -19,7 +19,7 @@ def test_the_page_has_commands() -> None:
     assert len(COMMANDS) >= 3
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page(tmp_path: Path) -> None:
     for command in COMMANDS:
         _, mode, *arguments = shlex.split(command)

@@ -27,7 +27,7 @@ def test_the_numbers_are_those_of_the_program() -> None:
     assert f"`healing.rollbacks` times ({Healing().rollbacks})" in PAGE and len(COMMANDS) >= 6
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page(tmp_path: Path) -> None:
     for command in COMMANDS:
         _, mode, *arguments = shlex.split(command)

@@ -20,7 +20,7 @@ QUICK = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page_run_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(COMMANDS) == 8
     make_masks(tmp_path / "scans", 30)

@@ -45,7 +45,7 @@ def test_the_python_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "36 True\n"
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_commands_of_the_page(tmp_path: Path) -> None:
     import keras
 

@@ -24,7 +24,7 @@ def test_the_pages_have_commands() -> None:
     assert len(COMMANDS) >= 13 and all(shlex.split(command)[1] in ("train", "info") for command in COMMANDS)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_pages(tmp_path: Path, command: str) -> None:
     make_pictures(tmp_path / "pets", {"cat": 12, "dog": 12})

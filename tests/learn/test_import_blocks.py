@@ -11,7 +11,7 @@ import torch
 
 from mlpipe.config.schema import Metrics
 from mlpipe.data.items import preprocessors
-from mlpipe.data.sources import record_files
+from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.musket.commands import task
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn import import_blocks, own_code, own_metrics

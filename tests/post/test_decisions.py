@@ -41,7 +41,7 @@ def stored(folder: Path, wishes: Wishes, split: str = "val") -> tuple[EnsembleRe
         decide=judgement.decisions(final, None, "classification", wishes, ["a", "b", "c"], 0),
     )  # fmt: skip
     path = folder / "ens-x.parquet"
-    with predictions.writer(path) as sink:
+    with predictions.writer(path, (), "classification") as sink:
         sink.add("made", split, -1, chose.ids, chose.targets, chose.raw, chose.calibrated)
     return record, path
 

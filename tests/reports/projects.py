@@ -88,7 +88,7 @@ def make_project(
             config = f"mode_name: train\nseed: 1\noptimizer:\n  lr: {0.1 * (recipe + 1):.1f}\n"
             files.write_text(project.model_dir(of.name, record.id) / "config.yaml", config)
             if with_predictions:
-                with predictions.writer(project.predictions_file(of.name, record.id), kind=kind) as sink:
+                with predictions.writer(project.predictions_file(of.name, record.id), (), kind) as sink:
                     for split, rows in (("val", train[fold::folds]), ("test", test if with_test else test[:0])):
                         if len(rows):
                             targets = of.samples.targets[rows]
@@ -115,7 +115,7 @@ def ensemble(project: Project, name: str = "t", **given: Any) -> EnsembleRecord:
     )  # fmt: skip
     record = dataclasses.replace(record, **given)
     source = project.predictions_file(name, "r0-0")
-    with predictions.writer(project.ensembles_dir(name) / f"{record.id}.parquet", kind=record.kind) as sink:
+    with predictions.writer(project.ensembles_dir(name) / f"{record.id}.parquet", (), record.kind) as sink:
         for split in ("val", "test"):
             rows = predictions.load(source, name, split)
             sink.add(name, split, -1, rows.sample_ids, rows.targets, rows.logits, rows.logits / 2)

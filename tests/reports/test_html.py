@@ -250,6 +250,6 @@ def test_a_broken_recipe_is_not_shown(tmp_path: Path, wrong: str) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=20, recipes=1, folds=1)
     path = project.predictions_file("t", "r0-0")
     rows = predictions.load(path, "t", "test")
-    with predictions.writer(path, {("t", "test"), ("t", "val")}) as sink:
+    with predictions.writer(path, {("t", "test"), ("t", "val")}, "classification") as sink:
         sink.add("t", "test", 0, rows.sample_ids, rows.targets, np.full_like(rows.logits, float(wrong)))
     assert "There are no predictions of labelled images yet" in report(project, data_dir).words

@@ -29,7 +29,7 @@ def trained(project: Project, part: str, images: int, error: float, *, lr: float
         wrong = np.arange(tested) < round(error * tested)
         logits = np.zeros((tested, 3), np.float32)
         logits[np.arange(tested), np.where(wrong, 2, TARGETS[:tested])] = 1
-        with predictions.writer(project.predictions_file(pivot, name)) as sink:
+        with predictions.writer(project.predictions_file(pivot, name), (), "classification") as sink:
             sink.add(pivot, "test", fold, TEST_IDS[:tested], TARGETS[:tested], logits)
 
 

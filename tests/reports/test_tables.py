@@ -39,7 +39,7 @@ def fold(project: Project, number: int, *, nested: bool = False, recipe: str = "
         ),
     )  # fmt: skip
     own = slice(0, 5) if number == 0 else slice(5, 8)
-    with predictions.writer(project.predictions_file(pivot, name)) as sink:
+    with predictions.writer(project.predictions_file(pivot, name), (), "classification") as sink:
         held_out = "test" if nested else "val"
         sink.add(task, held_out, number, IDS[own], TARGETS[own], logits(number)[own])
         sink.add(pivot, "test", number, ["t0", "t1", "t2", "t3"], np.array([0, 1, 2, 2]), logits(10 + number, 4))

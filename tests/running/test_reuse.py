@@ -1,125 +1,70 @@
-"""Start weights, blueprints, and records and predictions of other projects, through the command line."""
+"""Which of several models a transfer starts from."""
 
 from __future__ import annotations
 
-import copy
+import random
 from pathlib import Path
 
 import pytest
-import yaml
 
-from mlpipe.cli import main
-from mlpipe.config.schema import RunConfig
-from mlpipe.errors import ConfigError, MlpipeError
-from mlpipe.running import launch
-from mlpipe.runs import ensembles, predictions, records
+from mlpipe.config import snapshot
+from mlpipe.errors import ProjectError
+from mlpipe.running import launch, reuse
 from mlpipe.runs.project import Project
-from tests.modes.stored import DIGITS, contents, make_record
-
-PLAIN = ["mode.nested=false", "mode.subroutines=[train,predict]"]
-BLUEPRINT = ["mode.use_blueprint=true", "reuse.blueprint=default#1"]
+from mlpipe.runs.references import Located
+from tests.stored import DIGITS, make_record, models
 
 
-def prepared(*overrides: str) -> RunConfig:
-    return launch.prepare("train", [*DIGITS, *overrides]).run_config
+@pytest.mark.parametrize(
+    ("how", "losses", "expected"),
+    [
+        ("performance", [float("nan"), 0.5, 0.3, float("inf")], 2),
+        ("performance", [0.3, float("nan"), 0.5], 0),
+        ("performance", [0.3, None, 0.3], 2),
+        ("created", [0.1, 0.2, float("nan")], 2),
+    ],
+)
+def test_the_choice_of_a_model(tmp_path: Path, how: str, losses: list[float | None], expected: int) -> None:
+    candidates = models(tmp_path, losses)
+    for order in (candidates, candidates[::-1]):
+        assert reuse.choose(order, how, seed=0).record.id == f"net-{expected}"
 
 
-def test_a_records_configuration_is_a_blueprint(tmp_path: Path) -> None:
-    make_record(Project(tmp_path / "results" / "default"), "net")
-    got = launch.prepare("train", ["task=digits", "arch=resnet18", "optimizer=sgd", "sys.threads=1", *BLUEPRINT])
-    tree = got.run_config.tree
-    assert (tree["arch"]["name"], tree["arch"]["drop_rate"]) == ("test_resnet", 0.25)
-    assert tree["optimizer"]["_target_"].endswith("adamw") and "momentum" not in tree["optimizer"]
-    assert tree["split"]["folds"] == 5, "split is not one of pipeline_keys"
-    assert "blueprint: arch.name: resnet18 -> test_resnet" in got.notes
-    only = launch.prepare("train", ["task=digits", "arch=resnet18", *BLUEPRINT, "mode.pipeline_keys=[optimizer]"])
-    assert only.run_config.recipe.arch.params["name"] == "resnet18"
+def test_a_random_choice_is_the_seeds_and_nobody_elses(tmp_path: Path) -> None:
+    """F9: the reference draws from the unseeded generator of the process."""
+    candidates, drawn = models(tmp_path, [0.1, 0.2, 0.3]), []
+    for seed in range(12):
+        random.seed(seed)
+        drawn.append({reuse.choose(order, "random", 5).record.id for order in (candidates, candidates[::-1])})
+    assert all(choice == drawn[0] for choice in drawn) and len(drawn[0]) == 1
+    assert {reuse.choose(candidates, "random", seed).record.id for seed in range(30)} == {"net-0", "net-1", "net-2"}
 
 
-def test_a_blueprint_is_checked_like_any_configuration(tmp_path: Path) -> None:
-    path = tmp_path / "b.yaml"
-    use = ["mode.use_blueprint=true", f"reuse.blueprint={path}"]
-    for sections, sentence in (
-        ({"optimizer": {"_target_": "os.system", "command": "true"}}, "optimizer._target_: is not allowed here"),
-        ({"arch": {"_target_": "mlpipe.arch.classifier.timm", "nam": "x"}}, "arch.nam: unknown key"),
-        ({"cbs": {"x": {"_target_": "subprocess.Popen"}}}, "callbacks.x._target_: is not allowed here"),
-        ({"trainer": {"max_epochs": 0}}, "trainer.max_epochs: must be a whole number >= 1, got 0"),
-        ({"mode": {"cv": "maybe"}}, "mode.cv: must be true or false"),
-    ):
-        path.write_text(yaml.safe_dump(sections))
-        with pytest.raises(ConfigError) as caught:
-            prepared(*use)
-        assert sentence in str(caught.value)
+def test_no_finite_loss_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="no model has a finite validation loss; use mode.model_selection=created"):
+        reuse.choose(models(tmp_path, [float("nan"), None]), "performance", 0)
 
 
-def test_a_blueprint_leaves_no_trace_in_the_next_job(tmp_path: Path) -> None:
-    """F19: the reference restores the configuration only when training succeeds; here nothing is ever changed."""
-    make_record(Project(tmp_path / "results" / "default"), "net")
-    plain = prepared("arch.drop_rate=0.0")
-    before = copy.deepcopy(plain.tree)
-    with pytest.raises(MlpipeError):
-        launch.execute(launch.prepare("train", [*DIGITS, *BLUEPRINT, "mode.folds=[7]", "optimizer.lr=1"]))
-    assert prepared("arch.drop_rate=0.0").tree == plain.tree == before
+def of_losses(tmp_path: Path, scores: list[dict[str, float]], losses: list[str]) -> list[Located]:
+    """Models of recipes of their own with these scores of validation and losses."""
+    project, found = Project(tmp_path / "results" / "default"), []
+    for place, (of_val, loss) in enumerate(zip(scores, losses, strict=True)):
+        tree = launch.prepare("train", [*DIGITS, f"loss={loss}"]).run_config.tree
+        record = make_record(
+            project, f"net-{place}", scores={"val": of_val}, recipe=str(place), config=snapshot.text(tree)
+        )
+        found.append(Located(project, record))
+    return found
 
 
-def test_keys_that_a_mode_does_not_read_are_refused() -> None:
-    for overrides, sentence in (
-        (["reuse.predictions=x"], "reuse.predictions: mml train does not use it; it is for post; leave it out"),
-        (["reuse.blueprint=x#1"], "reuse.blueprint: is not used by itself; add mode.use_blueprint=true"),
-        (["reuse.parameters=x#1", "arch.weights=w.pth"], "reuse.parameters: arch.weights names weights too"),
-        (["reuse.parameter=x"], "reuse.parameter: unknown key; did you mean 'parameters'?"),
-    ):
-        with pytest.raises(ConfigError) as caught:
-            prepared(*overrides)
-        assert sentence in str(caught.value) and len(caught.value.problems) == 1
-
-
-def test_references_in_lists_need_no_quotes() -> None:
-    with pytest.raises(MlpipeError) as caught:
-        launch.prepare("tl", ["mode.pretrain_task=digits", "reuse.models=[one#3, two,three#net-1]"])
-    assert str(caught.value).count("there is no such project") == 3
-    assert "got 'one'" in str(caught.value) and "got 'three'" in str(caught.value)
-
-
-@pytest.mark.slow
-def test_start_weights_records_and_predictions_of_another_project(tmp_path: Path) -> None:
-    assert main(["train", *DIGITS, *PLAIN, "proj=source", "mode.subroutines=[train]"]) == 0
-    source = Project(tmp_path / "results" / "source")
-    untouched = contents(source.root / "tasks")
-    assert main(["predict", "task=digits", "proj=taker", "reuse.models=source"]) == 0
-    taker = Project(tmp_path / "results" / "taker")
-    assert contents(source.root / "tasks") == untouched
-    for record in records.load_all(taker, "digits"):
-        rows = predictions.load(taker.predictions_file("digits", record.id), "digits", "val")
-        assert len(rows) == record.counts["val"]
-    assert main(["post", "task=digits", "proj=third", "reuse.predictions=[taker]"]) == 0
-    third = Project(tmp_path / "results" / "third")
-    assert [one.members[0]["records"] for one in ensembles.load_all(third, "digits")] == [
-        [record.id for record in records.load_all(source)]
-    ]
-    assert all(record.weights is None for record in records.load_all(third))
-    hash_of = {}
-    for name, more in (("plain", []), ("begun", ["reuse.parameters=source#1", "remove.parameters=true"])):
-        assert main(["train", *DIGITS, "mode.nested=false", "mode.cv=false", f"proj={name}", *more]) == 0
-        (record,) = records.load_all(Project(tmp_path / "results" / name))
-        hash_of[name] = record.recipe
-    assert hash_of["plain"] != hash_of["begun"]
-    assert record.weights is None
-    assert record.notes[-2:] == [
-        f"starts from source#1 ({records.load_all(source)[0].id}, task digits), 92 tensors loaded",
-        "its weights were removed after the run (remove.parameters)",
-    ]
-    folder = Project(tmp_path / "results" / "begun").model_dir("digits", record.id)
-    assert not (folder / records.WEIGHTS_FILE).exists()
-
-
-@pytest.mark.slow
-def test_changed_weights_are_refused_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    project = Project(tmp_path / "results" / "default")
-    record = make_record(project, "net")
-    (project.model_dir("digits", record.id) / records.WEIGHTS_FILE).write_bytes(b"others")
-    assert main(["train", *DIGITS, "proj=new", "reuse.parameters=default#1"]) == 2
-    assert "is not the file that the record was written with, got 'default#1'" in capsys.readouterr().err
-    assert not (tmp_path / "results" / "new").exists()
+def test_models_of_different_losses_are_compared_by_another_metric(tmp_path: Path) -> None:
+    scores = [{"loss": 0.4, "nll": 1.1, "accuracy": 0.9}, {"loss": 1.0, "nll": 1.0, "accuracy": 0.8}]
+    mixed = of_losses(tmp_path, scores, ["focal", "ce"])
+    assert (reuse.measure(mixed), reuse.choose(mixed, "performance", 0).record.id) == ("nll", "net-1")
+    alike = of_losses(tmp_path / "alike", scores, ["ce", "ce"])
+    assert (reuse.measure(alike), reuse.choose(alike, "performance", 0).record.id) == ("loss", "net-0")
+    without = of_losses(tmp_path / "without", [{"loss": 0.4, "accuracy": 0.9}, scores[1]], ["focal", "ce"])
+    assert (reuse.measure(without), reuse.choose(without, "performance", 0).record.id) == ("accuracy", "net-0")
+    nothing = of_losses(tmp_path / "nothing", [{"loss": 0.4}, {"loss": 1.0}], ["focal", "ce"])
+    with pytest.raises(ProjectError, match="trained with different losses, whose values cannot be compared"):
+        reuse.choose(nothing, "performance", 0)

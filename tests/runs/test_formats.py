@@ -35,7 +35,7 @@ NEW_CONFIG: dict[str, Any] = {
         "keep": "fixed", "max_side": None,
     },
     "augmentations": {"cpu": {}, "device": {"pipeline": []}},
-    "logging": {"_target_": "mlpipe.learn.logging.none"},
+    "logging": {"_target_": "mlpipe.learn.loggers.none"},
 }  # fmt: skip
 OLD_RECORD = {"format": 1, "id": "net", "scores": {"val": {"accuracy": 0.5}}}
 NEW_RECORD = {"format": 2, "id": "net", "scores": {"val": {"accuracy": 0.5}}, "kind": "classification", "details": {}}

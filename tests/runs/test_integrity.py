@@ -14,7 +14,7 @@ from mlpipe import files
 from mlpipe.runs import integrity, predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
-from tests.modes.stored import make_record
+from tests.stored import make_record
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def made(tmp_path: Path) -> tuple[Project, ModelRecord]:
     sums = {name: files.digest_file(folder / name) for name in names}
     record = records.save(project, dataclasses.replace(record, checksums=sums))
     logits = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32)
-    with predictions.writer(project.predictions_file("digits", "net")) as sink:
+    with predictions.writer(project.predictions_file("digits", "net"), (), "classification") as sink:
         sink.add("digits", "val", 0, [str(row) for row in range(50)], np.arange(50) % 10, logits)
     return project, record
 

@@ -16,7 +16,7 @@ LOGITS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 
 
 def write(path: Path, split: str = "val", names: str = "abcdefg", task: str = "t") -> None:
-    with predictions.writer(path, {(task, split)}) as sink:
+    with predictions.writer(path, {(task, split)}, "classification") as sink:
         for start in range(0, 7, 3):
             rows = slice(start, start + 3)
             sink.add(task, split, 1, list(names[rows]), np.array([0, 1, 2, 0, 1, 2, -1])[rows], LOGITS[rows])
@@ -53,7 +53,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     write(path)
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), predictions.writer(path) as sink:
+    with pytest.raises(KeyboardInterrupt), predictions.writer(path, (), "classification") as sink:
         sink.add("t", "test", 0, ["x"], np.array([0]), LOGITS[:1])
         raise KeyboardInterrupt
     assert path.read_bytes() == before
@@ -62,7 +62,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_rows_leave_memory_in_groups(tmp_path: Path) -> None:
     """F25: every batch of predictions was kept in memory."""
-    sink = predictions.PredictionsWriter(tmp_path / "p.parquet", row_group=10)
+    sink = predictions.PredictionsWriter(tmp_path / "p.parquet", "classification", row_group=10)
     for number in range(9):
         sink.add("t", "val", 0, [f"{number}{row}" for row in range(4)], np.zeros(4, np.int64), LOGITS[:4])
         assert sum(table.num_rows for table in sink._held) < 10
@@ -89,14 +89,14 @@ def test_a_sample_has_one_row_in_a_task_and_split_after_replacing(tmp_path: Path
 
 def test_old_rows_are_copied_a_group_at_a_time_and_stay_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
-    sink = predictions.PredictionsWriter(path, row_group=50)
+    sink = predictions.PredictionsWriter(path, "classification", row_group=50)
     logits = np.random.default_rng(1).normal(size=(500, 3)).astype(np.float32)
     ids = [f"{row:04d}" for row in range(500)]
     for start in range(0, 500, 25):
         rows = slice(start, start + 25)
         sink.add("t", "val", 0, ids[rows], np.arange(500)[rows] % 3, logits[rows])
     sink.close()
-    again = predictions.PredictionsWriter(tmp_path / "q.parquet", row_group=50)
+    again = predictions.PredictionsWriter(tmp_path / "q.parquet", "classification", row_group=50)
     again.copy(path, ())
     again.close()
     stored = pq.ParquetFile(tmp_path / "q.parquet")
@@ -121,7 +121,7 @@ def test_calibrated_is_there_when_every_row_has_it(tmp_path: Path) -> None:
 def test_tasks_with_other_numbers_of_classes_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     write(path)
-    with predictions.writer(path) as sink:
+    with predictions.writer(path, (), "classification") as sink:
         sink.add("other", "val", 0, ["x"], np.array([1]), np.array([[1, 2, 3, 4, 5]], np.float32))
     assert predictions.load(path, "other", "val").logits.tolist() == [[1, 2, 3, 4, 5]]
     assert predictions.load(path, "t", "val").logits.shape == (7, 3)
@@ -137,7 +137,7 @@ def test_a_damaged_file_is_named_before_it_would_be_replaced(tmp_path: Path) -> 
 
 def test_numbers_and_calibrated_rows_come_back(tmp_path: Path) -> None:
     path, targets = tmp_path / "p.parquet", np.array([[0.5, np.nan], [1, 2]])
-    with predictions.writer(path, kind="regression") as sink:
+    with predictions.writer(path, (), "regression") as sink:
         sink.add("t", "test", 3, ["b", "a"], targets, LOGITS[:2], 3 * LOGITS[:2])
     rows = predictions.load(path, "t", "test")
     assert rows.sample_ids == ["a", "b"] and len(rows) == 2
@@ -211,7 +211,7 @@ def test_rows_that_do_not_fit_are_damage(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_task_may_lie_apart(tmp_path: Path) -> None:
-    sink = predictions.PredictionsWriter(tmp_path / "p.parquet", row_group=4)
+    sink = predictions.PredictionsWriter(tmp_path / "p.parquet", "classification", row_group=4)
     for index in range(10):
         task = "t" if index % 3 else "u"
         sink.add(task, "val", 0, [f"{index}"], np.array([index % 3]), np.full((1, 3), index, np.float32))

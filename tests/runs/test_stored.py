@@ -110,7 +110,7 @@ def test_every_file_of_an_ensemble_is_compared(tmp_path: Path) -> None:
     assert [(f.of, f.what, f.verdict) for f in integrity.of_ensemble(project, one)] == [
         ("a", "a.json", "ok"), ("a", "predictions", "missing"), ("a", "maps of pixels", "missing"),
     ]  # fmt: skip
-    with predictions.writer(table, kind="segmentation") as sink:
+    with predictions.writer(table, (), "segmentation") as sink:
         sink.add("t", "val", 0, ["x"], np.ones((1, 2)), np.ones((1, 4), np.float32))
     with maps.writer(pixels) as drawn:
         drawn.add("t", "val", "x", np.full((2, 3, 3), 100, np.uint8), None)

@@ -18,7 +18,7 @@ from mlpipe.data.augment import geometry
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.samples import Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
-from mlpipe.data.sources.target_files import SAME, Scale
+from mlpipe.data.sources.targets.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
 
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]

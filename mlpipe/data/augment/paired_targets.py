@@ -16,7 +16,7 @@ from mlpipe.data.augment import geometry, paired, patches
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.paired import Always, PairStep
 from mlpipe.data.augment.samples import Images, Seeds, Step, mix, once
-from mlpipe.data.sources.target_files import SAME, Scale
+from mlpipe.data.sources.targets.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
 
 _PIPELINE = "augmentations.cpu.pipeline"

@@ -13,7 +13,7 @@ from mlpipe.data.loading.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.records import RecordAugmentor, drawing_from
 from mlpipe.data.records.layout import Layout
 from mlpipe.data.sampling import Request, epoch_seeds
-from mlpipe.data.sources import record_files
+from mlpipe.data.sources.listings import record_files
 from mlpipe.data.task import Task
 
 

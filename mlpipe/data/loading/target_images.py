@@ -17,7 +17,7 @@ from mlpipe.data.augment.samples import Images
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.sampling import Request, Rows, epoch_seeds
-from mlpipe.data.sources import target_files
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.data import kind as kind_data
 from mlpipe.data.records import DataRecord
-from mlpipe.data.task import Kind
 from mlpipe.errors import DataError, listing, problem
 
 Form = Literal["one_hot", "number", "values"]
@@ -33,7 +33,7 @@ class Output:
     name: str
     shape: tuple[int, ...]
     form: Form
-    kind: Kind
+    kind: str
     numbers: tuple[int, ...] = ()
 
     @property
@@ -52,7 +52,7 @@ class Output:
             wrong = f"its y has the shape {list(given.shape)}, others {list(self.shape)}"
             raise DataError(problem(where, wrong, fix="give all the same"))
         flat = np.asarray(given.ravel().astype(np.float64))
-        if self.kind == "multilabel" and not np.isin(flat, (0, 1)).all():
+        if kind_data.of(self.kind).IS_LABELS and not np.isin(flat, (0, 1)).all():
             raise DataError(problem(where, "its y is not 0 and 1", got=flat.tolist(), fix="use 0 and 1"))
         if self.form == "number" and (flat[0] != int(flat[0]) or flat[0] < 0):
             raise DataError(problem(where, "its y is no class number", got=flat.tolist(), fix="count classes from 0"))
@@ -143,7 +143,7 @@ class Layout:
             DataError: When it is not what the kinds need.
         """
         found = [output.values(data_record[1], where) for output in self.outputs]
-        if self.is_single and self.outputs[0].kind == "classification":
+        if self.is_single and kind_data.of(self.outputs[0].kind).IS_CLASS_NUMBER:
             output = self.outputs[0]
             return int(found[0].argmax()) if output.form == "one_hot" else output.place(int(found[0][0]), where)
         return tuple(np.concatenate(found).tolist())
@@ -206,16 +206,7 @@ class Layout:
         return Layout(inputs, outputs, bool(plain["weighted"]))
 
 
-def of_source(source: Mapping[str, Any]) -> Layout | None:
-    """The layout of a task of records; None for tasks of images.
-
-    Args:
-        source: The task's `source`.
-    """
-    return Layout.from_plain(source["layout"]) if "network_params" in source else None
-
-
-def of(data_record: DataRecord, outputs: Sequence[tuple[str, Kind]], where: str) -> Layout:
+def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) -> Layout:
     """The layout of a first data record, which all others must have.
 
     Args:
@@ -242,7 +233,7 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, Kind]], where: str)
     for name, kind in outputs:
         shape = _numbers(parts[1][name], f"{where}: y").shape
         form: Form = "values"
-        if kind == "classification":
+        if kind_data.of(kind).IS_CLASS_NUMBER:
             form = "one_hot" if math.prod(shape) > 1 else "number"
         if form == "number" and len(outputs) > 1:
             fix = "give one-hot targets where there are several outputs"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe.data import kind
 from mlpipe.data.records.layout import Layout
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -21,9 +22,11 @@ def names(source: Mapping[str, Any]) -> tuple[str, ...]:
     Args:
         source: The task's `source`.
     """
-    if source["type"] != "records" or _KEY in source:
+    # Of arrays a source says in a word how they lie; of rows of named arrays it describes each.
+    stored = source.get("layout")
+    if not isinstance(stored, Mapping) or _KEY in source:
         return ()
-    layout = Layout.from_plain(source["layout"])
+    layout = Layout.from_plain(stored)
     return () if layout.is_single else tuple(output.name for output in layout.outputs)
 
 
@@ -57,8 +60,9 @@ def of(task: Task, name: str) -> Task:
     start, output = sum(one.width for one in outputs[:place]), outputs[place]
     targets = task.samples.targets[:, start : start + output.width]
     classes = [str(number) for number in range(output.width)]
-    if output.kind != "classification":
+    is_class_number = kind.of(output.kind).IS_CLASS_NUMBER
+    if not is_class_number:
         classes = [name] if output.width == 1 else [f"{name}[{number}]" for number in range(output.width)]
-    numbers = targets.argmax(1).astype(np.int64) if output.kind == "classification" else targets
+    numbers = targets.argmax(1).astype(np.int64) if is_class_number else targets
     samples = replace(task.samples, targets=numbers)
     return replace(task, kind=output.kind, classes=tuple(classes), source={**task.source, _KEY: name}, samples=samples)

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mlpipe.data import task
-from mlpipe.data.sources import looking, pixel_rules, target_files
-from mlpipe.data.sources.class_folders import finished, groups_of
-from mlpipe.data.sources.faults import raise_some
-from mlpipe.data.sources.image_pairs import InParts, Names, Pair, in_parts, size_problem
-from mlpipe.data.sources.looking import Look
-from mlpipe.data.sources.pixel_rules import Wanted
-from mlpipe.data.sources.tables import relative
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers, pixel_rules
+from mlpipe.data.sources.listings.file_headers import Look
+from mlpipe.data.sources.listings.image_pairs import InParts, Names, Pair, in_parts, size_problem
+from mlpipe.data.sources.listings.path_groups import groups_of
+from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.table_rows import relative
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem
 
@@ -97,11 +99,11 @@ def _made(
 ) -> Task:
     """The task before it has its final name."""
     pairs, paths = parts.pairs, [pair.image for pair in parts.pairs]
-    looks = looking.look(paths, looking.memory_file(data_dir, parts.first))
+    looks = file_headers.look(paths, file_headers.memory_file(data_dir, parts.first))
     there = [pair.mask for pair in pairs if pair.mask is not None]
     root = Path(os.path.commonpath(parts.roots)) if there else None
-    memory = looking.memory_file(data_dir, root, "targets") if root is not None else None
-    seen = dict(zip(there, looking.look(there, memory), strict=True))
+    memory = file_headers.memory_file(data_dir, root, "targets") if root is not None else None
+    seen = dict(zip(there, file_headers.look(there, memory), strict=True))
     both = _known_sizes(pairs, looks, seen)
     scale = target_files.common_scale([sizes for _, _, sizes in both])
     raise_some(_size_problems(both, scale))

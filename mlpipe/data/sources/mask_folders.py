@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data.sources.class_folders import finished
-from mlpipe.data.sources.image_pairs import Names, in_parts
-from mlpipe.data.sources.masks import Found, Reading, of_pairs
-from mlpipe.data.sources.pixel_rules import Wanted
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings.image_pairs import Names, in_parts
+from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.targets.masked_pairs import Found, Reading, of_pairs
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data import spelling, task, walking
-from mlpipe.data.sources import looking, mask_files, pixel_rules
-from mlpipe.data.sources.class_folders import PART_FOLDERS, finished, groups_of, opened
-from mlpipe.data.sources.faults import Faults, raise_some
-from mlpipe.data.sources.image_pairs import Names, Pair, paired, size_problems
-from mlpipe.data.sources.looking import Look
-from mlpipe.data.sources.mask_files import Mask, Values
-from mlpipe.data.sources.missing import Missing
-from mlpipe.data.sources.pixel_rules import Wanted
-from mlpipe.data.sources.table_files import Table, read
-from mlpipe.data.sources.tables import check_paths, relative, said_of_rows
-from mlpipe.data.spelling import plain_all
-from mlpipe.data.task import Part, Row, Task
+from mlpipe.data import spelling, walking
+from mlpipe.data.sources.error_lists import Faults
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
+from mlpipe.data.sources.listings.image_pairs import Names, Pair, paired
+from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.sources.listings.table_files import Table, read
+from mlpipe.data.sources.listings.table_rows import check_paths, relative, said_of_rows
+from mlpipe.data.sources.targets.masked_pairs import Found, Reading, of_pairs
+from mlpipe.data.sources.targets.missing_labels import Missing
+from mlpipe.data.task import Part, Task
 from mlpipe.errors import DataError, listing, problem
 
 _OPTIONAL = ("split", "fold", "group", "weight")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What there is to learn from: the folders that images and masks are named from, the pairs, and what is to be said."""
-
-    images: Path
-    masks: Path
-    pairs: list[Pair]
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How masks are read, each as the key of `masks` of that name, `ignored` as its `ignore_index`; and how images are."""
-
-    classes: list[str] | None
-    values: list[int] | None
-    ignored: int | None
-    images: Wanted
 
 
 def masks(
@@ -115,117 +93,6 @@ def masks(
         data_dir=data_dir,
     )
     return finished(made, allow_overlap)
-
-
-def of_pairs(
-    found: Found,
-    names: Sequence[str],
-    title: str,
-    source: Mapping[str, Any],
-    reading: Reading,
-    *,
-    group: str | None = None,
-    data_dir: str | None = None,
-) -> Task:
-    """The task of images with masks, before it has its final name.
-
-    Args:
-        found: The pairs.
-        names: The id of each.
-        title: The task's name.
-        source: How its images are found again.
-        reading: How images and masks are read.
-        group: As for `masks`.
-        data_dir: As for `masks`.
-
-    Raises:
-        DataError: As `masks` raises it.
-    """
-    pairs = found.pairs
-    paths = [pair.image for pair in pairs]
-    looks = looking.look(paths, looking.memory_file(data_dir, found.images))
-    masked = [pair.mask for pair in pairs if pair.mask is not None]
-    seen = dict(zip(masked, mask_files.look(masked, looking.memory_file(data_dir, found.masks, "masks")), strict=True))
-    raise_some(
-        [
-            problem(str(path), f"is no mask: {mask.reason}", fix="repair it")
-            for path, mask in seen.items()
-            if mask.reason
-        ]
-    )
-    of_values = mask_files.values_of(list(seen.values()), plain_all(reading.classes), reading.values, reading.ignored)
-    raise_some(_problems(pairs, looks, seen, of_values))
-    pixels = pixel_rules.decided(paths, looks, reading.images)
-    groups, of_groups = [pair.group for pair in pairs], list[str]()
-    if group is not None:
-        groups, of_groups = groups_of(names, group, [pair.part for pair in pairs])
-    rows = [
-        _row(pair, names[place], groups[place], looks[place].digest, found.masks, seen, of_values)
-        for place, pair in enumerate(pairs)
-    ]
-    return task.make(
-        title,
-        of_values.names,
-        rows,
-        kind="segmentation",
-        channels=pixels.channels,
-        dtype=pixels.dtype,
-        source={**source, **pixels.source, "masks": mask_files.described(found.masks, of_values)},
-        notes=[
-            *_notes(of_values, rows),
-            *_turned_apart(pairs, looks, seen),
-            *found.notes,
-            *of_groups,
-            *pixels.notes,
-        ],
-    )
-
-
-def _row(pair: Pair, name: str, group: str, digest: str, base: Path, seen: dict[Path, Mask], values: Values) -> Row:
-    if pair.mask is None:
-        nothing = (float("nan"),) * len(values.names)
-        return Row(name, "unlabelled", nothing, digest, group, pair.weight, -1)
-    mask = seen[pair.mask]
-    return Row(
-        name, pair.part, values.shares(mask), digest, group, pair.weight, pair.fold,
-        mask=(relative(pair.mask, base), mask.digest),
-    )  # fmt: skip
-
-
-def _problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Mask], values: Values) -> list[str]:
-    """A sentence for each mask of another size than its image, or with a value that is no class."""
-    wrong = []
-    for pair, look in zip(pairs, looks, strict=True):
-        if pair.mask is None:
-            continue
-        mask = seen[pair.mask]
-        # What cannot be read is listed when it is decoded.
-        wrong += size_problems(pair, look, mask.width, mask.height) if look.channels else []
-        if unknown := values.unknown(mask):
-            known = f"{listing(values.numbers, most=8)}"
-            what = f"has values that are no class ({listing(unknown, most=5)}), the classes are {known}"
-            fix = f"add task.ignore_index={unknown[-1]}, or name them with task.values and task.classes"
-            wrong.append(problem(str(pair.mask), what, fix=fix))
-    return wrong
-
-
-def _turned_apart(pairs: Sequence[Pair], looks: Sequence[Look], seen: Mapping[Path, Mask]) -> list[str]:
-    """How many masks have another EXIF orientation than their images."""
-    count = sum(
-        pair.mask is not None and seen[pair.mask].orientation != look.orientation
-        for pair, look in zip(pairs, looks, strict=True)
-        if look.channels
-    )
-    told = "each is turned as its own tag says"
-    return [f"{count} masks have another EXIF orientation than their images; {told}"] if count else []
-
-
-def _notes(values: Values, rows: Sequence[Row]) -> list[str]:
-    named = ", ".join(f"{number} is {name}" for number, name in zip(values.numbers, values.names, strict=True))
-    rest = "" if values.ignored is None else f"; {values.ignored} is ignored"
-    notes = [f"values in the masks: {named}{rest}"] if len(values.names) <= 20 else []
-    absent = [name for place, name in enumerate(values.names) if not any(row.target[place] > 0 for row in rows)]  # type: ignore[index]
-    return notes + ([f"no mask has a pixel of {listing(absent)}"] if absent else [])
 
 
 def _of_folders(root: str | None, images: str, masks: str, names: Names, data_dir: str | None) -> Found:

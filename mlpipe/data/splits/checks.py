@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import kinds
+from mlpipe.data import kind as kind_data
 from mlpipe.data.splits.dealing import Ints, grouped
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.splits.variants import View
-from mlpipe.data.task import Kind, Samples, Task, has_target
+from mlpipe.data.task import Samples, Task, has_target
 from mlpipe.errors import listing, problem
 
 _ALLOWED = "accept it with split.rare=allow"
 
 
-def size_problems(kind: Kind, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
+def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
     """A sentence for every class or label that is too rare for the split; none where the split allows it.
 
     Plain folds, drawn without regard to classes and groups, and folds that came with the task are refused only where a
@@ -30,17 +32,18 @@ def size_problems(kind: Kind, samples: Samples, split: Split, classes: Sequence[
         classes: The names of classes, labels or numbers.
         nested: Whether each fold is set aside and the rest split again.
     """
-    if split.rare == "allow" or kind not in ("classification", "multilabel"):
+    of_kind = kind_data.of(kind)
+    if split.rare == "allow" or not (of_kind.IS_CLASS_NUMBER or of_kind.IS_LABELS):
         return []
     pool = split.fold >= 0
     targets, is_single = samples.targets[pool], len(split.validated) == 1
     if split.is_given:
         return _unlearned(kind, samples, split, classes)
     if is_lenient(split, samples):
-        there = _counts(targets, len(classes)) if kind == "classification" else np.ones(len(classes))
+        there = _counts(targets, len(classes)) if of_kind.IS_CLASS_NUMBER else np.ones(len(classes))
         absent = [name for name, count in zip(classes, there.tolist(), strict=True) if not count]
         return [problem(f"class {name!r}", "no training image has it", fix=_ALLOWED) for name in absent]
-    if kind == "classification":
+    if of_kind.IS_CLASS_NUMBER:
         found = class_size_problems(targets, classes, split.n_folds, nested=nested, is_single=is_single)
         return found or missing_classes(samples, split, classes)
     into = _parts(split.n_folds, nested=False, is_single=is_single)
@@ -174,7 +177,6 @@ def lacking(task: Task, views: Sequence[View]) -> list[str]:
         task: The task.
         views: The rows of the folds that will be trained.
     """
-    nouns = {"classification": "image of class", "regression": "value of", "images": "value of channel"}
     found: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
 
     def note(view: View, part: str, what: str, counts: npt.NDArray[Any]) -> None:
@@ -185,8 +187,8 @@ def lacking(task: Task, views: Sequence[View]) -> list[str]:
     for view in views:
         for part, rows in (("training", view.train), ("validation", view.val), ("test", view.test)):
             if has_target(task.samples.targets[rows]).any():
-                note(view, part, nouns.get(task.kind, "image with"), task.class_counts(rows))
-                if task.kind == "multilabel":
+                note(view, part, kinds.of(task.kind).words.SAMPLE_OF, task.class_counts(rows))
+                if kind_data.of(task.kind).IS_LABELS:
                     note(view, part, "image without", (task.samples.targets[rows] == 0).sum(axis=0))
     return [
         f"no {part} {what} {listing(names, most=10)}{_in_folds(folds, len(views))}"
@@ -201,9 +203,9 @@ def _in_folds(folds: Sequence[int], of: int) -> str:
     return f" in fold{'s' * (len(folds) > 1)} {listing(folds)}"
 
 
-def _unlearned(kind: Kind, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
+def _unlearned(kind: str, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
     """A sentence for every class or label that folds which came with the task leave without a training image."""
-    what = {"classification": "class"}.get(kind, "label")
+    what = kinds.of(kind).words.OUTPUT
     found = []
     for number, name in enumerate(classes):
         own = (split.fold >= 0) & _having(samples, number)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import kinds
 from mlpipe.data.splits.methods import TEST, UNLABELLED, Split, inner_folds
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
@@ -98,9 +99,9 @@ def check(task: Task, view: View, *, is_judged: bool = True, is_lenient: bool = 
     counts = task.class_counts(view.train)
     empty = [name for name, count in zip(task.classes, counts, strict=True) if count == 0]
     # A mask has most classes of a task rarely: one that is lost in a fold keeps none of the others from being learned.
-    if empty and not is_lenient and task.kind not in ("segmentation", "images"):
-        what = {"classification": "of class", "multilabel": "with label", "regression": "with a value of"}[task.kind]
-        wrong = f"no readable training image is left {what} {listing(empty)}"
+    kind = kinds.of(task.kind)
+    if empty and not is_lenient and not kind.is_dense:
+        wrong = f"no readable training image is left {kind.words.OF_OUTPUT} {listing(empty)}"
         fix = "add images, use fewer folds, or accept it with split.rare=allow"
         raise DataError(problem(f"{view.task} fold {view.fold}", wrong, fix=fix))
     if is_judged and len(view.val) == 0:

@@ -6,7 +6,8 @@ import logging
 from pathlib import Path
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.data.sources import record_files
+from mlpipe.data import sources
+from mlpipe.data.sources.listings import record_files
 from mlpipe.data.task import Task
 from mlpipe.dialects.barrage import artifact_folder
 from mlpipe.dialects.barrage import files as layout
@@ -38,7 +39,7 @@ def problems(config: RunConfig, task: Task, chosen: list[int], *, stored: bool) 
     if folder is None:
         return []
     found = []
-    if task.source["type"] != "records":
+    if sources.open(task).layout is None:
         found.append(problem(_KEY, "is for records (task=records)", got=str(folder), fix="leave it out"))
     if len(chosen) != 1 or not stored:
         fix = "use split=given and mode.store_parameters=true"

@@ -11,7 +11,7 @@ import torch
 from mlpipe.arch import weights as weight_files
 from mlpipe.data.records import Record, RecordScore, RecordSet, batchify_network_output
 from mlpipe.data.records.layout import Layout
-from mlpipe.data.sources import record_files
+from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.barrage.artifact_folder import Artifacts
 from mlpipe.errors import ProjectError, problem
 from mlpipe.learn.build import row_network

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mlpipe.data import user_code
 from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
 from mlpipe.data.items.sets import DirectoryDataSet
-from mlpipe.data.sources import python_items
+from mlpipe.data.sources.listings import python_sets
 from mlpipe.dialects import musket
 from mlpipe.dialects.musket import experiment_files, experiment_search
 from mlpipe.dialects.musket.experiment_networks import Batch as Batch
@@ -148,7 +148,7 @@ class Experiment:
         part = _PART.fullmatch(name)
         if part is None or name in (self._source.get("datasets") or {}):
             given = musket.data_of(self._source, home, None if name == "dataset" else name)
-            return CompositeDataSet(python_items.opened(trust=trust, **given))
+            return CompositeDataSet(python_sets.opened(trust=trust, **given))
         whole = self.get_dataset("dataset", trust)
         record = self._record(int(part["fold"] or 0))
         rows = self._rows(record, "val" if part["part"] == "validation" else "test")
@@ -405,7 +405,7 @@ class Experiment:
         added = {key: value for key, value in self._additions().items() if key not in left_out}
         if not {"preprocessing", "augmenter", "after_holdout"} & set(added):
             return dataset
-        return CompositeDataSet(python_items.opened([{"call": user_code.hold(dataset)}], **added))
+        return CompositeDataSet(python_sets.opened([{"call": user_code.hold(dataset)}], **added))
 
     def _record(self, fold: int) -> ModelRecord:
         found = experiment_files.trained(Path(self.path), self._project)

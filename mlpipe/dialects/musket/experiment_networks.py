@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlpipe.config.components import Component
 from mlpipe.data import items
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 from mlpipe.running import launch, tasks

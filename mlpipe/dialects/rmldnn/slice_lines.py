@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlpipe import hdf5
-from mlpipe.data.sources import sliced_volumes
-from mlpipe.data.sources.sliced_volumes import Cuts
+from mlpipe.data import sources
+from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.task import Task
-from mlpipe.data.volumes.slices import Grid, slice_sets
+from mlpipe.data.volumes.slices import Grid
 from mlpipe.dialects.rmldnn import files as layout
 
 
@@ -32,11 +32,9 @@ def of_volume(name: str, file: Path, grids: Iterable[Grid]) -> list[str]:
 
 def of_task(task: Task) -> list[str]:
     """The lines of every volume of a task of slices; none for other tasks."""
-    source = (task.bases or (task,))[0].source
-    if source["type"] != sliced_volumes.TYPE:
-        return []
-    sets, lines = slice_sets(source["slices"], "task.slices"), list[str]()
-    for part, shape in source["shapes"].items():
+    base, lines = (task.bases or (task,))[0], list[str]()
+    source = base.source
+    for part, cuts in sources.open(base).cuts().items():
         place = sliced_volumes.place_of(Path(source[part]), part, source["dataset"], targets=False)
-        lines += of_volume(place.open().name, place.file, Cuts(part, sets, tuple(shape)).grids)
+        lines += of_volume(place.open().name, place.file, cuts.grids)
     return lines

@@ -1,1 +1,3 @@
 """One class for each image."""
+
+IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, True, True

@@ -1,1 +1,3 @@
 """An image for each image."""
+
+IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, False, False

@@ -16,23 +16,17 @@ from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import per_pixel
 from mlpipe.learn.kind import Loss, PixelBatch
 from mlpipe.learn.losses.means import Between
-from mlpipe.learn.per_pixel import validated as validated
-from mlpipe.learn.value_maps import class_counts as class_counts
-from mlpipe.learn.value_maps import head as head
-from mlpipe.learn.value_maps import known_counts as known_counts
-from mlpipe.learn.value_maps import loading as loading
-from mlpipe.learn.value_maps import positives as positives
-from mlpipe.learn.value_maps import scale as scale
+from mlpipe.learn.per_pixel import validated
+from mlpipe.learn.value_maps import class_counts, head, known_counts, loading, positives, scale
 from mlpipe.runs import maps
 
-default_loss = "mse"
-fitting_losses = ("auto", "mse", "mae", "huber", "bce")
-is_dense = True
-predicts_numbers = True
-targets_are_class_numbers = False
-targets_have_own_shape = True
-needs_all_digits = False
-views_agree = True
+__all__ = ["class_counts", "head", "known_counts", "loading", "positives", "scale", "validated"]
+
+DEFAULT_LOSS = "mse"
+FITTING_LOSSES = ("auto", "mse", "mae", "huber", "bce")
+TARGETS_HAVE_OWN_SHAPE = True
+NEEDS_ALL_DIGITS = False
+VIEWS_AGREE = True
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

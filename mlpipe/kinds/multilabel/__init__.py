@@ -1,1 +1,3 @@
 """Several yes-or-no labels for each image."""
+
+IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, True

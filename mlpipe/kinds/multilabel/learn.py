@@ -12,21 +12,15 @@ from mlpipe.arch.classifier import Head
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.learn.kind import Scale
-from mlpipe.learn.per_image import check as check
-from mlpipe.learn.per_image import kept as kept
-from mlpipe.learn.per_image import loading as loading
-from mlpipe.learn.per_image import prediction as prediction
-from mlpipe.learn.per_image import rows as rows
-from mlpipe.learn.per_image import validated as validated
+from mlpipe.learn.per_image import check, kept, loading, prediction, rows, validated
 
-default_loss = "bce"
-fitting_losses = ("auto", "bce", "focal", "asymmetric")
-is_dense = False
-predicts_numbers = False
-targets_are_class_numbers = False
-targets_have_own_shape = False
-needs_all_digits = False
-views_agree = True
+__all__ = ["check", "kept", "loading", "prediction", "rows", "validated"]
+
+DEFAULT_LOSS = "bce"
+FITTING_LOSSES = ("auto", "bce", "focal", "asymmetric")
+TARGETS_HAVE_OWN_SHAPE = False
+NEEDS_ALL_DIGITS = False
+VIEWS_AGREE = True
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:

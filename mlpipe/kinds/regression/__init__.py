@@ -1,1 +1,3 @@
 """Numbers for each image."""
+
+IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, False

@@ -1,1 +1,3 @@
 """A class for each pixel."""
+
+IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, True, True

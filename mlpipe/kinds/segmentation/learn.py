@@ -20,17 +20,16 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.learn import per_image, per_pixel
 from mlpipe.learn.kind import Adapt, Loss, PixelBatch, Scale
-from mlpipe.learn.per_pixel import validated as validated
+from mlpipe.learn.per_pixel import validated
 from mlpipe.runs import maps
 
-default_loss = "ce"
-fitting_losses = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
-is_dense = True
-predicts_numbers = False
-targets_are_class_numbers = True
-targets_have_own_shape = False
-needs_all_digits = False
-views_agree = True
+__all__ = ["validated"]
+
+DEFAULT_LOSS = "ce"
+FITTING_LOSSES = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
+TARGETS_HAVE_OWN_SHAPE = False
+NEEDS_ALL_DIGITS = False
+VIEWS_AGREE = True
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:

@@ -1,1 +1,3 @@
 """Solutions of an equation, which no target tells."""
+
+IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, False, False

@@ -15,23 +15,17 @@ from mlpipe.learn import per_pixel, tta
 from mlpipe.learn.kind import Loss, PixelBatch
 from mlpipe.learn.losses.burgers import misfit
 from mlpipe.learn.losses.equations import Equation, EvolutionEquation
-from mlpipe.learn.per_pixel import validated as validated
-from mlpipe.learn.value_maps import class_counts as class_counts
-from mlpipe.learn.value_maps import head as head
-from mlpipe.learn.value_maps import known_counts as known_counts
-from mlpipe.learn.value_maps import loading as loading
-from mlpipe.learn.value_maps import positives as positives
-from mlpipe.learn.value_maps import scale as scale
+from mlpipe.learn.per_pixel import validated
+from mlpipe.learn.value_maps import class_counts, head, known_counts, loading, positives, scale
 
-default_loss = "poisson"
-fitting_losses = ("poisson", "burgers")
-is_dense = True
-predicts_numbers = True
-targets_are_class_numbers = False
-targets_have_own_shape = True
+__all__ = ["class_counts", "head", "known_counts", "loading", "positives", "scale", "validated"]
+
+DEFAULT_LOSS = "poisson"
+FITTING_LOSSES = ("poisson", "burgers")
+TARGETS_HAVE_OWN_SHAPE = True
 # An equation is about differences between neighbours, which half precision has no digits for.
-needs_all_digits = True
-views_agree = False
+NEEDS_ALL_DIGITS = True
+VIEWS_AGREE = False
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from mlpipe import kinds
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import batches as device_augmentations
@@ -32,15 +33,14 @@ def fold_data(
     shard: Shard = WHOLE,
 ) -> FoldData:
     """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
-    part = kind.of(task.kind)
     built = [(step.target, step.build()) for step in recipe.augmentations.cpu]
-    loading, adapt = part.loading(task, pack, built)
+    loading, adapt = kind.of(task.kind).loading(task, pack, built)
     steps: list[Any] = [
         _sendable(one, adapt, adapt(*step)) for one, step in zip(recipe.augmentations.cpu, built, strict=True)
     ]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = build_sampling(recipe)
-    if part.is_dense:
+    if kinds.of(task.kind).is_dense:
         # A decoder's memory grows with the images: what fits in training fits here.
         sampling = replace(sampling, eval_batch_size=min(sampling.eval_batch_size, sampling.batch_size))
     return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mlpipe.config import calling
 from mlpipe.config.components import ALSO_KNOWN, SLOTS, Component
 from mlpipe.config.schema import Recipe
-from mlpipe.data.records.layout import of_source
+from mlpipe.data import sources
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, in_short, listing, problem
@@ -155,7 +155,7 @@ def _widths(task: Task) -> tuple[int, ...]:
     """How many numbers each of several outputs has; empty for one output."""
     if parts := heads_of(task):
         return tuple(width for _, width in parts)
-    layout = of_source((task.bases or (task,))[0].source)
+    layout = sources.open(task).layout
     return () if layout is None or layout.is_single else tuple(output.width for output in layout.outputs)
 
 

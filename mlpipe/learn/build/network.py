@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from mlpipe import kinds
 from mlpipe.arch import starting
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
+from mlpipe.data import sources
 from mlpipe.data.augment import geometry, libraries, samples
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.records import layout
 from mlpipe.data.records import outputs as record_heads
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
@@ -87,7 +88,7 @@ def build_network(
     if pretrained and not bare:
         recipe.peft.build(network)
     if cells is not None:
-        if kind.of(task.kind).is_dense:
+        if kinds.of(task.kind).is_dense:
             raise ConfigError(problem("slicing", "joins no masks or images", got="crops", fix="use slicing=none"))
         slicing.attach(network, cells, {TARGET: task.kind})
     return network
@@ -95,9 +96,8 @@ def build_network(
 
 def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
     """Inputs and network parameters of a task of records; nothing for images."""
-    source = (task.bases or (task,))[0].source
-    found = layout.of_source(source)
-    return (found.inputs, source["network_params"]) if found is not None else ((), {})
+    layout = sources.open(task).layout
+    return ((), {}) if layout is None else (layout.inputs, task.source["network_params"])
 
 
 def _as_learned(task: Task, recipe: Recipe) -> Task:
@@ -163,7 +163,7 @@ def head(task: Task, rows: Rows | None) -> Head:
 def scale_of(task: Task, rows: Rows) -> Scale | None:
     """In which unit a loss compares a task's numbers, from its training rows; None: as they are."""
     # Networks for records give numbers as they are, and no head in which they could be scaled; activations have bounds.
-    if layout.of_source(task.source) is not None or heads_of(task):
+    if sources.open(task).layout is not None or heads_of(task):
         return None
     return kind.of(task.kind).scale(task.samples.learned[rows])
 
@@ -182,7 +182,7 @@ def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:
 def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | None:
     """The spatial shape of target images after the steps that every sample goes through; None where there are none."""
     labelled = np.flatnonzero(task.samples.labelled & ~pack.unreadable_mask(task))
-    if not kind.of(task.kind).targets_have_own_shape or pack.masks is None or not len(labelled):
+    if not kind.of(task.kind).TARGETS_HAVE_OWN_SHAPE or pack.masks is None or not len(labelled):
         return None
     rows = labelled[:1]
     data = fold_data(recipe, task, View(task.name, 0, rows, rows, rows[:0], rows[:0]), pack, 0)

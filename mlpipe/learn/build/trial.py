@@ -48,7 +48,6 @@ def try_recipe(
     """
     prepare_torch(recipe.threads)
     predicted = kinds.decide(task.kind, recipe.loss)
-    part = kind.of(predicted)
     network, _ = started_network(recipe, task, pack, 0, rows, start)
     network.eval()
     _try_shapes(recipe, task, pack, network)
@@ -62,15 +61,15 @@ def try_recipe(
         build_optimizers(recipe, 2, "min")(network)
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
     batch = next(iter(data.train_dataloader()))
-    if part.is_dense or recipe.loss.is_users:
+    if kinds.of(predicted).is_dense or recipe.loss.is_users:
         # Of images: one that is black everywhere may be answered by zeros.
-        part.check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
+        kind.of(predicted).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
     if not recipe.stages and not linear_head.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
         smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), _name(recipe))
     if steps := device_steps(recipe, pack.peak):
         target = batch["target"]
-        if part.targets_are_class_numbers:
+        if kinds.of(predicted).has_classes:
             target = nn.functional.one_hot(target, len(task.classes)).float()
         device_augmentations.apply(steps, batch["images"], target, 1)
     build_callbacks(recipe, "min")
@@ -95,7 +94,7 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
     solves = equations.is_over_time(task.kind, recipe.loss) and outputs.ndim == 4
     given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
     aim = given if solves else target_sides(recipe, task, pack) or given
-    wanted = (1, len(task.classes), *(aim if kind.of(task.kind).is_dense else ()))
+    wanted = (1, len(task.classes), *(aim if kinds.of(task.kind).is_dense else ()))
     if outputs.shape[2:] != wanted[2:] and aim != given:
         wrong = f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(given)}, targets are {list(aim)}"
         fix = "use arch=keras_json with a network that ends at their size, or targets of the images' size"

@@ -64,4 +64,4 @@ class Examples(Callback):
 
 def _has_masks(module: pl.LightningModule) -> bool:
     """Whether the class of every pixel is predicted."""
-    return isinstance(module, FoldModule) and module.part.is_dense and module.part.targets_are_class_numbers
+    return isinstance(module, FoldModule) and module.facts.is_dense and module.facts.has_classes

@@ -94,7 +94,7 @@ class OutputFiles(Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the file of maps, which are too many to wait for the end of the epoch; the first process writes it."""
-        is_dense = isinstance(pl_module, FoldModule) and pl_module.part.is_dense
+        is_dense = isinstance(pl_module, FoldModule) and pl_module.facts.is_dense
         if trainer.state.fn != TrainerFn.FITTING or not is_dense:
             return
         self._rounds, self._done = device_group.rounds(trainer), 0

@@ -14,11 +14,11 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from mlpipe.arch.keras.segmenter import KerasSegmenter
-from mlpipe.data.sources import sliced_volumes
-from mlpipe.data.sources.sliced_volumes import Cuts
+from mlpipe.data import sources
 from mlpipe.data.task import Task
 from mlpipe.data.volumes import assembly, slices
 from mlpipe.data.volumes.assembly import Assembly, Layout, Precision
+from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import device_group
 from mlpipe.learn.callbacks.callbacks import Direction
@@ -127,13 +127,11 @@ def whole_volume(task: Task, names: list[str]) -> Cuts:
     Raises:
         ConfigError: When they are of no volume, not all of one, or leave gaps.
     """
-    source = (task.bases or (task,))[0].source
+    parts = sources.open(task).cuts()
     fix = "use task=slices with a test volume, and split=on_test"
-    if source["type"] != sliced_volumes.TYPE:
+    if not parts:
         raise ConfigError(problem(_KEY, "joins slices of a volume", got=task.name, fix=fix))
-    sets = slices.slice_sets(source["slices"], "task.slices")
-    for part, shape in source["shapes"].items():
-        cuts = Cuts(part, sets, tuple(shape))
+    for cuts in parts.values():
         if set(cuts.places) == set(names):
             for number, grid in enumerate(cuts.grids):
                 slices.require_cuttable(grid, f"task.slices[{number}]")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -169,7 +169,7 @@ def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.M
     """
     if loss.target != f"{heads.__module__}.{heads.__qualname__}":
         return {}
-    built: _Heads = loss.build(Labels(cast(Kind, kind), torch.zeros(outputs, dtype=torch.int64), 0))
+    built: _Heads = loss.build(Labels(kind, torch.zeros(outputs, dtype=torch.int64), 0))
     return {"heads": lambda logits, targets: built.measured(torch.tensor(logits), torch.tensor(targets))}
 
 

@@ -26,7 +26,7 @@ from mlpipe.learn.own_code import Code
 from mlpipe.learn.own_code import Loss as OwnLoss
 
 ClassWeights = Literal["balanced"] | list[float] | None
-Kind = Literal["classification", "multilabel", "regression", "segmentation", "images"]
+Kind = str
 
 
 @dataclass(frozen=True)

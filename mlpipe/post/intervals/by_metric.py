@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import kinds
 from mlpipe.post import mask_metrics
 from mlpipe.post.intervals import areas, one_more_row, scaled
 from mlpipe.post.intervals import exact as parts
@@ -290,7 +291,7 @@ def _rare(true: npt.NDArray[np.bool_], known: Known) -> str:
     """That a class or label has few rows."""
     counts = true.sum(axis=0)
     least = int(counts[counts > 0].min()) if counts.any() else 0
-    what = "class" if known.kind == "classification" else "label"
+    what = kinds.of(known.kind).words.OUTPUT
     return f"the rarest {what} has {least} row{'s' * (least != 1)}" if 0 < least < _FEW else ""
 
 

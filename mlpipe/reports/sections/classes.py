@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import kinds
 from mlpipe.post import metrics
 from mlpipe.post.intervals import bootstrap
 from mlpipe.post.ranks import area_under_roc, average_precision_of
@@ -103,9 +104,7 @@ def tables_of_classes(facts: TaskFacts) -> Section:
     if shown is None or rows is None:
         return Section("By class")
     found = metrics.details(rows.calibrated, rows.targets, facts.classes, facts.kind)["classes"]
-    what = {"multilabel": "label", "regression": "number", "images": "channel", "solutions": "channel"}.get(
-        facts.kind, "class"
-    )
+    what = kinds.of(facts.kind).words.OUTPUT
     header = [what, *(key for key in found[0] if key != "class")]
     cells = [[row["class"], *(_cell(row[key]) for key in header[1:])] for row in found]
     unseen = [row["class"] for row in found if not row["images"]]

@@ -16,7 +16,7 @@ from PIL import Image
 from mlpipe.data import sources
 from mlpipe.data.cache import packs as cache
 from mlpipe.data.decoding.images import UnreadableImageError
-from mlpipe.data.sources.mask_files import colour_of
+from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing
 from mlpipe.post import mask_metrics

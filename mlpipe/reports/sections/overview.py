@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlpipe import kinds
 from mlpipe.post import metrics
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
@@ -11,7 +12,6 @@ from mlpipe.reports.headline import WORDS, headline
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section, counted, interval, number
-from mlpipe.runs import maps
 
 # A drawing of more rows says less than the table.
 _MOST_DRAWN = 20
@@ -95,15 +95,7 @@ def _score_plot(facts: TaskFacts, drawn: list[dict[str, Any]], name: str) -> sty
 
 
 def _task_sentence(facts: TaskFacts) -> str:
-    many = len(facts.classes)
-    what = {
-        "classification": f"one of {counted(many, 'class', 'classes')}",
-        "multilabel": counted(many, "label"),
-        "regression": counted(many, "number"),
-        "segmentation": f"which of {counted(many, 'class', 'classes')} every pixel has",
-        "images": f"images of {counted(many, 'channel')}",
-        "solutions": "solutions of an equation",
-    }[facts.kind]
+    what = kinds.of(facts.kind).words.predicted(len(facts.classes))
     images = f" from {counted(len(facts.task.samples), 'image')}" if facts.task is not None else ""
     trained = sum(map(len, facts.recipes.values()))
     return (
@@ -124,7 +116,7 @@ def _cautions(facts: TaskFacts, shown: Shown) -> list[str]:
         found.append(
             "There are no test images. The out-of-fold images also chose the ensemble: the score is optimistic."
         )
-    elif facts.kind in maps.KINDS and shown.test is None and any(row["fold_test"] for row in facts.board):
+    elif kinds.of(facts.kind).is_dense and shown.test is None and any(row["fold_test"] for row in facts.board):
         found.append("Shown are validation images; mml post averages what all folds predict for the test images.")
     elif shown.test is None:
         used = facts.recipes[shown.recipe][0]

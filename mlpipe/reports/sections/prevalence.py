@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe import kinds
 from mlpipe.data.task import Task
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import paragraph, table
@@ -31,7 +32,7 @@ def prevalence(facts: TaskFacts) -> Section:
     if not parts:
         return Section("Prevalence")
     rows = [[name, *(_with_interval(values[place]) for _, values in parts)] for place, name in enumerate(facts.classes)]
-    what = "label" if facts.kind == "multilabel" else "class"
+    what = kinds.of(facts.kind).words.OUTPUT
     made = table(f"Share of images by {what}", [what, *(part for part, _ in parts)], rows)
     plots = []
     if len(facts.classes) <= _MOST_CLASSES:

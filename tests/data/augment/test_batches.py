@@ -103,7 +103,7 @@ def test_kornia_sees_zero_to_one_and_gives_back_the_range() -> None:
 
 
 def test_mixing_of_torchvision_is_refused() -> None:
-    with pytest.raises(DataError, match=r"use mlpipe\.data\.device_augmentations\.mixup"):
+    with pytest.raises(DataError, match=r"use mlpipe\.data\.augment\.batches\.mixup"):
         device.adapt(v2.MixUp(num_classes=4))
 
 
@@ -315,7 +315,7 @@ def test_torchvision_draws_for_each_image(as_float: bool) -> None:
 @pytest.mark.parametrize(
     ("transform", "sentence"),
     [
-        (v2.CutMix(num_classes=4), "CutMix mixes images but not the targets of this program; use mlpipe.data.dev"),
+        (v2.CutMix(num_classes=4), "CutMix mixes images but not the targets of this program; use mlpipe.data.aug"),
         (kornia.augmentation.RandomMixUpV2(), "RandomMixUpV2 mixes images but not the targets of this program; use"),
         (kornia.augmentation.RandomMosaic((8, 8)), "RandomMosaic mixes images but not the targets"),
         (kornia.augmentation.Normalize(0.5, 0.5), "Normalize does not belong here; leave it out: mlpipe normalises"),

@@ -212,7 +212,7 @@ def test_a_step_of_ours_is_returned() -> None:
 
 def test_no_library_is_imported_to_recognise_it() -> None:
     program = (
-        "import sys; from mlpipe.data import augmentations, transforms; transforms.adapt(augmentations.rotate90()); "
+        "import sys; from mlpipe.data.augment import libraries, samples; libraries.adapt(samples.rotate90()); "
         "print([name for name in ('albumentations', 'torchvision', 'torch', 'kornia', 'cv2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

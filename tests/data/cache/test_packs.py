@@ -162,7 +162,8 @@ def test_the_name_changes_with_size_bytes_and_library(
 KILLED = """
 import sys, time
 from pathlib import Path
-from mlpipe.data import cache, preprocessing, sources
+from mlpipe.data import preprocessing, sources
+from mlpipe.data.cache import packs as cache
 made = sources.folder(root=sys.argv[1])
 def progress(done, total):
     if done == 20:
@@ -229,7 +230,8 @@ def test_two_that_build_at_once_decode_once(pictures: Task, tmp_path: Path, monk
 BUILDS = """
 import sys
 from pathlib import Path
-from mlpipe.data import cache, preprocessing, sources
+from mlpipe.data import preprocessing, sources
+from mlpipe.data.cache import packs as cache
 made = sources.folder(root=sys.argv[1])
 pack = cache.build(made, preprocessing.standard(3, id="size8", size=8), Path(sys.argv[2]), workers=2)
 print(int(pack.images.astype(int).sum()))
@@ -254,7 +256,8 @@ def test_preprocessing_alone_names_the_folder_safely() -> None:
 INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
-from mlpipe.data import cache, filling, preprocessing, sources
+from mlpipe.data import preprocessing, sources
+from mlpipe.data.cache import filling, packs as cache
 filling._SYNC_SECONDS = 0.0
 made = sources.folder(root=sys.argv[1])
 def progress(done, total):

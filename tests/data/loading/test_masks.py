@@ -16,7 +16,7 @@ from mlpipe.data.loading.loaders import Draw
 from mlpipe.data.loading.masks import MaskData, MaskDataset
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sampling import full
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import IGNORED, Task
 

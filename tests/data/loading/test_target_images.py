@@ -20,7 +20,7 @@ from mlpipe.data.loading.loaders import Draw
 from mlpipe.data.loading.target_images import TargetData, TargetDataset
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sampling import full
-from mlpipe.data.sources import target_files
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 

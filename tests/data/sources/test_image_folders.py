@@ -10,7 +10,7 @@ from PIL import Image
 
 from mlpipe.data import sources, task
 from mlpipe.data.decoding.images import UnreadableImageError
-from mlpipe.data.sources import target_files
+from mlpipe.data.sources.targets import target_files
 from mlpipe.errors import DataError
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mlpipe.data import sources, task
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.errors import DataError
 
 
@@ -38,7 +38,7 @@ def test_pairs_by_order_keep_their_parts(folders: dict[str, str], tmp_path: Path
     task.save(made, tmp_path / "task.json")
     stored = task.load(tmp_path / "task.json")
     assert sources.reader(stored, 1)(1)[0, 0, 0] == 212
-    mask = mask_files.rows_of(mask_files.task_of(stored))(1)
+    mask = mask_files.rows_of(stored)(1)
     assert mask.shape == (6, 8, 1) and np.unique(mask).tolist() == [0, 2]
 
 

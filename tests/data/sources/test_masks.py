@@ -14,7 +14,7 @@ from mlpipe.data import sources, task
 from mlpipe.data.cache import packs
 from mlpipe.data.decoding import images
 from mlpipe.data.preprocessing import standard
-from mlpipe.data.sources import mask_files
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.splits import methods
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import DataError
@@ -81,7 +81,7 @@ def test_parts_are_folders_below_or_above(pairs: Path, tmp_path: Path) -> None:
         assert made.samples.labelled.sum() == 3
         unlabelled = made.samples.parts.index("unlabelled")
         assert all(math.isnan(value) for value in made.samples.targets[unlabelled])
-        read = mask_files.rows_of(mask_files.task_of(made))
+        read = mask_files.rows_of(made)
         assert read(made.samples.parts.index("val"))[0, :, 0].tolist() == [1] * 3 + [0] * 9
 
 
@@ -111,7 +111,7 @@ def test_a_palette_a_suffix_and_ignored_pixels(tmp_path: Path) -> None:
     arguments = {"images": str(tmp_path / "x"), "masks": str(tmp_path / "y"), "mask_suffix": "_mask"}
     made = sources.masks(**arguments, classes=["ground", "cell"], values=[2, 7], ignore_index=255)  # type: ignore[arg-type]
     assert made.samples.targets[0].tolist() == pytest.approx([15 / 21, 6 / 21], abs=1e-6)
-    read = mask_files.rows_of(mask_files.task_of(made))
+    read = mask_files.rows_of(made)
     assert read(0)[:2, 0, 0].tolist() == [1, IGNORED]
     assert "255 is ignored" in made.notes[0]
 

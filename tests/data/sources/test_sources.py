@@ -12,7 +12,7 @@ from PIL import Image
 
 from mlpipe.data import sources, task
 from mlpipe.data.decoding.images import UnreadableImageError
-from mlpipe.data.sources import class_folders
+from mlpipe.data.sources.listings import class_folders
 from mlpipe.errors import DataError
 from tests.conftest import make_pictures
 

@@ -104,7 +104,7 @@ def test_another_seed_gives_other_folds() -> None:
 
 SCRIPT = """
 import hashlib, json, sys
-from mlpipe.data import splits, variants
+from mlpipe.data.splits import methods as splits, variants
 from tests.data.samples import make_samples, make_task
 samples = make_samples([i % 3 for i in range(200)], [f"d{i % 150}" for i in range(200)])
 split = splits.kfold(samples, folds=4, test_fraction=0.1)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
-from mlpipe.data.sources import record_files
+from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.barrage import artifact_folder
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running.scheduler import Scheduler, Step, World

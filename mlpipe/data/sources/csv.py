@@ -1,0 +1,157 @@
+"""A table of image files: CSV, TSV or Parquet with columns for path, target and, optionally, split, fold, group, weight."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mlpipe.data import spelling, task
+from mlpipe.data.sources.error_lists import Faults
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers, pixel_rules
+from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.sources.listings.table_files import Table, read
+from mlpipe.data.sources.listings.table_rows import check_paths, relative, said_of_rows
+from mlpipe.data.sources.targets.missing_labels import Missing
+from mlpipe.data.sources.targets.table_targets import Targets, find_targets
+from mlpipe.data.task import Part, Row, Task
+from mlpipe.errors import problem
+
+PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id", "id")
+
+
+def csv(
+    *,
+    file: str,
+    root: str | None = None,
+    name: str | None = None,
+    kind: Literal["classification", "multilabel", "regression"] | None = None,
+    path: str | None = None,
+    target: str | list[str] | None = None,
+    separator: str | None = None,
+    classes: list[str] | None = None,
+    missing: bool | list[Any] | None = None,
+    suffix: str = "",
+    split: str | None = "split",
+    fold: str | None = "fold",
+    group: str | None = "group",
+    weight: str | None = "weight",
+    channels: Literal[1, 3, 4] | None = None,
+    bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+    data_dir: str | None = None,
+) -> Task:
+    """A table with one row for each image file.
+
+    Cells mean the same whatever blanks lie around them and however their letters are composed (`mlpipe.data.spelling`).
+
+    Args:
+        file: The table: .csv, .tsv or .parquet; the first line of a text file names the columns.
+        root: The folder, or the zip or tar archive, that paths are relative to; None: the table's folder.
+        name: The task's name before the hash; None takes the table's.
+        kind: What is predicted; None: several columns of 0 and 1, or a `separator`, are labels, one column is a class.
+        path: The column of paths; None: the first of path, file, filename, image, image_id, ... that is there.
+        target: The column of the target, or the columns of several labels or numbers; None: target, label or class.
+        separator: What separates labels in one column; empty or blank: any blanks.
+        classes: The classes or labels in their order; None: those of the training rows, sorted.
+        missing: True: cells such as `nan`, `NA`, `N/A`, `None` and `null` have no value, False: they are names like any other, a
+            list: these cells have none; an empty cell never has one. Rows without a label are unlabelled. None: several
+            such labels, or one that is no word, are an error that asks.
+        suffix: Added to every path, such as `.jpg`.
+        split: The column of train, val, test or unlabelled; without it every row is train. None, here and in the next
+            three: the column is not used even when it is there.
+        fold: The column of fold numbers from 0, which are then used instead of drawing folds.
+        group: The column of groups that are never split, such as patients.
+        weight: The column of weights in the loss.
+        channels: As for `folder`.
+        bits: As for `folder`.
+        value_range: As for `folder`.
+        background: As for `folder`.
+        max_unreadable: As for `folder`.
+        allow_overlap: As for `folder`.
+        data_dir: As for `folder`.
+
+    Raises:
+        DataError: With a sentence for every wrong row, naming file, line and column.
+    """
+    where = Path(file).expanduser().absolute()
+    table, faults, absent = read(where), Faults(), Missing(missing)
+    base = opened(root, data_dir, "task.root") if root is not None else where.parent
+    columns = _Columns(table, path, {"split": split, "fold": fold, "group": group, "weight": weight}, faults)
+    paths = _paths(table, columns.path, suffix, base, faults)
+    said = said_of_rows(table, columns.optional, absent, faults)
+    targets = faults.of(
+        lambda: find_targets(table, target, kind, separator, classes, said.parts, absent),
+        Targets("classification", [], [], [], []),
+    )
+    faults.tell()
+    looks = file_headers.look(paths, file_headers.memory_file(data_dir, where))
+    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
+    rows = [
+        Row(
+            relative(paths[index], base),
+            _part(said.parts[index], targets, index, absent),
+            targets.values[index],
+            looks[index].digest,
+            said.groups[index],
+            said.weight(index),
+            said.fold(index),
+        )
+        for index in range(len(table))
+    ]
+    made = task.make(
+        name or where.stem,
+        targets.classes,
+        rows,
+        kind=targets.kind,
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={"type": "csv", "root": str(base), "file": str(where), **pixels.source},
+        notes=[*targets.notes, *columns.notes(), *said.notes, *pixels.notes],
+    )
+    return finished(made, allow_overlap)
+
+
+def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Faults) -> list[Path]:
+    """The file of each row; `faults` is told of lines that are none, and of files that are not there or come twice."""
+    faults.add(table.torn)
+    if column is None:
+        return []
+    find = spelling.finder()
+    paths = [find(base, f"{text}{suffix}") for text in table.stored(column)]
+    faults.of(lambda: check_paths(table, column, paths, base), None)
+    return paths
+
+
+class _Columns:
+    """Which column holds what; a column under its default name is used when it is there, a named one must be there."""
+
+    def __init__(self, table: Table, path: str | None, named: dict[str, str | None], faults: Faults) -> None:
+        if path is not None:
+            faults.of(lambda: table.require(path, "task.path"), None)
+        found = path or next((column for column in PATHS if column in table.names), None)
+        if found is None:
+            fix = f"name the column with task.path=COLUMN; there are {', '.join(table.names)}"
+            faults.add([problem(str(table.path), "has no column of paths", fix=fix)])
+        self.path = found if table.has(found) else None
+        self.optional: dict[str, str | None] = {}
+        for key, column in named.items():
+            if column not in (None, key):
+                faults.of(partial(table.require, str(column), f"task.{key}"), None)
+            self.optional[key] = spelling.plain(str(column)) if table.has(column) else None
+
+    def notes(self) -> list[str]:
+        """What a person should know of the columns that are used."""
+        used = [column for column in self.optional.values() if column]
+        return [f"columns used besides path and target: {', '.join(used)}"] if used else []
+
+
+def _part(part: Part | None, targets: Targets, index: int, missing: Missing) -> Part:
+    if part is None or (missing.is_wanted and not targets.known[index]):
+        return part or "train" if targets.known[index] else "unlabelled"
+    return part

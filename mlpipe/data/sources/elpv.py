@@ -1,0 +1,80 @@
+"""The ELPV set: 2,624 photographs of solar cells, from the package `elpv-dataset`, as five different tasks."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mlpipe.data import task
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.task import Row, Task
+from mlpipe.errors import DataError, problem
+
+_LEVELS = ("none", "possible", "likely", "certain")
+_DEFECT = 0.5
+
+
+def elpv(
+    *,
+    variant: Literal["binary", "level", "type", "multilabel", "regression"] = "binary",
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    data_dir: str | None = None,
+) -> Task:
+    """Electroluminescence images of solar cells with the probability of a defect (Buerhop-Lutz et al. 2018).
+
+    The images come with the package (300 x 300 pixels, grey, CC BY-NC-SA 4.0).
+
+    Args:
+        variant: `binary` (defect probability of at least one half), `level` (its four values), `type` (mono- or
+            polycrystalline), `multilabel` (any sign of a defect, a defect, polycrystalline) or `regression` (the
+            probability itself).
+        max_unreadable: As for `folder`.
+        data_dir: As for `folder`.
+
+    Raises:
+        DataError: When the package is not installed or damaged.
+    """
+    spec = importlib.util.find_spec("elpv_dataset")
+    if spec is None or spec.origin is None:
+        raise DataError(
+            problem("task=elpv", "the package elpv-dataset is not installed", fix="pip install elpv-dataset")
+        )
+    base = Path(spec.origin).parent / "data"
+    labels = base / "labels.csv"
+    try:
+        lines = [line.split() for line in labels.read_text("utf-8").splitlines() if line.strip()]
+        cells = [(name, float(probability), kind) for name, probability, kind in lines]
+    except (OSError, ValueError) as error:
+        raise DataError(problem(str(labels), f"cannot be read ({error})", fix="install elpv-dataset again")) from error
+    kind, classes = _described(variant)
+    looks = file_headers.look([base / name for name, _, _ in cells], file_headers.memory_file(data_dir, base))
+    rows = [
+        Row(name, "train", _target(variant, probability, crystal), seen.digest)
+        for (name, probability, crystal), seen in zip(cells, looks, strict=True)
+    ]
+    source = {"type": "elpv", "root": str(base), "variant": variant}
+    name = "elpv" if variant == "binary" else f"elpv_{variant}"
+    made = task.make(name, classes, rows, kind=kind, channels=1, source=source)
+    return finished(made, allow_overlap=True)
+
+
+def _described(variant: str) -> tuple[str, tuple[str, ...]]:
+    if variant == "regression":
+        return "regression", ("defect_probability",)
+    if variant == "multilabel":
+        return "multilabel", ("suspect", "defect", "poly")
+    if variant == "level":
+        return "classification", _LEVELS
+    return "classification", ("mono", "poly") if variant == "type" else ("functional", "defective")
+
+
+def _target(variant: str, probability: float, crystal: str) -> int | tuple[float, ...]:
+    if variant == "regression":
+        return (probability,)
+    if variant == "multilabel":
+        return (float(probability > 0), float(probability >= _DEFECT), float(crystal == "poly"))
+    if variant == "level":
+        return round(probability * 3)
+    return int(crystal == "poly") if variant == "type" else int(probability >= _DEFECT)

@@ -1,0 +1,101 @@
+"""A folder with one sub-folder of images for each class, or an archive with such a folder in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mlpipe.data import archives, task
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers, pixel_rules
+from mlpipe.data.sources.listings.class_folders import class_notes, class_problems, folder_notes, labelled_files
+from mlpipe.data.sources.listings.path_groups import groups_of
+from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.task import NO_TARGET, Row, Task
+from mlpipe.errors import DataError
+
+
+def folder(
+    *,
+    root: str,
+    name: str | None = None,
+    channels: Literal[1, 3, 4] | None = None,
+    bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
+    group: str | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+    data_dir: str | None = None,
+) -> Task:
+    """A folder with one sub-folder of images for each class.
+
+    The class folders may lie in `train`, `val` and `test`; images in `unlabelled`, which may lie beside class folders too,
+    have no class. The training part fixes the classes. The task is named after the folder and a hash of everything in
+    it, so that changed files make a new task.
+
+    Args:
+        root: The folder, or a zip or tar archive of it.
+        name: The task's name before the hash; None takes the folder's.
+        channels: 1 grey, 3 colour, 4 colour and transparency; None: grey when every image is, else colour.
+        bits: Bits of a channel's value that are kept; None: 16 when every image has them, else 8.
+        value_range: The values that become black and white in every image, such as [-1000.0, 3000.0]; needed for
+            floating-point, signed and 32-bit TIFF. None: all of 8 or 16 bits, as their types say.
+        background: What transparent places are laid over, unless `channels` is 4.
+        group: A regular expression with one group, looked for in each image's path below the root: images with the
+            same text there (a patient, a site) are never split. It must match the paths of training images.
+        max_unreadable: How many unreadable images may be left out; checked when they are decoded.
+        allow_overlap: Accept validation or test images that are in the training part too.
+        data_dir: Where archives are unpacked and what was seen of files is remembered; None: neither.
+
+    Raises:
+        DataError: With a sentence for everything wrong with the folder.
+    """
+    base = opened(root, data_dir, "task.root")
+    found = labelled_files(base)
+    classes = sorted({label for part, label, _ in found if part == "train"})
+    if wrong := class_problems(base, found, classes):
+        raise DataError(wrong)
+    paths, parts = [file for _, _, file in found], [part for part, _, _ in found]
+    looks = file_headers.look(paths, file_headers.memory_file(data_dir, base))
+    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
+    number = {label: index for index, label in enumerate(classes)}
+    groups, of_groups = groups_of([path.relative_to(base).as_posix() for path in paths], group, parts)
+    rows = [
+        Row(
+            file.relative_to(base).as_posix(),
+            part,
+            number.get(label, NO_TARGET) if part != "unlabelled" else NO_TARGET,
+            seen.digest,
+            own_group,
+        )
+        for (part, label, file), seen, own_group in zip(found, looks, groups, strict=True)
+    ]
+    made = task.make(
+        name or _stem(root),
+        classes,
+        rows,
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={"type": "folder", "root": str(base), **pixels.source},
+        notes=[*_notes(rows), *folder_notes(base), *class_notes(classes), *of_groups, *pixels.notes],
+    )
+    return finished(made, allow_overlap)
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    labels: dict[str, set[object]] = {}
+    for row in rows:
+        if row.target != NO_TARGET:
+            labels.setdefault(row.digest, set()).add(row.target)
+    torn = sum(len(targets) > 1 for targets in labels.values())
+    copies = len(rows) - len({row.digest for row in rows})
+    notes = [f"{copies} images are byte for byte copies of others; copies stay in one fold"] if copies else []
+    return notes + ([f"{torn} images occur under more than one class"] if torn else [])
+
+
+def _stem(root: str) -> str:
+    path = Path(root).expanduser().absolute()
+    return archives.stem(path) if archives.is_archive(path) else path.name

@@ -1,0 +1,103 @@
+"""A folder of training images and one of test images, whose classes are the folders that the images lie in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from mlpipe.data import task, walking
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers, pixel_rules
+from mlpipe.data.sources.listings.class_folders import class_notes
+from mlpipe.data.sources.listings.part_folders import class_of, class_problems, images_in
+from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.spelling import fallen_together, plain, plain_all
+from mlpipe.data.task import NO_TARGET, Part, Row, Task
+from mlpipe.errors import DataError, problem
+
+
+def folders(
+    *,
+    train: str | None = None,
+    test: str | None = None,
+    train_tag: str | None = None,
+    test_tag: str | None = None,
+    labelled: bool = True,
+    classes: list[str] | None = None,
+    channels: Literal[1, 3, 4] | None = None,
+    bits: Literal[8, 16] | None = None,
+    value_range: tuple[float, float] | None = None,
+    background: Literal["white", "black"] = "white",
+    strict: bool = False,
+    name: str | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+    data_dir: str | None = None,
+) -> Task:
+    """Images anywhere below two folders; an image's class is the name of the folder that it lies in.
+
+    Args:
+        train: The folder (or archive) of the training images.
+        test: The folder (or archive) of the test images.
+        train_tag: The class is the folder right below the one of this name, wherever that is in an image's path.
+        test_tag: The same for test images.
+        labelled: False: folders' names mean nothing, and no image has a class.
+        classes: The classes in their order; None: the folders' names, sorted.
+        channels: 1 grey, 3 colour, 4 colour and transparency; None: grey when every image is, else colour.
+        bits: Bits of a channel's value that are kept; None: 16 when every image has them, else 8.
+        value_range: As for `folder`.
+        background: As for `folder`.
+        strict: Refuse files that are no images in place of passing over them.
+        name: The task's name before the hash; None takes the folder's.
+        max_unreadable: As for `folder`.
+        allow_overlap: As for `folder`.
+        data_dir: As for `folder`.
+
+    Raises:
+        DataError: When both folders are missing, one has no image, or their classes differ.
+    """
+    given = [(part, root, tag) for part, root, tag in (("train", train, train_tag), ("test", test, test_tag)) if root]
+    if not given:
+        raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
+    source: dict[str, Any] = {"type": "folders"}
+    found: list[tuple[Part, str, Path]] = []
+    for part, root, tag in given:
+        base = opened(root, data_dir, f"task.{part}")
+        source[part] = str(base)
+        own: Part = "train" if part == "train" else "test"
+        found += [
+            (own, plain(class_of(file, tag, f"task.{part}_tag")) if labelled else "", file)
+            for file in images_in(base, f"task.{part}", strict)
+        ]
+    names = plain_all(classes) or sorted({label for part, label, _ in found if part == given[0][0]} - {""})
+    if wrong := class_problems(found, names) if labelled else []:
+        raise DataError(wrong)
+    paths = [file for _, _, file in found]
+    looks = file_headers.look(paths, file_headers.memory_file(data_dir, Path(source[given[0][0]])))
+    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
+    number = {label: index for index, label in enumerate(names)}
+    rows = [
+        Row(
+            f"{part}/{file.relative_to(source[part]).as_posix()}",
+            part if labelled else "unlabelled",
+            number.get(label, NO_TARGET),
+            seen.digest,
+        )
+        for (part, label, file), seen in zip(found, looks, strict=True)
+    ]
+    made = task.make(
+        name or Path(source[given[0][0]]).name,
+        names,
+        rows,
+        channels=pixels.channels,
+        dtype=pixels.dtype,
+        source={**source, **pixels.source},
+        notes=[
+            *(fallen_together([path.parent.name for path in paths], "folders of classes") if labelled else []),
+            *(class_notes(names) if labelled else []),
+            *walking.notes([Path(source[part]) for part, _, _ in given]),
+            *pixels.notes,
+        ],
+    )
+    return finished(made, allow_overlap)

@@ -1,0 +1,188 @@
+"""Items that functions of the user's own Python files give: mml train task=items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import items as protocol
+from mlpipe.data import task
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import set_attributes, set_changes
+from mlpipe.data.sources.listings.path_groups import groups_of
+from mlpipe.data.sources.listings.python_sets import check_code, functions_of, opened_parts, present
+from mlpipe.data.sources.targets import item_masks, item_targets
+from mlpipe.data.sources.targets.mask_files import Mask
+from mlpipe.data.task import Dtype, Part, Row, Task
+from mlpipe.errors import DataError, listing, problem
+
+_DTYPES: dict[str, Dtype] = {"uint8": "uint8", "uint16": "uint16", "float32": "float32"}
+
+
+def items(
+    *,
+    kind: Literal["classification", "multilabel", "regression", "segmentation"],
+    train: list[dict[str, Any]],
+    validation: list[dict[str, Any]] | None = None,
+    test: list[dict[str, Any]] | None = None,
+    extra: list[dict[str, Any]] | None = None,
+    preprocessing: list[dict[str, Any]] | None = None,
+    augmenter: dict[str, Any] | None = None,
+    holdout: dict[str, Any] | None = None,
+    after_holdout: dict[str, Any] | None = None,
+    strata: dict[str, Any] | None = None,
+    steps_dir: str | None = None,
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    root: str | None = None,
+    name: str | None = None,
+    outputs: Annotated[int, ">= 1"] | None = None,
+    heads: list[dict[str, Any]] | None = None,
+    ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
+    group: str | None = None,
+    stand_ins: list[str] | None = None,
+    trust: list[str] | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+) -> Task:
+    """The items of data sets (`mlpipe.data.items`) that functions give, in their order.
+
+    Every item is read once to describe the task, and once more into the cache.
+
+    Args:
+        kind: What is predicted; for classes y is one-hot or a class number, for segmentation a mask
+            (`mlpipe.data.items.mask_of`).
+        train: Functions with their arguments, `{call: NAME, arguments: [...]}`; their sets are joined.
+        validation: The same for a validation part of the task's own.
+        test: The same for a test part of the task's own.
+        extra: The same for items that every fold learns from and none validates on.
+        preprocessing: A chain of functions over the items of all parts (`mlpipe.data.items.preprocessors`), `{call: NAME,
+            arguments: {...}}`.
+        augmenter: A function that makes another set of that of the train part, after the chain; written alike.
+        holdout: Take a test part from the items of the train part here already, as `split=shuffled` draws it: `{fraction:
+            0.2, seed: 123, stratify: false}`; None: none, or the split does.
+        after_holdout: A function that makes another set of the train part, of what the holdout leaves; written like
+            `augmenter`.
+        strata: A function that is given a set and returns a class for each of its items, which stratified folds spread
+            evenly, for sets without `get_stratify_class`; written alike.
+        steps_dir: Where `disk-cache` in a chain keeps items; None: it keeps nothing.
+        modules: The folder of Python files with the functions; None: built-in sets only.
+        imports: Modules to import beside those of the folder; only those that `trust` names.
+        root: The folder that relative paths among the arguments of built-in sets are relative to.
+        name: The task's name before the hash; None takes the first function's.
+        outputs: How many numbers y has; None: as many as it has. Of masks how many classes, the background being one.
+        heads: With kind=regression what numbers go through, for outputs that stand side by side: `{outputs: 4,
+            activation: softmax}`, activations by Keras's names; None: they are as they are, scaled by their deviation.
+        ignore_index: With kind=segmentation the value of pixels that count neither in the loss nor in any score.
+        group: A regular expression with one group, looked for in the items' ids, as for `folder`.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
+        max_unreadable: As for `folder`; an item that cannot be read is always an error.
+        allow_overlap: As for `folder`.
+
+    Raises:
+        DataError: When a folder is not trusted, a function is not there or fails, or items do not fit the kind.
+    """
+    check_code(modules, imports or [], trust or [])
+    source = {
+        "type": "items",
+        "parts": {
+            "train": train,
+            "validation": validation or [],
+            "test": test or [],
+            **({"extra": extra} if extra else {}),
+        },
+        **present(preprocessing=preprocessing, augmenter=augmenter, holdout=holdout, after_holdout=after_holdout),
+        **({"steps_dir": steps_dir} if preprocessing else {}),
+        **({"heads": heads} if heads else {}),
+        "modules": modules,
+        "imports": list(imports or []),
+        "stand_ins": list(stand_ins or []),
+        "base": root,
+    }
+    if heads:
+        item_targets.check_heads(heads, kind)
+        outputs = sum(one["outputs"] for one in heads)
+    if ignore_index is not None and kind != "segmentation":
+        raise DataError(problem("task.ignore_index", "is for task.kind=segmentation", got=kind, fix="leave it out"))
+    sets, of_sets = opened_parts(source)
+    described = [(part, one, index) for part, one in sets for index in range(len(one))]
+    if not described:
+        raise DataError(problem("task.train", "its functions give no items", fix="look at their arguments"))
+    shapes: set[tuple[int, str]] = set()
+    rows, masks, stratum = [], list[tuple[Mask, int]](), _strata(source, strata, sets)
+    words = {id(one): set_attributes.of(one) for _, one in sets}
+    for number, (part, one, index) in enumerate(described):
+        row = _row(number, part, one, index, kind, outputs, shapes, masks, words[id(one)])
+        rows.append(row._replace(stratum=stratum(one, index)) if part in ("train", "val") else row)
+    if len(shapes) > 1:
+        shown = listing([f"{channels} channels of {dtype}" for channels, dtype in sorted(shapes)])
+        raise DataError(problem("task.train", f"items have images of several kinds ({shown})", fix="convert them"))
+    channels, dtype = next(iter(shapes))
+    groups, of_groups = groups_of([row.id.partition(":")[2] for row in rows], group, [row.part for row in rows])
+    rows = [row._replace(group=one) for row, one in zip(rows, groups, strict=True)]
+    own = list(words[id(sets[0][1])].classes)
+    if kind == "segmentation":
+        rows, values = item_masks.masked(rows, masks, own, outputs, ignore_index)
+        names, source = list(values.names), {**source, "masks": item_masks.described(values)}
+    else:
+        rows, own = item_targets.counted(rows, own, kind, outputs)
+        names = item_targets.names_of(own, item_targets.width_of(rows, kind, outputs), outputs)
+    title = name or str(train[0]["call"])
+    made = task.make(
+        title,
+        names,
+        rows,
+        kind=kind,
+        channels=channels,
+        dtype=_DTYPES[dtype],
+        source=source,
+        notes=[*of_sets, *of_groups],
+    )
+    return finished(made, allow_overlap)
+
+
+def _strata(
+    source: Mapping[str, Any], entry: Mapping[str, Any] | None, sets: Sequence[tuple[Part, Any]]
+) -> Callable[[Any, int], str]:
+    learned = [one for part, one in sets if part in ("train", "val")]
+    return set_changes.strata(entry, learned, functions_of(source) if entry else {})
+
+
+def _row(
+    number: int,
+    part: Part,
+    one: Any,
+    index: int,
+    kind: str,
+    outputs: int | None,
+    shapes: set[tuple[int, str]],
+    masks: list[tuple[Mask, int]],
+    words: set_attributes.Words,
+) -> Row:
+    """The row of an item; `shapes` and `masks` are told of its image and its mask."""
+    item = protocol.item_of(one, index)
+    where = f"item {index} of {type(one).__name__}"
+    pixels = protocol.image_of(item, where)
+    shapes.add((pixels.shape[2], str(pixels.dtype)))
+    if kind == "segmentation":
+        masks.append(item_masks.look(item, where))
+        # Which classes there are is known when all masks are.
+        target: int | tuple[float, ...] = ()
+    else:
+        target = item_targets.target_of(item, kind, outputs, where)
+    if part == "train" and index in words.holdout:
+        part = "test"
+    weight = set_attributes.asked(one, "sample_weight", index, float)
+    return Row(
+        f"{number:07d}:{getattr(item, 'id', index)}",
+        part,
+        target,
+        files.digest_bytes(np.ascontiguousarray(pixels).tobytes()),
+        weight=1.0 if weight is None else weight,
+        fold=words.folds.get(index, -1) if part == "train" else -1,
+        positive=set_attributes.asked(one, "isPositive", index, bool),
+    )

@@ -1,0 +1,114 @@
+"""Arrays of samples in NumPy and HDF5 files: each with its name, and one by its name again."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import hdf5
+from mlpipe.data import walking
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.data.sources.listings.array_layout import Form, oriented
+from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
+
+Array = np.ndarray[Any, Any]
+_DAMAGED = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, MemoryError, OverflowError)
+ENDS = (".npy", ".npz", *hdf5.ENDS)
+
+
+def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
+    """Every array of a file or folder with its name, as it lies there; files in the order of their names.
+
+    Args:
+        base: The file or folder.
+        key: The configuration's key, for sentences.
+
+    Raises:
+        DataError: When there is none, or one is damaged.
+    """
+    if not base.exists():
+        raise DataError(no_such_file(key, base, otherwise="name an existing file or folder"))
+    paths = [base] if base.is_file() else [path for path in walking.files_below(base) if path.suffix in ENDS]
+    if not paths or paths[0].suffix not in ENDS:
+        wrong = "holds no NumPy or HDF5 file"
+        raise DataError(problem(key, wrong, got=str(base), fix=f"its files end in {listing(ENDS)}"))
+    for path in paths:
+        place = path.relative_to(base).as_posix() if path != base else path.name
+        try:
+            if path.suffix == ".npy":
+                yield place, np.load(path, allow_pickle=False)
+            elif path.suffix in hdf5.ENDS:
+                yield from ((f"{place}:{name}", value) for name, value in hdf5.arrays(path))
+            else:
+                yield from ((f"{place}:{name}", value) for name, value in _opened(path).items())
+        except _DAMAGED as error:
+            fix = "save it again with numpy.save or h5py"
+            raise DataError(problem(str(path), f"cannot be read ({first_line(error)})", fix=fix)) from error
+
+
+def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]]:
+    """Every array of a file or folder with its name, shape (*spatial, channels), float32.
+
+    Args:
+        base: The file or folder.
+        key: The configuration's key, for sentences.
+        form: How arrays lie.
+
+    Raises:
+        DataError: When there is none, or one is damaged or has other axes.
+    """
+    for name, value in arrays(base, key):
+        yield name, oriented(value, form, name)
+
+
+def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
+    """The array of a name, `PART/FILE:KEY`, shape (*spatial, channels), float32.
+
+    Args:
+        parts: The file or folder of each part.
+        name: Its name, as `arrays` gave it, after its part.
+        form: How arrays lie.
+
+    Raises:
+        UnreadableImageError: When it cannot be read.
+        DataError: When it has other axes than it had.
+    """
+    part, _, rest = name.partition("/")
+    base = Path(parts[part])
+    file, _, key = rest.partition(":")
+    path = base / file if base.is_dir() else base
+    try:
+        if path.suffix in hdf5.ENDS:
+            return oriented(hdf5.array(path, key), form, rest)
+        return oriented(_opened(path)[key] if key else np.load(path, allow_pickle=False), form, rest)
+    except (KeyError, *_DAMAGED) as error:
+        raise UnreadableImageError(f"cannot be read ({first_line(error)})") from error
+
+
+def channels_of(values: list[Array], form: Form) -> int:
+    """How many channels all samples have.
+
+    Args:
+        values: The samples, shape (*spatial, channels) each.
+        form: How they lie.
+
+    Raises:
+        DataError: When they differ.
+    """
+    found = sorted({value.shape[-1] for value in values})
+    if len(found) > 1:
+        fix = f"check task.layout, which is {form.layout}"
+        raise DataError(problem("task.train", f"samples have {listing(found)} channels", fix=fix))
+    return int(found[0])
+
+
+@lru_cache(maxsize=4)
+def _opened(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored}

@@ -1,0 +1,67 @@
+"""How the arrays of samples lie: where their channels are, and how many axes there are beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.errors import DataError, problem
+
+Array = np.ndarray[Any, Any]
+# What the axes of a sample are called, by how many there are.
+_NAMES = {1: "length", 2: "height, width", 3: "depth, height, width"}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How arrays lie.
+
+    Attributes:
+        layout: `chw` or `hwc`: the channels come first or last.
+        axes: How many axes there are beside that of the channels.
+    """
+
+    layout: str
+    axes: int
+
+    @classmethod
+    def of(cls, source: Mapping[str, Any]) -> Form:
+        """The form that a stored `samples` source says."""
+        return cls(source["layout"], int(source.get("axes", 2)))
+
+
+def oriented(value: Array, form: Form, key: str) -> Array:
+    """An array as samples are kept: float32, its channels last.
+
+    Args:
+        value: The array, with or without an axis of channels.
+        form: How it lies.
+        key: Its name, for the sentence.
+
+    Raises:
+        DataError: When it has other axes, or is not of numbers.
+    """
+    if value.ndim not in (form.axes, form.axes + 1) or 0 in value.shape or value.dtype.kind not in "buif":
+        raise DataError(_no_sample(value, form, key))
+    if value.ndim == form.axes:
+        return np.ascontiguousarray(value[..., np.newaxis], np.float32)
+    return np.ascontiguousarray(np.moveaxis(value, 0, -1) if form.layout == "chw" else value, np.float32)
+
+
+def _no_sample(value: Array, form: Form, key: str) -> str:
+    named = _NAMES[form.axes]
+    with_channels = f"channels, {named}" if form.layout == "chw" else f"{named}, channels"
+    fix = f"save arrays ({with_channels}) or ({named}) of numbers"
+    if value.dtype.kind in "buif" and 0 not in value.shape:
+        fix += f", all of them, or say with task.axes that they have other than {form.axes} beside the channels"
+    what = "is no image" if form.axes == 2 else f"is no sample of {form.axes} ax{'is' if form.axes == 1 else 'es'}"
+    return problem(key, f"{what}: {list(value.shape)} of {value.dtype}", fix=fix)
+
+
+def pixel_digest(pixels: np.ndarray) -> str:
+    """The hash of an image's pixels."""
+    return files.digest_bytes(np.ascontiguousarray(pixels).tobytes())

@@ -1,0 +1,110 @@
+"""Image files below a folder, or in folders of parts, and the masks or target images that lie in files beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.data.decoding.value_rules import Decoding
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.source import Pixels, Places, Read, Source
+from mlpipe.data.sources.targets import mask_files
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, problem
+
+_PARTS = ("train", "test")
+
+
+class ImageFiles(Source):
+    """Images below one folder; an id is the path from there."""
+
+    anywhere = False
+
+    @property
+    def inputs_in(self) -> Places:
+        """The folder."""
+        return Places(_bases(self.task.source, {"": "root"}), self.anywhere)
+
+    @property
+    def targets_in(self) -> Places:
+        """The folder of masks or of target images."""
+        given = self.task.source.get("masks") or self.task.source.get("targets") or {}
+        return Places(_bases(given, {"": "root"}), self.anywhere)
+
+    def inputs(self, channels: int, least: int | None = None) -> Read:
+        """The decoded images."""
+        of, places = self.task, self.inputs_in
+        if not places.bases:
+            fix = "remove its task.json and create the task again"
+            raise DataError(problem(f"task {of.name}", "does not say where its images lie (task.json)", fix=fix))
+        rule, bits, samples = Decoding.of(of.source), _bits(of.dtype), of.samples
+        return lambda row: _decoded(
+            places.file(samples.ids[row]), samples.digests[row], of, (channels, bits, least, rule)
+        )
+
+    def targets(self, channels: int, least: int | None = None) -> Read:
+        """Class numbers of masks, or the decoded target images."""
+        of, given = self.task, self.task.source
+        if "masks" in given:
+            return mask_files.rows_of(of)
+        places, rule = self.targets_in, Decoding.of(given["targets"])
+        bits = _bits(given["targets"]["dtype"])
+
+        def read(row: int) -> Pixels:
+            name, digest = of.samples.masks[row]
+            if not name:
+                raise UnreadableImageError("has no target")
+            return _decoded(places.file(name), digest, of, (channels, bits, least, rule))
+
+        return read
+
+    def files(self) -> list[Path] | None:
+        """The file of each sample."""
+        places = self.inputs_in
+        return [places.file(name) for name in self.task.samples.ids] if places.bases else None
+
+
+class FolderFiles(ImageFiles):
+    """Images below a folder that was searched for them."""
+
+    @property
+    def searched(self) -> Path | None:
+        """The folder."""
+        return self.inputs_in.bases.get("")
+
+
+class NamedFiles(ImageFiles):
+    """Images that a table, or a program of the user's own, named one by one; an id is a path from a folder, or a whole one."""
+
+    anywhere = True
+
+
+class PartFiles(ImageFiles):
+    """Images below a folder for each part; an id is the part and the path from there."""
+
+    @property
+    def inputs_in(self) -> Places:
+        """The folders of parts."""
+        return Places(_bases(self.task.source, {part: part for part in _PARTS}))
+
+
+def _bases(source: Any, keys: Mapping[str, str]) -> dict[str, Path]:
+    """The folders that a stored source says."""
+    return {part: Path(source[key]) for part, key in keys.items() if isinstance(source.get(key), str)}
+
+
+def _bits(dtype: str) -> Literal[8, 16]:
+    return 16 if dtype == "uint16" else 8
+
+
+def _decoded(path: Path, digest: str, of: Task, how: tuple[int, Literal[8, 16], int | None, Decoding]) -> Pixels:
+    """The pixels of a file; `how`: channels, bits, the least of its shorter side, and the rule for its values."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
+    file_headers.check_unchanged(path, content, digest, of.name)
+    return images.decode(content, *how)

@@ -1,0 +1,216 @@
+"""Images and what belongs to each of them, a mask or a target image: pairs of files by their names or their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe.data import walking
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
+from mlpipe.data.sources.listings.file_headers import Look
+from mlpipe.data.sources.listings.part_folders import images_in
+from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.spelling import plain
+from mlpipe.data.task import Part
+from mlpipe.data.walking import images_below
+from mlpipe.errors import DataError, problem
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask.
+
+    Attributes:
+        image: The image's file.
+        mask: The mask's; None: it has none.
+        part: The part that it came in.
+        group: Images of one group are never split.
+        weight: How much it counts in the loss.
+        fold: The fold that it came with; -1: none.
+    """
+
+    image: Path
+    mask: Path | None
+    part: Part
+    group: str = ""
+    weight: float = 1.0
+    fold: int = -1
+
+
+@dataclass(frozen=True)
+class Names:
+    """How masks are called: what their names have more, whether names or order make pairs, and what they are."""
+
+    suffix: str
+    pairing: str
+    what: str = "mask"
+
+
+@dataclass(frozen=True)
+class InParts:
+    """What folders of training and of test images hold.
+
+    Attributes:
+        source: How the images are found again.
+        ids: The id of each pair.
+        pairs: The pairs.
+        roots: The folders of masks.
+        bases: The folders of images.
+    """
+
+    source: dict[str, Any]
+    ids: list[str]
+    pairs: list[Pair]
+    roots: list[Path]
+    bases: list[Path]
+
+    @property
+    def first(self) -> Path:
+        """The folder of training images; that of test images where there is none."""
+        return Path(self.source.get("train") or self.source["test"])
+
+    def notes(self) -> list[str]:
+        """What a person should know of files that are left out."""
+        return walking.notes([*self.bases, *self.roots])
+
+
+def in_parts(
+    images: Mapping[Part, str | None],
+    masks: Mapping[Part, str | None],
+    names: Names,
+    *,
+    strict: bool,
+    data_dir: str | None,
+    alone: Part | None = "unlabelled",
+) -> InParts:
+    """The pairs of training and test folders, wherever these lie.
+
+    Args:
+        images: The folder (or archive) of each part; None: there is none.
+        masks: That of its masks; None: it has none.
+        names: How a mask is called; the key of a folder of them is `task.PART_masks`, or what else they are.
+        strict: Refuse files that are no images in place of passing over them.
+        data_dir: Where archives are unpacked.
+        alone: The part of images without masks; None: the one that they came in.
+
+    Raises:
+        DataError: When a folder is missing, or images and masks are no pairs.
+    """
+    found = InParts({"type": "folders"}, [], [], [], [])
+    for part, given in images.items():
+        if given is None:
+            continue
+        base, partners = opened(given, data_dir, f"task.{part}"), masks[part]
+        found.source[part] = str(base)
+        found.bases.append(base)
+        files = images_in(base, f"task.{part}", strict)
+        if partners is not None:
+            key = f"task.{part}_{names.what}s"
+            found.roots.append(opened(partners, data_dir, key))
+            images_in(found.roots[-1], key, strict)
+            own = paired(base, found.roots[-1], names, part)
+        else:
+            own = [Pair(file, None, alone or part) for file in files]
+        found.pairs.extend(own)
+        found.ids.extend(f"{part}/{pair.image.relative_to(base).as_posix()}" for pair in own)
+    return found
+
+
+def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[Pair]:
+    """Each image with the mask of its name.
+
+    Args:
+        images: The folder of images.
+        masks: The folder of masks.
+        names: How a mask is called.
+        part: The part of all of them; None: the first folder below `images` says it where all of these are parts.
+
+    Raises:
+        DataError: With a sentence for each one that has no partner, or several.
+    """
+    own, others = _apart(images, masks, names.suffix)
+    if not own:
+        raise DataError(problem(str(images), "has no images", fix="add images, or name their folder with task.images"))
+    parts = _parts_below(own, images) if part is None else dict.fromkeys(own, part)
+    if names.pairing == "order":
+        return _in_order(images, masks, own, others, parts, names.what)
+    suffix, what, wrong = names.suffix, names.what, list[str]()
+    by_stem: dict[str, Path] = {}
+    for path in others:
+        first = by_stem.setdefault(_stem(path, masks), path)
+        if first is not path:
+            wrong.append(problem(str(path), f"is a second {what} beside {first.name}", fix="remove one of them"))
+    pairs, used = list[Pair](), dict[str, Path]()
+    for image in own:
+        stem = _stem(image, images)
+        wanted = f"{stem}{suffix}"
+        if wanted in used:
+            wrong.append(problem(str(image), f"has the name of {used[wanted].name}", fix="rename one of them"))
+        used[wanted] = image
+        mask = by_stem.get(wanted) if parts[image] != "unlabelled" else None
+        if mask is None and parts[image] != "unlabelled":
+            fix = f"add {masks / wanted}.png, or put the image into a folder named unlabelled"
+            wrong.append(problem(str(image), f"has no {what}", fix=fix))
+        pairs.append(Pair(image, mask, parts[image]))
+    lonely = [path for stem, path in by_stem.items() if stem not in used]
+    fix = f"add the image or remove the {what}" + (
+        "" if suffix else f", or say what {what}s' names have more: task.{what}_suffix=_{what}"
+    )
+    wrong += [problem(str(path), f"is a {what} without an image", fix=fix) for path in lonely]
+    raise_some(wrong)
+    return pairs
+
+
+def size_problems(pair: Pair, look: Look, width: int, height: int) -> list[str]:
+    """A sentence where a mask of a width and height has not the size of its image."""
+    if (width, height) == (look.width, look.height):
+        return []
+    return [size_problem(pair, look, width, height, "make them of one size, each turned as its EXIF tag says")]
+
+
+def size_problem(pair: Pair, look: Look, width: int, height: int, fix: str) -> str:
+    """The sentence for a mask or target whose width and height do not fit its image."""
+    wrong = f"is {width} x {height} pixels, its image {pair.image.name} {look.width} x {look.height}"
+    return problem(str(pair.mask), wrong, fix=fix)
+
+
+def _apart(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:
+    """The files of images and of masks, also where masks lie among or below the images."""
+    own, others = images_below(images), images_below(masks) if masks.is_dir() else []
+    if images.resolve() == masks.resolve() and suffix:
+        return [path for path in own if not path.stem.endswith(suffix)], [
+            path for path in others if path.stem.endswith(suffix)
+        ]
+    if masks.resolve().is_relative_to(images.resolve()):
+        own = [path for path in own if path not in set(others)]
+    return own, others
+
+
+def _in_order(
+    images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part], what: str
+) -> list[Pair]:
+    """The first image that needs a mask with the first mask, and so on."""
+    wanting = [image for image in own if parts[image] != "unlabelled"]
+    if len(wanting) != len(others):
+        wrong = f"there are {len(wanting)} images in {images} and {len(others)} {what}s in {masks}"
+        raise DataError(
+            problem("task.pairing", wrong, got="order", fix="add what is missing, or use task.pairing=name")
+        )
+    mask_of = dict(zip(wanting, others, strict=True))
+    return [Pair(image, mask_of.get(image), parts[image]) for image in own]
+
+
+def _parts_below(images: Sequence[Path], base: Path) -> dict[Path, Part]:
+    tops = {path: path.relative_to(base).parts[0].lower() if path.parent != base else "" for path in images}
+    known = set(tops.values())
+    if "train" in {PART_FOLDERS.get(top) for top in known} and known <= set(PART_FOLDERS):
+        return {path: PART_FOLDERS[top] for path, top in tops.items()}
+    return {path: "unlabelled" if PART_FOLDERS.get(top) == "unlabelled" else "train" for path, top in tops.items()}
+
+
+def _stem(path: Path, base: Path) -> str:
+    """What an image and its mask have in common, however the letters of their names are composed."""
+    return plain(path.relative_to(base).with_suffix("").as_posix())

@@ -1,0 +1,134 @@
+"""What all images of a task become: grey or colour, 8 or 16 bit, and the rule for what their files leave open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlpipe.data.decoding.value_rules import Background, Decoding
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.listings.file_headers import Look
+from mlpipe.data.task import Dtype
+from mlpipe.errors import DataError, listing, problem
+
+_MOST_SENTENCES = 10
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user says of images; each as the key of `folder` of that name.
+
+    Attributes:
+        channels: None: grey when every image is, else colour.
+        bits: None: 16 when every image has 16 bits, else 8.
+        value_range: None: every image says by its type which of its values is white.
+        background: What transparent places are laid over.
+        key: The name of the key of `value_range`, for sentences.
+    """
+
+    channels: int | None = None
+    bits: int | None = None
+    value_range: Sequence[float] | None = None
+    background: Background = "white"
+    key: str = "task.value_range"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What all images of a task become.
+
+    Attributes:
+        channels: How many channels they have.
+        dtype: How a value is kept.
+        decoding: The rule for what files leave open.
+        notes: What a person should know of it.
+    """
+
+    channels: int
+    dtype: Dtype
+    decoding: Decoding
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What a task's source says of it."""
+        return self.decoding.as_plain()
+
+
+def decided(paths: Sequence[Path], looks: Sequence[Look], wanted: Wanted) -> Decided:
+    """What images become, by what was seen of them and what the user says.
+
+    Args:
+        paths: The files.
+        looks: What was seen of each.
+        wanted: What the user says.
+
+    Raises:
+        DataError: When values need a range and none is said, or lie outside of it.
+    """
+    value_range = _range_of(wanted)
+    open_ones = [(path, look) for path, look in zip(paths, looks, strict=True) if look.open_range]
+    if wrong := _outside(open_ones, value_range, wanted.key):
+        raise DataError(wrong)
+    channels = wanted.channels or file_headers.channels_of(looks)
+    bits = wanted.bits or (16 if open_ones else file_headers.bits_of(looks))
+    transparent = sum(look.is_transparent for look in looks) if channels != 4 else 0
+    notes = []
+    if transparent:
+        told = "task.channels=4 keeps them, task.background says what lies behind"
+        notes.append(f"{transparent} images have transparent places, laid over {wanted.background}; {told}")
+    if value_range is not None:
+        notes.append(f"values from {value_range[0]:g} to {value_range[1]:g} are black to white in every image")
+    is_ruled = bool(transparent) or any(look.is_respread for look in looks) or wanted.background != "white"
+    decoding = Decoding(value_range, wanted.background, is_ruled or value_range is not None)
+    return Decided(channels, "uint16" if bits == 16 else "uint8", decoding, notes)
+
+
+def _range_of(wanted: Wanted) -> tuple[float, float] | None:
+    if wanted.value_range is None:
+        return None
+    low, high = (float(value) for value in wanted.value_range)
+    if not low < high:
+        raise DataError(problem(wanted.key, "must grow", got=[low, high], fix="for example [0.0,255.0]"))
+    return low, high
+
+
+def _outside(open_ones: Sequence[tuple[Path, Look]], value_range: tuple[float, float] | None, key: str) -> list[str]:
+    """A sentence when a range is needed and missing, or for each of the first files that have values outside of it."""
+    if not open_ones:
+        return []
+    odd = [path for path, look in open_ones if look.extent[0] != look.extent[0]]
+    wrong = [problem(str(path), "has values that are no numbers (NaN or infinite)", fix="replace them") for path in odd]
+    known = [(path, look) for path, look in open_ones if look.extent[0] == look.extent[0]]
+    least = min((look.extent[0] for _, look in known), default=0.0)
+    most = max((look.extent[1] for _, look in known), default=1.0)
+    if value_range is None:
+        kinds = listing(sorted({look.open_range for _, look in open_ones}))
+        named = listing([path.name for path, _ in open_ones], most=3)
+        what = f"is needed: {len(open_ones)} images have {kinds} values ({named}), from {least:g} to {most:g}"
+        ends = f"[{_least(least)},{_most(most)}]"
+        fix = f"say which values are black and white in all images, for example {key}={ends}"
+        return [problem(key, what, fix=fix), *wrong[:_MOST_SENTENCES]]
+    low, high = value_range
+    beyond = [(path, look) for path, look in known if not low <= look.extent[0] <= look.extent[1] <= high]
+    ends = f"[{_least(min(low, least))},{_most(max(high, most))}]"
+    fix = f"widen it, {key}={ends} holds all, or leave them out"
+    wrong += [
+        problem(str(path), f"has values from {look.extent[0]:g} to {look.extent[1]:g}, outside {key}",
+                got=[low, high], fix=fix)
+        for path, look in beyond
+    ]  # fmt: skip
+    more = len(wrong) - _MOST_SENTENCES
+    return [*wrong[:_MOST_SENTENCES], *([f"and {more} more such images"] if more > 0 else [])]
+
+
+def _least(value: float) -> str:
+    """The shortest text of a number that is not above it."""
+    return short if float(short := f"{value:g}") <= value else repr(value)
+
+
+def _most(value: float) -> str:
+    """The shortest text of a number that is not below it."""
+    return short if float(short := f"{value:g}") >= value else repr(value)

@@ -1,0 +1,206 @@
+"""Images and targets that functions of the user's own Python files give, item by item."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import items as protocol
+from mlpipe.data import user_code
+from mlpipe.data.items import preprocessors
+from mlpipe.data.items import sets as item_sets
+from mlpipe.data.sources.listings import set_changes
+from mlpipe.data.sources.source import ByName, Read
+from mlpipe.data.sources.targets import item_masks
+from mlpipe.data.task import Part
+from mlpipe.errors import DataError, in_short, problem
+
+_PARTS: tuple[tuple[str, Part], ...] = (
+    ("train", "train"), ("validation", "val"), ("test", "test"), ("extra", "extra"),
+)  # fmt: skip
+
+
+def functions_of(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions that a source's code has by name."""
+    folder = Path(source["modules"]) if source["modules"] else None
+    return user_code.functions(folder, source["imports"], source["stand_ins"])
+
+
+def present(**values: Any) -> dict[str, Any]:
+    """What is neither missing nor empty."""
+    return {key: value for key, value in values.items() if value}
+
+
+class PythonItems(ByName):
+    """Items of data sets that functions give; an id begins with the item's number."""
+
+    def by_name(self) -> Callable[[str], np.ndarray[Any, Any]]:
+        """The image of an item."""
+        item_of = _item_of(self.task.source)
+        return lambda name: protocol.image_of(item_of(name), name)
+
+    def targets(self, channels: int, least: int | None = None) -> Read:
+        """Class numbers of the masks of items."""
+        return item_masks.rows_of(self.task, _item_of(self.task.source))
+
+
+def _item_of(source: Mapping[str, Any]) -> Callable[[str], Any]:
+    """A function from a sample's id to its item, for a task that `items` made."""
+    if not isinstance(source.get("parts"), dict) or {"modules", "imports", "stand_ins", "base"} - set(source):
+        fix = "create the task again"
+        raise DataError(problem("task.json", "does not say which functions give its items", fix=fix))
+    # What is stored of a task may come from elsewhere, and must not choose the code that runs.
+    check_code(source["modules"], source["imports"], [])
+    sets = _sets(source)
+    places = [(one, index) for _, one in sets for index in range(len(one))]
+    lock = threading.Lock()
+
+    def read(name: str) -> Any:
+        one, index = places[int(name.partition(":")[0])]
+        # Code of users need not bear several threads.
+        with lock:
+            return protocol.item_of(one, index)
+
+    return read
+
+
+def opened(
+    calls: Sequence[Mapping[str, Any]],
+    *,
+    validation: Sequence[Mapping[str, Any]] = (),
+    test: Sequence[Mapping[str, Any]] = (),
+    augmenter: Mapping[str, Any] | None = None,
+    holdout: Mapping[str, Any] | None = None,
+    after_holdout: Mapping[str, Any] | None = None,
+    modules: str | None = None,
+    imports: Sequence[str] = (),
+    stand_ins: Sequence[str] = (),
+    root: str | None = None,
+    preprocessing: Sequence[Mapping[str, Any]] = (),
+    steps_dir: str | None = None,
+    trust: Sequence[str] = (),
+) -> list[Any]:
+    """The data sets that functions give, as `items` is told of them, in the order in which it numbers their items.
+
+    Args:
+        calls: Functions with their arguments, `{call: NAME, arguments: [...]}`.
+        validation: Those of a validation part.
+        test: Those of a test part.
+        augmenter: As for `items`; None: sets are as they are.
+        holdout: As for `items`.
+        after_holdout: As for `items`.
+        modules: As for `items`.
+        imports: As for `items`.
+        stand_ins: As for `items`.
+        root: As for `items`.
+        preprocessing: As for `items`.
+        steps_dir: As for `items`.
+        trust: As for `items`.
+
+    Raises:
+        DataError: When the code is not trusted, or a function is not there or fails.
+    """
+    check_code(modules, imports, trust)
+    parts = {"train": list(calls), "validation": list(validation), "test": list(test)}
+    source: dict[str, Any] = {"parts": parts, "modules": modules, "imports": list(imports), "base": root}
+    source |= {"stand_ins": list(stand_ins)}
+    source |= {"preprocessing": list(preprocessing), "steps_dir": steps_dir}
+    source |= present(augmenter=augmenter, holdout=holdout, after_holdout=after_holdout)
+    return [one for _, one in _sets(source)]
+
+
+def check_code(modules: str | None, imports: Sequence[str], trust: Sequence[str]) -> None:
+    """Refuse code that is not the user's own and was not named by the user."""
+    folder = Path(modules) if modules else None
+    if folder is not None:
+        user_code.check_trusted(folder, trust, "task.modules")
+    user_code.check_imports(imports, folder, trust, "task.imports")
+
+
+def _sets(source: Mapping[str, Any]) -> list[tuple[Part, Any]]:
+    """The data sets of each part, made by their functions."""
+    return opened_parts(source)[0]
+
+
+def opened_parts(source: Mapping[str, Any]) -> tuple[list[tuple[Part, Any]], list[str]]:
+    """The data sets of each part, and what they say that a person should know."""
+    folder = Path(source["modules"]) if source["modules"] else None
+    stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.py"))) if folder else ()
+    # What masks turned out to hold changes no set.
+    return _made(json.dumps({key: value for key, value in source.items() if key != "masks"}, sort_keys=True), stamp)
+
+
+@lru_cache(maxsize=4)
+def _made(text: str, stamp: tuple[Any, ...]) -> tuple[list[tuple[Part, Any]], list[str]]:
+    """The sets of a source as JSON; files that changed since (`stamp`) make them anew."""
+    source = json.loads(text)
+    folder = Path(source["modules"]) if source["modules"] else None
+    known = functions_of(source)
+    found: list[tuple[Part, Any]] = []
+    notes: dict[str, None] = {}
+    for key, part in _PARTS:
+        for entry in source["parts"].get(key, []):
+            name, given = str(entry["call"]), entry.get("arguments") or []
+            function = user_code.chosen(name, known, f"task.{key}")
+            base = Path(source["base"]) if source["base"] and function.__module__.startswith("mlpipe.") else None
+            made = _called(function, name, given, base, source["stand_ins"])
+            notes |= dict.fromkeys(made.notes if isinstance(made, item_sets.Noted) else ())
+            found.append((part, _changed(source, part, made, known, folder)))
+    return set_changes.held_out(source, found, known), list(notes)
+
+
+def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[str, Any], folder: Path | None) -> Any:
+    """A set after the chain of the task, and in training after its augmenter."""
+    if source.get("preprocessing"):
+        hashes = [files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else []
+        code = files.digest([*hashes, *map(_text, user_code.custom().values())])
+        steps = Path(source["steps_dir"]) if source.get("steps_dir") else None
+        made = preprocessors.Chain(known, code, steps).applied(source["preprocessing"], made)
+    augmenter = source.get("augmenter")
+    if part != "train" or not augmenter:
+        return made
+    return set_changes.remade("augmenter", augmenter, made, known)
+
+
+def _text(function: Any) -> str:
+    """What tells a function that a program in Python registered from another one."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return repr(getattr(getattr(function, "__code__", None), "co_code", function))
+
+
+def _called(function: Any, name: str, given: Any, base: Path | None, stand_ins: Sequence[str]) -> Any:
+    named = given if isinstance(given, dict) else {}
+    listed = [] if named else given
+    if base is not None:
+        listed = [_below(base, value) for value in listed]
+        named = {key: _below(base, value) for key, value in named.items()}
+    try:
+        with user_code.standing_in(stand_ins):
+            made = function(*listed, **named)
+            len(made)
+    except DataError:
+        raise
+    except Exception as error:
+        wrong = f"fails ({in_short(error)})"
+        raise DataError(problem(f"task: {name}", wrong, got=given, fix="mend it or its arguments")) from error
+    return made
+
+
+def _below(base: Path, value: Any) -> Any:
+    """A path among the arguments of a built-in set, below the data folder where it lies there."""
+    if isinstance(value, list):
+        return [_below(base, one) for one in value]
+    if isinstance(value, str) and not os.path.isabs(value) and (base / value).exists():  # noqa: PTH117
+        return str(base / value)
+    return value

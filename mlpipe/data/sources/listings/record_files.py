@@ -1,0 +1,221 @@
+"""Records from tables or from Python, each a few named arrays that a network takes together, with one target."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlpipe.data import imports, records
+from mlpipe.data.records import (
+    IdentityTransformer,
+    KeySelector,
+    Record,
+    RecordAugmentor,
+    RecordLoader,
+    RecordMode,
+    RecordSet,
+    RecordTransformer,
+)
+from mlpipe.data.records.layout import Layout
+from mlpipe.data.sources.source import Pixels, Read, Source
+from mlpipe.data.task import Part
+from mlpipe.errors import DataError, MlpipeError, in_short, problem
+
+T = TypeVar("T")
+Block = dict[str, Any]
+_KNOWN = {"KeySelector": KeySelector, "IdentityTransformer": IdentityTransformer}
+PARTS: tuple[tuple[str, Part, RecordMode], ...] = (
+    ("train", "train", RecordMode.TRAIN),
+    ("validation", "val", RecordMode.VALIDATION),
+)
+IDENTITY: Block = {"import": "IdentityTransformer"}
+# Records that a program in Python made itself, by the names under which it asked for them to be held.
+_HELD: dict[str, list[Record]] = {}
+
+
+def hold(given: Any) -> str:
+    """Keep records for this process, and give the name that stands for them in place of a file.
+
+    Args:
+        given: A list of dictionaries, or a pandas data frame.
+
+    Raises:
+        TypeError: When it is neither.
+    """
+    name = f"held:{len(_HELD)}"
+    _HELD[name] = records.as_records(given)
+    return name
+
+
+def is_held(name: str) -> bool:
+    """Whether a name stands for records that a program in Python made itself."""
+    return name in _HELD
+
+
+class RecordRows(Source):
+    """Rows of tables that a loader turns into named arrays; an id is the part and the row's number."""
+
+    def roots(self) -> tuple[Path, ...]:
+        """The files of rows; none where a program in Python holds them."""
+        return tuple(Path(place) for place in self.task.source["parts"].values() if not is_held(place))
+
+    @property
+    def layout(self) -> Layout:
+        """How the arrays of a row lie in one vector."""
+        return Layout.from_plain(self.task.source["layout"])
+
+    def inputs(self, channels: int, least: int | None = None) -> Read:
+        """The vector of a row, shape (length, 1, 1)."""
+        # What is stored of a task may come from elsewhere, and must not choose the code that runs.
+        allow(self.task.source, [])
+        sets = dict(zip(("train", "val"), sets_of(self.task.source), strict=True))
+        layout, ids = self.layout, self.task.samples.ids
+
+        def read(row: int) -> Pixels:
+            part, _, number = ids[row].partition("#")[0].partition(":")
+            data_record = called(ids[row], sets[part].plain, int(number))
+            return layout.vector(data_record, ids[row]).reshape(-1, 1, 1)
+
+        return read
+
+
+def augmentor_of(source: Mapping[str, Any]) -> RecordAugmentor:
+    """The functions that vary training records of a task."""
+    allow(source, [])
+    return RecordAugmentor(
+        [
+            (imports.resolve(f"task.augmentor[{number}]", block["import"], {}), block.get("params") or {})
+            for number, block in enumerate(source["augmentor"])
+        ]
+    )
+
+
+def save_transformer(source: Mapping[str, Any], folder: Path) -> None:
+    """Let the fitted transformer of a task write what it learned into a folder that is there."""
+    allow(source, [])
+    called("task.transformer: save", sets_of(source)[0].transformer.save, str(folder))
+
+
+def scoring(source: Mapping[str, Any], found: Sequence[Record], folder: Path, trust: Sequence[str]) -> RecordSet:
+    """Records to score, with the transformer that was saved in a folder.
+
+    Args:
+        source: `loader` and `transformer` as import blocks.
+        found: The records.
+        folder: Where the transformer's files are.
+        trust: Modules outside the current folder that the user named.
+    """
+    allow(source, trust)
+    loader, transformer = _made(source, RecordMode.SCORE)
+    called("dataset.transformer: load", transformer.load, str(folder))
+    return RecordSet(found, RecordMode.SCORE, loader, transformer)
+
+
+def read_records(key: str, given: str) -> list[Record]:
+    """The records of a file, or those that were held under a name.
+
+    Raises:
+        DataError: When there is no such file, or it holds no records.
+    """
+    # Imported here, so that what only looks at a configuration stays quick.
+    import pandas as pd
+
+    if given in _HELD:
+        return _HELD[given]
+    path = Path(given)
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise DataError(problem(key, "must be a .csv or .json file", got=given, fix="convert it"))
+    if not path.is_file():
+        raise DataError(problem(key, "there is no such file", got=given, fix="name an existing one"))
+    try:
+        frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_json(path)
+        found: list[Record] = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    except (OSError, ValueError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), "")
+        raise DataError(problem(key, f"cannot be read as records ({reason})", got=given, fix="mend it")) from error
+    return found
+
+
+def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any) -> T:
+    """What code of the user returns; its error becomes a sentence.
+
+    Raises:
+        DataError: When it fails.
+    """
+    try:
+        return function(*given, **named)
+    except MlpipeError:
+        raise
+    except Exception as error:
+        wrong = f"cannot be read ({in_short(error)})"
+        raise DataError(
+            problem(where, wrong, fix="look at the loader and the transformer, and at the record")
+        ) from error
+
+
+def place(given: str) -> str:
+    """The absolute path of a file of rows; a name that rows are held under stays as it is."""
+    return given if given in _HELD else str(Path(given).expanduser().absolute())
+
+
+def allow(source: Mapping[str, Any], trust: Sequence[str]) -> None:
+    """Refuse code that is not the user's own, and names that are not there, before any of it is called."""
+    blocks = {"task.loader": source["loader"], "task.transformer": source["transformer"]}
+    blocks |= {f"task.augmentor[{number}]": one for number, one in enumerate(source.get("augmentor") or [])}
+    found = []
+    for key, block in blocks.items():
+        path = block.get("import") if isinstance(block, Mapping) else None
+        if not isinstance(path, str):
+            found.append(problem(f"{key}.import", "is needed", got=block, fix="write {import: NAME, params: {...}}"))
+            continue
+        try:
+            imports.resolve(key, path, {} if "augmentor" in key else _KNOWN, trust)
+        except DataError as error:
+            found += error.problems
+    if found:
+        raise DataError(found)
+
+
+def sets_of(source: Mapping[str, Any]) -> list[RecordSet]:
+    """The rows of each part, with loader and fitted transformer."""
+    keys = ("parts", "loader", "transformer", "seed")
+    places = [Path(place) for place in source["parts"].values() if place not in _HELD]
+    stamp = tuple((str(place), place.stat().st_mtime_ns if place.is_file() else 0) for place in places)
+    return _opened(json.dumps({key: source[key] for key in keys}, sort_keys=True, default=str), stamp)
+
+
+@lru_cache(maxsize=4)
+def _opened(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
+    """The records of each part with fitted transformers; files that changed since (`stamp`) are read anew."""
+    source = json.loads(text)
+    found = {key: read_records(f"task.{key}", source["parts"][key]) for key, _, _ in PARTS}
+    sets = []
+    with tempfile.TemporaryDirectory(prefix="mlpipe-records-") as folder:
+        for key, _, mode in PARTS:
+            loader, transformer = _made(source, mode)
+            if mode is RecordMode.TRAIN:
+                with records.drawing_from(source["seed"]):
+                    called("task.transformer: fit", transformer.fit, copy.deepcopy(found[key]))
+                called("task.transformer: save", transformer.save, folder)
+            else:
+                called("task.transformer: load", transformer.load, folder)
+            sets.append(RecordSet(found[key], mode, loader, transformer))
+    return sets
+
+
+def _made(source: Mapping[str, Any], mode: RecordMode) -> tuple[RecordLoader, RecordTransformer]:
+    parts: list[Any] = []
+    for key, base in (("loader", RecordLoader), ("transformer", RecordTransformer)):
+        block = source[key]
+        made = imports.resolve(f"task.{key}", block["import"], _KNOWN)
+        one = called(f"task.{key}", made, mode, *parts, **(block.get("params") or {}))
+        if not isinstance(one, base):
+            fix = f"derive it from {base.__name__}"
+            raise DataError(problem(f"task.{key}", f"is no {base.__name__}", got=block["import"], fix=fix))
+        parts.append(one)
+    return parts[0], parts[1]

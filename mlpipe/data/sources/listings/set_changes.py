@@ -1,0 +1,137 @@
+"""What becomes of data sets before folds are cut: a holdout, a function over the rest, classes to spread evenly."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.data import items as protocol
+from mlpipe.data import user_code
+from mlpipe.data.items import preprocessors
+from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
+from mlpipe.data.sources.listings import set_attributes
+from mlpipe.data.splits import shuffled
+from mlpipe.data.task import Part
+from mlpipe.errors import DataError, problem
+
+_ORDER: tuple[Part, ...] = ("train", "val", "test", "extra")
+
+
+def held_out(
+    source: Mapping[str, Any], sets: list[tuple[Part, Any]], known: Mapping[str, Any]
+) -> list[tuple[Part, Any]]:
+    """The sets with a test part taken from those of the train part, and with what a function makes of the rest.
+
+    Args:
+        source: `holdout` and `after_holdout` as `mlpipe.data.sources.items` takes them.
+        sets: The sets of each part.
+        known: Functions by name.
+
+    Raises:
+        DataError: When the holdout cannot be drawn, or the function gives no data set.
+    """
+    wanted, then = source.get("holdout"), source.get("after_holdout")
+    if not wanted and not then:
+        return sets
+    whole: Any = CompositeDataSet([one for part, one in sets if part == "train"])
+    others = [(part, one) for part, one in sets if part != "train"]
+    if wanted:
+        stay, test = _rows_of_holdout(wanted, whole)
+        others.append(("test", SubDataSet(whole, test.tolist())))
+        whole = SubDataSet(whole, stay.tolist())
+    if then:
+        whole = remade("after_holdout", then, whole, known)
+    return [("train", whole), *sorted(others, key=lambda pair: _ORDER.index(pair[0]))]
+
+
+def _rows_of_holdout(wanted: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
+    fraction, seed = wanted.get("fraction"), wanted.get("seed", 123)
+    known = set(wanted) <= {"fraction", "seed", "stratify"} and isinstance(seed, int)
+    if not known or not isinstance(fraction, float) or not 0 < fraction < 1:
+        fix = "for example {fraction: 0.2, seed: 123}"
+        raise DataError(problem("task.holdout", "needs a fraction above 0 and below 1", got=dict(wanted), fix=fix))
+    strata = None
+    if wanted.get("stratify"):
+        table = np.array([_spread(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))])
+        # Of one-hot targets the number of the class, as the task will have it.
+        one_hot = table.shape[1] > 1 and bool(((table == 1).sum(axis=1) == 1).all())
+        strata = shuffled.strata_of(table.argmax(axis=1) if one_hot else table, 2)
+    try:
+        return shuffled.test_rows(len(whole), fraction, seed, strata)
+    except ValueError as error:
+        wrong = f"cannot be drawn ({error})"
+        raise DataError(problem("task.holdout", wrong, got=dict(wanted), fix="use another fraction")) from error
+
+
+def _spread(item: Any, where: str) -> np.ndarray[Any, Any]:
+    """What a stratified holdout spreads evenly: the target, of a mask whether it is nothing but background."""
+    if isinstance(item.y, np.ndarray) and item.y.ndim > 1:
+        return np.array([float(not protocol.mask_of(item, where)[0].any())])
+    return protocol.target_of(item, where)
+
+
+def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[str, Any]) -> Callable[[Any, int], str]:
+    """A function from a set and an item's number to the name that stratified folds spread; empty where nothing says one.
+
+    Args:
+        entry: `strata` as `mlpipe.data.sources.items` takes it.
+        sets: The sets that are learned from and validated on.
+        known: Functions by name.
+
+    Raises:
+        DataError: When there is no such function, or it does not give a class for each item.
+    """
+    given: dict[int, list[str]] = {}
+    for one in sets if entry else ():
+        assert entry is not None
+        called = str(entry["call"])
+        function = user_code.chosen(called, dict(known), "task.strata")
+        found = preprocessors.called("task.strata", called, function, one, **dict(entry.get("arguments") or {}))
+        names = [str(name) for name in found] if np.ndim(found) == 1 else []
+        if len(names) != len(one):
+            wrong = f"{called} gives {len(names)} classes for {len(one)} items"
+            raise DataError(problem("task.strata", wrong, fix="let it return one for each item of the set"))
+        given[id(one)] = names
+
+    def name(one: Any, index: int) -> str:
+        own = set_attributes.asked(one, "get_stratify_class", index, str)
+        if own is not None:
+            return own
+        return given[id(one)][index] if id(one) in given else ""
+
+    return name
+
+
+def remade(key: str, entry: Mapping[str, Any], made: Any, known: Mapping[str, Any]) -> Any:
+    """The set that a function makes of another one, by itself or by what it returns when it is called.
+
+    Args:
+        key: The configuration's key of the function.
+        entry: `{call: NAME, arguments: {...}}`.
+        made: The set.
+        known: Functions by name.
+
+    Raises:
+        DataError: When there is no such function, or it fails or gives no data set.
+    """
+    name, given = str(entry["call"]), dict(entry.get("arguments") or {})
+    where = f"task.{key}"
+    function = user_code.chosen(name, dict(known), where)
+    if _takes_set(function, given):
+        changed = preprocessors.called(where, name, function, made, **given)
+    else:
+        changed = preprocessors.called(where, name, preprocessors.called(where, name, function, **given), made)
+    if not hasattr(changed, "__len__") or not hasattr(changed, "__getitem__"):
+        fix = "let it return a data set, or a function from one to another"
+        raise DataError(problem(where, f"{name} gives no data set", got=type(changed).__name__, fix=fix))
+    return changed
+
+
+def _takes_set(function: Any, given: Mapping[str, Any]) -> bool:
+    """Whether a function is given the set itself, and not what it returns: it needs a parameter that nobody gives."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
+    return any(one.default is one.empty and one.kind in kinds and one.name not in given for one in parameters)

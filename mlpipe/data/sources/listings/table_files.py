@@ -1,0 +1,133 @@
+"""Read a table of text: CSV, TSV or Parquet, every cell with the place it came from.
+
+Names and cells are given as `spelling.plain` has them: blanks around them and the form of their letters mean nothing.
+"""
+
+from __future__ import annotations
+
+import csv as csv_files
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.spelling import plain
+from mlpipe.errors import DataError, did_you_mean, listing, no_such_file, problem
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        path: Its file.
+        names: The names of the columns.
+        rows: The cells, row by row.
+        lines: The line of each row in the file (of a text file: the header is line 1), or its number from 1.
+        unit: What such a number counts, `line` or `row`.
+        torn: A sentence for each line with more or fewer cells than the header, which is no row.
+    """
+
+    path: Path
+    names: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    unit: str
+    torn: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> list[str]:
+        """The cells of one column."""
+        return [plain(cell) for cell in self.stored(name)]
+
+    def stored(self, name: str) -> list[str]:
+        """The cells of one column as the file has them."""
+        position = self.names.index(plain(name))
+        return [row[position] for row in self.rows]
+
+    def has(self, name: str | None) -> bool:
+        """Whether there is such a column."""
+        return name is not None and plain(name) in self.names
+
+    def where(self, index: int, column: str) -> str:
+        """The place of a cell, for sentences."""
+        return f"{self.path.name} {self.unit} {self.lines[index]}, column {column}"
+
+    def require(self, name: str, key: str) -> None:
+        """Refuse a column that is not there.
+
+        Raises:
+            DataError: Naming the columns that are.
+        """
+        if not self.has(name):
+            fix = did_you_mean(name, self.names, otherwise=f"there are {listing(self.names)}")
+            raise DataError(problem(key, f"{self.path.name} has no such column", got=name, fix=fix))
+
+
+def read(path: Path) -> Table:
+    """The table in a .csv, .tsv or .parquet file.
+
+    Raises:
+        DataError: When it is missing, damaged or empty, or no line has as many cells as the header.
+    """
+    if not path.is_file():
+        raise DataError(no_such_file("task.file", path, otherwise="name a .csv, .tsv or .parquet file"))
+    table = _parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _text(path)
+    twice = sorted({name for name in table.names if table.names.count(name) > 1})
+    if twice:
+        raise DataError(problem(str(path), f"has several columns of one name: {listing(twice)}", fix="rename them"))
+    if not table.rows:
+        raise_some(table.torn)
+        raise DataError(problem(str(path), "has no rows", fix="add a line for each image"))
+    return table
+
+
+def _text(path: Path) -> Table:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            first = handle.readline()
+            handle.seek(0)
+            lines = csv_files.reader(handle, delimiter=_delimiter(path, first), strict=True)
+            names = [plain(name) for name in next(lines, [])]
+            rows, numbers, wrong = [], [], []
+            for cells in lines:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) != len(names):
+                    place = f"{path.name} line {lines.line_num}"
+                    fix = "quote cells that hold the delimiter"
+                    wrong.append(problem(place, f"has {len(cells)} cells, the header has {len(names)}", fix=fix))
+                    continue
+                rows.append(cells)
+                numbers.append(lines.line_num)
+    except UnicodeDecodeError as error:
+        raise DataError(problem(str(path), f"is not UTF-8 text ({error.reason})", fix="save it as UTF-8")) from error
+    except (OSError, csv_files.Error) as error:
+        raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
+    return Table(path, names, rows, numbers, "line", wrong)
+
+
+def _delimiter(path: Path, header: str) -> str:
+    """A tab for .tsv, else whichever of comma, semicolon and tab the header has most of."""
+    return "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        stored = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
+    columns = [[_cell(value) for value in column.to_pylist()] for column in stored.columns]
+    rows = [list(cells) for cells in zip(*columns, strict=True)]
+    return Table(path, [plain(name) for name in stored.column_names], rows, list(range(1, len(rows) + 1)), "row")
+
+
+def _cell(value: object) -> str:
+    """A cell as text: nothing and NaN are empty, true is 1."""
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value)

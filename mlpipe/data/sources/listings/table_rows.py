@@ -1,0 +1,152 @@
+"""What a table says of each row beside its target: the file, the part, the fold, the group, the weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlpipe.data import spelling
+from mlpipe.data.sources.error_lists import Faults, raise_kinds
+from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
+from mlpipe.data.sources.listings.table_files import Table
+from mlpipe.data.sources.targets.missing_labels import Missing
+from mlpipe.data.sources.targets.table_targets import number
+from mlpipe.data.task import Part
+from mlpipe.errors import problem
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a table says of each row beside its files and its target.
+
+    Attributes:
+        parts: The part; None where the table leaves it open.
+        folds: The fold; None: none.
+        weights: The weight; None: none is said.
+        groups: The group; empty: none.
+        notes: What a person should know.
+    """
+
+    parts: list[Part | None]
+    folds: list[float | None]
+    weights: list[float | None]
+    groups: list[str]
+    notes: list[str]
+
+    def weight(self, index: int) -> float:
+        """How much a row counts."""
+        weight = self.weights[index]
+        return 1.0 if weight is None else float(weight)
+
+    def fold(self, index: int) -> int:
+        """The fold of a row, -1 where it has none."""
+        fold = self.folds[index]
+        return -1 if fold is None else int(fold)
+
+
+def said_of_rows(table: Table, columns: Mapping[str, str | None], missing: Missing, faults: Faults) -> Said:
+    """What a table says of its rows.
+
+    Args:
+        table: The table.
+        columns: The columns of `split`, `fold`, `weight` and `group`; None: there is none.
+        missing: Which cells say nothing.
+        faults: Is told what is wrong.
+    """
+    groups, notes = groups_in(table, columns["group"], missing)
+    return Said(
+        _parts_of(table, columns["split"], missing, faults),
+        _numbers_of(table, columns["fold"], missing, faults, whole=True),
+        _numbers_of(table, columns["weight"], missing, faults, whole=False),
+        groups,
+        notes,
+    )
+
+
+def groups_in(table: Table, column: str | None, missing: Missing) -> tuple[list[str], list[str]]:
+    """The group of each row, empty where it has none, and what a person should know of them.
+
+    Args:
+        table: The table.
+        column: The column of groups; None: there is none.
+        missing: Which cells mean that a row has no group.
+    """
+    if column is None:
+        return [""] * len(table), []
+    groups, where = table.column(column), f"{table.path.name}, column {column}"
+    notes = spelling.fallen_together(table.stored(column), f"groups in {where}") + missing.notes(where, groups)
+    return ["" if missing.means(group) else group for group in groups], notes
+
+
+def _parts_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[Part | None]:
+    """The part of every row; None where the table leaves it open, or names none."""
+    if column is None:
+        return [None] * len(table)
+    wrong, parts = list[str](), list[Part | None]()
+    for index, text in enumerate(table.column(column)):
+        part = PART_FOLDERS.get(text.lower())
+        if part is None and not missing.means(text):
+            fix = "use train, val, test or unlabelled"
+            wrong.append(problem(table.where(index, column), "unknown part", got=text, fix=fix))
+        parts.append(part)
+    faults.add(wrong)
+    return parts
+
+
+def check_paths(table: Table, column: str, paths: Sequence[Path], base: Path) -> None:
+    """Refuse cells without a path, and files that are not there or come twice.
+
+    Args:
+        table: The table.
+        column: The column of paths, for sentences.
+        paths: The file of each row.
+        base: The folder that paths are taken from.
+
+    Raises:
+        DataError: With a sentence for each of the first ones.
+    """
+    empty, twice, lost, seen = list[str](), list[str](), list[str](), dict[Path, int]()
+    for index, (path, text) in enumerate(zip(paths, table.column(column), strict=True)):
+        if not text:
+            fix = "write the image's path, or remove the line"
+            empty.append(problem(table.where(index, column), "is empty", fix=fix))
+            continue
+        first = seen.setdefault(path, index)
+        if first != index:
+            twice.append(problem(table.where(index, column), f"repeats {table.where(first, column)}", got=path.name))
+        elif not _is_file(path):
+            fix = f"correct the path, or give the folder with task.root (paths are taken from {base})"
+            lost.append(problem(table.where(index, column), "there is no such file", got=str(path), fix=fix))
+    raise_kinds(empty, twice, lost)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that is too long for any file.
+        return False
+
+
+def _numbers_of(
+    table: Table, column: str | None, missing: Missing, faults: Faults, *, whole: bool
+) -> list[float | None]:
+    """The numbers of a column, None where it is empty, or holds none that fits."""
+    if column is None:
+        return [None] * len(table)
+    wrong, found = list[str](), list[float | None]()
+    for index, text in enumerate(table.column(column)):
+        value, is_empty = number(text), missing.means(text)
+        fits = value is not None and value >= 0 and (not whole or (value == int(value) and value < len(table)))
+        if not is_empty and not fits:
+            kind = "a whole number >= 0, less than there are rows" if whole else "a number >= 0"
+            wrong.append(problem(table.where(index, column), f"must be {kind}", got=text, fix="correct it"))
+        found.append(value if fits else None)
+    faults.add(wrong)
+    return found
+
+
+def relative(path: Path, base: Path) -> str:
+    """A file's name below a folder, its whole path where it lies elsewhere."""
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()

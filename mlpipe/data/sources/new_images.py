@@ -1,0 +1,66 @@
+"""Images that no task knows yet, to be predicted: a folder, an archive or a single file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mlpipe.data import archives, kind, task, walking
+from mlpipe.data.decoding import images
+from mlpipe.data.decoding.value_rules import Decoding
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.listings.root_folder import opened
+from mlpipe.data.task import Row, Task
+from mlpipe.errors import DataError, problem
+
+
+def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
+    """A task of unlabelled images with the classes of another one.
+
+    Every image file below the folder counts, whatever the names of sub-folders. The task is named after the folder and
+    a hash of everything in it.
+
+    Args:
+        root: The folder, a zip or tar archive of it, or one image file.
+        like: The task that the images are predicted for.
+        data_dir: Where archives are unpacked and what was seen of files is remembered; None: neither.
+
+    Raises:
+        DataError: When there is no image, or the other task is not one of image files.
+    """
+    if like.dtype == "float32":
+        fix = "describe the new arrays as a task, and predict it with mode.eval_on"
+        raise DataError(problem("mode.source", f"{like.name} is made of arrays, not of image files", got=root, fix=fix))
+    path = Path(root).expanduser().absolute()
+    if path.is_file() and path.suffix.lower() in images.EXTENSIONS:
+        base, found, notes = path.parent, [path], list[str]()
+    elif path.is_file() and not archives.is_archive(path):
+        wrong, fix = "is neither an image nor an archive", "name a folder of images, a zip or tar archive, or one image"
+        raise DataError(problem("mode.source", wrong, got=root, fix=fix))
+    else:
+        base = opened(root, data_dir, "mode.source")
+        found, notes = walking.images_below(base), walking.notes([base])
+    if not found:
+        kinds = ", ".join(sorted(images.EXTENSIONS))
+        raise DataError(problem("mode.source", "holds no image", got=root, fix=f"images end in {kinds}"))
+    looks = file_headers.look(found, file_headers.memory_file(data_dir, base))
+    rule = Decoding.of((like.bases or (like,))[0].source)
+    if any(look.is_respread or (look.is_transparent and like.channels != 4) for look in looks):
+        rule = replace(rule, is_needed=True)
+    target = kind.of(like.kind).unknown(len(like.classes))
+    rows = [
+        Row(file.relative_to(base).as_posix(), "unlabelled", target, seen.digest)
+        for file, seen in zip(found, looks, strict=True)
+    ]
+    made = task.make(
+        f"new-{path.stem if path.is_file() else path.name}",
+        like.classes,
+        rows,
+        channels=like.channels,
+        kind=like.kind,
+        dtype=like.dtype,
+        source={"type": "folder", "root": str(base), **rule.as_plain()},
+        notes=notes,
+    )
+    return finished(made, allow_overlap=True)

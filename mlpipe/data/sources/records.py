@@ -1,0 +1,166 @@
+"""Rows of tables or JSON files that a loader of the user's own turns into named arrays: mml train task=records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import kind as kind_data
+from mlpipe.data import records, task
+from mlpipe.data.records import (
+    RecordSet,
+)
+from mlpipe.data.records import layout as record_layout
+from mlpipe.data.records.layout import Layout
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings.record_files import IDENTITY, PARTS, allow, called, is_held, place, sets_of
+from mlpipe.data.task import Part, Row, Task
+from mlpipe.errors import DataError, listing, problem
+
+
+def records_of(
+    *,
+    kind: Literal["classification", "multilabel", "regression"],
+    train: str,
+    validation: str,
+    loader: dict[str, Any],
+    output: str | list[str],
+    kinds: list[str] | None = None,
+    transformer: dict[str, Any] | None = None,
+    augmentor: list[dict[str, Any]] | None = None,
+    sample_count: str | None = None,
+    seed: Annotated[int, ">= 0"] | None = None,
+    outputs: Annotated[int, ">= 1"] | None = None,
+    name: str | None = None,
+    trust: list[str] | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+) -> Task:
+    """Records (`mlpipe.data.records`) as loader and transformer leave them; the arrays of each become one long vector.
+
+    Every record is read once to describe the task, and once more into the cache. What stands before a network takes
+    the vector apart again (`arch=records`).
+
+    Args:
+        kind: What is predicted; for classes y is one-hot or a class number.
+        train: A table (.csv) or a list (.json) of training records.
+        validation: The validation records.
+        loader: What makes arrays of a record: `{import: NAME, params: {...}}`.
+        output: The name of the output that is learned, or the names of several, whose numbers stand side by side.
+        kinds: With several outputs the kind of each; `kind` is then regression.
+        transformer: What learns from the training records and changes arrays; None changes nothing.
+        augmentor: Functions that vary the arrays of training records anew in every epoch, in their order.
+        sample_count: The key of how often a training record comes in an epoch.
+        seed: What the global random numbers start from while the transformer learns; None: 0.
+        outputs: How many numbers or classes there are; None: as many as the targets have.
+        name: The task's name before the hash; None: the training file's.
+        trust: Modules outside the current folder whose code may run; always those of the root's `trust`.
+        max_unreadable: As for `folder`; a record that cannot be read is always an error.
+        allow_overlap: As for `folder`.
+
+    Raises:
+        DataError: When an import is not allowed or not there, code of the user fails, or records do not fit.
+    """
+    heads = _heads(output, kind, kinds)
+    source = {
+        "type": "records",
+        "parts": {"train": place(train), "validation": place(validation)},
+        "loader": loader,
+        "transformer": transformer or IDENTITY,
+        "augmentor": list(augmentor or []),
+        "sample_count": sample_count,
+        "seed": seed or 0,
+        "output": output,
+    }
+    allow(source, trust or [])
+    sets = sets_of(source)
+    layout: Layout | None = None
+    rows: list[Row] = []
+    for part, found in zip(PARTS, sets, strict=True):
+        for index in range(len(found)):
+            where = f"record {index} of task.{part[0]}"
+            data_record = called(where, found.plain, index)
+            layout = layout or record_layout.of(data_record, heads, where)
+            rows += _rows(
+                part[1], index, data_record, layout, where, found, sample_count if part[0] == "train" else None
+            )
+    if layout is None:
+        raise DataError(problem("task.train", "has no records", got=train, fix="give a file with records"))
+    numbers = sorted({int(row.target) for row in rows if row.part == "train" and isinstance(row.target, int)})
+    if outputs is None and layout.width is None and numbers != list(range(len(numbers))):
+        # Class numbers from 1, or with gaps: the classes are those that occur in training.
+        layout = layout.counted(numbers)
+        rows = [row._replace(target=layout.outputs[0].place(int(row.target), row.id)) for row in rows]  # type: ignore[arg-type]
+    width = outputs or layout.width or max(int(row.target) for row in rows if isinstance(row.target, int)) + 1
+    highest = max((int(row.target) for row in rows if isinstance(row.target, int)), default=0)
+    if (layout.width or width) != width or highest >= width:
+        wrong = f"the targets need {max(layout.width or 0, highest + 1)}"
+        raise DataError(problem("task.outputs", wrong, got=outputs, fix="leave it out, or give the right number"))
+    source |= {"layout": layout.as_plain(), "network_params": _network_params(sets[0])}
+    title = name or ("records" if is_held(train) else Path(train).stem)
+    labels = _labels(layout, width) if not layout.outputs[0].numbers else [str(number) for number in numbers]
+    made = task.make(title, labels, rows, kind=kind, channels=1, dtype="float32", source=source)
+    return finished(made, allow_overlap)
+
+
+def _rows(
+    part: Part,
+    index: int,
+    data_record: records.DataRecord,
+    layout: Layout,
+    where: str,
+    found: RecordSet,
+    sample_count: str | None,
+) -> list[Row]:
+    """A record's row, and one for each time more that it comes in an epoch."""
+    vector = layout.vector(data_record, where)
+    target, weight = layout.target(data_record, where), layout.weight(data_record, where)
+    digest = files.digest_bytes(vector.tobytes())
+    times = called(where, records.repeats, found.records[index], sample_count)
+    names = [f"{part}:{index:07d}" + (f"#{number}" if number else "") for number in range(times)]
+    return [Row(name, part, target, digest, weight=weight) for name in names]
+
+
+def _heads(output: str | list[str], kind: str, kinds: list[str] | None) -> list[tuple[str, str]]:
+    """Name and kind of each output."""
+    names = [output] if isinstance(output, str) else output
+    given = [kind] if len(names) == 1 else list(kinds or [])
+    if len(given) != len(names) or len(set(names)) != len(names) or not set(given) <= set(kind_data.names()):
+        fix = f"give one of {listing(kind_data.names())} for each output"
+        raise DataError(problem("task.kinds", "do not fit the outputs", got=kinds, fix=fix))
+    if len(names) > 1 and kind != "regression":
+        raise DataError(problem("task.kind", "must be regression for several outputs", got=kind, fix="set it"))
+    return list(zip(names, given, strict=True))
+
+
+def _labels(layout: Layout, width: int) -> list[str]:
+    """A name for each number of a target."""
+    if layout.is_single:
+        return [str(number) for number in range(width)]
+    return [
+        output.name if output.width == 1 else f"{output.name}[{number}]"
+        for output in layout.outputs
+        for number in range(output.width)
+    ]
+
+
+def _network_params(found: RecordSet) -> dict[str, Any]:
+    params = found.transformer.network_params
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(params, default=_as_plain))
+    except TypeError as error:
+        fix = "let them be numbers, texts, lists and dictionaries"
+        raise DataError(
+            problem("task.transformer", f"its network_params are no plain data ({error})", fix=fix)
+        ) from error
+    return plain
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is none")

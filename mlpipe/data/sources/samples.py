@@ -1,0 +1,222 @@
+"""Samples in NumPy or HDF5 files, with class numbers, masks or other arrays as targets, or folders as classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from mlpipe.data import spelling, task, walking
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays, arrays_below, channels_of
+from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
+from mlpipe.data.sources.source import ByName, Places, Read
+from mlpipe.data.sources.targets import array_targets, class_numbers
+from mlpipe.data.task import NO_TARGET, Part, Row, Task
+from mlpipe.errors import DataError, listing, problem
+
+Array = np.ndarray[Any, Any]
+# Part, name, values and label of a sample: the name of its class, its class number, or empty text for none.
+_Found = tuple[Part, str, Array, str | float]
+
+
+def samples(
+    *,
+    train: str | None = None,
+    train_targets: str | None = None,
+    test: str | None = None,
+    test_targets: str | None = None,
+    labels: Literal["files", "folders", "masks", "images", "none"] = "files",
+    classes: list[str] | None = None,
+    missing: bool | list[Any] | None = None,
+    values: list[int] | None = None,
+    ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
+    layout: Literal["chw", "hwc"] = "chw",
+    axes: Literal[1, 2, 3] | None = None,
+    labelled: bool = True,
+    name: str | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+) -> Task:
+    """Arrays in .npy files (one sample each), .npz and .h5 files (many), read from a file or anywhere below a folder.
+
+    Values reach the network as they are, as float32. Inputs and targets belong together in the order of their names.
+
+    Args:
+        train: The file or folder of training samples.
+        train_targets: That of their class numbers, masks or images.
+        test: The file or folder of test samples.
+        test_targets: That of theirs.
+        labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), `masks` (the
+            targets are arrays of a sample's size, with a class for every pixel), `images` (arrays of that size, or of
+            samples with two axes all as many times as high and as wide, numbers to predict; each sample is its own
+            target where none are named), or none.
+        classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
+            folders' names, or the numbers that training samples have. Of images those of channels.
+        missing: As for `arrays`: which class numbers mean that a sample has no class.
+        values: With masks the value of each class; None: as for `masks`.
+        ignore_index: With masks the value of pixels that count nowhere.
+        layout: Where the channels of a sample are: first, or last (hwc); one without an axis of them has one channel.
+        axes: How many axes samples have beside that of the channels, for volumes 3 and for series 1; None: 2, as images
+            have, or 3 where the first array of all has four axes.
+        labelled: With images, False: no sample has a target; the network is applied to them only.
+        name: The task's name before the hash; None takes the file's or folder's.
+        max_unreadable: As for `folder`; what cannot be read is an error.
+        allow_overlap: As for `folder`.
+
+    Raises:
+        DataError: When files are missing or damaged, counts differ, or targets are no class numbers.
+    """
+    form = Form(layout, axes or _axes_of({"train": train, "test": test}))
+    source: dict[str, Any] = {"type": "samples", "layout": layout, "axes": form.axes}
+    if labels == "masks":
+        targets_of = {"train": train_targets, "test": test_targets}
+        return finished(
+            array_targets.masked(
+                {"train": train, "test": test}, targets_of, source, name, (classes, values, ignore_index)
+            ),
+            allow_overlap,
+        )
+    if labels == "images":
+        _refuse_classes(values=values, ignore_index=ignore_index)
+        targets_of = {"train": train_targets, "test": test_targets} if labelled else {}
+        made = array_targets.imaged({"train": train, "test": test}, targets_of, source, name, classes, labelled)
+        return finished(made, allow_overlap)
+    found: list[_Found] = []
+    for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
+        if inputs is None:
+            continue
+        base = Path(inputs).expanduser().absolute()
+        own: Part = "train" if part == "train" else "test"
+        source[part] = str(base)
+        taken = [(f"{part}/{key}", value) for key, value in arrays_below(base, f"task.{part}", form)]
+        wanted = _labels(part, labels, targets, [key for key, _ in taken], base)
+        found += [(own, key, value, label) for (key, value), label in zip(taken, wanted, strict=True)]
+    if not found:
+        raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
+    of_labels = _understood(found, classes, Path(str(train or test)).name, missing)
+    channels = channels_of([value for _, _, value, _ in found], form)
+    rows = [
+        Row(key, part if place != NO_TARGET else "unlabelled", place, pixel_digest(value))
+        for (part, key, value, _), place in zip(found, of_labels.places, strict=True)
+    ]
+    bases = [Path(source[part]) for part in ("train", "test") if part in source]
+    notes = [*of_labels.notes, *walking.notes([base for base in bases if base.is_dir()], ENDS)]
+    title = name or Path(str(train or test)).expanduser().absolute().stem
+    made = task.make(title, of_labels.names, rows, channels=channels, dtype="float32", source=source, notes=notes)
+    return finished(made, allow_overlap)
+
+
+class ArraySamples(ByName):
+    """Arrays in NumPy and HDF5 files; an id is the part, the path from its file or folder, and the array's name in it."""
+
+    has_arrays = True
+
+    @property
+    def inputs_in(self) -> Places:
+        """The file or folder of each part."""
+        return _places(self.task.source)
+
+    @property
+    def targets_in(self) -> Places:
+        """The file or folder of the targets of each part."""
+        return _places(self.task.source.get("masks") or self.task.source.get("targets") or {})
+
+    def by_name(self) -> Callable[[str], Array]:
+        """Values of shape (*spatial, channels)."""
+        source, form = self.task.source, Form.of(self.task.source)
+        return lambda name: array_of(source, name, form)
+
+    def targets(self, channels: int, least: int | None = None) -> Read:
+        """Class numbers of masks, or target arrays."""
+        return array_targets.rows_of(self.task)
+
+    def title(self, name: str) -> str:
+        """Its file, and its name in it."""
+        return name.removeprefix("test/")
+
+
+def _places(source: Mapping[str, Any]) -> Places:
+    bases = {part: Path(source[part]) for part in ("train", "test") if isinstance(source.get(part), str)}
+    return Places(bases, end=":")
+
+
+def _refuse_classes(**given: object) -> None:
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise DataError(
+            [problem(f"task.{name}", "is for classes, not for images", fix="leave it out") for name in wrong]
+        )
+
+
+def _axes_of(given: Mapping[str, str | None]) -> int:
+    """How many axes samples have where nobody says it, by the first of them."""
+    for part, path in array_targets.absolute(given).items():
+        for _, value in arrays(path, f"task.{part}"):
+            return 3 if value.ndim == 4 else 2
+    return 2
+
+
+def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: Path) -> list[str | float]:
+    """The class of each sample; empty text: none."""
+    if labels == "folders":
+        return [spelling.plain((base / key.partition("/")[2]).parent.name) for key in keys]
+    if labels == "none" or (targets is None and part == "test"):
+        return [""] * len(keys)
+    if targets is None:
+        raise DataError(problem(f"task.{part}_targets", "is needed", fix="name the file or folder of class numbers"))
+    key, found = f"task.{part}_targets", list(arrays(Path(targets).expanduser().absolute(), f"task.{part}_targets"))
+    if len(found) != len(keys):
+        fix = "give every sample one target, in the same order of names"
+        raise DataError(problem(key, f"has {len(found)} targets for {len(keys)} samples", got=targets, fix=fix))
+    odd = [name for name, value in found if value.size != 1 or value.dtype.kind not in "buif"]
+    if odd:
+        wrong = f"holds targets that are no class numbers: {listing(odd, most=3)}"
+        raise DataError(problem(key, wrong, got=targets, fix="save one whole number for each sample"))
+    return [float(value.ravel()[0]) for _, value in found]
+
+
+@dataclass(frozen=True)
+class _Understood:
+    """The classes, the one of each sample (`NO_TARGET`: none), and what a person should know of them."""
+
+    names: list[str]
+    places: list[int]
+    notes: list[str]
+
+
+def _understood(
+    found: Sequence[_Found], classes: list[str] | None, where: str, missing: bool | list[Any] | None
+) -> _Understood:
+    """What the labels of samples are.
+
+    Raises:
+        DataError: When they do not fit the classes.
+    """
+    numbers = [(part, label) for part, _, _, label in found if isinstance(label, float)]
+    if not numbers:
+        return _of_folders(found, classes)
+    parts = {
+        str(part): np.array([label for own, label in numbers if own == part])
+        for part in dict.fromkeys(part for part, _ in numbers)
+    }
+    samples = [(key, label) for _, key, _, label in found if isinstance(label, float)]
+    known = class_numbers.numbered(parts, classes, where, missing, samples)
+    every = np.array([label if isinstance(label, float) else np.nan for _, _, _, label in found])
+    return _Understood(known.names, known.classes(every).tolist(), class_numbers.none_notes(known, parts, where))
+
+
+def _of_folders(found: Sequence[_Found], classes: list[str] | None) -> _Understood:
+    labels = [str(label) for _, _, _, label in found]
+    names = spelling.plain_all(classes) or sorted(set(labels) - {""})
+    wrong = [
+        problem(key, "lies in a folder that is no class", got=label, fix=f"use {listing(names)}")
+        for (_, key, _, _), label in zip(found, labels, strict=True)
+        if label and label not in names
+    ]
+    raise_some(wrong)
+    return _Understood(names, [names.index(label) if label else NO_TARGET for label in labels], [])

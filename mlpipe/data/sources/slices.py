@@ -1,0 +1,296 @@
+"""Slices of a volume with a class for every place of it, as a task of images (or lines, or boxes) with masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from mlpipe import files
+from mlpipe.data import task
+from mlpipe.data.sources.final_task import finished
+from mlpipe.data.sources.listings import file_headers, sliced_volumes
+from mlpipe.data.sources.listings.sliced_volumes import Place
+from mlpipe.data.sources.targets import mask_files
+from mlpipe.data.sources.targets.mask_files import Mask, Values
+from mlpipe.data.task import Part, Row, Task
+from mlpipe.data.volumes import arrays
+from mlpipe.data.volumes import slices as cutting
+from mlpipe.data.volumes.cuts import Cuts
+from mlpipe.data.volumes.slices import Grid, SliceSet
+from mlpipe.errors import ConfigError, DataError, listing, problem
+
+_KEY = "task.slices"
+_MOST_AXES = 3
+
+
+def slices(
+    *,
+    slices: list[dict[str, Any]],
+    train: str | None = None,
+    train_targets: str | None = None,
+    test: str | None = None,
+    test_targets: str | None = None,
+    dataset: str | None = None,
+    target_dataset: str | None = None,
+    classes: list[str] | None = None,
+    values: list[int] | None = None,
+    ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
+    blocks: Annotated[int, ">= 0"] = 25,
+    name: str | None = None,
+    max_unreadable: Annotated[int, ">= 0"] = 0,
+    allow_overlap: bool = False,
+    data_dir: str | None = None,
+) -> Task:
+    """Slices of a volume in a .npy, .npz or HDF5 file, each with the same slice of an array of class numbers as its mask.
+
+    Values reach the network as they are, as float32. A volume may be larger than memory: it is looked through once, and
+    again when its file changes.
+
+    Args:
+        slices: Slice sets, as `mode.slices` of `mml evaluate` has them; all of one size, with one, two or three axes.
+        train: The file of the training volume, its channels first, or without an axis of channels.
+        train_targets: The file of its class numbers, of its spatial shape; a single channel in front may be there.
+        test: The file of a test volume.
+        test_targets: That of its class numbers; None: it is only predicted.
+        dataset: The name of the array in the files of volumes, where they hold several.
+        target_dataset: The same for the files of class numbers.
+        classes: The names of the classes; None: as for `masks`.
+        values: The value of each class; None: as for `masks`.
+        ignore_index: The value of places that count nowhere.
+        blocks: Neighbouring slices are nearly the same: the training volume is divided into so many blocks along the axis
+            that slices follow each other on, and a fold has whole blocks. 0: every slice is by itself.
+        name: The task's name before the hash; None takes the file's.
+        max_unreadable: As for `folder`; what cannot be read is an error.
+        allow_overlap: As for `folder`.
+        data_dir: Where what was seen of files is remembered; None: nowhere.
+
+    Raises:
+        ConfigError: When slice sets are wrong, or their slices are not of one size.
+        DataError: When files are missing or damaged, or shapes or class numbers do not fit.
+    """
+    sets = cutting.slice_sets(slices, _KEY)
+    _require_one_size(sets)
+    parts = _opened({"train": train, "test": test}, {"train": train_targets, "test": test_targets}, sets,
+                    dataset, target_dataset)  # fmt: skip
+    masks: dict[str, list[Mask]] = {one.part: one.masks(slices, data_dir) for one in parts}
+    found = mask_files.values_of([mask for listed in masks.values() for mask in listed], classes, values, ignore_index)
+    _require_known(parts, masks, found)
+    rows = [row for one in parts for row in _rows(one, masks[one.part], found, blocks, slices, data_dir)]
+    places: dict[str, _Given] = {one.part: one for one in parts}
+    described = mask_files.described(parts[0].volume.file, found) | {"dataset": target_dataset}
+    described |= {part: str(one.targets.file) for part, one in places.items() if one.targets is not None}
+    source: dict[str, Any] = {
+        "type": "slices",
+        "axes": sets[0].rank,
+        "slices": [dict(one) for one in slices],
+        "dataset": dataset,
+        "shapes": {part: list(one.cuts.shape) for part, one in places.items()},
+        **{part: str(one.volume.file) for part, one in places.items()},
+        "masks": described,
+    }
+    made = task.make(
+        name or parts[0].volume.file.stem,
+        found.names,
+        rows,
+        kind="segmentation",
+        channels=parts[0].channels,
+        dtype="float32",
+        source=source,
+        notes=_notes(parts[0].cuts, blocks),
+    )
+    return finished(made, allow_overlap)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A part of the task.
+
+    Attributes:
+        part: `train` or `test`.
+        volume: Where its volume lies.
+        targets: Where its class numbers lie; None: it has none.
+        cuts: Its slices.
+        channels: How many channels it has.
+    """
+
+    part: Part
+    volume: Place
+    targets: Place | None
+    cuts: Cuts
+    channels: int
+
+    def digests(self, sets: Sequence[Mapping[str, Any]], data_dir: str | None) -> list[str]:
+        """The hash of every slice."""
+        return sliced_volumes.image_digests(self.volume, self.cuts, self._memory(self.volume, sets, data_dir))
+
+    def masks(self, sets: Sequence[Mapping[str, Any]], data_dir: str | None) -> list[Mask]:
+        """What is known of the mask of every slice; nothing without class numbers."""
+        if self.targets is None:
+            return []
+        return sliced_volumes.masks_of(self.targets, self.cuts, self._memory(self.targets, sets, data_dir))
+
+    def _memory(self, place: Place, sets: Sequence[Mapping[str, Any]], data_dir: str | None) -> Path | None:
+        what = files.digest([place.key, place.dataset, self.cuts.shape, [dict(one) for one in sets]])
+        return file_headers.memory_file(data_dir, place.file, what)
+
+
+def _require_one_size(sets: Sequence[SliceSet]) -> None:
+    """Demand that a network can learn from slices.
+
+    Raises:
+        ConfigError: When they have more than three axes, or not one size.
+    """
+    found = []
+    for number, one in enumerate(sets):
+        place = f"{_KEY}[{number}].sizes"
+        if one.rank > _MOST_AXES:
+            wrong = f"gives slices of {one.rank} axes, networks take {_MOST_AXES} at most"
+            fix = "set sizes to 1 along the others"
+            found.append(problem(place, wrong, got=list(one.sizes), fix=fix))
+        elif one.seen != sets[0].seen:
+            wrong = f"gives {list(one.seen)} with what is put around, {_KEY}[0] gives {list(sets[0].seen)}"
+            fix = "training takes slices of one size: give padded_sizes that agree"
+            found.append(problem(place, wrong, got=list(one.sizes), fix=fix))
+    if found:
+        raise ConfigError(found)
+
+
+def _opened(
+    inputs: Mapping[Part, str | None],
+    targets: Mapping[Part, str | None],
+    sets: Sequence[SliceSet],
+    dataset: str | None,
+    target_dataset: str | None,
+) -> list[_Given]:
+    """The parts that there are, whose shapes fit slices and each other.
+
+    Raises:
+        DataError: With a sentence for everything that is wrong.
+    """
+    if all(one is None for one in inputs.values()):
+        raise DataError(problem("task.train", "a file is needed", fix="add task.train=volume.npy"))
+    wrong = [
+        problem(f"task.{part}_targets", "is of a volume that is not there", fix=f"add task.{part}=volume.npy")
+        for part, one in targets.items()
+        if one is not None and inputs[part] is None
+    ]
+    if inputs["train"] is not None and targets["train"] is None:
+        fix = "name the file of class numbers"
+        wrong.append(problem("task.train_targets", "is needed", fix=fix))
+    found = list[_Given]()
+    for part, given in inputs.items():
+        if given is None:
+            continue
+        try:
+            found.append(_part(part, given, targets[part], sets, (dataset, target_dataset)))
+        except DataError as error:
+            wrong += error.problems
+    if len({one.channels for one in found}) > 1:
+        counts = listing([one.channels for one in found])
+        wrong.append(problem("task.test", f"volumes have {counts} channels", fix="give both as many"))
+    if wrong:
+        raise DataError(wrong)
+    return found
+
+
+def _part(
+    part: Part, given: str, targets: str | None, sets: Sequence[SliceSet], names: tuple[str | None, str | None]
+) -> _Given:
+    """A part whose shapes fit.
+
+    Raises:
+        DataError: When a file is missing or no array, or shapes do not fit.
+        ConfigError: When no whole slice fits.
+    """
+    axes = len(sets[0].sizes)
+    place = _place(given, part, names[0], targets=False)
+    volume = place.open()
+    if wrong := sliced_volumes.shape_problems(volume, axes, place.key):
+        raise DataError(wrong)
+    shape = sliced_volumes.spatial(volume, axes)
+    cuts = Cuts(part, sets, shape)
+    for number, grid in enumerate(cuts.grids):
+        cutting.require_cuttable(grid, f"{_KEY}[{number}]", joined=False)
+    of_targets = None
+    if targets is not None:
+        of_targets = _place(targets, part, names[1], targets=True)
+        if wrong := sliced_volumes.shape_problems(of_targets.open(), axes, of_targets.key, shape):
+            raise DataError(wrong)
+    return _Given(part, place, of_targets, cuts, volume.shape[0] if len(volume.shape) > axes else 1)
+
+
+def _place(given: str, part: Part, dataset: str | None, *, targets: bool) -> Place:
+    key = f"task.{part}_targets" if targets else f"task.{part}"
+    file = arrays.file_of(Path(given).expanduser().absolute(), key)
+    return sliced_volumes.place_of(file, part, dataset, targets=targets)
+
+
+def _require_known(parts: Sequence[_Given], masks: Mapping[str, Sequence[Mask]], values: Values) -> None:
+    """Demand that every value of every volume of class numbers is a class.
+
+    Raises:
+        DataError: With a sentence for each volume where one is not.
+    """
+    wrong = []
+    for one in parts:
+        unknown = sorted({value for mask in masks[one.part] for value in values.unknown(mask)})
+        if unknown:
+            what = f"holds values that are no class ({listing(unknown, most=5)})"
+            fix = "name them with task.values and task.classes, or task.ignore_index"
+            wrong.append(problem(f"task.{one.part}_targets", what, fix=fix))
+    if wrong:
+        raise DataError(wrong)
+
+
+def _rows(
+    given: _Given,
+    masks: Sequence[Mask],
+    values: Values,
+    blocks: int,
+    sets: Sequence[Mapping[str, Any]],
+    data_dir: str | None,
+) -> list[Row]:
+    """The samples of a part."""
+    rows = []
+    digests = given.digests(sets, data_dir)
+    for number, (name, (grid, at)) in enumerate(given.cuts.places.items()):
+        group = f"{given.part}, {_block(grid, at, blocks)}" if blocks else ""
+        if not masks:
+            rows.append(Row(name, "unlabelled", (float("nan"),) * len(values.names), digests[number], group))
+            continue
+        mask = (name, masks[number].digest)
+        rows.append(Row(name, given.part, values.shares(masks[number]), digests[number], group, mask=mask))
+    return rows
+
+
+def _block(grid: Grid, at: int, blocks: int) -> str:
+    """The block of the volume that a slice lies in, along the axis that slices follow each other on."""
+    axis = _axis(grid)
+    return f"axis {axis}, block {grid.start(at)[axis] * blocks // grid.shape[axis]}"
+
+
+def _axis(grid: Grid) -> int:
+    """The axis of size 1 that has most slices; where there is none of several slices, any such axis."""
+    flat = [axis for axis in grid.cut.flat if grid.counts[axis] > 1] or range(len(grid.shape))
+    return max(flat, key=lambda axis: grid.counts[axis])
+
+
+def _notes(cuts: Cuts, blocks: int) -> list[str]:
+    """What a person should know of folds of slices."""
+    if not blocks:
+        return ["neighbouring slices may come in different folds (task.blocks=0), which flatters scores of validation"]
+    axes = sorted({_axis(grid) for grid in cuts.grids})
+    found = []
+    if len(axes) > 1:
+        wrong = f"slice sets follow the axes {listing(axes)}"
+        found.append(f"{wrong}: slices of one lie across those of another, in other folds too; judge by a test volume")
+    if any(grid.coverage[_axis(grid)].max() > 1 for grid in cuts.grids):
+        found.append("slices overlap: those at the border of a block share places with the next block")
+    # Slices that have a length along that axis lie side by side, and are not nearly the same.
+    counts = [grid.counts[_axis(grid)] for grid in cuts.grids if _axis(grid) in grid.cut.flat]
+    if few := [count for count in counts if blocks >= count > 1]:
+        fix = f"give at most task.blocks={max(2, min(few) // 4)}"
+        found.append(f"a block holds a single slice, so neighbours may come in different folds: {fix}")
+    return found

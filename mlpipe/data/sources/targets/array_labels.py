@@ -1,0 +1,142 @@
+"""Targets in arrays: classes by numbers or names, labels, or numbers to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe.data import spelling
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.targets import class_numbers
+from mlpipe.data.sources.targets.missing_labels import Missing
+from mlpipe.data.task import NO_TARGET
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+Array = np.ndarray[Any, Any]
+# As many different numbers are classes whatever else there is.
+_FEW_CLASSES = 20
+
+
+def kind_of(path: Path, targets: list[Array]) -> str:
+    """What is predicted, by the targets of all parts.
+
+    Raises:
+        DataError: When there are none, or they could be several kinds.
+    """
+    if not targets:
+        fix = "add targets, or task.targets=NAME"
+        raise DataError(problem(path.name, "has no targets", fix=fix))
+    if all(wanted.ndim == 1 and wanted.dtype.kind in "iubUS" for wanted in targets):
+        return "classification"
+    if all(wanted.ndim == 2 and np.isin(wanted, (0, 1)).all() for wanted in targets):
+        return "multilabel"
+    single = all(wanted.ndim == 1 or (wanted.ndim == 2 and wanted.shape[1] == 1) for wanted in targets)
+    if single and all(wanted.dtype.kind in "iubf" and _are_classes(wanted) for wanted in targets):
+        return "classification"
+    shapes = listing([f"{list(wanted.shape)} of {wanted.dtype}" for wanted in targets])
+    fix = "add task.kind=regression, or task.kind=classification if each number is a class of its own"
+    raise DataError(problem("task.kind", f"targets of shape {shapes} need it", fix=fix))
+
+
+def _are_classes(targets: Array) -> bool:
+    """Whether numbers look like classes, as those of a table do: whole ones, and few different."""
+    values = np.unique(targets[~np.isnan(targets)]) if targets.dtype.kind == "f" else np.unique(targets)
+    with np.errstate(invalid="ignore"):
+        are_whole = bool((values.astype(np.float64) % 1 == 0).all())
+    return are_whole and len(values) <= max(_FEW_CLASSES, targets.size / 10)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What targets are.
+
+    Attributes:
+        names: Of the classes, labels or numbers.
+        targets: Of each part that has them: class numbers, shape (n,), or numbers, shape (n, outputs).
+        notes: What a person should know of them.
+        kind: What is predicted.
+    """
+
+    names: list[str]
+    targets: Mapping[str, Array]
+    notes: list[str]
+    kind: str
+
+
+def labels_of(path: Path, targets: Mapping[str, Array], kind: str, given: list[str] | None, missing: Missing) -> Labels:
+    """Targets as a task has them, and the names of classes, labels or numbers.
+
+    Args:
+        path: The file.
+        targets: Those of each part that has them.
+        kind: What is predicted.
+        given: The names; None: those of the targets.
+        missing: Which of them mean that there is no class.
+
+    Raises:
+        DataError: With a sentence for everything that does not fit.
+    """
+    if "train" not in targets:
+        raise DataError(problem(path.name, "has no targets of training images", fix="add them, or task.targets=NAME"))
+    if kind != "classification":
+        wide = {part: np.asarray(wanted, np.float64).reshape(len(wanted), -1) for part, wanted in targets.items()}
+        width = wide["train"].shape[1]
+        names = given or [f"output{index}" if kind == "regression" else f"label{index}" for index in range(width)]
+        if len(names) != width:
+            raise DataError(problem("task.classes", f"there are {width} columns of targets", got=names))
+        return Labels(names, wide, [], kind)
+    if odd := [part for part, wanted in targets.items() if wanted.size != len(wanted)]:
+        fix = "give class numbers of shape (n,), or use task.kind=multilabel or regression"
+        raise DataError(
+            problem(path.name, f"targets of {odd[0]} are no class numbers", got=list(targets[odd[0]].shape), fix=fix)
+        )
+    if targets["train"].dtype.kind in "US":
+        return _named_classes(path, targets, given, missing)
+    found = class_numbers.numbered(targets, given, path.name, missing.said)
+    notes = class_numbers.none_notes(found, targets, path.name)
+    if len(found.names) < 2:
+        told = f"{listing(found.names) or 'none'}" + (
+            f" beside {listing(found.none)}, which means none" if notes else ""
+        )
+        fix = "a classification task needs two classes; task.missing=false makes every number one"
+        raise DataError(problem(path.name, f"has the classes {told}", fix=fix))
+    return Labels(found.names, {part: found.classes(wanted) for part, wanted in targets.items()}, notes, kind)
+
+
+def _named_classes(path: Path, targets: Mapping[str, Array], given: list[str] | None, missing: Missing) -> Labels:
+    """Classes that are texts."""
+    texts = {part: [spelling.plain(text_of(value)) for value in wanted.ravel()] for part, wanted in targets.items()}
+    training = [text for text in texts["train"] if not missing.means(text)]
+    if given is None and (doubtful := missing.problem(path.name, training)):
+        raise DataError(doubtful)
+    names = spelling.plain_all(given) or sorted(set(training))
+    numbers = {name: index for index, name in enumerate(names)}
+    wrong = [
+        problem(
+            f"{path.name}, row {row} of {part}", "no training row has this class", got=text,
+            fix=did_you_mean(text, names, otherwise=f"the classes are {listing(names)}"),
+        )
+        for part, found in texts.items()
+        for row, text in enumerate(found)
+        if text not in numbers and not missing.means(text)
+    ]  # fmt: skip
+    raise_some(wrong)
+    made = {
+        part: np.array([NO_TARGET if missing.means(text) else numbers[text] for text in found], np.int64)
+        for part, found in texts.items()
+    }
+    without = sum(int((found == NO_TARGET).sum()) for found in made.values())
+    stored = [text_of(value) for wanted in targets.values() for value in wanted.ravel()]
+    notes = spelling.fallen_together(stored, f"labels in {path.name}")
+    notes += missing.notes(path.name, training) if given is None else []
+    notes += [f"{without} images of {path.name} have no label, and are predicted only"] if without else []
+    return Labels(names, made, notes, "classification")
+
+
+def text_of(value: Any) -> str:
+    """A text of an array, which has bytes in UTF-8 or letters."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,280 @@
+"""Targets of samples that are arrays, too: masks, and numbers to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe.data import task, walking
+from mlpipe.data.decoding.images import UnreadableImageError
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays_below, channels_of
+from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
+from mlpipe.data.sources.targets import mask_files, target_files
+from mlpipe.data.sources.targets.mask_files import Mask
+from mlpipe.data.task import Part, Row, Task
+from mlpipe.errors import DataError, listing, problem
+
+Array = np.ndarray[Any, Any]
+
+
+def masked(
+    inputs: Mapping[str, str | None],
+    targets: Mapping[str, str | None],
+    source: Mapping[str, Any],
+    title: str | None,
+    said: tuple[list[str] | None, list[int] | None, int | None],
+) -> Task:
+    """The task of samples with masks, before it has its final name.
+
+    Args:
+        inputs: The file or folder of the samples of each part.
+        targets: That of their masks.
+        source: How samples lie.
+        title: The task's name; None takes the file's or folder's.
+        said: The classes, their values and the value that is ignored, each None where nobody said it.
+
+    Raises:
+        DataError: With a sentence for everything that does not fit.
+    """
+    where, masks_in = absolute(inputs), absolute(targets)
+    _demand_inputs(where)
+    if "train" in where and "train" not in masks_in:
+        raise DataError(problem("task.train_targets", "is needed", fix="name the file or folder of masks"))
+    form = Form.of(source)
+    own = {name: value for part, base in where.items() for name, value in _named(base, part, form, "")}
+    of_sample = {
+        sample: pair
+        for part, base in masks_in.items()
+        if part in where
+        for sample, pair in _target_of_each(own, base, part, form, _mask_problems).items()
+    }
+    seen = {sample: _seen(value) for sample, (_, value) in of_sample.items()}
+    values = mask_files.values_of(list(seen.values()), *said)
+    unknown = {of_sample[sample][0]: found for sample, mask in seen.items() if (found := values.unknown(mask))}
+    fix = "name them with task.values and task.classes"
+    raise_some(
+        [
+            problem(name, f"has values that are no class ({listing(found, most=5)})", fix=fix)
+            for name, found in unknown.items()
+        ]
+    )
+    rows = []
+    for name, value in own.items():
+        part: Part = "unlabelled" if name not in seen else "train" if name.startswith("train/") else "test"
+        shares = values.shares(seen[name]) if name in seen else (float("nan"),) * len(values.names)
+        mask = (of_sample[name][0], seen[name].digest) if name in seen else ("", "")
+        rows.append(Row(name, part, shares, pixel_digest(value), mask=mask))
+    first = next(iter(where.values()))
+    notes = hidden_notes({**where, **{f"{part} masks": base for part, base in masks_in.items()}})
+    described = {**mask_files.described(first, values), **{part: str(base) for part, base in masks_in.items()}}
+    return task.make(
+        title or first.stem,
+        values.names,
+        rows,
+        kind="segmentation",
+        channels=channels_of(list(own.values()), form),
+        dtype="float32",
+        source={**source, **{part: str(base) for part, base in where.items()}, "masks": described},
+        notes=notes,
+    )
+
+
+def imaged(
+    inputs: Mapping[str, str | None],
+    targets: Mapping[str, str | None],
+    source: Mapping[str, Any],
+    title: str | None,
+    classes: list[str] | None,
+    labelled: bool,
+) -> Task:
+    """The task of samples whose targets are arrays of numbers, before it has its final name.
+
+    Args:
+        inputs: The file or folder of the samples of each part.
+        targets: That of their targets; empty: each sample is its own.
+        source: How samples lie.
+        title: The task's name; None takes the file's or folder's.
+        classes: The names of the targets' channels; None: their numbers.
+        labelled: Whether samples have targets at all.
+
+    Raises:
+        DataError: With a sentence for everything that does not fit.
+    """
+    where, others = absolute(inputs), absolute(targets)
+    _demand_inputs(where)
+    if "train" in where and others and "train" not in others:
+        fix = "name it, or leave task.test_targets out: each sample is its own target then"
+        raise DataError(problem("task.train_targets", "is needed", fix=fix))
+    form, are_own = Form.of(source), labelled and not others
+    own = {name: value for part, base in where.items() for name, value in _named(base, part, form, "")}
+    of_sample = {
+        sample: pair
+        for part, base in others.items()
+        if part in where
+        for sample, pair in _target_of_each(own, base, part, form, _no_problems).items()
+    }
+    scale = _scale_of_all(own, of_sample, form)
+    inputs_have = channels_of(list(own.values()), form)
+    outputs = channels_of([value for _, value in of_sample.values()], form) if of_sample else inputs_have
+    outputs = len(classes) if classes and not labelled else outputs
+    if classes and len(classes) != outputs:
+        fix = f"give {outputs} names, or leave it out"
+        raise DataError(problem("task.classes", f"targets have {outputs} channels", got=classes, fix=fix))
+    rows = []
+    for name, value in own.items():
+        known = are_own or name in of_sample
+        part: Part = "unlabelled" if not known else "train" if name.startswith("train/") else "test"
+        mask = (of_sample[name][0], pixel_digest(of_sample[name][1])) if name in of_sample else ("", "")
+        rows.append(Row(name, part, (1.0 if known else float("nan"),) * outputs, pixel_digest(value), mask=mask))
+    first = next(iter(where.values()))
+    root = next(iter(others.values())) if others else None
+    return task.make(
+        title or first.stem,
+        classes or target_files.names_of(outputs, of_files=False),
+        rows,
+        kind="images",
+        channels=inputs_have,
+        dtype="float32",
+        source={
+            **source,
+            **{part: str(base) for part, base in where.items()},
+            "targets": target_files.described(root, outputs, "float32", others, scale),
+        },
+        notes=hidden_notes({**where, **{f"{part} targets": base for part, base in others.items()}}),
+    )
+
+
+def hidden_notes(where: Mapping[str, Path]) -> list[str]:
+    """What a person should know of files that are left out of folders."""
+    return walking.notes([base for base in where.values() if base.is_dir()], ENDS)
+
+
+def absolute(given: Mapping[str, str | None]) -> dict[str, Path]:
+    """The paths of the parts that have one."""
+    return {part: Path(path).expanduser().absolute() for part, path in given.items() if path is not None}
+
+
+def _demand_inputs(where: Mapping[str, Path]) -> None:
+    if not where:
+        raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
+
+
+def rows_of(of: Task) -> Callable[[int], Array]:
+    """As `mask_files.rows_of`, for the masks of samples, or their targets that are numbers.
+
+    Args:
+        of: The task.
+
+    Raises:
+        UnreadableImageError: By the function, for a row without a mask.
+        DataError: By the function, for a mask that is not the one that the task was made of.
+    """
+    source = of.source
+    described, form = source["masks"] if "masks" in source else source["targets"], Form.of(source)
+    found = mask_files.stored_values(described) if "masks" in source else None
+
+    def read(row: int) -> Array:
+        name, digest = of.samples.masks[row]
+        if not name:
+            raise UnreadableImageError("has no target")
+        value = array_of(described, name, form)
+        if pixel_digest(value) != digest:
+            fix = "run the command that created the task again, which makes a new task of what is there now"
+            raise DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
+        return value if found is None else found.classes(value.astype(np.int64))
+
+    return read
+
+
+def _named(base: Path, part: str, form: Form, suffix: str) -> list[tuple[str, Array]]:
+    """Every array of a part with its name, shape (*spatial, channels)."""
+    key = f"task.{part}{suffix}"
+    return [(f"{part}/{name}", value) for name, value in arrays_below(base, key, form)]
+
+
+def _target_of_each(
+    own: Mapping[str, Array], base: Path, part: str, form: Form, check: Callable[[str, Array, str, Array], list[str]]
+) -> dict[str, tuple[str, Array]]:
+    """Name and values of the target of each sample of a part, which is checked against it.
+
+    Raises:
+        DataError: With a sentence for each that does not fit.
+    """
+    masks, names = _named(base, part, form, "_targets"), [name for name in own if name.startswith(f"{part}/")]
+    if len(masks) != len(names):
+        fix = "give every sample one target, in the same order of names"
+        found = f"has {len(masks)} targets for {len(names)} samples"
+        raise DataError(problem(f"task.{part}_targets", found, got=str(base), fix=fix))
+    pairs = dict(zip(names, masks, strict=True))
+    raise_some([text for name, (mask, values) in pairs.items() for text in check(mask, values, name, own[name])])
+    return pairs
+
+
+def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[str]:
+    """A sentence for everything that is wrong with a mask of shape (*spatial, channels)."""
+    if mask.shape[-1] != 1:
+        return [problem(name, f"has {mask.shape[-1]} channels, a mask has one number for each pixel", fix="save one")]
+    if wrong := _size_problems(name, mask, sample, value):
+        return wrong
+    if (mask % 1).any() or not 0 <= mask.min() <= mask.max() <= mask_files.LARGEST:
+        return [
+            problem(
+                name, f"is no mask: whole numbers from 0 to {mask_files.LARGEST} are wanted", fix="save class numbers"
+            )
+        ]
+    return []
+
+
+def _no_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
+    """Nothing: targets of numbers are checked when all are there."""
+    return []
+
+
+def _number_problems(name: str, target: Array) -> list[str]:
+    """A sentence for a target with values that are no numbers."""
+    if np.isfinite(target).all():
+        return []
+    return [problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them")]
+
+
+def _scale_of_all(
+    own: Mapping[str, Array], of_sample: Mapping[str, tuple[str, Array]], form: Form
+) -> target_files.Scale:
+    """How many times as high and as wide as their samples all targets are.
+
+    Raises:
+        DataError: With a sentence for each that is not as the others, or has values that are no numbers.
+    """
+    scale = target_files.SAME
+    if form.axes == 2:
+        sizes = {name: (target.shape[:2], own[name].shape[:2]) for name, (_, target) in of_sample.items()}
+        scale = target_files.common_scale(list(sizes.values()))
+        odd = [name for name, both in sizes.items() if not target_files.has_scale(*both, scale)]
+    else:
+        odd = [name for name, (_, target) in of_sample.items() if target.shape[:-1] != own[name].shape[:-1]]
+    fix = target_files.in_words(scale)
+    wrong = [_size_problem(*of_sample[name], name, own[name], fix) for name in odd]
+    wrong += [text for name, (target, value) in of_sample.items() for text in _number_problems(target, value)]
+    raise_some(wrong)
+    return scale
+
+
+def _size_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
+    if target.shape[:-1] == value.shape[:-1]:
+        return []
+    return [_size_problem(name, target, sample, value, "make them of one size")]
+
+
+def _size_problem(name: str, target: Array, sample: str, value: Array, fix: str) -> str:
+    what = f"has the shape {list(target.shape[:-1])}, its sample {sample} {list(value.shape[:-1])}"
+    return problem(name, what, fix=fix)
+
+
+def _seen(mask: Array) -> Mask:
+    numbers, counts = np.unique(mask, return_counts=True)
+    found = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    return Mask(pixel_digest(mask), found, mask.shape[1], mask.shape[0])

@@ -1,0 +1,146 @@
+"""Masks of items of user code: which values they hold, which class a value is, and the class numbers of every pixel again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.data import items as protocol
+from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.listings.array_layout import pixel_digest
+from mlpipe.data.sources.targets import mask_files
+from mlpipe.data.sources.targets.mask_files import Mask, Values
+from mlpipe.data.task import Row, Task
+from mlpipe.errors import DataError, listing, problem
+
+Array = np.ndarray[Any, Any]
+_TWO = ("background", "foreground")
+
+
+def look(item: Any, where: str) -> tuple[Mask, int]:
+    """What is known of an item's mask, and how many maps it has (0: a value for every pixel).
+
+    Args:
+        item: The item.
+        where: Names it in sentences.
+
+    Raises:
+        DataError: As `mlpipe.data.items.mask_of` raises it, and for values beyond 65535.
+    """
+    values, maps = protocol.mask_of(item, where)
+    if values.max() > mask_files.LARGEST:
+        wrong = f"its mask has values beyond 0 to {mask_files.LARGEST}"
+        raise DataError(problem(where, wrong, got=int(values.max()), fix="give class numbers"))
+    numbers, counts = np.unique(values, return_counts=True)
+    found = {int(number): int(count) for number, count in zip(numbers, counts, strict=True)}
+    return Mask(_digest(values), found, values.shape[1], values.shape[0]), maps
+
+
+def masked(
+    rows: Sequence[Row],
+    found: Sequence[tuple[Mask, int]],
+    names: Sequence[str],
+    outputs: int | None,
+    ignored: int | None,
+) -> tuple[list[Row], Values]:
+    """Rows with the shares of classes as targets and their masks, and which value is which class.
+
+    Args:
+        rows: The rows, of which the id is right.
+        found: What `look` gave for each.
+        names: The classes, or the foreground alone; empty: nobody named them.
+        outputs: How many classes there are; None: as many as there are maps, else names, else values.
+        ignored: The value of pixels that count nowhere; None: there is none.
+
+    Raises:
+        DataError: When classes, maps and values do not fit each other.
+    """
+    values = _values(found, names, outputs, ignored)
+    fix = "give class numbers, or name what counts nowhere with task.ignore_index"
+    raise_some(
+        [
+            problem(
+                f"item {row.id.partition(':')[2]}", f"has values that are no class ({listing(odd, most=5)})", fix=fix
+            )
+            for row, (mask, _) in zip(rows, found, strict=True)
+            if (odd := values.unknown(mask))
+        ]
+    )
+    return [
+        row._replace(target=values.shares(mask), mask=(row.id, mask.digest))
+        for row, (mask, _) in zip(rows, found, strict=True)
+    ], values
+
+
+def described(values: Values) -> dict[str, Any]:
+    """What a task's source says of its masks."""
+    return {"values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
+
+
+def rows_of(of: Task, item_of: Callable[[str], Any]) -> Callable[[int], Array]:
+    """As `mask_files.rows_of`, for the masks of items.
+
+    Args:
+        of: The task.
+        item_of: Gives the item of a sample's id.
+
+    Raises:
+        DataError: By the function, for an item that is not the one that the task was made of.
+    """
+    values = mask_files.stored_values(of.source["masks"])
+
+    def read(row: int) -> Array:
+        name, digest = of.samples.masks[row]
+        item = item_of(name)
+        found, _ = protocol.mask_of(item, name)
+        # An item that is another one each time would have an image that its mask does not fit.
+        image = files.digest_bytes(np.ascontiguousarray(protocol.image_of(item, name)).tobytes())
+        if _digest(found) != digest or image != of.samples.digests[row]:
+            fix = "let the data set give the same item each time, and create the task again where the data changed"
+            raise DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
+        return values.classes(found)[:, :, np.newaxis]
+
+    return read
+
+
+def _digest(values: Array) -> str:
+    return pixel_digest(values.astype(np.uint16))
+
+
+def _values(
+    found: Sequence[tuple[Mask, int]], names: Sequence[str], outputs: int | None, ignored: int | None
+) -> Values:
+    masks = [mask for mask, _ in found]
+    widths = sorted({maps for _, maps in found if maps})
+    if len(widths) > 1:
+        wrong = f"items have maps of {listing(widths)} classes"
+        raise DataError(problem("task.train", wrong, fix="let all have one number"))
+    width = outputs or (widths[0] if widths else None)
+    if width is not None and widths and widths[0] != width:
+        wrong = f"y has maps of {widths[0]} classes, {width} are wanted"
+        raise DataError(problem("task.outputs", wrong, fix="let both be the same"))
+    # A single name is that of what is looked for.
+    classes = [_TWO[0], *names] if len(names) == 1 else list(names)
+    if classes and width is not None and len(classes) != width:
+        wrong = f"its set names {len(classes)} classes, its masks have {width}"
+        raise DataError(problem("task.outputs", wrong, got=outputs, fix="let both be the same"))
+    if not classes and width is not None:
+        classes = list(_TWO) if width == 2 else [str(number) for number in range(width)]
+    if not classes:
+        _check_guess(masks, ignored)
+    return mask_files.values_of(masks, classes or None, None, ignored)
+
+
+def _check_guess(masks: Sequence[Mask], ignored: int | None) -> None:
+    """Refuse values that do not tell which classes there are."""
+    present = sorted({value for mask in masks for value in mask.counts} - {ignored})
+    if len(present) < 2:
+        wrong = f"the masks hold nothing but {listing(present) or 'what is ignored'}"
+        raise DataError(problem("task.train", wrong, fix="say how many classes there are with task.outputs=2"))
+    if present == [0, 1, 255]:
+        wrong = "some masks hold 0 and 1, others 255"
+        fix = "use one way for all, or task.ignore_index=255 where 255 counts nowhere"
+        raise DataError(problem("task.train", wrong, fix=fix))

@@ -1,0 +1,123 @@
+"""Targets of items of user code that are classes, labels or numbers: what each is, and how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.data import items as protocol
+from mlpipe.data.sources.targets import class_numbers
+from mlpipe.data.task import Row
+from mlpipe.errors import DataError, listing, problem
+
+
+def check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
+    """Refuse heads that do not say what they are, or that are for another kind than numbers.
+
+    Args:
+        heads: As `mlpipe.data.sources.items` takes them.
+        kind: What is predicted.
+
+    Raises:
+        DataError: When they are wrong.
+    """
+    if kind != "regression":
+        raise DataError(problem("task.heads", "is for task.kind=regression", got=kind, fix="leave it out"))
+    for number, one in enumerate(heads):
+        width = one.get("outputs")
+        if set(one) != {"outputs", "activation"} or not isinstance(width, int) or isinstance(width, bool) or width < 1:
+            fix = "for example {outputs: 4, activation: softmax}"
+            raise DataError(problem(f"task.heads[{number}]", "needs outputs and activation", got=dict(one), fix=fix))
+
+
+def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tuple[float, ...]:
+    """The target of an item as a task has it.
+
+    Args:
+        item: The item.
+        kind: What is predicted: classification, multilabel or regression.
+        outputs: How many numbers are wanted; None: as many as there are.
+        where: Names the item in sentences.
+
+    Raises:
+        DataError: When it does not fit the kind, or has another number of numbers.
+    """
+    target = protocol.target_of(item, where)
+    if outputs is not None and len(target) != outputs and not (kind == "classification" and len(target) == 1):
+        fix = "let y have one number for each class"
+        raise DataError(problem(where, f"its y has {len(target)} numbers, {outputs} are wanted", fix=fix))
+    if kind == "regression":
+        return tuple(target.tolist())
+    if kind == "multilabel":
+        if not np.isin(target, (0, 1)).all():
+            raise DataError(problem(where, "its y is not 0 and 1", got=target.tolist(), fix="use 0 and 1"))
+        return tuple(target.tolist())
+    if len(target) == 1 and (outputs or 2) > 1:
+        number = int(target[0])
+        if number != target[0] or not 0 <= number < (outputs or number + 1):
+            raise DataError(problem(where, "its y is no class number", got=target.tolist(), fix=f"0 to {outputs}"))
+        return number
+    if sorted(target.tolist()) != [0.0] * (len(target) - 1) + [1.0]:
+        fix = "give one 1 among zeros, or use activation: sigmoid"
+        raise DataError(problem(where, "its y is not one-hot", got=target.tolist(), fix=fix))
+    return int(target.argmax())
+
+
+def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> tuple[list[Row], list[str]]:
+    """Rows whose class numbers count from 0, and the names of the classes, where nobody said how many there are.
+
+    Class numbers from 1, or with gaps, are classes by the numbers that occur in training.
+
+    Args:
+        rows: The rows.
+        own: The names that a set gives; empty: none.
+        kind: What is predicted.
+        outputs: How many classes there are; None: nobody said it.
+
+    Raises:
+        DataError: When class numbers do not fit the names, or occur outside of training only.
+    """
+    learned = sorted({int(row.target) for row in rows if row.part == "train" and isinstance(row.target, int)})
+    if kind != "classification" or outputs is not None or not learned or learned == list(range(len(learned))):
+        return rows, own
+    if own and learned[-1] < len(own):
+        return rows, own
+    parts = {
+        str(part): np.array([row.target for row in rows if row.part == part])
+        for part in dict.fromkeys(row.part for row in rows)
+    }
+    found = class_numbers.numbered(parts, own or None, "task.train", missing=False)
+    return [row._replace(target=found.places[int(row.target)]) for row in rows], found.names  # type: ignore[arg-type]
+
+
+def width_of(rows: Sequence[Row], kind: str, outputs: int | None) -> int:
+    """How many outputs there are: as many as are said, else as the rows' targets have.
+
+    Raises:
+        DataError: When targets have different numbers of numbers.
+    """
+    if outputs is not None:
+        return outputs
+    if kind == "classification":
+        return max(int(row.target) for row in rows if isinstance(row.target, int)) + 1
+    widths = {len(row.target) for row in rows if isinstance(row.target, tuple)}
+    if len(widths) != 1:
+        raise DataError(
+            problem("task.train", f"targets have {listing(sorted(widths))} numbers", fix="let all have one")
+        )
+    return widths.pop()
+
+
+def names_of(own: list[str], width: int, outputs: int | None) -> list[str]:
+    """The names of the outputs: those that a set gives, else their numbers.
+
+    Raises:
+        DataError: When a set names another number of them.
+    """
+    names = own or [str(number) for number in range(width)]
+    if len(names) != width:
+        wrong = f"its set names {len(names)} classes, its targets have {width}"
+        raise DataError(problem("task.outputs", wrong, got=outputs, fix="let both be the same"))
+    return names

@@ -1,0 +1,253 @@
+"""What a table's target columns say: classes, labels or numbers, or a sentence for every cell that says neither."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlpipe.data.sources.error_lists import raise_kinds, raise_some
+from mlpipe.data.sources.listings.table_files import Table
+from mlpipe.data.sources.targets.missing_labels import Missing, looks_missing
+from mlpipe.data.spelling import fallen_together, plain, plain_all
+from mlpipe.data.task import NO_TARGET, Part
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+
+TARGETS = ("target", "label", "class", "labels", "y")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets of a table's rows.
+
+    Attributes:
+        kind: What is predicted.
+        classes: The names of classes, labels or numbers.
+        values: A class number or a number for each label or output, row by row.
+        known: Whether a row has a target.
+        notes: How they were understood.
+    """
+
+    kind: str
+    classes: list[str]
+    values: list[int | tuple[float, ...]]
+    known: list[bool]
+    notes: list[str]
+
+
+def find_targets(
+    table: Table,
+    target: str | list[str] | None,
+    kind: str | None,
+    separator: str | None,
+    classes: Sequence[str] | None,
+    parts: Sequence[Part | None],
+    missing: Missing,
+) -> Targets:
+    """Understand the target columns.
+
+    Args:
+        table: The table.
+        target: The column, or columns, or None for the usual names.
+        kind: What is predicted, or None for the rule of `csv`.
+        separator: What separates labels in one column; empty or blank: any blanks.
+        classes: The classes or labels in their order, or None.
+        parts: Each row's part, None where it is open; labels must occur in a training row.
+        missing: Which cells mean that there is no label.
+
+    Raises:
+        DataError: With a sentence for every wrong cell, or when the kind cannot be told.
+    """
+    columns = _columns(table, target)
+    if len(columns) > 1 and separator is not None:
+        raise DataError(problem("task.separator", "is for one column of labels", got=separator, fix="leave it out"))
+    decided, names = kind or _kind(table, columns, separator, missing), plain_all(classes)
+    if decided == "regression":
+        return _numbers(table, columns, missing)
+    if decided == "classification":
+        if len(columns) > 1:
+            fix = "name one column with task.target, or use task.kind=multilabel"
+            raise DataError(problem("task.target", "a classification task has one column", got=columns, fix=fix))
+        return _classes(table, columns[0], names, parts, missing)
+    if len(columns) > 1:
+        return _indicators(table, columns, missing)
+    if separator is None:
+        fix = "say what separates labels with task.separator, or name one column for each label with task.target"
+        raise DataError(problem("task.kind", "one column of labels", got="multilabel", fix=fix))
+    return _separated(table, columns[0], separator, names, parts, missing)
+
+
+def _columns(table: Table, target: str | list[str] | None) -> list[str]:
+    if target is None:
+        found = next((name for name in TARGETS if name in table.names), None)
+        if found is None:
+            fix = f"name the column with task.target=COLUMN; there are {', '.join(table.names)}"
+            raise DataError(problem(str(table.path), "has no column of targets", fix=fix))
+        return [found]
+    columns = [plain(name) for name in ([target] if isinstance(target, str) else target)]
+    for name in columns:
+        table.require(name, "task.target")
+    if not columns:
+        raise DataError(problem("task.target", "names no column", got=target, fix="name one or several"))
+    return columns
+
+
+def _kind(table: Table, columns: list[str], separator: str | None, missing: Missing) -> str:
+    """The kind that the cells show.
+
+    Raises:
+        DataError: When they could be either.
+    """
+    if separator is not None:
+        return "multilabel"
+    numbers = [[number(cell) for cell in table.column(name) if not missing.means(cell)] for name in columns]
+    if len(columns) > 1:
+        # Cells that are no numbers are told one by one, as those of labels.
+        if all(value in (0.0, 1.0, None) for column in numbers for value in column):
+            return "multilabel"
+        raise DataError(
+            problem("task.kind", "columns of numbers other than 0 and 1 need it", fix="add task.kind=regression")
+        )
+    values = numbers[0]
+    if values and all(value is not None for value in values):
+        distinct = set(values)
+        if any(value != int(value) for value in distinct if value is not None) or len(distinct) > max(
+            20, len(values) / 10
+        ):
+            wrong = f"column {columns[0]} holds {len(distinct)} different numbers"
+            fix = "add task.kind=regression, or task.kind=classification if each is a class of its own"
+            raise DataError(problem("task.kind", wrong, fix=fix))
+    return "classification"
+
+
+def _classes(
+    table: Table, column: str, classes: Sequence[str] | None, parts: Sequence[Part | None], missing: Missing
+) -> Targets:
+    cells, where = table.column(column), f"{table.path.name}, column {column}"
+    empty = [missing.means(cell) for cell in cells]
+    training = [
+        cell for cell, none, part in zip(cells, empty, parts, strict=True) if not none and part in (None, "train")
+    ]
+    if classes is None and (doubtful := missing.problem(where, training)):
+        raise DataError(doubtful)
+    names = list(classes) if classes is not None else sorted(set(training), key=_in_order)
+    if len(names) < 2:
+        fix = "a classification task needs at least two classes among its training rows"
+        raise DataError(problem(where, f"has the classes {listing(names)}", fix=fix))
+    numbers = {name: index for index, name in enumerate(names)}
+    unknown, unfilled = list[str](), list[str]()
+    for index, cell in enumerate(cells):
+        if not empty[index] and cell not in numbers and parts[index] != "unlabelled":
+            wrong = "is not among task.classes" if classes is not None else "no training row has this class"
+            unknown.append(problem(table.where(index, column), wrong, got=cell, fix=_or_classes(cell, names)))
+        elif empty[index] and not missing.is_wanted and parts[index] not in (None, "unlabelled"):
+            fix = "fill it, or make the row unlabelled, as task.missing=true does with all such rows"
+            unfilled.append(problem(table.where(index, column), f"is empty in a {parts[index]} row", fix=fix))
+    raise_kinds(unknown, unfilled)
+    known = [not none and part != "unlabelled" for none, part in zip(empty, parts, strict=True)]
+    values: list[int | tuple[float, ...]] = [
+        numbers[cell] if there else NO_TARGET for cell, there in zip(cells, known, strict=True)
+    ]
+    doubts = missing.notes(where, training) if classes is None else []
+    notes = [*fallen_together(table.stored(column), f"labels in {where}"), *doubts, *_without(empty, missing, where)]
+    return Targets("classification", names, values, known, notes)
+
+
+def _or_classes(cell: str, names: Sequence[str]) -> str:
+    """What to do with a label that is none of the classes."""
+    if looks_missing(cell):
+        return "add task.missing=true where such rows have no label, or correct it"
+    return did_you_mean(cell, names, otherwise=f"the classes are {listing(names)}")
+
+
+def _without(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
+    """How many rows have no label, where the user says which those are."""
+    count = sum(empty)
+    return [f"{count} rows of {where} have no label, and are predicted only"] if count and missing.is_wanted else []
+
+
+def _separated(
+    table: Table,
+    column: str,
+    separator: str,
+    classes: Sequence[str] | None,
+    parts: Sequence[Part | None],
+    missing: Missing,
+) -> Targets:
+    """Labels in one column; an empty cell of a row with a part means that no label holds."""
+    where, stored = f"{table.path.name}, column {column}", table.column(column)
+    unknown = [bool(cell) and missing.means(cell) for cell in stored]
+    parted = [[word for word in cell.split(separator.strip() or None) if word.strip()] for cell in table.stored(column)]
+    cells = [[] if none else [plain(word) for word in words] for words, none in zip(parted, unknown, strict=True)]
+    training = [word for words, part in zip(cells, parts, strict=True) if part in (None, "train") for word in words]
+    if classes is None and (doubtful := missing.problem(where, training)):
+        raise DataError(doubtful)
+    names = list(classes) if classes is not None else sorted(set(training), key=_in_order)
+    if not names:
+        raise DataError(problem(where, "has no label", fix="name another column"))
+    wrong = []
+    for index, words in enumerate(cells):
+        for word in words:
+            if word not in names and parts[index] != "unlabelled":
+                what = "is not among task.classes" if classes is not None else "no training row has this label"
+                fix = did_you_mean(word, names, otherwise=f"the labels are {listing(names)}")
+                wrong.append(problem(table.where(index, column), what, got=word, fix=fix))
+    raise_some(wrong)
+    known = [part != "unlabelled" and not none for part, none in zip(parts, unknown, strict=True)]
+    values: list[int | tuple[float, ...]] = [
+        tuple(float(name in words) if there else math.nan for name in names)
+        for words, there in zip(cells, known, strict=True)
+    ]
+    notes = ["an empty cell of labels means that none of them holds"]
+    notes += fallen_together([word.strip(" ") for words in parted for word in words], f"labels in {where}")
+    notes += [*(missing.notes(where, training) if classes is None else []), *_without(unknown, missing, where)]
+    return Targets("multilabel", names, values, known, notes)
+
+
+def _indicators(table: Table, columns: list[str], missing: Missing) -> Targets:
+    what = "must be 0, 1 or empty (unknown)"
+    found, wrong = _matrix(table, columns, missing, allowed=(0.0, 1.0), what=what)
+    raise_some(wrong)
+    known = [any(value == value for value in row) for row in found]
+    return Targets("multilabel", columns, [*found], known, [])
+
+
+def _numbers(table: Table, columns: list[str], missing: Missing) -> Targets:
+    found, wrong = _matrix(table, columns, missing, allowed=None, what="must be a number or empty (unknown)")
+    raise_some(wrong)
+    known = [any(value == value for value in row) for row in found]
+    if not any(known):
+        raise DataError(problem(f"{table.path.name}, column {listing(columns)}", "has no number", fix="fill it"))
+    return Targets("regression", columns, [*found], known, [])
+
+
+def _matrix(
+    table: Table, columns: list[str], missing: Missing, *, allowed: tuple[float, ...] | None, what: str
+) -> tuple[list[tuple[float, ...]], list[str]]:
+    wrong, by_column = [], []
+    for name in columns:
+        values = []
+        for index, cell in enumerate(table.column(name)):
+            value = math.nan if missing.means(cell) else number(cell)
+            if value is None or (allowed is not None and value == value and value not in allowed):
+                fix = "add task.missing=true where it means unknown" if looks_missing(cell) else "correct it"
+                wrong.append(problem(table.where(index, name), what, got=cell, fix=fix))
+                value = math.nan
+            values.append(value)
+        by_column.append(values)
+    return list(zip(*by_column, strict=True)), wrong
+
+
+def number(cell: str) -> float | None:
+    """A cell as a finite number, None when it is none."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _in_order(name: str) -> tuple[bool, float, str]:
+    """Numbers by size, then words by letters."""
+    value = number(name)
+    return (value is None, value if value is not None else 0.0, name)

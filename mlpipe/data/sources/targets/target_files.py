@@ -1,0 +1,163 @@
+"""Targets that are images: which files or arrays they are, and their pixels again, as a task for a cache of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.decoding.value_rules import PLAIN, Decoding
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.task import Dtype, Task
+from mlpipe.errors import ConfigError, problem
+
+# How many times as high and as wide as their images targets are.
+Scale = tuple[Fraction, Fraction]
+SAME: Scale = (Fraction(1), Fraction(1))
+_NAMES: Mapping[int, tuple[str, ...]] = {
+    1: ("grey",), 3: ("red", "green", "blue"), 4: ("red", "green", "blue", "opacity"),
+}  # fmt: skip
+
+
+def names_of(channels: int, *, of_files: bool = True) -> list[str]:
+    """What the channels of a target are called; those of arrays by their numbers."""
+    if of_files and channels in _NAMES:
+        return list(_NAMES[channels])
+    return [f"channel {number}" for number in range(channels)]
+
+
+def described(
+    root: Path | None,
+    channels: int,
+    dtype: Dtype,
+    parts: Mapping[str, Path] | None = None,
+    scale: Scale = SAME,
+    decoding: Decoding = PLAIN,
+) -> dict[str, Any]:
+    """What a task's source says of its targets.
+
+    Args:
+        root: The folder that their paths begin in; None: each image is its own target.
+        channels: How many channels they have.
+        dtype: How their values are kept.
+        parts: For arrays the file or folder of each part.
+        scale: Their size in that of their images.
+        decoding: The rule by which files become their pixels.
+    """
+    where = {part: str(path) for part, path in (parts or {}).items()}
+    sizes = {} if scale == SAME else {"scale": [str(one) for one in scale]}
+    return {
+        "root": None if root is None else str(root),
+        "channels": channels,
+        "dtype": dtype,
+        **where,
+        **sizes,
+        **decoding.as_plain(),
+    }
+
+
+def scale_of(of: Task) -> Scale:
+    """How many times as high and as wide as its images the targets of a task are; of any other task 1."""
+    high, wide = (of.bases or (of,))[0].source.get("targets", {}).get("scale", ("1", "1"))
+    return Fraction(high), Fraction(wide)
+
+
+def common_scale(sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> Scale:
+    """The scale that most targets have.
+
+    Args:
+        sizes: Height and width of each target, and of its image.
+    """
+    counted = Counter(_scale(*one) for one in sizes)
+    return counted.most_common(1)[0][0] if counted else SAME
+
+
+def has_scale(target: tuple[int, int], image: tuple[int, int], scale: Scale) -> bool:
+    """Whether a target is so many times as high and as wide as its image."""
+    return _scale(target, image) == scale
+
+
+def in_words(scale: Scale) -> str:
+    """What to do with a target that has not the scale of the others."""
+    if scale == SAME:
+        return "make them of one size"
+    return f"make it {scale[0]} times as high and {scale[1]} times as wide, as others are"
+
+
+def _scale(target: tuple[int, int], image: tuple[int, int]) -> Scale:
+    return Fraction(target[0], image[0]), Fraction(target[1], image[1])
+
+
+def are_own(of: Task) -> bool:
+    """Whether the images of a task are their own targets."""
+    return "targets" in of.source and of.source["targets"]["root"] is None
+
+
+def task_of(images_task: Task) -> Task:
+    """The targets of a task's images as a task of their own, for a cache like the images'.
+
+    Args:
+        images_task: The task; one with targets in files.
+    """
+    given = images_task.source["targets"]
+    samples = replace(images_task.samples, digests=tuple(digest for _, digest in images_task.samples.masks))
+    source = {"images": images_task, **Decoding.of(given).as_plain()}
+    return replace(
+        images_task, channels=given["channels"], dtype=given["dtype"], source=source, samples=samples, notes=()
+    )
+
+
+def preprocessing_of(of_images: Preprocessing, channels: int, scale: Scale = SAME) -> Preprocessing:
+    """What happens to targets where this happens to images.
+
+    Args:
+        of_images: The images' own.
+        channels: How many channels targets have.
+        scale: Their size in that of their images.
+
+    Raises:
+        ConfigError: For transforms before the resize, which would change images alone; for sizes of images that give
+            targets none, and ways to resize that leave them beside their images.
+    """
+    if of_images.before is not None:
+        fix = "use augmentations.cpu.pipeline, which moves images and targets together"
+        raise ConfigError(problem("preprocessing.before", "changes no targets", fix=fix))
+    alike = replace(of_images, id=f"{of_images.id}-targets", channels=channels)
+    if scale == SAME:
+        return alike
+    if of_images.sides is not None and of_images.resize != "squash":
+        wrong = "would put targets of another size beside their images"
+        raise ConfigError(problem("preprocessing.resize", wrong, got=of_images.resize, fix="use squash"))
+    if of_images.max_side is not None and scale[0] != scale[1]:
+        wrong = "reduces images and targets of another shape differently"
+        raise ConfigError(problem("preprocessing.max_side", wrong, got=of_images.max_side, fix="set it to null"))
+    if of_images.max_side is not None:
+        alike = replace(alike, max_side=max(1, round(of_images.max_side * scale[0])))
+    if of_images.sides is None:
+        return alike
+    high, wide = (side * one for side, one in zip(of_images.sides, scale, strict=True))
+    if high.denominator != 1 or wide.denominator != 1:
+        wrong = f"gives targets of {high} x {wide} pixels, {scale[0]} times as high and {scale[1]} times as wide"
+        fix = "choose one that gives whole numbers"
+        raise ConfigError(problem("preprocessing.size", wrong, got=list(of_images.sides), fix=fix))
+    return replace(alike, size=(int(high), int(wide)) if high != wide else int(high))
+
+
+def encoded(pixels: npt.NDArray[Any]) -> bytes:
+    """A PNG of 8 or 16 bit.
+
+    Args:
+        pixels: Shape (height, width, 1, 3 or 4), uint8 or uint16; colours are red, green, blue.
+    """
+    import cv2
+
+    # OpenCV has blue first.
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+    _, content = cv2.imencode(".png", np.ascontiguousarray(pixels[:, :, order]))
+    return content.tobytes()

@@ -1,0 +1,44 @@
+"""Targets that are class numbers, shape (n,), int64; -1 where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data.task import NO_TARGET
+
+DTYPE, OF_TASKS, IS_CLASS_NUMBER, IS_LABELS, KEPT = np.int64, True, True, False, None
+
+
+def shape(samples: int, outputs: int) -> tuple[int, ...]:
+    """(samples,)."""
+    return (samples,)
+
+
+def unknown(outputs: int) -> int | tuple[float, ...]:
+    """The number of no class."""
+    return NO_TARGET
+
+
+def counts(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
+    """How many are of each class, shape (outputs,)."""
+    return np.bincount(targets[targets >= 0], minlength=outputs).astype(np.int64)
+
+
+def strata(targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """The class numbers."""
+    return targets
+
+
+def damage(targets: npt.NDArray[Any], outputs: int) -> str:
+    """A sentence where numbers are of no class."""
+    if not len(targets) or NO_TARGET <= targets.min() <= targets.max() < outputs:
+        return ""
+    return f"has class numbers beyond its {outputs} classes"
+
+
+def unremovable(outputs: int) -> str:
+    """A sentence for two classes."""
+    return "a single class would be left" if outputs <= 2 else ""

@@ -1,0 +1,17 @@
+"""Targets with numbers to predict, shape (n, numbers), float64; NaN where one is unknown."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlpipe.data.number_targets import damage, shape, strata, unknown
+from mlpipe.data.number_targets import known_counts as counts
+
+__all__ = ["counts", "damage", "shape", "strata", "unknown"]
+
+DTYPE, OF_TASKS, IS_CLASS_NUMBER, IS_LABELS, KEPT = np.float64, True, False, False, None
+
+
+def unremovable(outputs: int) -> str:
+    """A sentence for one number."""
+    return "there is a single number to predict" if outputs == 1 else ""

@@ -1,0 +1,13 @@
+"""Targets of an equation: as those of images, of whose tasks its loss makes solutions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlpipe.data.number_targets import damage, shape, strata, unknown, unremovable
+from mlpipe.data.number_targets import known_counts as counts
+
+__all__ = ["counts", "damage", "shape", "strata", "unknown", "unremovable"]
+
+DTYPE, OF_TASKS, IS_CLASS_NUMBER, IS_LABELS = np.float64, False, False, False
+KEPT = ("target images have no classes", "leave the tag out")

@@ -1,0 +1,180 @@
+"""`mml predict mode.source=...`: new images get the probabilities that the same images have in the project."""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlpipe.cli import main
+from mlpipe.data import sources
+from mlpipe.runs import ensembles, predictions
+from mlpipe.runs.project import Project
+from tests.program.test_kinds import FAST, arrays
+
+TRAIN = [
+    "task=digits", "split.folds=2", "arch=test_resnet", "arch.pretrained=false", "sys.threads=1", "trainer.max_epochs=1",
+    "mode.nested=false", "mode.subroutines=[train,predict,test]",
+]  # fmt: skip
+SHOWN = 60
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two recipes of digits at two sizes and their ensemble, and test images as files."""
+    folder = tmp_path_factory.mktemp("trained")
+    places = [f"out_dir={folder / 'r'}", f"data_dir={folder / 'd'}"]
+    for size in (16, 20):
+        assert main(["train", *TRAIN, f"preprocessing.size={size}", *places]) == 0
+    assert main(["post", "task=digits", "mode.search=greedy", *places]) == 0
+    digits = sources.digits()
+    read = sources.reader(digits, 1)
+    (path,) = Project(folder / "r" / "default").ensembles_dir("digits").glob("*.parquet")
+    names = predictions.load(path, "digits", "test").sample_ids[:SHOWN]
+    for place, row in enumerate([digits.samples.ids.index(name) for name in names]):
+        path = folder / "new images" / ("first" if place % 2 else "second/deep") / f"{digits.samples.ids[row]}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(read(row)[:, :, 0]).save(path)
+    (folder / "new images" / "notes.txt").write_text("no image")
+    return folder
+
+
+def predict(folder: Path, *arguments: str, source: str = "new images") -> int:
+    places = [f"out_dir={folder / 'r'}", f"data_dir={folder / 'd'}"]
+    return main(["predict", "task=digits", f"mode.source='{folder / source}'", *places, *arguments])
+
+
+def table(folder: Path, name: str) -> list[dict[str, str]]:
+    (path,) = (folder / "r/default/reports/predictions").glob(f"new-{name}-*.csv")
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def chances(rows: list[dict[str, str]]) -> np.ndarray:
+    return np.array([[float(value) for key, value in row.items() if key.startswith("p(")] for row in rows])
+
+
+def test_new_files_get_what_the_ensemble_gave_the_same_images(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(trained, "mode.ensemble=latest") == 0
+    assert f"{SHOWN} images predicted by 4 models" in capsys.readouterr().out
+    project = Project(trained / "r" / "default")
+    (record,) = ensembles.load_all(project, "digits")
+    path = project.ensembles_dir("digits") / f"{record.id}.parquet"
+    stored = predictions.load(path, "digits", "test")
+    assert stored.calibrated is not None
+    by_id = dict(zip(stored.sample_ids, np.exp(stored.calibrated), strict=True))
+    rows = table(trained, "new_images")
+    assert len(rows) == SHOWN
+    wanted = np.array([by_id[Path(row["image"]).stem] for row in rows])
+    np.testing.assert_allclose(chances(rows), wanted, atol=2e-5)
+    for row, values in zip(rows, wanted, strict=True):
+        assert row["prediction"] == record.classes[int(values.argmax())] and row["prediction"] in row["set"].split(
+            " | "
+        )
+    # The ensemble keeps them too.
+    name = next(iter({task for task, _ in predictions.contents(path)} - {"digits"}))
+    assert len(predictions.load(path, name, "unlabelled")) == SHOWN
+
+
+def test_without_an_ensemble_the_folds_of_the_latest_training(trained: Path) -> None:
+    assert predict(trained) == 0
+    rows = table(trained, "new_images")
+    assert "set" not in rows[0]
+    np.testing.assert_allclose(chances(rows).sum(axis=1), 1, atol=1e-4)
+
+
+def test_another_prevalence_moves_probabilities_by_the_rule_of_bayes(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(trained, "mode.ensemble=latest") == 0
+    before = chances(table(trained, "new_images"))
+    there = [0.5, 0.02, 0.04, 0.06, 0.06, 0.06, 0.06, 0.06, 0.07, 0.07]
+    assert predict(trained, "mode.ensemble=latest", f"mode.deploy_prior={there}".replace(" ", "")) == 0
+    (record,) = ensembles.load_all(Project(trained / "r" / "default"), "digits")
+    wanted = before * np.array(there) / np.array(record.prior["values"])
+    np.testing.assert_allclose(
+        chances(table(trained, "new_images")), wanted / wanted.sum(axis=1, keepdims=True), atol=2e-4
+    )
+    capsys.readouterr()
+    assert predict(trained, "mode.ensemble=latest", "mode.deploy_prior=estimate", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    low, value, high = (np.array(facts["prevalence"][key]) for key in ("low", "value", "high"))
+    assert (low <= value).all() and (value <= high).all() and value.sum() == pytest.approx(1)
+
+
+def test_unreadable_files_are_named_and_the_others_predicted(trained: Path, tmp_path: Path) -> None:
+    source = trained / "broken"
+    source.mkdir()
+    good = next((trained / "new images").rglob("*.png"))
+    (source / "good.png").write_bytes(good.read_bytes())
+    (source / "bad.png").write_bytes(good.read_bytes()[:40])
+    assert predict(trained, "mode.ensemble=latest", source="broken") == 0
+    rows = {row["image"]: row for row in table(trained, "broken")}
+    assert rows["good.png"]["prediction"] and not rows["good.png"]["problem"]
+    assert rows["bad.png"]["problem"] and not rows["bad.png"]["prediction"]
+
+
+def test_archives_single_files_and_colour(trained: Path) -> None:
+    picture = next((trained / "new images").rglob("*.png"))
+    with zipfile.ZipFile(trained / "zipped.zip", "w") as archive:
+        archive.write(picture, "scans/one.png")
+    assert predict(trained, source="zipped.zip") == 0
+    assert predict(trained, source=str(picture.relative_to(trained))) == 0
+    single = chances(table(trained, picture.stem))
+    np.testing.assert_allclose(single, chances(table(trained, "zipped")), atol=1e-6)
+    (trained / "colour").mkdir()
+    Image.open(picture).convert("RGB").save(trained / "colour" / "one.png")
+    assert predict(trained, source="colour") == 0
+    np.testing.assert_allclose(single, chances(table(trained, "colour")), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "source", "sentence"),
+    [
+        ([], "nowhere", "mode.source: there is no such folder"),
+        ([], "empty", "mode.source: holds no image"),
+        (["mode.ensemble=ens-none"], "new images", "mode.ensemble: there is none, got 'ens-none'"),
+        (["mode.deploy_prior=[0.5,0.5]"], "new images", "mode.deploy_prior: wrong number of entries"),
+        (["mode.eval_on=digits"], "new images", "mode.source: cannot go with mode.eval_on"),
+    ],
+)
+def test_wrong_inputs(
+    trained: Path, arguments: list[str], source: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (trained / "empty").mkdir(exist_ok=True)
+    assert predict(trained, *arguments, source=source) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_keys_of_other_modes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "task=digits", "mode.ensemble=latest"]) == 2
+    assert "mode.ensemble: is for new images; add mode.source=DIR" in capsys.readouterr().err
+    assert main(["predict", "task=digits", "mode.source=there"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression"])
+def test_labels_and_numbers(tmp_path: Path, kind: str) -> None:
+    from tests.program.test_kinds import DIGITS
+
+    targets = (
+        DIGITS.target.astype(float) if kind == "regression" else np.stack([DIGITS.target % 2, DIGITS.target > 4], 1)
+    )
+    task = ["task=arrays", f"task.file={arrays(tmp_path, targets)}", f"task.kind={kind}"]
+    steps = ["trainer.max_epochs=1", "mode.subroutines=[train,predict]"]
+    assert main(["train", *FAST, *task, *steps]) == 0
+    assert main(["post", "mode.threshold=f1" if kind == "multilabel" else "mode.alpha=0.2"]) == 0
+    Image.fromarray((DIGITS.images[0] * 15).astype(np.uint8)).save(tmp_path / "one.png")
+    assert main(["predict", "mode.source=one.png", "mode.ensemble=latest"]) == 0
+    (path,) = (tmp_path / "results/default/reports/predictions").glob("new-one-*.csv")
+    (row,) = csv.DictReader(path.read_text().splitlines())
+    if kind == "multilabel":
+        assert set(row) == {"image", "labels", "p(label0)", "p(label1)", "problem"}
+    else:
+        name = next(key for key in row if key.endswith(" low")).removesuffix(" low")
+        assert float(row[f"{name} low"]) < float(row[name]) < float(row[f"{name} high"])

@@ -1,0 +1,52 @@
+"""The first signal asks a run to stop, the second ends it."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from mlpipe.running import scheduler
+from mlpipe.running.scheduler import Stop
+
+TERM, INT, USR1 = signal.SIGTERM, signal.SIGINT, signal.SIGUSR1
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(scheduler.time, "monotonic", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(
+    ("signals", "ends"),
+    [
+        ([INT], False),
+        ([INT, INT], True),
+        ([TERM, TERM], True),
+        ([INT, TERM], True),
+        ([USR1, USR1, USR1], False),
+        # A cluster warns with SIGUSR1, and means it with SIGTERM.
+        ([USR1, TERM], False),
+        ([USR1, TERM, TERM], True),
+        ([TERM, USR1], False),
+    ],
+)
+def test_the_second_signal_ends_at_once(signals: list[int], ends: bool, clock: list[float]) -> None:
+    ended: list[bool] = []
+    stop = Stop(lambda: ended.append(True))
+    for number in signals:
+        stop._handle(number, None)
+        clock[0] += 1.0
+    assert stop() and bool(ended) == ends
+
+
+def test_a_signal_that_is_passed_on_is_one_wish(clock: list[float]) -> None:
+    stop = Stop()
+    for _ in range(3):
+        stop._handle(INT, None)
+        clock[0] += 0.1
+    clock[0] += 0.4
+    with pytest.raises(KeyboardInterrupt):
+        stop._handle(INT, None)

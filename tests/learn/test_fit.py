@@ -284,26 +284,18 @@ def test_the_history_has_the_rate_that_each_epoch_began_with(
     assert rates == pytest.approx(expected)
 
 
-def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path) -> None:
     """F27: class weights counted validation images."""
     from sklearn.utils.class_weight import compute_class_weight
 
     one = job(tmp_path, "trainer.max_epochs=1", "loss=ce", "loss.class_weights=balanced")
     few = np.concatenate([one.view.train[one.task.samples.targets[one.view.train] != 3][:60], one.view.train[:60]])
     one = dataclasses.replace(one, view=dataclasses.replace(one.view, train=np.unique(few)))
-    seen: list[torch.Tensor] = []
-    build = fit.image_targets.module_for("classification")
-
-    def spy(network: torch.nn.Module, loss: torch.nn.CrossEntropyLoss, *given: object, **named: object) -> object:
-        assert loss.weight is not None
-        seen.append(loss.weight)
-        return build(network, loss, *given, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(fit.image_targets, "module_for", lambda kind: spy)
-    fit.fit(one, Watch())
+    seen = fit.parts(one, Watch())[0].loss.weight
+    assert isinstance(seen, torch.Tensor)
     targets = one.task.samples.targets[one.view.train]
     expected = compute_class_weight("balanced", classes=np.arange(10), y=targets)
-    assert seen[0].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert seen.tolist() == pytest.approx(expected.tolist(), rel=1e-6)
 
 
 def test_the_training_loss_is_the_mean_over_images(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:

@@ -7,9 +7,10 @@ WORKERS ?= 2
 # Idle threads sleep instead of spinning: on a shared machine that is several times faster.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+UNITS = --ignore tests/program -m "not program and not services and not slow"
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: help run test test-program test-services test-all setup check format bench clean
+.PHONY: help run test test-program test-services test-all services coverage setup check format bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -20,13 +21,21 @@ run: setup  ## train five folds on the embedded images, calibrate them, write a 
 	$(BIN)/mml info task=fashion_mini
 
 test: setup  ## the unit tests
-	$(PYTEST) --ignore tests/program -m "not program and not services and not slow"
+	$(PYTEST) $(UNITS)
 
 test-program: setup  ## the tests that go through the whole program
 	$(PYTEST) -m "program and not services and not slow"
 
-test-services: setup  ## the tests that start servers on this machine
+test-services: setup services  ## the tests that start servers on this machine
 	$(PYTEST) -m services
+
+services:  ## install the servers of the tests, where this is root on Debian (a test without its server is skipped)
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && ! (command -v chromium && ls -d /usr/lib/postgresql/*) >/dev/null 2>&1; \
+	then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium postgresql >/dev/null \
+	|| echo "no servers could be installed; tests that need them are skipped"; fi
+
+coverage: setup  ## which lines the unit tests reach
+	$(PYTEST) $(UNITS) --cov --cov-report term-missing:skip-covered
 
 test-all: setup  ## every test
 	$(PYTEST)
@@ -40,11 +49,11 @@ $(STAMP): requirements/base.txt requirements/dev.txt pyproject.toml
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-check: setup  ## ruff, mypy --strict, the direction of imports
+check: setup  ## ruff, mypy --strict, the direction of imports, where tests lie
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_mirror.py
 
 format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
@@ -54,5 +63,5 @@ bench: setup  ## ratios against a bare PyTorch loop, side by side
 	for script in scripts/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:  ## remove .venv and every cache of the tools (never results or data)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ from mlpipe.errors import (
 )
 
 if TYPE_CHECKING:
-    from mlpipe.running.jobs import Command
+    from mlpipe.running.jobs import PreparedCommand
     from mlpipe.running.launch import Prepared
 
 _FLAGS = {
@@ -175,9 +175,12 @@ def _run(call: Call) -> int:
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from mlpipe.dialects import front
     from mlpipe.running import jobs
+    from mlpipe.running.commands import Command
 
-    command = jobs.prepare(call.mode, call.overrides, call.config_dirs, multirun="multirun" in call.flags)
+    asked = Command(call.mode, call.overrides)
+    command = jobs.prepare(asked, call.config_dirs, front=front, multirun="multirun" in call.flags)
     if command.search is not None:
         return _search(call, command)
     if command.one is None:
@@ -213,7 +216,7 @@ def _one(call: Call, prepared: Prepared) -> int:
     return int(str(facts.get("exit_code", 0)))
 
 
-def _search(call: Call, command: Command) -> int:
+def _search(call: Call, command: PreparedCommand) -> int:
     """A search for hyperparameters, every corner of its space checked before the first trial."""
     from mlpipe.config import snapshot
     from mlpipe.running import jobs, search
@@ -235,7 +238,7 @@ def _search(call: Call, command: Command) -> int:
     return 0
 
 
-def _sweep(call: Call, command: Command) -> int:
+def _sweep(call: Call, command: PreparedCommand) -> int:
     """Every combination of comma-separated values, all checked before the first one runs; a failed one is reported."""
     from mlpipe.running import jobs
 

@@ -144,7 +144,11 @@ MOVED: Mapping[str, str] = {
     "mlpipe.modes.presets": "mlpipe.running.presets",
     "mlpipe.modes.score": "mlpipe.dialects.barrage.commands.score",
     "mlpipe.modes.task": "mlpipe.dialects.musket.commands.task",
+    "mlpipe.modes.upgrade.UpgradeScheduler": "mlpipe.dialects.mml_core.commands.upgrade.UpgradeScheduler",
 }
+
+# A package of another program whose names stand for those of `mlpipe.data.records`, in import strings and in imports.
+ROW_PACKAGES = ("barrage",)
 
 
 @cache

@@ -24,10 +24,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 from scipy.special import log_softmax
 
+from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.ensembling.ensemble import select
 from mlpipe.post.intervals.bootstrap import metric_intervals
-from mlpipe.post.metrics import FINAL, METRICS
+from mlpipe.post.measures.class_metrics import METRICS
 
 
 def records(count: int, n: int, classes: int) -> tuple[list[np.ndarray], np.ndarray]:
@@ -85,7 +86,7 @@ def plain_search(predictions: list[np.ndarray], targets: np.ndarray, budget: int
 def measure(calibrated: list[np.ndarray], targets: np.ndarray, names: list[str]) -> None:
     """The metrics of every record with their intervals."""
     for one in calibrated:
-        metric_intervals(names, one, targets)
+        metric_intervals(names, one, targets, kind="classification")
 
 
 def main() -> None:
@@ -105,7 +106,7 @@ def main() -> None:
     calibrated: list[np.ndarray] = []
     took = {"calibrate": seconds(lambda: calibrated.extend(calibrate(one, targets).apply(one) for one in logits))}
     took["search"] = seconds(lambda: select(calibrated, targets, eval_frac=0.5, **budgets))
-    for title, names in {"final metrics": FINAL["classification"], "all metrics": list(METRICS)}.items():
+    for title, names in {"final metrics": post_kind.of("classification").FINAL, "all metrics": list(METRICS)}.items():
         work = partial(measure, calibrated, targets, names)
         took[f"{title} with intervals"] = seconds(work)
 

@@ -25,6 +25,7 @@ import torch
 from mlpipe.data.volumes import arrays, assembly, slices
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.predicting import volumes as learned
+from mlpipe.predicting.model import Inputs, Model
 
 CASES: dict[str, dict[str, Any]] = {
     "cubes of 64": {"sizes": [64, 64, 64]},
@@ -48,7 +49,8 @@ def through(source: Path, target: Path, grid: Grid) -> None:
     """Slices of a file through a network that changes nothing into another file."""
     size = max(1, _AT_ONCE // int(np.prod(grid.cut.seen)))
     with arrays.opened(source, "source") as volume, assembly.assembled(target, [grid]) as joined:
-        learned.apply(lambda given: given, volume, [grid], joined, size=size)
+        model = Model({}, {}, Inputs(1, grid.cut.seen), lambda given: {"target": given})
+        learned.apply(model, volume, [grid], joined, size=size)
 
 
 def copied(source: Path, target: Path, grid: Grid) -> None:

@@ -42,6 +42,7 @@ from mlpipe import files
 from mlpipe.cli import main as mml
 from mlpipe.learn.module import FoldModule
 from mlpipe.modes import train as training_mode  # noqa: F401  (likewise)
+from mlpipe.predicting import through
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 
@@ -144,8 +145,17 @@ class Points:
 
         files.durable, files.append_line = counted, appended  # type: ignore[assignment]
         Path.replace = renamed  # type: ignore[method-assign, assignment]
-        for step in ("training_step", "validation_step", "predict_step"):
+        for step in ("training_step", "validation_step"):
             self._patch_step(step)
+        predicted = through._kept
+
+        def kept(*arguments: Any) -> Any:
+            self.reach("before a batch of predictions")
+            found = predicted(*arguments)
+            self.reach("after a batch of predictions")
+            return found
+
+        through._kept = kept
 
     def _patch_step(self, step: str) -> None:
         original = getattr(FoldModule, step)

@@ -26,7 +26,7 @@ from mlpipe.post.ensembling import choice, member_mixture
 from mlpipe.post.ensembling.member_mixture import Fitting
 from mlpipe.post.ensembling.members import Member, Rows, joined, learned, mean
 from mlpipe.post.ensembling.mixing import combine
-from mlpipe.post.metrics import log_softmax, nll
+from mlpipe.post.measures.class_metrics import log_softmax, nll
 
 KINDS = ("true", "zero loss", "unsure", "biased", "epoch chosen")
 _FRESH = 4000

@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 
 from mlpipe.config import catalog
 from mlpipe.data.creator import TaskCreator
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, ProjectError, problem
 from mlpipe.reports import tables
 from mlpipe.running import jobs
+from mlpipe.running.commands import Command
 from mlpipe.running.scheduler import Stop
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -141,7 +143,7 @@ def run(mode: str, *words: str) -> dict[str, Any]:
     if found:
         raise ConfigError(found)
     catalog.check_mode(mode, tuple(folders))
-    command = jobs.prepare(mode, overrides, folders, multirun=multirun)
+    command = jobs.prepare(Command(mode, overrides), folders, front=front, multirun=multirun)
     # Ctrl-C twice leaves a notebook running.
     return jobs.execute(command, stop=Stop(), started=started)
 

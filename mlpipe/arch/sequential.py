@@ -1,4 +1,4 @@
-"""A network from a list of layers with parameters in braces, as Barrage's `sequential_from_config` makes it."""
+"""A network from a list of layers with parameters in braces."""
 
 from __future__ import annotations
 

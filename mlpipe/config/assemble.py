@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlpipe import names
-from mlpipe.config import components, rules, signatures, stages
+from mlpipe.config import catalog, components, rules, signatures, stages
 from mlpipe.config.components import Component
 from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
@@ -24,7 +24,7 @@ from mlpipe.config.schema import (
     RunConfig,
     Sys,
 )
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, listing, problem
 
 MOST_THREADS = 8
 _CLIP_KEYS = ("clip_norm", "clip_value")
@@ -93,7 +93,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     callbacks = _callbacks(tree.get("callbacks"), found, trust)
     listed = stages.checked(tree["stages"], found, trust)
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
-    found += _section_problems("sys", tree.get("sys"), Sys)
+    found += _section_problems("sys", tree.get("sys"), Sys) + _console_problems(_mapping(tree.get("sys")))
     # Snapshots of runs that reused nothing may lack these.
     reuse, remove, healing = (tree.get(name, {}) for name in ("reuse", "remove", "healing"))
     found += _section_problems("healing", healing, Healing)
@@ -284,6 +284,15 @@ def _section_problems(name: str, section: Any, schema: type) -> list[str]:
     signature = signatures.read(f"{schema.__module__}.{schema.__qualname__}")
     assert signature is not None
     return signature.problems(name, section)
+
+
+def _console_problems(section: Mapping[str, Any]) -> list[str]:
+    """What the terminal looks like is an option of a folder that is no group."""
+    name, known = section.get("console", "mlpipe"), catalog.options("console")
+    if not isinstance(name, str) or name in known:
+        return []
+    wrong, fix = f"must be one of {listing(known)}", "give it such a value"
+    return [problem("sys.console", wrong, got=name, fix=fix)]
 
 
 def _trainer_problems(section: Any) -> list[str]:

@@ -10,6 +10,8 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _TARGET = re.compile(r"_target_: *[\"']?(mlpipe(?:\.\w+)+)")
 ALIASES = {"cbs": "callbacks"}
+# Folders that are no groups of the configuration: a key of another section selects of them, or Hydra does.
+_INNER = ("hydra", "artifacts", "console")
 
 
 @functools.cache
@@ -23,8 +25,7 @@ def conf_dir() -> Path:
 def groups(extra: tuple[Path, ...] = ()) -> list[str]:
     """The names of the config groups."""
     found = {entry.name for root in (conf_dir(), *extra) for entry in root.iterdir() if entry.is_dir()}
-    found.discard("hydra")
-    return sorted(found)
+    return sorted(found.difference(_INNER))
 
 
 def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:

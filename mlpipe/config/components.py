@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import mlpipe
-from mlpipe import names
+from mlpipe import files, names
 from mlpipe.config import calling, catalog, signatures
 from mlpipe.config.signatures import Signature
 from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, first_line, listing, problem
@@ -92,6 +92,8 @@ SLOTS: dict[str, Slot] = {
     "peft": Slot("mlpipe.arch.adapt", names=("network",)),
     "compile": Slot("mlpipe.learn.compile", names=("network",)),
     "slicing": Slot("mlpipe.learn.slicing"),
+    "console": Slot("mlpipe.running.console", names=("config",)),
+    "artifacts": Slot("mlpipe.running.artifacts", names=("config",)),
 }
 
 
@@ -212,6 +214,22 @@ def check(
     return Component(slot_name, target, params), signature.problems(
         section, params, may_miss=_given_by_program(target, slot_name, signature, params)
     )
+
+
+def of_option(group: str, name: str) -> Component:
+    """The component of an option that a key selects, not a group: its file is read as it is.
+
+    Args:
+        group: A folder of the configuration files, which is a key of `SLOTS`.
+        name: The option.
+
+    Raises:
+        ConfigError: When the file describes no component of the group.
+    """
+    part, wrong = check(f"{group}={name}", group, files.plain_yaml(catalog.option_text(group, name)))
+    if part is None or wrong:
+        raise ConfigError(wrong)
+    return part
 
 
 def _given_by_program(target: str, slot_name: str, signature: Signature, params: Mapping[str, Any]) -> frozenset[str]:

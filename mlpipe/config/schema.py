@@ -112,7 +112,7 @@ class Sys:
         fold_workers: Folds of one run side by side, each with `threads` threads.
         artifact_dir: A folder that a training of records fills with all that scoring needs; it must not be there yet.
         artifact_config: The configuration of another program that goes into it.
-        console: How a training looks on the terminal: as mlpipe does it, or line by line as rmldnn does.
+        console: How a training looks on the terminal: an option of `conf/console`.
         outfile: The name of two tables of a training, NAME_train.EXT and NAME_test.EXT.
     """
 
@@ -121,7 +121,7 @@ class Sys:
     fold_workers: Annotated[int, ">= 1"] | Literal["auto"] = 1
     artifact_dir: str | None = None
     artifact_config: str | None = None
-    console: Literal["mlpipe", "rmldnn"] = "mlpipe"
+    console: str = "mlpipe"
     outfile: str | None = None
 
 

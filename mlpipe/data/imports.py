@@ -12,10 +12,9 @@ from typing import Any
 
 from mlpipe.data import user_code
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
+from mlpipe.names import ROW_PACKAGES
 
-# Packages whose names stand for ours in import strings, and in imports of the user's code.
-STAND_INS = ("barrage",)
-_OWN = (*STAND_INS, "mlpipe")
+_OWN = (*ROW_PACKAGES, "mlpipe")
 # Modules outside the current folder that the user named as trusted in this process.
 _TRUSTED: set[str] = set()
 
@@ -25,8 +24,8 @@ def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] 
 
     Args:
         key: Where it stands, for sentences.
-        path: A short name, a dotted one of Barrage's, or MODULE.NAME of the user's own code.
-        known: What a short name may be; a dotted one of Barrage's or ours means what its last part means.
+        path: A short name, a dotted one of mlpipe or of `names.ROW_PACKAGES`, or MODULE.NAME of the user's own code.
+        known: What a short name may be; such a dotted one means what its last part means.
         trust: Modules outside the current folder that the user named.
 
     Raises:
@@ -98,7 +97,7 @@ def _lies_here(first: str) -> bool:
 
 def _imported(key: str, module: str) -> Any:
     try:
-        with user_code.standing_in(STAND_INS):
+        with user_code.standing_in(ROW_PACKAGES):
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):

@@ -127,7 +127,7 @@ def subset(
 def with_negatives(rows: Rows, positives: npt.NDArray[np.bool_], ratio: int) -> Rows:
     """All positive rows and so many negative ones for each, the same ones every time.
 
-    The draw is that of Python's `random` with the seed 23232, as in Musket, whose epochs all have the same negatives.
+    The draw is that of Python's `random` with the seed 23232, so that all epochs have the same negatives.
 
     Args:
         rows: Rows to choose from, shape (n,).

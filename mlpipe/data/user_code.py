@@ -15,6 +15,7 @@ from typing import Any
 from mlpipe.data import items, records
 from mlpipe.data.items import derived_sets, sets
 from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
+from mlpipe.names import ROW_PACKAGES
 
 _FOLDER = "__mlpipe_folder__"
 # Data sets that a program in Python made itself, by the names under which it asked for them to be held.
@@ -120,7 +121,7 @@ def chosen(name: str, known: dict[str, Any], key: str) -> Any:
 
 @contextmanager
 def standing_in(prefixes: Sequence[str]) -> Iterator[None]:
-    """Let imports of these packages, and of all below them, give `mlpipe.data.items`; of barrage `mlpipe.data.records`."""
+    """Let imports of these packages, and of all below them, give `mlpipe.data.items`, or `mlpipe.data.records`."""
     finder = _StandIns(tuple(prefixes))
     sys.meta_path.insert(0, finder)
     try:
@@ -135,7 +136,8 @@ class _StandIn(ModuleType):
     __path__: list[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
-        for place in (records,) if self.__name__.partition(".")[0] == "barrage" else (items, sets, derived_sets):
+        is_of_rows = self.__name__.partition(".")[0] in ROW_PACKAGES
+        for place in (records,) if is_of_rows else (items, sets, derived_sets):
             if not name.startswith("_") and hasattr(place, name):
                 return getattr(place, name)
         if name.startswith("__"):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe.config import recipe_file
 from mlpipe.dialects import barrage, mml_core, musket, rmldnn
 from mlpipe.dialects.translation import Translation
-from mlpipe.errors import ConfigError, no_such_file, problem
+from mlpipe.errors import ConfigError, problem
 
 NATIVE, MUSKET, RMLDNN, BARRAGE, MML_CORE = "native", "musket", "rmldnn", "barrage", mml_core.NAME
 
@@ -32,13 +32,8 @@ def translated(
     Raises:
         ConfigError: When the file cannot be read or speaks no known dialect, or with a sentence for each problem in it.
     """
-    if not path.is_file():
-        raise ConfigError(no_such_file("recipe", path))
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(problem("recipe", f"cannot be read ({error})", got=str(path))) from error
-    source = _parsed(path, text)
+    text = recipe_file.text_of(path)
+    source = recipe_file.contents(path, text)
     dialect = dialect_of(text, source)
     if dialect == MUSKET:
         return musket.translate(source, musket.Home.of(path, also), lenient=lenient, values=values)
@@ -48,7 +43,7 @@ def translated(
         return mml_core.translate(source)
     if dialect == RMLDNN:
         return rmldnn.translate(source, lenient=lenient)
-    return Translation(NATIVE, _native(source))
+    return Translation(NATIVE, recipe_file.native(source))
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:
@@ -71,38 +66,9 @@ def dialect_of(text: str, source: Mapping[str, Any]) -> str:
         return BARRAGE
     if {"dataset", "model"} <= set(source) or {"model", "solver"} <= set(source):
         return BARRAGE
-    if "defaults" in source:
+    if recipe_file.is_native(source):
         return NATIVE
     if {"activation", "shape"} & set(source) or isinstance(source.get("stages"), list):
         return MUSKET
     fix = "a Musket file has `architecture`, an rmldnn file `neural_network`, a Barrage file `dataset`, `model` and "
     raise ConfigError(problem("recipe", "speaks no known language", fix=fix + "`solver`, a native one `defaults`"))
-
-
-def _parsed(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        source = files.plain_json(text, unique=True) if path.suffix == ".json" else files.plain_yaml(text)
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(problem("recipe", f"cannot be read ({reason})", got=str(path))) from error
-    if not isinstance(source, Mapping):
-        raise ConfigError(problem("recipe", "must be a mapping", got=str(path), fix="see docs/from_musket.md"))
-    return source
-
-
-def _native(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A native file as it is; both forms of Hydra's `defaults` are taken.
-
-    Raises:
-        ConfigError: When `defaults` has another form.
-    """
-    entries = source.get("defaults") or []
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) or entry == "_self_" for entry in entries):
-        fix = "write a list such as [{arch: resnet50}]"
-        raise ConfigError(problem("recipe: defaults", "must be a list of mappings", got=entries, fix=fix))
-    plain = [
-        {str(group).removeprefix("override ").lstrip("/"): option for group, option in entry.items()}
-        for entry in entries
-        if entry != "_self_"
-    ]
-    return {**{str(key): value for key, value in source.items()}, "defaults": plain}

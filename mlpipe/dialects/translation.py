@@ -7,24 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mlpipe import files
+from mlpipe.config import recipe_file
 from mlpipe.errors import ConfigError, problem
 
 Fate = Literal["same", "differs", "ignored", "lint"]
-# Mappings whose keys no configuration knows, so that they are given as one value.
-_WHOLE = (
-    "arch.arguments",
-    "arch.network",
-    "loss.params",
-    "optimizer.params",
-    "lr_scheduler.params",
-    "task.loader",
-    "task.transformer",
-    "task.augmenter",
-    "task.holdout",
-    "task.after_holdout",
-    "task.strata",
-    "search_space.params",
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ class Translation:
 
     def chosen(self) -> dict[str, Any]:
         """The options of groups."""
-        return {group: option for entry in self.native.get("defaults", []) for group, option in entry.items()}
+        return recipe_file.chosen(self.native)
 
     def of_fate(self, *fates: Fate) -> list[Line]:
         """The lines with one of these fates."""
@@ -153,41 +139,3 @@ class Collected:
     def whole(self) -> dict[str, Any]:
         """The native configuration, as in `Translation`."""
         return {"defaults": [{group: option} for group, option in self.options.items()], **self.native}
-
-
-def overrides(native: Mapping[str, Any], chosen_already: set[str]) -> list[str]:
-    """A native configuration as overrides in Hydra's grammar.
-
-    Args:
-        native: As in `Translation`.
-        chosen_already: Groups whose option the command line names: all that the file says of them is left out.
-    """
-    texts = []
-    for entry in native.get("defaults", []):
-        texts += [f"{group}={as_text(option)}" for group, option in entry.items() if group not in chosen_already]
-    for key, value in native.items():
-        if key != "defaults" and key not in chosen_already:
-            texts += _flat(key, value)
-    return texts
-
-
-def as_text(value: Any) -> str:
-    """A value in Hydra's grammar; every text is quoted but plain words."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(as_text(item) for item in value) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    text = str(value)
-    if text.isidentifier() and text.lower() not in ("null", "true", "false", "nan", "inf"):
-        return text
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def _flat(key: str, value: Any) -> list[str]:
-    if isinstance(value, Mapping) and value and key not in _WHOLE:
-        return [text for part, item in value.items() for text in _flat(f"{key}.{part}", item)]
-    return [f"{key}={as_text(value)}"]

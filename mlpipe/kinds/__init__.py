@@ -8,11 +8,12 @@ implement the protocols of `mlpipe.data.kind`, `mlpipe.post.kind`, `mlpipe.learn
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -25,6 +26,7 @@ class Words(Protocol):
     Attributes:
         OUTPUT: One output: `class`, `label`, `number` or `channel`.
         OUTPUTS: Several of them.
+        VALUES: What is predicted, in a sentence on all of it: `probabilities`, `numbers`, `values of pixels`.
         TARGETS: What the targets of samples are: `classes`, `masks`, `target images`.
         SAMPLE_OF: What is counted of an output, before its name: `image of class`, `image with`.
         OF_OUTPUT: How a sample has an output, before its name: `of class`, `with label`.
@@ -33,11 +35,19 @@ class Words(Protocol):
     OUTPUT: str
     OUTPUTS: str
     TARGETS: str
+    VALUES: str
     SAMPLE_OF: str
     OF_OUTPUT: str
 
     def predicted(self, outputs: int) -> str:
         """What a task of so many outputs predicts, such as `one of 10 classes`."""
+        ...
+
+    def told(self, target: Any, classes: Sequence[str]) -> str | None:
+        """A sample's target in few words: a class's name, labels, numbers; None where there is nothing to tell.
+
+        `target` is a row of `mlpipe.data.task.Samples.targets`, `classes` has the names of the outputs.
+        """
         ...
 
 

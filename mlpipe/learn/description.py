@@ -28,7 +28,7 @@ def reducer(recipe: Recipe) -> dict[str, str]:
 
 
 def network(module: nn.Module, name: str) -> dict[str, int | str]:
-    """Name, parameters and operations of a network; of Keras's networks as rmldnn counts them.
+    """Name, parameters and operations of a network; of Keras's networks the layers and activations of the file.
 
     Args:
         module: The network.

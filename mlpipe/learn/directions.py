@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mlpipe import kinds
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 
 Direction = Literal["min", "max"]
@@ -19,7 +21,7 @@ def direction_of(watch: str | None, given: Direction | None, otherwise: Directio
     """
     if given is not None or watch is None:
         return given or otherwise
-    known = {"loss", *(name for names in metrics.BY_KIND.values() for name in names)}
+    known = {"loss", *(name for one in kinds.names() for name in post_kind.of(one).METRICS)}
     if watch.rpartition("/")[2] not in known:
         return otherwise
     return metrics.direction(watch)

@@ -1,4 +1,4 @@
-"""How long a process waits for the gradients of the others, which is what rmldnn calls `Grad/Comm`."""
+"""How long a process waits for the gradients of the others."""
 
 from __future__ import annotations
 

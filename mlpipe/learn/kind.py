@@ -13,8 +13,6 @@ from torch import Tensor
 from mlpipe import kinds
 from mlpipe.arch.classifier import Head
 from mlpipe.config.schema import Recipe
-from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading.loaders import FoldData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.runs import maps
@@ -23,8 +21,6 @@ from mlpipe.runs import maps
 Scale = tuple[Tensor, Tensor]
 # Outputs, targets and, where images have some, their weights to the mean loss; usually a module.
 Loss = Callable[..., Tensor]
-# The name that a configuration gave to a step, and what it built, to a step for the loader.
-Adapt = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -88,15 +84,6 @@ class Part(Protocol):
 
         Args:
             targets: As `mlpipe.data.task.Samples.targets`.
-        """
-
-    def loading(self, task: Task, pack: Pack, steps: Sequence[tuple[str, Any]]) -> tuple[type[FoldData], Adapt]:
-        """What loads a task, and what makes a step for it of what the configuration named.
-
-        Args:
-            task: The task.
-            pack: Its cached images.
-            steps: Names and what they built, to refuse those that cannot be.
         """
 
     def check(self, recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

@@ -11,6 +11,7 @@ from mlpipe.data.task import Task
 from mlpipe.learn import import_blocks
 from mlpipe.learn.directions import Direction
 from mlpipe.learn.losses import by_output
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 
 
@@ -21,7 +22,7 @@ def val_metrics(recipe: Recipe, task: Task) -> list[str]:
 
 def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
     """The same for a kind of task."""
-    wanted = metrics.TRAIN[kind] if recipe.metrics.train == AUTO else list(recipe.metrics.train)
+    wanted = post_kind.of(kind).TRAIN if recipe.metrics.train == AUTO else list(recipe.metrics.train)
     by_itself = {"val/loss", *(f"val/{name}" for name in outputs_metrics(recipe))}
     seen = dict.fromkeys([recipe.metrics.monitor, *(name for _, name in watched(recipe))])
     more = [name.removeprefix("val/") for name in seen if name.startswith("val/") and name not in by_itself]
@@ -41,7 +42,7 @@ def outputs_metrics(recipe: Recipe) -> list[str]:
 def final_metrics(recipe: Recipe, task: Task) -> list[str]:
     """The metrics of a finished record."""
     kind = kinds.decide(task.kind, recipe.loss)
-    return metrics.FINAL[kind] if recipe.metrics.final == AUTO else list(recipe.metrics.final)
+    return post_kind.of(kind).FINAL if recipe.metrics.final == AUTO else list(recipe.metrics.final)
 
 
 def monitor_direction(recipe: Recipe) -> Direction:

@@ -27,6 +27,7 @@ from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.module import TARGET, FoldModule
 from mlpipe.learn.task_weights import UNCERTAINTY, TaskWeights, Weights, log_variances, with_log_variances
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 
 
@@ -179,7 +180,7 @@ def described(
             "loss": partner_loss(recipe, one)[1],
             "weight": joint.weights if isinstance(joint.weights, str) else joint.weights[number],
             "images": {"train": len(one.view.train), "val": len(one.view.val)},
-            "val": metrics.compute(metrics.FINAL[one.task.kind], outputs, np.asarray(targets), one.task.kind),
+            "val": metrics.compute(post_kind.of(one.task.kind).FINAL, outputs, np.asarray(targets), one.task.kind),
         }
         if joint.weights == UNCERTAINTY:
             entry["log_variance"] = log_variances(module.network)[number]

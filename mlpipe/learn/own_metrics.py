@@ -20,7 +20,8 @@ from mlpipe.learn.losses import probabilities
 from mlpipe.learn.losses.composite import OnProbabilities
 from mlpipe.learn.own_code import Code, called
 from mlpipe.post import metrics
-from mlpipe.post.metrics import Measure, log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
+from mlpipe.post.metrics import Measure
 
 Floats = npt.NDArray[np.float32]
 

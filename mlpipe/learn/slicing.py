@@ -64,7 +64,7 @@ def none() -> None:
 
 
 def crops(*, cells: Annotated[int, ">= 2", "<= 64"], over: Literal["mean", "max"] = "mean") -> Cells:
-    """A grid of equal cells, each learned with its image's target, as in Musket's classification pipeline.
+    """A grid of equal cells, each learned with its image's target.
 
     Folds, batches and augmentations are of whole images, so that cells of one image never lie in training and validation.
 

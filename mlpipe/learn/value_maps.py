@@ -9,14 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.arch.classifier import Head
-from mlpipe.data.augment import paired_targets
-from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading.loaders import FoldData
-from mlpipe.data.loading.target_images import TargetData
 from mlpipe.data.sampling import Rows
-from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
-from mlpipe.learn.kind import Adapt, Scale
+from mlpipe.learn.kind import Scale
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:
@@ -42,9 +37,3 @@ def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
 def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
     """None: no value stands for nothing; see `mlpipe.learn.kind.Part`."""
     return None
-
-
-def loading(task: Task, pack: Pack, steps: Sequence[tuple[str, Any]]) -> tuple[type[FoldData], Adapt]:
-    """What loads images and their target images, moved together; see `mlpipe.learn.kind.Part`."""
-    paired_targets.check_sizes(steps, target_files.scale_of(task))
-    return TargetData, paired_targets.adapt

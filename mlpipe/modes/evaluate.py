@@ -7,28 +7,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.dialects.rmldnn import console
-from mlpipe.dialects.rmldnn import files as rmldnn_layout
-from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import problem
-from mlpipe.running import dimension_checks, folds, image_cache, tasks
+from mlpipe.running import console, dimension_checks, folds, image_cache, tasks, training_log
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.running.slice_targets import Targets
-from mlpipe.running.volume_slices import Asked, VolumeSlices
-from mlpipe.runs import maps
+from mlpipe.running.volume_slices import Asked, Targets, VolumeSlices
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from mlpipe.predicting import weights_file
+    from mlpipe.predicting.evaluation import Evaluation
+    from mlpipe.runs.sinks import Predicted
 
 log = logging.getLogger("mlpipe")
 
@@ -113,38 +105,34 @@ class EvaluationScheduler(Scheduler):
         pack = image_cache.packed(self.world, config, task)
         prepare_torch(config.recipe.threads)
         network = build_network(config.recipe, task, pack, seed=config.seed)
-        console.introduce(config, task, network, {"test": len(task.samples)})
-        workers = folds.num_workers(config)
-        found = self._given(task, pack, network, workers)
-        row = EpochRow(1, 0.0, found.scores.get("loss"), console.accuracy(found.scores))
+        shown = console.of(config)
+        shown.introduce(task, network, {"test": len(task.samples)})
+        found = self._judged(task, pack, network)
+        row = training_log.evaluated(found.scores)
         size = int(config.recipe.sampling.params.get("eval_batch_size", 256))
-        if config.sys.console == "rmldnn":
-            log.info(rmldnn_layout.eval_line(row, 1, -(-len(found.rows) // size)))
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
-        log.info(f"{task.name}: {shown or f'{len(found.rows)} images, no targets'}")
+        shown.epoch(row, 1, -(-len(found.rows) // size))
+        said = ", ".join(f"{name} {value:.4f}" for name, value in found.scores.items())
+        log.info(f"{task.name}: {said or f'{len(found.rows)} images, no targets'}")
         self.world.facts.update(task=task.name, images=len(found.rows), scores=found.scores)
         if config.sys.outfile is not None:
-            console.write(config.sys.outfile, [], [row])
+            training_log.write(config.sys.outfile, [], [row])
         if self._outputs is not None:
             path = output_files.path_of(self._outputs, 1)
             self.world.facts.update(outputs=str(path))
             log.info(f"outputs: {path}")
 
-    def _given(self, task: Task, pack: Pack, network: nn.Module, workers: int) -> weights_file.Given:
-        """What the network gives; written where that is asked for."""
+    def _judged(self, task: Task, pack: Pack, network: nn.Module) -> Evaluation:
+        """What the network is worth; what it gives is written where that is asked for."""
         from mlpipe.learn.callbacks import output_files
+        from mlpipe.predicting.evaluation import evaluate
 
-        recipe, samples = self.run_config.recipe, task.samples.ids
+        writer = output_files.opened(self._outputs, 1) if self._outputs is not None else nullcontext()
+        with writer as sink:
 
-        def add(rows: Rows, logits: npt.NDArray[np.float32]) -> None:
-            if write is not None:
-                write([samples[row] for row in rows], output_files.as_in_file(network, logits))
+            def take(predicted: Predicted) -> None:
+                if sink is not None:
+                    sink.add(output_files.as_in_file(network, predicted))
 
-        with output_files.writer(self._outputs, 1) if self._outputs is not None else nullcontext() as write:
-            arguments = (recipe, task, pack, network)
-            if task.kind in maps.KINDS:
-                stop = self.world.stop
-                return weights_file.evaluate_maps(*arguments, num_workers=workers, should_stop=stop, take=add)
-            found = weights_file.evaluate(*arguments, num_workers=workers, should_stop=self.world.stop)
-            add(found.rows, found.logits)
-            return found
+            config, workers = self.run_config, folds.num_workers(self.run_config)
+            options: dict[str, Any] = {"num_workers": workers, "should_stop": self.world.stop, "take": take}
+            return evaluate(config.recipe, task, pack, network, **options)

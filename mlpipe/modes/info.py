@@ -221,29 +221,19 @@ def _examples(of: Task, rows: sampling.Rows, wanted: int) -> list[tuple[int, Pix
 
 def _by_class(of: Task) -> list[sampling.Rows]:
     """The rows of each class or label; of numbers, rows from the smallest to the largest."""
-    targets = of.samples.targets
-    if of.kind == "regression":
+    targets, kind = of.samples.targets, kinds.of(of.kind)
+    if not kind.has_probabilities:
         known = np.flatnonzero(of.samples.labelled)
+        if kind.is_dense:
+            return [known[: 4 * _PER_CLASS]]
         ordered = known[np.argsort(targets[known, 0], kind="stable")]
         return [ordered[np.linspace(0, len(ordered) - 1, min(len(ordered), 4 * _PER_CLASS)).astype(int)]]
-    if of.kind == "images":
-        return [np.flatnonzero(of.samples.labelled)[: 4 * _PER_CLASS]]
     columns = range(min(len(of.classes), _MOST_CLASSES))
-    if of.kind == "segmentation":
-        return [np.flatnonzero(targets[:, number] > 0) for number in columns]
-    if of.kind == "multilabel":
-        return [np.flatnonzero(targets[:, number] == 1) for number in columns]
-    return [np.flatnonzero(targets == number) for number in columns]
+    if targets.ndim == 1:
+        return [np.flatnonzero(targets == number) for number in columns]
+    return [np.flatnonzero(targets[:, number] > 0) for number in columns]
 
 
 def _caption(of: Task, row: int) -> str:
-    target = of.samples.targets[row]
-    if of.kind == "classification":
-        return of.classes[int(target)] if target >= 0 else of.samples.ids[row]
-    if of.kind == "multilabel":
-        return ", ".join(name for name, value in zip(of.classes, target, strict=True) if value == 1) or "none"
-    if of.kind == "images":
-        return of.samples.ids[row]
-    if of.kind == "segmentation":
-        return ", ".join(f"{name} {value:.0%}" for name, value in zip(of.classes, target, strict=True) if value > 0)
-    return ", ".join(f"{value:.3g}" for value in target)
+    said = kinds.of(of.kind).words.told(of.samples.targets[row], of.classes)
+    return of.samples.ids[row] if said is None else said

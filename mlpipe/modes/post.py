@@ -10,21 +10,23 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import has_target
 from mlpipe.errors import DataError, ProjectError, listing, problem
-from mlpipe.post import judgement, metrics, prior
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics, prior
 from mlpipe.post.calibration import shrinkage as holding
 from mlpipe.post.decision_options import Wishes, prior_problems, scaled
-from mlpipe.post.ensembling import choice, member_mixture, members
+from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
-from mlpipe.post.ensembling.members import Member, Rows
+from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.ensembling.members import Member
 from mlpipe.post.prior import Prior
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, output_records, pixel_ensembles, reuse, tasks
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
-from mlpipe.runs import ensembles, maps, predictions, records
+from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.adoption import adopt
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.journal import Run, now
@@ -121,13 +123,14 @@ class PostprocessScheduler(Scheduler):
         output_records.require_one(self._task)
         self._records = self._with_predictions()
         holding.wanted(self._how.shrinkage)
-        raise_all(prior_problems(self._prior, self._stage, self._task) + self._wishes.problems(self._task))
+        about = self._task.kind, self._task.classes
+        raise_all(prior_problems(self._prior, self._stage, *about) + self._wishes.problems(*about))
         raise_all(self._foreign_rows())
-        self._notes = scaled(self._prior, self._wishes.deploy_prior, self._task)
+        self._notes = scaled(self._prior, self._wishes.deploy_prior, *about)
         for note in self._notes:
             log.warning(note)
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
-        if self._task.kind in maps.KINDS:
+        if kinds.of(self._task.kind).is_dense:
             mean = partial(pixel_ensembles.mean_of_folds, config, self.world, self._task, self._records)
             report = [Step("report", self._report)] if self._wants_report else []
             return [*steps, Step("mean of folds", mean), *report]
@@ -199,8 +202,10 @@ class PostprocessScheduler(Scheduler):
         project = self.world.project
         path = project.predictions_file(record.pivot, record.id)
         val = predictions.load(path, record.task, "val")
-        if record.kind == "regression":
-            log.debug(f"{record.id}: numbers are not calibrated; the ensemble gets prediction intervals")
+        if post_kind.of(record.kind).PROBABILITIES is None:
+            log.debug(
+                f"{record.id}: {kinds.of(record.kind).words.VALUES} are not calibrated; the ensemble gets prediction intervals"
+            )
             return
         if not len(val):
             log.warning(f"{record.id}: left as it is, because it has no predictions of its validation rows")
@@ -255,10 +260,10 @@ class PostprocessScheduler(Scheduler):
 
     def _given(self, record: ModelRecord, wanted: Prior) -> Any:
         """The prior for a fit; None where it is that of its own rows."""
-        return self._listed() if record.kind == "multilabel" else wanted.given
+        return wanted.given if kinds.of(record.kind).has_classes else self._listed()
 
     def _prior_of(self, record: ModelRecord, val: predictions.Predictions) -> Prior:
-        if record.kind == "multilabel":
+        if not kinds.of(record.kind).has_classes:
             return Prior("list" if isinstance(self._prior, list) else "val", tuple(self._listed() or ()))
         path = self.world.project.predictions_file(record.pivot, record.id)
         test = predictions.load(path, record.pivot, "test")
@@ -297,14 +302,14 @@ class PostprocessScheduler(Scheduler):
         log.info(f"ensemble ({chosen.way}, {len(used)} of {len(candidates)} members): {shown}")
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
-        scores = judgement.scores(final, estimate, kind, groups, seed)
-        decide = judgement.decisions(final, estimate, kind, self._wishes, self._task.classes, seed)
-        if kind == "classification":
+        scores = evaluation.scores(final, estimate, kind, groups, seed)
+        decide = evaluation.decisions(final, estimate, kind, self._wishes, self._task.classes, seed)
+        if kinds.of(kind).has_classes:
             pairs = [
                 members.held_out_and_unlabelled(self.world.project, one) for member in used for one in member.records
             ]
             known = [pair for pair in pairs if pair is not None]
-            decide["prevalence"] = judgement.prevalence(final, known, self._task.classes, seed)
+            decide["prevalence"] = evaluation.prevalence(final, known, self._task.classes, seed)
         record = EnsembleRecord(
             id=f"ens-{files.digest([run.name, [member.name for member in used], list(chosen.weights)])[:8]}",
             created=now(),
@@ -326,7 +331,7 @@ class PostprocessScheduler(Scheduler):
             losses=_losses(kept),
             scores=scores,
             decide=decide,
-            comparisons=judgement.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
+            comparisons=evaluation.comparisons(final, estimate, kept.best, len(used), kind, groups, seed),
             notes=[*self._notes, *notes, *chosen.notes, *final.notes],
         )
         self._store(record, final)
@@ -346,7 +351,7 @@ class PostprocessScheduler(Scheduler):
         self.world.facts.update(task=record.task, ensemble=record.id, ensemble_file=str(written), scores=record.scores)
         for split, values in record.scores.items():
             log.info(f"\n{split}:\n" + tables.scores(values))
-        for sentence in [*record.comparisons, *judgement.sentences(record.decide), *record.notes]:
+        for sentence in [*record.comparisons, *evaluation.sentences(record.decide), *record.notes]:
             log.info(sentence)
         log.info(f"ensemble {record.id}: {written}")
         leaderboard.final(self.world, record.task, self.run_config.data_dir)
@@ -356,7 +361,7 @@ class PostprocessScheduler(Scheduler):
         kind = "list" if isinstance(self._prior, list) else self._prior
         if final.prior is not None:
             return {"kind": kind, "values": final.prior.tolist()}
-        if self._task.kind != "classification":
+        if not kinds.of(self._task.kind).has_classes:
             return {"kind": kind, "values": self._listed()}
         return {
             "kind": "val",

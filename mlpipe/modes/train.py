@@ -16,27 +16,28 @@ from mlpipe.data.records import outputs
 from mlpipe.data.splits import checks, methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
-from mlpipe.dialects.barrage import artifacts
-from mlpipe.dialects.rmldnn import console
 from mlpipe.errors import DataError, did_you_mean, listing, problem
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.running import (
-    co_tasks as cotasks,
-)
-from mlpipe.running import (
+    artifacts,
+    console,
     dimension_checks,
     fold_predictions,
     folds,
     leaderboard,
-    new_images,
+    new_data,
     output_records,
     reuse,
     tasks,
 )
+from mlpipe.running import (
+    co_tasks as cotasks,
+)
+from mlpipe.running.artifacts import Artifact
 from mlpipe.running.fold_predictions import Inference
 from mlpipe.running.fold_training import FoldTraining, Kept
 from mlpipe.running.folds import Folds
-from mlpipe.running.new_images import NewImages
+from mlpipe.running.new_data import NewData
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import maps, records, references
 from mlpipe.runs.adoption import adopt
@@ -66,7 +67,7 @@ class TrainingScheduler(Scheduler):
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
-        source: `mml predict` only: new images to predict, see `mlpipe.running.new_images`.
+        source: `mml predict` only: new images to predict, see `mlpipe.running.new_data`.
         ensemble: With `source`, the ensemble to predict them with.
         deploy_prior: With `source`, the prevalence where they are from.
     """
@@ -98,7 +99,7 @@ class TrainingScheduler(Scheduler):
         self._cv, self._nested, self._folds = cv, nested, folds
         self._kept = Kept(store_parameters, store_best)
         self._eval_on = [eval_on] if isinstance(eval_on, str) else eval_on
-        self._asked = new_images.Asked(source, ensemble, deploy_prior) if source is not None else None
+        self._asked = new_data.Asked(source, ensemble, deploy_prior) if source is not None else None
         self._wish = cotasks.Wish(multitask, co_tasks, task_weights)
         self._recipe_hash = ""
         self._start_facts = ""
@@ -119,7 +120,7 @@ class TrainingScheduler(Scheduler):
         if not training:
             raise_all(self._device_problems())
         if self._asked is not None:
-            return NewImages(config, self.world, self._task, self._asked, self._folds).plan()
+            return NewData(config, self.world, self._task, self._asked, self._folds).plan()
         self._other_tasks = self._evaluated_tasks()
         return self._plan_training() if training else self._plan_stored()
 
@@ -135,7 +136,8 @@ class TrainingScheduler(Scheduler):
         begun = reuse.start(config, task, self._start_facts)
         self._recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *co_tasks)), begun)
         chosen = self._chosen_folds(split)
-        wrong = artifacts.problems(config, task, chosen, stored=self._kept.parameters)
+        written = artifacts.of(config)
+        wrong = [text for one in written for text in one.problems(task, chosen, stored=self._kept.parameters)]
         raise_all(wrong + console.problems(config, len(chosen)))
         training = FoldTraining(ground, chosen, self._recipe_hash, self._kept, co_tasks, self._wish, begun)
         steps = self._preprocessing(ground, [task, *co_tasks, *self._other_tasks])
@@ -149,15 +151,14 @@ class TrainingScheduler(Scheduler):
         for name, call in self._after_training(Inference(ground, self._other_tasks)):
             steps += [Step(f"{name} fold {fold}", _trained(training, call, fold), lane=fold) for fold in chosen]
         removals = [(str(fold), _trained(training, self._remove_weights, fold)) for fold in chosen]
-        if artifacts.folder_of(config) is not None:
-            steps.append(Step("artifacts", partial(self._artifacts, training, chosen[0])))
+        steps += [Step(one.step, partial(self._write, one, training, chosen[0])) for one in written]
         return [*steps, *self._last_steps(removals)]
 
-    def _artifacts(self, training: FoldTraining, fold: int, run: Run | None) -> None:
+    def _write(self, one: Artifact, training: FoldTraining, fold: int, run: Run | None) -> None:
         assert run is not None
         record_id = training.record_id(run, fold)
         record = records.load(self.world.project.model_dir(self._task.name, record_id))
-        artifacts.write(self.run_config, self.world, self._task, record, run)
+        one.write(self.world, self._task, record, run)
 
     def _preprocessing(self, ground: Folds, of: Sequence[Task]) -> list[Step]:
         def step(one: Task, run: Run | None) -> None:
@@ -307,7 +308,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
 
     recipe = config.recipe.metrics
     own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)
-    known = [*own, *metrics.BY_KIND[kind], *own_metrics.of_losses(kind)]
+    known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"

@@ -1,7 +1,4 @@
-"""`mml upgrade`, `mml downgrade`: bring a project and the tasks from one version's formats to another's, with a backup.
-
-`mml upgrade mode.source=DIR` takes a project of mml-core over.
-"""
+"""`mml upgrade`, `mml downgrade`: bring a project and the tasks from one version's formats to another's, with a backup."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.dialects.mml_core import importing
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
 from mlpipe.runs import formats, journal
@@ -28,9 +24,7 @@ class UpgradeScheduler(Scheduler):
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
         subroutines: `upgrade` or `downgrade`.
-        version: The version that files come from (upgrade) or go back to (downgrade); with `source` not needed.
-        source: A project folder of mml-core whose records are taken over.
-        source_data: The folder of its tasks (its MML_DATA_PATH).
+        version: The version that files come from (upgrade) or go back to (downgrade).
     """
 
     def __init__(
@@ -40,12 +34,9 @@ class UpgradeScheduler(Scheduler):
         *,
         subroutines: list[str],
         version: str | float | None,
-        source: str | None = None,
-        source_data: str | None = None,
     ) -> None:
         super().__init__(run_config, world)
         self._subroutines, self._version = subroutines, None if version is None else str(version)
-        self._source, self._source_data = source, source_data
         self._backup = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
     def plan(self) -> list[Step]:
@@ -55,11 +46,6 @@ class UpgradeScheduler(Scheduler):
             ConfigError: When the version is unknown, or both directions are asked for.
             ProjectError: When a file cannot be converted, or a run of the project is going on.
         """
-        if self._source is not None:
-            return self._imported(Path(self._source))
-        if self._source_data is not None:
-            fix = "name the project folder by mode.source=DIR"
-            raise ConfigError(problem("mode.source_data", "goes with mode.source", got=self._source_data, fix=fix))
         config = self.run_config
         target = self._target()
         found = formats.planned(config.project_dir, config.data_dir, target)
@@ -73,15 +59,6 @@ class UpgradeScheduler(Scheduler):
         kinds = listing(sorted({one.kind for one in found}))
         log.info(f"{len(found)} files ({kinds}) to convert; the old ones are kept in {formats.BACKUPS}/{self._backup}")
         return [Step(self._words(one), partial(self._convert, one), in_project=False) for one in found]
-
-    def _imported(self, source: Path) -> list[Step]:
-        """Steps that take a project of mml-core over."""
-        if self._subroutines != ["upgrade"]:
-            raise ConfigError(problem("mode.source", "only mml upgrade takes projects over", fix="use mml upgrade"))
-        config = self.run_config
-        raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
-        data = None if self._source_data is None else Path(self._source_data).expanduser()
-        return importing.Import(config, self.world, source.expanduser(), data).steps()
 
     def _target(self) -> str:
         known = list(formats.VERSIONS)

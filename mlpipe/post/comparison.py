@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.data.task import has_target
 from mlpipe.errors import ProjectError, did_you_mean, listing, problem
-from mlpipe.post import compare, metrics
-from mlpipe.post.compare import Comparison
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics, paired_tests
 from mlpipe.post.ensembling import choice, members
 from mlpipe.post.ensembling.member_mixture import at_own_prevalence
-from mlpipe.post.ensembling.members import Rows
+from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.paired_tests import Comparison
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
@@ -150,18 +150,19 @@ def paired(one: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, 
         seed: Of the bootstrap.
     """
     units = np.array([groups.get(name, name) for name in one.ids]) if groups is not None else None
-    names = [metrics.HEADLINE[kind], *(["nll"] if "nll" in metrics.BY_KIND[kind] else [])]
+    part = post_kind.of(kind)
+    names = [part.HEADLINE, *(["nll"] if "nll" in part.METRICS else [])]
     found = [
-        compare.paired_bootstrap(
+        paired_tests.paired_bootstrap(
             name, one.calibrated, other.calibrated, one.targets, kind=kind, groups=units, seed=seed
         )
         for name in dict.fromkeys(names)
     ]
     # McNemar's test takes every row for a case of its own.
-    if kind == "classification" and units is None:
-        known = one.targets >= 0
-        right = [rows.calibrated[known].argmax(axis=1) == one.targets[known] for rows in (one, other)]
-        found.append(compare.mcnemar(*right))
+    known = metrics.labelled(one.targets)
+    right = [part.right(rows.calibrated[known], one.targets[known]) for rows in (one, other)]
+    if right[0] is not None and right[1] is not None and units is None:
+        found.append(paired_tests.mcnemar(right[0], right[1]))
     return found
 
 
@@ -177,14 +178,14 @@ def over_folds(first: Contender, second: Contender, kind: str) -> list[Compariso
     same = [set(first.folds[fold][0].ids) == set(second.folds[fold][0].ids) for fold in both]
     if len(both) < 2 or not all(same):
         return []
-    name = metrics.HEADLINE[kind]
+    name = post_kind.of(kind).HEADLINE
     scores = [[_score(one.folds[fold][0], name, kind) for fold in both] for one in (first, second)]
     if not np.isfinite(scores).all():
         return []
     tested = float(np.mean([len(first.folds[fold][0]) for fold in both]))
     trained = float(np.mean([first.folds[fold][1].counts["train"] for fold in both]))
     told = f"{name} of {len(both)} folds"
-    return [compare.corrected_t(*scores, n_train=trained, n_test=tested, name=told)]
+    return [paired_tests.corrected_t(*scores, n_train=trained, n_test=tested, name=told)]
 
 
 def _of_ensemble(project: Project, one: EnsembleRecord) -> Contender:
@@ -212,7 +213,8 @@ def _of_recipe(project: Project, of_recipe: list[ModelRecord]) -> Contender:
     )
     joined = members.joined([rows for rows, _ in held_out.values()]) if held_out and apart else None
     test = members.mean([members.rows(project, record, record.pivot, "test") for record in newest], kind)
-    if joined is not None and choice.can_calibrate(kind) and has_target(joined.targets).any():
+    can_calibrate = post_kind.of(kind).PROBABILITIES is not None
+    if joined is not None and can_calibrate and metrics.labelled(joined.targets).any():
         best = choice.best_form(members.Member("", newest, joined, test, None, prior), kind)
         joined, test = best.chooses, best.test
         if best.form == "raw":
@@ -228,7 +230,7 @@ def _shared(one: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:
     if one is None or other is None:
         return None
     there = set(other.ids)
-    known = has_target(one.targets)
+    known = metrics.labelled(one.targets)
     ids = [name for name, good in zip(one.ids, known, strict=True) if good and name in there]
     return (one.only(ids), other.only(ids)) if ids else None
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled, shares
 
 Score = Literal["lac", "aps", "raps"]

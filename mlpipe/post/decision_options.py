@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mlpipe.data.task import Task
+from mlpipe import kinds
 from mlpipe.errors import listing, problem
-from mlpipe.runs import maps
 
 # Digits that were left off explain no more than this of a sum that is not one.
 _ROUNDED = 5e-3
@@ -42,97 +42,111 @@ class Wishes:
             options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}
         return options
 
-    def problems(self, task: Task) -> list[str]:
-        """A sentence for each wish that makes no sense for a task."""
-        wrong = []
-        if task.kind != "classification" and self.deploy_prior is not None:
-            wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {task.kind}", fix="leave it out"))
-        if task.kind != "classification" and self.set_coverage != "marginal":
-            wrong.append(problem("mode.set_coverage", f"is for classes, this task is {task.kind}", fix="leave it out"))
-        if self.threshold is not None and task.kind in ("regression", *maps.KINDS):
-            wrong.append(
-                problem("mode.threshold", f"is for classes and labels, this task is {task.kind}", fix="leave it out")
-            )
-        return wrong + self._cost_problems(task)
+    def problems(self, kind: str, classes: Sequence[str]) -> list[str]:
+        """A sentence for each wish that makes no sense for a task.
 
-    def _cost_problems(self, task: Task) -> list[str]:
-        costs, kind, key = self.costs, task.kind, "mode.costs"
+        Args:
+            kind: The task's kind.
+            classes: The names of its outputs.
+        """
+        wrong = []
+        if not _has_classes(kind) and self.deploy_prior is not None:
+            wrong.append(problem("mode.deploy_prior", f"is for classes, this task is {kind}", fix="leave it out"))
+        if not _has_classes(kind) and self.set_coverage != "marginal":
+            wrong.append(problem("mode.set_coverage", f"is for classes, this task is {kind}", fix="leave it out"))
+        if self.threshold is not None and not _has_probabilities(kind):
+            wrong.append(
+                problem("mode.threshold", f"is for classes and labels, this task is {kind}", fix="leave it out")
+            )
+        return wrong + self._cost_problems(kind, classes)
+
+    def _cost_problems(self, kind: str, classes: Sequence[str]) -> list[str]:
+        costs, has_classes, key = self.costs, _has_classes(kind), "mode.costs"
         if costs is None:
             fix = "add mode.costs=[[0,1],[5,0]]: a false yes costs 1, a false no 5"
-            if kind == "classification":
+            if has_classes:
                 fix = "give mode.costs in its place: a row for each true class, a column for each decision"
             return [problem("mode.threshold", "needs mode.costs", got="cost", fix=fix)] * (self.threshold == "cost")
-        if kind == "regression":
+        if not kinds.of(kind).is_dense and not _has_probabilities(kind):
             return [problem(key, "is for classes and labels, not for numbers", fix="leave it out")]
-        if kind == "classification" and self.threshold == "cost":
+        if has_classes and self.threshold == "cost":
             fix = "leave mode.threshold out: mode.costs alone decides between classes"
             return [problem("mode.threshold", "is for labels", got="cost", fix=fix)]
-        if kind == "classification" and self.threshold is not None:
+        if has_classes and self.threshold is not None:
             fix = "leave one of them out"
             return [
                 problem(
                     "mode.threshold", "decides between classes, and so does mode.costs", got=self.threshold, fix=fix
                 )
             ]
-        outputs = len(task.classes) if kind == "classification" else 2
+        outputs = len(classes) if has_classes else 2
         if len(costs) != outputs or any(len(row) != outputs or not np.isfinite(row).all() for row in costs):
-            what = f"classes {listing(task.classes)}" if kind == "classification" else "no and yes"
+            what = f"classes {listing(classes)}" if has_classes else "no and yes"
             fix = f"give {outputs} rows (what is true) of {outputs} numbers (what is decided): {what}"
             return [problem(key, "is no table of costs for this task", got=costs, fix=fix)]
         return []
 
 
-def prior_problems(prior: str | list[float], stage: str, task: Task) -> list[str]:
+def _has_classes(kind: str) -> bool:
+    """Whether a row has one of several classes."""
+    return kinds.of(kind).has_classes and not kinds.of(kind).is_dense
+
+
+def _has_probabilities(kind: str) -> bool:
+    """Whether a row has probabilities, of classes or labels."""
+    return kinds.of(kind).has_probabilities and not kinds.of(kind).is_dense
+
+
+def prior_problems(prior: str | list[float], stage: str, kind: str, classes: Sequence[str]) -> list[str]:
     """A sentence for each reason why probabilities cannot be meant for a prevalence.
 
     Args:
         prior: `mode.prior`.
         stage: `mode.stage`.
-        task: The task.
+        kind: The task's kind.
+        classes: The names of its outputs.
     """
     wrong = []
-    if task.kind == "regression" and prior != "val":
-        wrong.append(problem("mode.prior", "numbers have no prevalence", got=prior, fix="leave it out"))
-    if task.kind in maps.KINDS and prior != "val":
-        wrong.append(problem("mode.prior", "pixels are not calibrated", got=prior, fix="leave it out"))
-    if task.kind == "multilabel" and prior in ("test", "quantify"):
+    if not _has_probabilities(kind) and prior != "val":
+        what = "pixels are not calibrated" if kinds.of(kind).is_dense else "numbers have no prevalence"
+        wrong.append(problem("mode.prior", what, got=prior, fix="leave it out"))
+    if _has_probabilities(kind) and not _has_classes(kind) and prior in ("test", "quantify"):
         fix = "use mode.prior=val, or the share of yes of each label as a list"
         wrong.append(problem("mode.prior", "is for classes, not for labels", got=prior, fix=fix))
     if stage == "none" and prior != "val":
         wrong.append(
             problem("mode.stage", "nothing would be calibrated for mode.prior", got="none", fix="leave it out")
         )
-    if isinstance(prior, list) and len(prior) != len(task.classes):
-        fix = f"give one number for each of {listing(task.classes)}"
+    if isinstance(prior, list) and len(prior) != len(classes):
+        fix = f"give one number for each of {listing(classes)}"
         wrong.append(problem("mode.prior", "has another length than there are classes", got=prior, fix=fix))
     elif isinstance(prior, list):
-        wrong += _share_problems("mode.prior", prior, task)
+        wrong += _share_problems("mode.prior", prior, kind)
     return wrong
 
 
-def _share_problems(key: str, values: list[float], task: Task) -> list[str]:
+def _share_problems(key: str, values: list[float], kind: str) -> list[str]:
     if not all(np.isfinite(value) and value > 0 for value in values):
         fix = "a class that cannot occur gets a small share, such as 1e-6"
         return [problem(key, "every share must be positive", got=values, fix=fix)]
-    if task.kind == "multilabel" and max(values) >= 1:
+    if _has_probabilities(kind) and not _has_classes(kind) and max(values) >= 1:
         return [problem(key, "each share must be below 1", got=values, fix="give the share of yes of each label")]
     return []
 
 
-def scaled(prior: str | list[float], deploy_prior: list[float] | None, task: Task) -> list[str]:
+def scaled(prior: str | list[float], deploy_prior: list[float] | None, kind: str, classes: Sequence[str]) -> list[str]:
     """A sentence for each prevalence of classes that does not sum to one and is scaled to do so.
 
     Args:
         prior: `mode.prior`.
         deploy_prior: `mode.deploy_prior`; None: none.
-        task: The task.
+        kind: The task's kind.
+        classes: The names of its outputs.
     """
     said = []
     for key, values in (("mode.prior", prior), ("mode.deploy_prior", deploy_prior)):
-        if task.kind != "classification" or not isinstance(values, list) or abs(sum(values) - 1) <= _ROUNDED:
+        if not _has_classes(kind) or not isinstance(values, list) or abs(sum(values) - 1) <= _ROUNDED:
             continue
-        shares = ", ".join(
-            f"{name} {value / sum(values):.4g}" for name, value in zip(task.classes, values, strict=False)
-        )
+        shares = ", ".join(f"{name} {value / sum(values):.4g}" for name, value in zip(classes, values, strict=False))
         said.append(f"{key}: the shares sum to {sum(values):.4g}, not to 1; they are scaled: {shares}")
     return said

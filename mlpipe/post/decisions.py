@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from mlpipe.errors import DataError, problem
-from mlpipe.post import conformal, label_metrics, metrics, threshold
+from mlpipe.post import conformal, metrics, threshold
 from mlpipe.post.decision_options import Wishes
-from mlpipe.post.ensembling.members import Array, Rows
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.measures import class_metrics, label_metrics
 from mlpipe.post.prior import move_prior
 from mlpipe.runs import predictions
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -43,7 +44,7 @@ def thresholds(
     found: dict[str, Any] = {"criterion": wishes.threshold, "cuts": dict(zip(classes, plain, strict=True))}
     if prevalence is not None:
         found["prevalence"] = np.asarray(prevalence).tolist()
-    known = shown.targets >= 0 if shown.targets.ndim == 1 else ~np.isnan(shown.targets).all(axis=1)
+    known = metrics.labelled(shown.targets)
     if not known.any():
         return found
     values, targets = shown.calibrated[known], shown.targets[known]
@@ -52,7 +53,7 @@ def thresholds(
     else:
         name = "macro_f1" if wishes.threshold == "f1" else "balanced_accuracy"
         decided = np.eye(len(classes))[threshold.decide_by_cuts(values, plain, prevalence)]
-        measured = {"measure": name, **_both(metrics.METRICS[name], decided, values, targets)}
+        measured = {"measure": name, **_both(class_metrics.METRICS[name], decided, values, targets)}
     return {**found, "measured": measured}
 
 

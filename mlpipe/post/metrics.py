@@ -1,9 +1,6 @@
-"""Metrics of predictions, exact over all rows: pure functions of logits and targets in NumPy, by the kind of task.
+"""Metrics of predictions by name, exact over all rows, whatever the kind of the task.
 
-For classification, `logits` has shape (n, classes) and `targets` shape (n,), class numbers. Softmax of the logits gives
-probabilities, so log-probabilities may be passed as well. The metrics of labels, numbers, masks and images are in
-`mlpipe.post.label_metrics`, `number_metrics`, `mask_metrics`, `image_metrics` and `solution_metrics`; `compute` finds them by
-name.
+The formulas are in `mlpipe.post.measures`; which of them a kind has is in its part, see `mlpipe.post.kind`.
 """
 
 from __future__ import annotations
@@ -15,157 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.errors import listing
-from mlpipe.post import elementwise, image_metrics, label_metrics, mask_metrics, number_metrics, solution_metrics
-from mlpipe.post.ranks import area_under_roc, average_precision_of
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.post import kind as post_kind
+from mlpipe.post.sums import Statistic
 
-Logits = npt.NDArray[np.floating]
-Targets = npt.NDArray[np.int64]
-# A metric: logits of shape (n, outputs) and targets to one number, or to several by name.
+# A metric: outputs of shape (n, outputs) and targets to one number, or to several by name.
 Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float | Mapping[str, float]]
 
-_TINY = 1e-12
-
-
-def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
-    """Log-probabilities, shape (n, classes)."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
-
-
-def accuracy(logits: Logits, targets: Targets) -> float:
-    """The share of rows whose largest logit is the target's."""
-    return float((logits.argmax(axis=1) == targets).mean())
-
-
-def top5_accuracy(logits: Logits, targets: Targets) -> float:
-    """The share of rows whose target's logit is among the five largest."""
-    return float((np.argsort(-logits, axis=1, kind="stable")[:, :5] == targets[:, np.newaxis]).any(axis=1).mean())
-
-
-def balanced_accuracy(logits: Logits, targets: Targets) -> float:
-    """The mean of the classes' recalls, over the classes that occur."""
-    confusion = confusion_matrix(logits, targets)
-    support = confusion.sum(axis=1)
-    return float((np.diag(confusion)[support > 0] / support[support > 0]).mean())
-
-
-def macro_f1(logits: Logits, targets: Targets) -> float:
-    """The mean of the classes' F1, 0/0 = 0; a class neither true nor predicted anywhere is left out."""
-    confusion = confusion_matrix(logits, targets)
-    total = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * np.diag(confusion)[total > 0] / total[total > 0]).mean())
-
-
-def mcc(logits: Logits, targets: Targets) -> float:
-    """Matthews' correlation for several classes (Gorodkin 2004); 0 when a marginal has a single class."""
-    confusion = confusion_matrix(logits, targets).astype(np.float64)
-    true, predicted, n = confusion.sum(axis=1), confusion.sum(axis=0), confusion.sum()
-    spread = np.sqrt((n**2 - (true**2).sum()) * (n**2 - (predicted**2).sum()))
-    return float((np.trace(confusion) * n - true @ predicted) / spread) if spread else 0.0
-
-
-def kappa(logits: Logits, targets: Targets) -> float:
-    """Cohen's kappa, unweighted; 0 when chance agreement is complete."""
-    confusion = confusion_matrix(logits, targets).astype(np.float64)
-    n = confusion.sum()
-    chance = (confusion.sum(axis=0) @ confusion.sum(axis=1)) / n**2
-    return float((np.trace(confusion) / n - chance) / (1 - chance)) if chance < 1 else 0.0
-
-
-def auroc(logits: Logits, targets: Targets) -> float:
-    """Area under the ROC curve, one class against the rest, mean over the classes with rows on both sides.
-
-    By midranks (Mann-Whitney), so ties count one half. NaN when no class has both sides.
-    """
-    probabilities = np.exp(log_softmax(logits))
-    areas = [area_under_roc(probabilities[:, number], targets == number) for number in range(logits.shape[1])]
-    return float(np.nanmean(areas)) if not np.isnan(areas).all() else float("nan")
-
-
-def average_precision(logits: Logits, targets: Targets) -> float:
-    """Average precision, one class against the rest, mean over the classes that occur."""
-    probabilities = np.exp(log_softmax(logits))
-    values = [average_precision_of(probabilities[:, number], targets == number) for number in range(logits.shape[1])]
-    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
-
-
-def nll(logits: Logits, targets: Targets) -> float:
-    """Negative log-likelihood in nats, probabilities clipped at 1e-12."""
-    chosen = log_softmax(logits)[np.arange(len(targets)), targets]
-    return float(-np.maximum(chosen, np.log(_TINY)).mean())
-
-
-def brier(logits: Logits, targets: Targets) -> float:
-    """The Brier score: squared errors of the probabilities, summed over classes, not divided by their number."""
-    errors = np.exp(log_softmax(logits))
-    errors[np.arange(len(targets)), targets] -= 1
-    return float((errors**2).sum(axis=1).mean())
-
-
-def _each(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
-    """A metric of `elementwise`, of the probabilities of classes and one-hot targets."""
-    return lambda logits, targets: measure(np.exp(log_softmax(logits)), np.eye(logits.shape[1])[targets])
-
-
-def confusion_matrix(logits: Logits, targets: Targets) -> npt.NDArray[np.int64]:
-    """Counts of shape (true class, predicted class)."""
-    classes = logits.shape[1]
-    return np.bincount(targets * classes + logits.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
-
-
-METRICS: dict[str, Callable[[Logits, Targets], float]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-    "mcc": mcc,
-    "kappa": kappa,
-    "auroc": auroc,
-    "average_precision": average_precision,
-    "nll": nll,
-    "brier": brier,
-}
-# Keras's and Musket's own, for recipes that name them; without intervals.
-ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
-    "elementwise_accuracy": _each(elementwise.accuracy),
-    "elementwise_mcc": _each(elementwise.mcc),
-    "elementwise_nll": _each(elementwise.nll),
-    "soft_macro_f1": _each(elementwise.soft_macro_f1),
-    "elementwise_dice": _each(elementwise.dice),
-    "soft_iou": _each(elementwise.soft_iou),
-    "hard_iou": _each(elementwise.hard_iou),
-    "top5_accuracy": top5_accuracy,
-}
-BY_KIND: dict[str, dict[str, Callable[[Logits, Any], float]]] = {
-    "classification": METRICS | ELEMENTWISE,
-    "multilabel": label_metrics.METRICS | label_metrics.ELEMENTWISE,
-    "regression": number_metrics.METRICS,
-    "segmentation": mask_metrics.METRICS,
-    "images": image_metrics.METRICS,
-    "solutions": solution_metrics.METRICS,
-}
-# What `metrics.train=auto` and `metrics.final=auto` are.
-TRAIN = {
-    "classification": ["accuracy"],
-    "multilabel": ["macro_f1"],
-    "regression": ["rmse"],
-    "segmentation": ["dice", "iou"],
-    "images": ["mse", "psnr"],
-    "solutions": [],
-}
-FINAL = {
-    "classification": ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"],
-    "multilabel": ["accuracy", "exact_match", "macro_f1", "auroc", "average_precision", "nll"],
-    "regression": ["rmse", "mae", "r2", "pearson", "spearman"],
-    "segmentation": ["dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice"],
-    "images": ["psnr", "image_psnr", "mse", "mae"],
-    "solutions": ["equation_loss"],
-}
-# What tables are sorted by.
-HEADLINE = {
-    "classification": "accuracy", "multilabel": "auroc", "regression": "rmse", "segmentation": "dice", "images": "psnr",
-    "solutions": "equation_loss",
-}  # fmt: skip
 # Why a metric has no value on some rows.
 UNDEFINED = {
     "foreground_dice": "no image has foreground, in its mask or predicted",
@@ -190,30 +43,60 @@ OF_LOSS = "loss_"
 
 def compute(
     names: Iterable[str],
-    logits: Logits,
+    outputs: npt.NDArray[np.floating],
     targets: npt.NDArray[Any],
-    kind: str = "classification",
+    kind: str,
     own: Mapping[str, Measure] | None = None,
 ) -> dict[str, float]:
     """The named metrics; rows without a target are left out. Empty when no row has one.
 
     Args:
-        names: Names out of the kind's table in `BY_KIND`.
-        logits: Shape (n, outputs).
+        names: Names out of the kind's `METRICS`.
+        outputs: Shape (n, outputs).
         targets: As `mlpipe.data.task.Samples.targets`.
         kind: The kind of the task.
-        own: Further metrics by name, which go before those of the table; of one that gives several numbers each is in the
+        own: Further metrics by name, which go before those of the kind; of one that gives several numbers each is in the
             result under its own name.
     """
-    labelled = targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1)
-    if not labelled.any():
+    there = labelled(targets)
+    if not there.any():
         return {}
-    table: dict[str, Measure] = {**BY_KIND[kind], **(own or {})}
+    table: dict[str, Measure] = {**post_kind.of(kind).METRICS, **(own or {})}
     found: dict[str, float] = {}
     for name in names:
-        value = table[name](logits[labelled], targets[labelled])
+        value = table[name](outputs[there], targets[there])
         found |= value if isinstance(value, Mapping) else {name: value}
     return found
+
+
+def labelled(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which rows have a target: a class, or some label, number or pixel that is known; shape (n,).
+
+    Args:
+        targets: Class numbers (n,), -1 for none; or (n, outputs), NaN for unknown.
+    """
+    return np.asarray(targets >= 0) if targets.ndim == 1 else np.asarray(~np.isnan(targets).all(axis=1))
+
+
+def statistic(name: str, outputs: npt.NDArray[Any], targets: npt.NDArray[Any], kind: str) -> Statistic:
+    """A metric of weighted rows.
+
+    Args:
+        name: Out of the kind's `METRICS`.
+        outputs: Shape (n, outputs).
+        targets: As for `compute`, every row with some target.
+        kind: The kind of the task.
+
+    Raises:
+        ConfigError: There is no such metric for this kind, or none with an interval.
+    """
+    part = post_kind.of(kind)
+    known = [one for one in part.METRICS if one not in part.WITHOUT_INTERVAL]
+    if name not in known:
+        fix = did_you_mean(name, known, otherwise=f"metrics: {listing(known)}")
+        wrong = "has no interval" if name in part.WITHOUT_INTERVAL else f"no such metric for {kind}"
+        raise ConfigError(problem("metrics.final", wrong, got=name, fix=fix))
+    return part.statistic(name, np.asarray(outputs, np.float64), targets)
 
 
 def direction(name: str) -> Literal["min", "max"]:
@@ -222,11 +105,13 @@ def direction(name: str) -> Literal["min", "max"]:
     return "min" if plain in LESS_IS_BETTER or plain.startswith(OF_LOSS) or plain.endswith("_loss") else "max"
 
 
-def details(logits: Logits, targets: npt.NDArray[Any], classes: Sequence[str], kind: str) -> dict[str, Any]:
+def details(
+    outputs: npt.NDArray[np.floating], targets: npt.NDArray[Any], classes: Sequence[str], kind: str
+) -> dict[str, Any]:
     """The table of classes or labels, and the confusion matrix, as plain data for a record.
 
     Args:
-        logits: Shape (n, outputs).
+        outputs: Shape (n, outputs).
         targets: As for `compute`.
         classes: The names of the outputs.
         kind: The kind of the task.
@@ -235,35 +120,8 @@ def details(logits: Logits, targets: npt.NDArray[Any], classes: Sequence[str], k
         `classes`: one row for each with counts and metrics; for classification also `confusion`, counts of
         (true class, predicted class). Empty when no row has a target.
     """
-    labelled = targets >= 0 if targets.ndim == 1 else ~np.isnan(targets).all(axis=1)
-    if not labelled.any():
-        return {}
-    logits, targets = logits[labelled], targets[labelled]
-    if kind == "multilabel":
-        return {"classes": label_metrics.table(logits, targets, classes)}
-    if kind == "regression":
-        return {"classes": number_metrics.table(logits, targets, classes)}
-    if kind == "segmentation":
-        return {"classes": mask_metrics.table(logits, targets, classes)}
-    if kind == "images":
-        return {"classes": image_metrics.table(logits, targets, classes)}
-    if kind == "solutions":
-        return {"classes": solution_metrics.table(logits, targets, classes)}
-    confusion = confusion_matrix(logits, targets)
-    probabilities = np.exp(log_softmax(logits))
-    true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
-    rows = [
-        {
-            "class": name,
-            "images": int(true[number]),
-            "precision": _ratio(hits[number], predicted[number]),
-            "recall": _ratio(hits[number], true[number]),
-            "f1": _ratio(2 * hits[number], true[number] + predicted[number]),
-            "auroc": area_under_roc(probabilities[:, number], targets == number),
-        }
-        for number, name in enumerate(classes)
-    ]
-    return {"classes": rows, "confusion": confusion.tolist()}
+    there = labelled(targets)
+    return post_kind.of(kind).details(outputs[there], targets[there], classes) if there.any() else {}
 
 
 def lacking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -307,7 +165,3 @@ def said_of(rows: Sequence[Mapping[str, Any]], scores: Iterable[str]) -> list[st
         verbs = ("has", "was") if len(guessed) == 1 else ("have", "were")
         said.append(f"macro_f1: {listing(guessed)} {verbs[0]} no image and {verbs[1]} predicted, which counts as 0")
     return said
-
-
-def _ratio(part: int, whole: int) -> float:
-    return float(part / whole) if whole else float("nan")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.post.calibration.calibrate import calibrate
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.quantify import quantify
 from mlpipe.post.rows import Floats, counts_of, labelled, shares
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.post.ensembling.simplex import Mixture, least_quadratic, most_likely
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled
 
 Quantifier = Literal["cc", "acc", "pacc", "bbse", "bbse_soft", "em"]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
 Criterion = Literal["f1", "balanced_accuracy", "youden", "cost"]

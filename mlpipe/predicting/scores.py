@@ -11,17 +11,19 @@ from torch import Tensor, nn
 
 from mlpipe.config.schema import Recipe
 from mlpipe.data.sources.listings import sliced_volumes
+from mlpipe.data.sources.listings.sliced_volumes import Place
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.sources.targets.mask_files import Mask, Values
 from mlpipe.data.task import IGNORED
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
+from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.data.volumes.slices import Grid
-from mlpipe.errors import ConfigError, problem
+from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn import monitoring
-from mlpipe.learn.kind import of as learn_part
 from mlpipe.learn.losses.losses import Labels
 from mlpipe.post import metrics
+from mlpipe.predicting import kind
 
-_KIND: str = "segmentation"
 # What a probability is at least, so that it has a logarithm.
 _LEAST = torch.finfo(torch.float32).tiny
 
@@ -43,11 +45,12 @@ class Judge:
     def __init__(self, recipe: Recipe, targets: Volume, values: Values, masks: Sequence[Mask], activation: str) -> None:
         shares = np.array([values.shares(mask) for mask in masks], np.float64).reshape(-1, len(values.names))
         counts = torch.from_numpy(np.rint(np.nansum(shares, axis=0) * 1e6).astype(np.int64))
-        loss = recipe.loss.build(Labels(_KIND, counts, int((~np.isnan(shares[:, 0])).sum()), ()))
+        loss = recipe.loss.build(Labels(sliced_volumes.KIND, counts, int((~np.isnan(shares[:, 0])).sum()), ()))
         if not isinstance(loss, nn.Module):
             raise ConfigError(problem("loss._target_", "must give a torch.nn.Module", got=type(loss).__name__))
         self._loss, self._targets, self._values, self._activation = loss, targets, values, activation
-        self._names, self._read = monitoring.metrics_of_epochs(recipe, _KIND), 0
+        self._part, self._read = kind.of(sliced_volumes.KIND), 0
+        self._names = monitoring.metrics_of_epochs(recipe, sliced_volumes.KIND)
         self._counts, self._true, self._losses = list[Tensor](), list[Tensor](), list[float]()
 
     def add(self, grid: Grid, first: int, outputs: npt.NDArray[np.float32]) -> None:
@@ -65,18 +68,17 @@ class Judge:
         known = (target != IGNORED).flatten(1).any(1)
         if not known.any():
             return
-        logits, target = logits[known], target[known].long()
-        counts, true = learn_part(_KIND).rows(self._loss, logits, target)
+        counts, true, loss = self._part.measured(logits[known], target[known], self._loss)
         self._counts.append(counts)
         self._true.append(true)
-        self._losses.append(float(self._loss(logits, target)) * len(logits))
+        self._losses.append(float(loss) * len(counts))
 
     def scores(self) -> dict[str, float]:
         """The loss and the metrics; empty where no place counts."""
         if not self._counts:
             return {}
         seen, true = torch.cat(self._counts).numpy(), torch.cat(self._true).numpy()
-        values = metrics.compute(self._names, seen, true, _KIND)
+        values = metrics.compute(self._names, seen, true, sliced_volumes.KIND)
         found = {name: float(value) for name, value in values.items() if value is not None}
         return {"loss": sum(self._losses) / len(seen), **found}
 
@@ -87,6 +89,41 @@ class Judge:
             self._read = 0
             self._targets.release()
         return sliced_volumes.classes_of(self._values, own, grid, index)
+
+
+def judge(
+    place: Place,
+    recipe: Recipe,
+    grids: Sequence[Grid],
+    classes: Sequence[str],
+    activation: str,
+    values: Sequence[int] | None = None,
+    ignore_index: int | None = None,
+) -> Judge:
+    """What compares predictions of slices with class numbers of a file.
+
+    Args:
+        place: Where the class numbers lie.
+        recipe: The loss and the metrics.
+        grids: The slices of each set.
+        classes: The names of the classes.
+        activation: What the network ends in.
+        values: The value of each class; None: 0, 1, 2, ...
+        ignore_index: The value of places that count nowhere.
+
+    Raises:
+        DataError: When they have another shape than the volume, or hold what is no class.
+    """
+    shape, volume = grids[0].shape, place.open()
+    if wrong := sliced_volumes.shape_problems(volume, len(shape), place.key, shape):
+        raise DataError(wrong)
+    masks = sliced_volumes.masks_of(place, Cuts("volume", [grid.cut for grid in grids], shape), None)
+    of_classes = mask_files.values_of(masks, classes, values, ignore_index)
+    if unknown := sorted({value for one in masks for value in of_classes.unknown(one)}):
+        wrong_values = f"holds values that are none of {len(classes)} classes ({listing(unknown, most=5)})"
+        fix = "give mode.values, the value of each class, or mode.ignore_index"
+        raise DataError(problem(place.key, wrong_values, got=str(place.file), fix=fix))
+    return Judge(recipe, volume, of_classes, masks, activation)
 
 
 def as_logits(outputs: Tensor, activation: str) -> Tensor:

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.config.schema import Recipe
 from mlpipe.data.augment import geometry
+from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.volumes import slices
 from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.assembly import Assembly
 from mlpipe.data.volumes.slices import Grid
-from mlpipe.errors import ConfigError, TrainingError, problem
-from mlpipe.learn import recovery
+from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.quiet import prepare_torch, quiet
-from mlpipe.predicting import records
+from mlpipe.learn.quiet import prepare_torch
+from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.model import Inputs, Model, load
 from mlpipe.predicting.scores import Judge
+from mlpipe.predicting.through import as_they_are, through
+from mlpipe.runs.sinks import Predicted
 
 Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Slices that go through the network together, all of one set.
+class Place:
+    """Where slices that go through the network together lie, all of one set.
 
     Attributes:
         which: The set's position.
@@ -50,34 +52,32 @@ class Batch:
     stop: int
 
 
-def batches(grids: Sequence[Grid], size: int) -> Iterator[Batch]:
+def places(grids: Sequence[Grid], size: int) -> Iterator[Place]:
     """All slices of all sets in their order."""
     for which, grid in enumerate(grids):
         for first in range(0, len(grid), size):
-            yield Batch(which, first, min(first + size, len(grid)))
+            yield Place(which, first, min(first + size, len(grid)))
 
 
 def apply(
-    network: Callable[[Tensor], Tensor],
+    model: Model,
     volume: Volume,
     grids: Sequence[Grid],
     joined: Assembly,
     *,
     size: int,
-    device: torch.device | str = "cpu",
-    after: Callable[[Batch], None] = lambda batch: None,
+    after: Callable[[Place], None] = lambda place: None,
     change: Change = lambda given: given,
     judge: Judge | None = None,
 ) -> None:
-    """Give every slice to a network, and hand on what it gives.
+    """Give every slice to a model, and hand on what it gives.
 
     Args:
-        network: Slices of shape (n, channels, *seen) to predictions of the same spatial shape.
+        model: Slices of shape (n, channels, *seen) to predictions of the same spatial shape.
         volume: What is cut.
         grids: The slices of each set.
         joined: What takes the predictions.
         size: How many slices there are at a time.
-        device: Where the network is.
         after: Told every batch when it is computed; raising in it ends all.
         change: What slices of shape (n, channels, *seen) go through first; it changes values, and no shape.
         judge: Compares predictions with class numbers; None: nobody does.
@@ -86,55 +86,57 @@ def apply(
         ConfigError: When predictions have another spatial shape than slices.
         TrainingError: When memory runs out.
     """
-    upcoming, read = batches(grids, size), 0
-    with ThreadPoolExecutor(1, "reader") as reader, torch.inference_mode():
-        batch = next(upcoming, None)
-        waiting = reader.submit(_read, volume, grids, batch, change) if batch is not None else None
-        while batch is not None and waiting is not None:
+    # Closed before the volume is, which its thread reads.
+    with closing(_batches(volume, grids, size, change)) as batches:
+        found = through(model, batches, keep=_of_same_shape, where="slices")
+        for place, predicted in zip(places(grids, size), found, strict=True):
+            assert predicted.arrays is not None
+            joined.put(place.which, place.first, predicted.arrays)
+            if judge is not None:
+                judge.add(grids[place.which], place.first, predicted.arrays)
+            after(place)
+
+
+def _batches(volume: Volume, grids: Sequence[Grid], size: int, change: Change) -> Generator[Batch]:
+    """Slices, the next ones being read while some are computed."""
+    upcoming, read = places(grids, size), 0
+    with ThreadPoolExecutor(1, "reader") as reader:
+        place = next(upcoming, None)
+        waiting = reader.submit(_read, volume, grids, place, change) if place is not None else None
+        while place is not None and waiting is not None:
             given, following = waiting.result(), next(upcoming, None)
             read += given.nbytes
             if read >= RELEASE_AFTER:
                 read = 0
                 volume.release()
             waiting = reader.submit(_read, volume, grids, following, change) if following is not None else None
-            found = _computed(network, given, device)
-            joined.put(batch.which, batch.first, found)
-            if judge is not None:
-                judge.add(grids[batch.which], batch.first, found)
-            after(batch)
-            batch = following
+            names = [f"{grids[place.which].cut.name}/{index}" for index in range(place.first, place.stop)]
+            yield Batch(names, torch.from_numpy(given))
+            place = following
 
 
-def _read(volume: Volume, grids: Sequence[Grid], batch: Batch, change: Change) -> npt.NDArray[np.float32]:
+def _read(volume: Volume, grids: Sequence[Grid], place: Place, change: Change) -> npt.NDArray[np.float32]:
     """The slices of a batch, shape (slices, channels, *seen)."""
-    grid = grids[batch.which]
+    grid = grids[place.which]
     channels = volume.shape[0] if len(volume.shape) > len(grid.shape) else 1
     seen = grid.cut.seen
     # Rows of transposed slices stay as they lie in the volume: the network gets a view, which is quicker than a copy.
     stored = (*seen[:-2], seen[-1], seen[-2]) if grid.cut.transpose else seen
-    found = np.empty((batch.stop - batch.first, channels, *stored), np.float32)
+    found = np.empty((place.stop - place.first, channels, *stored), np.float32)
     found = found.swapaxes(-1, -2) if grid.cut.transpose else found
-    for place in range(len(found)):
-        slices.cut(volume, grid, batch.first + place, found[place])
+    for number in range(len(found)):
+        slices.cut(volume, grid, place.first + number, found[number])
     return change(found)
 
 
-def _computed(
-    network: Callable[[Tensor], Tensor], given: npt.NDArray[np.float32], device: torch.device | str
-) -> npt.NDArray[np.float32]:
-    try:
-        found = network(torch.from_numpy(given).to(device)).float().cpu().numpy()
-    except Exception as error:
-        if not recovery.is_out_of_memory(error):
-            raise
-        fix = "use fewer at a time (mode.batch_size), or smaller ones"
-        raise TrainingError(f"memory ran out with {len(given)} slices at a time; {fix}") from error
-    if found.shape[2:] != given.shape[2:]:
+def _of_same_shape(outputs: Tensor, batch: Batch) -> Predicted:
+    if outputs.shape[2:] != batch.inputs.shape[2:]:
         wrong = (
-            f"gives {list(found.shape[1:])} of slices of {list(given.shape[1:])}, where only the channels may change"
+            f"gives {list(outputs.shape[1:])} of slices of {list(batch.inputs.shape[1:])}, where only the channels may "
+            "change"
         )
         raise ConfigError(problem("arch", wrong, fix="use a network that keeps the size"))
-    return np.asarray(found)
+    return as_they_are(outputs, batch)
 
 
 def change_of(recipe: Recipe) -> Change:
@@ -165,32 +167,50 @@ def change_of(recipe: Recipe) -> Change:
     return change
 
 
-def placed(
-    recipe: Recipe, networks: Mapping[tuple[int, ...], nn.Module]
-) -> tuple[Callable[[Tensor], Tensor], torch.device]:
-    """A function of slices on the device and in the precision that a recipe's `trainer` says, and the device.
+def model_of(recipe: Recipe, networks: Mapping[tuple[int, ...], nn.Module], channels: int) -> Model:
+    """Networks for slices as one model, on the device and in the precision that a recipe's `trainer` says.
 
     Args:
         recipe: The recipe.
         networks: The network as it was made for slices of each spatial shape.
+        channels: How many channels slices have.
     """
     prepare_torch(recipe.threads)
     accelerator = recipe.trainer.get("accelerator", "auto")
     largest = max(max(shape) for shape in networks)
-    chosen = numerics(recipe.trainer.get("precision", "32-true"), largest, accelerator)
-    with quiet():
-        fabric = Fabric(
-            accelerator=accelerator, devices=1, precision=chosen.precision, plugins=[LightningEnvironment()]
+    precision = numerics(recipe.trainer.get("precision", "32-true"), largest, accelerator).precision
+    ready = {
+        shape: Model.of_network(
+            _Headed(network),
+            {TARGET: sliced_volumes.KIND},
+            {TARGET: ()},
+            Inputs(channels, shape),
+            accelerator=accelerator,
+            precision=precision,
         )
-        ready: dict[tuple[int, ...], Any] = {
-            shape: fabric.setup_module(network.eval().requires_grad_(False)) for shape, network in networks.items()
-        }
+        for shape, network in networks.items()
+    }
 
-    def network(given: Tensor) -> Tensor:
-        found: Tensor = ready[tuple(given.shape[2:])](given)
-        return found
+    def outputs(samples: Tensor) -> dict[str, Tensor]:
+        return ready[tuple(samples.shape[2:])].outputs(samples)
 
-    return network, fabric.device
+    return replace(next(iter(ready.values())), outputs=outputs)
+
+
+class _Headed(nn.Module):
+    """A network of one output as one of heads.
+
+    Args:
+        network: Samples to outputs.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, samples: Tensor) -> dict[str, Tensor]:
+        """Outputs by head."""
+        return {TARGET: self.network(samples)}
 
 
 class Probabilities(nn.Module):
@@ -239,5 +259,5 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
     pixels = Pixels(channels, seen[0], normalization=normalization, width=seen[-1], shape=shape)
     arch = without_weights(recipe.arch)
     network: nn.Module = arch.build({TARGET: Head(classes, per_pixel=True)}, pixels)
-    records.load(network, state, weights)
+    load(network, weights)
     return Probabilities(network)

@@ -12,16 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
 from mlpipe.errors import DataError
-from mlpipe.post import metrics
-from mlpipe.post.ensembling.mixing import combine
+from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import bootstrap
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
-from mlpipe.runs import ensembles, maps, predictions, records
+from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -163,7 +162,7 @@ def _facts(project: Project, data_dir: Path, name: str, found: Sequence[ModelRec
             groups[record.recipe].append(record)
     recipes = {recipe: records.newest_folds(group) for recipe, group in groups.items()}
     stored = [one for one in ensembles.load_all(project, name) if one.kind == kind]
-    board = [row for row in tables.leaderboard(project, name) if row["metric"] == metrics.HEADLINE[kind]]
+    board = [row for row in tables.leaderboard(project, name) if row["metric"] == post_kind.of(kind).HEADLINE]
     try:
         task, missing = tasks.load(data_dir / name / "task.json"), ""
     except DataError as error:
@@ -218,8 +217,14 @@ def _is(project: Project, ensemble: EnsembleRecord, test: Rows) -> bool:
     own = _labelled(_read(path, ensemble.task, "test", ensemble.kind)) if path.is_file() else None
     if own is None or own.ids != test.ids or own.raw.shape != test.raw.shape:
         return False
-    outputs = log_softmax if ensemble.kind == "classification" else np.asarray
-    return bool(np.allclose(outputs(own.calibrated), outputs(test.raw), rtol=1e-4, atol=1e-4))
+    theirs, ours = (_settled(values, ensemble.kind) for values in (own.calibrated, test.raw))
+    return bool(np.allclose(theirs, ours, rtol=1e-4, atol=1e-4))
+
+
+def _settled(outputs: Array, kind: str) -> Array:
+    """Outputs that mean the same only where they are the same: logits of classes may all be larger by one number."""
+    of = kinds.of(kind)
+    return log_softmax(outputs) if of.has_classes and not of.is_dense else outputs
 
 
 def _shown(
@@ -279,7 +284,7 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     given = stored.calibrated
     calibrated = raw if given is None else given.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        same = log_softmax(raw) if kind == "classification" else raw
+        same = _settled(raw, kind)
     changed = given is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated, changed)
 
@@ -300,13 +305,14 @@ def _pooled(parts: Sequence[Rows | None]) -> Rows | None:
 def _mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     filled = [part for part in parts if part is not None]
     # Counts of pixels and sums of errors have no mean; that of the maps is an ensemble of its own.
-    if kind in maps.KINDS:
+    how = post_kind.of(kind).ENSEMBLING
+    if how is None:
         return None
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
         return None
-    mixing, weights = ("logits" if kind == "regression" else "probabilities"), [1 / len(filled)] * len(filled)
-    raw = combine([part.raw for part in filled], weights, kind, mixing)
-    calibrated = combine([part.calibrated for part in filled], weights, kind, mixing)
+    mixing, weights = post_kind.weighted(kind), [1 / len(filled)] * len(filled)
+    raw = how.combine([part.raw for part in filled], weights, mixing)
+    calibrated = how.combine([part.calibrated for part in filled], weights, mixing)
     return replace(filled[0], raw=raw, calibrated=calibrated, is_calibrated=all(one.is_calibrated for one in filled))
 
 

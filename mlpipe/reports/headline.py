@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.runs.ensembles import EnsembleRecord
 
@@ -76,7 +76,7 @@ def headline(facts: TaskFacts) -> Headline | None:
     shown = facts.shown
     if shown is None or shown.rows is None:
         return None
-    name = metrics.HEADLINE[facts.kind]
+    name = post_kind.of(facts.kind).HEADLINE
     value, low, high, many = _score(facts, shown, name)
     return Headline(
         facts.name,

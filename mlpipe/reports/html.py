@@ -13,20 +13,17 @@ from pathlib import Path
 import mlpipe
 from mlpipe import files
 from mlpipe.reports import facts as gathered
+from mlpipe.reports import kind as report_kind
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Markup, bullets, element, heading, joined, paragraph
 from mlpipe.reports.plots import style
 from mlpipe.reports.sections import (
-    classes,
     ensemble,
     healing,
-    masks,
     more_data,
     origin,
     overview,
-    pictures,
     prevalence,
-    target_images,
     training,
     trust,
 )
@@ -34,20 +31,15 @@ from mlpipe.reports.sections.parts import Section, counted
 from mlpipe.runs.project import Project
 
 _STYLE = Path(__file__).with_name("report.css")
-_SECTIONS: tuple[Callable[[TaskFacts], Section], ...] = (
+# Sections on results, which a kind adds, stand between these.
+_FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.summary,
     overview.leaderboard,
     training.trained,
     training.curves,
     healing.mended,
-    classes.confused,
-    trust.of_numbers,
-    classes.tables_of_classes,
-    trust.reliability,
-    classes.ranking,
-    pictures.pictures,
-    masks.masks,
-    target_images.target_images,
+)
+_LAST: tuple[Callable[[TaskFacts], Section], ...] = (
     ensemble.ensembles,
     prevalence.prevalence,
     trust.decisions,
@@ -70,7 +62,7 @@ def write(project: Project, data_dir: Path) -> Path:
         ProjectError: When a record or predictions are damaged.
     """
     tasks = gathered.gather(project, data_dir)
-    made = [(task, [section for make in _SECTIONS if not (section := make(task)).is_empty]) for task in tasks]
+    made = [(task, _sections(task)) for task in tasks]
     for _, sections in made:
         for section in sections:
             for plot in section.plots:
@@ -78,6 +70,11 @@ def write(project: Project, data_dir: Path) -> Path:
     path = project.reports_dir() / "report.html"
     files.write_text(path, page(project.name, [(task.name, sections) for task, sections in made]))
     return path
+
+
+def _sections(task: TaskFacts) -> list[Section]:
+    made = [make(task) for make in (*_FIRST, *report_kind.of(task.kind).SECTIONS, *_LAST)]
+    return [section for section in made if not section.is_empty]
 
 
 def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]]) -> str:

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.data import tags
 from mlpipe.errors import DataError
 from mlpipe.names import identified
-from mlpipe.post import image_metrics, mask_metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.post.learning_curve import LearningCurve, fit_learning_curve
 from mlpipe.runs import predictions, records
-from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
@@ -42,14 +40,6 @@ _MAY_DIFFER = (
 _PARTS = ("subset", "shrink")
 _LEAST = 3
 _FACTORS = (1.5, 2.0, 4.0)
-ERRORS = {
-    "classification": "share of wrong classes",
-    "multilabel": "share of wrong labels",
-    "regression": "mean squared error",
-    "segmentation": "1 - Dice of an image",
-    "images": "mean squared error of an image",
-    "solutions": "the equation's loss of a solution",
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class MoreData:
     Attributes:
         recipe: The recipe's hash on the most images.
         arch: Its network.
-        kind: The kind of the task; `ERRORS` names what is measured.
+        kind: The kind of the task; its post part says what is measured (`ERROR`).
         sizes: Images trained on (the mean over folds), ascending.
         errors: The mean error of one fold's model on the test images, at each size.
         test_images: How many there are.
@@ -82,7 +72,7 @@ class MoreData:
 
     def sentences(self) -> list[str]:
         """The outlook in words."""
-        what = ERRORS[self.kind]
+        what = post_kind.of(self.kind).ERROR
         first = f"{what} of {self.arch} on {self.test_images} test images: " + ", ".join(
             f"{error:.4f} with {size:.0f} images" for size, error in zip(self.sizes, self.errors, strict=True)
         )
@@ -186,18 +176,7 @@ def _errors(project: Project, record: ModelRecord) -> dict[str, float]:
     if not path.is_file():
         return {}
     rows = predictions.load(path, record.pivot, "test")
-    return dict(zip(rows.sample_ids, _each(rows, record.kind).tolist(), strict=True)) if len(rows) else {}
-
-
-def _each(rows: Predictions, kind: str) -> npt.NDArray[np.float64]:
-    if kind == "classification":
-        return np.asarray(rows.logits.argmax(axis=1) != rows.targets, np.float64)
-    if kind == "multilabel":
-        return np.asarray(((rows.logits > 0) != (rows.targets > 0.5)).mean(axis=1), np.float64)
-    if kind == "segmentation":
-        return 1 - mask_metrics.of_images(rows.logits, rows.targets)
-    if kind == "images":
-        return image_metrics.of_images(rows.logits, rows.targets)
-    if kind == "solutions":
-        return np.asarray(rows.logits[:, 0], np.float64)
-    return np.asarray(((rows.logits - rows.targets) ** 2).mean(axis=1), np.float64)
+    if not len(rows):
+        return {}
+    errors = post_kind.of(record.kind).errors(rows.logits, rows.targets)
+    return dict(zip(rows.sample_ids, errors.tolist(), strict=True))

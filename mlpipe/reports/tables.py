@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.config import objectives
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
-from mlpipe.runs import ensembles, maps, predictions, records
+from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
@@ -153,39 +153,29 @@ def pooled(parts: Sequence[Predictions]) -> Predictions | None:
     )
 
 
-def mean_of_folds(parts: Sequence[Predictions], kind: str = "classification") -> Predictions | None:
+def mean_of_folds(parts: Sequence[Predictions], kind: str) -> Predictions | None:
     """The folds' mean probabilities (or numbers) for the images that all of them predicted, as logits.
 
     Counts of pixels and sums of errors have no such mean: `mml post` averages what they are of.
     """
-    if kind in maps.KINDS:
+    how = post_kind.of(kind).ENSEMBLING
+    if how is None:
         return None
     filled = [part for part in parts if len(part)]
     if not filled or len(filled) < len(parts):
         return None
     if any(part.sample_ids != filled[0].sample_ids for part in filled):
         return None
-    mean = _mean_output([part.logits.astype(np.float64) for part in filled], kind)
+    mean = how.plain_mean([part.logits.astype(np.float64) for part in filled])
     return Predictions(filled[0].sample_ids, filled[0].targets, mean.astype(np.float32))
-
-
-def _mean_output(outputs: Sequence[npt.NDArray[np.float64]], kind: str) -> npt.NDArray[np.float64]:
-    """The logits of the mean probabilities; of numbers their mean."""
-    if kind == "regression":
-        return np.asarray(np.mean(outputs, axis=0))
-    if kind == "multilabel":
-        mean = np.clip(np.mean([0.5 * (1 + np.tanh(one / 2)) for one in outputs], axis=0), 1e-12, 1 - 1e-12)
-        return np.asarray(np.log(mean / (1 - mean)))
-    mean = np.mean([np.exp(metrics.log_softmax(one)) for one in outputs], axis=0)
-    return np.asarray(np.log(np.maximum(mean, 1e-12)))
 
 
 def _row(project: Project, folds: list[ModelRecord]) -> dict[str, Any]:
     newest = max(folds, key=lambda record: record.number)
     held_out = [_rows(project, record, record.task, "test" if record.nested else "val") for record in folds]
-    kind, name = newest.kind, metrics.HEADLINE[newest.kind]
+    kind, name = newest.kind, post_kind.of(newest.kind).HEADLINE
     together = mean_of_folds([_rows(project, record, record.pivot, "test") for record in folds], kind)
-    wanted = [name, "nll"] if "nll" in metrics.BY_KIND[kind] else [name]
+    wanted = [name, "nll"] if "nll" in post_kind.of(kind).METRICS else [name]
     test = metrics.compute(wanted, together.logits, together.targets, kind) if together else {}
     out_of_fold = pooled(held_out) if all(len(part) for part in held_out) else None
     return {
@@ -230,7 +220,7 @@ def images_per_s(folds: Sequence[ModelRecord]) -> float | None:
 
 
 def _ensemble_row(one: EnsembleRecord) -> dict[str, Any]:
-    name = metrics.HEADLINE[one.kind]
+    name = post_kind.of(one.kind).HEADLINE
     chosen_on, test = one.scores.get("chosen on", {}), one.scores.get("test", {})
     members = [record for member in one.members for record in member["records"]]
     ours = one.select_on == "oof"

@@ -14,6 +14,7 @@ from mlpipe.config.schema import AUTO, Recipe, RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import folds, tasks
 from mlpipe.running.folds import Folds
@@ -83,7 +84,7 @@ class Inference:
         section = self.config_of(record).recipe.metrics
         own = own_metrics.measures(section, record.kind, len(record.classes))
         chosen = section.final
-        final = metrics.FINAL[record.kind] if chosen == AUTO else list(chosen)
+        final = post_kind.of(record.kind).FINAL if chosen == AUTO else list(chosen)
         scores, details = {}, {}
         for name in names:
             rows = predictions.load(path, name, "test")

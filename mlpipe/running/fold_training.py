@@ -14,11 +14,12 @@ from mlpipe.config import rules, snapshot
 from mlpipe.data.sampling import WHOLE
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.dialects.rmldnn import console
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import co_tasks as cotasks
-from mlpipe.running import folds, tasks
+from mlpipe.running import console, folds, tasks
 from mlpipe.running import part_sizes as parts
+from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import Folds
 from mlpipe.running.scheduler import healed
 from mlpipe.runs.journal import Run
@@ -77,9 +78,10 @@ class FoldTraining:
         parts.tell(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
         network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.co_tasks))
-        if self.ground.config.sys.console != "mlpipe":
+        shown = console.of(self.ground.config)
+        if shown.lists_batches:
             counts = {"train": len(rows), "test": len(views[0].val)}
-            console.introduce(self.ground.config, task, network, counts)
+            shown.introduce(task, network, counts)
         stages.check(recipe, task, pack, rows, network)
         if self.co_tasks:
             joints = [self._joint(view) for view in views]
@@ -118,10 +120,9 @@ class FoldTraining:
         position, world = self.chosen.index(fold), self.ground.world
         told = partial(healed, run, f"train fold {fold}")
         job = self._job(fold, run, self._tuned(run))
-        trace = None
-        if console.wanted(self.ground.config):
-            trace = console.Trace(self.ground.config, run, job.record_id, len(job.view.val))
-        report, row = self._reporter(position, trace), trace.epoch if trace else _unheard
+        shown = console.of(self.ground.config)
+        trace = console.trace(self.ground.config, shown, run, job.record_id, len(job.view.val))
+        report, row = self._reporter(position, shown, trace), trace.epoch if trace else _unheard
         follower = self._epoch_follower(position)
         watch = fit.Watch(world.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
         if job.shard.rank > 0:
@@ -139,7 +140,7 @@ class FoldTraining:
         for said in metrics.said_of(record.details.get("val", {}).get("classes", []), record.scores["val"]):
             log.info(f"  {said}")
         for one in record.co_tasks:
-            name = metrics.HEADLINE[one["kind"]]
+            name = post_kind.of(one["kind"]).HEADLINE
             log.info(f"  with {one['name']}: validation {name} {one['val'].get(name) or float('nan'):.4f}")
 
     def record_id(self, run: Run, fold: int) -> str:
@@ -194,7 +195,7 @@ class FoldTraining:
         name = section.target.rpartition(".")[2]
         return {} if section.is_none else tune.read(run.folder, name)
 
-    def _reporter(self, position: int, trace: console.Trace | None) -> Callable[[Any], None]:
+    def _reporter(self, position: int, shown: Console, trace: Trace | None) -> Callable[[Any], None]:
         count, display = len(self.chosen), self.ground.world.display
         alone = self.ground.config.sys.fold_workers != 1
         started = False
@@ -203,7 +204,7 @@ class FoldTraining:
             nonlocal started
             if trace is not None:
                 trace.batch(tick)
-            if self.ground.config.sys.console != "mlpipe":
+            if shown.lists_batches:
                 return
             per_fold = tick.epochs * tick.batches
             done = (0 if alone else position * per_fold) + tick.epoch * tick.batches + tick.batch
@@ -233,7 +234,7 @@ def _unheard(epoch: int, values: dict[str, float]) -> None:
 def _told(record: ModelRecord) -> str:
     """A trained fold in a line."""
     scores = record.scores["val"]
-    headline = metrics.HEADLINE[record.kind]
+    headline = post_kind.of(record.kind).HEADLINE
     there = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
     parts = ", ".join(f"{name} {value:.4f}" if math.isfinite(value) else f"{name} -" for name, value in there.items())
     how = f"{record.timings['seconds']:.0f} s"

@@ -1,9 +1,9 @@
-"""What a command is, for the command line and for Python alike: one run, the jobs of a sweep, or a search."""
+"""What a command comes to, for the command line and for Python alike: one run, the jobs of a sweep, or a search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ from mlpipe.config import launcher
 from mlpipe.config.launcher import Launcher
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running import launch, search, sweeps, trials
+from mlpipe.running.commands import Command, Front
 from mlpipe.running.launch import Prepared
 from mlpipe.running.search import Search
 from mlpipe.running.sweeps import Job
 
 
 @dataclass(frozen=True)
-class Command:
+class PreparedCommand:
     """A checked command; one of the three parts is there.
 
     Attributes:
@@ -35,32 +36,36 @@ class Command:
     queue: Launcher | None = None
 
 
-def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = (), *, multirun: bool = False) -> Command:
+def prepare(
+    command: Command, extra_dirs: Sequence[Path] = (), *, front: Front, multirun: bool = False
+) -> PreparedCommand:
     """Compose and check all that a command asks for; nothing is written.
 
     Args:
-        mode: The mode's name.
-        overrides: Overrides in Hydra's grammar.
+        command: As a person wrote it.
         extra_dirs: Further folders of configuration files.
+        front: What reads files of other programs, once for each job.
         multirun: Whether comma-separated values are combined.
 
     Raises:
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue, or the project that is read, is not there.
     """
-    queue, own = launcher.split(overrides, extra_dirs)
-    is_search = search.is_search(own, mode)
+    mode = command.mode
+    queue, own = launcher.split(command.overrides, extra_dirs)
+    command = replace(command, overrides=own)
+    is_search = search.is_search(command, front)
     if queue is not None and (not multirun or is_search):
         fix = "add -m, and for a search start its command in several jobs at one hpo.storage"
         raise ConfigError(problem(launcher.GROUP, "starts the jobs of a sweep", fix=fix))
     if is_search:
-        return Command(mode, search=search.prepare(mode, own, extra_dirs))
+        return PreparedCommand(mode, search=search.prepare(command, extra_dirs, front=front))
     if multirun:
-        return Command(mode, jobs=sweeps.prepare(mode, own, extra_dirs), queue=queue)
-    return Command(mode, one=launch.prepare(mode, own, extra_dirs))
+        return PreparedCommand(mode, jobs=sweeps.prepare(command, extra_dirs, front=front), queue=queue)
+    return PreparedCommand(mode, one=launch.prepared(front.native(command), extra_dirs))
 
 
-def execute(command: Command, *, stop: Any = None, started: float | None = None) -> dict[str, Any]:
+def execute(command: PreparedCommand, *, stop: Any = None, started: float | None = None) -> dict[str, Any]:
     """Do what a command asks for.
 
     Args:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipe.arch import names
-from mlpipe.config import snapshot
+from mlpipe.config import recipe_file, snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import tags
-from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, problem
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import project_check, reuse, tasks
+from mlpipe.running.commands import Command
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -58,11 +58,26 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
+    return prepared(Command(mode, overrides), extra_dirs)
+
+
+def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
+    """Compose and check the configuration of a command; nothing is written.
+
+    Args:
+        command: In native words.
+        extra_dirs: Further folders of configuration files.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+        ProjectError: When a run to continue is not there.
+    """
     from mlpipe.config.compose import Facts, compose
 
-    command = shlex.join(["mml", mode, *map(studies.masked, overrides)])
-    overrides, notes = _with_best(overrides)
-    mode, overrides, recipe = front.redirected(mode, overrides)
+    mode, words = command.mode, command.words or (command.mode, *command.overrides)
+    shown = shlex.join(["mml", *map(studies.masked, words)])
+    overrides, more = with_best(command.overrides)
+    notes = [*command.notes, *more]
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
     data_dir = _folder("data_dir", overrides, "MML_DATA_PATH", "mlpipe_data")
     project = Project(out_dir / (_peek("proj", overrides) or "default"))
@@ -70,8 +85,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
     if (wanted := _peek("continue", overrides)) is not None:
         return _resumed(mode, project, data_dir, wanted, overrides)
-    overrides, more = front.applied(mode, overrides, recipe)
-    notes += more
+    overrides = recipe_file.applied(mode, overrides)
     texts = list(overrides)
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
         latest = max(records.load_all(project), key=lambda record: record.number, default=None)
@@ -100,7 +114,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
         fix = "add preset=fast, good or best; without one, trainer.max_epochs and cbs=time_limit end a training"
         raise ConfigError(problem("time_limit", "is shared out by a preset", got=config.tree["time_limit"], fix=fix))
     named = frozenset(text.lstrip("+~").partition("=")[0] for text in texts)
-    return Prepared(replace(config, given=named), notes=(*notes, *more), command=command)
+    return Prepared(replace(config, given=named), notes=(*notes, *more), command=shown)
 
 
 def _with_preset(config: RunConfig, mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
@@ -152,8 +166,8 @@ def execute(
     Raises:
         MlpipeError: When a step fails, or somebody asked to stop.
     """
-    from mlpipe.dialects.rmldnn import console
     from mlpipe.reports.progress import Display
+    from mlpipe.running import console
     from mlpipe.running.scheduler import Scheduler, Stop, World
 
     config = prepared.run_config
@@ -171,7 +185,7 @@ def execute(
     if prepared.resumed is not None and prepared.resumed.is_finished():
         world.facts.update(run=prepared.resumed.name, finished=True)
         return world.facts
-    with console.stamped(config):
+    with console.of(config).around():
         scheduler.run(prepared.resumed)
     return world.facts
 
@@ -235,7 +249,7 @@ def _trusted(overrides: Sequence[str]) -> Any:
     return changes[-1].value if changes else []
 
 
-def _with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
     wanted = _peek("use_best_params", overrides)
     rest = [text for text in overrides if text.lstrip("+").partition("=")[0] != "use_best_params"]

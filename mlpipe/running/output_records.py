@@ -18,6 +18,7 @@ from mlpipe.data.records import outputs
 from mlpipe.data.tags import Tag
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, listing, problem
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import tasks
 from mlpipe.running.fold_predictions import Inference
@@ -141,7 +142,7 @@ def _tree(ground: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
 def _scored(project: Project, made: ModelRecord, loss: float | None) -> dict[str, float | None]:
     """Add the scores of the head's own validation rows to its record."""
     rows = predictions.load(project.predictions_file(made.pivot, made.id), made.task, "val")
-    found = metrics.compute(metrics.FINAL[made.kind], rows.logits, rows.targets, made.kind)
+    found = metrics.compute(post_kind.of(made.kind).FINAL, rows.logits, rows.targets, made.kind)
     scores: dict[str, float | None] = {**found, **({} if loss is None else {"loss": loss})}
     details = metrics.details(rows.logits, rows.targets, made.classes, made.kind)
     stored = records.load(project.model_dir(made.pivot, made.id))

@@ -6,17 +6,18 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import bootstrap
 from mlpipe.reports import tables
-from mlpipe.running import leaderboard, new_masks, tasks
+from mlpipe.running import leaderboard, tasks
 from mlpipe.running.scheduler import World
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -29,12 +30,6 @@ Values = npt.NDArray[np.floating]
 # What is known of a mean over folds: of its values and the true ones.
 Judge = Callable[[Values, Values | None], tuple[npt.NDArray[np.float32], ...]]
 Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDArray[np.float32], ...]]
-
-_NOTES = {
-    "segmentation": "probabilities of pixels are not calibrated, and no weights are searched: folds count the same",
-    "images": "values of pixels are not calibrated, and no weights are searched: folds count the same",
-    "solutions": "solutions are not calibrated, and no weights are searched: folds count the same",
-}
 
 
 def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[ModelRecord], run: Run | None) -> None:
@@ -50,7 +45,7 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
     assert run is not None
     folds = records.newest_folds([one for one in found if one.recipe == found[-1].recipe])
     kind = folds[0].kind
-    log.info(_NOTES[kind])
+    log.info(_note(kind))
     ids = _shared(world, folds)
     if not ids:
         why = "there are no test images that all folds predicted (split.test_fraction=0.2 sets some aside)"
@@ -60,7 +55,7 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
     path = world.project.ensembles_dir(pivot) / f"{name}.parquet"
     outputs, targets, mean = [], [], _mean_of(config, task, folds[0])
     with ExitStack() as stack:
-        opened = [stack.enter_context(maps.Maps(new_masks.maps_file(world, one))) for one in folds]
+        opened = [stack.enter_context(maps.Maps(_maps_file(world, one))) for one in folds]
         sink = stack.enter_context(maps.writer(path.with_suffix(maps.SUFFIX)))
         for sample in ids:
             world.stop.check()
@@ -73,11 +68,17 @@ def mean_of_folds(config: RunConfig, world: World, task: Task, found: Sequence[M
     _store(config, world, task, folds, rows, name, run)
 
 
+def _note(kind: str) -> str:
+    """What is not done for a kind."""
+    return f"{kinds.of(kind).words.VALUES} are not calibrated, and no weights are searched: folds count the same"
+
+
 def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
     """What averages the folds of a record's recipe for a sample."""
-    if record.kind == "segmentation":
+    if kinds.of(record.kind).has_classes:
         return _mean_mask
-    if record.kind == "images":
+    # Images are compared with the task's targets; what no target tells is judged by the loss.
+    if record.kind == task.kind:
         return partial(_mean_image, maps.errors)
     import torch
 
@@ -119,6 +120,10 @@ def _mean_image(
     return judge(mean, true)
 
 
+def _maps_file(world: World, record: ModelRecord) -> Path:
+    return world.project.predictions_file(record.pivot, record.id).with_suffix(maps.SUFFIX)
+
+
 def _shared(world: World, folds: Sequence[ModelRecord]) -> list[str]:
     """The test images that every fold predicted, where all predicted the same."""
     each = [
@@ -140,7 +145,7 @@ def _store(
     of_group = task.samples.group_of()
     groups = np.array([of_group[one] for one in rows.sample_ids]) if of_group else None
     kind = folds[0].kind
-    final = metrics.FINAL[kind]
+    final = post_kind.of(kind).FINAL
     found = bootstrap.metric_intervals(final, rows.logits, rows.targets, kind=kind, groups=groups, seed=config.seed)
     record = EnsembleRecord(
         id=name,
@@ -150,7 +155,7 @@ def _store(
         kind=kind,
         classes=list(task.classes),
         members=[{"name": f"{folds[0].recipe} {folds[0].arch}", "weight": 1.0, "records": [one.id for one in folds]}],
-        mixing="probabilities" if kind == "segmentation" else "logits",
+        mixing=post_kind.weighted(kind),
         way="mean of folds",
         select_on="none",
         stage="none",
@@ -158,7 +163,7 @@ def _store(
         prior={"kind": "val", "values": []},
         losses={},
         scores={"test": {key: one.as_plain() for key, one in found.items()}},
-        notes=[_NOTES[kind]],
+        notes=[_note(kind)],
     )
     written = ensembles.save(world.project, record)
     world.facts.update(task=task.name, ensemble=name, ensemble_file=str(written), scores=record.scores)

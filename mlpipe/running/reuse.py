@@ -16,6 +16,7 @@ from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.runs import references
 from mlpipe.runs.project import Project
@@ -146,11 +147,11 @@ def measure(candidates: Sequence[Located]) -> str:
     configs = {(one.project.root, one.record.recipe): one.config for one in candidates}
     if not objectives.differ([_stored(path) for path in configs.values()]):
         return "loss"
-    preferred = [*metrics.PROPER, *(metrics.HEADLINE[one.record.kind] for one in candidates)]
+    preferred = [*metrics.PROPER, *(post_kind.of(one.record.kind).HEADLINE for one in candidates)]
     there = [*preferred, *(name for one in candidates for name in one.record.scores.get("val", {}))]
     for name in dict.fromkeys(there):
         known = all(_score(one, name) is not None for one in candidates)
-        if known and not objectives.is_by_the_loss(name) and name in metrics.BY_KIND[candidates[0].record.kind]:
+        if known and not objectives.is_by_the_loss(name) and name in post_kind.of(candidates[0].record.kind).METRICS:
             return name
     wrong = "the models were trained with different losses, whose values cannot be compared"
     fix = "use mode.model_selection=created, or name one with reuse.parameters=PROJ#3"

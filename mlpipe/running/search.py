@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlpipe import files, kinds
-from mlpipe.config import objectives, search_space
+from mlpipe.config import objectives, recipe_file, search_space
 from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
 from mlpipe.config.search_space import Parameter
-from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.names import identified
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
+from mlpipe.running.commands import Command, Front
 from mlpipe.running.launch import Prepared
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
@@ -36,6 +37,7 @@ class Search:
     Attributes:
         base: The configuration of a trial that changes nothing.
         fixed: The overrides that all trials share.
+        front: What reads files of other programs, for each trial with its values.
         space: What is searched.
         extra_dirs: Further folders of configuration files.
         study: The study's name.
@@ -46,6 +48,7 @@ class Search:
 
     base: RunConfig
     fixed: tuple[str, ...]
+    front: Front
     space: Mapping[str, Parameter]
     extra_dirs: tuple[Path, ...]
     study: str
@@ -78,7 +81,7 @@ class Search:
         """
         # A recipe file that asks for the search says the rest of it to every trial.
         texts = [*self.fixed, "hpo=none", "search_space=none", *search_space.overrides(values)]
-        prepared = launch.prepare(self.base.mode, texts, self.extra_dirs)
+        prepared = launch.prepared(self.front.native(Command("train", texts)), self.extra_dirs)
         facts = {"study": self.study, "number": number, "params": dict(values)}
         config = prepared.run_config
         return replace(prepared, run_config=replace(config, tree={**config.tree, "trial": facts}))
@@ -92,20 +95,21 @@ class Search:
         return plain
 
 
-def is_search(overrides: Sequence[str], mode: str = "train") -> bool:
-    """Whether overrides, or the recipe file that they name, ask for a search.
+def is_search(command: Command, front: Front) -> bool:
+    """Whether a command, or the recipe file that it names, asks for a search.
 
     Args:
-        overrides: The command line's.
-        mode: The mode; files are of trainings.
+        command: As a person wrote it.
+        front: What reads files of other programs.
 
     Raises:
         ConfigError: When they hold keys of a search without asking for one.
     """
-    keys = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in overrides}
+    keys = {text.lstrip("+~").partition("=")[0]: text.partition("=")[2] for text in command.overrides}
     if keys.get("hpo", "none") not in ("none", "null"):
         return True
-    if mode == "train" and front.searches(overrides):
+    # Files are of trainings.
+    if command.mode == "train" and (front.searches(command) or recipe_file.searches(command.overrides)):
         return True
     stray = [key for key in keys if key.split(".")[0] in search_space.SECTIONS and key != "hpo"]
     stray = [key for key in stray if not (key == "hpo.storage" and "use_best_params" in keys)]
@@ -116,19 +120,20 @@ def is_search(overrides: Sequence[str], mode: str = "train") -> bool:
     return False
 
 
-def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> Search:
+def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) -> Search:
     """Check a search and every corner of its space; nothing is written to the project.
 
     Args:
-        mode: The mode's name.
-        overrides: Overrides in Hydra's grammar, sweeps included.
+        command: As a person wrote it, sweeps included.
         extra_dirs: Further folders of configuration files.
+        front: What reads files of other programs.
 
     Raises:
         ConfigError: With a sentence for every problem.
     """
-    if mode != "train":
-        raise ConfigError(problem("hpo", "searches with mml train only", got=mode, fix="leave hpo= out"))
+    overrides = command.overrides
+    if command.mode != "train":
+        raise ConfigError(problem("hpo", "searches with mml train only", got=command.mode, fix="leave hpo= out"))
     if any(text.partition("=")[0] == "continue" for text in overrides):
         fix = "run the command of the search again: it goes on with its study"
         raise ConfigError(problem("continue", "continues a run, not a search", fix=fix))
@@ -136,7 +141,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     # A recipe file may be what asks for the search.
     fixed += [] if any(text.startswith("hpo=") for text in fixed) else ["hpo=optuna"]
     fixed += _first_values(fixed, space)
-    base = _base(mode, fixed, extra_dirs, found)
+    base = _base(Command("train", fixed), front, extra_dirs, found)
     assert base.hpo is not None
     of_file, wrong = search_space.read((base.tree.get("search_space") or {}).get("params") or {})
     space = {**of_file, **space}
@@ -148,7 +153,7 @@ def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()
     if found:
         raise ConfigError(list(dict.fromkeys(found)))
     own = tuple(text for text in fixed if _section(text) not in search_space.SECTIONS)
-    search = Search(base, own, space, tuple(extra_dirs), "", names, directions, ())
+    search = Search(base, own, front, space, tuple(extra_dirs), "", names, directions, ())
     digest = files.digest([search.shared(), sorted((key, repr(value)) for key, value in space.items())])[:8]
     search = replace(search, study=base.hpo.study or f"search-{digest}")
     return replace(search, steps=tuple(_checked_corners(search)))
@@ -161,9 +166,9 @@ def shown(search: Search) -> dict[str, Any]:
     return tree
 
 
-def _base(mode: str, fixed: Sequence[str], extra_dirs: Sequence[Path], found: list[str]) -> RunConfig:
+def _base(command: Command, front: Front, extra_dirs: Sequence[Path], found: list[str]) -> RunConfig:
     try:
-        return launch.prepare(mode, fixed, extra_dirs).run_config
+        return launch.prepared(front.native(command), extra_dirs).run_config
     except ConfigError as error:
         raise ConfigError(list(dict.fromkeys([*found, *error.problems]))) from None
 
@@ -263,8 +268,8 @@ def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> 
         return []
     keys = [key for key in search.space if _changes_the_loss(search, key)] or list(search.space)
     kind, measured = _measured(search)
-    preferred = [*metrics.PROPER, metrics.HEADLINE[kind], *measured]
-    other = next((one for one in preferred if one in measured and one in metrics.BY_KIND[kind]), None)
+    preferred = [*metrics.PROPER, post_kind.of(kind).HEADLINE, *measured]
+    other = next((one for one in preferred if one in measured and one in post_kind.of(kind).METRICS), None)
     if other is None or objectives.is_by_the_loss(other):
         fix = f"leave {listing(keys)} out of the search"
     elif search.hpo.metric is None:
@@ -298,7 +303,7 @@ def _measured(search: Search) -> tuple[str, list[str]]:
     """The kind of what trials predict, and the metrics of their records."""
     kind = kinds.decide(tasks.pivot(search.base).kind, search.base.recipe.loss)
     wanted = search.base.recipe.metrics.final
-    return kind, list(metrics.FINAL[kind]) if wanted == AUTO else list(wanted)
+    return kind, list(post_kind.of(kind).FINAL) if wanted == AUTO else list(wanted)
 
 
 def _unmeasured(search: Search) -> list[str]:

@@ -6,15 +6,16 @@ import logging
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlpipe.config.overrides import expand
 from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.reports import tables
 from mlpipe.running import launch
+from mlpipe.running.commands import Command, Front
 from mlpipe.running.launch import Prepared
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -42,16 +43,21 @@ class Job:
         return Project(self.prepared.run_config.project_dir)
 
 
-def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> list[Job]:
+def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) -> list[Job]:
     """The jobs of a sweep, all of them checked.
+
+    Args:
+        command: As a person wrote it.
+        extra_dirs: Further folders of configuration files.
+        front: What reads files of other programs, for each job.
 
     Raises:
         ConfigError: With a sentence for every problem of every job.
     """
-    jobs, prepared, found = expand(overrides), [], []
+    jobs, prepared, found = expand(command.overrides), [], []
     for job in jobs:
         try:
-            prepared.append(launch.prepare(mode, job, extra_dirs))
+            prepared.append(launch.prepared(front.native(replace(command, overrides=job)), extra_dirs))
         except ConfigError as error:
             found += list(error.problems)
     if found:
@@ -146,7 +152,7 @@ def _scores(job: Job, facts: dict[str, Any]) -> str:
     found = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
     parts = []
     for split in ("val", "test"):
-        name = metrics.HEADLINE[found[0].kind] if found else ""
+        name = post_kind.of(found[0].kind).HEADLINE if found else ""
         values = [record.scores.get(split, {}).get(name) for record in found]
         numbers = [value for value in values if value is not None]
         if numbers:

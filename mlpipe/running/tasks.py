@@ -20,7 +20,7 @@ from mlpipe.data.cache import joined
 from mlpipe.data.cache import packs as cache
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import Preprocessing
-from mlpipe.data.sources.targets import mask_files, target_files
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits import methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
@@ -278,11 +278,7 @@ def _packed(
 
 def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progress: Progress) -> Pack:
     """The pack with that of its masks or target images; an image whose target cannot be read cannot be used."""
-    if of.kind == "images":
-        of_masks = target_files.task_of(of)
-        alike = target_files.preprocessing_of(pack.preprocessing, of_masks.channels, target_files.scale_of(of))
-    else:
-        of_masks, alike = mask_files.task_of(of), mask_files.preprocessing_of(pack.preprocessing)
+    of_masks, alike = sources.targets_of(of, pack.preprocessing)
     folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of_masks, alike)
     uses.mark(folder)
     masks = cache.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)

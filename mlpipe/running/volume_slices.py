@@ -6,37 +6,61 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlpipe.config import slice_keys
 from mlpipe.config.schema import Recipe, RunConfig
+from mlpipe.data.sources.listings import sliced_volumes
+from mlpipe.data.sources.listings.sliced_volumes import Place
 from mlpipe.data.volumes import arrays, assembly, slices
 from mlpipe.data.volumes.arrays import Volume
 from mlpipe.data.volumes.slices import Grid
-from mlpipe.dialects.rmldnn import console, slice_lines
-from mlpipe.dialects.rmldnn import files as layout
-from mlpipe.dialects.rmldnn.files import EpochRow
 from mlpipe.errors import ConfigError, DataError, problem
-from mlpipe.running import slice_targets, tasks
+from mlpipe.running import console, tasks, training_log
 from mlpipe.running.scheduler import Step, World, raise_all, require_writable
-from mlpipe.running.slice_targets import Targets
 from mlpipe.runs import references, sweeping
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from mlpipe.predicting import volumes
     from mlpipe.predicting.scores import Judge
-    from mlpipe.predicting.volumes import Batch
 
 log = logging.getLogger("mlpipe")
 
-_KEY, _SOURCE = "mode.slices", "mode.source"
+_KEY, _SOURCE, _TARGETS = "mode.slices", "mode.source", "mode.targets"
 _KERAS = "mlpipe.arch.keras.keras_json.keras_json"
 # Values of the slices that go through the network together where nobody says how many there are.
 _AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The class numbers that `mml evaluate mode.slices` was asked to compare with.
+
+    Attributes:
+        source: Their file, or a folder that holds nothing else.
+        dataset: The name of the array in it.
+        values: The value of each class; None: 0, 1, 2, ... or those that the record was trained with.
+        ignore_index: The value of places that count nowhere.
+    """
+
+    source: str
+    dataset: str | None
+    values: Sequence[int] | None
+    ignore_index: int | None
+
+    def place(self) -> Place:
+        """Where they lie.
+
+        Raises:
+            DataError: When the file is not there.
+        """
+        file = arrays.file_of(Path(self.source).expanduser().absolute(), _TARGETS)
+        return Place(file, _TARGETS, self.dataset, "mode.target_dataset")
 
 
 @dataclass(frozen=True)
@@ -126,8 +150,9 @@ class VolumeSlices:
             channels = volume.shape[0] if len(volume.shape) > len(grids[0].shape) else 1
             networks, recipe = self._networks(channels, grids)
             size = self._batch_size(channels, grids)
-            self._introduce(networks[grids[0].cut.seen], volume, grids)
-            network, device = learned.placed(recipe, networks)
+            seen = networks[grids[0].cut.seen]
+            console.of(self.config).introduce_volume(volume.name, self._file, grids, seen, self._origin)
+            model = learned.model_of(recipe, networks, channels)
             change, judge = learned.change_of(recipe), self._judge(recipe, networks, grids)
             joined = stack.enter_context(
                 assembly.assembled(self._outfile, grids, precision=self.asked.precision, layout=self.asked.layout)
@@ -135,12 +160,11 @@ class VolumeSlices:
             self.world.display.start("slices", sum(map(len, grids)))
             stack.callback(self.world.display.close)
             learned.apply(
-                network,
+                model,
                 volume,
                 grids,
                 joined,
                 size=size,
-                device=device,
                 after=self._after(grids),
                 change=change,
                 judge=judge,
@@ -186,7 +210,7 @@ class VolumeSlices:
         assert self.asked.record is not None
         one = references.record(self.asked.record, "mode.record", self.config.out_dir)
         references.check_weights(one, "mode.record", self.config.out_dir)
-        if one.record.kind != "segmentation":
+        if one.record.kind != sliced_volumes.KIND:
             fix = "choose one that was trained on masks"
             raise ConfigError(problem("mode.record", "gives no maps", got=self.asked.record, fix=fix))
         return one
@@ -201,22 +225,22 @@ class VolumeSlices:
         asked = self.asked.targets
         if asked is None:
             return None
+        from mlpipe.predicting import scores
+
         if self.asked.record is None:
             from mlpipe.arch.keras import classifier
-            from mlpipe.predicting import scores as slice_scores
 
             graph: Any = next(iter(networks.values()))
             activation, maps = classifier.ending(graph)[1], graph.shapes[graph.outputs[0]][-1]
-            names = tuple(map(str, range(slice_scores.classes_given(maps, activation))))
-            return slice_targets.judge(asked, recipe, grids, names, activation)
+            names = tuple(map(str, range(scores.classes_given(maps, activation))))
+            return scores.judge(asked.place(), recipe, grids, names, activation, asked.values, asked.ignore_index)
         one = self._record()
         said = tasks.config_of(self.config, one.record, one.project).task.params
         values = asked.values or said.get("values")
         if values is None and all(name.isdecimal() for name in one.record.classes):
             values = [int(name) for name in one.record.classes]
         ignored = said.get("ignore_index") if asked.ignore_index is None else asked.ignore_index
-        asked = replace(asked, values=values, ignore_index=ignored)
-        return slice_targets.judge(asked, recipe, grids, one.record.classes, "softmax")
+        return scores.judge(asked.place(), recipe, grids, one.record.classes, "softmax", values, ignored)
 
     def _of_keras(self, channels: int, shape: tuple[int, ...]) -> nn.Module:
         import torch
@@ -236,32 +260,18 @@ class VolumeSlices:
     def _after(self, grids: Sequence[Grid]) -> Any:
         before = [sum(map(len, grids[:number])) for number in range(len(grids))]
 
-        def after(batch: Batch) -> None:
-            self.world.display.update(before[batch.which] + batch.stop)
+        def after(place: volumes.Place) -> None:
+            self.world.display.update(before[place.which] + place.stop)
             self.world.stop.check()
 
         return after
 
-    def _introduce(self, network: nn.Module, volume: Volume, grids: Sequence[Grid]) -> None:
-        if self.config.sys.console != "rmldnn":
-            return
-        from mlpipe.learn import description
-
-        recipe = self.config.recipe
-        lines = layout.block("Device(s)", {"Name": description.device(recipe)})
-        lines += layout.block("Neural Network", description.network(network, str(recipe.arch.params.get("name"))))
-        if recipe.arch.params.get("weights") is not None:
-            lines += layout.loading_lines(str(recipe.arch.params["weights"]), *self._origin)
-        lines += slice_lines.of_volume(volume.name, self._file, grids)
-        log.info("\n".join(lines))
-
     def _told(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:
         """Say what was done, write the table that is asked for, and collect facts."""
-        row = EpochRow(1, 0.0, scores.get("loss"), console.accuracy(scores))
-        if self.config.sys.console == "rmldnn":
-            log.info(layout.eval_line(row, 1, sum(-(-len(grid) // size) for grid in grids)))
+        row = training_log.evaluated(scores)
+        console.of(self.config).epoch(row, 1, sum(-(-len(grid) // size) for grid in grids))
         if self.config.sys.outfile is not None:
-            console.write(self.config.sys.outfile, [], [row])
+            training_log.write(self.config.sys.outfile, [], [row])
         for grid in grids:
             log.info(f"{grid.cut.name}: {len(grid)} slices of {list(grid.cut.seen)} joined to {list(grid.extent)}")
         if scores:

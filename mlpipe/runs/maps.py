@@ -198,7 +198,7 @@ def mean(parts: Sequence[Bytes], weights: Sequence[float] | None = None) -> Byte
 
 
 def counts(predicted: npt.NDArray[np.integer], true: Bytes | None, classes: int) -> tuple[npt.NDArray[np.float32], ...]:
-    """Pixels of one image, as `mlpipe.post.mask_metrics` takes them.
+    """Pixels of one image, as `mlpipe.post.measures.mask_metrics` takes them.
 
     Args:
         predicted: Class numbers, shape (height, width).
@@ -220,7 +220,7 @@ def counts(predicted: npt.NDArray[np.integer], true: Bytes | None, classes: int)
 
 
 def errors(predicted: npt.NDArray[Any], true: npt.NDArray[Any] | None) -> tuple[npt.NDArray[np.float32], ...]:
-    """Sums of errors of one image, as `mlpipe.post.image_metrics` takes them.
+    """Sums of errors of one image, as `mlpipe.post.measures.image_metrics` takes them.
 
     Args:
         predicted: Shape (channels, height, width).

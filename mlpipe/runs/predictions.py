@@ -48,7 +48,7 @@ class Predictions:
         targets: Class numbers of shape (n,), -1 where there is none; of labels and numbers to predict shape (n, outputs),
             NaN where there is none.
         logits: Shape (n, outputs), float32; for regression the predicted numbers. For segmentation they and the targets are
-            counts of pixels, as `mlpipe.post.mask_metrics` takes them, for images sums of errors, as `image_metrics` does; for
+            counts of pixels, see `mlpipe.post.measures.mask_metrics`, for images sums of errors, see `image_metrics`; for
             solutions the loss of each;
             what is predicted for every pixel is in `mlpipe.runs.maps`.
         calibrated: Log-probabilities of shape (n, classes), None before `post`.

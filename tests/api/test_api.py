@@ -23,6 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
+@pytest.mark.program
 def test_records_have_a_row_for_each_fold_with_scores(trained: Path) -> None:
     records = load_project(out_dir=trained).records()
     assert records["fold"].tolist() == [0, 1]
@@ -32,6 +33,7 @@ def test_records_have_a_row_for_each_fold_with_scores(trained: Path) -> None:
     assert (records["images/train"] + records["images/val"] == 1797 - records["images/test"]).all()
 
 
+@pytest.mark.program
 def test_predictions_score_as_the_record_says(trained: Path) -> None:
     project = load_project(out_dir=trained)
     record = project.records().iloc[0]
@@ -41,6 +43,7 @@ def test_predictions_score_as_the_record_says(trained: Path) -> None:
     assert rows["sample_id"].is_unique
 
 
+@pytest.mark.program
 def test_metrics_have_a_row_for_each_epoch(trained: Path) -> None:
     project = load_project(out_dir=trained)
     history = project.metrics(project.records()["id"].iloc[0])
@@ -48,11 +51,13 @@ def test_metrics_have_a_row_for_each_epoch(trained: Path) -> None:
     assert {"train/loss", "val/loss", "val/accuracy", "lr"} <= set(history)
 
 
+@pytest.mark.program
 def test_leaderboard_has_one_row_for_the_cross_validation(trained: Path) -> None:
     board = load_project(out_dir=trained).leaderboard("digits")
     assert board["folds"].tolist() == [2]
 
 
+@pytest.mark.program
 def test_what_is_not_there_is_named(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="there is no such project"):
         load_project("nope", tmp_path)

@@ -19,9 +19,10 @@ from torch import nn
 from mlpipe.api import classification
 from mlpipe.api.classification import Finder, PredictionItem
 from mlpipe.arch.classifier import Head, Pixels
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DataError, Interrupted, ProjectError
 from mlpipe.learn.losses.losses import Labels
-from mlpipe.running import launch, scheduler
+from mlpipe.running import scheduler
 
 README = """
 architecture: ResNet18 #pre-trained model we are going to use
@@ -95,7 +96,7 @@ def proteins(folder: Path, count: int = 24) -> ProteinDataGenerator:
     return ProteinDataGenerator([str(folder / str(number)) for number in range(count)], labels)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(README)
@@ -207,7 +208,7 @@ class Classification:
         return img
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_stages_and_negatives_of_a_data_set_of_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     drawn = np.random.default_rng(0)
@@ -250,7 +251,7 @@ def musket_shapes(count: int) -> list[PredictionItem]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same weights as those of a training that nothing stopped."""
     asked = 0
@@ -281,7 +282,7 @@ def test_an_interrupted_training_goes_on_where_that_is_allowed(tmp_path: Path, m
     assert weights["whole"] == weights["broken"]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_range_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(README.replace("batch: 16", "batch: 4"))
@@ -324,7 +325,7 @@ def test_what_python_registers_goes_by_name(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(classification.get_custom_objects(), "my_loss", squares)
     assert classification.custom_models["MyUnet"] is network
     cfg = classification.parse(config)
-    recipe = launch.prepare("train", cfg._common(proteins(tmp_path))).run_config.recipe
+    recipe = front.prepared("train", cfg._common(proteins(tmp_path))).run_config.recipe
     loss = recipe.loss.build(Labels("multilabel", torch.tensor([4, 4, 4]), 8))
     logits, target = torch.randn(5, 3), torch.ones(5, 3)
     torch.testing.assert_close(loss(logits, target), (1 - logits.sigmoid()).square().sum(1).mean())

@@ -22,7 +22,7 @@ def test_further_channels_are_zeros_or_the_third_one(how: Any, last: int | None)
         assert torch.equal(found[:, number], given[:, last] if last is not None else torch.zeros_like(given[:, 0]))
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_vgg_without_its_hidden_layers_gives_what_its_last_maps_have() -> None:
     heads, pixels = {"target": Head(2)}, Pixels(3, 32)
     plain = classifier.timm(heads, pixels, name="vgg11", pretrained=False)

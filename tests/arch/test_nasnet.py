@@ -24,7 +24,7 @@ def test_it_is_as_large_as_keras_s() -> None:
     assert size_of(nasnet.NASNetMobile(3)) == _OF_KERAS
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_keras_counts_the_same() -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     # The public function refuses to make it for torch, whose outputs differ at an edge; what is counted is the same.

@@ -94,7 +94,7 @@ def test_a_file_is_taken_as_timm_takes_pretrained_weights(
     assert ("adapted to other channels" in network.begun) is (channels != 3)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize(("name", "channels", "height", "width"), LARGE)
 def test_a_file_of_a_larger_network_is_taken_alike(
     tmp_path: Path, name: str, channels: int, height: int, width: int

@@ -26,6 +26,7 @@ def problems(*overrides: str, mode: str = "train") -> list[str]:
     return list(caught.value.problems)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("group", "option"), [(group, option) for group in catalog.groups() for option in catalog.options(group)]
 )

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mlpipe.dialects import barrage, detect, translation
+from mlpipe.config import recipe_file
+from mlpipe.dialects import barrage, detect
 from mlpipe.errors import ConfigError
 
 CONFIG: dict[str, Any] = {
@@ -368,7 +369,7 @@ def test_a_file_is_known_by_its_content_and_becomes_overrides(tmp_path: Path) ->
     path.write_text(json.dumps(CONFIG))
     found = detect.translated(path)
     assert found.dialect == "barrage" and set(found.needed) == {"task.train", "task.validation"}
-    texts = translation.overrides(found.native, set())
+    texts = recipe_file.as_overrides(found.native, set())
     assert "task=records" in texts
     assert "arch.network={'import':'nets.make',params:{units:3}}" in texts or any(
         text.startswith("arch.network={import:'nets.make'") for text in texts
@@ -389,6 +390,6 @@ def test_parameters_of_your_own_code_are_given_whole() -> None:
     config = changed("model.outputs.0.loss", {"import": "my.Loss", "params": {"gamma": 2}})
     rate = {"import": "my.Schedule", "params": {"first": 0.1}}
     config["solver"]["optimizer"] = {"import": "my.Optimizer", "learning_rate": rate, "params": {"push": 0.5}}
-    texts = translation.overrides(barrage.translate(config).native, set())
+    texts = recipe_file.as_overrides(barrage.translate(config).native, set())
     wanted = {"loss.params={gamma:2}", "optimizer.params={push:0.5}", "lr_scheduler.params={first:0.1}"}
     assert wanted <= set(texts)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mlpipe.dialects import front
+from mlpipe.errors import ConfigError
 from mlpipe.running import launch
+from mlpipe.running.commands import Command
 
 VALUE = 1e-4
 
@@ -39,3 +42,29 @@ def test_a_number_of_an_option_file_is_one(tmp_path: Path) -> None:
     (folder / "own.yaml").write_text("_target_: mlpipe.learn.optimizers.optimizers.adamw\nlr: 1e-4\n")
     config = launch.prepare("train", ["task=digits", "optimizer=own"], [tmp_path / "more"]).run_config
     assert config.recipe.optimizer.params["lr"] == VALUE
+
+
+def test_a_native_recipe_is_left_to_the_configuration(tmp_path: Path) -> None:
+    words = [*_recipe(Path.cwd()), "seed=1"]
+    command = front.native(Command("train", words))
+    assert command.overrides == words and command.mode == "train" and list(command.words) == ["train", *words]
+
+
+def test_a_run_that_goes_on_keeps_its_words(tmp_path: Path) -> None:
+    assert front.native(Command("train", ["continue=latest", "proj=p"])).overrides == ["continue=latest", "proj=p"]
+
+
+def test_a_folder_of_artifacts_is_scored(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    command = front.native(Command("predict", ["recipe=out", "task.file=v.json", "trust=[x]"]))
+    assert (command.mode, command.overrides) == ("score", ["mode.file=v.json", "trust=[x]", "mode.folder=out"])
+
+
+def test_convert_needs_a_file() -> None:
+    with pytest.raises(ConfigError, match="there is nothing to convert"):
+        front.native(Command("convert", []))
+
+
+def test_a_native_recipe_of_a_search_is_no_foreign_one(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("defaults: [{hpo: optuna}]\n")
+    assert not front.searches(Command("train", ["recipe=r.yaml"]))

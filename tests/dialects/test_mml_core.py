@@ -141,6 +141,7 @@ def test_what_cannot_be_said_is_refused(source: dict[str, Any], sentence: str) -
     assert any(one.startswith(sentence) for one in caught.value.problems), caught.value.problems
 
 
+@pytest.mark.program
 def test_the_program_knows_the_file_by_its_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "pipeline.yaml"
     path.write_text(yaml.safe_dump(PIPELINE), "utf-8")

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from mlpipe.arch.names import timm_names
+from mlpipe.config import recipe_file
 from mlpipe.data.items import sets
-from mlpipe.dialects import detect, musket, names, translation
+from mlpipe.dialects import detect, musket, names
 from mlpipe.dialects.musket import reading
 from mlpipe.dialects.musket.sections import data
 from mlpipe.dialects.translation import Translation
@@ -312,12 +313,12 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
 
 def test_values_become_overrides_that_hydra_reads() -> None:
     native = {"defaults": [{"arch": "timm"}], "arch": {"name": "a.b"}, "x": {"y": [{"k": "it's"}, None, 1e-7]}}
-    assert translation.overrides(native, set()) == [
+    assert recipe_file.as_overrides(native, set()) == [
         "arch=timm",
         "arch.name='a.b'",
         "x.y=[{k:'it\\'s'},null,1e-07]",
     ]
-    assert translation.overrides(native, {"arch"}) == ["x.y=[{k:'it\\'s'},null,1e-07]"]
+    assert recipe_file.as_overrides(native, {"arch"}) == ["x.y=[{k:'it\\'s'},null,1e-07]"]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from mlpipe.config.compose import Facts, compose
+from mlpipe.config.recipe_file import as_overrides
 from mlpipe.dialects import musket
-from mlpipe.dialects.translation import Translation, overrides
+from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError
 
 FACTS = Facts(lambda: ())
@@ -220,7 +221,7 @@ def translated(tmp_path: Path, text: str) -> Translation:
 
 def composed(found: Translation) -> dict[str, Any]:
     """The tree of a training with a translation, its data from elsewhere where it names none."""
-    texts = overrides(found.native, set())
+    texts = as_overrides(found.native, set())
     task = [] if "task" in found.chosen() else ["task=digits"]
     return dict(compose("train", [*texts, *task], FACTS).tree)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mlpipe.dialects import detect, rmldnn, translation
+from mlpipe.config import recipe_file
+from mlpipe.dialects import detect, rmldnn
 from mlpipe.dialects.rmldnn import schema
 from mlpipe.dialects.rmldnn.network import look
 from mlpipe.dialects.translation import Translation
@@ -206,7 +207,7 @@ def test_files_that_are_asked_for() -> None:
     assert tree["sys"] == {"console": "rmldnn", "outfile": "o.txt"}
     assert {"callbacks": ["layer_files", "output_files"]} in tree["defaults"]
     assert tree["callbacks"] == {"checkpoints": {"folder": "ck", "interval": 5}, "outputs": {"folder": "out"}}
-    assert "callbacks=[layer_files,output_files]" in translation.overrides(tree, set())
+    assert "callbacks=[layer_files,output_files]" in recipe_file.as_overrides(tree, set())
     drawn = native(debug=True, debug_interval=3)
     assert {"callbacks": "graph_file"} in drawn["defaults"] and drawn["callbacks"]["graph"] == {"file": "network.dot"}
 

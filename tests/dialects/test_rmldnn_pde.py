@@ -8,7 +8,7 @@ import pytest
 
 from mlpipe.dialects.rmldnn.translate import translate
 from mlpipe.errors import ConfigError
-from tests.program.test_pde import PLACES, layers
+from tests.build import PLACES, layers
 
 DATA = {
     "type": "pde", "domain_size": PLACES, "num_examples": 12, "num_test_examples": 3, "batch_size": 4, "test_batch_size": 2,

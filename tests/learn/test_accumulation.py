@@ -47,7 +47,8 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("group", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 4, 5, 7))])
+@pytest.mark.program
+@pytest.mark.parametrize("group", [1, 3, 7])
 def test_a_step_is_that_of_one_batch_of_all_its_images(tmp_path: Path, group: int) -> None:
     made = job(tmp_path, *RECIPE, f"trainer.accumulate_grad_batches={group}", store_best=False)
     _, data, _ = fit.parts(made, Watch())
@@ -57,12 +58,14 @@ def test_a_step_is_that_of_one_batch_of_all_its_images(tmp_path: Path, group: in
     same(trained(made), by_hand(made, [list(range(5))[first : first + group] for first in range(0, 5, group)]))
 
 
+@pytest.mark.program
 def test_schedules_of_accumulation_alike(tmp_path: Path) -> None:
     scheduler = "+callbacks.s._target_=pytorch_lightning.callbacks.GradientAccumulationScheduler"
     scheduled = job(tmp_path, *RECIPE, scheduler, "+callbacks.s.scheduling={0: 3}", store_best=False)
     same(trained(scheduled), by_hand(scheduled, [[0, 1, 2], [3, 4]]))
 
 
+@pytest.mark.program
 def test_the_loss_that_is_shown_is_the_batchs_own(tmp_path: Path) -> None:
     shown: dict[int, list[float]] = {}
     for group in (1, 3):
@@ -74,6 +77,7 @@ def test_the_loss_that_is_shown_is_the_batchs_own(tmp_path: Path) -> None:
     assert shown[1] == shown[3]
 
 
+@pytest.mark.program
 def test_an_interruption_within_a_group_changes_nothing(tmp_path: Path, saves_every_epoch: None) -> None:
     keys = [*RECIPE, "trainer.accumulate_grad_batches=3", "trainer.max_epochs=3"]
     whole = trained(job(tmp_path / "whole", *keys, store_best=False))

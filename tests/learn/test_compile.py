@@ -49,7 +49,7 @@ def test_a_network_that_cannot_be_compiled_as_a_whole(monkeypatch: pytest.Monkey
         network(torch.zeros(1))
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_a_compiled_training_learns_the_same(tmp_path: Path) -> None:
     short = ["trainer.max_epochs=1", "arch.drop_rate=0", "sampling.batch_size=64"]
     plain, compiled = job(tmp_path / "a", *short), job(tmp_path / "b", *short, "compile=default")

@@ -29,6 +29,7 @@ def network_of(one: FoldJob) -> torch.nn.Module:
     return fit.first_network(one)[0]
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("optimizer", "share"), [("adamw", 2), ("sgd", 1), ("lion", 1), ("keras_adam", 2), ("adagrad", 1), ("rmsprop", 1)]
 )
@@ -70,6 +71,7 @@ def test_what_is_kept_is_counted(tmp_path: Path) -> None:
     assert disk_space.of(joint, network_of(joint)).weights > plain.weights
 
 
+@pytest.mark.program
 def test_a_full_disk_is_noticed_before_anything_is_learned(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     one = replace(job(tmp_path, *SHORT), folds_left=3)
     said = disk_space.of(one, network_of(one))

@@ -29,6 +29,7 @@ def test_they_are_what_the_backbone_gives(tmp_path: Path) -> None:
     assert network.heads["target"](torch.from_numpy(pack.take(rows[:5]))).shape == (5, 10)  # type: ignore[index, operator]
 
 
+@pytest.mark.program
 def test_training_on_them_is_training_on_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = fit.fit(job(tmp_path / "a", *FROZEN), Watch())
     monkeypatch.setattr(features, "applies", lambda recipe, network: False)

@@ -19,8 +19,11 @@ from mlpipe.learn.build.network import build_network
 from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.callbacks.callbacks import Tick
 from mlpipe.learn.fit import FoldJob, Watch
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
+from mlpipe.post.measures import class_metrics
 from tests.learn.conftest import job
+
+pytestmark = pytest.mark.program
 
 
 def history(one: FoldJob) -> str:
@@ -113,7 +116,7 @@ def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
         logits = network(images)["target"]
     loss = build_loss(one.recipe, one.task, one.view.train)(logits, targets)
     assert record.scores["val"]["loss"] == pytest.approx(loss.item(), abs=1e-5)
-    accuracy = metrics.accuracy(logits.numpy(), targets.numpy())
+    accuracy = class_metrics.accuracy(logits.numpy(), targets.numpy())
     assert record.scores["val"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
 
 
@@ -320,7 +323,7 @@ def test_the_training_loss_is_the_mean_over_images(tmp_path: Path, monkeypatch: 
 
 
 def test_a_monitor_that_is_never_a_number(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
-    monkeypatch.setitem(metrics.BY_KIND["classification"], "auroc", lambda logits, targets: float("nan"))
+    monkeypatch.setitem(post_kind.of("classification").METRICS, "auroc", lambda logits, targets: float("nan"))
     one, told = job(tmp_path, "trainer.max_epochs=2", "metrics.monitor=val/auroc"), list[str]()
     record = fit.fit(one, Watch(told=told.append))
     assert record.best_epoch == 1

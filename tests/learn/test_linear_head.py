@@ -104,6 +104,7 @@ LINEAR = [
 ]  # fmt: skip
 
 
+@pytest.mark.program
 def test_through_the_command_line(tmp_path: Path) -> None:
     frozen = ["arch.freeze=true", "augmentations=none", "mode.subroutines=[train,predict,test]", "mode.folds=[0,2]"]
     assert main([*LINEAR, *frozen, "split.test_fraction=0.2"]) == 0

@@ -18,6 +18,7 @@ from mlpipe.learn.callbacks import callbacks
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
+from mlpipe.post.measures import class_metrics
 from mlpipe.predicting import records
 from mlpipe.runs import predictions
 from tests.learn.conftest import joint_job
@@ -27,11 +28,12 @@ def files_of(one: FoldJob) -> Path:
     return one.project.model_dir("digits", "record")
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("weights", "workers", "overrides"),
     [
         (None, 0, ["lr_scheduler=cosine"]),
-        pytest.param((1.0, 0.5, 2.0), 2, ["optimizer=sgd", "augmentations=mixup", "cbs=ema"], marks=pytest.mark.slow),
+        pytest.param((1.0, 0.5, 2.0), 2, ["optimizer=sgd", "augmentations=mixup", "cbs=ema"]),
     ],
 )
 def test_resumed_is_bit_identical(
@@ -59,6 +61,7 @@ def test_resumed_is_bit_identical(
     assert record.co_tasks == expected.co_tasks and record.scores == expected.scores
 
 
+@pytest.mark.program
 def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_path: Path) -> None:
     one = joint_job(tmp_path)
     record = fit.fit(one, Watch())
@@ -79,9 +82,12 @@ def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_p
     weights = files_of(one) / "weights.safetensors"
     records.predict(one.recipe, weights, 0, wanted, out, num_workers=0, co_tasks=record.co_tasks)
     found = predictions.load(out, "digits", "val")
-    assert metrics.accuracy(found.logits, found.targets) == pytest.approx(record.scores["val"]["accuracy"], abs=1e-12)
+    assert class_metrics.accuracy(found.logits, found.targets) == pytest.approx(
+        record.scores["val"]["accuracy"], abs=1e-12
+    )
 
 
+@pytest.mark.program
 def test_a_partner_is_scored_by_its_own_head_and_in_its_own_unit(tmp_path: Path) -> None:
     one = joint_job(tmp_path, "trainer.max_epochs=1")
     record = fit.fit(one, Watch())

@@ -13,6 +13,7 @@ from mlpipe.config.schema import Metrics
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn import own_metrics
 from mlpipe.post import metrics
+from mlpipe.post.measures import class_metrics
 
 MODULE = """
 import numpy as np
@@ -85,11 +86,11 @@ def test_they_are_measured_beside_mlpipes_own(section: Any) -> None:
     logits, targets = drawn.normal(size=(50, 3)).astype(np.float32), drawn.integers(0, 3, 50)
     targets[7] = -1
     own = own_metrics.measures(section("cross", "right", "accuracy"), "classification", 3)
-    found = metrics.compute(["cross", "right", "accuracy", "macro_f1"], logits, targets, own=own)
+    found = metrics.compute(["cross", "right", "accuracy", "macro_f1"], logits, targets, own=own, kind="classification")
     known = targets >= 0
-    probabilities = np.exp(metrics.log_softmax(logits[known]))
+    probabilities = np.exp(class_metrics.log_softmax(logits[known]))
     assert found["cross"] == pytest.approx(log_loss(targets[known], probabilities), rel=1e-5)
-    assert found["right"] == pytest.approx(metrics.accuracy(logits[known], targets[known]))
+    assert found["right"] == pytest.approx(class_metrics.accuracy(logits[known], targets[known]))
     # A function goes before mlpipe's metric of its name.
     assert found["accuracy"] == 7 and 0 < found["macro_f1"] < 1
 
@@ -123,7 +124,7 @@ def test_a_name_that_nobody_has(section: Any) -> None:
 def test_one_that_gives_several_numbers_has_each_under_its_name(section: Any) -> None:
     logits, targets = np.eye(4)[[0, 1, 2, 2]] * 3, np.array([0, 1, 2, 3])
     own = own_metrics.measures(section("both"), "classification", 4)
-    assert metrics.compute(["both", "accuracy"], logits, targets, own=own) == {
+    assert metrics.compute(["both", "accuracy"], logits, targets, own=own, kind="classification") == {
         "share": 0.75,
         "images": 4,
         "accuracy": 0.75,

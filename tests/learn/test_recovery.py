@@ -19,6 +19,8 @@ from mlpipe.learn.fit import FoldJob, FoldModule, Watch
 from mlpipe.learn.recovery import Healed, NotFinite, OutOfMemory
 from tests.learn.conftest import job, joint_job
 
+pytestmark = pytest.mark.program
+
 Step = Callable[[FoldModule, dict[str, Tensor], int], Tensor]
 QUICK = [
     "sampling.batch_size=32", "optimizer.lr=0.01", "lr_scheduler=step", "lr_scheduler.step_epochs=2", "split.test_fraction=0.9",
@@ -107,7 +109,6 @@ def test_what_comes_before_the_trouble_is_as_without_it(
     assert first[0] == first[1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("saves", [True, False])
 @pytest.mark.parametrize("stop", [(1, 1), (1, 4), (2, 2)])
 def test_resumed_after_a_rollback_is_bit_identical(
@@ -185,7 +186,7 @@ def test_memory_that_runs_out_makes_parts_of_the_batch(
     assert seen.count(32) > 3 and max(seen[-8:]) <= 10
 
 
-@pytest.mark.parametrize("stop", [(1, 2), pytest.param((2, 2), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stop", [(1, 2), (2, 2)])
 def test_resumed_after_memory_ran_out_is_bit_identical(
     stop: tuple[int, int], saves_every_epoch: None, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
@@ -200,7 +201,6 @@ def test_resumed_after_memory_ran_out_is_bit_identical(
     assert (record.weights, record.scores, record.events) == (expected.weights, expected.scores, expected.events)
 
 
-@pytest.mark.slow
 def test_without_batch_statistics_parts_change_rounding_only(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     quick = [*QUICK, "arch=test_vit", "arch.drop_rate=0", "preprocessing.size=160", "trainer.max_epochs=1"]
     small = ["split.test_fraction=0.95", "optimizer=sgd"]
@@ -248,9 +248,7 @@ def test_events_hold_from_their_epoch_on(tmp_path: Path) -> None:
     assert [again.micro_batch(epoch) for epoch in (1, 2, 3)] == [None, 5, 5]
 
 
-@pytest.mark.parametrize(
-    "damaged", ["tensors", *(pytest.param(one, marks=pytest.mark.slow) for one in ("state.json", "both"))]
-)
+@pytest.mark.parametrize("damaged", ["tensors", "state.json", "both"])
 def test_a_damaged_state_is_named_and_not_used(damaged: str, saves_every_epoch: None, tmp_path: Path) -> None:
     four = [*QUICK, "trainer.max_epochs=4"]
     whole, cut, told = job(tmp_path / "whole", *four), job(tmp_path / "cut", *four), list[dict[str, Any]]()

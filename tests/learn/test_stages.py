@@ -20,6 +20,8 @@ from mlpipe.runs import integrity, records
 from tests.learn.conftest import job
 from tests.learn.test_fit import calls_in_epoch, history, stop_after
 
+pytestmark = pytest.mark.program
+
 TWO = ["stages.list=[{epochs:2,lr:1e-3,freeze:backbone},{epochs:2,lr:1e-2,loss:focal}]", "metrics.monitor=val/accuracy"]
 
 
@@ -96,8 +98,6 @@ THREE = [
     [
         (TWO, True),
         (THREE, False),
-        pytest.param(TWO, False, marks=pytest.mark.slow),
-        pytest.param(THREE, True, marks=pytest.mark.slow),
     ],
 )
 def test_resumed_inside_any_stage_is_bit_identical(

@@ -150,6 +150,7 @@ def test_a_label_says_what_was_chosen() -> None:
     assert tta.label(own) == "views (views=identity+RandomGaussianBlur)"
 
 
+@pytest.mark.program
 def test_predictions_are_the_mean_over_the_views_of_the_stored_network(tmp_path: Path) -> None:
     one = job(tmp_path, "trainer.max_epochs=1", "tta=d4")
     plain = job(tmp_path / "plain", "trainer.max_epochs=1")

@@ -12,7 +12,7 @@ from mlpipe.post.conformal import (
     residual_halfwidths,
     upper_quantile,
 )
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.prior import move_prior
 from tests.post.drawing import drawn
 

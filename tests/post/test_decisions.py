@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from mlpipe.errors import DataError
-from mlpipe.post import decisions, judgement
+from mlpipe.post import decisions
 from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling import evaluation
 from mlpipe.post.ensembling.member_mixture import Final
 from mlpipe.post.ensembling.members import Rows
-from mlpipe.post.metrics import balanced_accuracy, log_softmax
+from mlpipe.post.measures.class_metrics import balanced_accuracy, log_softmax
 from mlpipe.post.prior import move_prior
 from mlpipe.runs import predictions
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -38,7 +39,7 @@ def stored(folder: Path, wishes: Wishes, split: str = "val") -> tuple[EnsembleRe
     record = EnsembleRecord(
         "ens-x", "", "", "made", "classification", ["a", "b", "c"], [], "probabilities", "", "oof", "before", None,
         {"kind": "list", "values": EVEN.tolist()}, {}, {},
-        decide=judgement.decisions(final, None, "classification", wishes, ["a", "b", "c"], 0),
+        decide=evaluation.decisions(final, None, "classification", wishes, ["a", "b", "c"], 0),
     )  # fmt: skip
     path = folder / "ens-x.parquet"
     with predictions.writer(path, (), "classification") as sink:
@@ -94,25 +95,25 @@ def test_thresholds_decide_and_are_measured_as_they_decide(tmp_path: Path) -> No
 def test_sentences_say_what_is_promised() -> None:
     sets = {"score": "lac", "alpha": 0.1, "cuts": [0.5, 0.7], "penalty": 0.0, "free_rank": 5, "rows": 9}
     weighted = sets | {"guarantee": "the true class is in the set with a chance of at least 0.9 at the given prior"}
-    (told,) = judgement.sentences({"sets": weighted | {"prior": [0.25, 0.75]}})
+    (told,) = evaluation.sentences({"sets": weighted | {"prior": [0.25, 0.75]}})
     assert "for each class by itself" not in told and "at the given prior (0.25, 0.75)" in told
     own = sets | {"cuts": [0.5, 0.5], "guarantee": "each class is in its rows' sets with a chance of at least 0.9"}
-    (told,) = judgement.sentences({"sets": own})
+    (told,) = evaluation.sentences({"sets": own})
     assert "for each class by itself" in told
 
 
 def test_a_model_that_predicts_one_class_has_no_say_in_the_prevalence() -> None:
     val, there = rows(7, 4000, EVEN), rows(8, 4000, THERE)
     always = [replace(one, raw=np.tile([9.0, 0.0, 0.0], (len(one), 1))) for one in (val, there)]
-    found = judgement.estimated_prevalence([(val, there), (always[0], always[1])], 0)
+    found = evaluation.estimated_prevalence([(val, there), (always[0], always[1])], 0)
     assert found.shares is not None and found.note == "without 1 of 2 models, which hardly tell the classes apart"
     value, low, high = found.shares
     assert np.abs(value - THERE).max() < 0.06
     assert ((low <= value) & (value <= high) & (low <= THERE) & (high >= THERE)).all()
 
-    alone = judgement.prevalence(Final(val, None, None, "none", None), [(always[0], always[1])], ["a", "b", "c"], 0)
+    alone = evaluation.prevalence(Final(val, None, None, "none", None), [(always[0], always[1])], ["a", "b", "c"], 0)
     told = "the model hardly tells the classes apart, so that counting predictions means nothing"
     assert alone["unlabelled"] == {"note": told}
-    assert judgement.sentences({"prevalence": alone}) == [
+    assert evaluation.sentences({"prevalence": alone}) == [
         f"the prevalence among the unlabelled images is not estimated: {told}"
     ]

@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from mlpipe.post import metrics
+from mlpipe.post.measures import class_metrics
 
 
 def drawn(seed: int, *, absent: bool = False, ties: bool = False) -> tuple[np.ndarray, np.ndarray, int]:
@@ -23,7 +24,7 @@ def drawn(seed: int, *, absent: bool = False, ties: bool = False) -> tuple[np.nd
 @pytest.mark.parametrize("seed", range(12))
 def test_against_scikit_learn(seed: int) -> None:
     logits, targets, classes = drawn(seed, ties=seed % 2 == 0)
-    predicted, probabilities = logits.argmax(axis=1), np.exp(metrics.log_softmax(logits))
+    predicted, probabilities = logits.argmax(axis=1), np.exp(class_metrics.log_softmax(logits))
     onehot = np.eye(classes)[targets]
     areas = [reference.roc_auc_score(onehot[:, k], probabilities[:, k]) for k in range(classes)]
     precisions = [reference.average_precision_score(onehot[:, k], probabilities[:, k]) for k in range(classes)]
@@ -38,26 +39,30 @@ def test_against_scikit_learn(seed: int) -> None:
         "nll": reference.log_loss(targets, probabilities, labels=range(classes)),
         "brier": ((probabilities - onehot) ** 2).sum(axis=1).mean(),
     }
-    assert metrics.compute(metrics.METRICS, logits, targets) == pytest.approx(expected, abs=1e-12)
+    assert metrics.compute(class_metrics.METRICS, logits, targets, kind="classification") == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_a_class_that_occurs_nowhere_is_left_out() -> None:
     logits = np.array([[2, 1, -9], [1, 2, -9], [2, 1, -9]], np.float32)
     targets = np.array([0, 1, 1])
-    assert metrics.balanced_accuracy(logits, targets) == pytest.approx(0.75)
-    assert metrics.macro_f1(logits, targets) == pytest.approx((2 / 3 + 2 / 3) / 2)
-    assert metrics.average_precision(logits, targets) == pytest.approx(
-        np.mean([reference.average_precision_score(targets == k, metrics.log_softmax(logits)[:, k]) for k in (0, 1)])
+    assert class_metrics.balanced_accuracy(logits, targets) == pytest.approx(0.75)
+    assert class_metrics.macro_f1(logits, targets) == pytest.approx((2 / 3 + 2 / 3) / 2)
+    assert class_metrics.average_precision(logits, targets) == pytest.approx(
+        np.mean(
+            [reference.average_precision_score(targets == k, class_metrics.log_softmax(logits)[:, k]) for k in (0, 1)]
+        )
     )
 
 
 def test_degenerate_rows() -> None:
     one = np.array([[0.0, 1.0]], np.float32)
-    assert np.isnan(metrics.auroc(one, np.array([1])))
-    assert metrics.mcc(one, np.array([1])) == 0.0
-    assert metrics.kappa(one, np.array([1])) == 0.0
-    assert metrics.compute(["accuracy"], one, np.array([-1])) == {}
-    assert metrics.nll(np.array([[0.0, 1e6]], np.float32), np.array([0])) == pytest.approx(-np.log(1e-12))
+    assert np.isnan(class_metrics.auroc(one, np.array([1])))
+    assert class_metrics.mcc(one, np.array([1])) == 0.0
+    assert class_metrics.kappa(one, np.array([1])) == 0.0
+    assert metrics.compute(["accuracy"], one, np.array([-1]), kind="classification") == {}
+    assert class_metrics.nll(np.array([[0.0, 1e6]], np.float32), np.array([0])) == pytest.approx(-np.log(1e-12))
 
 
 def test_directions() -> None:
@@ -71,7 +76,7 @@ def test_directions() -> None:
 def test_against_scikit_learn_with_a_class_without_images(seed: int) -> None:
     """The class without images may be predicted: it counts in macro F1, not in the means over classes that occur."""
     logits, targets, classes = drawn(seed, absent=True, ties=seed % 2 == 1)
-    predicted, probabilities = logits.argmax(axis=1), np.exp(metrics.log_softmax(logits))
+    predicted, probabilities = logits.argmax(axis=1), np.exp(class_metrics.log_softmax(logits))
     there = range(classes - 1)
     areas = [reference.roc_auc_score(targets == k, probabilities[:, k]) for k in there if (targets != k).any()]
     expected = {
@@ -89,48 +94,56 @@ def test_against_scikit_learn_with_a_class_without_images(seed: int) -> None:
         expected["kappa"] = 0.0
     if areas:
         expected["auroc"] = np.mean(areas)
-    assert metrics.compute(expected, logits, targets) == pytest.approx(expected, abs=1e-12)
+    assert metrics.compute(expected, logits, targets, kind="classification") == pytest.approx(expected, abs=1e-12)
 
 
 def test_log_probabilities_and_shifted_logits_give_the_same() -> None:
     logits, targets, _ = drawn(3)
     wide = logits.astype(np.float64)
-    expected = metrics.compute(metrics.METRICS, wide, targets)
-    assert metrics.compute(metrics.METRICS, metrics.log_softmax(wide), targets) == pytest.approx(expected, abs=1e-9)
-    assert metrics.compute(metrics.METRICS, wide + 700, targets) == pytest.approx(expected, abs=1e-9)
+    expected = metrics.compute(class_metrics.METRICS, wide, targets, kind="classification")
+    assert metrics.compute(
+        class_metrics.METRICS, class_metrics.log_softmax(wide), targets, kind="classification"
+    ) == pytest.approx(expected, abs=1e-9)
+    assert metrics.compute(class_metrics.METRICS, wide + 700, targets, kind="classification") == pytest.approx(
+        expected, abs=1e-9
+    )
 
 
 def test_each_row_of_the_likelihood_is_clipped_by_itself() -> None:
     logits = np.array([[0.0, 100.0], [0.0, 0.0]], np.float32)
-    assert metrics.nll(logits, np.array([0, 0])) == pytest.approx((-np.log(1e-12) + np.log(2)) / 2, abs=1e-12)
-    assert metrics.nll(logits, np.array([1, 0])) == pytest.approx(np.log(2) / 2, abs=1e-12)
+    assert class_metrics.nll(logits, np.array([0, 0])) == pytest.approx((-np.log(1e-12) + np.log(2)) / 2, abs=1e-12)
+    assert class_metrics.nll(logits, np.array([1, 0])) == pytest.approx(np.log(2) / 2, abs=1e-12)
 
 
 def test_rows_without_a_target_are_left_out() -> None:
     logits, targets, _ = drawn(4)
     more = np.concatenate([logits, logits[:5]])
     marked = np.concatenate([targets, np.full(5, -1)])
-    assert metrics.compute(metrics.METRICS, more, marked) == metrics.compute(metrics.METRICS, logits, targets)
+    assert metrics.compute(class_metrics.METRICS, more, marked, kind="classification") == metrics.compute(
+        class_metrics.METRICS, logits, targets, kind="classification"
+    )
 
 
 def test_all_scores_tied() -> None:
     logits, targets = np.zeros((6, 3), np.float32), np.array([0, 1, 2, 0, 1, 2])
-    assert metrics.auroc(logits, targets) == 0.5
-    assert metrics.average_precision(logits, targets) == pytest.approx(1 / 3, abs=1e-12)
-    assert metrics.brier(logits, targets) == pytest.approx(2 / 3, abs=1e-12)
+    assert class_metrics.auroc(logits, targets) == 0.5
+    assert class_metrics.average_precision(logits, targets) == pytest.approx(1 / 3, abs=1e-12)
+    assert class_metrics.brier(logits, targets) == pytest.approx(2 / 3, abs=1e-12)
 
 
 def test_confusion_is_scikit_learns() -> None:
     logits, targets, classes = drawn(5)
     expected = reference.confusion_matrix(targets, logits.argmax(axis=1), labels=range(classes))
-    assert np.array_equal(metrics.confusion_matrix(logits, targets), expected)
+    assert np.array_equal(class_metrics.confusion_matrix(logits, targets), expected)
 
 
 def test_metrics_of_musket_and_keras_by_hand() -> None:
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.4, 0.35, 0.25], [0.1, 0.3, 0.6]]))
     targets = np.array([0, 1, 2])
     p, t = np.exp(logits), np.eye(3)
-    found = metrics.compute(["soft_iou", "hard_iou", "elementwise_dice", "top5_accuracy"], logits, targets)
+    found = metrics.compute(
+        ["soft_iou", "hard_iou", "elementwise_dice", "top5_accuracy"], logits, targets, kind="classification"
+    )
     assert found["soft_iou"] == pytest.approx(np.mean([2 * (p[n, n] + 1) / 3 for n in range(3)]))
     # Of the second image nothing is above one half.
     assert found["hard_iou"] == pytest.approx((4 / 3 + 2 / 2 + 4 / 3) / 3)
@@ -139,4 +152,4 @@ def test_metrics_of_musket_and_keras_by_hand() -> None:
     drawn = np.random.default_rng(0)
     many, wanted = drawn.normal(size=(200, 12)), drawn.integers(0, 12, 200)
     expected = reference.top_k_accuracy_score(wanted, many, k=5, labels=range(12))
-    assert metrics.compute(["top5_accuracy"], many, wanted)["top5_accuracy"] == expected
+    assert metrics.compute(["top5_accuracy"], many, wanted, kind="classification")["top5_accuracy"] == expected

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post import metrics
 from mlpipe.post.ensembling.simplex import expected_shares, least_quadratic, most_likely
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.prior import expected_performance, move_labels, move_prior, prior
 from mlpipe.post.quantify import correct_counts, error_rates, predicted_shares, quantify, saerens
 from tests.post.drawing import drawn
@@ -220,20 +220,22 @@ def test_expected_performance_at_the_rows_own_prevalence_is_the_metric() -> None
     logits, targets = drawn(9, 300, 4)
     found = expected_performance(logits, targets, np.bincount(targets))
     names = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "brier")
-    own = metrics.compute(names, logits, targets)
+    own = metrics.compute(names, logits, targets, kind="classification")
     assert {name: found[name] for name in names} == pytest.approx(own)
 
 
 def test_expected_performance_foresees_another_prevalence() -> None:
     logits, targets, unlabelled, truth = shifted(10, 20_000)
     found = expected_performance(logits, targets, THERE)
-    for name, value in metrics.compute(("accuracy", "macro_f1", "nll", "brier"), unlabelled, truth).items():
+    for name, value in metrics.compute(
+        ("accuracy", "macro_f1", "nll", "brier"), unlabelled, truth, kind="classification"
+    ).items():
         assert found[name] == pytest.approx(value, abs=0.02)
     with pytest.raises(DataError, match="class numbers 3 have a share but no labelled row"):
         expected_performance(logits, np.where(targets == 3, 0, targets), THERE)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_against_quapy() -> None:
     from quapy.method.aggregative import ACC, EMQ, PACC, BBSEhard
 

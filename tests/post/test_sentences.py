@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlpipe.errors import ConfigError, DataError, MlpipeError
-from mlpipe.post import compare, conformal, learning_curve, metrics, prior, quantify, rows, sums, threshold
+from mlpipe.post import conformal, learning_curve, metrics, paired_tests, prior, quantify, rows, threshold
 from mlpipe.post.calibration import calibrate, errors, labels
 from mlpipe.post.ensembling import ensemble, mixing, random_search, weights
 from mlpipe.post.intervals import bootstrap
@@ -77,38 +77,42 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         "calibration loss: the raw loss is zero; there is nothing to share",
     ),
     (
-        lambda: compare.paired_delong(LOGITS, LOGITS, np.zeros(4, int)),
+        lambda: paired_tests.paired_delong(LOGITS, LOGITS, np.zeros(4, int), kind="classification"),
         DataError,
         "comparison: no class has rows on both sides; compare on rows with two classes or more",
     ),
     (
-        lambda: compare.mcnemar([True], [True, False]),
+        lambda: paired_tests.mcnemar([True], [True, False]),
         DataError,
         "comparison: the same rows are needed, got [(1,), (2,)]; align them",
     ),
-    (lambda: compare.mcnemar([], []), DataError, "comparison: the same rows are needed, got [(0,), (0,)]; align them"),
     (
-        lambda: compare.corrected_t([0.5, 0.6], [0.5, 0.6, 0.7], n_train=10, n_test=5),
+        lambda: paired_tests.mcnemar([], []),
+        DataError,
+        "comparison: the same rows are needed, got [(0,), (0,)]; align them",
+    ),
+    (
+        lambda: paired_tests.corrected_t([0.5, 0.6], [0.5, 0.6, 0.7], n_train=10, n_test=5),
         DataError,
         "comparison: finite scores of the same two or more folds are needed, got [[0.5, 0.6], [0.5, 0.6, 0.7]]; compare models of the same folds",
     ),
     (
-        lambda: compare.corrected_t([0.5], [0.5], n_train=10, n_test=5),
+        lambda: paired_tests.corrected_t([0.5], [0.5], n_train=10, n_test=5),
         DataError,
         "comparison: finite scores of the same two or more folds are needed, got [[0.5], [0.5]]; compare models of the same folds",
     ),
     (
-        lambda: compare.corrected_t([0.5, np.nan], [0.5, 0.6], n_train=10, n_test=5),
+        lambda: paired_tests.corrected_t([0.5, np.nan], [0.5, 0.6], n_train=10, n_test=5),
         DataError,
         "comparison: finite scores of the same two or more folds are needed, got [[0.5, nan], [0.5, 0.6]]; compare models of the same folds",
     ),
     (
-        lambda: compare.paired_bootstrap("accuracy", LOGITS, LOGITS[:2], CLASSES),
+        lambda: paired_tests.paired_bootstrap("accuracy", LOGITS, LOGITS[:2], CLASSES, kind="classification"),
         DataError,
         "comparison: predictions of one shape are needed, got [(4, 3), (2, 3)]; compare predictions of the same rows",
     ),
     (
-        lambda: compare.paired_bootstrap("accuracy", LOGITS, LOGITS, NOBODY),
+        lambda: paired_tests.paired_bootstrap("accuracy", LOGITS, LOGITS, NOBODY, kind="classification"),
         DataError,
         "comparison: no row has a target; use a split with labels",
     ),
@@ -140,12 +144,12 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         "prior: class numbers 2 have no calibration row to be weighted; add rows, or leave the prior out",
     ),
     (
-        lambda: ensemble.select([GAPS, GAPS], [0, 1]),
+        lambda: ensemble.select([GAPS, GAPS], [0, 1], kind="classification"),
         DataError,
         "ensemble: no model has finite predictions for all rows; predict again",
     ),
     (
-        lambda: ensemble.select([LOGITS, LOGITS], CLASSES, way="gredy"),
+        lambda: ensemble.select([LOGITS, LOGITS], CLASSES, way="gredy", kind="classification"),
         ConfigError,
         "mode.search: no such way for classification, got 'gredy'; did you mean 'greedy'?",
     ),
@@ -155,17 +159,17 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         "mode.search: no such way for regression, got 'certified'; ways: search, greedy, auto",
     ),
     (
-        lambda: ensemble.select([LOGITS, LOGITS[:2]], CLASSES),
+        lambda: ensemble.select([LOGITS, LOGITS[:2]], CLASSES, kind="classification"),
         DataError,
         "ensemble: predictions of one shape are needed, got [(2, 3), (4, 3)]; give every model the same rows and outputs",
     ),
     (
-        lambda: ensemble.select([LOGITS, LOGITS], NOBODY),
+        lambda: ensemble.select([LOGITS, LOGITS], NOBODY, kind="classification"),
         DataError,
         "ensemble: no row has a target; use a split with labels",
     ),
     (
-        lambda: ensemble.select([LOGITS, LOGITS], CLASSES, eval_frac=0.1),
+        lambda: ensemble.select([LOGITS, LOGITS], CLASSES, eval_frac=0.1, kind="classification"),
         ConfigError,
         "mode.eval_frac: both parts need a row, got 0.1; with 4 rows give a share from 0.25 to 0.75",
     ),
@@ -322,12 +326,12 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         "mode.budget: must be 1 or more, got 0; change it\nmode.weights_budget: must be 0 or more, got -1; change it\nmode.max_ensemble_size: must be 1 or more, got 0; change it\nmode.temperature: must be from 0 to 1, got 2.0; change it\nmode.weights_temperature: must be from 0 to 1, got -1.0; change it",
     ),
     (
-        lambda: sums.statistic("acuracy", LOGITS, CLASSES, "classification"),
+        lambda: metrics.statistic("acuracy", LOGITS, CLASSES, "classification"),
         ConfigError,
         "metrics.final: no such metric for classification, got 'acuracy'; did you mean 'accuracy'?",
     ),
     (
-        lambda: sums.statistic("nonsense", LOGITS, CLASSES, "classification"),
+        lambda: metrics.statistic("nonsense", LOGITS, CLASSES, "classification"),
         ConfigError,
         "metrics.final: no such metric for classification, got 'nonsense'; metrics: accuracy, balanced_accuracy, macro_f1, mcc, kappa, auroc, average_precision, nll, brier",
     ),
@@ -385,12 +389,12 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
         {"bins": 15, "scheme": "width", "level": 0.95},
     ),
     (
-        compare.paired_bootstrap,
+        paired_tests.paired_bootstrap,
         ("accuracy", MANY, OTHER, KNOWN),
         {"kind": "classification", "groups": None, "resamples": 2000, "level": 0.95, "seed": 0},
     ),
     (
-        compare.paired_delong,
+        paired_tests.paired_delong,
         (MANY, OTHER, KNOWN),
         {"kind": "classification", "groups": None, "level": 0.95},
     ),
@@ -452,7 +456,9 @@ def test_defaults_are_those_that_are_written_down(
     def shown(value: object) -> object:
         return value.as_plain() if hasattr(value, "as_plain") else value
 
-    np.testing.assert_equal(repr(shown(function(*given))), repr(shown(function(*given, **written))))
+    # The kind of the task has no default.
+    kind = {name: value for name, value in written.items() if name == "kind"}
+    np.testing.assert_equal(repr(shown(function(*given, **kind))), repr(shown(function(*given, **written))))
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 
-from mlpipe.post import compare, conformal, learning_curve, mask_metrics, metrics, prior
+from mlpipe.post import conformal, learning_curve, metrics, paired_tests, prior
+from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration import calibrate
 from mlpipe.post.calibration import labels as label_calibrate
 from mlpipe.post.ensembling import ensemble
 from mlpipe.post.intervals import areas, bootstrap
+from mlpipe.post.measures import mask_metrics
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(90, 3))
@@ -22,32 +24,36 @@ RIGHT, BETTER_RIGHT = LOGITS.argmax(1) == KNOWN, BETTER.argmax(1) == KNOWN
 
 
 def test_who_is_better_is_said_in_a_sentence() -> None:
-    drawn = compare.paired_bootstrap("accuracy", LOGITS, BETTER, KNOWN)
+    drawn = paired_tests.paired_bootstrap("accuracy", LOGITS, BETTER, KNOWN, kind="classification")
     difference = RIGHT.mean() - BETTER_RIGHT.mean()
     numbers = f"difference {difference:.4g}, 95% interval {drawn.low:.4g} to {drawn.high:.4g}"
     assert drawn.test == "paired, few rows"
     assert drawn.sentence == f"The second is better by {-difference:.4g} in accuracy ({numbers})."
     # Less of a loss is better.
-    assert compare.paired_bootstrap("nll", BETTER, LOGITS, KNOWN).sentence.startswith("The first is better by ")
-    assert compare.paired_bootstrap("nll", LOGITS, BETTER, KNOWN).sentence.startswith("The second is better by ")
-    same = compare.paired_bootstrap("accuracy", LOGITS, LOGITS, KNOWN).sentence
+    assert paired_tests.paired_bootstrap("nll", BETTER, LOGITS, KNOWN, kind="classification").sentence.startswith(
+        "The first is better by "
+    )
+    assert paired_tests.paired_bootstrap("nll", LOGITS, BETTER, KNOWN, kind="classification").sentence.startswith(
+        "The second is better by "
+    )
+    same = paired_tests.paired_bootstrap("accuracy", LOGITS, LOGITS, KNOWN, kind="classification").sentence
     assert same == "The rows do not tell the two apart by accuracy: the difference is 0 (95% interval 0 to 0)."
 
 
 def test_a_comparison_of_areas_says_its_chance() -> None:
-    found = compare.paired_delong(LOGITS, BETTER, KNOWN, level=0.9)
+    found = paired_tests.paired_delong(LOGITS, BETTER, KNOWN, level=0.9, kind="classification")
     assert found.test == "DeLong"
     numbers = f"difference {found.difference:.4g}, 90% interval {found.low:.4g} to {found.high:.4g}, p = {found.p:.3g}"
     assert found.sentence == f"The second is better by {-found.difference:.4g} in auroc ({numbers})."
 
 
 def test_rows_of_one_model_only_are_counted() -> None:
-    found = compare.mcnemar(RIGHT, BETTER_RIGHT)
+    found = paired_tests.mcnemar(RIGHT, BETTER_RIGHT)
     assert (found.test, found.low, found.high) == ("McNemar, exact", None, None)
     alone = int((BETTER_RIGHT & ~RIGHT).sum())
     expected = f"Only the first is right on 0 rows, only the second on {alone}: more than chance explains"
     assert found.sentence == f"{expected} (McNemar, p = {found.p:.3g})."
-    none = compare.mcnemar([1, 0], [1, 0]).sentence
+    none = paired_tests.mcnemar([1, 0], [1, 0]).sentence
     assert (
         none
         == "Only the first is right on 0 rows, only the second on 0: no more than chance explains (McNemar, p = 1)."
@@ -55,14 +61,14 @@ def test_rows_of_one_model_only_are_counted() -> None:
 
 
 def test_a_comparison_over_folds() -> None:
-    found = compare.corrected_t([0.8, 0.82, 0.79], [0.7, 0.71, 0.70], n_train=100, n_test=50, name="accuracy")
+    found = paired_tests.corrected_t([0.8, 0.82, 0.79], [0.7, 0.71, 0.70], n_train=100, n_test=50, name="accuracy")
     numbers = "difference 0.1, 95% interval 0.06072 to 0.1393, p = 0.00823"
     assert found.test == "corrected resampled t"
     assert found.sentence == f"The first is better by 0.1 in accuracy ({numbers})."
-    same = compare.corrected_t([0.8, 0.8], [0.8, 0.8], n_train=100, n_test=50)
+    same = paired_tests.corrected_t([0.8, 0.8], [0.8, 0.8], n_train=100, n_test=50)
     assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
     assert same.sentence.startswith("The rows do not tell the two apart by the metric: the difference is 0 ")
-    always = compare.corrected_t([0.9, 0.9], [0.8, 0.8], n_train=100, n_test=50)
+    always = paired_tests.corrected_t([0.9, 0.9], [0.8, 0.8], n_train=100, n_test=50)
     assert always.p == 0 and always.low == always.high == pytest.approx(0.1)
 
 
@@ -108,7 +114,7 @@ def test_prevalences_are_stored_by_name() -> None:
 
 
 def test_ensembles_and_curves_are_stored_by_name() -> None:
-    plain = ensemble.select([LOGITS, BETTER], KNOWN).as_plain()
+    plain = ensemble.select([LOGITS, BETTER], KNOWN, kind="classification").as_plain()
     assert list(plain) == [
         "members", "weights", "mixing", "way", "loss", "single_losses", "held_out_loss", "tried", "gap", "notes",
     ]  # fmt: skip
@@ -121,7 +127,9 @@ def test_ensembles_and_curves_are_stored_by_name() -> None:
 
 
 def test_intervals_say_how_they_were_made() -> None:
-    found = bootstrap.metric_intervals(["accuracy", "nll", "auroc"], LOGITS, KNOWN, resamples=100)
+    found = bootstrap.metric_intervals(
+        ["accuracy", "nll", "auroc"], LOGITS, KNOWN, resamples=100, kind="classification"
+    )
     assert {name: one.method for name, one in found.items()} == {
         "accuracy": "wilson", "nll": "one row more", "auroc": "delong",
     }  # fmt: skip
@@ -170,7 +178,7 @@ def test_a_table_of_numbers_is_that_of_scikit_learn() -> None:
     truth = LOGITS + RNG.normal(size=LOGITS.shape)
     truth[:4, 0], truth[:, 2] = np.nan, np.nan
     (first, _, third) = metrics.details(LOGITS, truth, ["a", "b", "c"], "regression")["classes"]
-    assert list(first) == ["class", "images", *metrics.BY_KIND["regression"]]
+    assert list(first) == ["class", "images", *post_kind.of("regression").METRICS]
     assert first["images"] == 86 and first["mae"] == pytest.approx(sk.mean_absolute_error(truth[4:, 0], LOGITS[4:, 0]))
     assert third["images"] == 0 and np.isnan(third["rmse"])
 
@@ -200,7 +208,7 @@ def test_areas_with_a_single_row_on_one_side(lonely: bool) -> None:
     positive = np.full(20, not lonely)
     positive[7] = lonely
     area, components = areas.area_components(
-        np.stack([-LOGITS[:20, 0], LOGITS[:20, 0]], 1), positive.astype(int), "classification"
+        np.stack([-LOGITS[:20, 0], LOGITS[:20, 0]], 1), np.stack([~positive, positive], 1).astype(float)
     )
     assert area == pytest.approx(sk.roc_auc_score(positive, LOGITS[:20, 0]))
     assert components.shape == (20,) and components.mean() == pytest.approx(0, abs=1e-12)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.threshold import (
     best_threshold,
     class_thresholds,
@@ -99,7 +99,7 @@ def test_what_cannot_be_cut() -> None:
         decide(np.zeros((2, 3)), np.eye(2))
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_expected_cost_against_psrcal() -> None:
     import torch
     from psrcal.losses import CostFunction

@@ -15,11 +15,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from mlpipe.post import compare, conformal, learning_curve, metrics, prior, quantify, ranks, rows, sums, threshold
+from mlpipe.post import conformal, learning_curve, metrics, paired_tests, prior, quantify, rows, sums, threshold
+from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration import calibrate, labels
 from mlpipe.post.calibration import errors as calibration_error
 from mlpipe.post.ensembling import ensemble, mixing, random_search, simplex, weights
 from mlpipe.post.intervals import areas, bootstrap
+from mlpipe.post.measures import class_metrics, ranks
 
 STORED = Path(__file__).with_name("unchanged.json")
 RNG = np.random.default_rng(7)
@@ -95,7 +97,7 @@ def of_errors() -> Iterator[tuple[str, Callable[[], object]]]:
         call: Any = getattr(calibration_error, f"{name}_calibration_error")
         yield f"{name} error", lambda call=call: [call(LOGITS, SOME), call(TIED, SOME, bins=4)]
     for scheme in get_args(calibration_error.Scheme):
-        sure, hits = np.exp(metrics.log_softmax(TIED)).max(1), (TIED.argmax(1) == CLASSES).astype(float)
+        sure, hits = np.exp(class_metrics.log_softmax(TIED)).max(1), (TIED.argmax(1) == CLASSES).astype(float)
         yield (
             f"bins of {scheme}",
             lambda scheme=scheme, sure=sure, hits=hits: (
@@ -118,7 +120,7 @@ def of_errors() -> Iterator[tuple[str, Callable[[], object]]]:
 def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
     drawn = RNG.multinomial(N, np.full(N, 1 / N), 3).astype(float)
     for kind, (one, other, truth) in BY_KIND.items():
-        names = list(metrics.BY_KIND[kind])
+        names = list(post_kind.of(kind).METRICS)
         yield f"metrics of {kind}", lambda k=kind, n=names, o=one, t=truth: metrics.compute(n, o, t, k)
         yield f"table of {kind}", lambda k=kind, o=one, t=truth: metrics.details(o, t, ["a", "b", "c"], k)
         drawable = [name for name in names if has_interval(name, kind)]
@@ -137,7 +139,7 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
             )
             yield (
                 f"bootstrap of {kind}{group}",
-                lambda k=kind, n=drawable, o=one, p=other, t=truth, m=members: compare.paired_bootstrap(
+                lambda k=kind, n=drawable, o=one, p=other, t=truth, m=members: paired_tests.paired_bootstrap(
                     n[0], o, p, t, kind=k, groups=m, resamples=60
                 ),
             )
@@ -145,7 +147,7 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
             yield (
                 f"sums of {kind} {name}",
                 lambda k=kind, n=name, o=one, t=truth: [
-                    sums.statistic(n, *known(o, t), k).of_weights(w, u) for w, u in [weighted(t, drawn)]
+                    metrics.statistic(n, *known(o, t), k).of_weights(w, u) for w, u in [weighted(t, drawn)]
                 ],
             )
     for kind in ("classification", "multilabel"):
@@ -153,19 +155,19 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
         yield (
             f"areas of {kind}",
             lambda k=kind, o=one, p=other, t=truth: (
-                areas.area_components(*known(o, t), k),
+                areas.area_components(*post_kind.probabilities(k).questions(*known(o, t))),
                 bootstrap.area_interval(o, t, kind=k),
                 bootstrap.area_interval(o, t, kind=k, groups=GROUPS, level=0.8),
-                compare.paired_delong(o, p, t, kind=k),
-                compare.paired_delong(o, p, t, kind=k, groups=GROUPS, level=0.8),
+                paired_tests.paired_delong(o, p, t, kind=k),
+                paired_tests.paired_delong(o, p, t, kind=k, groups=GROUPS, level=0.8),
             ),
         )
     yield (
         "areas without",
         lambda: (
-            bootstrap.area_interval(LOGITS, np.zeros(N, int)),
-            bootstrap.area_interval(np.eye(3)[CLASSES], CLASSES),
-            bootstrap.metric_intervals(["accuracy"], LOGITS, np.full(N, -1)),
+            bootstrap.area_interval(LOGITS, np.zeros(N, int), kind="classification"),
+            bootstrap.area_interval(np.eye(3)[CLASSES], CLASSES, kind="classification"),
+            bootstrap.metric_intervals(["accuracy"], LOGITS, np.full(N, -1), kind="classification"),
         ),
     )
     yield (
@@ -175,9 +177,9 @@ def of_kinds() -> Iterator[tuple[str, Callable[[], object]]]:
     yield (
         "folds",
         lambda: [
-            compare.corrected_t([0.7, 0.75, 0.71], [0.7, 0.72, 0.73], n_train=80, n_test=20, level=0.9),
-            compare.corrected_t([0.9, 0.9], [0.9, 0.8], n_train=80, n_test=20, name="nll"),
-            compare.mcnemar(LOGITS.argmax(1) == CLASSES, OTHER.argmax(1) == CLASSES),
+            paired_tests.corrected_t([0.7, 0.75, 0.71], [0.7, 0.72, 0.73], n_train=80, n_test=20, level=0.9),
+            paired_tests.corrected_t([0.9, 0.9], [0.9, 0.8], n_train=80, n_test=20, name="nll"),
+            paired_tests.mcnemar(LOGITS.argmax(1) == CLASSES, OTHER.argmax(1) == CLASSES),
         ],
     )
 
@@ -229,23 +231,33 @@ def of_ensembles() -> Iterator[tuple[str, Callable[[], object]]]:
             f"weights of {kind}",
             lambda k=kind, m=models, t=truth: (
                 weights.greedy(m, np.nan_to_num(t) if k != "classification" else np.abs(t), kind=k, size=12),
-                mixing.combine(m, [0.5, 0.2, 0.3], k, "probabilities" if k != "regression" else "numbers"),
+                mixing.combine(m, [0.5, 0.2, 0.3], k, post_kind.weighted(k)),
             ),
         )
     yield (
         "ensembles of few",
         lambda: (
-            ensemble.select([broken, OTHER], SOME),
-            ensemble.select([LOGITS, OTHER], SOME, include_single=False, budget=30, weights_budget=0),
+            ensemble.select([broken, OTHER], SOME, kind="classification"),
             ensemble.select(
-                [LOGITS, OTHER, THIRD], SOME, temperature=1.0, weights_temperature=1.0, budget=30, max_ensemble_size=2
+                [LOGITS, OTHER], SOME, include_single=False, budget=30, weights_budget=0, kind="classification"
+            ),
+            ensemble.select(
+                [LOGITS, OTHER, THIRD],
+                SOME,
+                temperature=1.0,
+                weights_temperature=1.0,
+                budget=30,
+                max_ensemble_size=2,
+                kind="classification",
             ),
         ),
     )
     yield (
         "certified weights",
         lambda: [
-            weights.certified_weights([THIRD, LOGITS, OTHER], CLASSES, smoothing=smoothing, seed=1)
+            weights.certified_weights(
+                [THIRD, LOGITS, OTHER], CLASSES, smoothing=smoothing, seed=1, kind="classification"
+            )
             for smoothing in (None, 0.0, 3.0)
         ],
     )
@@ -279,7 +291,7 @@ def of_prevalence() -> Iterator[tuple[str, Callable[[], object]]]:
             prior.prior("val", 3, val_targets=SOME),
             prior.prior("test", 3, val_targets=SOME, test_targets=NO_LAST),
             prior.prior([1, 2, 2], 3, val_targets=SOME),
-            prior.move_prior(metrics.log_softmax(LOGITS[:5]), [1 / 3] * 3, PRIOR),
+            prior.move_prior(class_metrics.log_softmax(LOGITS[:5]), [1 / 3] * 3, PRIOR),
             prior.expected_performance(LOGITS, SOME, PRIOR),
             prior.expected_performance(LOGITS, SOME, [0.0, 0.5, 0.5]),
         ),
@@ -289,8 +301,8 @@ def of_prevalence() -> Iterator[tuple[str, Callable[[], object]]]:
         lambda: (
             quantify.predicted_shares(LOGITS),
             [quantify.error_rates(LOGITS, SOME, soft=soft) for soft in (False, True)],
-            quantify.saerens(metrics.log_softmax(LOGITS), np.array(PRIOR)),
-            quantify.saerens(metrics.log_softmax(OTHER), np.array(PRIOR), np.linspace(1, 2, N)),
+            quantify.saerens(class_metrics.log_softmax(LOGITS), np.array(PRIOR)),
+            quantify.saerens(class_metrics.log_softmax(OTHER), np.array(PRIOR), np.linspace(1, 2, N)),
             quantify.correct_counts(quantify.error_rates(LOGITS, CLASSES), np.array([0.9, 0.05, 0.05])),
             quantify.importance_shares(np.array([[0.3, 0.1], [0.1, 0.5]]), np.array([0.6, 0.4])),
         ),
@@ -333,10 +345,10 @@ def of_thresholds() -> Iterator[tuple[str, Callable[[], object]]]:
     yield (
         "costs",
         lambda: (
-            threshold.decide(metrics.log_softmax(LOGITS), costs),
-            threshold.expected_cost(metrics.log_softmax(LOGITS), SOME),
-            threshold.expected_cost(metrics.log_softmax(LOGITS), SOME, costs, prior=PRIOR),
-            threshold.expected_cost(metrics.log_softmax(LOGITS), SOME, costs, normalised=False),
+            threshold.decide(class_metrics.log_softmax(LOGITS), costs),
+            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME),
+            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs, prior=PRIOR),
+            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs, normalised=False),
         ),
     )
 
@@ -369,11 +381,11 @@ def of_parts() -> Iterator[tuple[str, Callable[[], object]]]:
             simplex.least_quadratic(likely.T @ likely / N, likely.sum(0) / N),
         ),
     )
-    statistic = sums.statistic("nll", LOGITS, CLASSES, "classification")
+    statistic = metrics.statistic("nll", LOGITS, CLASSES, "classification")
     yield (
         "leave out",
         lambda: (
-            bootstrap.leave_out(statistic, GROUPS, 15),
+            sums.leave_out(statistic, GROUPS, 15),
             bootstrap.units_of(GROUPS, N),
             bootstrap.spread_of(LOGITS[:, 0], GROUPS),
             statistic.by_unit(GROUPS, 15),
@@ -384,7 +396,7 @@ def of_parts() -> Iterator[tuple[str, Callable[[], object]]]:
 def has_interval(name: str, kind: str) -> bool:
     """Whether a metric can be drawn."""
     try:
-        sums.statistic(name, *known(BY_KIND[kind][0], BY_KIND[kind][2]), kind)
+        metrics.statistic(name, *known(BY_KIND[kind][0], BY_KIND[kind][2]), kind)
     except Exception as error:
         assert "has no interval" in str(error)
         return False

@@ -20,7 +20,9 @@ from mlpipe.predicting import records
 from mlpipe.predicting.records import Wanted
 from mlpipe.runs import predictions
 from tests.learn.conftest import job
-from tests.learn.test_recovery import little_memory
+from tests.predicting.test_through import little_memory
+
+pytestmark = pytest.mark.program
 
 FEW = ["trainer.max_epochs=1", "sampling.eval_batch_size=50"]
 
@@ -74,7 +76,7 @@ def test_memory_that_runs_out_halves_what_is_predicted_at_a_time(
     parts = [wanted(one, "test", rows)]
     records.predict(one.recipe, weights_of(one), 0, parts, tmp_path / "whole.parquet", num_workers=0)
     # The first batch of 50 fits, then no more than 20 do.
-    seen = little_memory(monkeypatch, 20, epoch=0, after=1)
+    seen = little_memory(monkeypatch, 20, after=1)
     with caplog.at_level(logging.WARNING, "mlpipe"):
         assert records.predict(one.recipe, weights_of(one), 0, parts, tmp_path / "cut.parquet", num_workers=0) == 120
     assert seen == [50, 50, 25, *[12] * 5, 10]
@@ -87,7 +89,7 @@ def test_memory_that_runs_out_halves_what_is_predicted_at_a_time(
 def test_memory_for_not_even_one_image_is_a_sentence(
     trained: FoldJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    little_memory(monkeypatch, 0, epoch=0)
+    little_memory(monkeypatch, 0)
     out = tmp_path / "p.parquet"
     with pytest.raises(TrainingError, match="memory ran out with one image at a time .*preprocessing.size"):
         records.predict(

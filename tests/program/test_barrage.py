@@ -12,6 +12,7 @@ import pytest
 from sklearn.datasets import load_digits, load_iris
 
 from mlpipe.cli import main
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError
 from mlpipe.running import launch, tasks
 from mlpipe.runs import predictions, records
@@ -104,7 +105,7 @@ def edited(path: Path, section: str, **values: Any) -> None:
 
 
 def planned(*overrides: str) -> list[str]:
-    return launch.planned(launch.prepare("train", ["recipe=config.json", *TRAIN, *overrides]))
+    return launch.planned(front.prepared("train", ["recipe=config.json", *TRAIN, *overrides]))
 
 
 def test_a_recipe_is_a_plan_with_artifacts_at_its_end(iris: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_recipe_is_a_plan_with_artifacts_at_its_end(iris: Path) -> None:
 
 
 def test_records_are_called_records(iris: Path) -> None:
-    config = launch.prepare("train", ["recipe=config.json", *TRAIN]).run_config
+    config = front.prepared("train", ["recipe=config.json", *TRAIN]).run_config
     told = tasks.describe(tasks.resolve(config.task, config.data_dir))
     # The rows are counted as often as `sample_count` says.
     assert told.startswith("classification, 3 classes, records: ") and told.endswith(" train, 40 val")
@@ -129,17 +130,15 @@ def test_a_folder_that_is_there_already_or_has_no_parent_is_refused(iris: Path, 
 
 def test_data_must_be_named(iris: Path) -> None:
     with pytest.raises(ConfigError, match=r"task\.train: a value is needed"):
-        launch.prepare("train", ["recipe=config.json", "task=records"])
+        front.prepared("train", ["recipe=config.json", "task=records"])
 
 
-@pytest.mark.slow
 def test_convert_prints_the_native_form(iris: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["convert", "recipe=config.json", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["dialect"] == "barrage" and found["native"]["task"]["sample_count"] == "count"
 
 
-@pytest.mark.slow
 def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     assert main(["train", "recipe=config.json", *TRAIN, "sys.artifact_dir=out"]) == 0
     there = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*")}
@@ -167,7 +166,6 @@ def test_iris_from_training_to_scores(iris: Path, tmp_path: Path) -> None:
     assert accuracy == pytest.approx(report["val_accuracy"].max())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [True, False])
 def test_two_inputs_and_two_outputs_with_weights_and_counts(iris: Path, tmp_path: Path, weighted: bool) -> None:
     params: dict[str, Any] = {
@@ -245,7 +243,6 @@ def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame) -> None:
     assert main(["verify", f"mode.run={joint.run}", "sys.threads=1"]) == 0
 
 
-@pytest.mark.slow
 def test_steps_lengthen_an_epoch_and_a_reducer_lowers_the_rate(iris: Path, tmp_path: Path) -> None:
     reducer = {"monitor": "val_loss", "mode": "min", "patience": 1, "factor": 0.5, "min_delta": 10}
     edited(iris, "solver", steps=40, epochs=4, learning_rate_reducer=reducer)
@@ -254,7 +251,6 @@ def test_steps_lengthen_an_epoch_and_a_reducer_lowers_the_rate(iris: Path, tmp_p
     assert report["lr"].tolist() == pytest.approx([0.02, 0.02, 0.01, 0.005])
 
 
-@pytest.mark.slow
 def test_a_training_loss_that_stands_still_ends_the_training(iris: Path, tmp_path: Path) -> None:
     stop = {"monitor": "loss", "mode": "min", "patience": 2, "min_delta": 100}
     edited(iris, "services", train_early_stopping=stop)
@@ -262,7 +258,6 @@ def test_a_training_loss_that_stands_still_ends_the_training(iris: Path, tmp_pat
     assert len(pd.read_csv(tmp_path / "out/training_report.csv")) == 3
 
 
-@pytest.mark.slow
 def test_digits_as_images_with_layers_from_the_configuration(tmp_path: Path) -> None:
     from mlpipe.api.barrage import BarrageModel
 

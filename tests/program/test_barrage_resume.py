@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
-from mlpipe.dialects.barrage import artifact_folder
+from mlpipe.dialects.barrage import files as artifact_folder
 
 CODE = """
 import json, os
@@ -94,7 +93,6 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-@pytest.mark.slow
 def test_the_artifacts_of_a_killed_training_are_those_of_one_that_was_not(tmp_path: Path) -> None:
     (tmp_path / "resumed_code.py").write_text(CODE)
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))

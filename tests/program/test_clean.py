@@ -19,7 +19,7 @@ from mlpipe.cli import main
 from mlpipe.data.cache import packs
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
-from tests.stored import DIGITS, contents, make_record, make_run
+from tests.build import DIGITS, contents, make_record, make_run
 
 NOBODY = 2**22 + 1
 EVERYTHING = "mode.subroutines=[temp,download,cache,parameters]"

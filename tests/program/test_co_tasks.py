@@ -20,8 +20,8 @@ from mlpipe.data.preprocessing import standard
 from mlpipe.running import co_tasks, launch, tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from tests.build import SMALL
 
-SMALL = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sys.threads=1", "trainer.max_epochs=1"]
 TOGETHER = ["task=digits", "split.folds=2", "mode.multitask=2", "task_list=[fashion_mini]", *SMALL]
 
 
@@ -131,7 +131,6 @@ def test_what_cannot_be_learned_together(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     arguments = [*TOGETHER, "trainer.max_epochs=10", "mode.folds=[0]", "mode.task_weights=uncertainty"]
     assert main(["train", *arguments, "proj=whole"]) == 0
@@ -151,7 +150,6 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert json.dumps(whole[0].scores) == json.dumps(cut[0].scores)
 
 
-@pytest.mark.slow
 def test_two_tasks_together_are_learned_about_as_well_as_each_alone(tmp_path: Path) -> None:
     recipe = [
         *SMALL,
@@ -178,20 +176,3 @@ def test_two_tasks_together_are_learned_about_as_well_as_each_alone(tmp_path: Pa
         # Five points are what a shared body may cost here; 250 images alone make three of chance.
         assert all(found[name] > alone[name] - 0.05 for name in alone), (found, alone)
         assert found["digits"] > 0.9 and found["fashion_mini"] > 0.65
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("pivot", "other", "margin"), [("digits", "fashion_mini", 0.03), ("fashion_mini", "digits", 0.05)]
-)
-def test_two_tasks_together_are_about_as_good_as_each_alone(
-    pivot: str, other: str, margin: float, tmp_path: Path
-) -> None:
-    given = ["train", f"task={pivot}", "mode.folds=[0]", "mode.nested=false", "optimizer.lr=2e-3", *SMALL[:2]]
-    given += ["preprocessing.size=32", "sys.threads=1", "trainer.max_epochs=10"]
-    assert main([*given, "proj=alone"]) == 0
-    assert main([*given, "mode.multitask=2", f"task_list=[{other}]", "proj=together"]) == 0
-    (alone,), (together,) = (records.load_all(project(tmp_path, name), pivot) for name in ("alone", "together"))
-    accuracy = float(alone.scores["val"]["accuracy"])  # type: ignore[arg-type]
-    assert accuracy > 0.75
-    assert float(together.scores["val"]["accuracy"]) > accuracy - margin  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ import pytest
 from scipy import stats
 
 from mlpipe.cli import main
-from mlpipe.post import comparison, metrics
+from mlpipe.post import comparison
+from mlpipe.post.measures import class_metrics
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
 from tests.program.test_post import make_project, make_task, post
@@ -50,7 +51,7 @@ def test_the_differences_are_those_of_the_metrics(tmp_path: Path, capsys: pytest
     b, c = int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())
     mcnemar = found["McNemar, exact"]
     assert mcnemar["p"] == pytest.approx(stats.binomtest(b, b + c).pvalue)
-    nll = metrics.nll(one.logits, one.targets) - metrics.nll(two.logits, two.targets)
+    nll = class_metrics.nll(one.logits, one.targets) - class_metrics.nll(two.logits, two.targets)
     assert found["paired bootstrap"]["difference"] == pytest.approx(nll)
     assert found["paired bootstrap"]["low"] < nll < found["paired bootstrap"]["high"]
 
@@ -65,7 +66,7 @@ def test_two_recipes_over_their_folds(tmp_path: Path, capsys: pytest.CaptureFixt
             predictions.load(project.predictions_file("made", f"{name}-{fold}"), "made", "val")
             for name in ("one", "two")
         ]
-        first, second = (metrics.accuracy(rows.logits, rows.targets) for rows in both)
+        first, second = (class_metrics.accuracy(rows.logits, rows.targets) for rows in both)
         off.append(first - second)
     assert told["difference"] == pytest.approx(np.mean(off))
     # 400 rows learned, 200 held out: Nadeau and Bengio's t has 1/k + 1/2 where the plain one has 1/k.

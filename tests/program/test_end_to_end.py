@@ -18,9 +18,9 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from tests.build import SMALL
 from tests.conftest import make_pictures
 
-SMALL = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sys.threads=1", "trainer.max_epochs=1"]
 DIGITS = ["task=digits", "split.folds=2", *SMALL]
 
 

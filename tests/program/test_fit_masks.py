@@ -18,8 +18,7 @@ from mlpipe.running import scheduler
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests import musket_masks_project
-
-ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
+from tests.build import ON_CPU
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,6 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.slow
 def test_the_experiments_folder(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fitted)
     folder = fitted / "experiments" / "discs"
@@ -66,7 +64,6 @@ def test_the_experiments_folder(fitted: Path, monkeypatch: pytest.MonkeyPatch) -
     assert cli.main(["post", "proj=discs", "out_dir=results", "data_dir=.cache"]) == 0
 
 
-@pytest.mark.slow
 def test_in_python(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(fitted)
     experiment = classification.parse("experiments/discs/config.yaml")
@@ -100,7 +97,6 @@ def test_in_python(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert batch.results.shape == (2, 32, 32, 1) and batch.ground_truth.shape == (2, 0)
 
 
-@pytest.mark.slow
 def test_maps_of_several_classes_in_python_and_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = musket_masks_project.CONFIG.replace("classes: 1\nactivation: sigmoid", "classes: 2\nactivation: softmax")
     text = text.replace("binary_crossentropy+0.5*dice_loss", "categorical_crossentropy").replace("Unet", "FPN")
@@ -140,7 +136,6 @@ def test_maps_of_several_classes_in_python_and_an_interruption(tmp_path: Path, m
     assert np.allclose(batch.results.sum(axis=3), 1, atol=1e-5) and (batch.ground_truth.sum(axis=3) == 1).all()
 
 
-@pytest.mark.slow
 def test_class_targets_are_one_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

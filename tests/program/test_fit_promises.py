@@ -57,7 +57,6 @@ def columns(path: Path) -> list[str]:
         return list(next(csv.reader(file)))
 
 
-@pytest.mark.slow
 def test_heads_of_several_kinds_and_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = musket_project.make(tmp_path, config=HEADS)
     with (tmp_path / "modules" / "shapes_of_a_test.py").open("a") as file:
@@ -179,7 +178,6 @@ def done():
 """
 
 
-@pytest.mark.slow
 def test_what_the_reference_promises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,7 +52,6 @@ def test_a_file_that_searches_asks_for_values(project: Path, capsys: pytest.Capt
     assert shown["optimizer"]["_target_"].endswith(".sgd")
 
 
-@pytest.mark.slow
 def test_each_seed_is_searched_by_itself(project: Path) -> None:
     folder = musket_project.make(project, config=SEARCHED + "num_seeds: 2\n")
     assert cli.main(["fit", *ON_CPU]) == 0
@@ -70,7 +69,6 @@ def test_each_seed_is_searched_by_itself(project: Path) -> None:
     assert not (folder / "weights").exists()
 
 
-@pytest.mark.slow
 def test_an_experiment_with_hyperparameters(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = musket_project.make(project, config=SEARCHED)
     assert cli.main(["fit", "--launch_tasks", "True", *ON_CPU]) == 0
@@ -110,7 +108,6 @@ def test_an_experiment_with_hyperparameters(project: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out[-2000:].partition("{")[2].join(["{", ""]))["trials"] == 3
 
 
-@pytest.mark.slow
 def test_what_the_holdout_leaves_and_classes_to_spread(project: Path) -> None:
     text = ONE_STAGE + "stratified: true\ngroupFunc: thirds\npretrain_transform: doubled\n"
     folder = musket_project.make(project, config=text)
@@ -129,7 +126,6 @@ def test_what_the_holdout_leaves_and_classes_to_spread(project: Path) -> None:
     assert yaml.safe_load((folder / "summary.yaml").read_text()) == before
 
 
-@pytest.mark.slow
 def test_a_network_that_is_not_trained(project: Path) -> None:
     folder = musket_project.make(project, config=ONE_STAGE)
     assert cli.main(["fit", *ON_CPU]) == 0

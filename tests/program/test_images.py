@@ -61,7 +61,6 @@ def run(folder: Path, *arguments: str) -> int:
     return main([*arguments, f"out_dir={folder / 'r'}", f"data_dir={folder / 'data'}"])
 
 
-@pytest.mark.slow
 def test_the_scores_follow_from_what_is_stored(trained: Path) -> None:
     project = Project(trained / "r/default")
     found = records.load_all(project)
@@ -84,7 +83,6 @@ def test_the_scores_follow_from_what_is_stored(trained: Path) -> None:
         assert {"val/mse", "val/psnr", "val/loss"} <= set(header.split(","))
 
 
-@pytest.mark.slow
 def test_post_averages_the_folds_and_the_report_shows_images(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(trained, "post") == 0
     assert "values of pixels are not calibrated" in capsys.readouterr().out
@@ -106,7 +104,6 @@ def test_post_averages_the_folds_and_the_report_shows_images(trained: Path, caps
     assert run(trained, "info", "mode.subroutines=[tasks,samples,models]") == 0
 
 
-@pytest.mark.slow
 def test_new_images_are_predicted_in_their_own_size(trained: Path) -> None:
     (trained / "new").mkdir()
     images = sorted((trained / "d/images").iterdir())[:2]
@@ -123,7 +120,6 @@ def test_new_images_are_predicted_in_their_own_size(trained: Path) -> None:
     assert float(rows[images[0].name]["mean"]) == pytest.approx(made.mean(), abs=2e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -150,7 +146,6 @@ def test_what_does_not_fit_is_said(
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_arrays_are_learned_and_evaluated_as_they_are(trained: Path, tmp_path: Path) -> None:
     drawn = np.random.default_rng(0)
     fields = {f"{number:02}": drawn.normal(size=(2, 28, 28)).astype(np.float32) for number in range(40)}
@@ -180,7 +175,6 @@ def test_arrays_are_learned_and_evaluated_as_they_are(trained: Path, tmp_path: P
     assert said.shape == (40, 1, 28, 28) and ((said - true) ** 2).mean() < 0.5
 
 
-@pytest.mark.slow
 def test_what_is_missing_is_painted(trained: Path) -> None:
     patches = "augmentations.cpu.pipeline=[{_target_: mlpipe.data.augment.patches.random_patches, number: 2, size: 4}]"
     given = [

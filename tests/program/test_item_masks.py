@@ -64,7 +64,6 @@ def given(call: str) -> list[str]:
     return ["task=items", "task.kind=segmentation", f"task.train=[{{call:{call}}}]", "task.modules=modules"]
 
 
-@pytest.mark.slow
 def test_a_data_set_with_masks_from_training_to_new_images(folder: Path) -> None:
     training = [
         *given("discs,arguments:[70]"), *FAST, r"task.group=(p\d+)_", "split.folds=2", "split.test_fraction=0.2",
@@ -92,7 +91,6 @@ def test_a_data_set_with_masks_from_training_to_new_images(folder: Path) -> None
     assert 2 * (inside & (predicted > 0)).sum() / (inside.sum() + (predicted > 0).sum()) > 0.8
 
 
-@pytest.mark.slow
 def test_a_mask_of_another_size_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *given("broken"), *FAST]) == 2
     said = capsys.readouterr().err

@@ -25,7 +25,6 @@ QUICK = [
 ]
 
 
-@pytest.mark.slow
 def test_a_network_learns_and_its_file_is_not_needed_afterwards(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,7 +40,6 @@ def test_a_network_learns_and_its_file_is_not_needed_afterwards(
     capsys.readouterr()
 
 
-@pytest.mark.slow
 def test_layers_on_the_command_line() -> None:
     short = "[{class_name:Flatten,config:{}},{class_name:Dense,config:{units:10,activation:softmax}}]"
     assert main(["train", *QUICK, f"arch.layers={short}", "mode.folds=[0]"]) == 0
@@ -69,7 +67,6 @@ def test_what_is_wrong_in_the_configuration(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.slow
 def test_a_network_that_does_not_fit_is_told_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,7 +158,6 @@ RECIPES: list[list[Any]] = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_recipes_train(tmp_path: Path, recipe: list[str]) -> None:
     record = train(tmp_path, "task=digits", *recipe, epochs=2)

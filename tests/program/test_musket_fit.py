@@ -19,8 +19,7 @@ from mlpipe.running import scheduler
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from tests import musket_project
-
-ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
+from tests.build import ON_CPU
 
 
 @pytest.fixture
@@ -114,7 +113,6 @@ def test_mistakes_end_with_2_and_leave_nothing(project: Path, capsys: pytest.Cap
     assert not (project / "results").exists()
 
 
-@pytest.mark.slow
 def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project / "experiments" / "first"
     assert cli.main(["fit", *ON_CPU]) == 0
@@ -158,7 +156,6 @@ def test_a_project_from_fit_to_analyze(project: Path, capsys: pytest.CaptureFixt
         assert next(csv.DictReader(file))["fold_count"] == "2"
 
 
-@pytest.mark.slow
 def test_data_that_functions_of_the_project_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (
         musket_project.CONFIG.replace("[32, 32, 3]", "[48, 96, 3]")
@@ -207,7 +204,6 @@ def test_data_that_functions_of_the_project_change(tmp_path: Path, monkeypatch: 
     assert [path.stat().st_mtime_ns for path in kept] == stamps
 
 
-@pytest.mark.slow
 def test_several_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = musket_project.CONFIG.replace("  - epochs: 1\n    negatives: 1\n", "") + "num_seeds: 2\n"
     folder = musket_project.make(tmp_path, config=text)
@@ -220,7 +216,6 @@ def test_several_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (folder / "metrics" / "1" / "metrics-0.0.csv").is_file()
 
 
-@pytest.mark.slow
 def test_a_network_a_loss_views_and_metrics_of_the_projects_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,7 +295,6 @@ stages: [{epochs: 1}]
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("text", "changes"), [
     (OF_NUMBERS, ["activation: softplus", "activation: exponential", "activation: linear"]),
     (
@@ -335,7 +329,6 @@ def test_the_current_activation_is_what_predicts(
         assert np.array_equal(shown[0], shown[-1])
 
 
-@pytest.mark.slow
 def test_seeds_follow_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = musket_project.make(tmp_path, config=OF_NUMBERS + "num_seeds: 3\n")
     (tmp_path / "modules" / "numbers_of_a_test.py").write_text(NUMBERS)
@@ -366,7 +359,6 @@ def test_seeds_follow_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert yaml.safe_load((folder / "summary.yaml").read_text())["mean"] == pytest.approx(np.mean(values))
 
 
-@pytest.mark.slow
 def test_a_changed_file_is_not_resumed_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = musket_project.make(tmp_path, config=OF_NUMBERS)
     (tmp_path / "modules" / "numbers_of_a_test.py").write_text(NUMBERS)

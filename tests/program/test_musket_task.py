@@ -9,8 +9,8 @@ import pytest
 
 from mlpipe import cli
 from tests import musket_project
+from tests.build import ON_CPU
 
-ON_CPU = ["--num_workers", "0", "--overrides", "sys.threads=1 trainer.accelerator=cpu"]
 MODULE = """
 import numpy as np
 from musket_core import tasks
@@ -85,7 +85,6 @@ def test_code_of_another_folder_is_not_run(
     assert "modules: holds code from outside the current folder" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_tasks_of_an_experiment_that_is_trained_first(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--name", "first", "--task", "predict_more, parts", "--allow_resume", "True"]
     assert cli.main(["task", *words, *ON_CPU, "--json"]) == 0

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from mlpipe.cli import main
-from mlpipe.running import new_arrays
+from mlpipe.running import new_data
 from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.project import Project
-from tests.program.test_rmldnn_masks import conv
+from tests.build import conv
 
 FAST = [
     "arch=keras_json", "preprocessing=none", "augmentations=none", "split.folds=2", "mode.nested=false",
@@ -172,4 +172,4 @@ def test_a_volume_is_for_another_command(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_texts_of_the_command_are_quoted_where_they_must_be() -> None:
     given = [{"name": "a b", "sizes": [1, 2], "transpose": True, "margin": "data"}]
-    assert new_arrays._text(given) == '[{name:"a b",sizes:[1,2],transpose:true,margin:data}]'
+    assert new_data._text(given) == '[{name:"a b",sizes:[1,2],transpose:true,margin:data}]'

@@ -18,7 +18,6 @@ def test_there_are_notebooks_without_stored_outputs() -> None:
         assert not any(cell.get("outputs") for cell in cells)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

@@ -13,20 +13,8 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.project import Project
+from tests.build import PLACES, TIMES, layers
 from tests.learn.losses.test_burgers import loss_of, stepped
-
-PLACES, TIMES = 12, 6
-
-
-def layers(*, row: bool, times: int = TIMES, places: int = PLACES, width: int = 48) -> list[dict[str, Any]]:
-    """A dense network from initial values to solutions, its input with or without a height."""
-    first = {"name": "flat", "batch_input_shape": [None, places, 1] if row else [None, 1, places, 1]}
-    return [
-        {"class_name": "Flatten", "config": first},
-        {"class_name": "Dense", "config": {"name": "inner", "units": width, "activation": "tanh"}},
-        {"class_name": "Dense", "config": {"name": "outer", "units": times * places}},
-        {"class_name": "Reshape", "config": {"name": "solution", "target_shape": [times, places, 1]}},
-    ]
 
 
 def tall() -> list[dict[str, Any]]:
@@ -75,7 +63,6 @@ def trained(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_the_loss_falls_and_is_the_score(trained: Path) -> None:
     project = Project(trained / "r/default")
     found = records.load_all(project)
@@ -101,7 +88,6 @@ def test_the_loss_falls_and_is_the_score(trained: Path) -> None:
                 assert lost == pytest.approx(off + inside, rel=1e-4)
 
 
-@pytest.mark.slow
 def test_the_mean_of_folds_is_judged_anew_and_the_report_shows_it(trained: Path) -> None:
     project = Project(trained / "r/default")
     found = records.load_all(project)
@@ -125,7 +111,6 @@ def test_the_mean_of_folds_is_judged_anew_and_the_report_shows_it(trained: Path)
     assert board[1].startswith("equation_loss,") and board[2].startswith("equation_loss,")
 
 
-@pytest.mark.slow
 def test_new_pictures_and_views_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = ["task.examples=24", "task.test_examples=4", "task.frequency=[1,2]"]
     assert run(trained, "predict", *chosen, f"mode.source={trained}") == 2
@@ -134,7 +119,6 @@ def test_new_pictures_and_views_are_refused(trained: Path, capsys: pytest.Captur
     assert "tta: a view of a sample has another solution, got 'flips'" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_network_of_images_is_learned_exactly_and_applied(folder: Path) -> None:
     """Full batches of a second-order optimizer come close to the solution itself; its weights are evaluated and applied."""
     learned = [
@@ -164,7 +148,6 @@ def test_a_network_of_images_is_learned_exactly_and_applied(folder: Path) -> Non
         assert [value.shape for value in file.values()] == [(1, TIMES, PLACES)] * 2
 
 
-@pytest.mark.slow
 def test_a_convolutional_network_makes_times_of_a_row(folder: Path) -> None:
     short = [
         "task.examples=6",
@@ -179,7 +162,6 @@ def test_a_convolutional_network_makes_times_of_a_row(folder: Path) -> None:
     assert record.kind == "solutions" and np.isfinite(record.scores["val"]["equation_loss"])  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_arrays_of_ones_own_are_initial_values(folder: Path) -> None:
     np.savez(folder / "own.npz", **{f"{n}": np.full((1, 1, PLACES), n / 10, np.float32) for n in range(6)})  # type: ignore[arg-type]
     arguments = [
@@ -191,7 +173,6 @@ def test_arrays_of_ones_own_are_initial_values(folder: Path) -> None:
     assert records.load_all(Project(folder / "r/own"))[0].kind == "solutions"
 
 
-@pytest.mark.slow
 def test_solutions_stand_beside_images_of_the_same_task(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An auto-encoder of initial values is compared with them; each kind has a table, and the report tells of the newer one."""
     config = {"filters": 1, "kernel_size": 3, "padding": "same", "batch_input_shape": [None, 1, PLACES, 1]}
@@ -212,7 +193,6 @@ def test_solutions_stand_beside_images_of_the_same_task(folder: Path, capsys: py
     assert "time runs down" in page and "Image, target and prediction" not in page
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "more", "said"),
     [

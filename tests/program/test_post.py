@@ -16,7 +16,7 @@ from mlpipe.data import task
 from mlpipe.data.splits import variants
 from mlpipe.data.splits.methods import kfold
 from mlpipe.data.task import Row, Task
-from mlpipe.post import metrics
+from mlpipe.post.measures import class_metrics
 from mlpipe.running import tasks
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
@@ -116,7 +116,9 @@ def test_calibrated_and_ensembled(tmp_path: Path, nested: bool, capsys: pytest.C
     assert stored.calibrated is not None and len(stored) == 300
     single = predictions.load(project.predictions_file("made", "one-0"), "made", "test")
     assert single.calibrated is not None
-    nll = [metrics.nll(values, stored.targets) for values in (single.logits, single.calibrated, stored.calibrated)]
+    nll = [
+        class_metrics.nll(values, stored.targets) for values in (single.logits, single.calibrated, stored.calibrated)
+    ]
     assert nll[0] > nll[1] > nll[2]
     assert sum(member["weight"] for member in record.members) == pytest.approx(1)
     assert record.scores["test"]["nll"]["value"] == pytest.approx(nll[2], abs=1e-6)
@@ -182,7 +184,7 @@ def test_probabilities_that_are_right_are_left_as_they_are(tmp_path: Path) -> No
         record = results[name] = only_ensemble(project)
         stored = predictions.load(project.ensembles_dir("made") / f"{record.id}.parquet", "made", "test")
         assert stored.calibrated is not None
-        left = np.allclose(stored.calibrated, metrics.log_softmax(stored.logits), atol=1e-5)
+        left = np.allclose(stored.calibrated, class_metrics.log_softmax(stored.logits), atol=1e-5)
         assert left == (record.stage == "none")
     assert results["right"].stage == "none" and not results["right"].calibrations
     assert any("left as they are" in note for note in results["right"].notes)
@@ -271,7 +273,7 @@ def test_priors(tmp_path: Path) -> None:
         assert post(tmp_path, f"mode.prior={wanted}", "mode.subroutines=[calibrate]") == 0
         rows = predictions.load(project.predictions_file("made", "one-0"), "made", "test")
         assert rows.calibrated is not None
-        nll[wanted] = metrics.nll(rows.calibrated, rows.targets)
+        nll[wanted] = class_metrics.nll(rows.calibrated, rows.targets)
         stored = json.loads(project.calibration_file("made", "one-0").read_text())
         if wanted == "quantify":
             assert stored["prior"]["low"][0] < 0.4 < stored["prior"]["high"][0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlpipe.cli import main
-from mlpipe.post import metrics
+from mlpipe.post.measures import class_metrics
 from mlpipe.runs import ensembles, predictions
 from mlpipe.runs.project import Project
 
@@ -49,7 +49,7 @@ def test_probabilities_are_better_where_defects_are_more_frequent(tmp_path: Path
     assert estimate["low"][1] > here
     rows = predictions.load(project.ensembles_dir(name) / f"{record.id}.parquet", name, "test")
     assert rows.calibrated is not None
-    before, after = metrics.nll(rows.logits, rows.targets), metrics.nll(rows.calibrated, rows.targets)
+    before, after = class_metrics.nll(rows.logits, rows.targets), class_metrics.nll(rows.calibrated, rows.targets)
     assert after < before - 0.02
     assert record.scores["test"]["nll"]["value"] == pytest.approx(after, abs=1e-6)
 

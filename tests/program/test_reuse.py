@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, MlpipeError
 from mlpipe.running import launch
 from mlpipe.runs import ensembles, predictions, records
 from mlpipe.runs.project import Project
-from tests.stored import DIGITS, contents, make_record
+from tests.build import DIGITS, contents, make_record
 
 PLAIN = ["mode.nested=false", "mode.subroutines=[train,predict]"]
 BLUEPRINT = ["mode.use_blueprint=true", "reuse.blueprint=default#1"]
@@ -81,7 +81,6 @@ def test_references_in_lists_need_no_quotes() -> None:
     assert "got 'one'" in str(caught.value) and "got 'three'" in str(caught.value)
 
 
-@pytest.mark.slow
 def test_start_weights_records_and_predictions_of_another_project(tmp_path: Path) -> None:
     assert main(["train", *DIGITS, *PLAIN, "proj=source", "mode.subroutines=[train]"]) == 0
     source = Project(tmp_path / "results" / "source")
@@ -113,7 +112,6 @@ def test_start_weights_records_and_predictions_of_another_project(tmp_path: Path
     assert not (folder / records.WEIGHTS_FILE).exists()
 
 
-@pytest.mark.slow
 def test_changed_weights_are_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

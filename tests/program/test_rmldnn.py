@@ -18,9 +18,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mlpipe.cli import main
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError
-from mlpipe.running import launch
-from tests.data.sources.test_idx_files import write_idx
+from tests.data.sources.test_mnist import write_idx
 
 LAYERS: list[dict[str, Any]] = [
     {"class_name": "Conv2D", "config": {"name": "conv", "filters": 16, "kernel_size": [3, 3], "padding": "same",
@@ -60,7 +60,6 @@ def images(**more: Any) -> dict[str, Any]:
     return {**common, "input_path": "png/train/", "test_input_path": "png/t10k/", "batch_size": 32, **more}
 
 
-@pytest.mark.slow
 def test_class_folders_from_training_to_inference(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adam = {"type": "Adam", "learning_rate": 0.005, "lr_scheduler": {"type": "Exponential", "gamma": 0.8}}
     write(
@@ -110,7 +109,6 @@ def test_class_folders_from_training_to_inference(digits: Path, capsys: pytest.C
         assert np.allclose(one[names[5]][()], other[names[5]][()], atol=1e-4)
 
 
-@pytest.mark.slow
 def test_mnist_and_colour_images_that_are_not_square(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mnist = {"type": "mnist", "input_path": "idx", "test_input_path": "idx", "batch_size": 32}
     write("mnist.json", num_epochs=4, data=mnist, optimizer={"type": "LAMB", "amsgrad": True})
@@ -126,7 +124,6 @@ def test_mnist_and_colour_images_that_are_not_square(digits: Path, capsys: pytes
     assert float(re.findall(r"Accuracy: (\S+)", capsys.readouterr().out)[-1]) >= 0.6
 
 
-@pytest.mark.slow
 def test_a_stopped_training_goes_on_with_its_tables_and_files(digits: Path) -> None:
     """Losses, norms, weights and outputs of every epoch are those of a training that was not stopped."""
     adam = {"type": "Adam", "learning_rate": 0.005}
@@ -183,12 +180,12 @@ def test_what_is_in_the_way_is_said_before_anything_is_made(digits: Path, capsys
 
 def test_the_command_line_of_rmldnn(digits: Path) -> None:
     write("config.json", data=images(), optimizer={"type": "SGD"})
-    config = launch.prepare("train", ["recipe=config.json", "optimizer.lr=0.5"]).run_config
+    config = front.prepared("train", ["recipe=config.json", "optimizer.lr=0.5"]).run_config
     assert config.recipe.optimizer.params["lr"] == 0.5 and config.sys.console == "rmldnn"
     write("other.json", data=images(), optimizer={"type": "SGD"}, epochs=3)
     with pytest.raises(ConfigError, match=r"neural_network\.epochs: unknown key; did you mean 'num_epochs'"):
-        launch.prepare("train", ["recipe=other.json"])
-    notes = launch.prepare("train", ["recipe=other.json", "mode.lenient=true"]).notes
+        front.prepared("train", ["recipe=other.json"])
+    notes = front.prepared("train", ["recipe=other.json", "mode.lenient=true"]).notes
     assert any("[lint] neural_network.epochs" in note for note in notes)
 
 

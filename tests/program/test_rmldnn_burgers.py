@@ -13,8 +13,8 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from tests.build import PLACES, TIMES, layers
 from tests.dialects.test_rmldnn_pde import DATA, whole
-from tests.program.test_pde import PLACES, TIMES, layers
 
 
 def write(**changes: Any) -> None:
@@ -22,7 +22,6 @@ def write(**changes: Any) -> None:
     Path("config.json").write_text(json.dumps(whole(**changes)))
 
 
-@pytest.mark.slow
 def test_a_training_an_evaluation_and_an_inference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write()
     assert main(["train", "--app=pde", "--config=config.json", "sys.threads=1"]) == 0

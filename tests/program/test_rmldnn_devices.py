@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from mlpipe.cli import main
+from tests.build import conv
 from tests.program.test_rmldnn_masks import ADAM, TARGETS, TRAINING, clothes, net, write
-from tests.program.test_rmldnn_slices import balls, conv
+from tests.program.test_rmldnn_slices import balls
 
 BCE = {"function": "BCE"}
 SIZE = {"transforms": [{"resize": [24, 28]}]}
@@ -50,7 +51,6 @@ def same(one: str, other: str, tolerance: float) -> list[str]:
         return sorted(first)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_masks_slices_and_a_line_search_of_two_processes_are_those_of_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -102,7 +102,6 @@ def test_masks_slices_and_a_line_search_of_two_processes_are_those_of_one(
     assert len(same("two_out/output_2.h5", "again/output_1.h5", 1e-4)) == 40
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_tables_of_an_interrupted_training_have_every_line_once(tmp_path: Path) -> None:
     clothes(tmp_path, numbered=False)

@@ -34,7 +34,6 @@ def write(path: str, loss: dict[str, Any] | None, data: Any, **sections: Any) ->
     return path
 
 
-@pytest.mark.slow
 def test_an_auto_encoder_from_training_to_inference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_masks(tmp_path / "all", 100)
     for place, file in enumerate(sorted((tmp_path / "all/images").iterdir())):
@@ -67,7 +66,6 @@ def test_an_auto_encoder_from_training_to_inference(tmp_path: Path, capsys: pyte
         assert np.abs(np.stack([found[name][0] for name in files]) - said).max() < 0.02
 
 
-@pytest.mark.slow
 def test_patches_are_painted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_masks(tmp_path / "all", 40)
     (tmp_path / "all/images").rename(tmp_path / "test")
@@ -80,7 +78,6 @@ def test_patches_are_painted(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(losses) == 3 and losses[-1] < losses[0] and losses[-1] < 0.1
 
 
-@pytest.mark.slow
 def test_targets_are_resized_to_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_masks(tmp_path / "all", 40)
     (tmp_path / "all/images").rename(tmp_path / "test")

@@ -13,18 +13,8 @@ import pytest
 from PIL import Image
 
 from mlpipe.cli import main
+from tests.build import conv
 from tests.data.samples import make_masks
-
-
-def conv(name: str, filters: int, activation: str = "relu", size: int = 3, **more: Any) -> dict[str, Any]:
-    config = {
-        "name": name,
-        "filters": filters,
-        "kernel_size": [size, size],
-        "padding": "same",
-        "activation": activation,
-    }
-    return {"class_name": "Conv2D", "config": config | more}
 
 
 def net(maps: int, end: str) -> list[dict[str, Any]]:
@@ -62,7 +52,6 @@ TRAINING = {**TARGETS, "input_path": "train/images", "target_path": "train/masks
 ADAM = {"type": "Adam", "learning_rate": 0.01}
 
 
-@pytest.mark.slow
 def test_a_mask_from_training_to_inference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clothes(tmp_path, numbered=False)
     moves = {"transforms": [{"random_horizontal_flip": 0.5}, {"random_zoom": 0.1}, {"resize": [24, 28]}]}
@@ -94,7 +83,6 @@ def test_a_mask_from_training_to_inference(tmp_path: Path, capsys: pytest.Captur
         assert np.abs(np.stack([found[name][0] for name in files]) - maps).max() < 0.02
 
 
-@pytest.mark.slow
 def test_class_numbers_as_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clothes(tmp_path, numbered=True)
     size = {"resize": [24, 28]}
@@ -110,7 +98,6 @@ def test_class_numbers_as_masks(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert logs.shape == (3, 28, 24) and np.allclose(np.exp(logs).sum(axis=0), 1, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_arrays_of_hdf5_with_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clothes(tmp_path, numbered=True)
     for part in ("train", "test"):

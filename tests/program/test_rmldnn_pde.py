@@ -49,7 +49,6 @@ def write(**changes: Any) -> None:
     Path("config.json").write_text(json.dumps({"neural_network": whole}))
 
 
-@pytest.mark.slow
 def test_a_solution_is_within_a_hundredth_of_finite_differences(fields: Path) -> None:
     write()
     assert main(["train", "--app=pde", "--config=config.json", "sys.threads=1"]) == 0
@@ -65,7 +64,6 @@ def test_a_solution_is_within_a_hundredth_of_finite_differences(fields: Path) ->
     assert record.kind == "solutions" and set(record.scores["val"]) == {"equation_loss", "loss"}
 
 
-@pytest.mark.slow
 def test_a_solution_in_the_cube_is_within_a_hundredth_of_finite_differences(tmp_path: Path) -> None:
     shape = (8, 7, 8)
     for part, count in (("train", 2), ("test", 1)):
@@ -88,7 +86,6 @@ def test_a_solution_in_the_cube_is_within_a_hundredth_of_finite_differences(tmp_
     assert found.shape == shape and np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
 
 
-@pytest.mark.slow
 def test_a_diffusivity_of_nothing_is_refused(fields: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save(fields / "train" / "nu9.npy", np.zeros((1, NODES, NODES), np.float32))
     write(data={"type": "numpy", "input_path": "train/", "batch_size": 5})

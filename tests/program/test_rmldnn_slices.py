@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlpipe.cli import main
-from tests.program.test_rmldnn_masks import conv
+from tests.build import conv
 
 SHAPE = (12, 16, 20)
 
@@ -31,7 +31,6 @@ def balls(seed: int, folder: Path, name: str) -> None:
         file["classes"] = classes
 
 
-@pytest.mark.slow
 def test_boxes_are_learned_and_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     balls(0, tmp_path, "train")
     balls(1, tmp_path, "test")
@@ -64,7 +63,6 @@ def test_boxes_are_learned_and_joined(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(Path("log_test.txt").read_text().splitlines()) == 12
 
 
-@pytest.mark.slow
 def test_a_volume_from_training_to_the_same_network_applied_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

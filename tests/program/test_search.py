@@ -20,8 +20,10 @@ import pytest
 import yaml
 
 from mlpipe.cli import main
+from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, Pruned, TrainingError
 from mlpipe.running import launch, search, trials
+from mlpipe.running.commands import Command
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
 
@@ -242,7 +244,6 @@ def test_a_trial_worse_than_the_median_is_pruned() -> None:
         trials.Reporter(bad, "minimize").epoch(0, 0, 2, 9.0)
 
 
-@pytest.mark.slow
 def test_trials_are_ordinary_runs_and_bad_ones_are_pruned(tmp_path: Path) -> None:
     arguments = [*SMALL, "trainer.max_epochs=2", "hpo=optuna", "hpo.study=s", "hpo.sampler=grid", "hpo.pruner=median"]
     arguments += ["hpo.startup_trials=1", "optimizer.lr=0.003,1e-7", "hpo.metric=val/loss"]
@@ -259,7 +260,6 @@ def test_trials_are_ordinary_runs_and_bad_ones_are_pruned(tmp_path: Path) -> Non
     assert not list(project(tmp_path).runs_dir().rglob("state.json"))
 
 
-@pytest.mark.slow
 def test_a_search_stopped_by_a_signal_goes_on_with_its_trial(tmp_path: Path) -> None:
     arguments = ["train", *SEARCH, "hpo.trials=2", "trainer.max_epochs=6"]
     command = [sys.executable, "-m", "mlpipe.cli", *arguments]
@@ -300,7 +300,6 @@ def two_workers(arguments: list[str], tmp_path: Path) -> None:
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
 
 
-@pytest.mark.slow
 def test_two_processes_share_a_journal_and_keep_the_total(tmp_path: Path) -> None:
     main(["create", "task=digits"])
     two_workers([*SEARCH, "hpo.trials=12"], tmp_path)
@@ -344,7 +343,6 @@ def postgres(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.services
-@pytest.mark.slow
 def test_two_processes_share_a_server(postgres: str, tmp_path: Path) -> None:
     main(["create", "task=digits"])
     two_workers([*SEARCH, "hpo.trials=10", f"hpo.storage={postgres}"], tmp_path)
@@ -357,8 +355,11 @@ def test_two_processes_share_a_server(postgres: str, tmp_path: Path) -> None:
 
 
 def test_what_belongs_to_a_search() -> None:
-    assert search.is_search(["hpo=optuna"]) and not search.is_search(["hpo=none", "search_space=none"])
-    assert not search.is_search(["use_best_params=x", "hpo.storage=sqlite:///x.db"])
+    def is_search(*words: str) -> bool:
+        return search.is_search(Command("train", words), front)
+
+    assert is_search("hpo=optuna") and not is_search("hpo=none", "search_space=none")
+    assert not is_search("use_best_params=x", "hpo.storage=sqlite:///x.db")
 
 
 FULL = [
@@ -467,13 +468,16 @@ def test_values_of_different_losses_are_not_compared_and_the_fix_composes(
     words: list[str], keys: str, fix: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        search.prepare("train", [*SMALL, "hpo=optuna", *words])
+        search.prepare(Command("train", [*SMALL, "hpo=optuna", *words]), front=front)
     (sentence,) = caught.value.problems
     assert sentence.startswith(f"hpo.metric: values of different losses cannot be compared, and {keys}")
     assert fix in sentence
     override = sentence.rpartition("; ")[2].split(" ", 1)[1]
     kept = [word for word in words if not word.startswith("hpo.metric")]
-    assert not any("loss" in name for name in search.prepare("train", [*SMALL, "hpo=optuna", *kept, override]).metrics)
+    assert not any(
+        "loss" in name
+        for name in search.prepare(Command("train", [*SMALL, "hpo=optuna", *kept, override]), front=front).metrics
+    )
 
 
 @pytest.mark.parametrize(
@@ -487,12 +491,14 @@ def test_values_of_different_losses_are_not_compared_and_the_fix_composes(
     ],
 )
 def test_values_of_one_loss_or_of_a_metric_are_compared(words: list[str]) -> None:
-    assert search.prepare("train", [*SMALL, "hpo=optuna", *words]).steps
+    assert search.prepare(Command("train", [*SMALL, "hpo=optuna", *words]), front=front).steps
 
 
 def test_more_of_a_loss_is_never_better() -> None:
     with pytest.raises(ConfigError, match=r"hpo.direction: less of val/loss is better, got 'maximize'; use auto"):
-        search.prepare("train", [*SMALL, "hpo=optuna", "optimizer.lr=0.1,0.2", "hpo.direction=maximize"])
+        search.prepare(
+            Command("train", [*SMALL, "hpo=optuna", "optimizer.lr=0.1,0.2", "hpo.direction=maximize"]), front=front
+        )
     with pytest.raises(ConfigError, match=r"metrics.direction: less of val/loss is better, got 'max'"):
         launch.prepare("train", [*SMALL, "metrics.direction=max"])
 

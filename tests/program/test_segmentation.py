@@ -38,7 +38,6 @@ def run(folder: Path, *arguments: str) -> int:
     return main([*arguments, f"out_dir={folder / 'r'}", f"data_dir={folder / 'data'}"])
 
 
-@pytest.mark.slow
 def test_the_scores_follow_from_what_is_stored(trained: Path) -> None:
     project = Project(trained / "r/default")
     found = records.load_all(project)
@@ -64,7 +63,6 @@ def test_the_scores_follow_from_what_is_stored(trained: Path) -> None:
         assert {"val/dice", "val/iou", "val/loss"} <= set(header.split(","))
 
 
-@pytest.mark.slow
 def test_post_averages_the_folds_and_the_report_shows_masks(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(trained, "post") == 0
     assert "probabilities of pixels are not calibrated" in capsys.readouterr().out
@@ -85,7 +83,6 @@ def test_post_averages_the_folds_and_the_report_shows_masks(trained: Path, capsy
     assert "true and predicted mask" in page and "By class" in page and "The worst" in page
 
 
-@pytest.mark.slow
 def test_new_images_get_masks_in_their_own_size(trained: Path) -> None:
     new = trained / "new"
     (new / "sub").mkdir(parents=True)
@@ -108,14 +105,12 @@ def test_new_images_get_masks_in_their_own_size(trained: Path) -> None:
     assert float(rows["0.png"]["share(foreground)"]) == pytest.approx(found.mean(), abs=1e-4)
 
 
-@pytest.mark.slow
 def test_facts_for_machines(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(trained, "info", "mode.subroutines=[tasks,models]", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert "segmentation" in json.dumps(told) and "dice" in json.dumps(told)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -146,7 +141,6 @@ def test_what_does_not_fit_is_said(
     assert sentence in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_stages_averages_groups_and_a_frozen_encoder(trained: Path) -> None:
     given = [
         *FAST, "task=masks", f"task.root={trained / 'd'}", r"task.group=(\d)\.png", "preprocessing=original",
@@ -160,7 +154,6 @@ def test_stages_averages_groups_and_a_frozen_encoder(trained: Path) -> None:
     assert run(trained, "verify", "proj=staged") == 0
 
 
-@pytest.mark.slow
 def test_what_is_damaged_is_found(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = Project(trained / "r/default")
     record = records.load_all(project)[0]

@@ -61,7 +61,7 @@ def start(training: list[subprocess.Popen[str]], tmp_path: Path, *words: str) ->
     return process
 
 
-def gone(process: subprocess.Popen[str], seconds: float = 10.0) -> bool:
+def gone(process: subprocess.Popen[str], seconds: float = 60.0) -> bool:
     """Whether all processes of the session end soon."""
     end = time.monotonic() + seconds
     while group_of(process) and time.monotonic() < end:
@@ -69,9 +69,9 @@ def gone(process: subprocess.Popen[str], seconds: float = 10.0) -> bool:
     return not group_of(process)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [TERM, INT, USR1])
-@pytest.mark.parametrize("folds", ["sys.fold_workers=1", "sys.fold_workers=2"])
+@pytest.mark.parametrize(
+    ("number", "folds"), [(TERM, "sys.fold_workers=2"), (INT, "sys.fold_workers=1"), (USR1, "sys.fold_workers=2")]
+)
 def test_a_signal_to_every_process_leaves_a_run_to_go_on_with(
     number: int, folds: str, tmp_path: Path, training: list[subprocess.Popen[str]]
 ) -> None:
@@ -85,9 +85,7 @@ def test_a_signal_to_every_process_leaves_a_run_to_go_on_with(
     assert {json.loads(line)["event"] for line in journal.read_text().splitlines()[1:]} <= {"start", "interrupted"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [TERM, INT])
-@pytest.mark.parametrize("folds", ["sys.fold_workers=1", "sys.fold_workers=2"])
+@pytest.mark.parametrize(("number", "folds"), [(TERM, "sys.fold_workers=1"), (INT, "sys.fold_workers=2")])
 def test_twice_ends_every_process_at_once(
     number: int, folds: str, tmp_path: Path, training: list[subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +108,6 @@ def test_twice_ends_every_process_at_once(
     assert main(["info"]) == 0
 
 
-@pytest.mark.slow
 def test_loader_processes_end_with_the_one_they_work_for(tmp_path: Path, training: list[subprocess.Popen[str]]) -> None:
     process = start(training, tmp_path, "sys.num_workers=3")
     assert len(group_of(process)) >= 4

@@ -74,7 +74,6 @@ def test_whether_rare_classes_are_refused_is_no_part_of_a_recipe(images: Path) -
     assert len(json.loads(Path("data", name, "task.json").read_text())["splits"]) == 1
 
 
-@pytest.mark.slow
 def test_unreadable_images_that_were_allowed_once(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (images / "train" / "a" / "broken.png").write_text("no image")
     words = ["split.folds=2", *TRAIN]

@@ -13,7 +13,7 @@ from PIL import Image
 from mlpipe.cli import main
 from mlpipe.runs import maps, predictions, records
 from mlpipe.runs.project import Project
-from tests.program.test_rmldnn_masks import conv
+from tests.build import conv
 
 FAST = ["arch=keras_json", "split.folds=2", "mode.nested=false", "trainer.max_epochs=2", "sys.threads=1"]
 PLAIN = ["preprocessing=none", "augmentations=none"]

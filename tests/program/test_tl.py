@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, ProjectError
 from mlpipe.running import launch
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
-from tests.stored import DIGITS, SMALL, make_record, models
+from tests.build import SMALL, make_record, models
 
 TL = ["task=fashion_mini", "split.folds=2", "mode.nested=false", "sys.threads=1", "preprocessing.size=16"]
 OF_DIGITS = "mode.pretrain_task=digits"
@@ -84,9 +84,7 @@ def test_keys_of_train_are_checked_as_for_train() -> None:
         prepared("mode.subroutines=[predict]")
 
 
-@pytest.mark.slow
-def test_a_frozen_body_stays_as_it_was(tmp_path: Path) -> None:
-    assert main(["train", *DIGITS, "mode.nested=false", "mode.cv=false"]) == 0
+def test_a_frozen_body_stays_as_it_was(trained_digits: Path, tmp_path: Path) -> None:
     own = [*TL, OF_DIGITS, "mode.freeze=true", "mode.subroutines=[train,test]", "trainer.max_epochs=1", "mode.cv=false"]
     assert main(["tl", *own]) == 0
     project = Project(tmp_path / "results" / "default")
@@ -104,20 +102,16 @@ def test_a_frozen_body_stays_as_it_was(tmp_path: Path) -> None:
     assert note.endswith("90 tensors loaded, 2 new (heads.target.weight, heads.target.bias)")
 
 
-@pytest.mark.slow
 def test_another_network_does_not_fit_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *DIGITS, "mode.nested=false", "mode.cv=false"]) == 0
     arguments = [*TL, OF_DIGITS, "reuse.models=default", "proj=other", "arch=resnet18"]
     assert main(["tl", *arguments]) == 2
     assert "tensors of the network's body are not in default#1" in capsys.readouterr().err
     assert not (tmp_path / "results" / "other").exists()
 
 
-@pytest.mark.slow
-def test_equal_classes_keep_the_head(tmp_path: Path) -> None:
-    assert main(["train", *DIGITS, "mode.nested=false", "mode.cv=false"]) == 0
+def test_equal_classes_keep_the_head(trained_digits: Path, tmp_path: Path) -> None:
     again = ["task=digits", "split.folds=2", *SMALL[2:], "mode.nested=false", "mode.cv=false", OF_DIGITS]
     assert main(["tl", *again]) == 0
     made = records.load_all(Project(tmp_path / "results" / "default"))[-1]

@@ -15,7 +15,7 @@ from mlpipe.config import snapshot
 from mlpipe.data import task
 from mlpipe.runs import formats, predictions, records
 from mlpipe.runs.project import Project
-from tests.stored import DIGITS, as_json, contents, make_record, make_run
+from tests.build import DIGITS, as_json, contents, make_record, make_run
 
 UP, DOWN = ["upgrade", "mode.version=0.1.0.dev1"], ["downgrade", "mode.version=0.1.0.dev1"]
 
@@ -163,9 +163,7 @@ def test_versions_and_old_files_are_named(old: Project, capsys: pytest.CaptureFi
     assert "bring it here with mml upgrade mode.version=0.1.0.dev1" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_project_that_was_there_and_back_predicts_the_same(tmp_path: Path) -> None:
-    assert main(["train", *DIGITS, "mode.nested=false", "mode.cv=false", "mode.subroutines=[train,predict]"]) == 0
+def test_a_project_that_was_there_and_back_predicts_the_same(trained_digits: Path, tmp_path: Path) -> None:
     project = Project(tmp_path / "results" / "default")
     (record,) = records.load_all(project)
     path = project.predictions_file("digits", record.id)

@@ -14,9 +14,9 @@ from mlpipe.data.splits import methods
 from mlpipe.running import launch, tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
+from tests.build import SMALL
 from tests.conftest import make_pictures
 
-SMALL = ["arch=test_resnet", "arch.pretrained=false", "preprocessing.size=16", "sys.threads=1", "trainer.max_epochs=1"]
 DIGITS = ["split.folds=3", *SMALL]
 
 

@@ -12,7 +12,7 @@ from mlpipe import files
 from mlpipe.cli import main
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
-from tests.stored import SMALL, make_record, make_run
+from tests.build import SMALL, make_record, make_run
 
 TRAIN = [
     "task=digits", *SMALL, "split.folds=2", "mode.nested=false", "split.test_fraction=0.8", "arch.drop_rate=0.2",
@@ -56,7 +56,6 @@ def test_a_run_agrees_until_something_is_changed(tmp_path: Path, capsys: pytest.
     assert [key for key, verdict in found.items() if verdict != "ok"] == [(record.id[-2:], "replayed weights")]
 
 
-@pytest.mark.slow
 def test_what_was_mended_is_mended_in_the_replay(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,7 +128,6 @@ def test_every_problem_is_listed_at_once(volume: Array) -> None:
     assert len(error.value.problems) == 6
 
 
-@pytest.mark.slow
 def test_planes_through_a_record_are_what_it_predicts_for_images(tmp_path: Path) -> None:
     make_masks(tmp_path / "d", 90)
     quick = [

@@ -57,7 +57,6 @@ def trained(*arguments: str) -> int:
                  *QUICK, *arguments])  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("axes", "sizes"), [(3, "[6,8,10]"), (1, "[1,1,10]")])
 def test_boxes_and_lines_from_training_to_the_report(
     scans: None, capsys: pytest.CaptureFixture[str], axes: int, sizes: str
@@ -94,7 +93,6 @@ def test_boxes_and_lines_from_training_to_the_report(
     assert np.allclose(first.reshape(expected.shape) / 255, expected, atol=1 / 254)
 
 
-@pytest.mark.slow
 def test_a_test_volume_is_joined_while_boxes_are_learned(scans: None) -> None:
     keys = ["task.slices=[{name:s,sizes:[6,8,8],padding:[1,1,1],margin:data}]", "arch.file=net3.json"]
     test = ["task.test=b.npy", "task.test_targets=b_classes.npy", "split=on_test", "mode.store_best=false"]
@@ -126,13 +124,12 @@ def series_and_boxes(axes: int) -> None:
 
 
 KINDS = [
-    ("files", "y", "classification", 2), ("masks", "m", "segmentation", 2), ("images", "t", "images", 1),
+    (1, "files", "y", "classification", 2), (3, "masks", "m", "segmentation", 2), (1, "images", "t", "images", 1),
+    (3, "images", "t", "images", 1),
 ]  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("axes", [1, 3])
-@pytest.mark.parametrize(("labels", "file", "kind", "outputs"), KINDS)
+@pytest.mark.parametrize(("axes", "labels", "file", "kind", "outputs"), KINDS)
 def test_arrays_of_other_axes_are_learned(
     tmp_path: Path, axes: int, labels: str, file: str, kind: str, outputs: int
 ) -> None:
@@ -169,7 +166,6 @@ def test_arrays_of_other_axes_are_learned(
         assert given["x.npz:00"].shape == ((2,) if labels == "files" else (outputs, *shape))
 
 
-@pytest.mark.slow
 def test_every_problem_of_a_recipe_for_images_is_listed(scans: None) -> None:
     keys = ["arch=unet", "tta=flips", "slicing=crops", "slicing.cells=2", "preprocessing.size=8", "augmentations=mixup"]
     with pytest.raises(ConfigError) as error:

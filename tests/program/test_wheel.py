@@ -21,7 +21,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("mlpipe-*.whl"))
 
 
-@pytest.mark.slow
 def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     wanted = {f"mlpipe/conf/{file.relative_to(TOP / 'conf').as_posix()}" for file in (TOP / "conf").rglob("*.yaml")}
@@ -30,7 +29,6 @@ def test_wheel_holds_the_configuration_and_the_embedded_images(wheel: Path) -> N
     assert not [name for name in names if name.startswith(("tests", "conf/"))]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_train_from_an_empty_folder_in_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from mlpipe import kinds
 from mlpipe.post import metrics
 from mlpipe.reports import facts, html, tables
-from mlpipe.reports.sections import pictures, prevalence
+from mlpipe.reports.sections import prevalence
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from tests.reports import projects
@@ -140,7 +141,7 @@ def test_groups_absent_classes_and_gone_images(tmp_path: Path) -> None:
     assert "of these images cannot be shown any more" in page.words and page.alts == []
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_without_a_description_of_the_task(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40)
     (data_dir / "t" / "task.json").unlink()
@@ -170,7 +171,7 @@ def test_nothing_trained(tmp_path: Path) -> None:
     assert "Nothing has been trained yet" in report(Project(tmp_path / "p"), tmp_path / "data").words
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_an_ensemble_that_test_images_chose_is_called_so(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=40)
     projects.ensemble(project, select_on="test", created="2000")
@@ -206,7 +207,7 @@ def test_numbers_to_predict(tmp_path: Path) -> None:
         assert len(list(csv.DictReader(handle))) == 12
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_many_classes_and_rows_stay_small(tmp_path: Path) -> None:
     classes = [f"class {number}" for number in range(100)]
     project, data_dir = projects.make_project(tmp_path, classes, n=6000, recipes=1)
@@ -216,7 +217,7 @@ def test_many_classes_and_rows_stay_small(tmp_path: Path) -> None:
     assert "The most frequent of" in page.words and "The table of all 100 rows" in page.words
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_the_newest_task_comes_first(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["a", "b"], n=20, recipes=1)
     projects.make_project(tmp_path, ["a", "b"], n=20, recipes=1, name="later")
@@ -228,12 +229,12 @@ def test_the_newest_task_comes_first(tmp_path: Path) -> None:
 def test_which_mistakes_are_shown() -> None:
     logits = np.log(np.array([[0.9, 0.1], [0.2, 0.8], [0.45, 0.55], [0.51, 0.49], [0.01, 0.99]]))
     rows = facts.Rows(list("vwxyz"), np.array([1, 0, 0, 0, 1]), logits, logits, False)
-    wrong, near = pictures.chosen(rows, ["a", "b"], "classification", most=3)
+    wrong, near = kinds.part("classification", "report").mistakes(rows, ["a", "b"], 3)
     assert [one.sample for one in wrong] == ["v", "w", "x"] and [one.sample for one in near] == ["y", "z"]
     assert wrong[0].words == "b, taken for a (90.0 % sure)"
     assert near[0].words == "a (51.0 %), nearly b (49.0 %)"
     numbers = facts.Rows(list("xyz"), np.array([[0.0], [1.0], [2.0]]), *[np.array([[0.5], [4.0], [2.0]])] * 2, False)
-    assert [one.sample for one in pictures.chosen(numbers, ["n"], "regression", most=2)[0]] == ["y", "x"]
+    assert [one.sample for one in kinds.part("regression", "report").mistakes(numbers, ["n"], 2)[0]] == ["y", "x"]
 
 
 def test_prevalence_counts_images_that_a_split_took_for_the_test(tmp_path: Path) -> None:

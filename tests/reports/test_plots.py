@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics as reference
 
 from mlpipe.post.calibration.errors import reliability_bins
-from mlpipe.post.ranks import area_under_roc, average_precision_of
+from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
 from mlpipe.reports.plots import confusion, learning, numbers, probabilities, shares, style
 from mlpipe.reports.plots.shares import Value
 

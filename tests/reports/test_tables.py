@@ -121,10 +121,10 @@ def test_mean_of_folds_needs_the_same_images() -> None:
     one = Predictions(["a", "b"], np.array([0, 1]), logits(0, 2))
     other = Predictions(["a", "c"], np.array([0, 1]), logits(1, 2))
     nothing = Predictions([], np.empty(0, np.int64), np.empty((0, 0), np.float32))
-    assert tables.mean_of_folds([one, other]) is None
-    assert tables.mean_of_folds([one, nothing]) is None
-    assert tables.mean_of_folds([]) is None
-    again = tables.mean_of_folds([one, one])
+    assert tables.mean_of_folds([one, other], "classification") is None
+    assert tables.mean_of_folds([one, nothing], "classification") is None
+    assert tables.mean_of_folds([], "classification") is None
+    again = tables.mean_of_folds([one, one], "classification")
     assert again is not None
     np.testing.assert_allclose(softmax(again.logits), softmax(one.logits), rtol=1e-6)
     assert tables.pooled([nothing]) is None

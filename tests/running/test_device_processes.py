@@ -38,6 +38,7 @@ PLAIN = [
 ]  # fmt: skip
 
 
+@pytest.mark.program
 def test_what_several_devices_cannot_go_with(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "trainer.devices=2", "sys.fold_workers=2", "sampling.batch_size=3"]) == 2
     shown = capsys.readouterr().err
@@ -161,7 +162,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "mlpipe.cli", "train", *arguments]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(1800)
 # Five batches in a step, the last step of an epoch having fewer.
 @pytest.mark.parametrize("more", [[], ["trainer.accumulate_grad_batches=5"]], ids=["plain", "accumulated"])
@@ -182,7 +183,7 @@ def test_two_processes_make_the_weights_scores_and_predictions_of_one(tmp_path: 
     assert list(predicted["sample_id"]) == list(also["sample_id"])
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(1800)
 def test_every_process_of_a_sweeps_job_has_the_jobs_configuration(tmp_path: Path) -> None:
     """Jobs of a sweep, each learned by two processes, end as the same trainings by themselves."""
@@ -223,7 +224,7 @@ def in_training(tmp_path: Path) -> tuple[subprocess.Popen[str], list[int]]:
     return process, team
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(1800)
 def test_a_killed_process_ends_the_fold_with_a_sentence_and_the_run_goes_on(tmp_path: Path) -> None:
     process, team = in_training(tmp_path)
@@ -237,7 +238,7 @@ def test_a_killed_process_ends_the_fold_with_a_sentence_and_the_run_goes_on(tmp_
     assert trained(tmp_path, "default")[0]["epochs"] == 6
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(1800)
 def test_a_signal_stops_all_and_going_on_ends_as_if_there_had_been_none(tmp_path: Path) -> None:
     process, team = in_training(tmp_path)

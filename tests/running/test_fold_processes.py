@@ -64,6 +64,7 @@ def test_gpus_are_given_out_in_turn() -> None:
     assert fold_processes.free_device([], []) is None
 
 
+@pytest.mark.program
 def test_the_number_of_workers_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "sys.fold_workers=0"]) == 2
     assert "sys.fold_workers: must be" in capsys.readouterr().err
@@ -76,7 +77,7 @@ def facts(tmp_path: Path, name: str) -> list[dict[str, Any]]:
     return [{key: getattr(record, key) for key in keys} for record in found]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_two_at_a_time_make_the_same_records_and_weights(tmp_path: Path) -> None:
     arguments = [*SMALL, "split.folds=3", "trainer.max_epochs=2", "mode.subroutines=[train,predict,test]"]
     assert main(["train", *arguments, "proj=one"]) == 0
@@ -101,7 +102,7 @@ def started(tmp_path: Path) -> tuple[subprocess.Popen[str], list[dict[str, Any]]
     return process, [json.loads(line) for line in journal.read_text().splitlines()], journal
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_a_killed_fold_fails_alone_and_the_run_goes_on(tmp_path: Path) -> None:
     process, events, journal = started(tmp_path)
     victim = next(line for line in events if line["step"] == "train fold 1")
@@ -116,7 +117,7 @@ def test_a_killed_fold_fails_alone_and_the_run_goes_on(tmp_path: Path) -> None:
     assert [record["fold"] for record in facts(tmp_path, "default")] == [0, 1]
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_every_fold_and_the_run_goes_on_to_the_same_weights(
     number: signal.Signals, tmp_path: Path

@@ -107,6 +107,7 @@ def test_the_pace_of_a_single_epoch_and_of_a_fold_that_goes_on(monkeypatch: pyte
     assert told == [(5.0, 1)]
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(("measured", "seen", "before", "after"), [(5.0, None, 2, 4), (1e-6, 20.0, 4, 2)])
 def test_a_plan_is_made_anew_where_an_epoch_takes_another_time(
     measured: float,
@@ -159,7 +160,7 @@ def test_a_time_limit_ends_a_training_and_survives_a_resume() -> None:
     assert trainer.should_stop and patient.state_dict()["epochs"] == 4
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "preset=fast", "time_limit=10m", "trainer.max_epochs=2"]) == 0
     told = capsys.readouterr().out
@@ -175,6 +176,7 @@ def test_fast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ) + 0.05  # fmt: skip
 
 
+@pytest.mark.program
 def test_an_interrupted_preset_goes_on_with_what_it_decided(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +202,7 @@ def test_an_interrupted_preset_goes_on_with_what_it_decided(
     assert len(ensembles.load_all(project, "digits")) == 1
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -212,12 +215,14 @@ def test_what_is_meant_for_one_recipe(given: list[str], told: str, capsys: pytes
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.program
 def test_no_time_for_fine_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "preset=fast", "time_limit=1s"]) == 0
     assert "tuned: left out" in capsys.readouterr().out
     assert len(records.load_all(Project(tmp_path / "results" / "default"), "digits")) == 1
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -233,6 +238,7 @@ def test_wrong_inputs(arguments: list[str], sentence: str, capsys: pytest.Captur
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.program
 def test_a_dry_run_says_what_it_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "preset=good", "split.folds=3", "--dry-run"]) == 0
     told = capsys.readouterr().out

@@ -12,7 +12,7 @@ from mlpipe.errors import ProjectError
 from mlpipe.running import launch, reuse
 from mlpipe.runs.project import Project
 from mlpipe.runs.references import Located
-from tests.stored import DIGITS, make_record, models
+from tests.build import DIGITS, make_record, models
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from mlpipe import files
 from mlpipe.runs import integrity, predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
-from tests.stored import make_record
+from tests.build import make_record
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mlpipe import files
 from mlpipe.errors import ProjectError
 from mlpipe.runs import adoption, records, references, uses
 from mlpipe.runs.project import Project
-from tests.stored import make_record
+from tests.build import make_record
 
 
 @pytest.fixture

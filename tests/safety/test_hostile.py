@@ -17,6 +17,7 @@ def test_the_corpus_is_large_and_no_name_comes_twice() -> None:
     assert len(names) >= 60 and len(set(names)) == len(names)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize("case", ALL)
 def test_a_hostile_input_is_one_sentence_and_harms_nothing(case: Hostile, tmp_path: Path) -> None:
     outcome = attempt(case, tmp_path)

@@ -137,7 +137,7 @@ def build(described: Description, given: Sequence[Shape | None], *, always_affin
     Args:
         described: The network.
         given: The shape of each input, channels last, where the file leaves it open; None: not known.
-        always_affine: Let batch normalisations learn scale and offset also where the file says no, as rmldnn does.
+        always_affine: Let batch normalisations learn scale and offset also where the file says no.
 
     Raises:
         ConfigError: When a layer's configuration is wrong, or shapes do not meet, naming both layers and both shapes.

@@ -55,7 +55,7 @@ def keras_json(
         weights: A file of weights: Keras's (.h5, .weights.h5), .safetensors, .pt or .pth.
         weights_by_layer: Load what has the name of a layer, and leave the others new, however many they are.
         white: What the network takes white pixels as: 1, or 255 where it begins with a Rescaling layer.
-        always_affine: Let batch normalisations learn scale and offset also where the file says no, as rmldnn does.
+        always_affine: Let batch normalisations learn scale and offset also where the file says no.
         freeze: True or `backbone`: learn the last Dense only.
 
     Raises:
@@ -157,7 +157,7 @@ def load(
     Args:
         source: A file, or what is in it: Functional, Model or Sequential of Keras 2 or 3, or a list of layers.
         input_shapes: The shape of each input, channels last without the batch, where the file leaves it open.
-        always_affine: Let batch normalisations learn scale and offset also where the file says no, as rmldnn does.
+        always_affine: Let batch normalisations learn scale and offset also where the file says no.
 
     Raises:
         ConfigError: With a sentence for what is wrong.
@@ -193,7 +193,7 @@ def load_weights(graph: Graph, path: str | Path) -> Report:
 
 
 def count(graph: nn.Module) -> tuple[int, int]:
-    """How many parameters there are, and how many learn, as rmldnn counts.
+    """How many parameters there are, and how many learn.
 
     Moving statistics do not count; scale and offset of every batch normalisation do, also where the file leaves them out.
     """

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mlpipe.data.augment import geometry, samples
-from mlpipe.data.augment.samples import Images
+from mlpipe import kinds
+from mlpipe.data import sources
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading import portable, worker_life
+from mlpipe.data.loading.collating import Batch, Collating
+from mlpipe.data.loading.masks import Masks
+from mlpipe.data.loading.rows import VariedRows
+from mlpipe.data.loading.target_images import TargetImages
 from mlpipe.data.sampling import (
     WHOLE,
     EpochBatches,
@@ -45,8 +48,8 @@ class Draw:
     fold: int
 
 
-class PackDataset(Dataset[dict[str, torch.Tensor]]):
-    """A task's cached images; an item is a whole batch, asked for by (epoch, rows).
+class PackDataset(Dataset[Batch]):
+    """A task's cached samples; an item is a whole batch, asked for by (epoch, rows).
 
     Args:
         pack: The cached images.
@@ -56,52 +59,39 @@ class PackDataset(Dataset[dict[str, torch.Tensor]]):
         is_training: Whether the images are to be learned.
     """
 
-    def __init__(
-        self, pack: Pack, task: Task, steps: Sequence[samples.Step], draw: Draw, *, is_training: bool = False
-    ) -> None:
-        self._is_training = is_training
-        self._pack, self._steps, self._draw = pack, list(steps), draw
-        targets = task.samples.learned if is_training else task.samples.targets
-        self._targets = targets if targets.ndim == 1 else targets.astype(np.float32)
-        self._weights = task.samples.weights
-        self._seeds = sample_seeds(task.samples.ids)
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], draw: Draw, *, is_training: bool = False) -> None:
+        self._collate = collating_of(task, pack)(pack, task, steps, is_training=is_training)
+        self._draw, self._seeds = draw, sample_seeds(task.samples.ids)
 
     def __len__(self) -> int:
-        return len(self._targets)
+        return len(self._seeds)
 
-    def __getitem__(self, request: Request) -> dict[str, torch.Tensor]:
+    def __getitem__(self, request: Request) -> Batch:
         """The batch of (epoch, rows).
 
         Returns:
             `images` (n, channels, height, width), or with other axes behind the channels, as a view of channels-last memory,
             uint8 or float32 (16-bit values too, which torch cannot compute with), or features (n, features); `target` (n,)
-            int64 or (n, outputs) float32; `row` (n,) int64; and `weight` (n,) float32 where the task has weights and the
-            images are to be learned.
+            int64 or (n, outputs) float32, or as masks and target images give it; `row` (n,) int64; and `weight` (n,)
+            float32 where the task has weights and the images are to be learned.
         """
         epoch, rows = request
-        images = self._pack.take(rows)
-        if self._steps:
-            seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
-            images = samples.apply(self._steps, images, seeds)
-        return self._batch(images, rows)
+        return self._collate(rows, epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch))
 
-    def _batch(self, images: Images, rows: Rows) -> dict[str, torch.Tensor]:
-        """The batch of some rows, whose images are at hand."""
-        # Originals may happen to have one size, which need not be the network's.
-        if isinstance(images, list) or self._pack.ragged:
-            made = self._pack.preprocessing.fixed if self._pack.ragged else self._pack.preprocessing.sized
-            images = np.stack([made(image) for image in images])
-        if images.dtype == np.uint16:
-            images = images.astype(np.float32)
-        tensor = torch.from_numpy(np.ascontiguousarray(images))
-        batch = {
-            "images": tensor.movedim(-1, 1),
-            "target": torch.from_numpy(self._targets[rows]),
-            "row": torch.from_numpy(rows),
-        }
-        if self._weights is not None and self._is_training:
-            batch["weight"] = torch.from_numpy(self._weights[rows].astype(np.float32))
-        return batch
+
+def collating_of(task: Task, pack: Pack) -> type[Collating]:
+    """What puts images of a task together with their targets, by what targets are.
+
+    Args:
+        task: The task.
+        pack: Its cached images.
+    """
+    kind = kinds.of(task.kind)
+    if kind.is_dense and not kind.has_classes:
+        return TargetImages
+    if pack.masks is not None:
+        return Masks
+    return Collating if sources.open(task).layout is None else VariedRows
 
 
 class FoldData(pl.LightningDataModule):
@@ -110,8 +100,8 @@ class FoldData(pl.LightningDataModule):
     Args:
         task: The task.
         view: The fold's rows.
-        pack: The cached images.
-        steps: Augmentations of training images.
+        pack: The cached images, with those of masks or target images where targets are such.
+        steps: Augmentations of training images, as `collating_of(task, pack).adapt` gives them.
         sampling: Batch sizes.
         draw: What random draws depend on.
         num_workers: Loader processes.
@@ -124,7 +114,7 @@ class FoldData(pl.LightningDataModule):
         view: View,
         pack: Pack,
         *,
-        steps: Sequence[samples.Step],
+        steps: Sequence[Any],
         sampling: Sampling,
         draw: Draw,
         num_workers: int,
@@ -157,7 +147,7 @@ class FoldData(pl.LightningDataModule):
         return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold, self._shard)
 
     def train_dataset(self) -> PackDataset:
-        """The task's images with their augmentations."""
+        """The task's samples with their augmentations."""
         return PackDataset(self._pack, self._task, self._steps, self._draw, is_training=True)
 
     def val_dataloader(self) -> Loader:
@@ -195,8 +185,9 @@ class FoldData(pl.LightningDataModule):
         return batch_loader(batches, self.rows_dataset(), self._num_workers)
 
     def rows_dataset(self) -> PackDataset:
-        """The task's images as they are evaluated."""
-        return PackDataset(self._pack, self._task, geometry.always(self._steps), self._draw)
+        """The task's samples as they are evaluated, which is the same in every fold."""
+        steps = collating_of(self._task, self._pack).always(self._steps)
+        return PackDataset(self._pack, self._task, steps, replace(self._draw, fold=0))
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:
         """How many images each training batch of an epoch has, of all processes, as the only one of a list of tasks."""

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from mlpipe.data.augment.samples import Seeds
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading.loaders import Draw, FoldData, PackDataset
+from mlpipe.data.loading.collating import Batch, Collating
 from mlpipe.data.records import RecordAugmentor, drawing_from
 from mlpipe.data.records.layout import Layout
-from mlpipe.data.sampling import Request, epoch_seeds
+from mlpipe.data.sampling import Rows
 from mlpipe.data.sources.listings import record_files
 from mlpipe.data.task import Task
 
 
-class RecordDataset(PackDataset):
-    """A task's cached records, each varied with random numbers that follow from run, fold, epoch and record alone.
+class VariedRows(Collating):
+    """Makes batches of rows of named arrays, each varied with random numbers that follow from run, fold, epoch and row alone.
 
     Args:
-        pack: The cached records.
-        task: The task.
-        draw: What random draws depend on.
-        augmentor: What varies them.
+        pack: The cached rows.
+        task: The task, which names the functions that vary them.
+        steps: Augmentations of rows that no function varies.
+        is_training: Whether the rows are to be learned; others are not varied.
     """
 
-    def __init__(self, pack: Pack, task: Task, draw: Draw, augmentor: RecordAugmentor) -> None:
-        super().__init__(pack, task, (), draw, is_training=True)
-        self._augmentor, self._layout = augmentor, Layout.from_plain(task.source["layout"])
-        self._names = task.samples.ids
+    def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:
+        super().__init__(pack, task, steps, is_training=is_training)
+        self._layout, self._names = Layout.from_plain(task.source["layout"]), task.samples.ids
+        self._augmentor = record_files.augmentor_of(task.source) if is_training else RecordAugmentor([])
+        self._are_varied = is_training and bool(len(self._augmentor) or self._layout.tail)
 
-    def __getitem__(self, request: Request) -> dict[str, torch.Tensor]:
-        """The batch of (epoch, rows), as `PackDataset` gives it."""
-        epoch, rows = request
-        batch = super().__getitem__(request)
-        seeds = epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch)
+    def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
+        """The batch of some rows."""
+        if not self._are_varied:
+            return super().__call__(rows, seeds)
+        batch = self.joined(self._pack.take(rows), rows)
         vectors, targets = batch["images"].numpy().reshape(len(rows), -1), batch["target"].numpy()
         weights = batch["weight"].numpy() if "weight" in batch else np.ones(len(rows))
         if not len(self._augmentor):
@@ -56,19 +59,8 @@ class RecordDataset(PackDataset):
             batch["weight"] = torch.tensor(new_weights, dtype=torch.float32)
         return self._with_weights(batch, np.stack(varied))
 
-    def _with_weights(self, batch: dict[str, torch.Tensor], vectors: npt.NDArray[Any]) -> dict[str, torch.Tensor]:
+    def _with_weights(self, batch: Batch, vectors: npt.NDArray[Any]) -> Batch:
         """The batch with a weight for each of several outputs, shape (n, outputs), where records have them."""
         if self._layout.tail:
             batch["weight"] = torch.from_numpy(np.ascontiguousarray(vectors[:, -self._layout.tail :]))
         return batch
-
-
-class RecordData(FoldData):
-    """The loaders of one fold of records."""
-
-    def train_dataset(self) -> PackDataset:
-        """The task's records, varied where it names functions that do."""
-        augmentor = record_files.augmentor_of(self._task.source)
-        if not len(augmentor) and not Layout.from_plain(self._task.source["layout"]).tail:
-            return super().train_dataset()
-        return RecordDataset(self._pack, self._task, self._draw, augmentor)

@@ -1,7 +1,7 @@
 """Records: dictionaries that a loader turns into named arrays, a transformer that learns from them, functions that vary them.
 
 A data record is a tuple of dictionaries: (X,) to score, (X, y) or (X, y, w) to learn. X has an array for each input of the
-network, y and w one for each output. Names and meanings are Barrage's, whose classes these stand for.
+network, y and w one for each output. The names are those that code of `docs/from_barrage.md` imports.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlpipe.data import task
+from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources.arrays import Arrays, arrays
 from mlpipe.data.sources.created import created
 from mlpipe.data.sources.csv import csv
@@ -35,13 +36,14 @@ from mlpipe.data.sources.records import records_of as records
 from mlpipe.data.sources.samples import ArraySamples, samples
 from mlpipe.data.sources.slices import slices
 from mlpipe.data.sources.source import Read, Source, Targets, Variant
+from mlpipe.data.sources.targets import mask_files, target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 
 __all__ = [
     "Read", "Source", "arrays", "created", "csv", "digits", "elpv", "fashion_mini", "folder", "folders", "image_folders",
     "initial_values", "items", "load", "mask_folders", "masks", "mnist", "new_arrays", "new_images", "open", "reader",
-    "records", "root", "samples", "slices",
+    "records", "root", "samples", "slices", "targets_of",
 ]  # fmt: skip
 
 # What opens the samples of a stored task, by the `type` that its source says.
@@ -90,6 +92,22 @@ def open(of: Task, where: str | None = None) -> Source:
 def reader(of: Task, channels: int, least: int | None = None) -> Read:
     """A function from row number to the pixels of a task's sample, as `Source.inputs` gives it."""
     return open(of).inputs(channels, least)
+
+
+def targets_of(of: Task, preprocessing: Preprocessing) -> tuple[Task, Preprocessing]:
+    """The targets in files of a task as a task of their own for the cache, and what happens to them.
+
+    Args:
+        of: A task with masks or target images.
+        preprocessing: What happens to its images.
+
+    Raises:
+        ConfigError: When what happens to images cannot happen to targets.
+    """
+    if "masks" in of.source:
+        return mask_files.task_of(of), mask_files.preprocessing_of(preprocessing)
+    targets = target_files.task_of(of)
+    return targets, target_files.preprocessing_of(preprocessing, targets.channels, target_files.scale_of(of))
 
 
 def load(path: Path) -> Task:

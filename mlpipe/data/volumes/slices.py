@@ -91,7 +91,7 @@ def slice_set(
     margin: Literal["zeros", "data"] = "zeros",
     name: str | None = None,
 ) -> SliceSet:
-    """A slice set from a configuration, with the meaning that rmldnn's page gives `slicers`.
+    """A slice set from a configuration.
 
     Args:
         place: The configuration's key, for sentences.

@@ -1,52 +1,159 @@
-"""The artifact folder that Barrage promises, filled from a record; without pickles."""
+"""The folder of artifacts that Barrage promises: all that scoring needs, readable without the project that it is from.
+
+It holds network, weights and transformer, and no pickles.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlpipe import files
-from mlpipe.dialects.barrage import artifact_folder
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources
+from mlpipe.data.sources.listings import record_files
+from mlpipe.data.task import Task
+from mlpipe.errors import ProjectError, problem
+from mlpipe.running.scheduler import World
 from mlpipe.runs import records
+from mlpipe.runs.journal import Run
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+FOREIGN_FILE, NATIVE_FILE = "config.json", "config.yaml"
+PARAMS_FILE, LAYOUT_FILE, REPORT_FILE = "network_params.json", "records.json", "training_report.csv"
+DATASET_DIR, CURVES_DIR, EPOCHS_DIR = "dataset", "TensorBoard", "resume_checkpoints"
+BEST_FILE = "best_checkpoint/model_best.safetensors"
+_KEY = "sys.artifact_dir"
 
 
-def write(
-    folder: Path,
-    *,
-    model_dir: Path,
-    curves: Path,
-    foreign: str | None,
-    layout: Mapping[str, Any],
-    network_params: Mapping[str, Any],
-) -> None:
-    """Fill a folder; the weights of single epochs and the transformer's files are in it already.
+@dataclass(frozen=True)
+class Artifacts:
+    """What such a folder says.
 
-    Args:
-        folder: The folder.
-        model_dir: Where the record's files are.
-        curves: Where TensorBoard's files are; it need not be there.
-        foreign: Barrage's configuration as JSON text; None: there is none.
+    Attributes:
+        folder: Where it is.
+        loader: The import block of the loader.
+        transformer: That of the transformer.
+        network: That of the network.
+        gives: What the network gives: logits, softmax or sigmoid, for each of several outputs.
         layout: The inputs and the output as plain data.
         network_params: What the network is told besides its own parameters.
     """
-    if foreign is not None:
-        files.write_text(
-            folder / artifact_folder.FOREIGN_FILE, json.dumps(json.loads(foreign), indent=2, sort_keys=True) + "\n"
+
+    folder: Path
+    loader: Mapping[str, Any]
+    transformer: Mapping[str, Any]
+    network: Mapping[str, Any]
+    gives: str | list[str]
+    layout: Mapping[str, Any]
+    network_params: Mapping[str, Any]
+
+    @property
+    def dataset(self) -> Path:
+        """Where the transformer's files are."""
+        return self.folder / DATASET_DIR
+
+    def weights(self, epoch: int | None = None) -> Path:
+        """The best epoch's weights, or those of an epoch counted from 1; -1: the last."""
+        if epoch is None:
+            return self.folder / BEST_FILE
+        found = sorted((self.folder / EPOCHS_DIR).glob("model_epoch_*.safetensors"))
+        return found[-1] if epoch == -1 and found else self.folder / EPOCHS_DIR / f"model_epoch_{epoch:04d}.safetensors"
+
+
+def load(folder: Path) -> Artifacts:
+    """What a folder of artifacts says; none of its code is run.
+
+    Raises:
+        ProjectError: When something is missing or damaged.
+    """
+    fix = "name a folder that mml train sys.artifact_dir=DIR filled to its end"
+    missing = [name for name in (NATIVE_FILE, PARAMS_FILE, LAYOUT_FILE, BEST_FILE) if not (folder / name).is_file()]
+    if missing:
+        raise ProjectError(problem(str(folder), f"is no complete folder of artifacts, it lacks {missing[0]}", fix=fix))
+    try:
+        tree = files.read_yaml(folder / NATIVE_FILE)
+        layout, params = files.read_json(folder / LAYOUT_FILE), files.read_json(folder / PARAMS_FILE)
+        task, arch = tree["task"], tree["arch"]
+        found = Artifacts(
+            folder, task["loader"], task["transformer"], arch["network"], arch["gives"], dict(layout), dict(params)
         )
-    files.write_text(folder / artifact_folder.NATIVE_FILE, (model_dir / records.CONFIG_FILE).read_text("utf-8"))
-    for name, content in ((artifact_folder.PARAMS_FILE, network_params), (artifact_folder.LAYOUT_FILE, layout)):
-        files.write_text(folder / name, json.dumps(dict(content), indent=2, sort_keys=True) + "\n")
-    history = (model_dir / records.METRICS_FILE).read_text("utf-8")
-    files.write_text(folder / artifact_folder.REPORT_FILE, training_report(history))
-    if curves.is_dir():
-        shutil.copytree(curves, folder / artifact_folder.CURVES_DIR, dirs_exist_ok=True)
-    # Last: a folder that has them is complete.
-    files.write_bytes(folder / artifact_folder.BEST_FILE, (model_dir / records.WEIGHTS_FILE).read_bytes())
+        if not all(isinstance(part, dict) for part in (found.loader, found.transformer, found.network)):
+            raise TypeError("an import block is no mapping")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ProjectError(problem(str(folder), f"cannot be read as artifacts ({error})", fix=fix)) from error
+    return found
+
+
+class ArtifactFolder:
+    """The folder that `sys.artifact_dir` asks for: checked before a training of rows, filled after it.
+
+    Args:
+        config: The configuration.
+    """
+
+    step = "artifacts"
+
+    def __init__(self, config: RunConfig) -> None:
+        assert config.sys.artifact_dir is not None
+        self._folder = Path(config.sys.artifact_dir).expanduser().absolute()
+        self._foreign, self._goes_on = config.sys.artifact_config, config.resume is not None
+
+    def problems(self, task: Task, folds: Sequence[int], *, stored: bool) -> list[str]:
+        """A sentence for everything that is in the way of it.
+
+        Args:
+            task: The task.
+            folds: The folds that are trained.
+            stored: Whether weights are stored.
+        """
+        folder, found = self._folder, list[str]()
+        if sources.open(task).layout is None:
+            found.append(problem(_KEY, "is for records (task=records)", got=str(folder), fix="leave it out"))
+        if len(folds) != 1 or not stored:
+            fix = "use split=given and mode.store_parameters=true"
+            found.append(problem(_KEY, "holds the weights of one fold", got=str(folder), fix=fix))
+        if not self._goes_on and folder.exists():
+            found.append(problem(_KEY, "is there already", got=str(folder), fix="choose another folder, or remove it"))
+        elif not folder.parent.is_dir():
+            found.append(problem(_KEY, "its parent folder is not there", got=str(folder), fix="make it first"))
+        return found
+
+    def write(self, world: World, task: Task, record: ModelRecord, run: Run) -> None:
+        """Fill the folder; the weights of single epochs are in it already.
+
+        Args:
+            world: The project.
+            task: The task, of rows.
+            record: The trained fold.
+            run: The run that trained it.
+        """
+        folder, model_dir = self._folder, world.project.model_dir(record.pivot, record.id)
+        (folder / DATASET_DIR).mkdir(parents=True, exist_ok=True)
+        record_files.save_transformer(task.source, folder / DATASET_DIR)
+        if self._foreign is not None:
+            _write_json(folder / FOREIGN_FILE, json.loads(self._foreign))
+        files.write_text(folder / NATIVE_FILE, (model_dir / records.CONFIG_FILE).read_text("utf-8"))
+        _write_json(folder / PARAMS_FILE, dict(task.source["network_params"]))
+        _write_json(folder / LAYOUT_FILE, dict(task.source["layout"]))
+        history = (model_dir / records.METRICS_FILE).read_text("utf-8")
+        files.write_text(folder / REPORT_FILE, training_report(history))
+        # TensorBoard's files are there where it was asked for.
+        if (curves := run.folder / "logs" / record.id).is_dir():
+            shutil.copytree(curves, folder / CURVES_DIR, dirs_exist_ok=True)
+        # Last: a folder that has them is complete.
+        files.write_bytes(folder / BEST_FILE, (model_dir / records.WEIGHTS_FILE).read_bytes())
+        world.facts.update(artifacts=str(folder))
+        log.info(f"artifacts: {folder}")
 
 
 def training_report(history: str) -> str:
@@ -62,3 +169,7 @@ def training_report(history: str) -> str:
 
 def _keras_name(name: str) -> str:
     return name.replace("train/", "").replace("val/", "val_")
+
+
+def _write_json(path: Path, content: Any) -> None:
+    files.write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -12,7 +12,7 @@ from mlpipe.arch import weights as weight_files
 from mlpipe.data.records import Record, RecordScore, RecordSet, batchify_network_output
 from mlpipe.data.records.layout import Layout
 from mlpipe.data.sources.listings import record_files
-from mlpipe.dialects.barrage.artifact_folder import Artifacts
+from mlpipe.dialects.barrage.files import Artifacts
 from mlpipe.errors import ProjectError, problem
 from mlpipe.learn.build import row_network
 from mlpipe.learn.build.row_network import RecordNetwork

@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import files
-from mlpipe.config import snapshot
+from mlpipe.config import recipe_file, snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.dialects import mml_core, translation
+from mlpipe.dialects import mml_core
 from mlpipe.dialects.mml_core import Description, ForeignProject, Model
 from mlpipe.errors import MlpipeError, ProjectError, in_short, listing, problem
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
 from mlpipe.running.scheduler import Step, World
@@ -83,7 +84,7 @@ class Import:
             of = self._description(name)
             table = self._world.project.root / "imported" / f"{files.safe_name(name)}.csv"
             files.write_text(table, _table(of))
-            text = translation.as_text
+            text = recipe_file.as_text
             given = [
                 "task=csv",
                 f"task.file={text(str(table))}",
@@ -173,8 +174,8 @@ class Import:
         found = mml_core.translate(_pipeline(model.pipeline))
         native = {key: value for key, value in found.native.items() if key != "mode"}
         given = [
-            f"task={translation.as_text(of.name)}",
-            *translation.overrides(native, set()),
+            f"task={recipe_file.as_text(of.name)}",
+            *recipe_file.as_overrides(native, set()),
             f"mode.nested={str(model.nested).lower()}",
         ]
         differs = [f"{line.key}: {line.note}" for line in found.of_fate("differs")]
@@ -183,7 +184,7 @@ class Import:
     def _prepared(self, mode: str, given: Sequence[str]) -> RunConfig:
         config = self._config
         folders = [
-            f"{key}={translation.as_text(value)}"
+            f"{key}={recipe_file.as_text(value)}"
             for key, value in (
                 ("out_dir", str(config.out_dir)),
                 ("data_dir", str(config.data_dir)),
@@ -291,7 +292,7 @@ def _scores(record: ModelRecord, rows: Mapping[tuple[str, str], Any]) -> tuple[d
     for split in ("val", "test"):
         if (own := rows.get((record.task, split))) is not None:
             _, targets, logits = own
-            scores[split] = metrics.compute(metrics.FINAL[record.kind], logits, targets, record.kind)
+            scores[split] = metrics.compute(post_kind.of(record.kind).FINAL, logits, targets, record.kind)
             details[split] = metrics.details(logits, targets, record.classes, record.kind)
     return scores, details
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post import mask_metrics
+from mlpipe.post.measures import mask_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.sections.masks import coloured
 from mlpipe.runs import maps

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.config.recipe_file import as_text
 from mlpipe.data import user_code
 from mlpipe.data.items.derived_sets import CompositeDataSet, SubDataSet
 from mlpipe.data.items.sets import DirectoryDataSet
 from mlpipe.data.sources.listings import python_sets
-from mlpipe.dialects import musket
+from mlpipe.dialects import front, musket
 from mlpipe.dialects.musket import experiment_files, experiment_search
 from mlpipe.dialects.musket.experiment_networks import Batch as Batch
 from mlpipe.dialects.musket.experiment_networks import Map as Map
 from mlpipe.dialects.musket.experiment_networks import Networks, batch_of
 from mlpipe.dialects.musket.finder import Finder
-from mlpipe.dialects.translation import as_text
 from mlpipe.errors import DataError, ProjectError, listing, problem
 from mlpipe.running import launch
 from mlpipe.runs import predictions
@@ -104,7 +104,7 @@ class Experiment:
             overrides += self._shorter(dataset, subsample)
         if searched:
             return experiment_search.run(path, self._project, overrides)
-        prepared = launch.prepare("train", overrides)
+        prepared = front.prepared("train", overrides)
         unfinished = experiment_files.unfinished(self._project) if self._resumes else None
         if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
             prepared = launch.prepare("train", [f"continue={unfinished.name}", *self._common(None)[1:]])
@@ -205,7 +205,7 @@ class Experiment:
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else list(foldsToExecute or [0])
         steps = max(20, round(self._train_size(ds) * subsample / int(self._source.get("batch", 8))) * epochs)
         keys = [f"mode.start={start_lr!r}", f"mode.end={end_lr!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
-        facts = launch.execute(launch.prepare("lr_find", [*self._common(ds), *keys, *self.overrides]))
+        facts = launch.execute(front.prepared("lr_find", [*self._common(ds), *keys, *self.overrides]))
         with Path(facts["file"]).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return Finder([float(row["lr"]) for row in rows], [float(row["loss"]) for row in rows])

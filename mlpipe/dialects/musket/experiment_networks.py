@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,17 @@ from mlpipe.config.components import Component
 from mlpipe.data import items
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.task import Task
+from mlpipe.dialects import front
 from mlpipe.errors import DataError, listing, problem
-from mlpipe.running import launch, tasks
+from mlpipe.running import tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from mlpipe.runs.sinks import Predicted
 
 Array = npt.NDArray[Any]
 
@@ -105,18 +108,17 @@ class Networks:
         return self._networks[file]
 
     def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
-        from mlpipe.arch import weights
         from mlpipe.learn.build.network import build_network
         from mlpipe.learn.quiet import prepare_torch
-        from mlpipe.predicting import records as predict
+        from mlpipe.predicting import model as models
 
-        prepared = launch.prepare("predict", self._overrides(record))
+        prepared = front.prepared("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
         of = self._tasks[record.pivot] = tasks.named(record.pivot, prepared.run_config.data_dir)
         pack = tasks.pack_of(config, of, 1)
         prepare_torch(config.recipe.threads)
         network = build_network(config.recipe, of, pack, seed=0, pretrained=False)
-        predict.load(network, weights.read(file), file)
+        models.load(network, file)
         return network.eval(), config.recipe, pack
 
     def predicted(
@@ -136,21 +138,27 @@ class Networks:
         from mlpipe.learn.losses.means import probabilities
         from mlpipe.learn.module import TARGET
         from mlpipe.learn.tta import mean_of
+        from mlpipe.predicting.batches import Batch as Samples
+        from mlpipe.predicting.model import Inputs, Model
+        from mlpipe.predicting.through import as_they_are, through
 
         network, recipe, pack = self.loaded(record, stage)
         views = (views_of(ttflips, is_square=pack.shape[0] == pack.shape[1]) or recipe.tta).build(pack.peak)
-        parts = []
-        for start in range(0, len(found), batch_size):
-            pixels = [
-                pack.preprocessing.fixed(items.image_of(item, str(item.id)))
-                for item in found[start : start + batch_size]
-            ]
-            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
-            with torch.no_grad():
-                if views is None:
-                    parts.append(mean_of([network(images)[TARGET]], record.kind, "probabilities"))
-                else:
-                    parts.append(views.predict(lambda batch: network(batch)[TARGET], images, record.kind))
+        inputs = Inputs(pack.channels, tuple(pack.shape), pack.peak)
+        model = Model.of_network(network, {TARGET: record.kind}, {TARGET: record.classes}, inputs)
+
+        def batches() -> Iterator[Samples]:
+            for start in range(0, len(found), batch_size):
+                some = found[start : start + batch_size]
+                pixels = [pack.preprocessing.fixed(items.image_of(item, str(item.id))) for item in some]
+                images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
+                yield Samples([str(item.id) for item in some], images)
+
+        def keep(outputs: Tensor, batch: Samples) -> Predicted:
+            return as_they_are(outputs if views is not None else mean_of([outputs], record.kind), batch)
+
+        each = through(model, batches(), views=views, keep=keep, most=batch_size, where="items")
+        parts = [torch.from_numpy(one.outputs if one.arrays is None else one.arrays) for one in each]
         chances: Array = probabilities(torch.cat(parts), record.kind).numpy()
         return np.moveaxis(chances, 1, 3)[..., self._first :] if record.kind == "segmentation" else chances
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe import files
-from mlpipe.dialects import musket
+from mlpipe.config.recipe_file import as_text
+from mlpipe.dialects import front, musket
 from mlpipe.dialects.musket import experiment_files, search_files
 from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
 from mlpipe.dialects.musket.search_files import Trial
-from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ProjectError, problem
 from mlpipe.reports import studies as report_of_studies
 from mlpipe.running import launch, search, trials
+from mlpipe.running.commands import Command
 from mlpipe.running.search import Search
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
@@ -56,7 +57,7 @@ def run(
         TrainingError: When no trial could be finished.
     """
     own = [text for text in overrides if not text.startswith("given.")]
-    prepared = search.prepare("train", own)
+    prepared = search.prepare(Command("train", own), front=front)
     facts = trials.execute(prepared, display=display, stop=stop)
     return _write(config, project, prepared, facts)
 
@@ -72,7 +73,7 @@ def report(config: Path, project: Project, overrides: Sequence[str]) -> dict[str
     Raises:
         ProjectError: When nothing was searched yet.
     """
-    prepared = search.prepare("train", overrides)
+    prepared = search.prepare(Command("train", overrides), front=front)
     with studies.loaded(project, prepared.study, prepared.hpo.storage) as study:
         facts = report_of_studies.facts(study, prepared.address)
     return _write(config, project, prepared, facts)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mlpipe import files
 from mlpipe.dialects.musket import example_grids
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.metrics import Measure
@@ -142,7 +143,7 @@ def _measured(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
     kind = trained.found[0].kind
     validated = [_together(trained, [(one, stage) for stage in stages], "val") for one in trained.found]
     held = _together(trained, [(one, stage) for one in trained.found for stage in stages], "test")
-    known = {**metrics.BY_KIND[kind], **trained.own}
+    known = {**post_kind.of(kind).METRICS, **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
         # Several heads measure by themselves, and the mean over heads is not the metric of all outputs together.

@@ -1,193 +1,206 @@
-"""What a training measures batch by batch, for the lines of `sys.console=rmldnn` and the tables of `sys.outfile`."""
+"""The lines that rmldnn prints: the console of `sys.console=rmldnn`."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import mlpipe
-from mlpipe import files
+from mlpipe import hdf5
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources
+from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.task import Task
-from mlpipe.dialects.rmldnn import files as layout
-from mlpipe.dialects.rmldnn import slice_lines
-from mlpipe.dialects.rmldnn.files import BatchRow, EpochRow
-from mlpipe.errors import problem
+from mlpipe.data.volumes.slices import Grid
+from mlpipe.running.training_log import BatchRow, EpochRow
 from mlpipe.runs import maps
-from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
 
-_LINES = "batches.jsonl"
+DONE = "All done (return value = 0)."
 # A line for every batch is too much where batches are quick.
 _EVERY_SECONDS = 0.2
 
 
-def wanted(config: RunConfig) -> bool:
-    """Whether anything of it is asked for."""
-    return config.sys.console == "rmldnn" or config.sys.outfile is not None
-
-
-def problems(config: RunConfig, folds: int) -> list[str]:
-    """A sentence for everything that is in the way of it.
+class Lines:
+    """Every line with the time in front of it, one for each batch and each evaluation.
 
     Args:
         config: The configuration.
-        folds: How many folds are trained.
-    """
-    found = []
-    outfile = config.sys.outfile
-    if outfile is not None and not layout.paths(outfile)[0].absolute().parent.is_dir():
-        fix = "make the folder first, or name a file in one that is there"
-        found.append(problem("sys.outfile", "its folder is not there", got=outfile, fix=fix))
-    if wanted(config) and folds != 1:
-        fix = "use split=on_test, split=given or mode.cv=false"
-        key = "sys.outfile" if outfile is not None else "sys.console"
-        found.append(problem(key, f"is for one fold, {folds} are trained", fix=fix))
-    return found
-
-
-@contextmanager
-def stamped(config: RunConfig) -> Iterator[None]:
-    """Put the time in front of every line on the terminal, where the console asks for it."""
-    if config.sys.console != "rmldnn" or config.mode not in ("train", "evaluate"):
-        yield
-        return
-    before = {handler: handler.formatter for handler in log.handlers}
-    for handler in before:
-        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setFormatter(layout.Stamped("%(message)s"))
-    try:
-        yield
-        log.info(layout.DONE)
-    finally:
-        for handler, formatter in before.items():
-            handler.setFormatter(formatter)
-
-
-class Trace:
-    """Prints lines and writes tables while a fold is trained; a continued run goes on with those of before.
-
-    Args:
-        config: The configuration.
-        run: The run.
-        record_id: The record's name.
-        validated: How many images are validated.
     """
 
-    def __init__(self, config: RunConfig, run: Run, record_id: str, validated: int) -> None:
-        self._config, self._batches = config, list[BatchRow]()
-        self._file = run.folder / "logs" / record_id / _LINES
-        self._eval_batches = math.ceil(validated / int(config.recipe.sampling.params.get("eval_batch_size", 256)))
-        self._epochs = int(config.recipe.trainer["max_epochs"])
-        self._kept: dict[int, tuple[list[BatchRow], EpochRow]] = _read(self._file)
-        spent = max((row.seconds for _, row in self._kept.values()), default=0.0)
-        self._started, self._printed = time.monotonic() - spent, 0.0
+    lists_batches = True
 
-    def batch(self, tick: Any) -> None:
-        """A batch was learned from."""
-        norm = math.nan if tick.norm is None else float(tick.norm)
-        row = BatchRow(tick.epoch + 1, tick.batch, self._seconds(), float(tick.batch_loss), norm)
-        self._batches.append(row)
+    def __init__(self, config: RunConfig) -> None:
+        self._config, self._printed = config, 0.0
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Put the time in front of every line on the terminal, and say at the end that all is done."""
+        if self._config.mode not in ("train", "evaluate"):
+            yield
+            return
+        before = {handler: handler.formatter for handler in log.handlers}
+        for handler in before:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.setFormatter(Stamped("%(message)s"))
+        try:
+            yield
+            log.info(DONE)
+        finally:
+            for handler, formatter in before.items():
+                handler.setFormatter(formatter)
+
+    def introduce(self, task: Task, network: Any, counts: Mapping[str, int]) -> None:
+        """Print devices, network, optimizer, loss and data before they are used."""
+        from mlpipe.learn import description, hardware
+
+        recipe = self._config.recipe
+        batch, test_batch = (recipe.sampling.params.get(key) for key in ("batch_size", "eval_batch_size"))
+        many = hardware.device_count(recipe.trainer) if counts.get("train") else 1
+        lines = [f"RocketML : {many} MPI process{'es' if many > 1 else ''} (mlpipe {mlpipe.__version__})"]
+        lines += block("Device(s)", {"Name": description.device(recipe)})
+        if many > 1:
+            lines += block("Gradient reducer", description.reducer(recipe))
+        lines += self._of_network(network, getattr(network, "origin", ((), ())))
+        if counts.get("train"):
+            params = {key: value for key, value in recipe.optimizer.params.items() if value is not None}
+            lines += block("Optimizer", {"Type": recipe.optimizer.target.rpartition(".")[2], **params})
+            if not recipe.lr_scheduler.is_none:
+                schedule = recipe.lr_scheduler
+                facts = {"Type": schedule.target.rpartition(".")[2], **schedule.params}
+                lines += block("Learning rate scheduler", facts)
+        lines += block("Loss", {"Function": recipe.loss.target.rpartition(".")[2], **recipe.loss.params})
+        lines += of_task(task)
+        if task.kind not in maps.KINDS:
+            lines.append(f"Number of class labels: {len(task.classes)}")
+        shown = {"Number of training samples": counts.get("train", 0), "Number of test samples": counts.get("test", 0)}
+        lines += block("Dataset", {**shown, "Batch size": batch, "Test batch size": test_batch})
+        log.info("\n".join(lines))
+
+    def introduce_volume(self, name: str, file: Path, grids: Sequence[Grid], network: Any, origin: Any) -> None:
+        """Print the device, the network and the slice sets."""
+        from mlpipe.learn import description
+
+        lines = block("Device(s)", {"Name": description.device(self._config.recipe)})
+        lines += self._of_network(network, origin)
+        lines += of_volume(name, file, grids)
+        log.info("\n".join(lines))
+
+    def batch(self, row: BatchRow, tick: Any) -> None:
+        """Print the line of a batch, of the last one of an epoch always."""
         now = time.monotonic()
-        is_last = tick.batch == tick.batches
-        if self._config.sys.console == "rmldnn" and (is_last or now - self._printed >= _EVERY_SECONDS):
+        if tick.batch == tick.batches or now - self._printed >= _EVERY_SECONDS:
             self._printed = now
-            log.info(layout.train_line(row, tick.epochs, tick.batches, tick.wait, tick.exchange))
+            log.info(train_line(row, tick.epochs, tick.batches, tick.wait, tick.exchange))
 
-    def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        """An epoch ended and was evaluated."""
-        row = EpochRow(epoch + 1, self._seconds(), values.get("loss"), accuracy(values))
-        self._kept[row.epoch] = (self._batches, row)
-        plain = {"epoch": vars(row), "batches": [vars(one) for one in self._batches]}
-        self._batches = []
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        files.append_line(self._file, json.dumps(plain))
-        if self._config.sys.console == "rmldnn" and self._eval_batches:
-            log.info(layout.eval_line(row, self._epochs, self._eval_batches))
-        if self._config.sys.outfile is not None:
-            epochs = [self._kept[number] for number in sorted(self._kept) if number <= row.epoch]
-            write(
-                self._config.sys.outfile,
-                [one for batches, _ in epochs for one in batches],
-                [one for _, one in epochs] if self._eval_batches else [],
-            )
+    def epoch(self, row: EpochRow, epochs: int, batches: int) -> None:
+        """Print the line of an evaluation."""
+        log.info(eval_line(row, epochs, batches))
 
-    def _seconds(self) -> float:
-        return time.monotonic() - self._started
+    def _of_network(self, network: Any, origin: tuple[Sequence[str], Sequence[str]]) -> list[str]:
+        from mlpipe.learn import description
+
+        arch = self._config.recipe.arch.params
+        lines = block("Neural Network", description.network(network, str(arch.get("name"))))
+        weights = arch.get("weights")
+        return lines if weights is None else [*lines, *loading_lines(str(weights), *origin)]
 
 
-def accuracy(values: Mapping[str, float]) -> float | None:
-    """What stands in the column of accuracies: the share of right answers, of masks Dice, of images PSNR; None where none is."""
-    return next((values[name] for name in ("accuracy", "foreground_dice", "dice", "psnr") if name in values), None)
+class Stamped(logging.Formatter):
+    """Every line with the time in front of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        time = datetime.fromtimestamp(record.created).strftime("[%Y-%b-%d %H:%M:%S.%f]")
+        return "\n".join(f"{time} {line}".rstrip() for line in super().format(record).split("\n"))
 
 
-def write(outfile: str, batches: list[BatchRow], epochs: list[EpochRow]) -> None:
-    """Write the tables; one that would have no line is left out."""
-    train, test = layout.paths(outfile)
-    for path, text in ((train, layout.train_table(batches)), (test, layout.test_table(epochs))):
-        if text:
-            files.write_text(path, text)
-
-
-def introduce(config: RunConfig, task: Task, network: Any, parts: Mapping[str, int]) -> None:
-    """Print what is about to happen, where the console asks for it.
+def train_line(row: BatchRow, epochs: int, batches: int, waited: float, exchanged: float | None = None) -> str:
+    """The line of a batch.
 
     Args:
-        config: The configuration.
-        task: The task.
-        network: The network.
-        parts: How many samples are trained on and evaluated.
+        row: The batch.
+        epochs: How many epochs there will be.
+        batches: How many batches an epoch has.
+        waited: The share of the time spent waiting for data.
+        exchanged: The share spent waiting for other processes' gradients; None: it was not measured.
     """
-    if config.sys.console != "rmldnn":
-        return
-    from mlpipe.learn import description, hardware
-
-    recipe = config.recipe
-    batch, test_batch = (recipe.sampling.params.get(key) for key in ("batch_size", "eval_batch_size"))
-    many = hardware.device_count(recipe.trainer) if parts.get("train") else 1
-    lines = [f"RocketML : {many} MPI process{'es' if many > 1 else ''} (mlpipe {mlpipe.__version__})"]
-    lines += layout.block("Device(s)", {"Name": description.device(recipe)})
-    if many > 1:
-        lines += layout.block("Gradient reducer", description.reducer(recipe))
-    lines += layout.block("Neural Network", description.network(network, str(recipe.arch.params.get("name"))))
-    weights = recipe.arch.params.get("weights")
-    if weights is not None:
-        lines += layout.loading_lines(str(weights), *getattr(network, "origin", ((), ())))
-    if parts.get("train"):
-        params = {key: value for key, value in recipe.optimizer.params.items() if value is not None}
-        lines += layout.block("Optimizer", {"Type": recipe.optimizer.target.rpartition(".")[2], **params})
-        if not recipe.lr_scheduler.is_none:
-            schedule = recipe.lr_scheduler
-            lines += layout.block(
-                "Learning rate scheduler", {"Type": schedule.target.rpartition(".")[2], **schedule.params}
-            )
-    lines += layout.block("Loss", {"Function": recipe.loss.target.rpartition(".")[2], **recipe.loss.params})
-    lines += slice_lines.of_task(task)
-    if task.kind not in maps.KINDS:
-        lines.append(f"Number of class labels: {len(task.classes)}")
-    shown = {"Number of training samples": parts.get("train", 0), "Number of test samples": parts.get("test", 0)}
-    lines += layout.block("Dataset", {**shown, "Batch size": batch, "Test batch size": test_batch})
-    log.info("\n".join(lines))
+    at = f"Train Epoch [{row.epoch:3d}/{epochs:3d}] : Batch [{row.batch:5d}/{batches:5d}]"
+    data = round(100 * waited)
+    others = min(round(100 * (exchanged or 0)), 100 - data)
+    told = "" if exchanged is None else f"; Grad/Comm: {others}%"
+    shares = f"Data: {data}%; Compute: {100 - data - others}%{told}"
+    return f"{at} (Loss = {row.loss:.4f}; |g| = {row.norm:.4f}) [{shares}]"
 
 
-def _read(path: Path) -> dict[int, tuple[list[BatchRow], EpochRow]]:
-    """What a run that goes on had written; epochs that were learned again replace those of before."""
-    if not path.is_file():
-        return {}
-    text = path.read_text("utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        # A crash cut the last line short: its epoch is learned again.
-        files.write_text(path, whole)
-    found = {}
-    for line in whole.splitlines():
-        plain = json.loads(line)
-        found[plain["epoch"]["epoch"]] = ([BatchRow(**one) for one in plain["batches"]], EpochRow(**plain["epoch"]))
-    return found
+def eval_line(row: EpochRow, epochs: int, batches: int) -> str:
+    """The line of an evaluation, which shows its last batch.
+
+    Args:
+        row: The evaluation.
+        epochs: How many epochs there will be.
+        batches: How many batches it has.
+    """
+    at = f"Eval  Epoch [{row.epoch:3d}/{epochs:3d}] : Batch [{batches:5d}/{batches:5d}]"
+    if row.loss is None:
+        return at
+    accuracy = "" if row.accuracy is None else f" | Accuracy: {row.accuracy:.3f}"
+    return f"{at} (Loss: {row.loss:.4f}){accuracy}"
+
+
+def block(title: str, facts: Mapping[str, Any]) -> list[str]:
+    """A heading, and facts below it with their names aligned."""
+    width = max(map(len, facts), default=0)
+    return [title, *(f"  {name:<{width}} : {value}" for name, value in facts.items())]
+
+
+def loading_lines(file: str, loaded: Sequence[str], left: Sequence[str]) -> list[str]:
+    """What is said of weights that are loaded.
+
+    Args:
+        file: Their file.
+        loaded: Names (`layer/weight`) of those that were loaded.
+        left: Names of those that the file lacks.
+    """
+    kind = "HDF5 file" if Path(file).suffix in (".h5", ".hdf5") else "file"
+    there = {name.partition("/")[0] for name in loaded}
+    whole = dict.fromkeys(layer for name in left if (layer := name.partition("/")[0]) not in there)
+    parts = [name.replace("/", ".") for name in left if name.partition("/")[0] in there]
+    return [
+        f"Loading model checkpoint from {kind}: {file}",
+        *(f"   Skipping layer {layer}: not found in model" for layer in whole),
+        *(f"   Skipping parameter {name}: not found in model" for name in parts),
+    ]
+
+
+def of_volume(name: str, file: Path, grids: Iterable[Grid]) -> list[str]:
+    """The lines of one volume.
+
+    Args:
+        name: What its file calls it.
+        file: The file.
+        grids: The slices of each set.
+    """
+    kind = "HDF5" if file.suffix in hdf5.ENDS else "NumPy"
+    lines = [f"Slicing dataset '{name}' from {kind} file: {file}"]
+    for grid in grids:
+        padding = "".join(f"({a},{b})" for a, b in zip(grid.cut.before, grid.cut.after, strict=True))
+        facts = {"Sizes": list(grid.cut.sizes), "Padding": f"[{padding}]", "Strides": list(grid.cut.strides)}
+        lines += block(f"Slice set {grid.cut.name}", {**facts, "Number of slices": len(grid)})
+    return lines
+
+
+def of_task(task: Task) -> list[str]:
+    """The lines of every volume of a task of slices; none for other tasks."""
+    base, lines = (task.bases or (task,))[0], list[str]()
+    source = base.source
+    for part, cuts in sources.open(base).cuts().items():
+        place = sliced_volumes.place_of(Path(source[part]), part, source["dataset"], targets=False)
+        lines += of_volume(place.open().name, place.file, cuts.grids)
+    return lines

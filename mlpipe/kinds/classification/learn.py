@@ -12,9 +12,9 @@ from mlpipe.arch.classifier import Head
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.learn.kind import Scale
-from mlpipe.learn.per_image import check, kept, loading, prediction, rows, validated
+from mlpipe.learn.per_image import check, kept, prediction, rows, validated
 
-__all__ = ["check", "kept", "loading", "prediction", "rows", "validated"]
+__all__ = ["check", "kept", "prediction", "rows", "validated"]
 
 DEFAULT_LOSS = "ce"
 FITTING_LOSSES = ("auto", "ce", "bce", "focal")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 OUTPUT, OUTPUTS, TARGETS = "class", "classes", "classes"
+VALUES = "probabilities"
 SAMPLE_OF, OF_OUTPUT = "image of class", "of class"
 
 
 def predicted(outputs: int) -> str:
     """What a task of so many outputs predicts."""
     return f"one of {outputs} class{'es' * (outputs != 1)}"
+
+
+def told(target: Any, classes: Sequence[str]) -> str | None:
+    """A sample's target in few words; None where there is nothing to tell."""
+    return classes[int(target)] if target >= 0 else None

@@ -17,10 +17,10 @@ from mlpipe.learn import per_pixel
 from mlpipe.learn.kind import Loss, PixelBatch
 from mlpipe.learn.losses.means import Between
 from mlpipe.learn.per_pixel import validated
-from mlpipe.learn.value_maps import class_counts, head, known_counts, loading, positives, scale
+from mlpipe.learn.value_maps import class_counts, head, known_counts, positives, scale
 from mlpipe.runs import maps
 
-__all__ = ["class_counts", "head", "known_counts", "loading", "positives", "scale", "validated"]
+__all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
 
 DEFAULT_LOSS = "mse"
 FITTING_LOSSES = ("auto", "mse", "mae", "huber", "bce")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 OUTPUT, OUTPUTS, TARGETS = "channel", "channels", "target images"
+VALUES = "values of pixels"
 SAMPLE_OF, OF_OUTPUT = "value of channel", "with a value of channel"
 
 
 def predicted(outputs: int) -> str:
     """What a task of so many outputs predicts."""
     return f"images of {outputs} channel{'s' * (outputs != 1)}"
+
+
+def told(target: Any, classes: Sequence[str]) -> str | None:
+    """A sample's target in few words; None where there is nothing to tell."""
+    return None

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 OUTPUT, OUTPUTS, TARGETS = "label", "labels", "labels"
+VALUES = "probabilities"
 SAMPLE_OF, OF_OUTPUT = "image with", "with label"
 
 
 def predicted(outputs: int) -> str:
     """What a task of so many outputs predicts."""
     return f"{outputs} label{'s' * (outputs != 1)}"
+
+
+def told(target: Any, classes: Sequence[str]) -> str | None:
+    """A sample's target in few words; None where there is nothing to tell."""
+    return ", ".join(name for name, value in zip(classes, target, strict=True) if value == 1) or "none"

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 OUTPUT, OUTPUTS, TARGETS = "number", "numbers", "numbers"
+VALUES = "numbers"
 SAMPLE_OF, OF_OUTPUT = "value of", "with a value of"
 
 
 def predicted(outputs: int) -> str:
     """What a task of so many outputs predicts."""
     return f"{outputs} number{'s' * (outputs != 1)}"
+
+
+def told(target: Any, classes: Sequence[str]) -> str | None:
+    """A sample's target in few words; None where there is nothing to tell."""
+    return ", ".join(f"{value:.3g}" for value in target)

@@ -12,14 +12,10 @@ from torch import Tensor
 
 from mlpipe.arch.classifier import Head
 from mlpipe.config.schema import Recipe
-from mlpipe.data.augment import paired
-from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading.loaders import FoldData
-from mlpipe.data.loading.masks import MaskData
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
-from mlpipe.learn import per_image, per_pixel
-from mlpipe.learn.kind import Adapt, Loss, PixelBatch, Scale
+from mlpipe.learn import per_pixel
+from mlpipe.learn.kind import Loss, PixelBatch, Scale
 from mlpipe.learn.per_pixel import validated
 from mlpipe.runs import maps
 
@@ -57,11 +53,6 @@ def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
 def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
     """Images with a pixel of another class than the first, the background."""
     return np.asarray((targets[:, 1:] > 0).any(axis=1))
-
-
-def loading(task: Task, pack: Pack, steps: Sequence[tuple[str, Any]]) -> tuple[type[FoldData], Adapt]:
-    """What loads images and masks, moved together; images alone where there is no mask."""
-    return per_image.loading(task, pack, steps) if pack.masks is None else (MaskData, paired.adapt)
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:

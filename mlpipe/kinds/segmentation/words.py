@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 OUTPUT, OUTPUTS, TARGETS = "class", "classes", "masks"
+VALUES = "probabilities of pixels"
 SAMPLE_OF, OF_OUTPUT = "image with", "with class"
 
 
 def predicted(outputs: int) -> str:
     """What a task of so many outputs predicts."""
     return f"which of {outputs} class{'es' * (outputs != 1)} every pixel has"
+
+
+def told(target: Any, classes: Sequence[str]) -> str | None:
+    """A sample's target in few words; None where there is nothing to tell."""
+    return ", ".join(f"{name} {value:.0%}" for name, value in zip(classes, target, strict=True) if value > 0)

@@ -16,9 +16,9 @@ from mlpipe.learn.kind import Loss, PixelBatch
 from mlpipe.learn.losses.burgers import misfit
 from mlpipe.learn.losses.equations import Equation, EvolutionEquation
 from mlpipe.learn.per_pixel import validated
-from mlpipe.learn.value_maps import class_counts, head, known_counts, loading, positives, scale
+from mlpipe.learn.value_maps import class_counts, head, known_counts, positives, scale
 
-__all__ = ["class_counts", "head", "known_counts", "loading", "positives", "scale", "validated"]
+__all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
 
 DEFAULT_LOSS = "poisson"
 FITTING_LOSSES = ("poisson", "burgers")

@@ -15,12 +15,11 @@ from mlpipe.data.augment import geometry, paired
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading import portable
-from mlpipe.data.loading.loaders import Draw, FoldData
+from mlpipe.data.loading.loaders import Draw, FoldData, collating_of
 from mlpipe.data.sampling import WHOLE, Sampling, Shard
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import kind
 
 
 def fold_data(
@@ -34,16 +33,18 @@ def fold_data(
 ) -> FoldData:
     """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
     built = [(step.target, step.build()) for step in recipe.augmentations.cpu]
-    loading, adapt = kind.of(task.kind).loading(task, pack, built)
+    collating = collating_of(task, pack)
+    collating.check(task, built)
     steps: list[Any] = [
-        _sendable(one, adapt, adapt(*step)) for one, step in zip(recipe.augmentations.cpu, built, strict=True)
+        _sendable(one, collating.adapt, collating.adapt(*step))
+        for one, step in zip(recipe.augmentations.cpu, built, strict=True)
     ]
     draw = Draw(recipe.seed, view.fold + 1000 * number)
     sampling = build_sampling(recipe)
     if kinds.of(task.kind).is_dense:
         # A decoder's memory grows with the images: what fits in training fits here.
         sampling = replace(sampling, eval_batch_size=min(sampling.eval_batch_size, sampling.batch_size))
-    return loading(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
+    return FoldData(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
 
 
 def _sendable(component: Component, adapt: Callable[[str, Any], Any], step: Any) -> Any:

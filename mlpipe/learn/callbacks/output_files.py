@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py  # type: ignore[import-untyped]
 import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
-from mlpipe import files
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
 from mlpipe.learn import device_group
 from mlpipe.learn.callbacks.callbacks import Direction
 from mlpipe.learn.module import FoldModule
+from mlpipe.runs.sinks import Predicted, hdf5
+from mlpipe.runs.sinks.hdf5 import Hdf5Sink
 
-Add = Callable[[Sequence[str], np.ndarray[Any, Any]], None]
+Array = npt.NDArray[Any]
 
 
-@contextmanager
-def writer(folder: Path, epoch: int) -> Iterator[Add]:
-    """A function that adds what a network gives for some samples to `output_EPOCH.h5`, which is there when all went well.
-
-    It takes the samples' ids (folders become groups, and the part that a sample came with is left out) and an array of
-    shape (n, ...), which is stored as float32.
+def opened(folder: Path, epoch: int) -> AbstractContextManager[Hdf5Sink]:
+    """A sink of `output_EPOCH.h5`, which is there when all went well.
 
     Args:
         folder: Where to; it is made.
         epoch: Counted from 1.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with files.durable(path_of(folder, epoch)) as temporary, h5py.File(temporary, "w") as file:
-
-        def add(names: Sequence[str], outputs: np.ndarray[Any, Any]) -> None:
-            for name, values in zip(names, outputs, strict=True):
-                part, _, rest = name.partition("/")
-                file[rest if part in PARTS and rest else name] = np.asarray(values, np.float32)
-
-        yield add
+    return hdf5.opened(path_of(folder, epoch), PARTS)
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -53,30 +43,22 @@ def path_of(folder: Path, epoch: int) -> Path:
     return folder / f"output_{epoch}.h5"
 
 
-def write(folder: Path, epoch: int, names: Sequence[str], outputs: np.ndarray[Any, Any]) -> Path:
-    """Write `output_EPOCH.h5` at once.
-
-    Args:
-        folder: As for `writer`.
-        epoch: Counted from 1.
-        names: As for `writer`.
-        outputs: What the network gives for each, shape (n, ...).
-    """
-    with writer(folder, epoch) as add:
-        add(names, outputs)
-    return path_of(folder, epoch)
-
-
-def as_in_file(network: nn.Module, logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def as_in_file(network: nn.Module, predicted: Predicted) -> Predicted:
     """A network's outputs; a Keras network's with the activation that its file ends in.
 
     Args:
         network: The network.
-        logits: What it gave, shape (n, outputs) or (n, classes, height, width).
+        predicted: What it gave for some samples.
     """
     if not isinstance(network, KerasClassifier | KerasSegmenter):
-        return logits
-    return network.as_in_file(torch.from_numpy(np.asarray(logits, np.float32))).numpy()
+        return predicted
+
+    def ended(logits: Array) -> Array:
+        return network.as_in_file(torch.from_numpy(np.asarray(logits, np.float32))).numpy()
+
+    if predicted.arrays is None:
+        return replace(predicted, outputs=ended(predicted.outputs))
+    return replace(predicted, arrays=ended(predicted.arrays))
 
 
 class OutputFiles(Callback):
@@ -89,7 +71,7 @@ class OutputFiles(Callback):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open, self._done = ExitStack(), 0
-        self._add: Add | None = None
+        self._sink: Hdf5Sink | None = None
         self._rounds: device_group.Rounds | None = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -99,7 +81,7 @@ class OutputFiles(Callback):
             return
         self._rounds, self._done = device_group.rounds(trainer), 0
         if trainer.is_global_zero:
-            self._add = self._open.enter_context(writer(self._folder, trainer.current_epoch + 1))
+            self._sink = self._open.enter_context(opened(self._folder, trainer.current_epoch + 1))
 
     def on_validation_batch_end(
         self,
@@ -112,42 +94,40 @@ class OutputFiles(Callback):
     ) -> None:
         """Write the maps of a batch of every process."""
         if self._rounds is not None:
-            own = as_in_file(_network(pl_module), outputs.float().cpu().numpy())
-            self._write(trainer, self._rounds.handed(own))
+            self._write(trainer, pl_module, self._rounds.handed(outputs.float().cpu().numpy()))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what other processes still have."""
         if self._rounds is not None:
-            self._write(trainer, self._rounds.rest())
+            self._write(trainer, pl_module, self._rounds.rest())
 
-    def _write(self, trainer: pl.Trainer, batches: Sequence[np.ndarray[Any, Any]]) -> None:
-        if self._add is None:
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Sequence[Array]) -> None:
+        if self._sink is None:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         for maps in batches:
-            self._add(data.val_ids[self._done : self._done + len(maps)], maps)
+            ids = data.val_ids[self._done : self._done + len(maps)]
+            given = Predicted(ids, np.empty((len(maps), 0), np.float32), arrays=maps)
+            self._sink.add(as_in_file(_network(pl_module), given))
             self._done += len(maps)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write."""
         if self._rounds is not None:
-            self._rounds = self._add = None
+            self._rounds = self._sink = None
             self._open.close()
             return
         if trainer.state.fn != TrainerFn.FITTING or not trainer.is_global_zero:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        write(
-            self._folder,
-            trainer.current_epoch + 1,
-            data.val_ids,
-            as_in_file(_network(pl_module), pl_module.val_logits),  # type: ignore[arg-type]
-        )
+        given = Predicted(data.val_ids, pl_module.val_logits)  # type: ignore[arg-type]
+        with opened(self._folder, trainer.current_epoch + 1) as sink:
+            sink.add(as_in_file(_network(pl_module), given))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave no half of a file."""
-        if self._add is not None:
-            self._add = None
+        if self._sink is not None:
+            self._sink = None
             with suppress(type(exception)):
                 self._open.__exit__(type(exception), exception, exception.__traceback__)
 

@@ -18,6 +18,7 @@ from mlpipe.learn.losses import losses
 from mlpipe.learn.losses.keras import as_logits
 from mlpipe.learn.losses.losses import Kind, Labels
 from mlpipe.learn.losses.means import weighted_mean
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 
 
@@ -151,9 +152,9 @@ def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[s
     own = Labels(kind, torch.zeros(width, dtype=torch.int64), labels.total)
     expression = str(given.get("expression", "auto"))
     loss = losses.own(own, expression=expression, **code)
-    table, measures = {**metrics.BY_KIND[kind], **own_metrics.of_losses(kind)}, list(given.get("metrics") or [])
+    table, measures = {**post_kind.of(kind).METRICS, **own_metrics.of_losses(kind)}, list(given.get("metrics") or [])
     if wrong := [name for name in measures if name not in table]:
-        fix = f"metrics of {kind}: {listing(metrics.BY_KIND[kind], most=20)}"
+        fix = f"metrics of {kind}: {listing(post_kind.of(kind).METRICS, most=20)}"
         raise ConfigError(problem(f"{key}.metrics", "there is none", got=wrong, fix=fix))
     chosen = {name: table[name] for name in measures}
     return _Part(str(given.get("name", f"out{number}")), kind, width, float(given.get("weight", 1.0)), loss, chosen)

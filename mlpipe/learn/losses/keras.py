@@ -19,6 +19,7 @@ from mlpipe.learn.import_blocks import OwnLoss
 from mlpipe.learn.losses import probabilities
 from mlpipe.learn.losses.losses import Kind, Labels
 from mlpipe.learn.losses.means import weighted_mean
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
 
@@ -216,8 +217,8 @@ def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: lis
     blocks = {import_blocks.names([one])[0]: one for one in given if isinstance(one, Mapping)}
     own = {one: import_blocks.measure(f"{key}.metrics", block, kind, trust) for one, block in blocks.items()}
     measures = import_blocks.names(given)
-    if wrong_ones := [one for one in measures if one not in metrics.BY_KIND[kind] and one not in own]:
-        fix = f"metrics of {kind}: {listing(metrics.BY_KIND[kind], most=20)}"
+    if wrong_ones := [one for one in measures if one not in post_kind.of(kind).METRICS and one not in own]:
+        fix = f"metrics of {kind}: {listing(post_kind.of(kind).METRICS, most=20)}"
         raise ConfigError(problem(f"{key}.metrics", "there is none", got=wrong_ones, fix=fix))
     made = cast("KerasLoss | OwnLoss", loss)
     return _Part(str(part.get("name")), made, float(part.get("weight", 1.0)), measures, own, width)

@@ -21,7 +21,7 @@ from mlpipe.post.calibration.calibrators import AXES, METHODS, SCALES, Prepared,
 from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Place, Strength
 from mlpipe.post.calibration.values import Calibration
 from mlpipe.post.ensembling.simplest import simplest
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of, labelled, shares, stratified_folds
 
 __all__ = ["Calibration", "Method", "calibrate", "unit_of"]

@@ -13,7 +13,7 @@ from mlpipe.post.calibration.shrinkage import Axes
 from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Strength
 from mlpipe.post.calibration.softmax_fit import Rows, Scale, fit, fit_matrix, objective, rows_of
 from mlpipe.post.calibration.values import Calibration
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of
 
 # Strength of the matrix's ridges: entries off the diagonal need evidence, the bias hardly any.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mlpipe.errors import DataError, problem
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.intervals.bootstrap import wilson
-from mlpipe.post.metrics import brier, log_softmax, nll
+from mlpipe.post.measures.class_metrics import brier, log_softmax, nll
 from mlpipe.post.rows import Floats, Integers, counts_of, labelled, stratified_folds
 
 Scheme = Literal["width", "mass"]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mlpipe.errors import DataError, problem
 from mlpipe.post.calibration import curves
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, finite
 
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from mlpipe.errors import DataError
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.post.ensembling import ensemble, member_mixture
 from mlpipe.post.ensembling.ensemble import Ensemble
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.members import Member
-from mlpipe.post.ensembling.mixing import LOSSES
 from mlpipe.post.ensembling.simplest import simplest
 
 # From "nothing is learned" to "everything is".
@@ -83,7 +82,7 @@ class Chooser:
         Args:
             candidates: All members, calibrated.
         """
-        if not can_calibrate(self.kind):
+        if post_kind.of(self.kind).PROBABILITIES is None:
             chosen, own = self.search(candidates), self._own(candidates)
             return Choice(chosen, own, own, member_mixture.mixed(chosen, own, self.kind, "before"))
         raw = [one.uncalibrated() for one in candidates]
@@ -174,15 +173,6 @@ class Chooser:
 
 
 _PLACES = {"before": "as members", "after": "as a mixture", "both": "as members and as a mixture"}
-
-
-def can_calibrate(kind: str) -> bool:
-    """Whether models of a kind give probabilities of rows.
-
-    Args:
-        kind: The kind of the task.
-    """
-    return kind in LOSSES and "nll" in metrics.BY_KIND[kind]
 
 
 def best_form(

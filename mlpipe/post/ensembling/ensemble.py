@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
-from mlpipe.post.ensembling.mixing import LOSSES, column_cross_entropy, combine
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
+from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.ensembling.random_search import random_search
 from mlpipe.post.ensembling.weights import certified_weights, greedy
 from mlpipe.post.rows import Floats
@@ -48,7 +50,7 @@ class Ensemble:
         """By how much the loss is higher on rows that did not choose the ensemble."""
         return None if self.held_out_loss is None else self.held_out_loss - self.loss
 
-    def apply(self, predictions: Sequence[npt.ArrayLike], kind: str = "classification") -> Floats:
+    def apply(self, predictions: Sequence[npt.ArrayLike], kind: str) -> Floats:
         """The ensemble's prediction: log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
 
         Args:
@@ -68,7 +70,7 @@ def select(
     predictions: Sequence[npt.ArrayLike],
     targets: npt.ArrayLike,
     *,
-    kind: str = "classification",
+    kind: str,
     way: str = "search",
     eval_frac: float | None = None,
     budget: int = 1000,
@@ -108,7 +110,7 @@ def select(
     rng = np.random.default_rng(seed)
     chosen, others = _divided(len(goal), eval_frac, rng)
     parts = [arrays[place][chosen] for place in usable]
-    loss = LOSSES[kind]
+    loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
     found = _find(parts, goal[chosen], kind, way, rng, *keys)
     notes = [f"model {place} is left out: some of its predictions are not finite" for place in range(len(arrays))]
@@ -160,17 +162,18 @@ def _find(
     weights_temperature: float,
     include_single: bool,
 ) -> _Choice:
-    if way not in get_args(Way) or (way == "certified" and kind == "regression"):
-        ways = [name for name in get_args(Way) if name != "certified" or kind != "regression"]
+    how, is_certain = post_kind.ensembling(kind), post_kind.of(kind).PROBABILITIES is not None
+    ways = [name for name in get_args(Way) if name != "certified" or is_certain]
+    if way not in ways:
         fix = did_you_mean(way, ways, otherwise=f"ways: {listing(ways)}")
         raise ConfigError(problem("mode.search", f"no such way for {kind}", got=way, fix=fix))
     choices = []
     if way in ("search", "auto"):
-        columns = [np.ascontiguousarray(one.T) for one in parts] if kind == "classification" else parts
+        columns, loss = how.searched(parts)
         found = random_search(
             columns,
             targets,
-            column_cross_entropy if kind == "classification" else LOSSES[kind],
+            loss,
             rng,
             budget=budget,
             weights_budget=weights_budget,
@@ -184,12 +187,12 @@ def _find(
         picks = max(1, min(10 * max_ensemble_size, budget // len(parts)))
         weights = greedy(parts, targets, kind=kind, size=picks)
         choices.append(_kept(weights, parts, targets, kind, "greedy"))
-    if way == "certified" or (way == "auto" and kind != "regression"):
+    if way == "certified" or (way == "auto" and is_certain):
         weights, gap = certified_weights(parts, targets, kind=kind)
         choices.append(_kept(weights, parts, targets, kind, "certified", gap))
     if include_single:
         # Smoothed weights may be worse on these rows than the best model alone.
-        losses = [LOSSES[kind](one, targets) for one in parts]
+        losses = [how.loss(one, targets) for one in parts]
         first, mixing = int(np.argmin(losses)), choices[-1].mixing
         choices.append(_Choice((first,), (1.0,), mixing, choices[-1].way, losses[first]))
     return min(choices, key=lambda choice: choice.loss)
@@ -199,10 +202,12 @@ def _kept(
     weights: Floats, parts: list[Floats], targets: Floats, kind: str, way: str, gap: float | None = None
 ) -> _Choice:
     """The members with a weight, and the loss of the mixture."""
-    mixing = "logits" if kind == "regression" else "probabilities"
+    mixing = post_kind.weighted(kind)
     members = np.flatnonzero(weights > 0)
     shares = tuple((weights[members] / weights[members].sum()).tolist())
-    loss = LOSSES[kind](combine([parts[member] for member in members], shares, kind, mixing), targets)
+    loss = post_kind.ensembling(kind).loss(
+        combine([parts[member] for member in members], shares, kind, mixing), targets
+    )
     return _Choice(tuple(members.tolist()), shares, mixing, way, loss, 0, gap)
 
 
@@ -214,7 +219,7 @@ def _aligned(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike) -> tu
     if len(shapes) != 1 or len(arrays[0]) != len(goal):
         fix = "give every model the same rows and outputs"
         raise DataError(problem("ensemble", "predictions of one shape are needed", got=sorted(shapes), fix=fix))
-    there = goal >= 0 if goal.ndim == 1 else ~np.isnan(goal).all(axis=1)
+    there = metrics.labelled(goal)
     if not there.any():
         raise DataError(problem("ensemble", "no row has a target", fix="use a split with labels"))
     return [one[there] for one in arrays], goal[there]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from mlpipe.errors import DataError
-from mlpipe.post.calibration.calibrate import calibrate
-from mlpipe.post.calibration.labels import calibrate_labels
+from mlpipe.post import kind as post_kind
 from mlpipe.post.ensembling.ensemble import Ensemble
-from mlpipe.post.ensembling.members import Array, Member, Rows, learned
-from mlpipe.post.ensembling.mixing import combine, each_loss
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.ensembling.members import Member, learned
+from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.prior import LEAST_SHARE, move_labels, move_prior
 from mlpipe.post.rows import stratified_folds
 
@@ -83,9 +83,7 @@ class Fitting:
             DataError: The rows do not allow one.
         """
         options: dict[str, Any] = {"method": self.method, "seed": self.seed, "shrinkage": self.shrinkage, "base": base}
-        if kind == "multilabel":
-            return calibrate_labels(logits, targets, prior, names=names, **options).as_plain()
-        return calibrate(logits, targets, prior, **options).as_plain()
+        return post_kind.probabilities(kind).learn(logits, targets, prior, names, **options)
 
     def identity(self) -> Fitting:
         """What learns nothing and only moves probabilities to the prior."""
@@ -226,7 +224,8 @@ def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[s
         prior: What they are meant for, shape (outputs,); None: their own prevalence.
         kind: `classification` or `multilabel`.
     """
-    each, places = each_loss(at_own_prevalence(rows, prior).calibrated, rows.targets, kind)
+    own = at_own_prevalence(rows, prior).calibrated
+    each, places = post_kind.probabilities(kind).each_loss(own, rows.targets)
     return each, [rows.ids[place] for place in places.tolist()]
 
 

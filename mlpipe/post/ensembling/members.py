@@ -8,55 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mlpipe import files
-from mlpipe.data.task import has_target
 from mlpipe.errors import ProjectError, listing, problem
-from mlpipe.post.calibration.labels import LabelCalibration
-from mlpipe.post.calibration.values import Calibration
-from mlpipe.post.ensembling.mixing import combine
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
+from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.prior import LEAST_SHARE
-from mlpipe.runs import maps, predictions, records
+from mlpipe.runs import predictions, records
 from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
-
-Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Predictions of the same rows by one member, ordered by sample id.
-
-    Attributes:
-        ids: Names, n of them.
-        targets: As `mlpipe.data.task.Samples.targets`.
-        raw: Logits or numbers as the networks gave them, shape (n, outputs).
-        calibrated: Calibrated ones alike.
-        moved: Where `calibrated` is meant for another prevalence than that of validation: `raw` moved there, and nothing
-            else; None: `raw` itself.
-    """
-
-    ids: list[str]
-    targets: Array
-    raw: Array
-    calibrated: Array
-    moved: Array | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def only(self, ids: Sequence[str]) -> Rows:
-        """Some of the rows, in a given order."""
-        place = {name: row for row, name in enumerate(self.ids)}
-        chosen = np.array([place[name] for name in ids], np.int64)
-        moved = None if self.moved is None else self.moved[chosen]
-        return Rows(list(ids), self.targets[chosen], self.raw[chosen], self.calibrated[chosen], moved)
-
-    def uncalibrated(self) -> Rows:
-        """The rows with nothing learned: as the networks gave them, at most moved to the prevalence that is asked for."""
-        return replace(self, calibrated=self.raw if self.moved is None else self.moved)
 
 
 @dataclass(frozen=True)
@@ -133,7 +95,7 @@ def singles(project: Project, found: Sequence[ModelRecord]) -> tuple[list[Member
     members, notes = [], []
     for record in found:
         test = rows(project, record, record.pivot, "test")
-        if test is None or not has_target(test.targets).any():
+        if test is None or not metrics.labelled(test.targets).any():
             notes.append(f"{record.id} is left out: it has no predictions of labelled test rows")
             continue
         unlabelled = rows(project, record, record.pivot, "unlabelled")
@@ -237,7 +199,7 @@ def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:
         plain: As it was stored.
         kind: The kind of the task.
     """
-    return (LabelCalibration if kind == "multilabel" else Calibration).from_plain(plain).apply
+    return post_kind.probabilities(kind).learned(plain)
 
 
 def as_rows(stored: Predictions) -> Rows:
@@ -284,14 +246,15 @@ def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
         kind: The kind of the task.
     """
     filled = [part for part in parts if part is not None]
-    # Counts and sums of errors have no mean; `mask_mixture` averages what they are of.
-    if kind in maps.KINDS:
+    how = post_kind.of(kind).ENSEMBLING
+    # Counts and sums of errors have no mean; `mlpipe.running.pixel_ensembles` averages what they are of.
+    if how is None:
         return None
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):
         return None
-    weights, mixing = [1 / len(filled)] * len(filled), "logits" if kind == "regression" else "probabilities"
-    raw = combine([part.raw for part in filled], weights, kind, mixing)
-    calibrated = combine([part.calibrated for part in filled], weights, kind, mixing)
+    weights, mixing = [1 / len(filled)] * len(filled), post_kind.weighted(kind)
+    raw = how.combine([part.raw for part in filled], weights, mixing)
+    calibrated = how.combine([part.calibrated for part in filled], weights, mixing)
     known = [part.moved for part in filled if part.moved is not None]
-    moved = combine(known, weights, kind, mixing) if len(known) == len(filled) else None
+    moved = how.combine(known, weights, mixing) if len(known) == len(filled) else None
     return Rows(filled[0].ids, filled[0].targets, raw, calibrated, moved)

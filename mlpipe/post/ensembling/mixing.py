@@ -1,18 +1,13 @@
-"""Predictions mixed by weights, and the loss that says how good a mixture is, by the kind of the task."""
+"""Predictions mixed by weights, and the losses that say how good a mixture is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import logsumexp
 
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post import kind as post_kind
 from mlpipe.post.rows import Floats
-
-Loss = Callable[[Floats, Floats], float]
 
 
 def mixed(predictions: Sequence[Floats], weights: Sequence[float] | Floats) -> Floats:
@@ -37,18 +32,17 @@ def combine(parts: Sequence[Floats], weights: Sequence[float], kind: str, mixing
         kind: The kind of the task.
         mixing: `logits` or `probabilities`.
     """
-    if mixing == "logits":
-        total = mixed(parts, weights)
-        return log_softmax(total) if kind == "classification" else total
+    return post_kind.ensembling(kind).combine(parts, weights, mixing)
+
+
+def log_shares(weights: Sequence[float]) -> Floats:
+    """Logarithms of weights, minus infinity for none.
+
+    Args:
+        weights: One number for each member.
+    """
     with np.errstate(divide="ignore"):
-        shares = np.log(np.asarray(weights, np.float64))
-    if kind == "classification":
-        return np.asarray(
-            logsumexp([log_softmax(one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
-        )
-    yes = logsumexp([-np.logaddexp(0, -one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
-    no = logsumexp([-np.logaddexp(0, one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
-    return np.asarray(yes - no)
+        return np.asarray(np.log(np.asarray(weights, np.float64)))
 
 
 def cross_entropy(logits: Floats, targets: Floats) -> float:
@@ -92,26 +86,3 @@ def squared_error(predicted: Floats, targets: Floats) -> float:
         targets: NaN where unknown, shape (n, outputs).
     """
     return float(np.nanmean((predicted - targets) ** 2))
-
-
-def each_loss(outputs: Floats, targets: npt.NDArray[Any], kind: str) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """The loss of every row (of labels: of every known answer) in nats, and which row it is of.
-
-    Args:
-        outputs: Logits of classes or log-odds of labels, shape (n, outputs).
-        targets: Class numbers (n,), -1 for none; or labels (n, labels), NaN for unknown.
-        kind: `classification` or `multilabel`.
-    """
-    if kind == "multilabel":
-        known = ~np.isnan(targets)
-        each = np.logaddexp(0, outputs) - outputs * np.where(known, targets, 0)
-        return np.asarray(each[known]), np.nonzero(known)[0]
-    there = np.flatnonzero(targets >= 0)
-    return -log_softmax(outputs[there])[np.arange(len(there)), targets[there]], there
-
-
-LOSSES: dict[str, Loss] = {
-    "classification": cross_entropy,
-    "multilabel": binary_cross_entropy,
-    "regression": squared_error,
-}

@@ -14,7 +14,8 @@ from math import comb
 import numpy as np
 
 from mlpipe.errors import ConfigError, problem
-from mlpipe.post.ensembling.mixing import Loss, mixed
+from mlpipe.post.ensembling.mixing import mixed
+from mlpipe.post.kind import Loss
 from mlpipe.post.rows import Floats
 
 _LEAST_SPREAD, _LEAST_LOSS, _MOST_CONCENTRATION = 1e-3, 1e-12, 1e6

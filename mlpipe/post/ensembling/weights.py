@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mlpipe.post.ensembling.mixing import squared_error
+from mlpipe.post import kind as post_kind
 from mlpipe.post.ensembling.simplex import most_likely
-from mlpipe.post.metrics import log_softmax
 from mlpipe.post.rows import Floats
 
 _SMOOTHING = (0.0, 1.0, 10.0, 100.0)
@@ -19,7 +18,7 @@ def greedy(
     predictions: Sequence[Floats],
     targets: Floats,
     *,
-    kind: str = "classification",
+    kind: str,
     size: int = 40,
     decimals: int = 6,
 ) -> Floats:
@@ -36,12 +35,13 @@ def greedy(
         size: How many picks, the same model as often as it helps.
         decimals: To how many decimals losses are compared.
     """
-    numbers = [_averaged(one, kind) for one in predictions]
+    how = post_kind.ensembling(kind)
+    numbers = [how.averaged(one) for one in predictions]
     total = np.zeros_like(numbers[0])
     picked: list[int] = []
     path: list[float] = []
     for count in range(1, size + 1):
-        losses = np.array([_averaged_loss((total + one) / count, targets, kind) for one in numbers])
+        losses = np.array([how.averaged_loss((total + one) / count, targets) for one in numbers])
         if picked:
             losses = losses.round(decimals)
         ties = np.flatnonzero(losses <= losses.min() + 1e-12 * abs(losses.min()))
@@ -59,7 +59,7 @@ def certified_weights(
     predictions: Sequence[Floats],
     targets: Floats,
     *,
-    kind: str = "classification",
+    kind: str,
     smoothing: float | None = None,
     seed: int = 0,
 ) -> tuple[Floats, float]:
@@ -78,7 +78,8 @@ def certified_weights(
     Returns:
         Weights of shape (models,), and the gap in nats for each row (of the smoothed loss).
     """
-    scores = np.column_stack([_own_log_likelihood(one, targets, kind) for one in predictions])
+    of = post_kind.probabilities(kind)
+    scores = np.column_stack([of.log_likelihoods(one, targets) for one in predictions])
     likelihoods = np.exp(scores - scores.max(axis=1, keepdims=True))
     if smoothing is None:
         smoothing = _smoothing(likelihoods, seed)
@@ -111,29 +112,3 @@ def _smoothing(likelihoods: Floats, seed: int) -> float:
                 total -= float(np.log(likelihoods[fold == number] @ weights).sum())
         losses.append(total / n)
     return max(pseudo for pseudo, loss in zip(_SMOOTHING, losses, strict=True) if loss <= min(losses) + 1e-12)
-
-
-def _own_log_likelihood(predicted: Floats, targets: Floats, kind: str) -> Floats:
-    """Log-probability of what is true, one number for each row or known label."""
-    if kind == "multilabel":
-        known = ~np.isnan(targets)
-        return np.asarray(-np.logaddexp(0, np.where(targets == 1, -predicted, predicted))[known])
-    return log_softmax(predicted)[np.arange(len(targets)), targets.astype(np.int64)]
-
-
-def _averaged(predicted: Floats, kind: str) -> Floats:
-    """What the greedy way averages: probabilities of classes or of yes, or numbers."""
-    if kind == "regression":
-        return predicted
-    return np.exp(log_softmax(predicted) if kind == "classification" else -np.logaddexp(0, -predicted))
-
-
-def _averaged_loss(averaged: Floats, targets: Floats, kind: str) -> float:
-    if kind == "regression":
-        return squared_error(averaged, targets)
-    if kind == "classification":
-        own = averaged[np.arange(len(targets)), targets.astype(np.int64)]
-        return float(-np.log(np.maximum(own, 1e-15)).mean())
-    known = ~np.isnan(targets)
-    own = np.where(targets == 1, averaged, 1 - averaged)[known]
-    return float(-np.log(np.maximum(own, 1e-15)).mean())

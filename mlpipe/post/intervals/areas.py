@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe.post.intervals.exact import Part, of_ranks
-from mlpipe.post.metrics import log_softmax
-from mlpipe.post.ranks import midranks, precision_influences
+from mlpipe.post.measures.ranks import midranks, precision_influences
 from mlpipe.post.rows import Floats, Integers
 
 Bools = npt.NDArray[np.bool_]
@@ -30,25 +29,19 @@ def delong(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
     return areas, positives + negatives
 
 
-def area_components(logits: Floats, targets: npt.NDArray[np.generic], kind: str) -> tuple[float, Floats]:
+def area_components(scores: Floats, truth: Floats) -> tuple[float, Floats]:
     """The mean area over classes or labels with rows on both sides, and the rows' components, shape (n,).
 
     The components have mean zero; the sum of their squares is the variance of the area. For one area it is DeLong's
     (with n - 1 on each side).
 
     Args:
-        logits: Shape (n, outputs).
-        targets: Class numbers (n,), or labels (n, labels) with NaN for unknown.
-        kind: `classification` or `multilabel`.
+        scores: Shape (n, columns).
+        truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
 
     Returns:
         NaN and zeros when there is no such class or label.
     """
-    if kind == "classification":
-        scores = np.exp(log_softmax(logits))
-        truth = (targets[:, None] == np.arange(logits.shape[1])).astype(np.float64)
-    else:
-        scores, truth = logits, targets.astype(np.float64)
     found = [_placed(score, column) for score, column in zip(scores.T, truth.T, strict=True)]
     there = [one for one in found if one is not None]
     if not there:

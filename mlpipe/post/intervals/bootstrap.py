@@ -14,11 +14,12 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from mlpipe.errors import DataError, problem
-from mlpipe.post.intervals.by_metric import Known, ends_of
+from mlpipe.post.intervals.by_metric import ends_of
 from mlpipe.post.intervals.exact import is_exact, share_ends, wilson_ends
-from mlpipe.post.metrics import compute
+from mlpipe.post.intervals.forms import Known
+from mlpipe.post.metrics import compute, labelled, statistic
 from mlpipe.post.rows import Floats, Integers
-from mlpipe.post.sums import leave_out, statistic
+from mlpipe.post.sums import leave_out
 
 Method = Literal["bca", "percentile"]
 
@@ -75,7 +76,7 @@ def metric_intervals(
     logits: npt.ArrayLike,
     targets: npt.ArrayLike,
     *,
-    kind: str = "classification",
+    kind: str,
     groups: npt.ArrayLike | None = None,
     resamples: int = 2000,
     level: float = 0.95,
@@ -113,7 +114,7 @@ def area_interval(
     logits: Floats,
     targets: npt.NDArray[np.generic],
     *,
-    kind: str = "classification",
+    kind: str,
     groups: npt.NDArray[np.generic] | None = None,
     level: float = 0.95,
 ) -> Interval:
@@ -151,7 +152,7 @@ def bootstrap_intervals(
     logits: npt.ArrayLike,
     targets: npt.ArrayLike,
     *,
-    kind: str = "classification",
+    kind: str,
     groups: npt.ArrayLike | None = None,
     resamples: int = 2000,
     method: Method = "bca",
@@ -283,7 +284,7 @@ def labelled_rows(
         DataError: The lengths differ.
     """
     values, truth = np.asarray(logits, np.float64), np.asarray(targets)
-    there = truth >= 0 if truth.ndim == 1 else ~np.isnan(truth).all(axis=1)
+    there = labelled(truth)
     members = None if groups is None else np.asarray(groups)
     for what, one in (("target", truth), ("group", members)):
         if one is not None and len(one) != len(values):

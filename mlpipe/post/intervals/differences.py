@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals import one_more_row, scaled
-from mlpipe.post.intervals.by_metric import Known, losses_of
 from mlpipe.post.intervals.exact import share_ends
+from mlpipe.post.intervals.forms import Known, losses_of
 from mlpipe.post.rows import Floats
 from mlpipe.post.sums import AGREEMENT, UNBOUNDED
 
@@ -37,13 +38,7 @@ def rarest(known: Known) -> int:
     Args:
         known: The rows.
     """
-    targets = known.targets
-    if targets.ndim == 1:
-        sides = [targets == number for number in np.unique(targets)]
-    elif known.kind == "multilabel":
-        sides = [column == answer for column in targets.T for answer in (0, 1)]
-    else:
-        sides = [column > 0 for column in targets.T]
+    sides = post_kind.of(known.kind).sides(known.targets)
     return min((len(np.unique(known.units[side])) for side in sides if side.any()), default=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,15 @@ import numpy.typing as npt
 from mlpipe import kinds
 from mlpipe.post import metrics
 from mlpipe.post.intervals import bootstrap
-from mlpipe.post.ranks import area_under_roc, average_precision_of
+from mlpipe.post.measures import class_metrics
+from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, folded, paragraph, table
 from mlpipe.reports.plots import confusion, probabilities, style
 from mlpipe.reports.sections.parts import Section, number
-from mlpipe.runs import maps
+
+# Scores of one output, and which rows are positive, shape (n,) each.
+Question = Callable[[Rows, int], tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
 
 # More rows than this are folded away.
 _MOST_ROWS = 30
@@ -30,9 +34,9 @@ def confused(facts: TaskFacts) -> Section:
         facts: A task of classes.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.shown is None or facts.kind != "classification":
+    if rows is None or facts.shown is None:
         return Section("Confusion")
-    counts = metrics.confusion_matrix(rows.calibrated, rows.targets)
+    counts = class_metrics.confusion_matrix(rows.calibrated, rows.targets)
     pairs = confusion.most_confused(counts)
     named = [(facts.classes[true], facts.classes[taken], many, share) for true, taken, many, share in pairs]
     right, where = int(np.trace(counts)), f"{len(rows)} {facts.shown.where} images"
@@ -64,21 +68,23 @@ def confused(facts: TaskFacts) -> Section:
     return Section("Confusion", [paragraph(text)], plots)
 
 
-def ranking(facts: TaskFacts) -> Section:
-    """ROC and precision-recall curves, one class against the rest or label by label.
+def ranking(facts: TaskFacts, question: Question, whose: str, *, is_pair_alike: bool = False) -> Section:
+    """ROC and precision-recall curves.
 
     Args:
-        facts: The task.
+        facts: A task of classes or labels.
+        question: Scores and which rows are positive, (n,) each, of one of the outputs.
+        whose: What the questions are, in words.
+        is_pair_alike: Whether the two outputs of a pair have one and the same ROC curve.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.kind in ("regression", *maps.KINDS):
+    if rows is None:
         return Section("Ranking")
     rocs, recalls = [], []
     for place, name in enumerate(facts.classes):
-        scores, positive = _one_against_rest(rows, place, facts.kind)
+        scores, positive = question(rows, place)
         if positive.any() and not positive.all():
-            # The two classes of a pair have one and the same ROC curve.
-            if not (facts.kind == "classification" and len(facts.classes) == 2 and place == 0):
+            if not (is_pair_alike and len(facts.classes) == 2 and place == 0):
                 rocs.append(probabilities.roc(name, scores, positive, area_under_roc(scores, positive)))
             area = average_precision_of(scores, positive)
             recalls.append(probabilities.precision_recall(name, scores, positive, area))
@@ -89,15 +95,17 @@ def ranking(facts: TaskFacts) -> Section:
     ):
         if found:
             drawing = probabilities.curves(found, x, y, chance=what == "roc")
-            plots.append(_curves_plot(facts, what, found, drawing, long))
+            plots.append(_curves_plot(facts, what, found, drawing, f"{long}, {whose}", long))
     return Section("Ranking", [], plots)
 
 
-def tables_of_classes(facts: TaskFacts) -> Section:
+def tables_of_classes(facts: TaskFacts, by_group: str, *, is_share: bool = False) -> Section:
     """The table of classes, labels or numbers, and that of groups.
 
     Args:
         facts: The task.
+        by_group: The metric of each group.
+        is_share: Whether it is the share of rows that are right, which has an interval.
     """
     shown = facts.shown
     rows = shown.rows if shown else None
@@ -113,10 +121,10 @@ def tables_of_classes(facts: TaskFacts) -> Section:
         made = folded(f"The table of all {len(cells)} rows", made)
     absent = f"No {shown.where} image has: {', '.join(unseen)}." if unseen else None
     title = f"By {what}"
-    return Section(title, [made, paragraph(absent) if absent else None, _groups(facts, rows)])
+    return Section(title, [made, paragraph(absent) if absent else None, _groups(facts, rows, by_group, is_share)])
 
 
-def _groups(facts: TaskFacts, rows: Rows) -> Content | None:
+def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Content | None:
     groups = facts.groups
     if not groups:
         return None
@@ -125,35 +133,28 @@ def _groups(facts: TaskFacts, rows: Rows) -> Content | None:
         members[groups.get(name, name)].append(place)
     if len(members) == len(rows):
         return None
-    name = metrics.HEADLINE[facts.kind] if facts.kind != "multilabel" else "accuracy"
     found = []
     for group, places in members.items():
-        value = metrics.compute([name], rows.calibrated[places], rows.targets[places], facts.kind)[name]
+        value = metrics.compute([metric], rows.calibrated[places], rows.targets[places], facts.kind)[metric]
         ends = ("", "")
-        if facts.kind == "classification":
+        if is_share:
             around = bootstrap.share(round(value * len(places)), len(places))
             ends = (number(around.low), number(around.high))
         found.append((value, group, len(places), ends))
-    found.sort(key=lambda one: (one[0] if metrics.direction(name) == "max" else -one[0], -one[2], one[1]))
+    found.sort(key=lambda one: (one[0] if metrics.direction(metric) == "max" else -one[0], -one[2], one[1]))
     cells = [
         [group, str(many), number(value), f"{ends[0]} to {ends[1]}" if ends[0] else ""]
         for value, group, many, ends in found[:_MOST_GROUPS]
     ]
     most = f"the worst {_MOST_GROUPS} of {len(found)}" if len(found) > _MOST_GROUPS else f"all {len(found)}"
-    return table(f"By group: {most}", ["group", "images", name, "95 % interval"], cells)
+    return table(f"By group: {most}", ["group", "images", metric, "95 % interval"], cells)
 
 
-def _one_against_rest(rows: Rows, place: int, kind: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    if kind == "multilabel":
-        known = ~np.isnan(rows.targets[:, place])
-        return rows.calibrated[known, place], rows.targets[known, place] == 1
-    return metrics.log_softmax(rows.calibrated)[:, place], rows.targets == place
-
-
-def _curves_plot(facts: TaskFacts, what: str, found: list[probabilities.Curve], drawing: Any, long: str) -> style.Plot:
+def _curves_plot(
+    facts: TaskFacts, what: str, found: list[probabilities.Curve], drawing: Any, caption: str, long: str
+) -> style.Plot:
     areas = [one.area for one in found]
     worst = min(found, key=lambda one: one.area)
-    whose = "label by label" if facts.kind == "multilabel" else "one class against the rest"
     named = "areas are given"
     if len(found) > probabilities.MOST_CURVES:
         named = f"named are the {probabilities.MOST_CURVES} of {len(found)} with the least area"
@@ -161,7 +162,7 @@ def _curves_plot(facts: TaskFacts, what: str, found: list[probabilities.Curve], 
     return style.Plot(
         f"{facts.name}_{what}",
         drawing,
-        f"{long}, {whose}, on {facts.shown.where} images; {named}.",
+        f"{caption}, on {facts.shown.where} images; {named}.",
         f"{long} of {len(found)}: mean area {np.mean(areas):.4f}, the least {worst.area:.4f} of {worst.name}.",
         ["name", "area", "x", "y"],
         [[one.name, one.area, x, y] for one in found for x, y in zip(one.x.tolist(), one.y.tolist(), strict=True)],

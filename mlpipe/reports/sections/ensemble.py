@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mlpipe import kinds
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
 from mlpipe.reports.sections.parts import Section, counted, interval, number
@@ -29,10 +30,12 @@ def ensembles(facts: TaskFacts) -> Section:
         for member in sorted(newest.members, key=lambda one: -one["weight"])
     ]
     chosen = {"oof": "out-of-fold images", "none": "nothing"}.get(newest.select_on, "a part of the test images")
-    stage = "" if newest.kind == "regression" else f"; {_STAGES.get(newest.stage, newest.stage)}"
+    kind = kinds.of(newest.kind)
+    # Numbers are never calibrated.
+    stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if kind.has_probabilities or kind.is_dense else ""
     text = (
         f"{newest.id} has {counted(len(newest.members), 'member')} of {max(len(alone), 1)}, chosen by {chosen} ({newest.way}); "
-        f"it mixes {'numbers' if newest.kind in ('regression', 'images', 'solutions') else newest.mixing}{stage}."
+        f"it mixes {newest.mixing if kind.has_probabilities else 'numbers'}{stage}."
     )
     scores = [
         [

@@ -19,7 +19,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.targets.mask_files import colour_of
 from mlpipe.data.task import IGNORED, axes_of
 from mlpipe.errors import DataError, listing
-from mlpipe.post import mask_metrics
+from mlpipe.post.measures import mask_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
@@ -65,7 +65,7 @@ def masks(facts: TaskFacts) -> Section:
     """
     shown = facts.shown
     rows = shown.rows if shown else None
-    if facts.kind != "segmentation" or shown is None or rows is None:
+    if shown is None or rows is None:
         return Section("Masks")
     each = mask_metrics.of_images(rows.calibrated, rows.targets)
     order = np.argsort(each, kind="stable").tolist()

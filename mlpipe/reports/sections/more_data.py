@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from mlpipe.post import kind as post_kind
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph
-from mlpipe.reports.more_data import ERRORS, MoreData
+from mlpipe.reports.more_data import MoreData
 from mlpipe.reports.more_data import more_data as measured
 from mlpipe.reports.plots import more_data as plots
 from mlpipe.reports.plots import style
@@ -30,7 +31,7 @@ def more_data(facts: TaskFacts) -> Section:
 
 
 def _plot(facts: TaskFacts, one: MoreData) -> style.Plot:
-    drawn = plots.outlook(one.sizes, one.errors, one.curve, ERRORS[one.kind])
+    drawn = plots.outlook(one.sizes, one.errors, one.curve, post_kind.of(one.kind).ERROR)
     rows = [[size, error, "", "", "measured"] for size, error in zip(one.sizes, one.errors, strict=True)]
     return style.Plot(
         f"{facts.name}_more_data_{one.recipe}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlpipe import kinds
+from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
@@ -43,7 +44,7 @@ def leaderboard(facts: TaskFacts) -> Section:
     Args:
         facts: The task.
     """
-    name = metrics.HEADLINE[facts.kind]
+    name = post_kind.of(facts.kind).HEADLINE
     header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold", "test"]
     header += ["test 95 % interval", "test nll", "remark"]
     rows = [

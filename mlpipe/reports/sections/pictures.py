@@ -18,14 +18,12 @@ from mlpipe.data.cache import packs
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing
-from mlpipe.post import metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Markup, bullets, element, figure, heading, image, joined, paragraph
-from mlpipe.reports.sections.parts import Section, number, percent
-from mlpipe.runs import maps
+from mlpipe.reports.sections.parts import Section
 
-_MOST = 12
+MOST = 12
 _SIDE = 120
 # Smaller images are kept as they are, and the page enlarges them.
 _SMALL = 64
@@ -39,24 +37,30 @@ class Example:
     words: str
 
 
-def pictures(facts: TaskFacts) -> Section:
+# The worst mistakes and right predictions with the least margin: of rows and names of outputs, so many at most.
+Choose = Callable[[Rows, Sequence[str], int], tuple[list[Example], list[Example]]]
+
+
+def pictures(facts: TaskFacts, choose: Choose, worst: str, nearest: str = "") -> Section:
     """Mistakes that the network was surest of, and images that it only just got right.
 
     Args:
-        facts: The task.
+        facts: A task whose images are right or wrong as a whole.
+        choose: The examples to show of either sort.
+        worst: What the mistakes are called.
+        nearest: What those that are just right are called; empty: there are none.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.shown is None or facts.kind in maps.KINDS:
+    if rows is None or facts.shown is None:
         return Section("Mistakes")
-    wrong, near = chosen(rows, facts.classes, facts.kind)
+    wrong, near = choose(rows, facts.classes, MOST)
     if facts.task is None:
         return Section("Mistakes", [paragraph("No pictures: the task's description cannot be read."), _as_list(wrong)])
     album = Album(facts.task, facts.data_dir)
-    titles = ("The largest errors", "") if facts.kind == "regression" else ("The surest mistakes", "Near misses")
     parts: list[Markup | None] = []
     for title, examples, none in (
-        (titles[0], wrong, f"There is no mistake among the {facts.shown.where} images."),
-        (titles[1], near, ""),
+        (worst, wrong, f"There is no mistake among the {facts.shown.where} images."),
+        (nearest, near, ""),
     ):
         if title and (examples or none):
             parts += [heading(4, title), _shown(examples, album) if examples else paragraph(none)]
@@ -67,42 +71,6 @@ def pictures(facts: TaskFacts) -> Section:
             )
         )
     return Section("Mistakes", parts)
-
-
-def chosen(rows: Rows, classes: Sequence[str], kind: str, most: int = _MOST) -> tuple[list[Example], list[Example]]:
-    """The worst mistakes, the surest first, and right predictions with the least margin.
-
-    Args:
-        rows: Predictions with targets.
-        classes: The names of the outputs.
-        kind: The kind of the task.
-        most: How many of each at most.
-    """
-    if kind == "regression":
-        return _largest_errors(rows, classes, most), []
-    if kind == "multilabel":
-        return _wrong_labels(rows, classes, most)
-    probabilities = np.exp(metrics.log_softmax(rows.calibrated))
-    places = np.arange(len(rows))
-    predicted, own = probabilities.argmax(axis=1), probabilities[places, rows.targets]
-    is_wrong = predicted != rows.targets
-    sure = probabilities[places, predicted]
-    worst = np.flatnonzero(is_wrong)[np.argsort(-sure[is_wrong], kind="stable")][:most]
-    others = probabilities.copy()
-    others[places, rows.targets] = -1
-    second = others.argmax(axis=1)
-    margin = own - others[places, second]
-    close = np.flatnonzero(~is_wrong)[np.argsort(margin[~is_wrong], kind="stable")][:most]
-    wrong = [
-        f"{classes[rows.targets[row]]}, taken for {classes[predicted[row]]} ({percent(sure[row])} sure)"
-        for row in worst
-    ]
-    near = [
-        f"{classes[rows.targets[row]]} ({percent(own[row])}), nearly {classes[second[row]]} "
-        f"({percent(others[row, second[row]])})"
-        for row in close
-    ]
-    return _examples(rows, worst, wrong), _examples(rows, close, near)
 
 
 class Album:
@@ -193,38 +161,12 @@ def _as_list(examples: Sequence[Example]) -> Markup | None:
     return bullets(f"{one.sample}: {one.words}" for one in examples)
 
 
-def _examples(rows: Rows, places: npt.NDArray[Any], words: Sequence[str]) -> list[Example]:
+def examples(rows: Rows, places: npt.NDArray[Any], words: Sequence[str]) -> list[Example]:
+    """Some rows with what is to say of each.
+
+    Args:
+        rows: Predictions.
+        places: Which of them, shape (m,).
+        words: What is to say, m sentences.
+    """
     return [Example(rows.ids[row], said) for row, said in zip(places.tolist(), words, strict=True)]
-
-
-def _largest_errors(rows: Rows, classes: Sequence[str], most: int) -> list[Example]:
-    off = rows.calibrated - rows.targets
-    # Numbers of different units are compared by their spread.
-    scaled = np.abs(off) / np.maximum(np.nanstd(rows.targets, axis=0), 1e-12)
-    scaled[np.isnan(scaled)] = -1
-    worst = np.argsort(-scaled.max(axis=1), kind="stable")[:most]
-    words = []
-    for row in worst:
-        column = int(scaled[row].argmax())
-        words.append(
-            f"{classes[column]} {number(float(rows.targets[row, column]))}, "
-            f"predicted {number(float(rows.calibrated[row, column]))}"
-        )
-    return _examples(rows, worst, words)
-
-
-def _wrong_labels(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
-    chance = 0.5 * (1 + np.tanh(rows.calibrated / 2))
-    known = ~np.isnan(rows.targets)
-    own = np.where(rows.targets == 1, chance, 1 - chance)
-    own[~known] = 1.0
-    worst = np.argsort(own.min(axis=1), kind="stable")
-    least = own.min(axis=1)
-    wrong, near = worst[least[worst] < 0.5][:most], worst[least[worst] >= 0.5][:most]
-
-    def words(row: int) -> str:
-        column = int(own[row].argmin())
-        true = "yes" if rows.targets[row, column] == 1 else "no"
-        return f"{classes[column]}: {true}, predicted {percent(float(chance[row, column]))}"
-
-    return tuple(_examples(rows, places, [words(int(row)) for row in places]) for places in (wrong, near))  # type: ignore[return-value]

@@ -8,12 +8,12 @@ import numpy as np
 
 from mlpipe import kinds
 from mlpipe.data.task import Task
+from mlpipe.post import kind as post_kind
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.plots.shares import Value
 from mlpipe.reports.sections.parts import Section, number, percent
-from mlpipe.runs import maps
 
 _MOST_CLASSES = 16
 
@@ -24,7 +24,7 @@ def prevalence(facts: TaskFacts) -> Section:
     Args:
         facts: A task of classes or labels.
     """
-    if facts.kind in ("regression", *maps.KINDS):
+    if post_kind.of(facts.kind).PROBABILITIES is None:
         return Section("Prevalence")
     parts = [] if facts.task is None else _of_task(facts.task, facts.classes, _split_off(facts))
     meant, said = _estimated(facts)

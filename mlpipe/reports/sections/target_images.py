@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe.post import image_metrics
+from mlpipe.post.measures import image_metrics
 from mlpipe.reports import gallery
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, Markup, element, figure, heading, image, joined, paragraph
@@ -27,9 +27,7 @@ def target_images(facts: TaskFacts) -> Section:
     """
     shown = facts.shown
     rows = shown.rows if shown else None
-    if facts.kind == "solutions":
-        return _solutions(facts)
-    if facts.kind != "images" or shown is None or rows is None:
+    if shown is None or rows is None:
         return Section(_TITLE)
     each = image_metrics.decibels(image_metrics.of_images(rows.calibrated, rows.targets))
     order = np.argsort(each, kind="stable").tolist()
@@ -64,8 +62,12 @@ def target_images(facts: TaskFacts) -> Section:
     return Section(_TITLE, parts)
 
 
-def _solutions(facts: TaskFacts) -> Section:
-    """Pictures of solutions, each beside what it was solved for; initial values are the first row of theirs."""
+def solutions(facts: TaskFacts) -> Section:
+    """Pictures of solutions, each beside what it was solved for; initial values are the first row of theirs.
+
+    Args:
+        facts: A task of images that an equation is solved for.
+    """
     shown = facts.shown
     rows = shown.rows if shown else None
     if shown is None or rows is None:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlpipe.post import metrics
+from mlpipe.post import kind as post_kind
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
 from mlpipe.reports.plots import learning, style
@@ -60,7 +60,7 @@ def curves(facts: TaskFacts) -> Section:
     Args:
         facts: The task.
     """
-    score = metrics.HEADLINE[facts.kind]
+    score = post_kind.of(facts.kind).HEADLINE
     ranked = [row["recipe"] for row in facts.board if row["recipe"] in facts.recipes]
     plots, missing = [], []
     for recipe in ranked[:_MOST_RECIPES]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpipe.errors import listing
 from mlpipe.post import conformal
@@ -14,28 +16,31 @@ from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style
 from mlpipe.reports.sections.parts import Section, number, percent
-from mlpipe.runs import maps
+
+Confidences = Callable[[npt.NDArray[Any], npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
 
 _BINS = 12
 _LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _MOST_NUMBERS = 4
 
 
-def reliability(facts: TaskFacts) -> Section:
+def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Section:
     """Reliability diagrams before and after calibration.
 
     Args:
         facts: A task of classes or labels.
+        confidences: From outputs and targets to the probability of what is said, and whether it came true, (m,) each.
+        what: What is said, in words.
     """
     rows = facts.shown.rows if facts.shown else None
-    if rows is None or facts.shown is None or facts.kind in ("regression", *maps.KINDS):
+    if rows is None or facts.shown is None:
         return Section("Calibration")
     values = {"before calibration": rows.raw, "after calibration": rows.calibrated}
     if not rows.is_calibrated:
         values = {"as the network gives it": rows.raw}
     panels, errors = [], {}
     for title, outputs in values.items():
-        sure, hits = _confidences(outputs, rows, facts.kind)
+        sure, hits = confidences(outputs, rows.targets)
         panels.append((title, calibration_error.reliability_bins(sure, hits, bins=_BINS)))
         errors[title] = calibration_error.binned_error(sure, hits)
     stored = (facts.shown.ensemble.decide if facts.shown.ensemble else {}).get("calibration_error")
@@ -43,7 +48,6 @@ def reliability(facts: TaskFacts) -> Section:
         # What was measured then, on the images of the estimate.
         errors = {"before calibration": stored["before"], "after calibration": stored["after"]}
     said = ", ".join(f"{value:.4f} {title}" for title, value in errors.items())
-    what = "a label" if facts.kind == "multilabel" else "the predicted class"
     plot = style.Plot(
         f"{facts.name}_reliability",
         probabilities.reliability(panels),
@@ -68,7 +72,7 @@ def of_numbers(facts: TaskFacts) -> Section:
     """
     shown = facts.shown
     rows = shown.rows if shown else None
-    if rows is None or shown is None or facts.kind != "regression":
+    if rows is None or shown is None:
         return Section("Predicted numbers")
     halves = (shown.ensemble.decide if shown.ensemble else {}).get("halfwidths", {})
     plots = []
@@ -128,13 +132,6 @@ def decisions(facts: TaskFacts) -> Section:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
-
-
-def _confidences(outputs: Any, rows: Rows, kind: str) -> tuple[Any, Any]:
-    if kind == "classification":
-        return calibration_error.confidences(outputs, rows.targets)
-    known = ~np.isnan(rows.targets)
-    return 0.5 * (1 + np.tanh(outputs[known] / 2)), rows.targets[known].astype(np.float64)
 
 
 def _number_plots(facts: TaskFacts, name: str, true: Any, predicted: Any, halfwidth: float | None) -> list[style.Plot]:

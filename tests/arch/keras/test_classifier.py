@@ -16,7 +16,7 @@ from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.keras_json import keras_json
 from mlpipe.errors import ConfigError, DataError
-from tests.arch.keras_oracle import keras_outputs, randomise
+from tests.arch.keras.keras_oracle import keras_outputs, randomise
 
 import keras  # isort: skip
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from mlpipe.arch.keras import keras_json
 from mlpipe.errors import ConfigError
-from tests.arch.keras_oracle import agrees, as_keras_2
+from tests.arch.keras.keras_oracle import agrees, as_keras_2
 
 import keras  # isort: skip
 

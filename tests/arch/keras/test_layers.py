@@ -16,15 +16,15 @@ from mlpipe.arch.keras import keras_json
 from mlpipe.arch.keras import layers as keras_layers
 from mlpipe.arch.keras.layers import activations, initializers
 from mlpipe.errors import ConfigError
-from tests.arch.keras_oracle import agrees, as_keras_2, difference, loaded, our_outputs, randomise
+from tests.arch.keras.keras_oracle import agrees, as_keras_2, difference, loaded, our_outputs, randomise
 
 import keras  # isort: skip
 
 L = keras.layers
 
 # Shapes without spatial axes, and with one, two and three.
-# One and three axes are the same code as two: they are slow tests.
-ALL_DIMS = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+# One and three axes are the same code as two: they are left to the longer tests.
+ALL_DIMS = [pytest.param(1, marks=pytest.mark.program), 2, pytest.param(3, marks=pytest.mark.program)]
 SHAPES: dict[int, tuple[int, ...]] = {0: (7,), 1: (13, 4), 2: (11, 8, 4), 3: (7, 6, 5, 4)}
 
 

@@ -11,7 +11,7 @@ import torch
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.keras.keras_json import keras_json
 from mlpipe.errors import ConfigError
-from tests.arch.keras_oracle import keras_outputs, randomise
+from tests.arch.keras.keras_oracle import keras_outputs, randomise
 
 import keras  # isort: skip
 

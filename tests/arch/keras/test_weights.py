@@ -13,7 +13,7 @@ import torch
 
 from mlpipe.arch.keras import keras_json
 from mlpipe.errors import DataError
-from tests.arch.keras_oracle import difference, randomise
+from tests.arch.keras.keras_oracle import difference, randomise
 
 import keras  # isort: skip
 

@@ -12,8 +12,7 @@ from mlpipe.data import sources
 from mlpipe.data.augment import paired, samples
 from mlpipe.data.cache import packs
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading.loaders import Draw
-from mlpipe.data.loading.masks import MaskData, MaskDataset
+from mlpipe.data.loading.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sampling import full
 from mlpipe.data.sources.targets import mask_files
@@ -46,7 +45,7 @@ def packed(task: Task, folder: Path, keep: str) -> Pack:
 @pytest.mark.parametrize("keep", ["fixed", "original"])
 def test_pairs_come_together(task: Task, tmp_path: Path, keep: str) -> None:
     steps = [paired.adapt("mlpipe.data.augment.samples.horizontal_flip", samples.horizontal_flip())]
-    dataset = MaskDataset(packed(task, tmp_path, keep), task, steps, Draw(0, 0), is_training=True)
+    dataset = PackDataset(packed(task, tmp_path, keep), task, steps, Draw(0, 0), is_training=True)
     batch = dataset[(3, np.arange(6))]
     images, target = batch["images"].numpy(), batch["target"].numpy()
     assert images.shape == (6, 1, 16, 16)
@@ -60,7 +59,7 @@ def test_pairs_come_together(task: Task, tmp_path: Path, keep: str) -> None:
 def test_the_loaders_of_a_fold(task: Task, tmp_path: Path) -> None:
     rows = np.arange(5)
     view = View(task.name, 0, rows[:3], rows[3:], rows[:0], np.array([5]))
-    data = MaskData(
+    data = FoldData(
         task,
         view,
         packed(task, tmp_path, "fixed"),

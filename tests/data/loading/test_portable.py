@@ -146,7 +146,7 @@ def dim():
 """
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a_training_is_the_same_however_its_loaders_start(tmp_path: Path, method: str) -> None:

@@ -16,8 +16,7 @@ from mlpipe.data.augment import paired_targets, samples
 from mlpipe.data.augment.patches import random_patches
 from mlpipe.data.cache import packs
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading.loaders import Draw
-from mlpipe.data.loading.target_images import TargetData, TargetDataset
+from mlpipe.data.loading.loaders import Draw, FoldData, PackDataset
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sampling import full
 from mlpipe.data.sources.targets import target_files
@@ -52,7 +51,7 @@ def test_pairs_come_together(tmp_path: Path, keep: str) -> None:
     task = drawn(tmp_path)
     assert task.samples.ids[0].startswith("test/")
     steps = [paired_targets.adapt("mlpipe.data.augment.samples.horizontal_flip", samples.horizontal_flip())]
-    dataset = TargetDataset(packed(task, tmp_path, keep), task, steps, Draw(0, 0), is_training=True)
+    dataset = PackDataset(packed(task, tmp_path, keep), task, steps, Draw(0, 0), is_training=True)
     batch = dataset[(3, np.arange(6))]
     images, target = batch["images"].numpy() / 255, batch["target"].numpy()
     assert images.shape == target.shape == (6, 1, 16, 16) and target.dtype == np.float32
@@ -69,9 +68,9 @@ def test_patches_are_new_in_every_epoch_and_stay_in_evaluation(tmp_path: Path) -
     view = View(task.name, 0, rows, rows, rows[:0], rows[:0])
     steps: Any = [paired_targets.adapt("mlpipe.data.augment.patches.random_patches", random_patches(number=2, size=5))]
 
-    def data(fold: int) -> TargetData:
+    def data(fold: int) -> FoldData:
         sampling = full(batch_size=8, eval_batch_size=8)
-        return TargetData(task, view, pack, steps=steps, sampling=sampling, draw=Draw(0, fold), num_workers=0)
+        return FoldData(task, view, pack, steps=steps, sampling=sampling, draw=Draw(0, fold), num_workers=0)
 
     train, rest = data(0).train_dataset(), data(0).rows_dataset()
     assert not torch.equal(train[(0, rows)]["target"], train[(1, rows)]["target"])
@@ -88,5 +87,5 @@ def test_patches_are_new_in_every_epoch_and_stay_in_evaluation(tmp_path: Path) -
 def test_without_any_target_images_come_alone(tmp_path: Path) -> None:
     task = drawn(tmp_path)
     pack = replace(packed(task, tmp_path), masks=None)
-    batch = TargetDataset(pack, task, [], Draw(0, 0))[(0, np.arange(2))]
+    batch = PackDataset(pack, task, [], Draw(0, 0))[(0, np.arange(2))]
     assert batch["target"].shape == (2, 1)

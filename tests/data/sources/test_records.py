@@ -243,15 +243,14 @@ def test_records_that_are_in_both_parts_are_an_error_unless_allowed() -> None:
 
 def test_augmentors_vary_training_batches_the_same_way_every_time(tmp_path: Path) -> None:
     from mlpipe.data.cache import packs
-    from mlpipe.data.loading.loaders import Draw
-    from mlpipe.data.loading.rows import RecordDataset
+    from mlpipe.data.loading.loaders import Draw, PackDataset
     from mlpipe.data.preprocessing import standard
 
     (tmp_path / "varying_of_records.py").write_text(TRANSFORMER)
     weights = selector(sample_weights={"out": "w"})
     task = made(augmentor=[{"import": "varying_of_records.double", "params": {"by": 10}}], loader=weights)
     pack = packs.build(task, standard(1, id="none", size=None), tmp_path / "pack", workers=1)
-    found = RecordDataset(pack, task, Draw(0, 0), record_files.augmentor_of(task.source))
+    found = PackDataset(pack, task, [], Draw(0, 0), is_training=True)
     rows = np.array([4, 1])
     np.random.seed(3)
     before = np.random.get_state()[1].tolist()

@@ -41,7 +41,7 @@ def test_without_a_test_part_nothing_is_judged() -> None:
         variants.check(task, view)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_a_training_that_nothing_judges(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "task=digits", "split=on_test", "mode.nested=false", "trainer.max_epochs=1", "sys.threads=1"]
     assert main(words) == 2

@@ -191,7 +191,7 @@ def test_shares_that_cannot_be_taken() -> None:
     assert held.sum() == 3
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_many_groups_and_classes_take_seconds() -> None:
     rng = np.random.default_rng(0)
     sizes = np.full(20_000, 5).tolist()

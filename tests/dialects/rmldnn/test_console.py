@@ -1,49 +1,43 @@
-"""The tables of a training that goes on are those of one that never stopped."""
+"""rmldnn's lines, character by character."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+import logging
+import re
 
 from mlpipe.dialects.rmldnn import console
+from mlpipe.running.training_log import BatchRow, EpochRow
+
+BATCH = BatchRow(1, 1, 0.25, 0.7028, 0.5123)
 
 
-def trace(folder: Path) -> console.Trace:
-    sampling = SimpleNamespace(params={"eval_batch_size": 4})
-    recipe = SimpleNamespace(sampling=sampling, trainer={"max_epochs": 3})
-    config: Any = SimpleNamespace(sys=SimpleNamespace(console="plain", outfile=str(folder / "log.txt")), recipe=recipe)
-    run: Any = SimpleNamespace(folder=folder / "run")
-    return console.Trace(config, run, "record", 10)
+def test_the_lines_of_a_training() -> None:
+    line = console.train_line(BATCH, 10, 13, 0.27)
+    assert line == (
+        "Train Epoch [  1/ 10] : Batch [    1/   13] (Loss = 0.7028; |g| = 0.5123) [Data: 27%; Compute: 73%]"
+    )
+    assert console.train_line(BATCH, 10, 13, 0.27, 0.01).endswith("[Data: 27%; Compute: 72%; Grad/Comm: 1%]")
+    assert console.train_line(BATCH, 10, 13, 0.906, 0.094).endswith("[Data: 91%; Compute: 0%; Grad/Comm: 9%]")
+    row = EpochRow(1, 2.0, 0.6603, 1.0)
+    assert (
+        console.eval_line(row, 10, 1) == "Eval  Epoch [  1/ 10] : Batch [    1/    1] (Loss: 0.6603) | Accuracy: 1.000"
+    )
+    assert console.eval_line(EpochRow(1, 2.0, None, None), 1, 1) == "Eval  Epoch [  1/  1] : Batch [    1/    1]"
 
 
-def learned(one: console.Trace, epoch: int, batches: int, loss: float) -> None:
-    for batch in range(1, batches + 1):
-        one.batch(SimpleNamespace(epoch=epoch, batch=batch, batches=2, batch_loss=loss, norm=0.5, wait=0.1, epochs=3))
+def test_what_is_said_of_weights() -> None:
+    lines = console.loading_lines("w.h5", ["a/kernel"], ["a/bias", "b/kernel", "b/bias"])
+    assert lines == [
+        "Loading model checkpoint from HDF5 file: w.h5",
+        "   Skipping layer b: not found in model",
+        "   Skipping parameter a.bias: not found in model",
+    ]
+    assert console.loading_lines("w.pt", [], [])[0] == "Loading model checkpoint from file: w.pt"
 
 
-def columns(path: Path, *places: int) -> list[tuple[float, ...]]:
-    return [tuple(float(line.split()[place]) for place in places) for line in path.read_text().splitlines()]
-
-
-def test_a_stopped_epoch_is_written_once(tmp_path: Path) -> None:
-    first = trace(tmp_path)
-    for epoch in (0, 1):
-        learned(first, epoch, 2, 1.0)
-        first.epoch(epoch, {"loss": 1.0, "accuracy": 0.5})
-    # Stopped in the third epoch, and its lines cut short.
-    learned(first, 2, 1, 9.0)
-    file = next((tmp_path / "run").rglob("batches.jsonl"))
-    with file.open("a") as handle:
-        handle.write('{"epoch": {"epoch": 3, "seco')
-    again = trace(tmp_path)
-    learned(again, 2, 2, 0.25)
-    again.epoch(2, {"loss": 0.25, "foreground_dice": 0.75})
-    assert columns(tmp_path / "log_test.txt", 0, 2, 3) == [(1, 1.0, 0.5), (2, 1.0, 0.5), (3, 0.25, 0.75)]
-    assert columns(tmp_path / "log_train.txt", 0, 1, 3) == [
-        (1, 1, 1.0), (1, 2, 1.0), (2, 1, 1.0), (2, 2, 1.0), (3, 1, 0.25), (3, 2, 0.25),
-    ]  # fmt: skip
-    seconds = [second for (second,) in columns(tmp_path / "log_test.txt", 1)]
-    assert seconds == sorted(seconds)
-    assert [json.loads(line)["epoch"]["epoch"] for line in file.read_text().splitlines()] == [1, 2, 3]
+def test_every_line_has_the_time_in_front() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "one\ntwo", (), None)
+    lines = console.Stamped("%(message)s").format(record).split("\n")
+    assert [line[-3:] for line in lines] == ["one", "two"]
+    assert all(re.match(r"\[\d{4}-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d\.\d{6}\] ", line) for line in lines)
+    assert console.block("Title", {"a": 1, "long": 2}) == ["Title", "  a    : 1", "  long : 2"]

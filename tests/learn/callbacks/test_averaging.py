@@ -95,6 +95,7 @@ class StopAfter:
         return self.left < 0
 
 
+@pytest.mark.program
 @pytest.mark.usefixtures("saves_every_epoch")
 @pytest.mark.parametrize("overrides", [["cbs=ema", "cbs.ema.decay=0.9"], ["cbs=swa", "cbs.swa.start=0.3"]])
 def test_resumed_is_bit_identical_and_the_average_is_what_is_kept(tmp_path: Path, overrides: list[str]) -> None:

@@ -16,6 +16,8 @@ from mlpipe.learn import fit
 from mlpipe.learn.fit import Watch
 from tests.learn.conftest import job, joint_job
 
+pytestmark = pytest.mark.program
+
 KEYS = [
     "arch.drop_rate=0", "augmentations=none", "optimizer=sgd", "optimizer.lr=0.5", "lr_scheduler=none",
     "callbacks=swa", "callbacks.swa.start=0.25", "trainer.max_epochs=4", "sampling.batch_size=64",
@@ -52,7 +54,6 @@ def test_kept_statistics_are_those_of_torch(tmp_path: Path) -> None:
         torch.testing.assert_close(kept[name], tensor, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_weights_that_lie_far_apart_are_judged_with_their_own_statistics(tmp_path: Path) -> None:
     made = job(tmp_path, *KEYS, "trainer.max_epochs=8")
     result = fit.train(made, Watch())

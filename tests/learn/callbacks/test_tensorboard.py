@@ -11,8 +11,9 @@ from mlpipe.learn import fit
 from mlpipe.learn.fit import Watch
 from tests.learn.conftest import job
 
+pytestmark = pytest.mark.program
 
-@pytest.mark.slow
+
 def test_histograms_filters_graph_and_features(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -102,7 +102,7 @@ def test_the_least_loss_is_the_solution_of_another_solver(nu: float, height: flo
     assert np.linalg.norm(expected - first) > 0.2 * np.linalg.norm(expected)
 
 
-@pytest.mark.slow
+@pytest.mark.program
 @pytest.mark.parametrize(("nu", "height", "most"), [(0.0, 0.2, 0.015), (0.02, 0.5, 0.015), (0.05, 1.0, 0.02)])
 def test_the_method_converges_to_a_method_of_lines(nu: float, height: float, most: float) -> None:
     off = []

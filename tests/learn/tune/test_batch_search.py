@@ -65,6 +65,7 @@ def limited(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> Non
     monkeypatch.setattr(FoldModule, "training_step", training_step)
 
 
+@pytest.mark.program
 @pytest.mark.parametrize(
     "error",
     [
@@ -97,6 +98,7 @@ def test_a_cap_is_the_most_that_is_tried(tmp_path: Path) -> None:
     assert found.chosen == {"micro_batch": 4, "accumulate": 6}
 
 
+@pytest.mark.program
 def test_parts_add_up_to_the_batchs_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a network without batch statistics, a training in parts is the training in batches."""
     wide = ["arch=test_vit", "preprocessing.size=32", "arch.drop_rate=0", "trainer.max_epochs=1", "optimizer=sgd"]

@@ -60,6 +60,7 @@ def test_a_loss_that_suggests_nothing(losses: np.ndarray, sentence: str) -> None
         rate_search.suggestions(rates.tolist(), losses.tolist(), 100)
 
 
+@pytest.mark.program
 def test_the_rate_rises_by_the_same_factor_on_the_folds_images(tmp_path: Path) -> None:
     one = job(tmp_path, "optimizer.layer_decay=0.5", "trainer.accumulate_grad_batches=2")
     found = tune.lr_find(steps=25, start=1e-5, end=1e-1, smoothing=0.5).find(one, Watch())
@@ -81,6 +82,7 @@ def test_it_ends_when_the_loss_explodes(tmp_path: Path) -> None:
     assert all(value <= 4 * min(smooth[: n + 1]) for n, value in enumerate(smooth[:-1]))
 
 
+@pytest.mark.program
 def test_a_training_with_the_found_rate_is_the_one_with_that_rate(tmp_path: Path) -> None:
     given = job(tmp_path / "given", "trainer.max_epochs=1", "optimizer.lr=0.01")
     tuned = job(tmp_path / "tuned", "trainer.max_epochs=1")

@@ -5,7 +5,7 @@ from mlpipe.errors import DataError
 from mlpipe.post.calibration import errors
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.intervals.bootstrap import wilson
-from mlpipe.post.metrics import log_softmax, nll
+from mlpipe.post.measures.class_metrics import log_softmax, nll
 from tests.post.drawing import drawn
 
 
@@ -92,7 +92,7 @@ def test_calibration_loss_is_what_cross_fitting_takes_away() -> None:
         errors.calibration_loss(logits[:9], targets[:9])
 
 
-@pytest.mark.slow
+@pytest.mark.program
 def test_against_netcal_and_psrcal() -> None:
     import torch
     from netcal.metrics import ECE

@@ -12,10 +12,10 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from mlpipe.errors import ConfigError
-from mlpipe.post import metrics
 from mlpipe.post.calibration.calibrate import Calibration, calibrate, unit_of
 from mlpipe.post.calibration.labels import calibrate_labels
-from mlpipe.post.metrics import log_softmax
+from mlpipe.post.measures import class_metrics
+from mlpipe.post.measures.class_metrics import log_softmax
 from tests.post.drawing import drawn
 
 HELD = ["temperature", "bias", "affine", "vector", "beta", "matrix"]
@@ -116,8 +116,8 @@ def test_nor_does_any_other_factor(method: str, factor: float) -> None:
     targets = rng.integers(0, 5, 300)
     logits = rng.normal(size=(300, 5))
     logits[np.arange(300), targets] += 1
-    small = metrics.nll(calibrate(logits, targets, method=method).apply(logits), targets)
-    large = metrics.nll(calibrate(logits * factor, targets, method=method).apply(logits * factor), targets)
+    small = class_metrics.nll(calibrate(logits, targets, method=method).apply(logits), targets)
+    large = class_metrics.nll(calibrate(logits * factor, targets, method=method).apply(logits * factor), targets)
     assert large == pytest.approx(small, abs=5e-3 if method in ("vector", "beta") else 1e-6)
 
 
@@ -138,16 +138,17 @@ def test_few_rows_learn_little_and_many_learn_all(method: str) -> None:
     for seed in range(12):
         rows = network(seed, 60, 6, 1, 0)
         found = [
-            metrics.nll(calibrate(*rows, method=method, shrinkage=how).apply(fresh), truth) for how in ("none", "cv")
+            class_metrics.nll(calibrate(*rows, method=method, shrinkage=how).apply(fresh), truth)
+            for how in ("none", "cv")
         ]
-        lost.append(np.array(found) - metrics.nll(fresh, truth))
+        lost.append(np.array(found) - class_metrics.nll(fresh, truth))
     bare, held = np.mean(lost, axis=0)
     assert held < (0.6 if method != "temperature" else 1.01) * bare
     hot, truth = network(100, 20_000, 6, 4, 1)
     rows = network(7, 4000, 6, 4, 1)
-    raw = metrics.nll(hot, truth)
+    raw = class_metrics.nll(hot, truth)
     bare, held = (
-        metrics.nll(calibrate(*rows, method=method, shrinkage=how).apply(hot), truth) for how in ("none", "cv")
+        class_metrics.nll(calibrate(*rows, method=method, shrinkage=how).apply(hot), truth) for how in ("none", "cv")
     )
     assert raw - held > 0.98 * (raw - bare)
 

@@ -11,7 +11,7 @@ from mlpipe.errors import DataError
 from mlpipe.post.ensembling import choice, member_mixture
 from mlpipe.post.ensembling.member_mixture import Fitting
 from mlpipe.post.ensembling.members import Member, Rows
-from mlpipe.post.metrics import log_softmax, nll
+from mlpipe.post.measures.class_metrics import log_softmax, nll
 from mlpipe.post.prior import move_prior
 from scripts import simulate_post
 

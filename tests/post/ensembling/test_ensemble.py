@@ -10,11 +10,11 @@ from scipy.optimize import minimize
 from scipy.special import expit, softmax
 
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.post import label_metrics, metrics
 from mlpipe.post.ensembling.ensemble import select
-from mlpipe.post.ensembling.mixing import LOSSES, combine, cross_entropy
+from mlpipe.post.ensembling.mixing import binary_cross_entropy, combine, cross_entropy
 from mlpipe.post.ensembling.random_search import Combinations, combination, random_search
 from mlpipe.post.ensembling.weights import certified_weights, greedy
+from mlpipe.post.measures import class_metrics, label_metrics
 
 
 def models(seed: int, n: int = 120, classes: int = 3, count: int = 6):
@@ -109,7 +109,7 @@ def test_weights_are_drawn_around_one_over_the_loss() -> None:
 def test_equal_weights_when_there_is_no_budget_for_weights() -> None:
     """F1: no budget for weights was a TypeError."""
     predictions, targets = models(1)
-    found = select(predictions, targets, weights_budget=0, include_single=False)
+    found = select(predictions, targets, weights_budget=0, include_single=False, kind="classification")
     assert len(found.members) >= 2
     assert found.weights == pytest.approx([1 / len(found.members)] * len(found.members))
     # 15 + 20 + 15 + 6 combinations of six models in twos to fives: the search ends when all have been tried.
@@ -118,16 +118,16 @@ def test_equal_weights_when_there_is_no_budget_for_weights() -> None:
 
 def test_the_ensemble_is_one_array_of_all_rows() -> None:
     predictions, targets = models(2)
-    found = select(predictions, targets, eval_frac=0.5, seed=3)
-    out = found.apply(predictions)
+    found = select(predictions, targets, eval_frac=0.5, seed=3, kind="classification")
+    out = found.apply(predictions, "classification")
     assert out.shape == (120, 3)
     assert np.exp(out).sum(axis=1) == pytest.approx(1)
     total = sum(w * predictions[m] for w, m in zip(found.weights, found.members, strict=True))
-    assert out == pytest.approx(metrics.log_softmax(total))
+    assert out == pytest.approx(class_metrics.log_softmax(total))
     rows = np.random.default_rng(3).choice(120, 60, replace=False)
     rest = np.setdiff1d(np.arange(120), rows)
-    assert found.loss == pytest.approx(metrics.nll(out[rows], targets[rows]))
-    assert found.held_out_loss == pytest.approx(metrics.nll(out[rest], targets[rest]))
+    assert found.loss == pytest.approx(class_metrics.nll(out[rows], targets[rows]))
+    assert found.held_out_loss == pytest.approx(class_metrics.nll(out[rest], targets[rest]))
     assert found.optimism == pytest.approx(found.held_out_loss - found.loss)
     assert json.loads(json.dumps(found.as_plain()))["members"] == list(found.members)
 
@@ -136,7 +136,7 @@ def test_one_model_is_its_own_ensemble() -> None:
     """F4: one model, or none that is better, was a TypeError."""
     predictions, targets = models(3, count=1)
     for way in ("search", "greedy", "certified", "auto"):
-        found = select(predictions, targets, way=way)
+        found = select(predictions, targets, way=way, kind="classification")
         assert (found.members, found.weights) == ((0,), (1.0,))
         assert any("one model only" in note for note in found.notes)
 
@@ -144,9 +144,9 @@ def test_one_model_is_its_own_ensemble() -> None:
 def test_a_model_without_an_error_and_models_that_are_no_use() -> None:
     targets = np.arange(60) % 3
     perfect, useless = 900.0 * np.eye(3)[targets], np.zeros((60, 3))
-    found = select([useless, perfect, useless], targets)
+    found = select([useless, perfect, useless], targets, kind="classification")
     assert found.loss == pytest.approx(0, abs=1e-12)
-    best = select([useless, 3 * np.eye(3)[targets], -perfect], targets, include_single=True)
+    best = select([useless, 3 * np.eye(3)[targets], -perfect], targets, include_single=True, kind="classification")
     assert best.members == (1,)
 
 
@@ -154,19 +154,19 @@ def test_models_that_are_not_finite_are_left_out_with_a_reason() -> None:
     predictions, targets = models(4)
     predictions[1] = predictions[1].copy()
     predictions[1][5, 0] = np.nan
-    found = select(predictions, targets)
+    found = select(predictions, targets, kind="classification")
     assert 1 not in found.members
     assert np.isnan(found.single_losses[1]) and np.isfinite(found.single_losses[0])
     assert found.notes == ("model 1 is left out: some of its predictions are not finite",)
     with pytest.raises(DataError, match="no model has finite predictions"):
-        select([np.full((5, 2), np.nan)], np.zeros(5, int))
+        select([np.full((5, 2), np.nan)], np.zeros(5, int), kind="classification")
 
 
 def test_same_seed_same_ensemble() -> None:
     predictions, targets = models(5)
-    first, second = (select(predictions, targets, eval_frac=0.4, seed=1) for _ in range(2))
+    first, second = (select(predictions, targets, eval_frac=0.4, seed=1, kind="classification") for _ in range(2))
     assert first == second
-    assert select(predictions, targets, eval_frac=0.4, seed=2) != first
+    assert select(predictions, targets, eval_frac=0.4, seed=2, kind="classification") != first
 
 
 def plain_greedy(predictions, targets, size):
@@ -192,19 +192,21 @@ def plain_greedy(predictions, targets, size):
 @pytest.mark.parametrize("seed", range(6))
 def test_greedy_is_the_plain_loop(seed: int) -> None:
     predictions, targets = models(seed)
-    assert greedy(predictions, targets, size=25) == pytest.approx(plain_greedy(predictions, targets, 25), abs=1e-12)
+    assert greedy(predictions, targets, size=25, kind="classification") == pytest.approx(
+        plain_greedy(predictions, targets, 25), abs=1e-12
+    )
 
 
 def test_greedy_prefers_a_model_that_is_in_already() -> None:
     predictions, targets = models(0, count=2)
     twins = [predictions[0], predictions[0], predictions[0]]
-    assert greedy(twins, targets, size=5).tolist() == [1, 0, 0]
+    assert greedy(twins, targets, size=5, kind="classification").tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_certified_weights_are_not_beaten(seed: int) -> None:
     predictions, targets = models(seed)
-    weights, gap = certified_weights(predictions, targets, smoothing=0)
+    weights, gap = certified_weights(predictions, targets, smoothing=0, kind="classification")
     own = np.column_stack([softmax(one, axis=1)[np.arange(120), targets] for one in predictions])
 
     def loss(w):
@@ -220,8 +222,8 @@ def test_certified_weights_are_not_beaten(seed: int) -> None:
     )
     assert gap < 1e-10
     assert loss(weights) <= other.fun + gap + 1e-12
-    assert loss(weights) <= loss(greedy(predictions, targets, size=40)) + 1e-12
-    smooth, _ = certified_weights(predictions, targets, smoothing=1000)
+    assert loss(weights) <= loss(greedy(predictions, targets, size=40, kind="classification")) + 1e-12
+    smooth, _ = certified_weights(predictions, targets, smoothing=1000, kind="classification")
     assert np.abs(smooth - 1 / 6).max() < np.abs(weights - 1 / 6).max()
     assert smooth.min() > 0
 
@@ -256,20 +258,20 @@ def test_mixed_probabilities_of_classes() -> None:
 
 def test_losses_are_the_metrics() -> None:
     predictions, targets = models(7)
-    assert LOSSES["classification"](predictions[0], targets) == pytest.approx(metrics.nll(predictions[0], targets))
+    assert cross_entropy(predictions[0], targets) == pytest.approx(class_metrics.nll(predictions[0], targets))
     labels = np.where(np.random.default_rng(0).random((120, 3)) < 0.2, np.nan, 1.0)
-    found = LOSSES["multilabel"](predictions[0], labels)
+    found = binary_cross_entropy(predictions[0], labels)
     assert found == pytest.approx(label_metrics.nll(predictions[0], labels))
 
 
 def test_all_wrong_numbers_are_reported_at_once() -> None:
     predictions, targets = models(8)
     with pytest.raises(ConfigError) as caught:
-        select(predictions, targets, budget=0, temperature=2, weights_budget=-1)
+        select(predictions, targets, budget=0, temperature=2, weights_budget=-1, kind="classification")
     assert len(caught.value.problems) == 3
     with pytest.raises(ConfigError, match=r"mode\.eval_frac: both parts need a row, got 1\.0"):
-        select(predictions, targets, eval_frac=1.0)
+        select(predictions, targets, eval_frac=1.0, kind="classification")
     with pytest.raises(DataError, match="predictions of one shape"):
-        select([predictions[0], predictions[1][:5]], targets)
+        select([predictions[0], predictions[1][:5]], targets, kind="classification")
     with pytest.raises(ConfigError, match="did you mean 'search'"):
-        select(predictions, targets, way="serch")
+        select(predictions, targets, way="serch", kind="classification")

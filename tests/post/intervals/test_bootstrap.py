@@ -5,7 +5,8 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from mlpipe.errors import ConfigError, DataError
-from mlpipe.post import label_metrics, metrics
+from mlpipe.post import kind as post_kind
+from mlpipe.post import metrics
 from mlpipe.post.intervals.areas import area_components, delong
 from mlpipe.post.intervals.bootstrap import (
     area_interval,
@@ -16,7 +17,9 @@ from mlpipe.post.intervals.bootstrap import (
     metric_intervals,
     wilson,
 )
-from mlpipe.post.sums import statistic
+from mlpipe.post.measures import class_metrics, label_metrics
+from mlpipe.post.measures.class_metrics import log_softmax
+from mlpipe.post.metrics import statistic
 from tests.post.drawing import drawn
 
 
@@ -45,15 +48,15 @@ def rows_of(kind: str, seed: int):
 
 
 WITH_INTERVALS = {
-    "classification": metrics.METRICS,
+    "classification": class_metrics.METRICS,
     "multilabel": label_metrics.METRICS,
-    "regression": metrics.BY_KIND["regression"],
+    "regression": post_kind.of("regression").METRICS,
 }
 
 
 @pytest.mark.parametrize(("kind", "name"), [("classification", "elementwise_mcc"), ("multilabel", "soft_macro_f1")])
 def test_what_has_no_interval_says_so(kind: str, name: str) -> None:
-    assert name in metrics.BY_KIND[kind]
+    assert name in post_kind.of(kind).METRICS
     with pytest.raises(ConfigError, match="has no interval"):
         statistic(name, *rows_of(kind, 3), kind)
 
@@ -70,7 +73,9 @@ def test_weights_are_repeated_rows(kind: str, name: str) -> None:
     found = statistic(name, logits, targets, kind).of_weights(weights, rows)
     for value, one in zip(found, weights, strict=True):
         some = np.repeat(rows, one.astype(int))
-        assert value == pytest.approx(metrics.BY_KIND[kind][name](logits[some], targets[some]), abs=1e-9, nan_ok=True)
+        assert value == pytest.approx(
+            post_kind.of(kind).METRICS[name](logits[some], targets[some]), abs=1e-9, nan_ok=True
+        )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,7 @@ def test_leave_one_out_is_the_metric_without_each_row(kind: str, name: str) -> N
     logits, targets = rows_of(kind, 4)
     found = leave_out(statistic(name, logits, targets, kind), np.arange(60), 60)
     rows = [np.delete(np.arange(60), row) for row in range(60)]
-    expected = [metrics.BY_KIND[kind][name](logits[some], targets[some]) for some in rows]
+    expected = [post_kind.of(kind).METRICS[name](logits[some], targets[some]) for some in rows]
     assert np.sort(found) == pytest.approx(np.sort(expected), abs=1e-9)
 
 
@@ -92,7 +97,7 @@ def test_groups_are_drawn_whole() -> None:
         found = statistic(name, logits, targets, "classification").of_weights(weights, groups)
         for value, one in zip(found, weights, strict=True):
             some = np.repeat(np.arange(60), one[groups].astype(int))
-            assert value == pytest.approx(metrics.METRICS[name](logits[some], targets[some]))
+            assert value == pytest.approx(class_metrics.METRICS[name](logits[some], targets[some]))
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (499, 1000)])
@@ -144,15 +149,19 @@ def test_delong_is_the_sum_over_pairs(seed: int) -> None:
     assert areas[0] == pytest.approx(roc_auc_score(positive, scores[0]))
     assert covariance == pytest.approx(pairs, abs=1e-12)
     logits = np.column_stack([np.zeros(50), scores[0]])
-    area, components = area_components(logits, positive.astype(int), "classification")
+    area, components = area_components(
+        np.exp(log_softmax(logits)), np.column_stack([~positive, positive]).astype(float)
+    )
     assert area == pytest.approx(areas[0])
     assert (components**2).sum() == pytest.approx(covariance[0, 0], abs=1e-12)
 
 
 def test_area_of_several_classes_spreads_as_its_bootstrap() -> None:
     logits, targets = drawn(6, 600, 4)
-    found = area_interval(logits, targets)
-    other = bootstrap_intervals(["auroc"], logits, targets, resamples=1000, method="percentile")["auroc"]
+    found = area_interval(logits, targets, kind="classification")
+    other = bootstrap_intervals(["auroc"], logits, targets, resamples=1000, method="percentile", kind="classification")[
+        "auroc"
+    ]
     assert found.value == pytest.approx(other.value)
     assert found.high - found.low == pytest.approx(other.high - other.low, rel=0.1)
     assert found.low == pytest.approx(other.low, abs=0.004)
@@ -160,25 +169,31 @@ def test_area_of_several_classes_spreads_as_its_bootstrap() -> None:
 
 def test_an_area_without_a_wrong_pair_has_the_bound_of_its_rows() -> None:
     """Two rows on each side that are all in order: as much as one row that is right."""
-    found = area_interval(5.0 * np.eye(2)[[0, 1, 0, 1]], np.array([0, 1, 0, 1]))
+    found = area_interval(5.0 * np.eye(2)[[0, 1, 0, 1]], np.array([0, 1, 0, 1]), kind="classification")
     assert (found.value, found.low, found.high) == (1, pytest.approx(proportion_confint(1, 1, 0.05, "beta")[0]), 1)
     assert found.note == "the rarest class has 2 rows"
-    none = area_interval(np.eye(2), np.array([0, 0]))
+    none = area_interval(np.eye(2), np.array([0, 0]), kind="classification")
     assert np.isnan([none.value, none.low, none.high]).all() and none.note == "no class has rows on both sides"
 
 
 def test_each_metric_gets_the_interval_that_suits_it() -> None:
     """F24: twenty draws, and a deviation with two digits."""
     logits, targets = drawn(7, 200, 3)
-    found = metric_intervals(metrics.FINAL["classification"], logits, targets, resamples=300)
-    assert list(found) == metrics.FINAL["classification"]
+    found = metric_intervals(
+        post_kind.of("classification").FINAL, logits, targets, resamples=300, kind="classification"
+    )
+    assert list(found) == post_kind.of("classification").FINAL
     assert found["accuracy"].method == "wilson" and found["auroc"].method == "delong"
     assert found["nll"].method == "one row more"
-    expected = metrics.compute(metrics.FINAL["classification"], logits, targets)
+    expected = metrics.compute(post_kind.of("classification").FINAL, logits, targets, kind="classification")
     assert {name: one.value for name, one in found.items()} == pytest.approx(expected)
     assert all(one.low < one.value < one.high for one in found.values())
-    assert found == metric_intervals(metrics.FINAL["classification"], logits, targets, resamples=300)
-    grouped = metric_intervals(["accuracy", "auroc"], logits, targets, groups=np.arange(200) // 50, resamples=300)
+    assert found == metric_intervals(
+        post_kind.of("classification").FINAL, logits, targets, resamples=300, kind="classification"
+    )
+    grouped = metric_intervals(
+        ["accuracy", "auroc"], logits, targets, groups=np.arange(200) // 50, resamples=300, kind="classification"
+    )
     assert "200 rows count as" in grouped["accuracy"].note
 
 
@@ -195,12 +210,12 @@ def test_rows_without_a_target_do_not_count() -> None:
     logits, targets = drawn(9, 100, 3)
     more, marked = np.vstack([logits, logits[:9]]), np.concatenate([targets, np.full(9, -1)])
     names = ["macro_f1", "nll"]
-    assert bootstrap_intervals(names, more, marked, resamples=50) == bootstrap_intervals(
-        names, logits, targets, resamples=50
+    assert bootstrap_intervals(names, more, marked, resamples=50, kind="classification") == bootstrap_intervals(
+        names, logits, targets, resamples=50, kind="classification"
     )
-    assert metric_intervals(names, logits, np.full(100, -1)) == {}
+    assert metric_intervals(names, logits, np.full(100, -1), kind="classification") == {}
     with pytest.raises(ConfigError, match="did you mean 'macro_f1'"):
-        bootstrap_intervals(["macro_f2"], logits, targets)
+        bootstrap_intervals(["macro_f2"], logits, targets, kind="classification")
 
 
 def test_draws_lose_a_class_as_often_as_chance_does() -> None:
@@ -222,7 +237,9 @@ def test_intervals_cover_the_true_value(grouped: bool) -> None:
         noise = np.repeat(rng.normal(size=40), 6) if grouped else rng.normal(size=240)
         logits = np.column_stack([np.zeros(240), 2 * targets - 1 + noise])
         groups = np.arange(240) // 6 if grouped else None
-        found = bootstrap_intervals(["accuracy"], logits, targets, groups=groups, resamples=300, seed=seed)["accuracy"]
+        found = bootstrap_intervals(
+            ["accuracy"], logits, targets, groups=groups, resamples=300, seed=seed, kind="classification"
+        )["accuracy"]
         covered += found.low <= stats.norm.cdf(1) <= found.high
     assert 0.90 <= covered / tries <= 0.99
 

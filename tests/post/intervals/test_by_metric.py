@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mlpipe.post import kind as post_kind
 from mlpipe.post.intervals.bootstrap import metric_intervals
 from scripts import coverage_intervals as table
 
@@ -39,7 +40,7 @@ def test_one_positive_image() -> None:
     targets, inside = np.r_[1, np.zeros(100, int)], 0
     for _ in range(100):
         score = rng.normal(size=101) + targets
-        found = metric_intervals(["auroc"], np.c_[-score / 2, score / 2], targets)["auroc"]
+        found = metric_intervals(["auroc"], np.c_[-score / 2, score / 2], targets, kind="classification")["auroc"]
         inside += found.low <= 0.7602 <= found.high
         assert found.note == "the rarest class has 1 row"
     assert inside >= 93
@@ -49,7 +50,9 @@ def test_one_positive_image() -> None:
 def test_what_is_all_right_over_groups_is_not_certain(name: str) -> None:
     """Eight groups: a share of eight that are right is at least .63 (exact), however many rows each has."""
     targets = np.tile([0, 1], 40)
-    found = metric_intervals([name], 6.0 * np.eye(2)[targets], targets, groups=np.arange(80) // 10)[name]
+    found = metric_intervals(
+        [name], 6.0 * np.eye(2)[targets], targets, groups=np.arange(80) // 10, kind="classification"
+    )[name]
     assert found.value == 1 and found.high == 1 and found.low < 0.8
 
 
@@ -64,9 +67,8 @@ def test_too_few_numbers_have_no_interval() -> None:
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel"])
 def test_every_end_is_on_its_side(kind: str) -> None:
-    from mlpipe.post.metrics import BY_KIND, ELEMENTWISE
-
-    names = [name for name in BY_KIND[kind] if name not in ELEMENTWISE and name != "soft_macro_f1"]
+    part = post_kind.of(kind)
+    names = [name for name in part.METRICS if name not in part.WITHOUT_INTERVAL and name != "soft_macro_f1"]
     rng = np.random.default_rng(3)
     for rows in (1, 2, 3, 7):
         logits = rng.normal(size=(rows, 3)) * 3

@@ -8,7 +8,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from mlpipe.post.intervals import exact as parts
 from mlpipe.post.intervals.areas import area_parts, delong
-from mlpipe.post.ranks import average_precision_of, precision_influences
+from mlpipe.post.measures.ranks import average_precision_of, precision_influences
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 1), (1, 1), (0, 10), (9, 10), (10, 10), (14, 200), (186, 200)])

@@ -30,7 +30,7 @@ def _record(change: Callable[[dict[str, Any]], object], *arguments: str) -> Call
     """A record whose JSON is changed; `change` may also give a text to write instead."""
 
     def make(work: Path) -> list[str]:
-        from tests.stored import make_record
+        from tests.build import make_record
 
         record = make_record(_project(), "one")
         path = _project().model_dir("digits", record.id) / "record.json"
@@ -61,7 +61,7 @@ def _config(change: Callable[[dict[str, Any], Path], object], *arguments: str) -
     """A run that can be continued, whose stored configuration is changed."""
 
     def make(work: Path) -> list[str]:
-        from tests.stored import DIGITS, make_run
+        from tests.build import DIGITS, make_run
 
         run = make_run(_project(), DIGITS)
         path = run.folder / "config.yaml"
@@ -75,7 +75,7 @@ def _config(change: Callable[[dict[str, Any], Path], object], *arguments: str) -
 
 def _run_file(name: str, text: str) -> Callable[[Path], list[str]]:
     def make(work: Path) -> list[str]:
-        from tests.stored import DIGITS, make_run
+        from tests.build import DIGITS, make_run
 
         (make_run(_project(), DIGITS).folder / name).write_text(text)
         return ["train", "continue=latest"]

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import DataError, in_short, listing, problem
 
+# What slices with class numbers are learned as.
+KIND: Final = "segmentation"
 Array = npt.NDArray[Any]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from mlpipe import files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sources.listings import record_files
-from mlpipe.dialects.barrage import artifact_folder
+from mlpipe.dialects.barrage import files as artifact_folder
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running.scheduler import Scheduler, Step, World
 from mlpipe.runs.journal import Run

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from mlpipe import files
+from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import user_code
-from mlpipe.dialects import detect
+from mlpipe.dialects import detect, front
 from mlpipe.dialects.musket import experiment_files, experiment_search
 from mlpipe.dialects.musket import files as layout
 from mlpipe.dialects.musket.commands import task
 from mlpipe.dialects.musket.commands.task import Told
 from mlpipe.dialects.musket.experiment_files import CONCRETE, CONFIG, SUMMARY
-from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
+from mlpipe.running import launch, search
+from mlpipe.running.commands import Command
 from mlpipe.running.scheduler import AGAIN, Scheduler, Step, World, full_disk
 from mlpipe.runs.journal import Run
 
@@ -178,12 +180,10 @@ class FitScheduler(Scheduler):
         return path
 
     def _check(self, config: Path) -> None:
-        from mlpipe.running import launch, search
-
         if experiment_files.is_searched(config):
-            search.prepare("train", self._training(config, "train", "predict"))
+            search.prepare(Command("train", self._training(config, "train", "predict")), front=front)
         else:
-            launch.prepare("train", self._training(config, "train"))
+            front.prepared("train", self._training(config, "train"))
 
     def _training(self, config: Path, *subroutines: str) -> list[str]:
         folds = [f"mode.folds=[{','.join(self._folds)}]"] if self._folds else []
@@ -208,8 +208,6 @@ class FitScheduler(Scheduler):
         ]
 
     def _fit(self, config: Path, run: Run | None) -> None:
-        from mlpipe.running import launch
-
         folder = config.parent
         (folder / SUMMARY).unlink(missing_ok=True)
         (folder / _ERROR).unlink(missing_ok=True)
@@ -220,9 +218,9 @@ class FitScheduler(Scheduler):
                 self._search(config)
                 return
             if self._recalculate or self._only_report:
-                prepared = launch.prepare("predict", self._training(config, "predict"))
+                prepared = front.prepared("predict", self._training(config, "predict"))
             else:
-                prepared = launch.prepare("train", self._resumed(config) or self._training(config, "train", "predict"))
+                prepared = front.prepared("train", self._resumed(config) or self._training(config, "train", "predict"))
             if not self._only_report:
                 launch.execute(prepared, display=self.world.display, stop=self.world.stop)
             self._report(config, prepared.run_config)
@@ -250,13 +248,11 @@ class FitScheduler(Scheduler):
 
     def _resumed(self, config: Path) -> list[str]:
         """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
-        from mlpipe.running import launch
-
         project = experiment_files.results_of(config)
         unfinished = experiment_files.unfinished(project)
         if not self._resume or unfinished is None:
             return []
-        now = launch.prepare("train", self._training(config, "train", "predict")).run_config
+        now = front.prepared("train", self._training(config, "train", "predict")).run_config
         if not experiment_files.goes_on_as(unfinished, now):
             log.info(f"{config.name} is another one than that of the run that was interrupted: it is trained anew")
             return []

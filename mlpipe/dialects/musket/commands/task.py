@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import items, user_code
 from mlpipe.dialects import musket
 from mlpipe.dialects.musket import experiment_files
 from mlpipe.dialects.musket.experiment import Experiment
 from mlpipe.dialects.musket.experiment_files import CONFIG, SUMMARY
-from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, MlpipeError, TrainingError, did_you_mean, in_short, listing, problem
 from mlpipe.running.scheduler import AGAIN, Scheduler, Step, World, full_disk
 from mlpipe.runs.journal import Run

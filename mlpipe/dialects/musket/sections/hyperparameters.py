@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpipe import formulas
+from mlpipe.config.recipe_file import as_text
 from mlpipe.dialects.musket.collected import Work
-from mlpipe.dialects.translation import as_text
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 KEYS = ("hyperparameters", "max_evals")

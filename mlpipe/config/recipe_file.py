@@ -1,0 +1,216 @@
+"""`recipe=FILE.yaml`: a native configuration in a file, in front of the command line's own overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import ConfigError, no_such_file, problem
+
+KEY, LENIENT = "recipe", "mode.lenient"
+SEARCH = frozenset({"hpo", "search_space"})
+# Only these have the keys of a training.
+_TRAINING = ("train", "predict", "test", "tl", "lr_find", "evaluate")
+# Mappings whose keys no configuration knows, so that they are given as one value.
+_WHOLE = (
+    "arch.arguments",
+    "arch.network",
+    "loss.params",
+    "optimizer.params",
+    "lr_scheduler.params",
+    "task.loader",
+    "task.transformer",
+    "task.augmenter",
+    "task.holdout",
+    "task.after_holdout",
+    "task.strata",
+    "search_space.params",
+)
+
+
+def named(overrides: Sequence[str]) -> str | None:
+    """The file that overrides name by `recipe=`, as they write it; None where they name none."""
+    return value_of(KEY, overrides)
+
+
+def applied(mode: str, overrides: Sequence[str]) -> list[str]:
+    """The overrides with those of a native `recipe=FILE` in front of them.
+
+    Args:
+        mode: The mode's name.
+        overrides: The command line's.
+
+    Raises:
+        ConfigError: When the file cannot be read, is no native configuration, or says what only the command line may.
+    """
+    given = named(overrides)
+    if given is None:
+        return list(overrides)
+    source = contents(path_of(given))
+    if not is_native(source):
+        fix = "begin it with `defaults: []`, or run it by mml"
+        raise ConfigError(problem("recipe", "is no native configuration", got=given, fix=fix))
+    tree = native(source)
+    # What remains of a search in other modes is what follows it.
+    return joined(mode, tree, overrides, leaving=() if mode == "train" else SEARCH)
+
+
+def searches(overrides: Sequence[str]) -> bool:
+    """Whether a native file that overrides name asks for a search, and they do not say otherwise."""
+    given = named(overrides)
+    if given is None or not path_of(given).is_file() or {"hpo", "use_best_params"} & set(map(key_of, overrides)):
+        return False
+    source = contents(path_of(given))
+    return is_native(source) and chosen(native(source)).get("hpo", "none") != "none"
+
+
+def joined(mode: str, tree: Mapping[str, Any], overrides: Sequence[str], *, leaving: Collection[str] = ()) -> list[str]:
+    """Overrides with those of a configuration in front; a group whose option they name is theirs alone.
+
+    Args:
+        mode: The mode's name; the keys of a training's mode are for trainings only.
+        tree: `defaults`, a list of one-key mappings from group to option, and the sections' values.
+        overrides: The command line's.
+        leaving: Further groups of which nothing is taken.
+
+    Raises:
+        ConfigError: When the configuration says whom to trust.
+    """
+    if tree.get("trust"):
+        wrong, fix = "must be said on the command line, not in a file", "read that file, then add trust=[...] yourself"
+        raise ConfigError(problem("trust", wrong, got=tree["trust"], fix=fix))
+    # An option that the file chooses too is no other choice: its keys stay the file's.
+    own = own_words(tree, overrides)
+    kept = {key: value for key, value in tree.items() if key != "mode" or mode in _TRAINING}
+    return [*as_overrides(kept, {*groups_of(own), *leaving}), *own]
+
+
+def own_words(tree: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
+    """What the command line says beside the file that it names, and does not say as the file does."""
+    of_file = [f"{group}={option}" for group, option in chosen(tree).items()]
+    return [text for text in overrides if key_of(text) not in (KEY, LENIENT) and text not in of_file]
+
+
+def groups_of(overrides: Sequence[str]) -> set[str]:
+    """The keys and groups that overrides name."""
+    return {"callbacks" if key_of(text) == "cbs" else key_of(text) for text in overrides}
+
+
+def chosen(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of groups that a configuration's `defaults` choose."""
+    return {group: option for entry in tree.get("defaults", []) for group, option in entry.items()}
+
+
+def path_of(given: str) -> Path:
+    """The file that `recipe=` names."""
+    return Path(given).expanduser().absolute()
+
+
+def text_of(path: Path) -> str:
+    """The text of a recipe file.
+
+    Raises:
+        ConfigError: When it cannot be read.
+    """
+    if not path.is_file():
+        raise ConfigError(no_such_file("recipe", path))
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(problem("recipe", f"cannot be read ({error})", got=str(path))) from error
+
+
+def contents(path: Path, text: str | None = None) -> Mapping[str, Any]:
+    """What is in a recipe file, YAML or JSON.
+
+    Args:
+        path: The file.
+        text: Its text; None: it is read.
+
+    Raises:
+        ConfigError: When it cannot be read, or holds no mapping.
+    """
+    text = text_of(path) if text is None else text
+    try:
+        source = files.plain_json(text, unique=True) if path.suffix == ".json" else files.plain_yaml(text)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(problem("recipe", f"cannot be read ({reason})", got=str(path))) from error
+    if not isinstance(source, Mapping):
+        raise ConfigError(problem("recipe", "must be a mapping", got=str(path), fix="see docs/from_musket.md"))
+    return source
+
+
+def is_native(source: Mapping[str, Any]) -> bool:
+    """Whether a file holds a native configuration."""
+    return "defaults" in source
+
+
+def native(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A native file as it is; both forms of Hydra's `defaults` are taken.
+
+    Raises:
+        ConfigError: When `defaults` has another form.
+    """
+    entries = source.get("defaults") or []
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) or entry == "_self_" for entry in entries):
+        fix = "write a list such as [{arch: resnet50}]"
+        raise ConfigError(problem("recipe: defaults", "must be a list of mappings", got=entries, fix=fix))
+    plain = [
+        {str(group).removeprefix("override ").lstrip("/"): option for group, option in entry.items()}
+        for entry in entries
+        if entry != "_self_"
+    ]
+    return {**{str(key): value for key, value in source.items()}, "defaults": plain}
+
+
+def as_overrides(tree: Mapping[str, Any], chosen_already: Collection[str]) -> list[str]:
+    """A configuration as overrides in Hydra's grammar.
+
+    Args:
+        tree: As for `joined`.
+        chosen_already: Groups of which all that it says is left out.
+    """
+    texts = []
+    for entry in tree.get("defaults", []):
+        texts += [f"{group}={as_text(option)}" for group, option in entry.items() if group not in chosen_already]
+    for key, value in tree.items():
+        if key != "defaults" and key not in chosen_already:
+            texts += _flat(key, value)
+    return texts
+
+
+def as_text(value: Any) -> str:
+    """A value in Hydra's grammar; every text is quoted but plain words."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(as_text(item) for item in value) + "]"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    if text.isidentifier() and text.lower() not in ("null", "true", "false", "nan", "inf"):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def key_of(text: str) -> str:
+    """The key or group of an override."""
+    return text.lstrip("+~").partition("=")[0]
+
+
+def value_of(key: str, overrides: Sequence[str]) -> str | None:
+    """The value of a plain override, before anything is composed; the last one counts."""
+    values = [text.partition("=")[2] for text in overrides if key_of(text) == key]
+    value = values[-1].strip("'\"") if values else ""
+    return value if value and value != "null" else None
+
+
+def _flat(key: str, value: Any) -> list[str]:
+    if isinstance(value, Mapping) and value and key not in _WHOLE:
+        return [text for part, item in value.items() for text in _flat(f"{key}.{part}", item)]
+    return [f"{key}={as_text(value)}"]

@@ -1,0 +1,1 @@
+"""What mlpipe's own commands do with files of mml-core: upgrade."""

@@ -1,0 +1,60 @@
+"""`mml upgrade mode.source=DIR`: take a project of mml-core over; without it, `mml upgrade` and `mml downgrade` themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlpipe.config.schema import RunConfig
+from mlpipe.dialects.mml_core.importing import Import
+from mlpipe.errors import ConfigError, problem
+from mlpipe.modes import upgrade
+from mlpipe.running.scheduler import Step, World, raise_all, require_writable
+
+
+class UpgradeScheduler(upgrade.UpgradeScheduler):
+    """Takes a project of mml-core over where one is named; converts formats otherwise.
+
+    Args:
+        run_config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        subroutines: `upgrade` or `downgrade`.
+        version: The version that files come from (upgrade) or go back to (downgrade); with `source` not needed.
+        source: A project folder of mml-core whose records are taken over.
+        source_data: The folder of its tasks (its MML_DATA_PATH).
+    """
+
+    def __init__(
+        self,
+        run_config: RunConfig,
+        world: World,
+        *,
+        subroutines: list[str],
+        version: str | float | None,
+        source: str | None = None,
+        source_data: str | None = None,
+    ) -> None:
+        super().__init__(run_config, world, subroutines=subroutines, version=version)
+        self._source, self._source_data = source, source_data
+
+    def plan(self) -> list[Step]:
+        """A step for each task, each model and the blueprints, or for each file to convert.
+
+        Raises:
+            ConfigError: When what is asked for does not go together.
+            ProjectError: When folders are not what they should be, or a file cannot be converted.
+        """
+        if self._source is not None:
+            return self._imported(Path(self._source))
+        if self._source_data is not None:
+            fix = "name the project folder by mode.source=DIR"
+            raise ConfigError(problem("mode.source_data", "goes with mode.source", got=self._source_data, fix=fix))
+        return super().plan()
+
+    def _imported(self, source: Path) -> list[Step]:
+        """Steps that take a project of mml-core over."""
+        if self._subroutines != ["upgrade"]:
+            raise ConfigError(problem("mode.source", "only mml upgrade takes projects over", fix="use mml upgrade"))
+        config = self.run_config
+        raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
+        data = None if self._source_data is None else Path(self._source_data).expanduser()
+        return Import(config, self.world, source.expanduser(), data).steps()

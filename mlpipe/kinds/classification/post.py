@@ -1,0 +1,217 @@
+"""Classes are measured one row at a time, calibrated together, and decided by costs, thresholds or prediction sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from mlpipe.post import conformal, decisions, prior, threshold
+from mlpipe.post.calibration import errors as calibration_error
+from mlpipe.post.calibration.calibrate import calibrate
+from mlpipe.post.calibration.values import Calibration
+from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling import mixing as losses
+from mlpipe.post.ensembling.member_mixture import at_own_prevalence, own_shares
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.intervals import forms
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.measures import class_metrics
+from mlpipe.post.measures.class_metrics import log_softmax
+from mlpipe.post.rows import Floats, Integers
+from mlpipe.post.sums import AGREEMENT, COUNTS, Statistic, ranked, ratio
+
+METRICS = class_metrics.METRICS | class_metrics.ELEMENTWISE
+WITHOUT_INTERVAL = class_metrics.ELEMENTWISE
+TRAIN = ["accuracy"]
+FINAL = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"]
+FURTHER = ["mcc", "kappa", "average_precision"]
+HEADLINE = "accuracy"
+ERROR = "share of wrong classes"
+
+_CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
+    "expected (15 bins of equal width)": calibration_error.expected_calibration_error,
+    "adaptive (15 bins of equal mass)": calibration_error.adaptive_calibration_error,
+    "class-wise": calibration_error.classwise_calibration_error,
+    "L2, debiased": calibration_error.debiased_error,
+    "root Brier score (upper bound)": calibration_error.root_brier,
+}
+
+
+def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+    """The table of classes and the confusion matrix."""
+    confusion = class_metrics.confusion_matrix(outputs, targets)
+    return {"classes": class_metrics.table(outputs, targets, classes), "confusion": confusion.tolist()}
+
+
+def errors(outputs: Outputs, targets: Targets) -> Floats:
+    """1 where a row is wrong."""
+    return np.asarray(outputs.argmax(axis=1) != targets, np.float64)
+
+
+def right(outputs: Outputs, targets: Targets) -> Bools | None:
+    """Whether the largest output is the target's."""
+    return np.asarray(outputs.argmax(axis=1) == targets)
+
+
+def sides(targets: Targets) -> list[Bools]:
+    """The rows of each class that occurs."""
+    return [targets == number for number in np.unique(targets)]
+
+
+def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
+    """From ranks, from sums of a loss, or from counts of each class."""
+    classes = outputs.shape[1]
+    true = targets.astype(np.int64)[:, None] == np.arange(classes)
+    if name in ("auroc", "average_precision"):
+        return Statistic(None, ranked(name, np.exp(log_softmax(outputs)), true, np.ones_like(true)))
+    if name in ("nll", "brier"):
+        log_probabilities = log_softmax(outputs)
+        loss = -np.maximum(log_probabilities[true], np.log(1e-12))
+        if name == "brier":
+            loss = ((np.exp(log_probabilities) - true) ** 2).sum(axis=1)
+        return Statistic(np.column_stack([np.ones_like(loss), loss]), ratio)
+    predicted = outputs.argmax(axis=1)[:, None] == np.arange(classes)
+    contributions = np.hstack([true & predicted, predicted, true]).astype(np.float64)
+    return Statistic(contributions, lambda sums: COUNTS[name](*np.split(sums, 3, axis=1)))
+
+
+def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+    """By the form of the metric: a share, a mean of shares, agreement, an area or a loss."""
+    targets = known.targets.astype(np.int64)
+    classes = known.logits.shape[1]
+    true = targets[:, None] == np.arange(classes)
+    guess = known.logits.argmax(axis=1)[:, None] == np.arange(classes)
+    if name == "accuracy":
+        return forms.of_share(known.ratio((true & guess).any(axis=1), np.ones(len(targets))), known)
+    if name == "balanced_accuracy":
+        return forms.of_mean([known.ratio(true[:, k] & guess[:, k], true[:, k]) for k in range(classes)], known, true)
+    if name == "macro_f1":
+        overlaps = [forms.overlap(true[:, k], guess[:, k], known) for k in range(classes)]
+        return forms.of_mean(overlaps, known, true, forms.doubled)
+    if name in AGREEMENT:
+        return forms.of_agreement(name, one, targets, guess.argmax(axis=1), classes, known)
+    if name in ("auroc", "average_precision"):
+        scores, truth = PROBABILITIES.questions(known.logits, known.targets)
+        # Two classes have one and the same area under the ROC curve.
+        columns = slice(1, None) if name == "auroc" and classes == 2 else slice(None)
+        return forms.of_areas(name, value, one, scores[:, columns], truth[:, columns], known)
+    return forms.of_loss(name, known)
+
+
+class _Ensembling:
+    """Log-probabilities are mixed; costs, thresholds and sets decide."""
+
+    def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
+        if mixing == "logits":
+            return log_softmax(losses.mixed(parts, weights))
+        shares = losses.log_shares(weights)
+        return np.asarray(
+            logsumexp([log_softmax(one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
+        )
+
+    def plain_mean(self, parts: Sequence[Floats]) -> Floats:
+        mean = np.mean([np.exp(log_softmax(one)) for one in parts], axis=0)
+        return np.asarray(np.log(np.maximum(mean, 1e-12)))
+
+    def loss(self, outputs: Floats, targets: Targets) -> float:
+        return losses.cross_entropy(outputs, targets)
+
+    def searched(self, parts: Sequence[Floats]) -> tuple[list[Floats], Loss]:
+        return [np.ascontiguousarray(one.T) for one in parts], losses.column_cross_entropy
+
+    def averaged(self, outputs: Floats) -> Floats:
+        return np.asarray(np.exp(log_softmax(outputs)))
+
+    def averaged_loss(self, averaged: Floats, targets: Targets) -> float:
+        own = averaged[np.arange(len(targets)), targets.astype(np.int64)]
+        return float(-np.log(np.maximum(own, 1e-15)).mean())
+
+    def decisions(
+        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+    ) -> dict[str, Any]:
+        plain, own = dict[str, Any](), at_own_prevalence(rows, prior)
+        if wishes.threshold is not None:
+            meant = own_shares(rows.targets, len(classes)) if prior is None else prior
+            measured_on = rows if estimate is None else estimate
+            plain["thresholds"] = decisions.thresholds(rows, measured_on, wishes, classes, meant, prior)
+        shown = estimate if estimate is not None else own
+        known = shown.targets >= 0
+        if known.any():
+            raw, calibrated, targets = shown.raw[known], shown.calibrated[known], shown.targets[known]
+            errors = {name: [of(raw, targets), of(calibrated, targets)] for name, of in _CALIBRATION_ERRORS.items()}
+            before, after = next(iter(errors.values()))
+            plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
+            if wishes.costs is not None:
+                plain["costs"] = _costs(calibrated, targets, wishes.costs)
+        plain["sets"] = _sets(rows, shown, prior, wishes, seed)
+        if wishes.deploy_prior is not None:
+            plain["at_deploy_prior"] = _elsewhere(own, wishes.deploy_prior, len(classes))
+        return plain
+
+
+class _Probabilities:
+    """One distribution over all classes."""
+
+    def learn(
+        self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any
+    ) -> dict[str, Any]:
+        return calibrate(logits, targets, prior, **how).as_plain()
+
+    def learned(self, plain: Mapping[str, Any]) -> Callable[[Floats], Floats]:
+        return Calibration.from_plain(plain).apply
+
+    def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
+        there = np.flatnonzero(targets >= 0)
+        return -log_softmax(logits[there])[np.arange(len(there)), targets[there]], there
+
+    def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
+        return log_softmax(logits)[np.arange(len(targets)), targets.astype(np.int64)]
+
+    def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Floats]:
+        true = targets.astype(np.int64)[:, None] == np.arange(logits.shape[1])
+        return np.exp(log_softmax(logits)), true.astype(np.float64)
+
+
+ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()
+
+
+def _sets(rows: Rows, shown: Rows, prior: Floats | None, wishes: Wishes, seed: int) -> dict[str, Any]:
+    """Prediction sets learned from rows, and what they hold of others."""
+    # A promise to each class by itself holds at any prevalence.
+    options: dict[str, Any] = {"class_conditional": True} if wishes.set_coverage == "class" else {"prior": prior}
+    sets = conformal.conformal(
+        rows.calibrated, rows.targets, alpha=wishes.alpha, score=wishes.set_score, seed=seed, **options
+    )
+    plain, known = sets.as_plain(), shown.targets >= 0
+    if prior is not None and not sets.by_class:
+        plain["prior"] = np.asarray(prior).tolist()
+    if not known.any():
+        return plain
+    targets = shown.targets[known]
+    inside = sets.sets(shown.calibrated[known], seed=seed)
+    hits = inside[np.arange(len(targets)), targets]
+    classes = range(inside.shape[1])
+    by_class = [float(hits[targets == number].mean()) if (targets == number).any() else None for number in classes]
+    observed = {"observed_coverage": float(hits.mean()), "observed_by_class": by_class}
+    return {**plain, **observed, "mean_size": float(inside.sum(axis=1).mean())}
+
+
+def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -> dict[str, Any]:
+    """What decisions cost on rows: those that cost least, and those for the most probable class."""
+    table = np.asarray(costs, np.float64)
+    each = threshold.expected_cost(log_probabilities, targets, table, normalised=False)
+    constant = float((own_shares(targets, len(table)) @ table).min())
+    plainly = float(table[targets, log_probabilities.argmax(axis=1)].mean())
+    normalised = each / constant if constant > 0 else None
+    return {"table": costs, "each": each, "most_probable": plainly, "normalised": normalised}
+
+
+def _elsewhere(own: Rows, there: list[float], classes: int) -> dict[str, Any]:
+    """The performance to expect at another prevalence, with probabilities moved to it."""
+    shares = np.maximum(there, prior.LEAST_SHARE)
+    moved = prior.move_prior(own.calibrated, own_shares(own.targets, classes), shares)
+    return {"prior": there, **prior.expected_performance(moved, own.targets, there)}

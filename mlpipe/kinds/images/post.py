@@ -1,0 +1,64 @@
+"""Images are measured by sums of errors: `outputs` (n, 2 * channels) and `targets` (n, channels), see `image_metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.post.intervals import forms, scaled
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.kind import Bools, Outputs, Targets
+from mlpipe.post.measures import image_metrics
+from mlpipe.post.rows import Floats
+from mlpipe.post.sums import Statistic, ratio
+
+METRICS = image_metrics.METRICS
+WITHOUT_INTERVAL: list[str] = []
+TRAIN = ["mse", "psnr"]
+FINAL = ["psnr", "image_psnr", "mse", "mae"]
+FURTHER: list[str] = []
+HEADLINE = "psnr"
+ERROR = "mean squared error of an image"
+ENSEMBLING = PROBABILITIES = None
+
+_SCALES = {"mse": scaled.LOG, "mae": scaled.LOG, "psnr": scaled.PLAIN, "image_psnr": scaled.PLAIN}
+
+
+def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+    """The table of channels."""
+    return {"classes": image_metrics.table(outputs, targets, classes)}
+
+
+def errors(outputs: Outputs, targets: Targets) -> Floats:
+    """Each image's mean squared error."""
+    return image_metrics.of_images(outputs, targets)
+
+
+def right(outputs: Outputs, targets: Targets) -> Bools | None:
+    """An image is near or far."""
+    return None
+
+
+def sides(targets: Targets) -> list[Bools]:
+    """All images count alike."""
+    return []
+
+
+def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
+    """From sums of errors."""
+    if name == "image_psnr":
+        each = image_metrics.decibels(image_metrics.of_images(outputs, targets))
+        return Statistic(np.column_stack([np.ones_like(each), each]), ratio)
+    squared, absolute = np.split(outputs, 2, axis=1)
+    errors = (absolute if name == "mae" else squared).sum(axis=1)
+    contributions = np.column_stack([targets.astype(np.float64).sum(axis=1), errors])
+    if name == "psnr":
+        return Statistic(contributions, lambda sums: image_metrics.decibels(ratio(sums)))
+    return Statistic(contributions, ratio)
+
+
+def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+    """By the values without each image, on the metric's own scale."""
+    return forms.of_numbers(one, value, _SCALES[name], known)

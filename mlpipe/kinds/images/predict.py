@@ -1,0 +1,40 @@
+"""Predict images: values of every pixel, and sums of their errors as rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlpipe.kinds.images.learn import summed
+from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.pictures import write_values as write_new
+from mlpipe.predicting.rows import mean_of_numbers as mean
+from mlpipe.runs import maps
+from mlpipe.runs.sinks import Predicted
+
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
+
+ROWS_ARE_LOSSES = False
+NEW = "images"
+
+
+def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
+    """Sums of errors, and values."""
+    values, target = outputs.cpu().numpy(), batch.target
+    # Where no sample has a target image, there are rows of numbers that are not known.
+    true = target.cpu().numpy() if target is not None and target.ndim > 2 else None
+    each = [maps.errors(one, None if true is None else true[place]) for place, one in enumerate(values)]
+    sums = np.stack([one for one, _ in each]), np.stack([one for _, one in each])
+    # Half precision keeps values of 0 to 1 better than 8 bit would; arrays may have any values.
+    dtype: type[np.floating[Any]] = np.float16 if batch.inputs.dtype == torch.uint8 else np.float32
+    kept_true: npt.NDArray[Any] | None = None if true is None else true.astype(dtype)
+    return Predicted(batch.ids, *sums, values.astype(dtype), kept_true)
+
+
+def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of errors."""
+    return *summed(outputs, target), loss(outputs, target)

@@ -1,0 +1,158 @@
+"""Labels are measured where they are known, calibrated one by one, and decided by thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import logsumexp
+
+from mlpipe.post import decisions
+from mlpipe.post.calibration.labels import LabelCalibration, calibrate_labels
+from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling import mixing as losses
+from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.intervals import forms
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.measures import label_metrics
+from mlpipe.post.rows import Floats, Integers
+from mlpipe.post.sums import COUNTS, Statistic, ranked, ratio
+
+METRICS = label_metrics.METRICS | label_metrics.ELEMENTWISE
+WITHOUT_INTERVAL = label_metrics.ELEMENTWISE
+TRAIN = ["macro_f1"]
+FINAL = ["accuracy", "exact_match", "macro_f1", "auroc", "average_precision", "nll"]
+FURTHER: list[str] = []
+HEADLINE = "auroc"
+ERROR = "share of wrong labels"
+
+
+def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+    """The table of labels."""
+    return {"classes": label_metrics.table(outputs, targets, classes)}
+
+
+def errors(outputs: Outputs, targets: Targets) -> Floats:
+    """The share of a row's labels that are wrong."""
+    return np.asarray(((outputs > 0) != (targets > 0.5)).mean(axis=1), np.float64)
+
+
+def right(outputs: Outputs, targets: Targets) -> Bools | None:
+    """Some labels of a row may be right and others wrong."""
+    return None
+
+
+def sides(targets: Targets) -> list[Bools]:
+    """The rows with and without each label."""
+    return [column == answer for column in targets.T for answer in (0, 1)]
+
+
+def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
+    """From ranks, from counts of each label, or from sums over known labels."""
+    targets = targets.astype(np.float64)
+    known, true, guess = ~np.isnan(targets), targets == 1, outputs > 0
+    if name in ("auroc", "average_precision"):
+        return Statistic(None, ranked(name, outputs, true, known))
+    if name in ("macro_f1", "micro_f1"):
+        contributions = np.hstack([guess & true, guess & known, true]).astype(np.float64)
+        return Statistic(contributions, lambda sums: COUNTS[name](*np.split(sums, 3, axis=1)))
+    if name == "exact_match":
+        whole = known.all(axis=1)
+        right = whole & (guess == true).all(axis=1)
+        return Statistic(np.column_stack([whole, right]).astype(np.float64), ratio)
+    if name == "accuracy":
+        each = (guess == true).astype(np.float64)
+    elif name == "nll":
+        each = np.logaddexp(0, outputs) - outputs * true
+    else:
+        each = (0.5 * (1 + np.tanh(outputs / 2)) - true) ** 2
+    return Statistic(np.column_stack([known.sum(axis=1), np.where(known, each, 0).sum(axis=1)]), ratio)
+
+
+def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+    """By the form of the metric: a share, a mean of shares, an area or a loss."""
+    targets, logits = known.targets.astype(np.float64), known.logits
+    there, true, guess = ~np.isnan(targets), targets == 1, logits > 0
+    guess = guess & there
+    right = there & (guess == true)
+    if name == "accuracy":
+        return forms.of_share(known.ratio(right.sum(axis=1), there.sum(axis=1)), known)
+    if name == "exact_match":
+        whole = there.all(axis=1)
+        return forms.of_share(known.ratio(np.asarray(whole & right.all(axis=1)), np.asarray(whole)), known)
+    if name == "micro_f1":
+        both = known.ratio((true & guess).sum(axis=1), (true | guess).sum(axis=1))
+        return forms.of_share(both, known, forms.doubled)
+    if name == "macro_f1":
+        overlaps = [forms.overlap(true[:, k], guess[:, k], known) for k in range(targets.shape[1])]
+        return forms.of_mean(overlaps, known, true, forms.doubled)
+    if name in ("auroc", "average_precision"):
+        return forms.of_areas(name, value, one, logits, targets, known)
+    return forms.of_loss(name, known)
+
+
+class _Ensembling:
+    """Log-odds are mixed; thresholds decide."""
+
+    def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
+        if mixing == "logits":
+            return losses.mixed(parts, weights)
+        shares = losses.log_shares(weights)
+        yes = logsumexp([-np.logaddexp(0, -one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
+        no = logsumexp([-np.logaddexp(0, one) + share for one, share in zip(parts, shares, strict=True)], axis=0)
+        return np.asarray(yes - no)
+
+    def plain_mean(self, parts: Sequence[Floats]) -> Floats:
+        mean = np.clip(np.mean([0.5 * (1 + np.tanh(one / 2)) for one in parts], axis=0), 1e-12, 1 - 1e-12)
+        return np.asarray(np.log(mean / (1 - mean)))
+
+    def loss(self, outputs: Floats, targets: Targets) -> float:
+        return losses.binary_cross_entropy(outputs, targets)
+
+    def searched(self, parts: Sequence[Floats]) -> tuple[list[Floats], Loss]:
+        return list(parts), self.loss
+
+    def averaged(self, outputs: Floats) -> Floats:
+        return np.asarray(np.exp(-np.logaddexp(0, -outputs)))
+
+    def averaged_loss(self, averaged: Floats, targets: Targets) -> float:
+        known = ~np.isnan(targets)
+        own = np.where(targets == 1, averaged, 1 - averaged)[known]
+        return float(-np.log(np.maximum(own, 1e-15)).mean())
+
+    def decisions(
+        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+    ) -> dict[str, Any]:
+        if wishes.threshold is None:
+            return {}
+        measured_on = rows if estimate is None else estimate
+        return {"thresholds": decisions.thresholds(rows, measured_on, wishes, classes, None, prior)}
+
+
+class _Probabilities:
+    """One probability of yes for each label."""
+
+    def learn(
+        self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any
+    ) -> dict[str, Any]:
+        return calibrate_labels(logits, targets, prior, names=names, **how).as_plain()
+
+    def learned(self, plain: Mapping[str, Any]) -> Callable[[Floats], Floats]:
+        return LabelCalibration.from_plain(plain).apply
+
+    def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
+        known = ~np.isnan(targets)
+        each = np.logaddexp(0, logits) - logits * np.where(known, targets, 0)
+        return np.asarray(each[known]), np.nonzero(known)[0]
+
+    def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
+        known = ~np.isnan(targets)
+        return np.asarray(-np.logaddexp(0, np.where(targets == 1, -logits, logits))[known])
+
+    def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Floats]:
+        return logits, targets.astype(np.float64)
+
+
+ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()

@@ -1,0 +1,58 @@
+"""Labels are shown by curves label by label, reliability of all of them, and the surest mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.reports.facts import Rows, TaskFacts
+from mlpipe.reports.sections import classes, pictures, trust
+from mlpipe.reports.sections.parts import Section, percent
+from mlpipe.reports.sections.pictures import Example, examples
+
+
+def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
+    """The labels that were wrong and surest, and right ones with the least margin.
+
+    Args:
+        rows: Predictions with targets.
+        classes: The names of the labels.
+        most: How many of each at most.
+    """
+    chance = 0.5 * (1 + np.tanh(rows.calibrated / 2))
+    known = ~np.isnan(rows.targets)
+    own = np.where(rows.targets == 1, chance, 1 - chance)
+    own[~known] = 1.0
+    worst = np.argsort(own.min(axis=1), kind="stable")
+    least = own.min(axis=1)
+    wrong, near = worst[least[worst] < 0.5][:most], worst[least[worst] >= 0.5][:most]
+
+    def words(row: int) -> str:
+        column = int(own[row].argmin())
+        true = "yes" if rows.targets[row, column] == 1 else "no"
+        return f"{classes[column]}: {true}, predicted {percent(float(chance[row, column]))}"
+
+    of_wrong, of_near = ([words(int(row)) for row in places] for places in (wrong, near))
+    return examples(rows, wrong, of_wrong), examples(rows, near, of_near)
+
+
+def _of_label(rows: Rows, place: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    known = ~np.isnan(rows.targets[:, place])
+    return rows.calibrated[known, place], rows.targets[known, place] == 1
+
+
+def _confidences(outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    known = ~np.isnan(targets)
+    return 0.5 * (1 + np.tanh(outputs[known] / 2)), targets[known].astype(np.float64)
+
+
+SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
+    partial(classes.tables_of_classes, by_group="accuracy"),
+    partial(trust.reliability, confidences=_confidences, what="a label"),
+    partial(classes.ranking, question=_of_label, whose="label by label"),
+    partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),
+)

@@ -1,0 +1,148 @@
+"""Numbers are measured by their errors; they are not calibrated, and get intervals that promise to hold the true ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.post import conformal
+from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling import mixing as losses
+from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.intervals import forms, scaled
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.kind import Bools, Loss, Outputs, Targets
+from mlpipe.post.measures import number_metrics
+from mlpipe.post.rows import Floats
+from mlpipe.post.sums import Statistic, divided
+
+METRICS = number_metrics.METRICS
+WITHOUT_INTERVAL: list[str] = []
+TRAIN = ["rmse"]
+FINAL = ["rmse", "mae", "r2", "pearson", "spearman"]
+FURTHER: list[str] = []
+HEADLINE = "rmse"
+ERROR = "mean squared error"
+PROBABILITIES = None
+
+_SCALES = {
+    "rmse": scaled.LOG,
+    "mse": scaled.LOG,
+    "mae": scaled.LOG,
+    "r2": scaled.SHARE_LEFT,
+    "pearson": scaled.FISHER,
+    "spearman": scaled.FISHER,
+}
+
+
+def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+    """The table of numbers."""
+    return {"classes": number_metrics.table(outputs, targets, classes)}
+
+
+def errors(outputs: Outputs, targets: Targets) -> Floats:
+    """The mean squared error of a row's numbers."""
+    return np.asarray(((outputs - targets) ** 2).mean(axis=1), np.float64)
+
+
+def right(outputs: Outputs, targets: Targets) -> Bools | None:
+    """A number is near or far."""
+    return None
+
+
+def sides(targets: Targets) -> list[Bools]:
+    """All rows count alike."""
+    return []
+
+
+def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
+    """From moments of predicted and true numbers; of ranks by repeating rows."""
+    predicted, targets = outputs, targets.astype(np.float64)
+    known = ~np.isnan(targets)
+    if name == "spearman":
+        return Statistic(None, lambda weights: _repeated(METRICS[name], predicted, targets, weights))
+    counts = np.maximum(known.sum(axis=0), 1)
+    # Sums of squares of values far from zero would lose digits.
+    truth = np.where(known, targets, 0)
+    truth = np.where(known, truth - truth.sum(axis=0) / counts, 0)
+    guess = np.where(known, predicted - np.where(known, predicted, 0).sum(axis=0) / counts, 0)
+    error = np.where(known, predicted - np.where(known, targets, 0), 0)
+    moments = [known, np.abs(error), error**2, truth, truth**2, guess, guess**2, truth * guess]
+    contributions = np.hstack(moments).astype(np.float64)
+    return Statistic(contributions, lambda sums: _mean_of_outputs(_MOMENTS[name](*np.split(sums, 8, axis=1))))
+
+
+def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+    """By the values without each row, on the metric's own scale."""
+    return forms.of_numbers(one, value, _SCALES[name], known)
+
+
+class _Ensembling:
+    """Numbers are mixed as they are; residuals give intervals."""
+
+    def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
+        return losses.mixed(parts, weights)
+
+    def plain_mean(self, parts: Sequence[Floats]) -> Floats:
+        return np.asarray(np.mean(parts, axis=0))
+
+    def loss(self, outputs: Floats, targets: Targets) -> float:
+        return losses.squared_error(outputs, targets)
+
+    def searched(self, parts: Sequence[Floats]) -> tuple[list[Floats], Loss]:
+        return list(parts), self.loss
+
+    def averaged(self, outputs: Floats) -> Floats:
+        return outputs
+
+    def averaged_loss(self, averaged: Floats, targets: Targets) -> float:
+        return losses.squared_error(averaged, targets)
+
+    def decisions(
+        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+    ) -> dict[str, Any]:
+        half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=wishes.alpha)
+        return {"halfwidths": {"alpha": wishes.alpha, **dict(zip(classes, half.tolist(), strict=True))}}
+
+
+ENSEMBLING = _Ensembling()
+
+
+def _mean_of_outputs(values: Floats) -> Floats:
+    """Over outputs with a known target; an output that is not determined makes the mean NaN, as in the metric itself."""
+    return np.asarray(values.mean(axis=1))
+
+
+def _rmse(n: Floats, off: Floats, square: Floats, *rest: Floats) -> Floats:
+    return np.sqrt(divided(square, n))
+
+
+def _mse(n: Floats, off: Floats, square: Floats, *rest: Floats) -> Floats:
+    return divided(square, n)
+
+
+def _mae(n: Floats, off: Floats, square: Floats, *rest: Floats) -> Floats:
+    return divided(off, n)
+
+
+def _r2(n: Floats, off: Floats, square: Floats, true: Floats, true2: Floats, *rest: Floats) -> Floats:
+    return 1 - divided(square, true2 - divided(true**2, n))
+
+
+def _pearson(
+    n: Floats, off: Floats, square: Floats, true: Floats, true2: Floats, one: Floats, one2: Floats, both: Floats
+) -> Floats:
+    spread = (true2 - divided(true**2, n)) * (one2 - divided(one**2, n))
+    return divided(both - divided(true * one, n), np.sqrt(np.maximum(spread, 0)))
+
+
+_MOMENTS: dict[str, Callable[..., Floats]] = {"rmse": _rmse, "mse": _mse, "mae": _mae, "r2": _r2, "pearson": _pearson}
+
+
+def _repeated(measure: Callable[[Any, Any], float], outputs: Floats, targets: Floats, weights: Floats) -> Floats:
+    """Any metric, by repeating rows."""
+    rows = np.arange(len(outputs))
+    taken = (np.repeat(rows, one.astype(np.int64)) for one in weights)
+    return np.array([measure(outputs[some], targets[some]) for some in taken])

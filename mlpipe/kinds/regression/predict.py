@@ -1,0 +1,35 @@
+"""Predict numbers: a row for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlpipe.post.ensembling.member_rows import Array
+from mlpipe.predicting import tables
+from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.predicting.rows import kept as kept
+from mlpipe.predicting.rows import mean_of_numbers as mean
+from mlpipe.predicting.rows import measured as measured
+
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
+
+ROWS_ARE_LOSSES = False
+NEW = "probabilities"
+
+
+def write_new(new: NewSamples) -> dict[str, Any]:
+    """Numbers and their intervals, in a table."""
+    return tables.write(new, _columns, mixing="logits")
+
+
+def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) -> list[tables.Cells]:
+    halves, table = decided.get("halfwidths", {}), []
+    for numbers in values.tolist():
+        cells: tables.Cells = {}
+        for name, value in zip(classes, numbers, strict=True):
+            cells[name] = round(value, 6)
+            if halves.get(name) is not None:
+                cells |= {f"{name} low": round(value - halves[name], 6), f"{name} high": round(value + halves[name], 6)}
+        table.append(cells)
+    return table

@@ -1,0 +1,43 @@
+"""Numbers are shown as predicted against true ones, with residuals, coverage of intervals, and the largest errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from mlpipe.reports.facts import Rows, TaskFacts
+from mlpipe.reports.sections import classes, pictures, trust
+from mlpipe.reports.sections.parts import Section, number
+from mlpipe.reports.sections.pictures import Example, examples
+
+
+def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
+    """The largest errors; no number is just right.
+
+    Args:
+        rows: Predictions with targets.
+        classes: The names of the numbers.
+        most: How many at most.
+    """
+    off = rows.calibrated - rows.targets
+    # Numbers of different units are compared by their spread.
+    scaled = np.abs(off) / np.maximum(np.nanstd(rows.targets, axis=0), 1e-12)
+    scaled[np.isnan(scaled)] = -1
+    worst = np.argsort(-scaled.max(axis=1), kind="stable")[:most]
+    words = []
+    for row in worst:
+        column = int(scaled[row].argmax())
+        words.append(
+            f"{classes[column]} {number(float(rows.targets[row, column]))}, "
+            f"predicted {number(float(rows.calibrated[row, column]))}"
+        )
+    return examples(rows, worst, words), []
+
+
+SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
+    trust.of_numbers,
+    partial(classes.tables_of_classes, by_group="rmse"),
+    partial(pictures.pictures, choose=mistakes, worst="The largest errors"),
+)

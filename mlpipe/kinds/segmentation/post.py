@@ -1,0 +1,81 @@
+"""Masks are measured by counts of pixels: `outputs` (n, 2 * classes) and `targets` (n, classes), see `mask_metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.post.intervals import forms
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.kind import Bools, Outputs, Targets
+from mlpipe.post.measures import mask_metrics
+from mlpipe.post.measures.mask_metrics import dice_of, iou_of
+from mlpipe.post.rows import Floats
+from mlpipe.post.sums import Statistic, accuracy, mean_there, ratio
+
+METRICS = mask_metrics.METRICS
+WITHOUT_INTERVAL: list[str] = []
+TRAIN = ["dice", "iou"]
+FINAL = ["dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice"]
+FURTHER: list[str] = []
+HEADLINE = "dice"
+ERROR = "1 - Dice of an image"
+ENSEMBLING = PROBABILITIES = None
+
+_PIXELS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
+    "pixel_accuracy": accuracy,
+    "dice": lambda *counts: mean_there(dice_of(*counts)),
+    "iou": lambda *counts: mean_there(iou_of(*counts)),
+    "foreground_dice": lambda *counts: mean_there(dice_of(*counts)[:, 1:]),
+    "foreground_iou": lambda *counts: mean_there(iou_of(*counts)[:, 1:]),
+}
+
+
+def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+    """The table of classes."""
+    return {"classes": mask_metrics.table(outputs, targets, classes)}
+
+
+def errors(outputs: Outputs, targets: Targets) -> Floats:
+    """One less each image's Dice."""
+    return 1 - mask_metrics.of_images(outputs, targets)
+
+
+def right(outputs: Outputs, targets: Targets) -> Bools | None:
+    """Some pixels of an image may be right and others wrong."""
+    return None
+
+
+def sides(targets: Targets) -> list[Bools]:
+    """The images that have each class."""
+    return [column > 0 for column in targets.T]
+
+
+def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
+    """From counts of pixels."""
+    targets = targets.astype(np.float64)
+    if name == "image_dice":
+        each = mask_metrics.of_images(outputs, targets)
+        there = ~np.isnan(each)
+        return Statistic(np.column_stack([there, np.where(there, each, 0)]).astype(np.float64), ratio)
+    predicted, hits = np.split(outputs, 2, axis=1)
+    contributions = np.hstack([hits, predicted, targets])
+    return Statistic(contributions, lambda sums: _PIXELS[name](*np.split(sums, 3, axis=1)))
+
+
+def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+    """Shares of pixels, in images that count as units."""
+    targets = known.targets.astype(np.float64)
+    if name == "image_dice":
+        each = mask_metrics.of_images(known.logits, targets)
+        there = ~np.isnan(each)
+        return forms.of_share(known.ratio(np.where(there, each, 0), there), known)
+    predicted, hits = np.split(known.logits, 2, axis=1)
+    if name == "pixel_accuracy":
+        return forms.of_share(known.ratio(hits.sum(axis=1), targets.sum(axis=1)), known)
+    first = int(name.startswith("foreground"))
+    union = predicted + targets - hits
+    found = [known.ratio(hits[:, k], union[:, k]) for k in range(first, hits.shape[1])]
+    return forms.of_mean(found, known, None, forms.doubled if name.endswith("dice") else float)

@@ -1,0 +1,91 @@
+"""Predict masks: probabilities of classes for every pixel, and counts of pixels as rows."""
+
+from __future__ import annotations
+
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from mlpipe.data.sources.targets import mask_files
+from mlpipe.data.task import IGNORED, Task, axes_of
+from mlpipe.kinds.segmentation.learn import counted
+from mlpipe.predicting import pictures
+from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.predicting.pictures import Drawing, Floats, Seen
+from mlpipe.predicting.rows import mean_of_classes as mean
+from mlpipe.runs import maps
+from mlpipe.runs.sinks import Predicted
+from mlpipe.runs.sinks.sample_files import as_npy
+
+__all__ = ["NEW", "ROWS_ARE_LOSSES", "kept", "mean", "measured", "write_new"]
+
+ROWS_ARE_LOSSES = False
+NEW = "masks"
+
+
+def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
+    """Counts of pixels, and probabilities in 255ths."""
+    chances = outputs.softmax(1).cpu().numpy()
+    target = batch.target
+    # Where no sample has a mask, targets are shares of classes that are not known.
+    true = target.cpu().numpy() if target is not None and target.dtype == torch.uint8 else None
+    each = [
+        maps.counts(one, None if true is None else true[place], chances.shape[1])
+        for place, one in enumerate(chances.argmax(1))
+    ]
+    quantised = np.stack([maps.quantised(one) for one in chances])
+    return Predicted(batch.ids, np.stack([one for one, _ in each]), np.stack([one for _, one in each]), quantised, true)
+
+
+def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts of pixels."""
+    target = target.long()
+    return *counted(outputs.argmax(1), target, outputs.shape[1]), loss(outputs, target)
+
+
+def write_new(new: NewSamples) -> dict[str, Any]:
+    """A mask for each sample, which holds the values that the masks of the task have."""
+    values = _values_of(new.pivot)
+    is_image = axes_of(new.pivot) == 2
+    columns = ["confidence", *(f"share({name})" for name in values.names), "unseen"]
+    encode = partial(_png if is_image else _npy, values)
+    ending = ".png" if is_image else ".npy"
+    return pictures.write(new, Drawing("mask", "mask", columns, ending, _chances, partial(_drawn, values), encode))
+
+
+def _values_of(pivot: Task) -> mask_files.Values:
+    """Which value is which class in the masks of a task; class numbers where it has no files."""
+    source = (pivot.bases or (pivot,))[0].source
+    if "masks" in source:
+        return mask_files.stored_values(source["masks"])
+    return mask_files.Values(pivot.classes, tuple(range(len(pivot.classes))), None)
+
+
+def _chances(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(found.chances(task, split, sample).astype(np.float32) / 255, 0, -1))
+
+
+def _drawn(values: mask_files.Values, mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Class numbers, and what share of the sample each class has."""
+    chosen = mean.argmax(axis=-1).astype(np.uint8)
+    counts = np.bincount(chosen[seen], minlength=len(values.names)) / seen.sum()
+    chosen[~seen] = IGNORED
+    confidence = round(float(mean.max(axis=-1)[seen].mean()), 6)
+    shares = {f"share({name})": round(float(share), 6) for name, share in zip(values.names, counts, strict=True)}
+    return chosen, {"confidence": confidence, **shares, "unseen": round(1 - float(seen.mean()), 6)}
+
+
+def _png(values: mask_files.Values, chosen: npt.NDArray[np.uint8]) -> bytes:
+    out = BytesIO()
+    mask_files.encoded(chosen, values).save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def _npy(values: mask_files.Values, chosen: npt.NDArray[np.uint8]) -> bytes:
+    return as_npy(mask_files.valued(chosen, values))

@@ -1,0 +1,15 @@
+"""Masks are shown beside true ones and their images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.sections import classes, masks
+from mlpipe.reports.sections.parts import Section
+
+SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
+    partial(classes.tables_of_classes, by_group="dice"),
+    masks.masks,
+)

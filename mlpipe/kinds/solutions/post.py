@@ -1,0 +1,54 @@
+"""Solutions are measured by what the equation says of each: `outputs` (n, 1), and `targets` (n, 1) of ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlpipe.post.intervals import forms, scaled
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.kind import Bools, Outputs, Targets
+from mlpipe.post.measures import solution_metrics
+from mlpipe.post.rows import Floats
+from mlpipe.post.sums import Statistic, ratio
+
+METRICS = solution_metrics.METRICS
+WITHOUT_INTERVAL: list[str] = []
+TRAIN: list[str] = []
+FINAL = ["equation_loss"]
+FURTHER: list[str] = []
+HEADLINE = "equation_loss"
+ERROR = "the equation's loss of a solution"
+ENSEMBLING = PROBABILITIES = None
+
+
+def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+    """The table of channels."""
+    return {"classes": solution_metrics.table(outputs, targets, classes)}
+
+
+def errors(outputs: Outputs, targets: Targets) -> Floats:
+    """Each solution's loss."""
+    return np.asarray(outputs[:, 0], np.float64)
+
+
+def right(outputs: Outputs, targets: Targets) -> Bools | None:
+    """A solution is near or far."""
+    return None
+
+
+def sides(targets: Targets) -> list[Bools]:
+    """All solutions count alike."""
+    return []
+
+
+def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
+    """The mean of the losses."""
+    return Statistic(np.hstack([targets.astype(np.float64), outputs]), ratio)
+
+
+def ends(name: str, value: float, one: Statistic, known: Known) -> Ends:
+    """By the values without each sample."""
+    return forms.of_numbers(one, value, scaled.LOG, known)

@@ -1,0 +1,205 @@
+"""What an ensemble is worth: scores with intervals, comparisons, thresholds and prediction sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlpipe.post import comparison, conformal
+from mlpipe.post import decisions as deciding
+from mlpipe.post import kind as post_kind
+from mlpipe.post.calibration.calibrate import calibrate
+from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling.member_mixture import Final, at_own_prevalence, own_shares
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.ensembling.members import Member
+from mlpipe.post.intervals import bootstrap
+from mlpipe.post.quantify import quantify
+
+_DRAWS = 200
+
+
+def scores(
+    final: Final, estimate: Rows | None, kind: str, groups: Mapping[str, str] | None, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Each metric with its interval, on the rows that chose (optimistic) and on test rows.
+
+    Args:
+        final: The ensemble's rows.
+        estimate: Rows that had no part in it; None without any.
+        kind: The kind of the task.
+        groups: The group of each sample; None: every row by itself.
+        seed: Of the bootstrap.
+    """
+    part, found = post_kind.of(kind), {}
+    for name, rows in (("chosen on", at_own_prevalence(final.chooses, final.prior)), ("test", estimate)):
+        if rows is None or not len(rows):
+            continue
+        units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
+        names = [*part.FINAL, *(part.FURTHER if name == "test" else ())]
+        values = bootstrap.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
+        found[name] = {key: value.as_plain() for key, value in values.items()}
+    return found
+
+
+def comparisons(
+    final: Final,
+    estimate: Rows | None,
+    best: Member,
+    members: int,
+    kind: str,
+    groups: Mapping[str, str] | None,
+    seed: int,
+) -> list[str]:
+    """Sentences that compare the ensemble with its best single member, on the rows of the estimate.
+
+    Args:
+        final: The ensemble's rows.
+        estimate: Rows that had no part in it; None: those that chose.
+        best: The best single member, in the form in which it is best.
+        members: How many members are mixed.
+        kind: The kind of the task.
+        groups: The group of each sample; None: every row by itself.
+        seed: Of the bootstrap.
+    """
+    rows, other = estimate, best.test
+    if rows is None:
+        rows, other = at_own_prevalence(final.chooses, final.prior), at_own_prevalence(best.chooses, best.prior)
+    if other is None or members < 2 or set(rows.ids) - set(other.ids):
+        return []
+    form = " (as it is)" if best.form == "raw" else " (calibrated)"
+    form = "" if post_kind.of(kind).PROBABILITIES is None else form
+    begun = f"First is the ensemble, second its best member {best.name}{form}, on {len(rows)} rows."
+    found = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
+    return [begun, *(one.sentence for one in found)]
+
+
+def decisions(
+    final: Final, estimate: Rows | None, kind: str, wishes: Wishes, classes: Sequence[str], seed: int
+) -> dict[str, Any]:
+    """Calibration errors, prediction sets or intervals, thresholds, and performance at another prevalence, as plain data.
+
+    Args:
+        final: The ensemble's rows; those that chose set cut-offs and thresholds.
+        estimate: Rows on which coverage is observed; None without any.
+        kind: The kind of the task.
+        wishes: What is wanted.
+        classes: The names of the outputs.
+        seed: Of draws.
+    """
+    part = post_kind.ensembling(kind)
+    return part.decisions(final.chooses, final.prior, estimate, wishes, classes, seed)
+
+
+def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Sequence[str], seed: int) -> dict[str, Any]:
+    """The share of each class among the rows that chose, the test rows, and (estimated) the unlabelled ones.
+
+    Each model's error rates on its own validation rows correct its own predictions of the unlabelled rows (PACC), and
+    maximum likelihood of its calibrated probabilities is a second opinion; the mean over models is given. A mixture of
+    folds has no validation rows that none of them saw, so that its own error rates would be wrong.
+
+    Args:
+        final: The ensemble's rows.
+        models: For each record its validation rows and its unlabelled rows.
+        classes: The names of the classes.
+        seed: Of the bootstrap.
+    """
+    found: dict[str, Any] = {"chosen on": own_shares(final.chooses.targets, len(classes)).tolist()}
+    if final.test is not None and (final.test.targets >= 0).any():
+        found["test"] = own_shares(final.test.targets, len(classes)).tolist()
+    if models:
+        found["unlabelled"] = _among_unlabelled(models, seed)
+    return found
+
+
+def _among_unlabelled(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[str, Any]:
+    estimate = estimated_prevalence(models, seed)
+    if estimate.shares is None:
+        return {"note": estimate.note}
+    likely = []
+    for place in estimate.telling:
+        val, unlabelled = models[place]
+        learned = calibrate(val.raw, val.targets)
+        likely.append(quantify(learned.apply(val.raw), val.targets, learned.apply(unlabelled.raw), method="em"))
+    second, gap = np.mean([one.values for one in likely], axis=0).tolist(), max(one.gap or 0.0 for one in likely)
+    values, low, high = (one.tolist() for one in estimate.shares)
+    told = {"note": estimate.note} if estimate.note else {}
+    return {"values": values, "low": low, "high": high, "by_likelihood": second, "gap": gap, **told}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The prevalence of unlabelled rows, by the models that tell the classes apart.
+
+    Attributes:
+        telling: The places of these models.
+        note: What a person should know; empty where there is nothing.
+        shares: Of the classes, and the ends of their 95 % intervals, shape (classes,) each; None without such a model.
+    """
+
+    telling: tuple[int, ...]
+    note: str
+    shares: tuple[Array, Array, Array] | None
+
+
+def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Estimate:
+    """The mean over models of PACC and of its bootstrap intervals, without models that hardly tell the classes apart.
+
+    Args:
+        models: For each record its validation rows and its unlabelled rows, one pair at least.
+        seed: Of the bootstrap.
+    """
+    options: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
+    found = [quantify(val.raw, val.targets, rows.raw, **options) for val, rows in models]
+    telling = tuple(place for place, one in enumerate(found) if one.means_something)
+    blind = len(found) - len(telling)
+    if not telling:
+        model = "the model hardly tells" if blind == 1 else f"the {blind} models hardly tell"
+        return Estimate((), f"{model} the classes apart, so that counting predictions means nothing", None)
+    values, low, high = (
+        np.mean([getattr(found[place], name) for place in telling], axis=0) for name in ("values", "low", "high")
+    )
+    note = f"without {blind} of {len(found)} models, which hardly tell the classes apart" if blind else ""
+    return Estimate(telling, note, (values, low, high))
+
+
+def sentences(decided: Mapping[str, Any]) -> list[str]:
+    """What `decisions` found, in words."""
+    found = []
+    if error := decided.get("calibration_error"):
+        changed = abs(error["after"] - error["before"]) > 1e-9
+        told = f", after calibration {error['after']:.4f}" if changed else "; nothing is calibrated"
+        found.append(f"expected calibration error {error['before']:.4f}{told}")
+    if sets := decided.get("sets"):
+        by_class = ", for each class by itself" if conformal.ConformalSets.from_plain(sets).by_class else ""
+        told = f"prediction sets ({sets['score']}, alpha {sets['alpha']:g}{by_class}): {deciding.in_words(sets)}"
+        told += "; cut-offs from the rows that chose"
+        if "observed_coverage" in sets:
+            told += f"; the true class is in {100 * sets['observed_coverage']:.1f} % of them"
+            told += f", {sets['mean_size']:.2f} classes on average"
+            shares = [share for share in sets.get("observed_by_class", []) if share is not None]
+            told += f"; of the worst class in {100 * min(shares):.1f} %" if len(shares) > 1 else ""
+        found.append(told)
+    if halves := decided.get("halfwidths"):
+        told = ", ".join(f"{name} ± {value:.4g}" for name, value in halves.items() if name != "alpha")
+        found.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {told}")
+    if costs := decided.get("costs"):
+        told = f"{costs['each']:.4f} for each image, by the most probable class {costs['most_probable']:.4f}"
+        normal = "" if costs["normalised"] is None else f", {costs['normalised']:.3f} of the best constant decision's"
+        found.append(f"cost of the decisions that cost least: {told}{normal}")
+    if cuts := decided.get("thresholds"):
+        found.append(deciding.told_thresholds(cuts))
+    if there := decided.get("at_deploy_prior"):
+        what = f"accuracy {there['accuracy']:.4f}, nll {there['nll']:.4f}"
+        found.append(f"at the prevalence {there['prior']}, with probabilities moved to it: expect {what}")
+    if among := decided.get("prevalence", {}).get("unlabelled"):
+        if "values" not in among:
+            return [*found, f"the prevalence among the unlabelled images is not estimated: {among['note']}"]
+        ends = zip(among["values"], among["low"], among["high"], strict=True)
+        told = ", ".join(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, low, high in ends)
+        note = f"; {among['note']}" if "note" in among else ""
+        found.append(f"estimated prevalence among the unlabelled images (95 % intervals): {told}{note}")
+    return found

@@ -1,0 +1,46 @@
+"""Predictions of the same rows by one member of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Predictions of the same rows by one member, ordered by sample id.
+
+    Attributes:
+        ids: Names, n of them.
+        targets: As `mlpipe.data.task.Samples.targets`.
+        raw: Logits or numbers as the networks gave them, shape (n, outputs).
+        calibrated: Calibrated ones alike.
+        moved: Where `calibrated` is meant for another prevalence than that of validation: `raw` moved there, and nothing
+            else; None: `raw` itself.
+    """
+
+    ids: list[str]
+    targets: Array
+    raw: Array
+    calibrated: Array
+    moved: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def only(self, ids: Sequence[str]) -> Rows:
+        """Some of the rows, in a given order."""
+        place = {name: row for row, name in enumerate(self.ids)}
+        chosen = np.array([place[name] for name in ids], np.int64)
+        moved = None if self.moved is None else self.moved[chosen]
+        return Rows(list(ids), self.targets[chosen], self.raw[chosen], self.calibrated[chosen], moved)
+
+    def uncalibrated(self) -> Rows:
+        """The rows with nothing learned: as the networks gave them, at most moved to the prevalence that is asked for."""
+        return replace(self, calibrated=self.raw if self.moved is None else self.moved)

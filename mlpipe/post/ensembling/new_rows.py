@@ -1,0 +1,192 @@
+"""Rows of new samples: each model's calibrated, mixed as an ensemble says, moved to the prevalence where they are from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlpipe import files
+from mlpipe.errors import DataError, ProjectError, problem
+from mlpipe.post import decisions
+from mlpipe.post.ensembling import evaluation, member_mixture, members
+from mlpipe.post.ensembling.member_rows import Array, Rows
+from mlpipe.post.ensembling.members import learned
+from mlpipe.post.ensembling.mixing import combine
+from mlpipe.post.prior import move_prior
+from mlpipe.post.rows import shares
+from mlpipe.runs import predictions
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+
+log = logging.getLogger("mlpipe")
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """What the models of an ensemble, or the folds of one recipe, have predicted for new samples.
+
+    Attributes:
+        project: Where their predictions are.
+        kind: What they predict.
+        classes: The names of their outputs.
+        ensemble: The ensemble; None: the mean over folds.
+        members: The name, the records and the weight of each member.
+        task: The task of the new samples.
+        samples: How many new samples there are, unreadable ones included.
+        split: What they are called in the predictions.
+        seed: What is drawn from.
+    """
+
+    project: Project
+    kind: str
+    classes: Sequence[str]
+    ensemble: EnsembleRecord | None
+    members: Sequence[tuple[str, list[ModelRecord], float]]
+    task: str
+    samples: int
+    split: str
+    seed: int
+
+    @property
+    def records(self) -> list[ModelRecord]:
+        """All records."""
+        return [record for _, several, _ in self.members for record in several]
+
+    def mixed(self, mixing: str | None = None) -> Rows:
+        """The rows of the mixture, in the order of their names.
+
+        Args:
+            mixing: What the mean is of; None: as the ensemble says, else `probabilities`.
+
+        Raises:
+            ProjectError: When the models predicted different samples.
+        """
+        parts = []
+        for _, several, _ in self.members:
+            mean = members.mean([self._rows(record) for record in several], self.kind)
+            if mean is None:
+                raise ProjectError(problem(self.task, "the models predicted different images", fix="run it again"))
+            parts.append(mean)
+        weights = [weight for _, _, weight in self.members]
+        mixing = mixing or (self.ensemble.mixing if self.ensemble is not None else "probabilities")
+        raw = combine([part.raw for part in parts], weights, self.kind, mixing)
+        calibrated = combine([part.calibrated for part in parts], weights, self.kind, mixing)
+        if self.ensemble is not None and self.ensemble.calibration is not None:
+            source = raw if self.ensemble.stage == "after" else calibrated
+            calibrated = learned(self.ensemble.calibration, self.kind)(source)
+        return Rows(parts[0].ids, parts[0].targets, raw, calibrated)
+
+    def moved(self, rows: Rows, asked: str | list[float], found: dict[str, Any]) -> tuple[Rows, Array]:
+        """Rows whose probabilities are meant for another prevalence, and that prevalence.
+
+        Args:
+            rows: What `mixed` gives.
+            asked: A number for each class; `estimate`: by the new samples themselves.
+            found: Gets the prevalence, for machines.
+
+        Raises:
+            DataError: When it cannot be estimated, or is none.
+        """
+        base = self._base()
+        is_given = isinstance(asked, list)
+        there = shares(asked, len(self.classes), key="mode.deploy_prior") if is_given else self._estimated(found)
+        found["deploy_prior"] = there.tolist()
+        told = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.classes, there, strict=True))
+        log.info(f"probabilities are moved to the prevalence {told}")
+        return Rows(rows.ids, rows.targets, rows.raw, move_prior(rows.calibrated, base, there)), there
+
+    def decided(self, moved_to: Array | None) -> dict[str, Any]:
+        """Cut-offs of prediction sets for these probabilities, thresholds, half-widths of intervals.
+
+        Args:
+            moved_to: The prevalence that they were moved to; None: they were not.
+        """
+        if self.ensemble is None:
+            return {}
+        found: dict[str, Any] = dict(self.ensemble.decide)
+        if moved_to is not None:
+            found = decisions.at_deployment(
+                self.ensemble, rows_file(self.project, self.ensemble), moved_to, seed=self.seed
+            )
+        for told in decisions.used(found):
+            log.info(told)
+        return found
+
+    def store(self, rows: Rows) -> None:
+        """Keep the rows beside those of the ensemble; nothing without one."""
+        if self.ensemble is None:
+            return
+        path, pair = rows_file(self.project, self.ensemble), (self.task, self.split)
+        with predictions.writer(path, {pair}, self.kind) as sink:
+            sink.add(*pair, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)
+
+    def _rows(self, record: ModelRecord) -> Rows:
+        path = self.project.predictions_file(record.pivot, record.id)
+        stored = predictions.load(path, self.task, self.split)
+        raw = stored.logits.astype(np.float64)
+        plain = self._calibration(record)
+        return Rows(stored.sample_ids, stored.targets, raw, raw if plain is None else learned(plain, self.kind)(raw))
+
+    def _calibration(self, record: ModelRecord) -> Mapping[str, Any] | None:
+        """What was learned from a record's validation rows; an ensemble remembers what it was made with."""
+        if self.ensemble is not None:
+            found: Mapping[str, Any] | None = self.ensemble.calibrations.get(record.id)
+            return found
+        path = self.project.calibration_file(record.pivot, record.id)
+        if not path.is_file():
+            log.warning(f"{record.id}: its probabilities are not calibrated; mml post calibrates them")
+            return None
+        stored: Mapping[str, Any] = files.read_json(path)["calibration"]
+        return stored
+
+    def _estimated(self, found: dict[str, Any]) -> Array:
+        pairs = []
+        for record in self.records:
+            val = members.rows(self.project, record, record.task, "val")
+            if val is not None:
+                pairs.append((val, self._rows(record)))
+        if not pairs:
+            fix = "run mml predict first, or give the prevalence as a list"
+            raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
+        estimate = evaluation.estimated_prevalence(pairs, self.seed)
+        if estimate.shares is None:
+            fix = "give the prevalence as a list, or leave it out"
+            raise DataError(problem("mode.deploy_prior", estimate.note, got="estimate", fix=fix))
+        named = zip(("value", "low", "high"), estimate.shares, strict=True)
+        found["prevalence"] = {name: one.tolist() for name, one in named}
+        ends = zip(self.classes, *estimate.shares, strict=True)
+        told = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
+        log.info(f"prevalence among the new images (95 % intervals): {told}{estimate.note and '; '}{estimate.note}")
+        # A share of zero would rule a class out for ever.
+        floored = np.maximum(estimate.shares[0], 1 / (2 * max(1, self.samples)))
+        return np.asarray(floored / floored.sum())
+
+    def _base(self) -> Array:
+        """The prevalence that the mixture's probabilities are meant for."""
+        if self.ensemble is not None:
+            return np.asarray(self.ensemble.prior["values"])
+        given = members.prior_of(self.project, self.records)
+        if given is not None:
+            return given
+        counts = [members.rows(self.project, record, record.task, "val") for record in self.records]
+        known = np.concatenate([rows.targets for rows in counts if rows is not None] or [np.zeros(0, np.int64)])
+        if not len(known):
+            fix = "run mml predict first"
+            raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
+        return member_mixture.own_shares(known, len(self.classes))
+
+
+def rows_file(project: Project, ensemble: EnsembleRecord) -> Path:
+    """Where the rows of an ensemble lie.
+
+    Args:
+        project: Its project.
+        ensemble: The ensemble.
+    """
+    return project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"

@@ -1,0 +1,281 @@
+"""The forms that intervals have: of a share, of a mean of shares, of areas, of agreement, of a mean loss, of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import kinds
+from mlpipe.post.intervals import areas, one_more_row, scaled
+from mlpipe.post.intervals import exact as parts
+from mlpipe.post.intervals.exact import Part
+from mlpipe.post.measures.class_metrics import log_softmax
+from mlpipe.post.rows import Floats, Integers
+from mlpipe.post.sums import AGREEMENT, Statistic, leave_out
+
+_FEW = 5
+# How intervals of some metrics are found.
+METHODS = {
+    "auroc": "delong",
+    "average_precision": "influence",
+    "mcc": "one row more of each class",
+    "kappa": "one row more of each class",
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """Rows with a target, what they are units of, and what is wanted.
+
+    Attributes:
+        logits: Shape (n, outputs).
+        targets: As for `mlpipe.post.metrics.compute`.
+        kind: The kind of the task.
+        units: The unit of each row, shape (n,): itself, or its group.
+        count: How many units there are.
+        level: Of the intervals.
+        resamples: Draws, where some are needed.
+        seed: Of the draws.
+    """
+
+    logits: Floats
+    targets: npt.NDArray[np.generic]
+    kind: str
+    units: Integers
+    count: int
+    level: float
+    resamples: int
+    seed: int
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some rows share a unit."""
+        return self.count < len(self.units)
+
+    def ratio(self, hits: npt.NDArray[np.generic], total: npt.NDArray[np.generic]) -> Part | None:
+        """`parts.ratio` of these rows."""
+        return parts.ratio(hits.astype(np.float64), total.astype(np.float64), self.units, self.count)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The ends of an interval, how they were found, and what has to be said; both are NaN where there is none."""
+
+    low: float
+    high: float
+    method: str
+    note: str = ""
+
+
+def none_because(method: str, reason: str) -> Ends:
+    """No interval.
+
+    Args:
+        method: That was tried.
+        reason: Why it has no ends.
+    """
+    return Ends(float("nan"), float("nan"), method, reason)
+
+
+def losses_of(name: str, known: Known) -> tuple[Floats, Floats, Floats]:
+    """The loss of each row, shape (n,), what it would be with each truth, and what it is divided by, shape (n,).
+
+    Args:
+        name: `nll` or `brier`.
+        known: Rows of classes or labels.
+
+    Returns:
+        The second has the shape (n, classes), or (n, labels, 2) with 0 for labels that are not known.
+    """
+    if known.targets.ndim == 1:
+        every = _class_losses(name, known.logits)
+        rows = np.arange(len(every))
+        return every[rows, known.targets.astype(np.int64)], every, np.ones(len(every))
+    targets = known.targets.astype(np.float64)
+    there = ~np.isnan(targets)
+    if name == "nll":
+        either = np.stack([np.logaddexp(0, known.logits), np.logaddexp(0, -known.logits)], axis=-1)
+    else:
+        chances = 0.5 * (1 + np.tanh(known.logits / 2))
+        either = np.stack([chances**2, (1 - chances) ** 2], axis=-1)
+    either = np.where(there[..., None], either, 0)
+    own = np.where(targets == 1, either[..., 1], either[..., 0]).sum(axis=1)
+    return own, either, there.sum(axis=1).astype(np.float64)
+
+
+def _class_losses(name: str, logits: Floats) -> Floats:
+    logs = log_softmax(logits)
+    if name == "nll":
+        return np.asarray(-np.maximum(logs, np.log(1e-12)))
+    chances = np.exp(logs)
+    return np.asarray((chances**2).sum(axis=1, keepdims=True) - 2 * chances + 1)
+
+
+def of_share(part: Part | None, known: Known, scale: Callable[[float], float] = float) -> Ends:
+    """The ends of a single share.
+
+    Args:
+        part: The share, with the rows that it is worth; None: no row counts.
+        known: The rows.
+        scale: From the share to the metric.
+    """
+    if part is None:
+        return none_because("wilson", "no row counts")
+    low, high = (scale(end) for end in parts.share_ends(part.value, part.rows, known.level))
+    exact = parts.is_exact(part.value, part.rows)
+    return Ends(low, high, "clopper-pearson" if exact else "wilson", _as_rows(part, known))
+
+
+def of_mean(
+    found: list[Part | None],
+    known: Known,
+    true: npt.NDArray[np.bool_] | None,
+    scale: Callable[[float], float] = float,
+    unknown: float = 0.0,
+    method: str = "mean of shares",
+) -> Ends:
+    """The ends of the mean of several shares, those that are not defined left out.
+
+    Args:
+        found: The shares.
+        known: The rows.
+        true: Which rows are of each class or label, to say whether one is rare, shape (n, columns); None: nothing is said.
+        scale: From a share to the metric.
+        unknown: How many rows more each share may have that nobody saw.
+        method: What it is called.
+    """
+    there = [part for part in found if part is not None]
+    if not there:
+        return none_because(method, "no class or label is defined")
+    # Classes share groups, so that what goes wrong in one may go wrong in another.
+    low, high = parts.mean_ends(there, known.level, scale=scale, unknown=1.0 if known.grouped else unknown)
+    return Ends(low, high, method, "" if true is None else _rare(true, known))
+
+
+def overlap(true: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_], known: Known) -> Part | None:
+    """Hits among the rows that are or are called a class: F1 is twice it by one more than it.
+
+    Args:
+        true: Which rows are, shape (n,).
+        guess: Which rows are called it, shape (n,).
+        known: The rows.
+    """
+    return known.ratio(true & guess, true | guess)
+
+
+def doubled(share: float) -> float:
+    """F1 or Dice of the share of the intersection in the union.
+
+    Args:
+        share: That share.
+    """
+    return 2 * share / (1 + share)
+
+
+def of_areas(name: str, value: float, one: Statistic, scores: Floats, truth: Floats, known: Known) -> Ends:
+    """The ends of the mean over classes or labels of an area.
+
+    Args:
+        name: `auroc` or `average_precision`.
+        value: Of all rows.
+        one: The metric of weighted rows.
+        scores: Shape (n, columns).
+        truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
+        known: The rows.
+    """
+    of = areas.area_parts if name == "auroc" else areas.precision_parts
+    found: list[Part | None] = list(of(scores, truth, known.units, known.count))
+    made = of_mean(found, known, truth == 1, unknown=1.0, method=METHODS[name])
+    if name == "auroc":
+        return made
+    # Few rows flatter the average precision, in every class alike; the jackknife tells by how much.
+    left_out = leave_out(one, known.units, known.count, known.seed)
+    left_out = left_out[~np.isnan(left_out)]
+    flattered = (len(left_out) - 1) * (float(left_out.mean()) - value) if len(left_out) else 0.0
+    return replace(made, low=max(0.0, made.low - max(flattered, 0.0)))
+
+
+def of_agreement(name: str, one: Statistic, true: Integers, guess: Integers, classes: int, known: Known) -> Ends:
+    """The ends of a measure of a confusion matrix, in which rows of one group count for less.
+
+    Args:
+        name: Out of `AGREEMENT`.
+        one: The metric of weighted rows.
+        true: Class numbers, shape (n,).
+        guess: Predicted ones, shape (n,).
+        classes: How many there are.
+        known: The rows.
+    """
+    table = np.bincount(true * classes + guess, minlength=classes**2).reshape(classes, classes).astype(np.float64)
+    if classes < 2:
+        return none_because(METHODS[name], "there is one class only")
+    low, high = one_more_row.table_ends(
+        table / _together(one, known), AGREEMENT[name], level=known.level, resamples=known.resamples, seed=known.seed
+    )
+    value = float(one.of_weights(np.ones((1, known.count)), known.units)[0])
+    return Ends(min(low, value), max(high, value), METHODS[name], _rare(np.eye(classes, dtype=bool)[true], known))
+
+
+def _together(one: Statistic, known: Known) -> float:
+    """How many rows of a group count as one: the variance over groups by that over rows, at most a group's size."""
+    if not known.grouped:
+        return 1.0
+    sizes = np.bincount(known.units, minlength=known.count)
+    size = float((sizes**2).sum() / sizes.sum())
+    n, many = len(known.units), known.count
+    rows = leave_out(one, np.arange(n), n)
+    groups = leave_out(one, known.units, many)
+    of_rows = float(((rows - rows.mean()) ** 2).sum()) * (n - 1) / n
+    of_groups = float(((groups - groups.mean()) ** 2).sum()) * (many - 1) / many
+    seen = of_groups / of_rows if of_rows > 1e-12 else size
+    return max(1.0, ((many - 1) * seen + size) / many)
+
+
+def of_loss(name: str, known: Known) -> Ends:
+    """The ends of a mean loss.
+
+    Args:
+        name: `nll` or `brier`.
+        known: The rows.
+    """
+    own, every, total = losses_of(name, known)
+    worst = every.max(axis=-1)
+    worst = worst if worst.ndim == 1 else worst.sum(axis=1)
+    low, high = one_more_row.mean_ends(
+        own, worst, total, known.units, known.count, level=known.level, resamples=known.resamples, seed=known.seed
+    )
+    return Ends(low, high, "one row more" if not known.grouped else "one group more")
+
+
+def of_numbers(one: Statistic, value: float, scale: scaled.Scale, known: Known) -> Ends:
+    """The ends of a metric without bounds, by the values without each unit.
+
+    Args:
+        one: The metric of weighted rows.
+        value: Of all rows.
+        scale: On which its distribution is nearly normal.
+        known: The rows.
+    """
+    what = "groups" if known.grouped else "rows"
+    if known.count < scaled.LEAST_UNITS:
+        return none_because("student", f"{known.count} {what} are too few, {scaled.LEAST_UNITS} are needed")
+    found = scaled.ends(value, leave_out(one, known.units, known.count, known.seed), scale, known.level)
+    if found is None:
+        return none_because("student", f"the {what} do not tell how much it varies")
+    return Ends(min(found[0], value), max(found[1], value), "student")
+
+
+def _as_rows(part: Part, known: Known) -> str:
+    """How many independent rows groups are worth."""
+    return f"its {len(known.units)} rows count as {part.rows:.0f} independent ones" if known.grouped else ""
+
+
+def _rare(true: npt.NDArray[np.bool_], known: Known) -> str:
+    """That a class or label has few rows."""
+    counts = true.sum(axis=0)
+    least = int(counts[counts > 0].min()) if counts.any() else 0
+    what = kinds.of(known.kind).words.OUTPUT
+    return f"the rarest {what} has {least} row{'s' * (least != 1)}" if 0 < least < _FEW else ""

@@ -1,0 +1,175 @@
+"""What is measured of predictions of a kind, and what can be made of them: the protocol of `mlpipe.kinds.*.post`.
+
+Rows are n samples. Their outputs have the shape (n, outputs): logits of classes or labels, numbers, or of dense kinds sums
+for each sample. Targets are class numbers (n,), -1 for none; or (n, outputs) with NaN for unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import kinds
+from mlpipe.post.decision_options import Wishes
+from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.intervals.forms import Ends, Known
+from mlpipe.post.rows import Floats, Integers
+from mlpipe.post.sums import Statistic
+
+Outputs = npt.NDArray[Any]
+Targets = npt.NDArray[Any]
+Bools = npt.NDArray[np.bool_]
+Loss = Callable[[Floats, Floats], float]
+
+
+class Ensembling(Protocol):
+    """How the outputs of several models for the same rows are made into one, and what the result decides."""
+
+    def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
+        """The weighted mean of `logits` or of `probabilities`, (n, outputs) each: log-probabilities, log-odds, or numbers."""
+        ...
+
+    def plain_mean(self, parts: Sequence[Floats]) -> Floats:
+        """The unweighted mean, as the leaderboard has it of folds: logits or numbers, (n, outputs)."""
+        ...
+
+    def loss(self, outputs: Floats, targets: Targets) -> float:
+        """The mean loss of labelled rows, which weights are to make small."""
+        ...
+
+    def searched(self, parts: Sequence[Floats]) -> tuple[list[Floats], Loss]:
+        """The same outputs laid out as `loss` is quickest on them, and that loss."""
+        ...
+
+    def averaged(self, outputs: Floats) -> Floats:
+        """What the greedy way averages: probabilities or numbers, (n, outputs)."""
+        ...
+
+    def averaged_loss(self, averaged: Floats, targets: Targets) -> float:
+        """The mean loss of what was averaged."""
+        ...
+
+    def decisions(
+        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+    ) -> dict[str, Any]:
+        """What decides, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data."""
+        ...
+
+
+class Probabilities(Protocol):
+    """What can be done with outputs that are logits of a row's probabilities."""
+
+    def learn(
+        self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any
+    ) -> dict[str, Any]:
+        """A calibration as plain data; `how` as `mlpipe.post.calibration.calibrate.calibrate` takes it."""
+        ...
+
+    def learned(self, plain: Any) -> Callable[[Floats], Floats]:
+        """What a stored calibration makes of logits, (n, outputs) to (n, outputs)."""
+        ...
+
+    def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
+        """The loss in nats of every row, or of every known answer, and which row it is of."""
+        ...
+
+    def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
+        """The log-probability of what is true, one for each labelled row or known answer."""
+        ...
+
+    def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Floats]:
+        """One yes-or-no question for each output: scores, and answers 1, 0 or NaN, (n, outputs) each."""
+        ...
+
+
+class Part(Protocol):
+    """What is measured of a kind, and what can be made of its predictions.
+
+    Attributes:
+        METRICS: Every metric by its name.
+        WITHOUT_INTERVAL: Those of them that have none.
+        TRAIN: What `metrics.train=auto` is.
+        FINAL: What `metrics.final=auto` is.
+        FURTHER: Metrics of an ensemble on test rows beside these.
+        HEADLINE: What tables are sorted by.
+        ERROR: What `errors` are, in words.
+        ENSEMBLING: How rows are mixed and what they decide; None: they are sums over pixels, which have no mean.
+        PROBABILITIES: What rows of probabilities allow, such as a calibration; None: rows are no probabilities.
+    """
+
+    METRICS: dict[str, Callable[[Any, Any], float]]
+    WITHOUT_INTERVAL: Collection[str]
+    TRAIN: list[str]
+    FINAL: list[str]
+    FURTHER: list[str]
+    HEADLINE: str
+    ERROR: str
+    ENSEMBLING: Ensembling | None
+    PROBABILITIES: Probabilities | None
+
+    def details(self, outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
+        """`classes`: one row of plain data for each output, of labelled rows; and what else a record keeps."""
+        ...
+
+    def errors(self, outputs: Outputs, targets: Targets) -> Floats:
+        """The error of each labelled row, (n,), which a learning curve is of."""
+        ...
+
+    def right(self, outputs: Outputs, targets: Targets) -> Bools | None:
+        """Whether each labelled row is right, (n,); None where a row is not simply right or wrong."""
+        ...
+
+    def sides(self, targets: Targets) -> list[Bools]:
+        """The rows of each class or answer that metrics rest on, (n,) each; none where they rest on all rows alike."""
+        ...
+
+    def statistic(self, name: str, outputs: Floats, targets: Targets) -> Statistic:
+        """A metric as a function of the weights of labelled rows."""
+        ...
+
+    def ends(self, name: str, value: float, one: Statistic, known: Known) -> Ends:
+        """The interval around a metric's value."""
+        ...
+
+
+def of(name: str) -> Part:
+    """The part of a kind.
+
+    Args:
+        name: The kind's.
+    """
+    return cast(Part, kinds.part(name, "post"))
+
+
+def weighted(name: str) -> str:
+    """What fitted weights of a kind mix: `probabilities`, or `logits` (the outputs themselves) where there are none.
+
+    Args:
+        name: The kind's.
+    """
+    return "probabilities" if kinds.of(name).has_probabilities else "logits"
+
+
+def ensembling(name: str) -> Ensembling:
+    """How rows of a kind are mixed, which must have a mean.
+
+    Args:
+        name: The kind's.
+    """
+    found = of(name).ENSEMBLING
+    assert found is not None, name
+    return found
+
+
+def probabilities(name: str) -> Probabilities:
+    """What rows of a kind allow, which must be probabilities.
+
+    Args:
+        name: The kind's.
+    """
+    found = of(name).PROBABILITIES
+    assert found is not None, name
+    return found

@@ -1,0 +1,159 @@
+"""Metrics of classes: logits of shape (n, classes), targets of shape (n,), class numbers.
+
+Softmax of the logits gives probabilities, so log-probabilities may be passed as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.post.measures import elementwise
+from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
+
+Logits = npt.NDArray[np.floating]
+Targets = npt.NDArray[np.int64]
+
+_TINY = 1e-12
+
+
+def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
+    """Log-probabilities, shape (n, classes)."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def accuracy(logits: Logits, targets: Targets) -> float:
+    """The share of rows whose largest logit is the target's."""
+    return float((logits.argmax(axis=1) == targets).mean())
+
+
+def top5_accuracy(logits: Logits, targets: Targets) -> float:
+    """The share of rows whose target's logit is among the five largest."""
+    return float((np.argsort(-logits, axis=1, kind="stable")[:, :5] == targets[:, np.newaxis]).any(axis=1).mean())
+
+
+def balanced_accuracy(logits: Logits, targets: Targets) -> float:
+    """The mean of the classes' recalls, over the classes that occur."""
+    confusion = confusion_matrix(logits, targets)
+    support = confusion.sum(axis=1)
+    return float((np.diag(confusion)[support > 0] / support[support > 0]).mean())
+
+
+def macro_f1(logits: Logits, targets: Targets) -> float:
+    """The mean of the classes' F1, 0/0 = 0; a class neither true nor predicted anywhere is left out."""
+    confusion = confusion_matrix(logits, targets)
+    total = confusion.sum(axis=0) + confusion.sum(axis=1)
+    return float((2 * np.diag(confusion)[total > 0] / total[total > 0]).mean())
+
+
+def mcc(logits: Logits, targets: Targets) -> float:
+    """Matthews' correlation for several classes (Gorodkin 2004); 0 when a marginal has a single class."""
+    confusion = confusion_matrix(logits, targets).astype(np.float64)
+    true, predicted, n = confusion.sum(axis=1), confusion.sum(axis=0), confusion.sum()
+    spread = np.sqrt((n**2 - (true**2).sum()) * (n**2 - (predicted**2).sum()))
+    return float((np.trace(confusion) * n - true @ predicted) / spread) if spread else 0.0
+
+
+def kappa(logits: Logits, targets: Targets) -> float:
+    """Cohen's kappa, unweighted; 0 when chance agreement is complete."""
+    confusion = confusion_matrix(logits, targets).astype(np.float64)
+    n = confusion.sum()
+    chance = (confusion.sum(axis=0) @ confusion.sum(axis=1)) / n**2
+    return float((np.trace(confusion) / n - chance) / (1 - chance)) if chance < 1 else 0.0
+
+
+def auroc(logits: Logits, targets: Targets) -> float:
+    """Area under the ROC curve, one class against the rest, mean over the classes with rows on both sides.
+
+    By midranks (Mann-Whitney), so ties count one half. NaN when no class has both sides.
+    """
+    probabilities = np.exp(log_softmax(logits))
+    areas = [area_under_roc(probabilities[:, number], targets == number) for number in range(logits.shape[1])]
+    return float(np.nanmean(areas)) if not np.isnan(areas).all() else float("nan")
+
+
+def average_precision(logits: Logits, targets: Targets) -> float:
+    """Average precision, one class against the rest, mean over the classes that occur."""
+    probabilities = np.exp(log_softmax(logits))
+    values = [average_precision_of(probabilities[:, number], targets == number) for number in range(logits.shape[1])]
+    return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+
+
+def nll(logits: Logits, targets: Targets) -> float:
+    """Negative log-likelihood in nats, probabilities clipped at 1e-12."""
+    chosen = log_softmax(logits)[np.arange(len(targets)), targets]
+    return float(-np.maximum(chosen, np.log(_TINY)).mean())
+
+
+def brier(logits: Logits, targets: Targets) -> float:
+    """The Brier score: squared errors of the probabilities, summed over classes, not divided by their number."""
+    errors = np.exp(log_softmax(logits))
+    errors[np.arange(len(targets)), targets] -= 1
+    return float((errors**2).sum(axis=1).mean())
+
+
+def _each(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
+    """A metric of `elementwise`, of the probabilities of classes and one-hot targets."""
+    return lambda logits, targets: measure(np.exp(log_softmax(logits)), np.eye(logits.shape[1])[targets])
+
+
+def confusion_matrix(logits: Logits, targets: Targets) -> npt.NDArray[np.int64]:
+    """Counts of shape (true class, predicted class)."""
+    classes = logits.shape[1]
+    return np.bincount(targets * classes + logits.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+
+
+METRICS: dict[str, Callable[[Logits, Targets], float]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+    "mcc": mcc,
+    "kappa": kappa,
+    "auroc": auroc,
+    "average_precision": average_precision,
+    "nll": nll,
+    "brier": brier,
+}
+# Older programs' own, for recipes that name them; without intervals.
+ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
+    "elementwise_accuracy": _each(elementwise.accuracy),
+    "elementwise_mcc": _each(elementwise.mcc),
+    "elementwise_nll": _each(elementwise.nll),
+    "soft_macro_f1": _each(elementwise.soft_macro_f1),
+    "elementwise_dice": _each(elementwise.dice),
+    "soft_iou": _each(elementwise.soft_iou),
+    "hard_iou": _each(elementwise.hard_iou),
+    "top5_accuracy": top5_accuracy,
+}
+
+
+def table(logits: Logits, targets: Targets, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each class: how many are of it, precision, recall, F1 and area under the ROC curve.
+
+    Args:
+        logits: Shape (n, classes).
+        targets: Shape (n,).
+        classes: Their names.
+    """
+    confusion = confusion_matrix(logits, targets)
+    probabilities = np.exp(log_softmax(logits))
+    true, predicted, hits = confusion.sum(axis=1), confusion.sum(axis=0), np.diag(confusion)
+    return [
+        {
+            "class": name,
+            "images": int(true[number]),
+            "precision": _ratio(hits[number], predicted[number]),
+            "recall": _ratio(hits[number], true[number]),
+            "f1": _ratio(2 * hits[number], true[number] + predicted[number]),
+            "auroc": area_under_roc(probabilities[:, number], targets == number),
+        }
+        for number, name in enumerate(classes)
+    ]
+
+
+def _ratio(part: int, whole: int) -> float:
+    return float(part / whole) if whole else float("nan")

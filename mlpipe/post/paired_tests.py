@@ -1,0 +1,234 @@
+"""Is one model better than another: a difference, an interval or p-value, and a plain sentence that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.errors import DataError, problem
+from mlpipe.post import kind as post_kind
+from mlpipe.post.intervals import differences
+from mlpipe.post.intervals.areas import area_components
+from mlpipe.post.intervals.bootstrap import draws, ends, labelled_rows, spread_of, units_of
+from mlpipe.post.intervals.exact import normal_quantile
+from mlpipe.post.intervals.forms import Known
+from mlpipe.post.metrics import compute, direction, statistic
+from mlpipe.post.sums import Statistic, leave_out
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """First minus second: the difference, the ends around it, the p-value where the test has one, and a sentence."""
+
+    test: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    sentence: str
+
+    def as_plain(self) -> dict[str, Any]:
+        """The same as a dict, ready for JSON."""
+        return asdict(self)
+
+
+def paired_bootstrap(
+    name: str,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    kind: str,
+    groups: npt.ArrayLike | None = None,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Comparison:
+    """The difference of a metric between two models of the same rows, with its BCa interval.
+
+    Where rows or a class are few, where the bootstrap covers too seldom, its ends are those of
+    `mlpipe.post.intervals.differences`. Both models see the same draws, so what makes a draw easy for both drops out.
+
+    Args:
+        name: A metric out of the kind's table.
+        first: Logits of the one model, shape (n, outputs).
+        second: Logits of the other, shape (n, outputs).
+        targets: As for `mlpipe.post.metrics.compute`.
+        kind: The kind of the task.
+        groups: What rows belong together, shape (n,); None: every row by itself.
+        resamples: How many draws.
+        level: Of the interval.
+        seed: Of the draws.
+
+    Raises:
+        DataError: The shapes differ, or no row has a target.
+    """
+    one, other, truth, members = _pair(first, second, targets, groups)
+    units, count = units_of(members, len(truth))
+    pair = [statistic(name, logits, truth, kind) for logits in (one, other)]
+    options: dict[str, Any] = {"kind": kind, "units": units, "count": count}
+    options |= {"level": level, "resamples": resamples, "seed": seed}
+    both = [Known(np.asarray(logits, np.float64), truth, **options) for logits in (one, other)]
+    value = compute([name], one, truth, kind)[name] - compute([name], other, truth, kind)[name]
+    left_out = leave_out(pair[0], units, count, seed) - leave_out(pair[1], units, count, seed)
+    # Where no row makes a difference, the bootstrap takes it for certain that none would.
+    if (differences.few(name, both[0]) or not np.ptp(left_out) > 0) and not differences.same(one, other):
+        found, reason = differences.ends(name, value, both[0], both[1], left_out)
+        if found is None:
+            sentence = f"The rows do not tell the two apart by {name}: the difference is {value:.4g} ({reason})."
+            return Comparison("paired, few rows", value, None, None, None, sentence)
+        return Comparison("paired, few rows", value, *found, None, _sentence(name, value, *found, level))
+    drawn = [_difference(pair, weights, units) for weights, _ in draws(units, count, truth, resamples, seed)]
+    low, high, _ = ends(np.concatenate(drawn), value, left_out, level)
+    sentence = _sentence(name, value, low, high, level)
+    return Comparison("paired bootstrap", value, low, high, None, sentence)
+
+
+def paired_delong(
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    kind: str,
+    groups: npt.ArrayLike | None = None,
+    level: float = 0.95,
+) -> Comparison:
+    """The difference of two models' (mean) areas under the ROC curve on the same rows, with a normal test.
+
+    Args:
+        first: Logits of the one model, shape (n, outputs).
+        second: Logits of the other, shape (n, outputs).
+        targets: As for `mlpipe.post.metrics.compute`.
+        kind: `classification` or `multilabel`.
+        groups: What rows belong together, shape (n,); None: every row by itself.
+        level: Of the interval.
+
+    Raises:
+        DataError: The shapes differ, or no class has rows on both sides.
+    """
+    one, other, truth, members = _pair(first, second, targets, groups)
+    of = post_kind.probabilities(kind)
+    (area, own), (other_area, others) = (area_components(*of.questions(logits, truth)) for logits in (one, other))
+    if np.isnan(area):
+        fix = "compare on rows with two classes or more"
+        raise DataError(problem("comparison", "no class has rows on both sides", fix=fix))
+    value, spread = area - other_area, spread_of(own - others, members)
+    units, count = units_of(members, len(truth))
+    rare = differences.rarest(Known(one, truth, kind, units, count, level, 0, 0))
+    half = normal_quantile(level) * spread
+    low, high = value - half, value + half
+    if (rare < differences.RARE or not spread > 0) and not differences.same(one, other):
+        low, high = differences.bounded(value, spread**2, rare, level)
+        # What the components of few rows do not show is in the ends: the test is theirs.
+        spread = (high - low) / (2 * normal_quantile(level))
+    p = _normal_p(value / spread) if spread > 0 else 1.0
+    sentence = _sentence("auroc", value, low, high, level, p)
+    return Comparison("DeLong", value, low, high, p, sentence)
+
+
+def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparison:
+    """McNemar's exact test of two models on one fixed test set: only rows where exactly one is right count.
+
+    p = min(1, 2 P[Bin(b + c, 1/2) <= min(b, c)]), and 1 when there are no such rows. McNemar 1947.
+
+    Args:
+        first_right: Whether the one model is right, shape (n,).
+        second_right: Whether the other is, shape (n,).
+
+    Raises:
+        DataError: The lengths differ, or there are no rows.
+    """
+    one, other = np.asarray(first_right, bool), np.asarray(second_right, bool)
+    if one.shape != other.shape or not one.size:
+        raise DataError(
+            problem("comparison", "the same rows are needed", got=[one.shape, other.shape], fix="align them")
+        )
+    from scipy.special import bdtr
+
+    b, c = int((one & ~other).sum()), int((~one & other).sum())
+    p = min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
+    value = float(one.mean() - other.mean())
+    verdict = "more than chance explains" if p < 0.05 else "no more than chance explains"
+    sentence = f"Only the first is right on {b} rows, only the second on {c}: {verdict} (McNemar, p = {p:.3g})."
+    return Comparison("McNemar, exact", value, None, None, p, sentence)
+
+
+def corrected_t(
+    first: Sequence[float] | npt.ArrayLike,
+    second: Sequence[float] | npt.ArrayLike,
+    *,
+    n_train: float,
+    n_test: float,
+    name: str = "the metric",
+    level: float = 0.95,
+) -> Comparison:
+    """The difference of two models' scores over the folds of one cross-validation, by the corrected resampled t-test.
+
+    The variance of the mean is s^2 (1 / k + n_test / n_train), because the folds' training sets overlap. Nadeau and
+    Bengio 2003.
+
+    Args:
+        first: The one model's score of each fold, shape (k,), two or more.
+        second: The other's, shape (k,).
+        n_train: How many images a fold's model was fitted on.
+        n_test: How many it was tested on.
+        name: What the scores are, for the sentence.
+        level: Of the interval.
+
+    Raises:
+        DataError: The lengths differ, there are fewer than two folds, or a score is not finite.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.shape != other.shape or one.ndim != 1 or len(one) < 2 or not np.isfinite(one - other).all():
+        got = [one.tolist(), other.tolist()]
+        fix = "compare models of the same folds"
+        raise DataError(
+            problem("comparison", "finite scores of the same two or more folds are needed", got=got, fix=fix)
+        )
+    off = one - other
+    k, value = len(off), float(off.mean())
+    spread = float(np.sqrt(off.var(ddof=1) * (1 / k + n_test / n_train)))
+    half = float(stdtrit(k - 1, (1 + level) / 2)) * spread
+    p = 2 * float(stdtr(k - 1, -abs(value) / spread)) if spread > 0 else (1.0 if value == 0 else 0.0)
+    sentence = _sentence(name, value, value - half, value + half, level, p)
+    return Comparison("corrected resampled t", value, value - half, value + half, p, sentence)
+
+
+def _pair(
+    first: npt.ArrayLike, second: npt.ArrayLike, targets: npt.ArrayLike, groups: npt.ArrayLike | None
+) -> tuple[Any, Any, Any, Any]:
+    if np.shape(first) != np.shape(second):
+        got = [np.shape(first), np.shape(second)]
+        fix = "compare predictions of the same rows"
+        raise DataError(problem("comparison", "predictions of one shape are needed", got=got, fix=fix))
+    one, truth, members = labelled_rows(first, targets, groups)
+    other, _, _ = labelled_rows(second, targets, groups)
+    if not len(truth):
+        raise DataError(problem("comparison", "no row has a target", fix="use a split with labels"))
+    return one, other, truth, members
+
+
+def _difference(pair: list[Statistic], weights: Any, units: Any) -> Any:
+    return pair[0].of_weights(weights, units) - pair[1].of_weights(weights, units)
+
+
+def _normal_p(z: float) -> float:
+    from scipy.special import ndtr
+
+    return 2 * float(ndtr(-abs(z)))
+
+
+def _sentence(name: str, value: float, low: float, high: float, level: float, p: float | None = None) -> str:
+    """Who is better by how much, or that the rows do not tell."""
+    chance = "" if p is None else f", p = {p:.3g}"
+    ends_text = f"{level:.0%} interval {low:.4g} to {high:.4g}{chance}"
+    if not (low > 0 or high < 0):
+        return f"The rows do not tell the two apart by {name}: the difference is {value:.4g} ({ends_text})."
+    better = "first" if (value > 0) == (direction(name) == "max") else "second"
+    return f"The {better} is better by {abs(value):.4g} in {name} (difference {value:.4g}, {ends_text})."

@@ -1,0 +1,135 @@
+"""Judge a network on a task: what it gives for every sample, and the loss and metrics where there are targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlpipe import kinds
+from mlpipe.config.schema import Recipe
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import IGNORED, Task
+from mlpipe.learn import monitoring
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.post import metrics
+from mlpipe.predicting import kind
+from mlpipe.predicting.batches import Batch, TaskBatches
+from mlpipe.predicting.model import Model
+from mlpipe.predicting.through import as_they_are, through
+from mlpipe.runs.sinks import Predicted
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network is worth on a task.
+
+    Attributes:
+        rows: The rows of the task that can be read.
+        scores: The loss and the metrics where samples have targets; else empty.
+    """
+
+    rows: Rows
+    scores: dict[str, float]
+
+
+def evaluate(
+    recipe: Recipe,
+    task: Task,
+    pack: Pack,
+    network: nn.Module,
+    *,
+    num_workers: int,
+    take: Callable[[Predicted], None] = lambda predicted: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Give every sample of a task to a network.
+
+    Maps may be many: only what metrics are made of is kept of them, and their loss is the mean of the batches' losses, each
+    with as much weight as it has samples. That of rows is one over all of them.
+
+    Args:
+        recipe: How samples are prepared, and the loss and metrics.
+        task: The task.
+        pack: Its cached images.
+        network: The network, with its weights.
+        num_workers: Loader processes.
+        take: Gets what the network gives for each batch, as it gives it.
+        should_stop: Asked after every batch.
+
+    Raises:
+        TrainingError: When memory runs out with a single sample.
+    """
+    rows = np.flatnonzero(~pack.unreadable_mask(task))
+    known = rows[task.samples.labelled[rows]]
+    model = Model.of_weights(network, recipe, task, pack)
+    judge = _Judge(recipe, task, known) if len(known) else None
+    batches = TaskBatches(recipe, task, pack, rows, num_workers)
+
+    def keep(outputs: Tensor, batch: Batch) -> Predicted:
+        if judge is not None:
+            judge.add(outputs.cpu(), batch)
+        return as_they_are(outputs, batch)
+
+    for predicted in through(model, batches, keep=keep, most=batches.most, stop=should_stop, where=task.name):
+        take(predicted)
+    return Evaluation(rows, judge.scores(rows) if judge is not None else {})
+
+
+class _Judge:
+    """Measures what a network gives for the samples of a task.
+
+    Args:
+        recipe: The loss and metrics.
+        task: The task.
+        known: The rows that have a target.
+    """
+
+    def __init__(self, recipe: Recipe, task: Task, known: Rows) -> None:
+        self._kind = kinds.decide(task.kind, recipe.loss)
+        self._part, self._loss = kind.of(self._kind), build_loss(recipe, task, known)
+        self._task, self._known, self._names = task, known, monitoring.val_metrics(recipe, task)
+        self._outputs, self._targets, self._losses = list[Tensor](), list[Tensor](), list[float]()
+
+    def add(self, outputs: Tensor, batch: Batch) -> None:
+        """Measure maps; keep rows, which are measured all at once."""
+        if not kinds.of(self._kind).is_dense:
+            self._outputs.append(outputs)
+            return
+        assert batch.target is not None
+        target = batch.target.cpu()
+        known = _known(target)
+        if known.any():
+            measured = self._part.measured(outputs[known], target[known], self._loss)
+            self._outputs.append(measured[0])
+            self._targets.append(measured[1])
+            self._losses.append(float(measured[2]) * int(known.sum()))
+
+    def scores(self, rows: Rows) -> dict[str, float]:
+        """The loss and the metrics of what was given for rows; empty where no target counts."""
+        if not self._outputs:
+            return {}
+        if kinds.of(self._kind).is_dense:
+            outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
+            loss = sum(self._losses) / len(outputs)
+        else:
+            given = torch.cat(self._outputs)[torch.from_numpy(np.isin(rows, self._known))]
+            outputs, targets, mean = self._part.measured(
+                given, torch.from_numpy(self._task.samples.targets[self._known]), self._loss
+            )
+            loss = float(mean)
+        values = metrics.compute(self._names, outputs.numpy(), targets.numpy(), self._kind)
+        return {"loss": loss, **{name: float(value) for name, value in values.items() if value is not None}}
+
+
+def _known(target: Tensor) -> Tensor:
+    """Which samples of a batch have a mask, or a target image, shape (n,)."""
+    if target.dtype == torch.uint8:
+        return (target != IGNORED).flatten(1).any(1)
+    if target.ndim > 2:
+        return ~target.flatten(1).isnan().all(1)
+    return torch.zeros(len(target), dtype=torch.bool)

@@ -1,0 +1,74 @@
+"""What predictions of each kind of task leave: rows and maps of stored samples, columns or files of new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from mlpipe import kinds
+from mlpipe.predicting.batches import Batch
+from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.runs.sinks import Predicted
+
+
+class Part(Protocol):
+    """The part of a kind that this package calls.
+
+    Attributes:
+        ROWS_ARE_LOSSES: Whether the row of a sample is its loss, which a view of it would have another of.
+        NEW: What new samples get, in a word, which is the name of the step that writes it.
+    """
+
+    ROWS_ARE_LOSSES: bool
+    NEW: str
+
+    def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
+        """What is stored of a batch.
+
+        Args:
+            outputs: What a model gives, shape (n, outputs) or (n, outputs, *spatial), on its device.
+            batch: The samples, on the same device.
+            loss: The loss, where rows are losses; else None.
+        """
+
+    def measured(self, outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """What metrics are computed of, for samples whose targets are known.
+
+        Args:
+            outputs: As for `kept`.
+            target: As a batch has it.
+            loss: The loss.
+
+        Returns:
+            A row of outputs and a row of targets for each sample, and the mean loss.
+        """
+
+    def mean(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+        """The weighted mean of what several models give for the same samples.
+
+        Args:
+            parts: Each of shape (n, outputs) or (n, outputs, *spatial).
+            weights: One number for each, summing to one.
+            mixing: Of what the mean is, `logits` or `probabilities`; for numbers both are the same.
+        """
+
+    def write_new(self, new: NewSamples) -> dict[str, Any]:
+        """Mix what several models predict for new samples, and write a table, or a file for each sample.
+
+        Args:
+            new: The samples and the models.
+
+        Returns:
+            What was done, for machines.
+        """
+
+
+def of(name: str) -> Part:
+    """What predictions of a kind leave.
+
+    Args:
+        name: The kind's.
+    """
+    return cast(Part, kinds.part(name, "predict"))

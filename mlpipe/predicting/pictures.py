@@ -1,0 +1,211 @@
+"""Files of new samples, one for each: the mean over models of what is predicted for every place, in the samples' own sizes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe import files
+from mlpipe.config.schema import Recipe
+from mlpipe.data import sources
+from mlpipe.data.augment.paired import RESIZE
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sources.listings import file_headers
+from mlpipe.data.sources.targets import target_files
+from mlpipe.data.task import Task
+from mlpipe.errors import ProjectError, problem
+from mlpipe.predicting.new_samples import NewSamples, Used
+from mlpipe.runs import maps
+from mlpipe.runs.sinks import Predicted
+from mlpipe.runs.sinks.sample_files import SampleFiles, as_npy
+
+log = logging.getLogger("mlpipe")
+
+Floats = npt.NDArray[np.float32]
+Seen = npt.NDArray[np.bool_]
+# What says how high and wide what is written of an image is; None: as high and wide as the network gave it.
+Scaled = target_files.Scale | None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a kind's predictions become files.
+
+    Attributes:
+        noun: What a file holds: `mask`, `image`.
+        column: The column of the table that names it.
+        columns: The further columns of the table.
+        ending: What files end in.
+        read: What a record predicts for a sample of a task and split, shape (*spatial, outputs).
+        draw: The mean over models, and where all of them saw the sample, to what is written and what the table says of it.
+        encode: What is written to the content of a file.
+        scale: The size of what is written in that of the samples; None: as the networks gave it.
+    """
+
+    noun: str
+    column: str
+    columns: Sequence[str]
+    ending: str
+    read: Callable[[maps.Maps, str, str, str], Floats]
+    draw: Callable[[Floats, Seen], tuple[npt.NDArray[Any], dict[str, Any]]]
+    encode: Callable[[npt.NDArray[Any]], bytes]
+    scale: Scaled = target_files.SAME
+
+
+def write(new: NewSamples, drawing: Drawing) -> dict[str, Any]:
+    """Write a file for each sample and a table of what is in them.
+
+    Args:
+        new: The samples and the models.
+        drawing: How predictions become files.
+
+    Returns:
+        What was done, for machines.
+
+    Raises:
+        ProjectError: When a record's maps are missing or damaged, or no model saw a pixel of a sample.
+    """
+    size_of, rows = _sizes(new), list[dict[str, Any]]()
+    sink = SampleFiles(new.folder, drawing.ending, drawing.encode, have_datasets=new.are_arrays)
+    with ExitStack() as stack:
+        opened = [(stack.enter_context(maps.Maps(_maps_file(new, one))), one) for one in new.models]
+        for number, name in enumerate(new.task.samples.ids, 1):
+            new.after(number)
+            title = new.titled(name)
+            if name in new.unreadable:
+                rows.append({"image": title, "problem": new.unreadable[name]})
+                continue
+            size, parts = size_of(number - 1), list[tuple[Floats, Seen, float]]()
+            for found, one in opened:
+                given = drawing.read(found, new.task.name, new.rows.split, name)
+                parts.append((*_restored(one.preprocessing, given, size, drawing.scale), one.weight))
+            values, told = drawing.draw(*_mean(parts, str(new.folder / sink.place_of(title))))
+            sink.add(Predicted([title], np.empty((1, 0), np.float32), arrays=values[np.newaxis]))
+            rows.append({"image": title, drawing.column: str(sink.places[title]), **told})
+    return _finish(new, drawing, rows)
+
+
+def write_values(new: NewSamples) -> dict[str, Any]:
+    """Write predicted values: PNG files of the targets' depth, or arrays where targets are arrays.
+
+    Args:
+        new: As for `write`.
+
+    Returns:
+        As `write`.
+
+    Raises:
+        ProjectError: As `write`.
+    """
+    dtype = str((new.pivot.bases or (new.pivot,))[0].source["targets"]["dtype"])
+    scale = scale_of(new.pivot, [one.recipe for one in new.models])
+    columns, is_array = ["mean", "unseen"], dtype == "float32"
+
+    def as_array(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+        """In the layout of its sample; NaN where no model saw it."""
+        values = np.where(seen[..., np.newaxis], mean, np.float32(np.nan))
+        return np.moveaxis(values, -1, 0) if new.task.source["layout"] == "chw" else values, _told(mean, seen)
+
+    def as_image(mean: Floats, seen: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+        """Black where no model saw it."""
+        peak = 65535 if dtype == "uint16" else 255
+        pixels = np.rint(np.clip(mean, 0, 1) * peak).astype(np.uint16 if peak > 255 else np.uint8)
+        pixels[~seen] = 0
+        return pixels, _told(mean, seen)
+
+    if is_array:
+        return write(new, Drawing("image", "prediction", columns, ".npy", _values, as_array, as_npy, scale))
+    return write(new, Drawing("image", "prediction", columns, ".png", _values, as_image, target_files.encoded, scale))
+
+
+def scale_of(pivot: Task, recipes: Iterable[Recipe]) -> Scaled:
+    """The size of predicted images in that of images; None where steps make images or targets of sizes of their own."""
+    steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
+    is_apart = any(step.target == RESIZE and step.params.get("on", "both") != "both" for step in steps)
+    return None if is_apart else target_files.scale_of(pivot)
+
+
+def step_problems(recipes: Iterable[Recipe]) -> list[str]:
+    """A sentence for each step after which a map's places, or values, are not those of the image.
+
+    Args:
+        recipes: How the models were trained.
+    """
+    of_steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
+    steps = {step.target.rpartition(".")[2] for step in of_steps}
+    fix = "train without it, for example with preprocessing.resize=short_side"
+    found = [
+        problem(
+            "augmentations.cpu.pipeline",
+            f"{name} also moves images that are predicted, what is written would not fit them",
+            fix=fix,
+        )
+        for name in sorted(steps & {"center_crop", "rotate"})
+    ]
+    recoloured = [step for step in of_steps if step.target != RESIZE and step.params.get("on", "images") != "images"]
+    coloured = {step.target.rpartition(".")[2] for step in recoloured}
+    fix = "train without it, or use mml evaluate with mode.outputs"
+    what = "changes the values of targets, which pictures would not have"
+    return found + [problem("augmentations.cpu.pipeline", f"{name} {what}", fix=fix) for name in sorted(coloured)]
+
+
+def _maps_file(new: NewSamples, one: Used) -> Path:
+    return new.rows.project.predictions_file(one.record.pivot, one.record.id).with_suffix(maps.SUFFIX)
+
+
+def _restored(before: Preprocessing, given: Floats, size: tuple[int, ...], scale: Scaled) -> tuple[Floats, Seen]:
+    """What a model gave for a sample of a size in the size that is written, and where it saw the sample."""
+    # Samples of other axes are never resized.
+    if scale is None or len(size) != 2:
+        return given, np.ones(given.shape[:-1], np.bool_)
+    return before.restored(given, round(size[0] * scale[0]), round(size[1] * scale[1]))
+
+
+def _sizes(new: NewSamples) -> Callable[[int], tuple[int, ...]]:
+    """A function from row to height and width of new images, or the spatial shape of arrays."""
+    base = sources.root(new.task)
+    if base is None:
+        pixels = sources.reader(new.task, new.task.channels)
+        return lambda row: pixels(row).shape[:-1]
+    paths = [base / name for name in new.task.samples.ids]
+    seen = file_headers.look(paths, file_headers.memory_file(str(new.data_dir), base))
+    return lambda row: (seen[row].height, seen[row].width)
+
+
+def _mean(parts: Sequence[tuple[Floats, Seen, float]], file: str) -> tuple[Floats, Seen]:
+    """The mean of what several models give for a sample, and where all of them saw it.
+
+    Raises:
+        ProjectError: When no model saw a pixel of it.
+    """
+    total = sum(values * np.float32(weight) for values, _, weight in parts)
+    seen = np.logical_and.reduce([inside for _, inside, _ in parts])
+    if not seen.any():
+        raise ProjectError(problem(file, "no model saw a pixel of it", fix="train with preprocessing.resize=pad"))
+    weight = np.float32(sum(weight for _, _, weight in parts))
+    return np.asarray(np.asarray(total) / weight, np.float32), np.asarray(seen)
+
+
+def _values(found: maps.Maps, task: str, split: str, sample: str) -> Floats:
+    return np.ascontiguousarray(np.moveaxis(found.values(task, split, sample).astype(np.float32), 0, -1))
+
+
+def _told(mean: Floats, seen: Seen) -> dict[str, Any]:
+    return {"mean": round(float(mean[seen].mean()), 6), "unseen": round(1 - float(seen.mean()), 6)}
+
+
+def _finish(new: NewSamples, drawing: Drawing, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Write the table, and say what was done."""
+    made, models = sum(drawing.column in row for row in rows), len(new.models)
+    files.write_text(new.table, files.csv_text(rows, ["image", drawing.column, *drawing.columns, "problem"]))
+    failed = f"; {len(rows) - made} unreadable" if made < len(rows) else ""
+    log.info(f"{made} {drawing.noun}s by {models} model{'s' * (models > 1)}{failed}")
+    log.info(f"look at: {new.folder} and {new.table}")
+    return {"images": len(rows), f"{drawing.noun}s": str(new.folder), "csv": str(new.table), "models": models}

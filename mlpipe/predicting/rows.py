@@ -1,0 +1,47 @@
+"""Predictions that are a row for each sample: what is stored and measured of them, and their mean over models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlpipe.post.ensembling.mixing import combine
+from mlpipe.predicting.batches import Batch
+from mlpipe.runs.sinks import Predicted
+
+
+def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
+    """The outputs, and the targets as they are."""
+    targets = None if batch.target is None else batch.target.cpu().numpy()
+    return Predicted(batch.ids, outputs.cpu().numpy(), targets)
+
+
+def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """Outputs and targets themselves."""
+    return outputs, target, loss(outputs, target)
+
+
+def mean_of_classes(parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+    """Log-probabilities of classes, of which a sample, or each of its places, has one."""
+    return _combined(parts, weights, "classification", mixing)
+
+
+def mean_of_labels(parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+    """Log-odds of labels."""
+    return _combined(parts, weights, "multilabel", mixing)
+
+
+def mean_of_numbers(parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
+    """Numbers."""
+    return _combined(parts, weights, "regression", "logits")
+
+
+def _combined(parts: Sequence[Tensor], weights: Sequence[float], kind: str, mixing: str) -> Tensor:
+    """Mixed as the rows of an ensemble are; what is predicted for places of samples has a row for each place."""
+    rows = [part.movedim(1, -1).reshape(-1, part.shape[1]).double().cpu().numpy() for part in parts]
+    mixed = torch.from_numpy(np.asarray(combine(rows, weights, kind, mixing), np.float32))
+    last = parts[0].movedim(1, -1)
+    return mixed.reshape(last.shape).movedim(-1, 1).to(last.device)

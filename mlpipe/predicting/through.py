@@ -1,0 +1,144 @@
+"""Push batches of samples through a model: half as many at a time from where memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mlpipe.errors import Interrupted, TrainingError
+from mlpipe.learn import recovery
+from mlpipe.learn.module import TARGET
+from mlpipe.learn.tta import Views
+from mlpipe.predicting.batches import Batch, joined
+from mlpipe.predicting.model import Model
+from mlpipe.runs.sinks import Predicted
+
+log = logging.getLogger("mlpipe")
+
+
+# What is kept of a batch: the outputs of the head that is predicted, and the batch, both on the model's device.
+Keep = Callable[[Tensor, Batch], Predicted]
+
+
+def as_they_are(outputs: Tensor, batch: Batch) -> Predicted:
+    """Outputs as rows, or as arrays where there is one for every place of a sample, and nothing of the targets.
+
+    Args:
+        outputs: Shape (n, outputs) or (n, outputs, *spatial).
+        batch: The samples.
+    """
+    values = outputs.float().cpu().numpy()
+    if values.ndim == 2:
+        return Predicted(batch.ids, values)
+    return Predicted(batch.ids, values[:, :0].reshape(len(values), 0), arrays=values)
+
+
+def through(
+    model: Model,
+    batches: Iterable[Batch],
+    *,
+    head: str = TARGET,
+    views: Views | None = None,
+    keep: Keep = as_they_are,
+    most: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    where: str = "samples",
+) -> Iterator[Predicted]:
+    """What a model predicts for samples, batch by batch.
+
+    Args:
+        model: The model.
+        batches: The samples; a task, a folder and a volume are each an iterator of batches.
+        head: Which of the model's heads is predicted.
+        views: What each sample is predicted from; None: itself alone.
+        keep: What is kept of a batch.
+        most: How many samples a batch has at most. From where memory runs out there are half as many, and so on: batches
+            are joined and cut anew. None: they are never cut.
+        stop: Asked after every batch whether to stop.
+        where: What is predicted, for sentences.
+
+    Yields:
+        What is kept of each batch, in the order of the samples.
+
+    Raises:
+        Interrupted: When `stop` says so.
+        TrainingError: When memory runs out with a single sample, or with a batch that is not cut.
+    """
+    waiting = _Waiting(iter(batches))
+    while (batch := waiting.next()) is not None:
+        done, call = list[Predicted](), partial(_kept, model, batch, head, views, keep)
+        sentence = recovery.shortage(partial(_into, done, call))
+        if sentence:
+            most = _fewer(most, sentence, len(batch), where)
+            waiting.back(batch, most)
+            continue
+        if stop():
+            raise Interrupted("stopped as asked")
+        yield done[0]
+
+
+def _into(done: list[Predicted], call: Callable[[], Predicted]) -> None:
+    done.append(call())
+
+
+def _kept(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep) -> Predicted:
+    target = None if batch.target is None else batch.target.to(model.device, non_blocking=True)
+    placed = Batch(batch.ids, batch.inputs.to(model.device, non_blocking=True), target)
+    with torch.inference_mode(), model.computing():
+        if views is None:
+            outputs = model.outputs(placed.inputs)[head]
+        else:
+            outputs = views.predict(lambda inputs: model.outputs(inputs)[head], placed.inputs, model.kinds[head])
+        return keep(outputs, placed)
+
+
+def _fewer(most: int | None, sentence: str, size: int, where: str) -> int:
+    """How many samples to go on with.
+
+    Raises:
+        TrainingError: When there cannot be fewer.
+    """
+    if most is None:
+        fix = "use fewer at a time (mode.batch_size), or smaller ones"
+        raise TrainingError(f"memory ran out with {size} {where} at a time; {fix}")
+    if most == 1:
+        fix = "use smaller images (preprocessing.size) or a smaller network"
+        raise TrainingError(f"predicting {where}: memory ran out with one image at a time ({sentence}); {fix}")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    log.warning(f"predicting {where}: memory ran out; from here on {most // 2} images at a time")
+    return most // 2
+
+
+@dataclass
+class _Waiting:
+    """Batches as they come, or joined and cut to a size once one was put back."""
+
+    batches: Iterator[Batch]
+    _left: Batch | None = None
+    _size: int | None = None
+
+    def next(self) -> Batch | None:
+        """The next batch; None after the last one."""
+        if self._size is None:
+            return next(self.batches, None)
+        parts = [] if self._left is None else [self._left]
+        while sum(map(len, parts)) < self._size and (one := next(self.batches, None)) is not None:
+            parts.append(one)
+        self._left = None
+        if not parts:
+            return None
+        whole = joined(parts)
+        if len(whole) > self._size:
+            self._left = whole[self._size :]
+        return whole[: self._size]
+
+    def back(self, batch: Batch, size: int) -> None:
+        """Put a batch back, of which and of all others so many samples are taken at a time."""
+        self._left = batch if self._left is None else joined([batch, self._left])
+        self._size = size

@@ -1,0 +1,29 @@
+"""What a report shows of a kind's results: the protocol of `mlpipe.kinds.*.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
+
+from mlpipe import kinds
+from mlpipe.reports.facts import TaskFacts
+from mlpipe.reports.sections.parts import Section
+
+
+class Part(Protocol):
+    """What a report shows of a kind.
+
+    Attributes:
+        SECTIONS: What makes the sections on results, between those on the training and those on ensembles.
+    """
+
+    SECTIONS: Sequence[Callable[[TaskFacts], Section]]
+
+
+def of(name: str) -> Part:
+    """The part of a kind.
+
+    Args:
+        name: The kind's.
+    """
+    return cast(Part, kinds.part(name, "report"))

@@ -1,0 +1,273 @@
+"""`mml predict mode.source=DIR`: images or arrays that no task knows, predicted by every model, mixed and written."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlpipe import kinds
+from mlpipe.config.schema import RunConfig
+from mlpipe.data import sources, task
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.post import decisions
+from mlpipe.post.ensembling import new_rows
+from mlpipe.post.ensembling.new_rows import NewRows
+from mlpipe.running import folds, image_cache, tasks
+from mlpipe.running.scheduler import Step, World, raise_all
+from mlpipe.runs import ensembles, records
+from mlpipe.runs.ensembles import EnsembleRecord
+from mlpipe.runs.journal import Run
+from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.references import Located
+
+if TYPE_CHECKING:
+    from mlpipe.predicting.kind import Part
+
+log = logging.getLogger("mlpipe")
+
+SPLIT = "unlabelled"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What `mml predict` was asked for.
+
+    Attributes:
+        source: A folder, an archive or an image file; for a task of arrays a file or folder of these.
+        ensemble: `latest`, the name of an ensemble, or None: the mean over the folds of the latest cross-validation.
+        deploy_prior: The prevalence where the images are from, one number for each class; `estimate`: by the images
+            themselves; None: probabilities stay as they were calibrated.
+    """
+
+    source: str
+    ensemble: str | None
+    deploy_prior: str | list[float] | None
+
+
+@dataclass
+class NewData:
+    """The plan of one such command.
+
+    Attributes:
+        config: The checked configuration.
+        world: The project, the display, the wish to stop.
+        pivot: The task that the models were trained on.
+        asked: What was asked for.
+        folds: Only these folds, where no ensemble was asked for; None: all.
+    """
+
+    config: RunConfig
+    world: World
+    pivot: Task
+    asked: Asked
+    folds: Sequence[int] | None
+    _packs: dict[Path, Pack] = field(default_factory=dict)
+
+    def plan(self) -> list[Step]:
+        """Decode the samples, predict them with every record, mix and write."""
+        from mlpipe.predicting import kind, pictures
+
+        self._is_dense = kinds.of(self.pivot.kind).is_dense
+        if self._is_dense and self.asked.deploy_prior is not None:
+            wrong = "is for classes of images, not of pixels"
+            raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
+        self._ensemble = self._found_ensemble()
+        self._members = self._found_members()
+        if self._ensemble is not None and self.asked.deploy_prior is not None:
+            decisions.require_rows(self._ensemble, new_rows.rows_file(self.world.project, self._ensemble))
+        used = {record.id: record for _, found, _ in self._members for record in found}
+        parts = [kind.of(record.kind) for record in used.values()]
+        self._refuse_elsewhere(list(used.values()), parts)
+        weightless = [one.id for member in self._members for one in member[1] if one.weights is None]
+        fix = "train with mode.store_parameters=true"
+        raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])
+        self._new = self._described()
+        steps = [
+            Step(f"preprocess for {record.id}", partial(self._preprocess, record), in_project=False)
+            for record in self._one_for_each_pack()
+        ]
+        steps += [Step(f"predict {record.id}", partial(self._predict, record)) for record in used.values()]
+        part = parts[0]
+        if self._is_dense:
+            recipes = (tasks.config_of(self.config, record).recipe for record in used.values())
+            raise_all(pictures.step_problems(recipes))
+        return [*steps, Step(part.NEW, partial(self._write, part))]
+
+    def _refuse_elsewhere(self, used: Sequence[ModelRecord], parts: Sequence[Part]) -> None:
+        """Refuse what another command predicts.
+
+        Raises:
+            ConfigError: When models are of slices of volumes, or solve equations for other samples than arrays.
+        """
+        if sources.open(self.pivot).cuts():
+            name = Located(self.world.project, used[0]).name(self.config.out_dir)
+            raise ConfigError(instead(self.pivot, name, self.asked.source))
+        if any(part.ROWS_ARE_LOSSES for part in parts) and not sources.open(self.pivot).has_arrays:
+            fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
+            raise ConfigError(problem("mode.source", "is for files of images, these models solve an equation", fix=fix))
+
+    def _found_ensemble(self) -> EnsembleRecord | None:
+        if self.asked.ensemble is None:
+            return None
+        found = ensembles.load_all(self.world.project, self.pivot.name)
+        if not found:
+            wrong = f"project {self.world.project.name} has no ensemble of {self.pivot.name}"
+            raise ProjectError(problem("mode.ensemble", wrong, fix=f"mml post task={self.pivot.name}"))
+        if self.asked.ensemble == "latest":
+            return found[-1]
+        names = {record.id: record for record in found}
+        if self.asked.ensemble not in names:
+            fix = did_you_mean(self.asked.ensemble, list(names), otherwise=f"there are {listing(list(names))}")
+            raise ProjectError(problem("mode.ensemble", "there is none", got=self.asked.ensemble, fix=fix))
+        return names[self.asked.ensemble]
+
+    def _found_members(self) -> list[tuple[str, list[ModelRecord], float]]:
+        """(name, records, weight) of each member."""
+        stored = records.load_all(self.world.project, self.pivot.name)
+        if self._ensemble is None:
+            latest = records.latest_cross_validation(stored)
+            chosen = [one for one in latest if self.folds is None or one.fold in self.folds]
+            if not chosen:
+                raise records.untrained(self.world.project, self.pivot.name)
+            return [(chosen[0].recipe, chosen, 1.0)]
+        by_id = {record.id: record for record in stored}
+        wanted = [(member["name"], member["records"], float(member["weight"])) for member in self._ensemble.members]
+        missing = [name for _, names, _ in wanted for name in names if name not in by_id]
+        if missing:
+            fix = "run mml post again"
+            raise ProjectError(problem(self._ensemble.id, f"needs records that are gone: {listing(missing)}", fix=fix))
+        return [(name, [by_id[one] for one in names], weight) for name, names, weight in wanted]
+
+    def _described(self) -> Task:
+        data_dir = str(self.config.data_dir)
+        if sources.open(self.pivot).has_arrays:
+            made = sources.new_arrays(root=self.asked.source, like=self.pivot)
+        else:
+            made = sources.new_images(root=self.asked.source, like=self.pivot, data_dir=data_dir)
+        path = tasks.task_file(self.config.data_dir, made.name)
+        if not path.is_file():
+            task.save(made, path)
+            what = "samples" if sources.open(made).has_arrays else "images"
+            log.info(f"{len(made.samples)} new {what} as {made.name}")
+        for note in made.notes:
+            log.info(f"note on {made.name}: {note}")
+        return made
+
+    def _one_for_each_pack(self) -> list[ModelRecord]:
+        found = {self._pack_folder(record): record for _, several, _ in self._members for record in several}
+        return list(found.values())
+
+    def _pack_folder(self, record: ModelRecord) -> Path:
+        return tasks.pack_folder(tasks.config_of(self.config, record), self._new)
+
+    def _preprocess(self, record: ModelRecord, run: Run | None) -> None:
+        self._pack(record)
+
+    def _pack(self, record: ModelRecord) -> Pack:
+        folder = self._pack_folder(record)
+        if folder not in self._packs:
+            # Unreadable files are named in the table; the others are predicted all the same.
+            most = len(self._new.samples) - 1
+            config = tasks.config_of(self.config, record)
+            self._packs[folder] = image_cache.packed(self.world, config, self._new, max_unreadable=most)
+        return self._packs[folder]
+
+    def _predict(self, record: ModelRecord, run: Run | None) -> None:
+        from mlpipe.predicting import records as predict
+
+        pack, project = self._pack(record), self.world.project
+        rows = np.flatnonzero(~pack.unreadable_mask(self._new))
+        self.world.display.start(f"predicting with {record.id}", 1)
+        try:
+            predict.predict(
+                tasks.config_of(self.config, record).recipe,
+                project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
+                record.fold,
+                [predict.Wanted(self._new.name, SPLIT, self._new, pack, rows)],
+                project.predictions_file(record.pivot, record.id),
+                num_workers=folds.num_workers(self.config),
+                should_stop=self.world.stop,
+            )
+        finally:
+            self.world.display.close()
+
+    def _write(self, part: Part, run: Run | None) -> None:
+        """Mix what is predicted, and write a table, or a file for each sample."""
+        from mlpipe.predicting.new_samples import NewSamples, Used
+
+        world, config = self.world, self.config
+        models = [
+            Used(
+                record, weight / len(several), tasks.config_of(config, record).recipe, self._pack(record).preprocessing
+            )
+            for _, several, weight in self._members
+            for record in several
+        ]
+        unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
+        new = NewSamples(
+            self.asked.source,
+            self.pivot,
+            self._new,
+            models,
+            self._rows(),
+            unreadable,
+            self.asked.deploy_prior,
+            config.data_dir,
+            self._after,
+        )
+        if self._is_dense:
+            world.display.start(f"writing {part.NEW}", len(self._new.samples))
+        try:
+            world.facts.update(part.write_new(new))
+        finally:
+            world.display.close()
+
+    def _rows(self) -> NewRows:
+        return NewRows(
+            self.world.project,
+            self.pivot.kind,
+            self.pivot.classes,
+            self._ensemble,
+            self._members,
+            self._new.name,
+            len(self._new.samples),
+            SPLIT,
+            self.config.seed,
+        )
+
+    def _after(self, number: int) -> None:
+        self.world.stop.check()
+        self.world.display.update(number)
+
+
+def instead(pivot: Task, record: str, source: str) -> str:
+    """The sentence that names the command which predicts a volume.
+
+    Args:
+        pivot: The task of slices that the model was trained on.
+        record: The model, `PROJ#3`.
+        source: The volume.
+    """
+    sets = _text((pivot.bases or (pivot,))[0].source["slices"])
+    words = [f"mode.record={record}", f"mode.source={source}", f"mode.slices={sets}", "mode.outfile=prediction.h5"]
+    command = f"mml evaluate {shlex.join(words)}"
+    return problem("mode.source", "a model of slices is applied to a whole volume by another command", fix=command)
+
+
+def _text(value: Any) -> str:
+    """A value as the command line takes it: only texts that need them have quotes."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_text(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_text, value)) + "]"
+    return value if isinstance(value, str) and value.replace("-", "_").isidentifier() else json.dumps(value)

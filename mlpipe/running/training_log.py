@@ -1,0 +1,163 @@
+"""What a training measures batch by batch: kept beside the run's log, and the two tables of `sys.outfile`."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlpipe import files
+from mlpipe.errors import problem
+
+FILE = "batches.jsonl"
+
+
+@dataclass(frozen=True)
+class BatchRow:
+    """A batch that was learned from.
+
+    Attributes:
+        epoch: Counted from 1, as is the batch.
+        batch: Its number in the epoch.
+        seconds: Since the training began.
+        loss: Its loss.
+        norm: The norm of all gradients together.
+    """
+
+    epoch: int
+    batch: int
+    seconds: float
+    loss: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """An evaluation after an epoch.
+
+    Attributes:
+        epoch: Counted from 1.
+        seconds: Since the training began.
+        loss: The mean loss; None: there are no targets.
+        accuracy: The share of right answers; None alike.
+    """
+
+    epoch: int
+    seconds: float
+    loss: float | None
+    accuracy: float | None
+
+
+def evaluated(values: Mapping[str, float], epoch: int = 1, seconds: float = 0.0) -> EpochRow:
+    """The row of an evaluation.
+
+    The column of accuracies holds the share of right answers, of masks Dice, of images PSNR; None where none is.
+
+    Args:
+        values: Metrics by name.
+        epoch: Counted from 1.
+        seconds: Since the training began.
+    """
+    names = ("accuracy", "foreground_dice", "dice", "psnr")
+    accuracy = next((values[name] for name in names if name in values), None)
+    return EpochRow(epoch, seconds, values.get("loss"), accuracy)
+
+
+class TrainingLog:
+    """The rows of one fold; a continued run goes on with those of before.
+
+    Args:
+        file: Where they are kept, a line for each epoch.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file, self._batches = file, list[BatchRow]()
+        self._kept: dict[int, tuple[list[BatchRow], EpochRow]] = _read(file)
+        spent = max((row.seconds for _, row in self._kept.values()), default=0.0)
+        self._started = time.monotonic() - spent
+
+    def batch(self, tick: Any) -> BatchRow:
+        """A batch was learned from."""
+        norm = math.nan if tick.norm is None else float(tick.norm)
+        row = BatchRow(tick.epoch + 1, tick.batch, self._seconds(), float(tick.batch_loss), norm)
+        self._batches.append(row)
+        return row
+
+    def epoch(self, epoch: int, values: Mapping[str, float]) -> EpochRow:
+        """An epoch, counted from 0, ended and was evaluated."""
+        row = evaluated(values, epoch + 1, self._seconds())
+        self._kept[row.epoch] = (self._batches, row)
+        plain = {"epoch": vars(row), "batches": [vars(one) for one in self._batches]}
+        self._batches = []
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        files.append_line(self._file, json.dumps(plain))
+        return row
+
+    def until(self, epoch: int) -> tuple[list[BatchRow], list[EpochRow]]:
+        """All rows up to an epoch, counted from 1."""
+        epochs = [self._kept[number] for number in sorted(self._kept) if number <= epoch]
+        return [one for batches, _ in epochs for one in batches], [one for _, one in epochs]
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+
+def problems(outfile: str | None) -> list[str]:
+    """A sentence where the tables cannot be written."""
+    if outfile is None or tables(outfile)[0].absolute().parent.is_dir():
+        return []
+    fix = "make the folder first, or name a file in one that is there"
+    return [problem("sys.outfile", "its folder is not there", got=outfile, fix=fix)]
+
+
+def write(outfile: str, batches: Iterable[BatchRow], epochs: Iterable[EpochRow]) -> None:
+    """Write the tables; one that would have no line is left out."""
+    train, test = tables(outfile)
+    for path, text in ((train, batch_table(batches)), (test, epoch_table(epochs))):
+        if text:
+            files.write_text(path, text)
+
+
+def tables(outfile: str) -> tuple[Path, Path]:
+    """The files of batches and of evaluations: the part goes before the ending."""
+    path = Path(outfile).expanduser()
+    return path.with_name(f"{path.stem}_train{path.suffix}"), path.with_name(f"{path.stem}_test{path.suffix}")
+
+
+def batch_table(rows: Iterable[BatchRow]) -> str:
+    """A line for each batch: epoch, batch, seconds, loss, norm of the gradient."""
+    return "".join(f"{row.epoch} {row.batch} {row.seconds:.3f} {row.loss:.6g} {row.norm:.6g}\n" for row in rows)
+
+
+def epoch_table(rows: Iterable[EpochRow]) -> str:
+    """A line for each evaluation: epoch, seconds, loss, accuracy; without targets the first two."""
+    return "".join(
+        " ".join(
+            [
+                f"{row.epoch} {row.seconds:.3f}",
+                *(f"{value:.6g}" for value in (row.loss, row.accuracy) if value is not None),
+            ]
+        )
+        + "\n"
+        for row in rows
+    )
+
+
+def _read(path: Path) -> dict[int, tuple[list[BatchRow], EpochRow]]:
+    """What a run that goes on had written; epochs that were learned again replace those of before."""
+    if not path.is_file():
+        return {}
+    text = path.read_text("utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        # A crash cut the last line short: its epoch is learned again.
+        files.write_text(path, whole)
+    found = {}
+    for line in whole.splitlines():
+        plain = json.loads(line)
+        found[plain["epoch"]["epoch"]] = ([BatchRow(**one) for one in plain["batches"]], EpochRow(**plain["epoch"]))
+    return found

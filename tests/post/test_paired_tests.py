@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as reference
+
+from mlpipe.errors import DataError
+from mlpipe.post.intervals.areas import delong
+from mlpipe.post.measures.class_metrics import log_softmax, nll
+from mlpipe.post.paired_tests import corrected_t, mcnemar, paired_bootstrap, paired_delong
+from tests.post.drawing import drawn
+
+
+def pair(seed: int = 0, n: int = 300, noise: float = 1.5):
+    logits, targets = drawn(seed, n, 3)
+    worse = logits + np.random.default_rng(seed).normal(size=logits.shape) * noise * 2.2
+    return logits, worse, targets
+
+
+@pytest.mark.parametrize("name", ["accuracy", "nll", "auroc"])
+def test_the_better_model_is_named(name: str) -> None:
+    better, worse, targets = pair()
+    found = paired_bootstrap(name, better, worse, targets, resamples=400, kind="classification")
+    assert found.low < found.difference < found.high
+    assert found.sentence.startswith("The first is better by")
+    assert paired_bootstrap(name, worse, better, targets, resamples=400, kind="classification").sentence.startswith(
+        "The second is better by"
+    )
+    same = paired_bootstrap(name, better, better, targets, resamples=50, kind="classification")
+    assert (same.difference, same.low, same.high) == (0, 0, 0)
+    assert same.sentence.startswith("The rows do not tell the two apart")
+
+
+def test_the_interval_of_a_mean_difference_is_that_of_scipy() -> None:
+    better, worse, targets = pair(1, 200)
+    rows = np.arange(200)
+    off = -log_softmax(better)[rows, targets] + log_softmax(worse)[rows, targets]
+    theirs = stats.bootstrap((off,), np.mean, n_resamples=4000, method="BCa", rng=np.random.default_rng(0))
+    found = paired_bootstrap("nll", better, worse, targets, resamples=4000, kind="classification")
+    assert found.difference == pytest.approx(nll(better, targets) - nll(worse, targets))
+    ends = theirs.confidence_interval
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), rel=0.05)
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (3, 9), (9, 3), (12, 12), (40, 20)])
+def test_mcnemar_is_that_of_statsmodels(b: int, c: int) -> None:
+    first = np.concatenate([np.ones(20 + b), np.zeros(c + 5)]).astype(bool)
+    second = np.concatenate([np.ones(20), np.zeros(b), np.ones(c), np.zeros(5)]).astype(bool)
+    found = mcnemar(first, second)
+    expected = reference([[20, b], [c, 5]], exact=True).pvalue if b + c else 1.0
+    assert found.p == pytest.approx(expected)
+    assert f"first is right on {b} rows, only the second on {c}" in found.sentence
+    with pytest.raises(DataError, match="the same rows are needed"):
+        mcnemar([True], [True, False])
+
+
+def test_the_corrected_t_is_its_formula() -> None:
+    first, second = np.array([0.80, 0.83, 0.79, 0.85, 0.81]), np.array([0.78, 0.80, 0.80, 0.80, 0.79])
+    found = corrected_t(first, second, n_train=80, n_test=20, name="accuracy")
+    off = first - second
+    spread = np.sqrt(off.var(ddof=1) * (1 / 5 + 20 / 80))
+    assert found.p == pytest.approx(2 * stats.t.sf(off.mean() / spread, 4))
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 4, off.mean(), spread))
+    # Without the overlap of training sets it is the paired t-test.
+    plain = corrected_t(first, second, n_train=1e18, n_test=1)
+    assert plain.p == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    assert corrected_t(first, first, n_train=80, n_test=20).p == 1
+    with pytest.raises(DataError, match="finite scores of the same two or more folds"):
+        corrected_t([0.5], [0.4], n_train=1, n_test=1)
+
+
+def test_paired_delong_uses_the_covariance() -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random(200) < 0.4
+    scores = positive + rng.normal(size=(2, 200))
+    logits = [np.column_stack([np.zeros(200), one]) for one in scores]
+    areas, covariance = delong(scores, positive)
+    found = paired_delong(*logits, positive.astype(int), kind="classification")
+    spread = np.sqrt(np.array([1, -1]) @ covariance @ np.array([1, -1]))
+    assert found.difference == pytest.approx(areas[0] - areas[1])
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(areas[0] - areas[1]) / spread))
+    assert (found.high - found.low) / 2 == pytest.approx(stats.norm.ppf(0.975) * spread)
+    with pytest.raises(DataError, match="no class has rows on both sides"):
+        paired_delong(*logits, np.zeros(200, int), kind="classification")
+    with pytest.raises(DataError, match="predictions of one shape"):
+        paired_delong(logits[0], logits[1][:5], positive.astype(int), kind="classification")
+
+
+def test_a_test_of_equal_models_seldom_finds_a_difference() -> None:
+    found = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        targets = rng.integers(0, 2, 120)
+        shared = rng.normal(size=120)
+        logits = [np.column_stack([np.zeros(120), targets + shared + rng.normal(size=120)]) for _ in range(2)]
+        found.append(paired_delong(*logits, targets, kind="classification").p < 0.05)
+    assert np.mean(found) < 0.1
+
+
+@pytest.mark.parametrize(("n", "positives"), [(20, 1), (20, 5), (200, 2)])
+@pytest.mark.parametrize("name", ["nll", "brier"])
+def test_differences_of_losses_cover_with_few_positives(name: str, n: int, positives: int) -> None:
+    """Sure and unsure models of the same rows, whose own rows show no mistake that there could have been."""
+
+    def pair_of(rng: np.random.Generator, times: int):
+        truth = np.repeat([1, 0], [positives * times, (n - positives) * times])
+        shared, base = rng.normal(size=(len(truth), 2)), np.log([1 - positives / n, positives / n])
+        models = [(2.0, 1.0), (2.0, 3.0)]
+        noise = [np.sqrt(0.7) * shared + np.sqrt(0.3) * rng.normal(size=shared.shape) for _ in models]
+        logits = [s * (a * (one + a * np.eye(2)[truth]) + base) for (a, s), one in zip(models, noise, strict=True)]
+        return *logits, truth
+
+    def measured(logits: np.ndarray, truth: np.ndarray) -> float:
+        logs = log_softmax(logits)
+        if name == "nll":
+            return float(-logs[np.arange(len(truth)), truth].clip(np.log(1e-12)).mean())
+        return float(((np.exp(logs) - np.eye(2)[truth]) ** 2).sum(axis=1).mean())
+
+    rng = np.random.default_rng([n, positives])
+    *both, truth = pair_of(rng, 200_000 // n)
+    difference, held = measured(both[0], truth) - measured(both[1], truth), []
+    for seed in range(60):
+        found = paired_bootstrap(name, *pair_of(rng, 1), resamples=200, seed=seed, kind="classification")
+        held.append(found.low <= difference <= found.high)
+    assert np.mean(held) >= 0.93
+
+
+@pytest.mark.parametrize("name", ["auroc", "balanced_accuracy"])
+def test_two_models_that_made_no_mistake_may_still_differ(name: str) -> None:
+    """Both are right on all of 60 rows of each class: by the rule of three up to 5 % of a class may go wrong."""
+    targets = np.repeat([0, 1], 60)
+    logits = np.column_stack([-9.0 * (targets - 0.5), 9.0 * (targets - 0.5)])
+    found = paired_bootstrap(name, logits, logits * 1.5, targets, resamples=100, kind="classification")
+    assert found.difference == 0 and found.low < -0.025 and found.high > 0.025
+    tested = paired_delong(logits, logits * 1.5, targets, kind="classification")
+    assert tested.low < -0.025 and tested.high > 0.025 and tested.p == 1

@@ -1,0 +1,68 @@
+"""The table of new samples: what each kind says of its rows, those that cannot be read, and a prevalence that is for classes."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlpipe.errors import ConfigError
+from mlpipe.post.ensembling.members import Rows
+from mlpipe.post.ensembling.new_rows import NewRows
+from mlpipe.predicting import kind
+from mlpipe.predicting.new_samples import NewSamples
+from mlpipe.runs.project import Project
+from tests.data.samples import small_task
+
+CLASSES = ("one", "two", "three")
+VALUES = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]]))
+
+
+class Mixed(NewRows):
+    """Rows that are there already."""
+
+    def mixed(self, mixing: str | None = None) -> Rows:
+        """Two samples, the second name first."""
+        return Rows(["b.png", "a.png"], np.full(2, -1), VALUES, VALUES)
+
+    def decided(self, moved_to: Any) -> dict[str, Any]:
+        """What an ensemble may have decided."""
+        return {"thresholds": {"cuts": {"one": 0.05}}, "halfwidths": {"two": 1.5}}
+
+    def store(self, rows: Rows) -> None:
+        """Nothing."""
+
+
+def of(name: str, folder: Path, prior: list[float] | None = None) -> NewSamples:
+    task = replace(small_task(), source={"type": "fashion_mini"})
+    rows = Mixed(Project(folder / "p"), name, CLASSES, None, [], "new", 3, "unlabelled", 0)
+    pivot = replace(task, name="pivot", kind=name, classes=CLASSES)
+    unreadable = {"c.png": "is no image"}
+    return NewSamples("d", pivot, task, [], rows, unreadable, prior, folder, lambda number: None)
+
+
+def written(name: str, folder: Path) -> list[dict[str, str]]:
+    facts = kind.of(name).write_new(of(name, folder))
+    assert facts["images"] == 2 and facts["unreadable"] == {"c.png": "is no image"}
+    return list(csv.DictReader(Path(facts["csv"]).read_text().splitlines()))
+
+
+def test_labels_are_those_above_their_cuts(tmp_path: Path) -> None:
+    rows = written("multilabel", tmp_path)
+    assert [row["image"] for row in rows] == ["a.png", "b.png", "c.png"]
+    assert [row["labels"] for row in rows] == ["one", "one", ""] and rows[2]["problem"] == "is no image"
+    assert float(rows[1]["p(two)"]) == pytest.approx(0.2 / 1.2, abs=1e-6)
+
+
+def test_numbers_have_the_intervals_that_were_decided(tmp_path: Path) -> None:
+    (first, *_) = written("regression", tmp_path)
+    assert float(first["two low"]) == pytest.approx(np.log(0.3) - 1.5, abs=1e-5) and "one low" not in first
+
+
+def test_a_prevalence_is_for_classes(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mode\.deploy_prior: is for classes, not for regression"):
+        kind.of("regression").write_new(of("regression", tmp_path, [0.5, 0.3, 0.2]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -15,29 +14,11 @@ from mlpipe.arch.classifier import Head
 from mlpipe.config.schema import Recipe
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.runs import maps
 
 # Mean and standard deviation of the training targets, shape (outputs,) each.
 Scale = tuple[Tensor, Tensor]
 # Outputs, targets and, where images have some, their weights to the mean loss; usually a module.
 Loss = Callable[..., Tensor]
-
-
-@dataclass(frozen=True)
-class PixelBatch:
-    """What is predicted for a batch of images: probabilities of classes, or values.
-
-    Attributes:
-        outputs: Predicted pixels and hits of each class, shape (n, 2 * classes), or sums of errors.
-        targets: True pixels of each class, NaN without a mask, shape (n, classes), or counts of values.
-        chances: Probabilities in 255ths, shape (n, classes, *spatial), or values.
-        true: True class numbers, shape (n, *spatial), or values; None where no image has a target.
-    """
-
-    outputs: npt.NDArray[np.float32]
-    targets: npt.NDArray[np.float32]
-    chances: npt.NDArray[np.uint8] | maps.Values
-    true: npt.NDArray[np.uint8] | maps.Values | None
 
 
 class Part(Protocol):
@@ -48,14 +29,12 @@ class Part(Protocol):
         FITTING_LOSSES: Options of `conf/loss` to name to somebody whose loss does not fit.
         TARGETS_HAVE_OWN_SHAPE: Whether the spatial shape of targets may be another than that of images.
         NEEDS_ALL_DIGITS: Whether it is learned in single precision unless somebody asks for less.
-        VIEWS_AGREE: Whether a view of a sample has the sample's own answer, so that several may be averaged.
     """
 
     DEFAULT_LOSS: str
     FITTING_LOSSES: tuple[str, ...]
     TARGETS_HAVE_OWN_SHAPE: bool
     NEEDS_ALL_DIGITS: bool
-    VIEWS_AGREE: bool
 
     def scale(self, targets: npt.NDArray[Any]) -> Scale | None:
         """The unit in which a loss compares numbers; None: they are compared as they are.
@@ -120,15 +99,6 @@ class Part(Protocol):
             loss: The head's.
             rows: The first of what `kept` gave, of all batches.
             targets: The second.
-        """
-
-    def prediction(self, loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor | PixelBatch:
-        """What a batch's prediction leaves: outputs as they are, or sums and maps.
-
-        Args:
-            loss: The head's; judges what has no target to compare with.
-            outputs: What the network gives, or the mean of several views.
-            batch: With `images` and `target`.
         """
 
 

@@ -30,8 +30,3 @@ def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The loss over all images at once, not a mean of batches' means; see `mlpipe.learn.kind.Part`."""
     return loss(rows, targets), rows
-
-
-def prediction(loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """Outputs as they are; see `mlpipe.learn.kind.Part`."""
-    return outputs

@@ -12,15 +12,14 @@ from mlpipe.arch.classifier import Head
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.learn.kind import Scale
-from mlpipe.learn.per_image import check, kept, prediction, rows, validated
+from mlpipe.learn.per_image import check, kept, rows, validated
 
-__all__ = ["check", "kept", "prediction", "rows", "validated"]
+__all__ = ["check", "kept", "rows", "validated"]
 
 DEFAULT_LOSS = "ce"
 FITTING_LOSSES = ("auto", "ce", "bce", "focal")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-VIEWS_AGREE = True
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:

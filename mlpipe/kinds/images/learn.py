@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -14,11 +11,10 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import per_pixel
-from mlpipe.learn.kind import Loss, PixelBatch
+from mlpipe.learn.kind import Loss
 from mlpipe.learn.losses.means import Between
 from mlpipe.learn.per_pixel import validated
 from mlpipe.learn.value_maps import class_counts, head, known_counts, positives, scale
-from mlpipe.runs import maps
 
 __all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
 
@@ -26,7 +22,6 @@ DEFAULT_LOSS = "mse"
 FITTING_LOSSES = ("auto", "mse", "mae", "huber", "bce")
 TARGETS_HAVE_OWN_SHAPE = True
 NEEDS_ALL_DIGITS = False
-VIEWS_AGREE = True
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
@@ -56,22 +51,6 @@ def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of errors, and the batch's loss."""
     return per_pixel.with_loss(summed(outputs, target), loss(outputs, target))
-
-
-def prediction(loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor | PixelBatch:
-    """Sums of errors, and the values of each pixel."""
-    values, target = outputs.cpu().numpy(), batch["target"]
-    true = target.cpu().numpy() if target.ndim > 2 else None
-    # Half precision keeps values of 0 to 1 better than 8 bit would; arrays may have any values.
-    is_half = batch["images"].dtype == torch.uint8
-    each = [maps.errors(one, None if true is None else true[place]) for place, one in enumerate(values)]
-    stored = None if true is None else _stored(true, half=is_half)
-    sums = np.stack([one for one, _ in each]), np.stack([one for _, one in each])
-    return PixelBatch(*sums, _stored(values, half=is_half), stored)
-
-
-def _stored(values: npt.NDArray[Any], *, half: bool) -> maps.Values:
-    return values.astype(np.float16) if half else values.astype(np.float32)
 
 
 def summed(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,8 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.learn import per_pixel
-from mlpipe.learn.kind import Loss, PixelBatch, Scale
+from mlpipe.learn.kind import Loss, Scale
 from mlpipe.learn.per_pixel import validated
-from mlpipe.runs import maps
 
 __all__ = ["validated"]
 
@@ -25,7 +24,6 @@ DEFAULT_LOSS = "ce"
 FITTING_LOSSES = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False
-VIEWS_AGREE = True
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:
@@ -70,17 +68,6 @@ def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     target = target.long()
     mean = loss(outputs, target)
     return per_pixel.with_loss(rows(loss, outputs, target), mean)
-
-
-def prediction(loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor | PixelBatch:
-    """Counts of pixels, and the probabilities of each."""
-    chances = outputs.softmax(1).cpu().numpy()
-    predicted, classes = chances.argmax(1), chances.shape[1]
-    target = batch["target"]
-    true = target.cpu().numpy() if target.dtype == torch.uint8 else None
-    each = [maps.counts(one, None if true is None else true[place], classes) for place, one in enumerate(predicted)]
-    quantised = np.stack([maps.quantised(one) for one in chances])
-    return PixelBatch(np.stack([one for one, _ in each]), np.stack([one for _, one in each]), quantised, true)
 
 
 def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:

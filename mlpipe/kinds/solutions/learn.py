@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import per_pixel, tta
-from mlpipe.learn.kind import Loss, PixelBatch
+from mlpipe.learn.kind import Loss
 from mlpipe.learn.losses.burgers import misfit
 from mlpipe.learn.losses.equations import Equation, EvolutionEquation
 from mlpipe.learn.per_pixel import validated
@@ -25,7 +24,6 @@ FITTING_LOSSES = ("poisson", "burgers")
 TARGETS_HAVE_OWN_SHAPE = True
 # An equation is about differences between neighbours, which half precision has no digits for.
 NEEDS_ALL_DIGITS = True
-VIEWS_AGREE = False
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
@@ -48,16 +46,6 @@ def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of each sample, and their mean."""
     lost, known = scored(loss, outputs, target)
     return per_pixel.with_loss((lost, known), lost.sum() / known.nansum().clamp(min=1))
-
-
-def prediction(loss: Loss, outputs: Tensor, batch: Mapping[str, Tensor]) -> Tensor | PixelBatch:
-    """The loss of each sample, and its solution."""
-    target, solutions = batch["target"], outputs.cpu().numpy().astype(np.float32)
-    if target.ndim != outputs.ndim:
-        nothing = np.full((len(outputs), 1), np.nan, np.float32)
-        return PixelBatch(np.zeros_like(nothing), nothing, solutions, None)
-    lost, known = (part.cpu().numpy().astype(np.float32) for part in scored(loss, outputs, target))
-    return PixelBatch(lost, known, solutions, target.cpu().numpy().astype(np.float32))
 
 
 def scored(loss: Loss, values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,17 +86,3 @@ def _check_initial_values(target: Tensor, outputs: Tensor) -> None:
     if wrong := misfit(outputs, target):
         fix = "end the network in one map of two times or more, as wide as its input"
         raise ConfigError(problem("arch", wrong, fix=fix))
-
-
-def refuse_views(recipe: Recipe) -> None:
-    """Refuse to predict samples from several views.
-
-    Args:
-        recipe: How to learn.
-
-    Raises:
-        ConfigError: When there are some.
-    """
-    if recipe.tta.target.rpartition(".")[2] not in ("none", "stored"):
-        wrong = "a view of a sample has another solution"
-        raise ConfigError(problem("tta", wrong, got=recipe.tta.target.rpartition(".")[2], fix="use tta=none"))

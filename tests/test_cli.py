@@ -120,7 +120,7 @@ def test_a_results_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.
 
 def test_cfg_job_shows_the_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "loss=focal", "--cfg", "job"]) == 0
-    assert "mlpipe.learn.losses.losses.focal" in capsys.readouterr().out
+    assert "mlpipe.learn.losses.focal.focal" in capsys.readouterr().out
 
 
 def test_dry_run_prints_the_plan_and_makes_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

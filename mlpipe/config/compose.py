@@ -24,12 +24,12 @@ from mlpipe.config.composing import Composer
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
+from mlpipe.names import name_of, path_of
 
 # How Hydra and OmegaConf refuse an override; the last three are what they let through for an entry of a list.
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 # Sections whose keys are the user's own.
 _FREE = ("given.", "search_space.params")
-_TIMM = "mlpipe.arch.classifier.timm"
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
 _SECTIONS = (
@@ -181,7 +181,7 @@ def _networks(arch: Any, facts: Facts) -> list[str]:
     if not isinstance(arch, dict):
         return []
     # The name of another architecture is what its user calls it.
-    key = "encoder" if "encoder" in arch else "name" if arch.get("_target_") == _TIMM else None
+    key = "encoder" if "encoder" in arch else "name" if name_of(str(arch.get("_target_"))) == "timm" else None
     name = arch.get(key) if key else None
     if not isinstance(name, str) or name == "???" or facts.is_network(name):
         return []
@@ -339,7 +339,7 @@ def _resolved(
     subroutines = plain["mode"].get("subroutines")
     predicts = isinstance(subroutines, list) and {"predict", "test"} & set(map(str, subroutines))
     if predicts and "train" not in subroutines and not any(key.split(".")[0] == "tta" for key in keys):
-        plain["tta"] = {"_target_": "mlpipe.learn.tta.stored"}
+        plain["tta"] = {"_target_": path_of("tta", "stored")}
     if mode == "create":
         for mode_key, split_key in (("n_folds", "folds"), ("ensure_balancing", "stratify")):
             if split_key in plain["split"]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from mlpipe import files
 from mlpipe.errors import no_such_file, problem
-
-_TARGET = "mlpipe.arch.keras.keras_json.keras_json"
+from mlpipe.names import name_of
 
 
 def inlined(arch: Any) -> list[str]:
@@ -21,7 +20,7 @@ def inlined(arch: Any) -> list[str]:
     Returns:
         A sentence for each problem.
     """
-    if not isinstance(arch, dict) or arch.get("_target_") != _TARGET:
+    if not isinstance(arch, dict) or name_of(str(arch.get("_target_"))) != "keras_json":
         return []
     file, layers = arch.get("file"), arch.get("layers")
     if isinstance(file, str) and layers is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlpipe.config import objectives, slice_keys
 from mlpipe.errors import did_you_mean, listing, problem
+from mlpipe.names import name_of
 
 SUBROUTINES: dict[str, tuple[str, ...]] = {
     "train": ("train", "predict", "test"),
@@ -96,7 +97,7 @@ def is_plain_name(text: str) -> bool:
 
 def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     """What the validation images decide besides being a score: the choice of epoch, the stop, the learning rate."""
-    if is_exact(tree) or str(tree["optimizer"].get("_target_", "")).endswith("optimizers.none"):
+    if is_exact(tree) or _name(tree["optimizer"]) == "none":
         return []
     used = ["best_checkpoint"] if tree["mode"].get("store_best") else []
     entries = tree.get("stages", {}).get("list") or [{}]
@@ -109,6 +110,11 @@ def val_used_for(tree: Mapping[str, Any]) -> list[str]:
     if any(schedule.get("plateau") or "plateau" in str(schedule.get("_target_", "")).lower() for schedule in schedules):
         used.append("lr_plateau")
     return used
+
+
+def _name(section: Mapping[str, Any]) -> str:
+    """The name of a section's component within its group."""
+    return name_of(str(section.get("_target_", "")))
 
 
 def _subroutines(name: str, mode: Mapping[str, Any]) -> list[str]:
@@ -156,17 +162,17 @@ def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
 
 
 def _tunes(tree: Mapping[str, Any]) -> bool:
-    return not str((tree.get("tune") or {}).get("_target_", ".none")).endswith(".none")
+    return _name(tree.get("tune") or {}) not in ("", "none")
 
 
 def is_exact(tree: Mapping[str, Any]) -> bool:
     """Whether a recipe's head is fitted exactly (`optimizer=linear`), and has no epochs."""
-    return str(tree["optimizer"].get("_target_", "")).endswith("optimizers.linear")
+    return _name(tree["optimizer"]) == "linear"
 
 
 def _slicing(tree: Mapping[str, Any]) -> list[str]:
     """What images that are cut into cells cannot go with."""
-    if str((tree.get("slicing") or {}).get("_target_", "")).rpartition(".")[2] in ("", "none"):
+    if _name(tree.get("slicing") or {}) in ("", "none"):
         return []
     found = []
     if tree["mode"].get("multitask"):
@@ -332,7 +338,7 @@ def _stages(tree: Mapping[str, Any]) -> list[str]:
     for number, entry in enumerate(entries):
         if entry.get("lr") is not None and "lr" not in tree["optimizer"]:
             found.append(problem(f"stages.list[{number}].lr", "the optimizer has no lr", fix="leave it out"))
-        if entry.get("freeze") is not None and not str(tree["peft"].get("_target_")).endswith(".none"):
+        if entry.get("freeze") is not None and _name(tree["peft"]) != "none":
             wrong = "peft decides what learns"
             found.append(problem(f"stages.list[{number}].freeze", wrong, fix="leave it out, or use peft=none"))
     return found

@@ -273,6 +273,11 @@ def _alias(name: str, module: ast.Module) -> ast.expr | None:
     for node in module.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return node.value
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("mlpipe."):
+            # A type that is written once for several modules.
+            origins = [one.name for one in node.names if (one.asname or one.name) == name]
+            if origins and (file := module_file(node.module)) is not None:
+                return _alias(origins[0], _parsed(file))
     return None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.config import signatures
+from mlpipe.names import name_of
 
 _FUNCTION = "mlpipe.data.volumes.slices.slice_set"
 
@@ -28,7 +29,7 @@ def of_task(task: Mapping[str, Any]) -> list[str]:
     Args:
         task: The section.
     """
-    if not str(task.get("_target_", "")).endswith("sources.slices"):
+    if name_of(str(task.get("_target_", ""))) != "slices":
         return []
     given = task.get("slices")
     entries = given if isinstance(given, list) else []

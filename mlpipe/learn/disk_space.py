@@ -15,7 +15,7 @@ from mlpipe.config.schema import Recipe
 from mlpipe.errors import DiskFull, problem
 from mlpipe.learn import linear_head, stages
 from mlpipe.learn.job import FoldJob
-from mlpipe.learn.optimizers.optimizers import parameter_groups
+from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 
 log = logging.getLogger("mlpipe")
 

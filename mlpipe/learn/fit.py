@@ -45,8 +45,10 @@ from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.network import scale_of, started_network, weights_report
 from mlpipe.learn.build.optimizer import build_optimizers
 from mlpipe.learn.callbacks import tensorboard
-from mlpipe.learn.callbacks.callbacks import EpochRows, EpochScores, Guard, Keeper, Progress
 from mlpipe.learn.callbacks.examples import Examples
+from mlpipe.learn.callbacks.guard import Guard
+from mlpipe.learn.callbacks.keeper import Keeper
+from mlpipe.learn.callbacks.progress import EpochRows, EpochScores, Progress
 from mlpipe.learn.device_group import Team
 from mlpipe.learn.gradient_wait import Exchange
 from mlpipe.learn.hardware import Numerics, numerics_for

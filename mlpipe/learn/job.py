@@ -15,7 +15,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import WHOLE, Shard
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.learn.callbacks.callbacks import Tick
+from mlpipe.learn.callbacks.progress import Tick
 from mlpipe.learn.multitask import Joint
 from mlpipe.runs.project import Project
 

@@ -53,7 +53,7 @@ class Part(Protocol):
         """
 
     def class_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-        """What a loss is told of the training images of each class, see `mlpipe.learn.losses.losses.Labels.counts`."""
+        """What a loss is told of the training images of each class, see `mlpipe.learn.losses.labels.Labels.counts`."""
 
     def known_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
         """For how many training images each output has a known target, shape (outputs,); None: for all."""

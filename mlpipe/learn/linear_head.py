@@ -24,7 +24,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.optimizers.optimizers import LinearHead
+from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
 Floats = npt.NDArray[np.float64]

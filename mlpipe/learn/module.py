@@ -24,7 +24,7 @@ from mlpipe.learn import accumulation, microbatches, slicing
 from mlpipe.learn import device_group as team
 from mlpipe.learn.device_group import Team
 from mlpipe.learn.heads import LearnedHead
-from mlpipe.learn.lr_schedulers import plateaus
+from mlpipe.learn.lr_schedulers import plateau
 from mlpipe.learn.recovery import Healed
 from mlpipe.learn.task_weights import TaskWeights
 from mlpipe.learn.tta import Views
@@ -308,8 +308,8 @@ class FoldModule(pl.LightningModule):
             row |= weighing.row((self._each / self._steps).tolist(), self.network)
         self.history.append(row)
         for config in self.trainer.lr_scheduler_configs:
-            if plateaus.watches(config.scheduler):
-                plateaus.look(config.scheduler, row[str(config.monitor)])
+            if plateau.watches(config.scheduler):
+                plateau.look(config.scheduler, row[str(config.monitor)])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Lightning would move a plateau schedule only after the state is saved, and never again for that epoch."""

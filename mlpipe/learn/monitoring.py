@@ -8,7 +8,7 @@ from typing import Any
 from mlpipe import kinds
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data.task import Task
-from mlpipe.learn import import_blocks
+from mlpipe.learn import own_classes
 from mlpipe.learn.directions import Direction
 from mlpipe.learn.losses import by_output
 from mlpipe.post import kind as post_kind
@@ -34,8 +34,8 @@ def outputs_metrics(recipe: Recipe) -> list[str]:
     parts = recipe.loss.params.get("parts")
     listed = parts if isinstance(parts, list) else []
     return [
-        *(f"{part['name']}_{name}" for part in listed for name in ("loss", *import_blocks.names(part.get("metrics")))),
-        *by_output.shared([import_blocks.names(part.get("metrics")) for part in listed]),
+        *(f"{part['name']}_{name}" for part in listed for name in ("loss", *own_classes.names(part.get("metrics")))),
+        *by_output.shared([own_classes.names(part.get("metrics")) for part in listed]),
     ]
 
 

@@ -8,15 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
-
-from mlpipe import kinds
 from mlpipe.data import user_code
 from mlpipe.data.items import sets
 from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
-from mlpipe.learn.losses.means import probabilities, weighted_mean
 
 
 @dataclass(frozen=True)
@@ -93,53 +87,3 @@ def taken(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, A
         return dict(given)
     names = {parameter.name for parameter in parameters}
     return {key: value for key, value in given.items() if key in names}
-
-
-class Loss(nn.Module):
-    """A loss of the user's own as one of outputs.
-
-    Args:
-        name: Its name, for sentences.
-        function: Called with targets and probabilities (numbers for regression), both of shape (n, outputs); gives one
-            number, or one for each image.
-        kind: What is predicted.
-        outputs: How many outputs there are; it is tried once with random ones.
-
-    Raises:
-        ConfigError: When it fails, or gives nothing that can be learned from.
-    """
-
-    def __init__(self, name: str, function: Callable[..., Any], kind: str, outputs: int) -> None:
-        super().__init__()
-        self._name, self._function, self._kind = name, function, kind
-        draw = torch.Generator().manual_seed(0)
-        tried = torch.randn(4, outputs, generator=draw).requires_grad_()
-        target = torch.eye(outputs)[torch.arange(4) % outputs]
-        if not self(tried, target).requires_grad:
-            fix = "compute it from y_pred with functions of torch"
-            raise ConfigError(problem("loss", f"{name} gives nothing to learn from", fix=fix))
-
-    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over images, each with its weight; images with an unknown target are left out.
-
-        Raises:
-            ConfigError: When the function fails, gives no tensor, or one number where images have weights.
-        """
-        is_number = target.ndim == 1 and kinds.of(self._kind).has_classes
-        wanted = F.one_hot(target, outputs.shape[1]) if is_number else target
-        wanted = wanted.to(outputs.dtype)
-        known = ~wanted.isnan().any(1)
-        if not known.any():
-            return outputs.sum() * 0
-        values = called("loss", self._name, self._function, wanted[known], probabilities(outputs[known], self._kind))
-        if not isinstance(values, Tensor) or (values.ndim and len(values) != int(known.sum())):
-            got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            fix = "return one number, or one for each image, as a tensor"
-            raise ConfigError(problem("loss", f"{self._name} gives no loss", got=got, fix=fix))
-        if weight is None:
-            return values.mean()
-        if not values.ndim:
-            fix = "return one number for each image"
-            raise ConfigError(problem("loss", f"{self._name} cannot weigh images, the task does", fix=fix))
-        share = weight[known].to(values.dtype)
-        return weighted_mean((values.reshape(len(values), -1).mean(1) * share).sum(), share.sum())

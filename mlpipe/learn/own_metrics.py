@@ -15,7 +15,7 @@ from mlpipe import kinds
 from mlpipe.config.schema import Metrics
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn import import_blocks
+from mlpipe.learn import own_classes
 from mlpipe.learn.losses import probabilities
 from mlpipe.learn.losses.composite import OnProbabilities
 from mlpipe.learn.own_code import Code, called
@@ -60,7 +60,7 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     for name in section.functions or ():
         found |= _of_function(name, code.function("metrics", name), kind, heads)
     for block in section.blocks or ():
-        measure = import_blocks.measure("metrics.blocks", block, kind, section.trust)
+        measure = own_classes.measure("metrics.blocks", block, kind, section.trust)
         found[str(block["name"])] = measure
     _try([found[name] for name in names_of(section, of_heads=False)], kind, outputs, heads)
     return {**losses, **found}
@@ -75,7 +75,7 @@ def names_of(section: Metrics, *, of_heads: bool = True) -> list[str]:
     """
     functions, heads = list(section.functions or ()), section.heads or [] if of_heads else []
     of_one = [f"{_name_of(number, head)}_{name}" for number, head in enumerate(heads) for name in functions]
-    return [*functions, *of_one, *import_blocks.names(section.blocks)]
+    return [*functions, *of_one, *own_classes.names(section.blocks)]
 
 
 def of_losses(kind: str) -> dict[str, Measure]:
@@ -86,7 +86,7 @@ def of_losses(kind: str) -> dict[str, Measure]:
     """
     if kinds.of(kind).is_dense:
         return {}
-    names = [*probabilities.EACH, *probabilities.TOGETHER]
+    names = probabilities.ALL
     fit = [name for name in names if kinds.of(kind).has_probabilities or name in probabilities.OF_NUMBERS]
     return {f"{metrics.OF_LOSS}{name}": partial(_lost, OnProbabilities(name, kind)) for name in fit}
 

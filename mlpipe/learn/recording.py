@@ -19,7 +19,7 @@ from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
 from mlpipe.learn import monitoring, stages
-from mlpipe.learn.callbacks.callbacks import Keeper
+from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.hardware import Numerics
 from mlpipe.learn.job import FoldJob
 from mlpipe.learn.module import FoldModule

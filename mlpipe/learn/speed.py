@@ -13,7 +13,7 @@ from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
-from mlpipe.learn.optimizers.optimizers import parameter_groups
+from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 from mlpipe.learn.quiet import prepare_torch
 
 _STEPS, _MOST_SECONDS = 8, 6.0

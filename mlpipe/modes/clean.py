@@ -111,7 +111,7 @@ class CleanScheduler(Scheduler):
     def _pivot_name(self) -> str:
         """The task's name; a created one is not read, so that a damaged one can be cleaned too."""
         of = self.run_config.task
-        return str(of.params["name"] if of.target.endswith(".created") else of.build().name)
+        return str(of.params["name"] if of.name == "created" else of.build().name)
 
     def _judged(self, one: Leftover) -> Leftover:
         return replace(one, kept="") if self._force and not one.in_use else one

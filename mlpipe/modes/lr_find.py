@@ -10,6 +10,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.splits import checks
 from mlpipe.errors import listing, problem
+from mlpipe.names import path_of
 from mlpipe.running import dimension_checks, part_sizes, tasks
 from mlpipe.running.folds import Folds
 from mlpipe.running.scheduler import Scheduler, Step, World, raise_all, require_writable
@@ -127,7 +128,7 @@ class LrFindScheduler(Scheduler):
             logging=config.logging,
             logs=run.folder / "logs",
         )
-        test = Component("tune", "mlpipe.learn.tune.lr_find", self._keys).build()
+        test = Component("tune", path_of("tune", "lr_find"), self._keys).build()
         self.world.display.start("range test", 1)
         try:
             found = test.find(job, fit.Watch(self.world.stop, log=log.debug))

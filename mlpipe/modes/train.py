@@ -242,7 +242,7 @@ class TrainingScheduler(Scheduler):
             found += folds.problems(self._folds, list(split.validated))
         found += _unjudged_problems(config, split, self._task)
         arch = config.recipe.arch.params
-        if config.recipe.arch.target.endswith("classifier.timm"):
+        if config.recipe.arch.name == "timm":
             keys = {key: arch[key] for key in ("name", "pretrained", "weights")}
             found += classifier.check_local(**keys)
         found += self._device_problems() + _metric_problems(config, self._task)

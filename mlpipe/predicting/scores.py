@@ -20,7 +20,7 @@ from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.learn import monitoring
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
 from mlpipe.post import metrics
 from mlpipe.predicting import kind
 

@@ -150,7 +150,7 @@ def change_of(recipe: Recipe) -> Change:
         if not component.target.startswith(f"{geometry.__name__}."):
             continue
         step = component.build()
-        if component.target == f"{geometry.__name__}.normalize":
+        if component.name == "normalize":
             steps.append(step)
         elif isinstance(step, geometry.Always):
             fix = "leave it out, or apply it to the volume beforehand"

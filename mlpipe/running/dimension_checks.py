@@ -8,9 +8,8 @@ from mlpipe.data import task as tasks
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
 
-_KERAS = "mlpipe.arch.keras.keras_json.keras_json"
 # Steps that take samples of any axes.
-_STEPS = ("mlpipe.data.augment.geometry.random_flips", "mlpipe.data.augment.geometry.normalize")
+_STEPS = ("random_flips", "normalize")
 _NOTHING = "leave it out"
 
 
@@ -42,7 +41,7 @@ def view_problems(tta: Component, of: Task) -> list[str]:
         of: The task.
     """
     axes = tasks.axes_of(of)
-    if axes == 2 or tta.target.endswith(".stored"):
+    if axes == 2 or tta.name == "stored":
         return []
     return _of(tta, "tta", "makes views of images", f"samples of {of.name} have {axes} ax{'is' if axes == 1 else 'es'}")
 
@@ -52,7 +51,7 @@ def _of(section: Component, key: str, does: str, has: str) -> list[str]:
 
 
 def _network_problems(arch: Component, has: str, axes: int) -> list[str]:
-    if arch.target == _KERAS or not arch.target.startswith("mlpipe."):
+    if arch.name == "keras_json" or arch.is_users:
         return []
     fix = f"use arch=keras_json arch.file=net.json with a network of {axes} ax{'is' if axes == 1 else 'es'}"
     name = arch.params.get("name") or arch.target.rpartition(".")[2]
@@ -70,7 +69,7 @@ def _preprocessing_problems(preprocessing: Component, has: str) -> list[str]:
 
 
 def _step_problems(recipe: Recipe, has: str) -> list[str]:
-    odd = [one.target.rpartition(".")[2] for one in recipe.augmentations.cpu if one.target not in _STEPS]
+    odd = [one.target.rpartition(".")[2] for one in recipe.augmentations.cpu if one.name not in _STEPS]
     found = []
     if odd:
         fix = "use augmentations=axis_flips or augmentations=none"

@@ -147,7 +147,7 @@ class Inference:
 
 def views_are_stored(config: RunConfig) -> bool:
     """Whether each record is to use the views of an image that it was trained to use."""
-    return config.recipe.tta.target == "mlpipe.learn.tta.stored"
+    return config.recipe.tta.name == "stored"
 
 
 def _foreign_rows(of: Task, pack: Pack) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:

@@ -18,6 +18,7 @@ from mlpipe.data.records import outputs
 from mlpipe.data.tags import Tag
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, listing, problem
+from mlpipe.names import path_of
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import tasks
@@ -135,7 +136,7 @@ def _with_files(ground: Folds, record: ModelRecord, made: ModelRecord, name: str
 def _tree(ground: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
     """The fold's configuration about the head; its task is the stored one, so that no file of records is needed."""
     stored = tasks.config_of(ground.config, record).tree
-    task = {"_target_": "mlpipe.data.sources.created", "name": ground.task.name, "max_unreadable": 0}
+    task = {"_target_": path_of("task", "created"), "name": ground.task.name, "max_unreadable": 0}
     return {**stored, "tags": _tag(name), "task": {**task, "data_dir": str(ground.config.data_dir)}}
 
 

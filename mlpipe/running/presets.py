@@ -22,6 +22,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.modes.post import PostprocessScheduler
 from mlpipe.modes.train import TrainingScheduler
+from mlpipe.names import path_of
 from mlpipe.running import leaderboard, tasks
 from mlpipe.running import stored_decisions as decided
 from mlpipe.running.epoch_time import Pace, PlannedAnew
@@ -31,7 +32,6 @@ from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
 
-TARGET = "mlpipe.running.presets.PresetScheduler"
 _DECIDED_FILE = "preset.json"
 # Kept for calibration, ensembling, the report and the process's own end: seconds, a share of the limit, and seconds for each
 # thousand images.
@@ -88,7 +88,7 @@ def adopted(config: RunConfig) -> RunConfig:
     """The configuration with the scheduler of presets, where its tree holds recipes of one."""
     if not (config.tree.get("preset") or {}).get("trees"):
         return config
-    return replace(config, scheduler=Component("mode", TARGET, {}))
+    return replace(config, scheduler=Component("mode", path_of("mode", "preset"), {}))
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ class PresetScheduler(Scheduler):
         if not self._is_exact(name):
             changes["trainer.max_epochs"] = decided["epochs"]
             if decided["seconds"] is not None:
-                stop = {"_target_": "mlpipe.learn.callbacks.callbacks.time_limit", "seconds": decided["seconds"]}
+                stop = {"_target_": path_of("callbacks", "time_limit"), "seconds": decided["seconds"]}
                 changes["callbacks.time_limit"] = stop
                 if not decided.get("is_final", True):
                     self._pace = Pace(_PACE * decided["seconds"], partial(self._judge, name, decided, run))

@@ -25,6 +25,7 @@ from mlpipe.data.splits import methods
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.names import path_of
 from mlpipe.running import stored_decisions
 from mlpipe.runs import records, uses
 from mlpipe.runs.project import Project
@@ -52,7 +53,7 @@ def resolve(source: Component, data_dir: Path) -> Task:
         for note in seen.notes:
             log.info(f"note on {seen.name}: {note}")
         return seen
-    if source.target.endswith(".created"):
+    if source.name == "created":
         return seen
     stored = sources.load(path)
     if stored.source_hash != seen.source_hash:
@@ -149,7 +150,7 @@ def named(name: str, data_dir: Path) -> Task:
         DataError: When there is no such task.
     """
     if name in _EMBEDDED:
-        return resolve(Component("task", f"mlpipe.data.sources.{name}", {}), data_dir)
+        return resolve(Component("task", path_of("task", name), {}), data_dir)
     return sources.created(name=name, data_dir=str(data_dir))
 
 

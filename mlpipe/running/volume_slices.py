@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("mlpipe")
 
 _KEY, _SOURCE, _TARGETS = "mode.slices", "mode.source", "mode.targets"
-_KERAS = "mlpipe.arch.keras.keras_json.keras_json"
 # Values of the slices that go through the network together where nobody says how many there are.
 _AT_ONCE = 1 << 22
 
@@ -116,7 +115,7 @@ class VolumeSlices:
         for key, value, fix in (("source", asked.source, "volume.npy"), ("outfile", asked.outfile, "prediction.h5")):
             if value is None:
                 found.append(problem(f"mode.{key}", "a value is needed", fix=f"add mode.{key}={fix}"))
-        if asked.record is None and self.config.recipe.arch.target != _KERAS:
+        if asked.record is None and self.config.recipe.arch.name != "keras_json":
             fix = "use arch=keras_json arch.file=net.json, or mode.record=PROJ#3"
             found.append(problem("arch", "slices take a network of Keras, or a record that was trained", fix=fix))
         try:

@@ -88,7 +88,7 @@ def test_a_sweep_is_one_from_python_too(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(launch, "execute", execute)
     (tmp_path / "more" / "optimizer").mkdir(parents=True)
     (tmp_path / "more" / "optimizer" / "mine.yaml").write_text(
-        "_target_: mlpipe.learn.optimizers.optimizers.adamw\nlr: 1e-2\n"
+        "_target_: mlpipe.learn.optimizers.adam.adamw\nlr: 1e-2\n"
     )
     facts = run("train", *FAST, "optimizer=mine,sgd", "-m", f"--config-dir={tmp_path / 'more'}")
     assert facts["exit_code"] == 0 and len(facts["jobs"]) == len(ran) == 2 and ran[0] == 0.01

@@ -21,7 +21,7 @@ from mlpipe.api.classification import Finder, PredictionItem
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DataError, Interrupted, ProjectError
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
 from mlpipe.running import scheduler
 
 README = """

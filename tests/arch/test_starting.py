@@ -12,7 +12,7 @@ from mlpipe.arch import starting, weights
 from mlpipe.arch.classifier import Classifier, Head
 from mlpipe.arch.starting import Start
 from mlpipe.errors import DataError
-from mlpipe.learn.optimizers.optimizers import parameter_groups
+from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 
 
 def network(classes: int = 3, channels: int = 3, seed: int = 0) -> Classifier:

@@ -58,10 +58,10 @@ def test_what_is_put_in_stays_out_of_the_next() -> None:
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "optimizer").mkdir()
     own = tmp_path / "optimizer" / "own.yaml"
-    own.write_text("_target_: mlpipe.learn.optimizers.optimizers.sgd\nlr: 1.0\n")
+    own.write_text("_target_: mlpipe.learn.optimizers.sgd.sgd\nlr: 1.0\n")
     choices = ["mode=train", "optimizer=own"]
     assert Composer(choices, [tmp_path]).base.optimizer.lr == 1.0
-    own.write_text("_target_: mlpipe.learn.optimizers.optimizers.sgd\nlr: 2.0\n")
+    own.write_text("_target_: mlpipe.learn.optimizers.sgd.sgd\nlr: 2.0\n")
     os.utime(own, ns=(1, 1))
     assert Composer(choices, [tmp_path]).base.optimizer.lr == 2.0
 

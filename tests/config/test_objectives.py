@@ -8,8 +8,8 @@ import pytest
 
 from mlpipe.config import objectives
 
-CE = {"_target_": "mlpipe.learn.losses.losses.ce", "label_smoothing": 0.0, "class_weights": None}
-FOCAL = {"_target_": "mlpipe.learn.losses.losses.focal", "gamma": 2.0, "class_weights": None}
+CE = {"_target_": "mlpipe.learn.losses.cross_entropy.ce", "label_smoothing": 0.0, "class_weights": None}
+FOCAL = {"_target_": "mlpipe.learn.losses.focal.focal", "gamma": 2.0, "class_weights": None}
 
 
 def tree(loss: Any = CE, stages: list[dict[str, Any]] | None = None, folds: int = 5) -> dict[str, Any]:

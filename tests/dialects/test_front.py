@@ -20,7 +20,7 @@ def _recipe(folder: Path) -> list[str]:
 
 
 def _blueprint(folder: Path) -> list[str]:
-    text = "optimizer: {_target_: mlpipe.learn.optimizers.optimizers.adamw, lr: 1e-4, weight_decay: 1e-2}\n"
+    text = "optimizer: {_target_: mlpipe.learn.optimizers.adam.adamw, lr: 1e-4, weight_decay: 1e-2}\n"
     (folder / "b.yaml").write_text(text)
     return ["task=digits", "mode.use_blueprint=true", "reuse.blueprint=b.yaml"]
 
@@ -39,7 +39,7 @@ def test_a_number_is_one_wherever_it_is_said(said: object, tmp_path: Path) -> No
 def test_a_number_of_an_option_file_is_one(tmp_path: Path) -> None:
     folder = tmp_path / "more" / "optimizer"
     folder.mkdir(parents=True)
-    (folder / "own.yaml").write_text("_target_: mlpipe.learn.optimizers.optimizers.adamw\nlr: 1e-4\n")
+    (folder / "own.yaml").write_text("_target_: mlpipe.learn.optimizers.adam.adamw\nlr: 1e-4\n")
     config = launch.prepare("train", ["task=digits", "optimizer=own"], [tmp_path / "more"]).run_config
     assert config.recipe.optimizer.params["lr"] == VALUE
 

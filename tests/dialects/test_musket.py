@@ -99,7 +99,7 @@ def test_stages_of_the_reference() -> None:
     found = changed(stages=stages).native["stages"]["list"]
     assert found[0] == {"epochs": 6, "negatives": 0, "keep": True}
     assert found[1] == {"epochs": 6, "lr": 0.0001, "keep": True}
-    assert found[2]["loss"] == {"_target_": "mlpipe.learn.losses.losses.composite", "expression": "lovasz"}
+    assert found[2]["loss"] == {"_target_": "mlpipe.learn.losses.composite.composite", "expression": "lovasz"}
     assert found[2]["initial_weights"] == "./x/best-0.1.weights"
     assert found[3] == {"epochs": 2, "carry": True, "negatives": 2, "val_negatives": 2, "keep": True}
 

@@ -75,12 +75,12 @@ def test_what_a_file_leaves_out_is_as_in_segmentation_models() -> None:
 @pytest.mark.parametrize(
     ("keys", "loss"),
     [
-        ({"loss": "binary_crossentropy"}, {"_target_": "mlpipe.learn.losses.losses.ce"}),
-        ({"loss": None}, {"_target_": "mlpipe.learn.losses.losses.auto"}),
-        ({"loss": "dice_loss"}, {"_target_": "mlpipe.learn.losses.masks.dice"}),
-        ({"loss": "iou"}, {"_target_": "mlpipe.learn.losses.masks.jaccard"}),
-        ({"loss": "lovasz_loss"}, {"_target_": "mlpipe.learn.losses.masks.lovasz"}),
-        ({"loss": "focal_loss"}, {"_target_": "mlpipe.learn.losses.losses.focal"}),
+        ({"loss": "binary_crossentropy"}, {"_target_": "mlpipe.learn.losses.cross_entropy.ce"}),
+        ({"loss": None}, {"_target_": "mlpipe.learn.losses.auto.auto"}),
+        ({"loss": "dice_loss"}, {"_target_": "mlpipe.learn.losses.overlap.dice"}),
+        ({"loss": "iou"}, {"_target_": "mlpipe.learn.losses.overlap.jaccard"}),
+        ({"loss": "lovasz_loss"}, {"_target_": "mlpipe.learn.losses.overlap.lovasz"}),
+        ({"loss": "focal_loss"}, {"_target_": "mlpipe.learn.losses.focal.focal"}),
         ({**SOFTMAX, "loss": "categorical_crossentropy+0.1*jaccard_loss"}, "ce+0.1*jaccard"),
         ({**SOFTMAX, "loss": "0.5*lovasz_loss"}, "0.5*lovasz"),
     ],

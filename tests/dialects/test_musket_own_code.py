@@ -52,7 +52,7 @@ def test_functions_of_the_project(tmp_path: Path) -> None:
 def test_a_loss_of_a_stage(tmp_path: Path) -> None:
     found = translated(tmp_path, stages=[{"epochs": 1}, {"epochs": 1, "loss": "tight_loss"}])
     node = found.native["stages"]["list"][1]["loss"]
-    assert (node["_target_"], node["expression"]) == ("mlpipe.learn.losses.losses.own", "tight_loss")
+    assert (node["_target_"], node["expression"]) == ("mlpipe.learn.losses.own.own", "tight_loss")
 
 
 def test_a_metric_and_its_direction(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ SNIPPETS: dict[str, tuple[str, dict[str, Any]]] = {
         {"task.imports": ["layers", "preprocessors"]},
     ),
     "inference_batch": ("inference_batch: 8", {"sampling.eval_batch_size": 8}),
-    "loss": ("loss: binary_crossentropy", {"loss._target_": "mlpipe.learn.losses.losses.bce"}),
+    "loss": ("loss: binary_crossentropy", {"loss._target_": "mlpipe.learn.losses.cross_entropy.bce"}),
     "lr": ("lr: 0.01", {"optimizer.lr": 0.01}),
     "manualResize": ("manualResize: true", {"preprocessing.size": None, "preprocessing.id": "none"}),
     "metrics": (

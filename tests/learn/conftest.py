@@ -13,7 +13,7 @@ from mlpipe.data import sources, task
 from mlpipe.data.splits import variants
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Row
-from mlpipe.learn.callbacks import callbacks
+from mlpipe.learn.callbacks import keeper
 from mlpipe.learn.fit import FoldJob
 from mlpipe.learn.multitask import Joint, Partner
 from mlpipe.running import launch, tasks
@@ -74,4 +74,4 @@ def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, stor
 @pytest.fixture
 def saves_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The state is saved at the end of every epoch, whatever it costs."""
-    monkeypatch.setattr(callbacks, "_SAVING_SHARE", 0)
+    monkeypatch.setattr(keeper, "_SAVING_SHARE", 0)

@@ -16,14 +16,12 @@ from mlpipe.learn import fit
 from mlpipe.learn.build.loaders import fold_data
 from mlpipe.learn.build.loss import build_loss
 from mlpipe.learn.build.network import build_network
-from mlpipe.learn.callbacks import callbacks
-from mlpipe.learn.callbacks.callbacks import Tick
+from mlpipe.learn.callbacks import keeper, progress
+from mlpipe.learn.callbacks.progress import Tick
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.post import kind as post_kind
 from mlpipe.post.measures import class_metrics
 from tests.learn.conftest import job
-
-pytestmark = pytest.mark.program
 
 
 def history(one: FoldJob) -> str:
@@ -45,7 +43,7 @@ def history(one: FoldJob) -> str:
 )
 def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
     """F8: a continued run repeated the first epoch's order."""
-    monkeypatch.setattr(callbacks, "_SAVING_SHARE", 0)
+    monkeypatch.setattr(keeper, "_SAVING_SHARE", 0)
     whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)
     expected = fit.fit(whole, Watch())
     asked = 0
@@ -157,7 +155,7 @@ def test_a_loss_that_is_no_number_stops_with_its_cause(tmp_path: Path) -> None:
 
 
 def test_ticks_tell_where_it_is(tmp_path: Path) -> None:
-    ticks: list[callbacks.Tick] = []
+    ticks: list[progress.Tick] = []
     fit.fit(job(tmp_path, "trainer.max_epochs=2"), Watch(report=ticks.append))
     assert (ticks[-1].epoch, ticks[-1].epochs, ticks[-1].batch) == (1, 2, ticks[-1].batches)
     assert all(tick.images_per_s > 0 and 0 <= tick.wait <= 1 for tick in ticks)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mlpipe.cli import main
 from mlpipe.learn.linear_head import solve
-from mlpipe.learn.optimizers.optimizers import LinearHead
+from mlpipe.learn.optimizers.linear import LinearHead
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 

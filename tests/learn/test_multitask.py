@@ -14,7 +14,7 @@ from pytest import MonkeyPatch
 from mlpipe.errors import ConfigError, DataError, Interrupted
 from mlpipe.learn import fit, multitask
 from mlpipe.learn.build import network as networks
-from mlpipe.learn.callbacks import callbacks
+from mlpipe.learn.callbacks import keeper
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
@@ -28,18 +28,17 @@ def files_of(one: FoldJob) -> Path:
     return one.project.model_dir("digits", "record")
 
 
-@pytest.mark.program
 @pytest.mark.parametrize(
     ("weights", "workers", "overrides"),
     [
         (None, 0, ["lr_scheduler=cosine"]),
-        pytest.param((1.0, 0.5, 2.0), 2, ["optimizer=sgd", "augmentations=mixup", "cbs=ema"]),
+        pytest.param((1.0, 0.5, 2.0), 2, ["optimizer=sgd", "augmentations=mixup", "cbs=ema"], marks=pytest.mark.slow),
     ],
 )
 def test_resumed_is_bit_identical(
     weights: tuple[float, ...] | None, workers: int, overrides: list[str], tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(callbacks, "_SAVING_SHARE", 0)
+    monkeypatch.setattr(keeper, "_SAVING_SHARE", 0)
     whole, cut = (
         joint_job(tmp_path / name, *overrides, weights=weights, num_workers=workers) for name in ("whole", "cut")
     )
@@ -61,7 +60,6 @@ def test_resumed_is_bit_identical(
     assert record.co_tasks == expected.co_tasks and record.scores == expected.scores
 
 
-@pytest.mark.program
 def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_path: Path) -> None:
     one = joint_job(tmp_path)
     record = fit.fit(one, Watch())
@@ -87,7 +85,6 @@ def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_p
     )
 
 
-@pytest.mark.program
 def test_a_partner_is_scored_by_its_own_head_and_in_its_own_unit(tmp_path: Path) -> None:
     one = joint_job(tmp_path, "trainer.max_epochs=1")
     record = fit.fit(one, Watch())

@@ -15,8 +15,8 @@ from mlpipe.config import components
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn import tta
 from mlpipe.learn.build import own_network
-from mlpipe.learn.losses import losses
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses import own
+from mlpipe.learn.losses.labels import Labels
 from mlpipe.learn.tta import Views
 
 MODULE = """
@@ -84,14 +84,14 @@ def test_a_loss_is_torchs_cross_entropy(code: dict[str, Any]) -> None:
     target = torch.arange(6) % 3
     weight = torch.tensor([1.0, 2.0, 3.0, 1.0, 0.0, 1.0])
     each = nn.functional.cross_entropy(logits, target, reduction="none")
-    loss = losses.own(CLASSES, expression="0.5*cross + ce", **code)
+    loss = own.own(CLASSES, expression="0.5*cross + ce", **code)
     torch.testing.assert_close(loss(logits, target), 1.5 * each.mean())
     torch.testing.assert_close(loss(logits, target, weight), 1.5 * (each * weight).sum() / weight.sum())
 
 
 def test_unknown_labels_are_left_out(code: dict[str, Any]) -> None:
     labels = Labels("multilabel", torch.tensor([5, 5]), 15)
-    loss = losses.own(labels, expression="cross", **code)
+    loss = own.own(labels, expression="cross", **code)
     outputs, target = torch.randn(4, 2), torch.ones(4, 2)
     target[1, 0] = torch.nan
     expected = -outputs.sigmoid().log().sum(1)[[0, 2, 3]].mean()
@@ -110,7 +110,7 @@ def test_unknown_labels_are_left_out(code: dict[str, Any]) -> None:
 )
 def test_what_is_no_loss(code: dict[str, Any], expression: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
-        losses.own(CLASSES, expression=expression, **code)
+        own.own(CLASSES, expression=expression, **code)
 
 
 def test_code_from_elsewhere_is_refused(code: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +119,8 @@ def test_code_from_elsewhere_is_refused(code: dict[str, Any], tmp_path: Path, mo
     elsewhere = tmp_path / "modules" / "deeper"
     elsewhere.mkdir()
     with pytest.raises(DataError, match="outside the current folder"):
-        losses.own(CLASSES, expression="cross", modules=str(elsewhere))
-    node = {"_target_": "mlpipe.learn.losses.losses.own", "expression": "x", "trust": [str(elsewhere)]}
+        own.own(CLASSES, expression="cross", modules=str(elsewhere))
+    node = {"_target_": "mlpipe.learn.losses.own.own", "expression": "x", "trust": [str(elsewhere)]}
     part, wrong = components.check("loss", "loss", node)
     assert part is not None and part.params["trust"] == [] and not wrong
 

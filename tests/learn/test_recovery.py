@@ -114,7 +114,7 @@ def test_what_comes_before_the_trouble_is_as_without_it(
 def test_resumed_after_a_rollback_is_bit_identical(
     stop: tuple[int, int], saves: bool, tmp_path: Path, monkeypatch: MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlpipe.learn.callbacks.callbacks._SAVING_SHARE", 0 if saves else 10**9)
+    monkeypatch.setattr("mlpipe.learn.callbacks.keeper._SAVING_SHARE", 0 if saves else 10**9)
     broken_step(monkeypatch, no_number_above(0.004, epoch=1))
     whole, cut = job(tmp_path / "whole", *QUICK), job(tmp_path / "cut", *QUICK)
     expected = fit.fit(whole, Watch())

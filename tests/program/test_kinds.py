@@ -123,7 +123,7 @@ def test_a_term_that_takes_no_weights_is_named(table: Path, capsys: pytest.Captu
         ),
         (
             [
-                "stages.list=[{epochs: 1, callbacks: {early: {_target_: mlpipe.learn.callbacks.callbacks.early, watch: val/x}}}]"
+                "stages.list=[{epochs: 1, callbacks: {early: {_target_: mlpipe.learn.callbacks.early.early, watch: val/x}}}]"
             ],
             "stages.list[0].callbacks.early.watch: no metric of classification tasks, got 'val/x'",
         ),

@@ -10,7 +10,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.errors import Interrupted
-from mlpipe.learn.tune import rate_search
+from mlpipe.learn.tune import lr_find
 from mlpipe.runs import journal, records
 from mlpipe.runs.project import Project
 
@@ -54,13 +54,13 @@ def test_one_rate_for_all_folds_and_for_a_continued_run(tmp_path: Path, monkeypa
         "tune.smoothing=0.5",
     ]
     asked: list[int] = []
-    find = rate_search.RangeTest.find
+    find = lr_find.RangeTest.find
 
-    def once(self: rate_search.RangeTest, job: object, watch: object) -> object:
+    def once(self: lr_find.RangeTest, job: object, watch: object) -> object:
         asked.append(1)
         return find(self, job, watch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rate_search.RangeTest, "find", once)
+    monkeypatch.setattr(lr_find.RangeTest, "find", once)
     from mlpipe.learn import fit
 
     fitted = fit.fit

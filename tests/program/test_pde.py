@@ -14,7 +14,7 @@ from mlpipe.cli import main
 from mlpipe.runs import ensembles, maps, predictions, records
 from mlpipe.runs.project import Project
 from tests.build import PLACES, TIMES, layers
-from tests.learn.losses.test_burgers import loss_of, stepped
+from tests.learn.losses.test_equations import loss_of, stepped
 
 
 def tall() -> list[dict[str, Any]]:

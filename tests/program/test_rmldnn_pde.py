@@ -13,7 +13,7 @@ import pytest
 from mlpipe.cli import main
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
-from tests.learn.losses.test_pde import diffusivity, solved_by_differences
+from tests.learn.losses.test_equations import diffusivity, solved_by_differences
 
 NODES = 17
 LAYERS: list[dict[str, Any]] = [

@@ -10,7 +10,7 @@ import pytest
 
 from mlpipe.cli import main
 from mlpipe.errors import ConfigError
-from mlpipe.learn.callbacks.callbacks import TimeLimit
+from mlpipe.learn.callbacks.time_limit import TimeLimit
 from mlpipe.running import presets
 from mlpipe.running.epoch_time import Pace
 from mlpipe.running.fold_training import FoldTraining

@@ -20,27 +20,17 @@ from mlpipe.data.augment.samples import Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
 from mlpipe.data.sources.targets.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
+from mlpipe.names import name_of
 
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
 _PIPELINE = "augmentations.cpu.pipeline"
-_OWN, _GEOMETRY = "mlpipe.data.augment.samples", "mlpipe.data.augment.geometry"
-MOVING = (
-    *(f"{_OWN}.{name}" for name in ("random_crop", "horizontal_flip", "vertical_flip", "rotate90")),
-    f"{_GEOMETRY}.random_flips",
-)
-COLOURING = (
-    f"{_OWN}.brightness_contrast", f"{_OWN}.random_erasing", f"{_GEOMETRY}.convert_color", f"{_GEOMETRY}.normalize",
-)  # fmt: skip
-RESIZE = f"{_GEOMETRY}.resize"
+# Steps of mlpipe by their names.
+MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "rotate90", "random_flips")
+COLOURING = ("brightness_contrast", "random_erasing", "convert_color", "normalize")
+RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
-SAMPLING = (
-    f"{_OWN}.random_resized_crop",
-    *(
-        f"{_GEOMETRY}.{name}"
-        for name in ("resize", "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate")
-    ),
-)
+SAMPLING = (*("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate"),)
 
 
 @dataclass(frozen=True)
@@ -82,10 +72,10 @@ def adapt(target: str, transform: Any) -> PairStep:
     if any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__):
         transforms.refuse_normalising(transform, _PIPELINE)
         return each(type(transform).__name__, partial(_by_torchvision, transform))
-    if target not in (*MOVING, *COLOURING, *SAMPLING):
+    if name_of(target) not in (*MOVING, *COLOURING, *SAMPLING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move masks too"
         raise DataError(problem(_PIPELINE, "does not say what happens to masks", got=target, fix=fix))
-    step = _own(target, transform)
+    step = _own(name_of(target), transform)
     return Always(step) if isinstance(transform, geometry.Always) else step
 
 
@@ -129,14 +119,14 @@ def of_size(others: Images, images: Images, interpolation: Interpolation = "bili
     ]
 
 
-def _own(target: str, transform: Callable[..., Any]) -> PairStep:
+def _own(name: str, transform: Callable[..., Any]) -> PairStep:
     """A step of mlpipe's own for images and masks."""
-    if target in COLOURING:
+    if name in COLOURING:
         transforms.refuse_targets(transform)
         return partial(_images_only, transform)
-    if target in MOVING:
+    if name in MOVING:
         return partial(_both, transform, transform)
-    if target == RESIZE and transform.on is not None:  # type: ignore[attr-defined]
+    if name == RESIZE and transform.on is not None:  # type: ignore[attr-defined]
         fix = "leave `on` out: masks have the size of their images"
         raise DataError(problem(_PIPELINE, "resizes images or masks alone", got=f"on: {transform.on}", fix=fix))  # type: ignore[attr-defined]
     return partial(_both, transform, partial(transform, exact=True))

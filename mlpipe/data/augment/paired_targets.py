@@ -18,15 +18,15 @@ from mlpipe.data.augment.paired import Always, PairStep
 from mlpipe.data.augment.samples import Images, Seeds, Step, mix, once
 from mlpipe.data.sources.targets.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
+from mlpipe.names import name_of
 
 _PIPELINE = "augmentations.cpu.pipeline"
 _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
-_OWN, _TURNS = "mlpipe.data.augment.samples", "mlpipe.data.augment.geometry"
 # What moves an image and a target of another size alike: flips, turns around the middle, and each one's own colours.
 _OF_ANY_SIZE = (
-    *(f"{_OWN}.{name}" for name in ("horizontal_flip", "vertical_flip", "rotate90")),
-    *(f"{_TURNS}.{name}" for name in ("rotate", "random_rotate")), paired.RESIZE, *paired.COLOURING,
-)  # fmt: skip
+    *("horizontal_flip", "vertical_flip", "rotate90", "rotate", "random_rotate", paired.RESIZE),
+    *paired.COLOURING,
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ def adapt(target: str, transform: Any) -> PairStep:
     if any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__):
         transforms.refuse_normalising(transform, _PIPELINE)
         return _of_torchvision(transform)
-    if target not in (*paired.MOVING, *paired.COLOURING, *paired.SAMPLING):
+    if name_of(target) not in (*paired.MOVING, *paired.COLOURING, *paired.SAMPLING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move targets too"
         raise DataError(problem(_PIPELINE, "does not say what happens to targets", got=target, fix=fix))
-    step = _own(target, transform)
-    if target == paired.RESIZE and transform.on is not None:
+    step = _own(name_of(target), transform)
+    if name_of(target) == paired.RESIZE and transform.on is not None:
         return Apart(step, transform.on)
     return Always(step) if isinstance(transform, geometry.Always) else step
 
@@ -81,14 +81,14 @@ def check_sizes(steps: Sequence[tuple[str, Any]], scale: Scale) -> None:
     """
     apart = scale != SAME
     for target, transform in steps:
-        if apart and target not in _OF_ANY_SIZE:
+        if apart and name_of(target) not in _OF_ANY_SIZE:
             name = target.rpartition(".")[2]
             wrong = f"{name} does not move images and targets of different sizes alike"
             fix = "use flips, rotate90, rotate, random_rotate and colours there"
             raise DataError(
                 problem(_PIPELINE, wrong, fix=f"{fix}; where both begin with one size, put it before the resize")
             )
-        apart = apart or (target == paired.RESIZE and transform.on is not None)
+        apart = apart or (name_of(target) == paired.RESIZE and transform.on is not None)
 
 
 def apply(steps: list[PairStep], images: Images, targets: Images, seeds: Seeds) -> tuple[Images, Images]:
@@ -108,9 +108,9 @@ def apply(steps: list[PairStep], images: Images, targets: Images, seeds: Seeds) 
     return images, targets
 
 
-def _own(target: str, transform: Callable[..., Any]) -> PairStep:
+def _own(name: str, transform: Callable[..., Any]) -> PairStep:
     """A step of mlpipe's own for images and targets."""
-    on = getattr(transform, "on", None) or ("images" if target in paired.COLOURING else "both")
+    on = getattr(transform, "on", None) or ("images" if name in paired.COLOURING else "both")
     return partial(_changed, transform, on)
 
 

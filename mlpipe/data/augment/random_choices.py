@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from mlpipe import names
 from mlpipe.data.augment import libraries
 from mlpipe.data.augment.samples import Batch, Step, apply
 from mlpipe.errors import ConfigError, problem
@@ -160,12 +161,12 @@ def built(node: Mapping[str, Any]) -> Step:
     target = str(node.get("_target_"))
     given = {key: value for key, value in node.items() if key != "_target_"}
     kind = getattr(albumentations, target.removeprefix(_HOME), None) if target.startswith(_HOME) else None
-    own = {f"{__name__}.{one.__name__}": one for one in (some_of, with_drawn, edges, gray)}
+    path, own = names.current(target), {f"{__name__}.{one.__name__}": one for one in (some_of, with_drawn, edges, gray)}
     try:
         if isinstance(kind, type) and issubclass(kind, albumentations.BasicTransform):
             return libraries.adapt(kind(**given))
-        if target in own:
-            return own[target](**given)
+        if path in own:
+            return own[path](**given)
     except (TypeError, ValueError) as error:
         raise ConfigError(problem(f"{_KEY}: {target}", f"cannot be made ({error})", fix="correct it")) from error
     fix = "name a transform of albumentations"

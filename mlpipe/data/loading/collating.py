@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,6 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 
 Batch = dict[str, torch.Tensor]
-# The name that a configuration gave to a step and what it built, to a step for the loader.
-Adapt = Callable[[str, Any], Any]
 
 
 class Collating:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from mlpipe.data import sources
 from mlpipe.data.decoding.value_rules import PLAIN
+from mlpipe.data.sources import opening
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
@@ -29,7 +29,7 @@ def created(*, name: str, data_dir: str, max_unreadable: Annotated[int, ">= 0"] 
         known = sorted(file.parent.name for file in Path(data_dir).glob("*/task.json"))
         fix = did_you_mean(name, known, otherwise=f"known tasks: {listing(known) or 'none'}")
         raise DataError(problem("task", "there is no such task", got=name, fix=fix))
-    return _with_rule(sources.load(path), data_dir)
+    return _with_rule(opening.load(path), data_dir)
 
 
 def _with_rule(stored: Task, data_dir: str) -> Task:
@@ -37,7 +37,7 @@ def _with_rule(stored: Task, data_dir: str) -> Task:
 
     Its images are decoded by the rule now, and must not be taken from a cache of that time.
     """
-    paths = sources.open(stored).files()
+    paths = opening.open(stored).files()
     if paths is None or "decoding" in stored.source or stored.channels == 4:
         return stored
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, Path(stored.name), "created"))

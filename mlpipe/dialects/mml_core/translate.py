@@ -7,6 +7,7 @@ from typing import Any
 
 from mlpipe.dialects.translation import Collected, Translation
 from mlpipe.errors import did_you_mean, listing
+from mlpipe.names import path_of
 
 NAME = "mml-core"
 _TIMM = "mml.core.models.timm.TimmGenericModel"
@@ -216,8 +217,9 @@ def _step(work: Collected, where: str, step: Mapping[str, Any], library: str) ->
     if name in ("RandomCrop", "RandomResizedCrop") and size is not None:
         stored = work.native.get("preprocessing", {}).get("size", size)
         work.set("preprocessing.size", min(size, stored))
-        work.say(f"{where}: {name}", "differs", "mlpipe.data.augment.samples.random_crop", "cut from the padded image")
-        return {"_target_": "mlpipe.data.augment.samples.random_crop", "padding": 0.1}
+        crop = path_of("augmentations", "random_crop")
+        work.say(f"{where}: {name}", "differs", crop, "cut from the padded image")
+        return {"_target_": crop, "padding": 0.1}
     if name == "Resize" and size is not None:
         work.set("preprocessing.size", size)
         work.say(f"{where}: {name}", "differs", "preprocessing.size", "images are resized once, into the cache")
@@ -284,7 +286,7 @@ def _callbacks(work: Collected, callbacks: Mapping[str, Any]) -> None:
         elif kind in ("MixUpCallback", "CutMixCallback"):
             step = {"MixUpCallback": "mixup", "CutMixCallback": "cutmix"}[kind]
             steps = work.native.setdefault("augmentations", {}).setdefault("device", {}).setdefault("pipeline", [])
-            steps.append({"_target_": f"mlpipe.data.augment.batches.{step}", "alpha": section.get("alpha", 0.4)})
+            steps.append({"_target_": path_of("device_augmentations", step), "alpha": section.get("alpha", 0.4)})
             work.say(f"cbs.{name}", "same", "augmentations.device.pipeline")
         else:
             work.say(f"cbs.{name}", "ignored", note="what it watches is in metrics.csv and in the report")

@@ -16,6 +16,7 @@ from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.task import Task
 from mlpipe.dialects import front
 from mlpipe.errors import DataError, listing, problem
+from mlpipe.names import path_of
 from mlpipe.running import tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -199,11 +200,11 @@ def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None
     named = {"horizontal": False, "horizontal_and_vertical": True, **({} if is_square else {"true": True})}
     name = str(ttflips).lower()
     if name in named:
-        return Component("tta", "mlpipe.learn.tta.flips", {"vertical": named[name]})
+        return Component("tta", path_of("tta", "flips"), {"vertical": named[name]})
     if name != "true":
         fix = "use True, Horizontal or Horizontal_and_vertical"
         raise DataError(problem("ttflips", "unknown test-time augmentation", got=ttflips, fix=fix))
-    return Component("tta", "mlpipe.learn.tta.d4", {})
+    return Component("tta", path_of("tta", "d4"), {})
 
 
 def batch_of(found: Sequence[Any], results: Array, truth: Array | None = None) -> Batch:

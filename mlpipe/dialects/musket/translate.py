@@ -15,6 +15,7 @@ from mlpipe.dialects.musket.sections.data import translate_data, translate_split
 from mlpipe.dialects.musket.sections.stages import translate_stages
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import did_you_mean, listing
+from mlpipe.names import path_of
 
 # Seen to by functions of their own, or by the modes of Musket's scripts.
 _ELSEWHERE = (
@@ -246,7 +247,7 @@ def _lists(work: Work, key: str, value: Any) -> None:
 def _bgr(work: Work, key: str, value: Any) -> None:
     if value:
         place = work.native.setdefault("augmentations", {}).setdefault("cpu", {}).setdefault("pipeline", [])
-        place.append({"_target_": "mlpipe.data.augment.geometry.convert_color", "code": "RGB2BGR"})
+        place.append({"_target_": path_of("augmentations", "convert_color"), "code": "RGB2BGR"})
         work.say(key, "same", "augmentations.cpu.pipeline", "in training and in prediction")
 
 

@@ -12,7 +12,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import per_pixel
 from mlpipe.learn.kind import Loss
-from mlpipe.learn.losses.means import Between
+from mlpipe.learn.losses.cross_entropy import Between
 from mlpipe.learn.per_pixel import validated
 from mlpipe.learn.value_maps import class_counts, head, known_counts, positives, scale
 

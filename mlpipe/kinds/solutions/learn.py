@@ -12,8 +12,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import per_pixel, tta
 from mlpipe.learn.kind import Loss
-from mlpipe.learn.losses.burgers import misfit
-from mlpipe.learn.losses.equations import Equation, EvolutionEquation
+from mlpipe.learn.losses.equations import Equation, EvolutionEquation, misfit
 from mlpipe.learn.per_pixel import validated
 from mlpipe.learn.value_maps import class_counts, head, known_counts, positives, scale
 

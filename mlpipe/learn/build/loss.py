@@ -21,14 +21,14 @@ from mlpipe.learn import kind
 from mlpipe.learn.kind import Loss
 from mlpipe.learn.losses import class_weights
 from mlpipe.learn.losses.class_weights import BALANCED, Balance
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
 
 
 class OwnFunction(nn.Module):
     """A function of the user's own as a loss.
 
     Args:
-        function: Outputs and targets, as `mlpipe.learn.losses.losses` says, to one number.
+        function: Outputs and targets, as `mlpipe.learn.losses` says, to one number.
     """
 
     def __init__(self, function: Callable[..., Tensor]) -> None:

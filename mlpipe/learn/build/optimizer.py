@@ -14,9 +14,9 @@ from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.directions import Direction
-from mlpipe.learn.lr_schedulers import plateaus
-from mlpipe.learn.lr_schedulers.schedules import Clock
-from mlpipe.learn.optimizers.optimizers import parameter_groups, scale_rates
+from mlpipe.learn.lr_schedulers import plateau
+from mlpipe.learn.lr_schedulers.clock import Clock
+from mlpipe.learn.optimizers.parameter_groups import parameter_groups, scale_rates
 
 
 def build_optimizers(
@@ -40,7 +40,7 @@ def build_optimizers(
         schedule = recipe.lr_scheduler.build(optimizer, clock)
         _must_be(LRScheduler, "lr_scheduler", recipe.lr_scheduler, schedule)
         described = {"scheduler": schedule, "interval": recipe.lr_scheduler.params.get("interval", "epoch")}
-        if plateaus.watches(schedule):
+        if plateau.watches(schedule):
             params = recipe.lr_scheduler.params
             described["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
         return optimizer, described

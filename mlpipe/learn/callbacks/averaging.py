@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -10,6 +10,39 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from mlpipe.learn.callbacks import batch_statistics
+from mlpipe.learn.directions import Direction
+
+
+def ema(
+    monitor: str,
+    direction: Direction,
+    *,
+    decay: Annotated[float, "> 0", "< 1"] = 0.999,
+    start: Annotated[float, ">= 0", "< 1"] = 0.0,
+) -> Averaging:
+    """An exponential moving average of the weights (Polyak & Juditsky 1992), which is what is validated and stored.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        decay: Share of the average that is kept at every step of the optimizer; smaller in the first steps.
+        start: Share of the epochs before the averaging begins.
+    """
+    return Averaging(decay, start)
+
+
+def swa(monitor: str, direction: Direction, *, start: Annotated[float, ">= 0", "< 1"] = 0.75) -> Averaging:
+    """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the end of the last epochs.
+
+    Batch statistics are computed anew before each of these validations, by a pass over the epoch's training batches. The
+    schedule stays the recipe's: a constant or a cyclic rate in the last epochs is what the paper uses.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        start: Share of the epochs before the averaging begins.
+    """
+    return Averaging(None, start)
 
 
 class Averaging(Callback):

@@ -12,7 +12,9 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.errors import ConfigError, listing, problem
-from mlpipe.learn.callbacks.callbacks import Direction, Keeper, begin_at
+from mlpipe.learn.callbacks.early import begin_at
+from mlpipe.learn.callbacks.keeper import Keeper
+from mlpipe.learn.directions import Direction
 
 FOLDER = "resume_checkpoints"
 

@@ -20,7 +20,7 @@ from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
 from mlpipe.learn import device_group
-from mlpipe.learn.callbacks.callbacks import Direction
+from mlpipe.learn.directions import Direction
 from mlpipe.learn.module import FoldModule
 from mlpipe.runs.sinks import Predicted, hdf5
 from mlpipe.runs.sinks.hdf5 import Hdf5Sink

@@ -21,7 +21,7 @@ from mlpipe.data.volumes.assembly import Assembly, Layout, Precision
 from mlpipe.data.volumes.cuts import Cuts
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import device_group
-from mlpipe.learn.callbacks.callbacks import Direction
+from mlpipe.learn.directions import Direction
 
 _KEY = "callbacks.volume"
 

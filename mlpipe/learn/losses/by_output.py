@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.learn import own_metrics
-from mlpipe.learn.losses import losses
+from mlpipe.learn.losses import own
 from mlpipe.learn.losses.keras import as_logits
-from mlpipe.learn.losses.losses import Kind, Labels
-from mlpipe.learn.losses.means import weighted_mean
+from mlpipe.learn.losses.labels import Labels, facts
+from mlpipe.learn.losses.means import mean_of_rows
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 
@@ -41,7 +41,7 @@ def elementwise(
     Raises:
         ConfigError: For tasks of other kinds, and for bce and focal of what is no probability.
     """
-    if labels.kind != "classification":
+    if not labels.facts.excludes or labels.facts.is_dense:
         fix = "use loss=auto"
         raise ConfigError(problem("loss", f"elementwise is for classification, this task is {labels.kind}", fix=fix))
     if outputs == "linear" and of != "squared_error":
@@ -58,7 +58,7 @@ class _Elementwise(nn.Module):
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         wanted = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
         values = self._values(outputs, wanted).mean(1)
-        return values.mean() if weight is None else weighted_mean((values * weight).sum(), weight.sum())
+        return mean_of_rows(values, weight)
 
     def _values(self, outputs: Tensor, wanted: Tensor) -> Tensor:
         if self._of == "squared_error":
@@ -95,7 +95,7 @@ class _Part:
     """
 
     name: str
-    kind: Kind
+    kind: str
     width: int
     weight: float
     loss: nn.Module
@@ -127,14 +127,14 @@ def heads(
         ConfigError: When a part is wrong, or the parts do not fit the task.
     """
     code = {"modules": modules, "imports": imports, "stand_ins": stand_ins, "trust": trust}
-    if labels.kind not in ("multilabel", "regression"):
+    if labels.facts.excludes or labels.facts.is_dense:
         fix = "say task.heads with task.kind=regression"
         raise ConfigError(problem("loss", "heads is for several outputs", got=labels.kind, fix=fix))
     found = [_part(number, part, labels, code) for number, part in enumerate(parts)]
     if sum(part.width for part in found) != len(labels.counts):
         wrong = f"its parts have {sum(part.width for part in found)} numbers, the task has {len(labels.counts)}"
         raise ConfigError(problem("loss.parts", wrong, fix="give each output as many as it has"))
-    return _Heads(found, given_logits=labels.kind == "multilabel")
+    return _Heads(found, given_logits=labels.facts.of_labels)
 
 
 def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[str, Any]) -> _Part:
@@ -145,13 +145,13 @@ def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[s
     width, activation = given.get("outputs"), str(given.get("activation"))
     if not isinstance(width, int) or isinstance(width, bool) or width < 1:
         raise ConfigError(problem(f"{key}.outputs", "must be a whole number >= 1", got=width))
-    kind: Kind = kind_after(activation)
-    if labels.kind == "multilabel" and kind != "multilabel":
+    kind = kind_after(activation)
+    if labels.facts.of_labels and not facts(kind).of_labels:
         fix = "use task.kind=regression with task.heads"
         raise ConfigError(problem(f"{key}.activation", "labels are sigmoids", got=activation, fix=fix))
-    own = Labels(kind, torch.zeros(width, dtype=torch.int64), labels.total)
+    of_part = Labels(kind, torch.zeros(width, dtype=torch.int64), labels.total)
     expression = str(given.get("expression", "auto"))
-    loss = losses.own(own, expression=expression, **code)
+    loss = own.own(of_part, expression=expression, **code)
     table, measures = {**post_kind.of(kind).METRICS, **own_metrics.of_losses(kind)}, list(given.get("metrics") or [])
     if wrong := [name for name in measures if name not in table]:
         fix = f"metrics of {kind}: {listing(post_kind.of(kind).METRICS, most=20)}"
@@ -168,15 +168,15 @@ def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.M
         kind: The task's kind.
         outputs: How many numbers its outputs have together.
     """
-    if loss.target != f"{heads.__module__}.{heads.__qualname__}":
+    if loss.name != "heads":
         return {}
     built: _Heads = loss.build(Labels(kind, torch.zeros(outputs, dtype=torch.int64), 0))
     return {"heads": lambda logits, targets: built.measured(torch.tensor(logits), torch.tensor(targets))}
 
 
-def kind_after(activation: str) -> Kind:
+def kind_after(activation: str) -> str:
     """What numbers are after an activation of Keras: classes, labels or plain numbers."""
-    kinds: dict[str, Kind] = {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}
+    kinds: dict[str, str] = {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}
     return kinds.get(activation, "regression")
 
 
@@ -203,7 +203,7 @@ class _Heads(nn.Module):
         """`OUTPUT_loss` and `OUTPUT_METRIC` of each output, and the mean of each metric that all have; METRIC of a single one."""
         found: dict[str, float] = {}
         for part, values, wanted in self._parts(outputs.float(), target.float()):
-            plain = wanted.argmax(1) if part.kind == "classification" else wanted
+            plain = wanted.argmax(1) if facts(part.kind).excludes else wanted
             arrays = values.cpu().numpy(), plain.cpu().numpy()
             scores = metrics.compute(part.measures, *arrays, part.kind, part.measures)
             if len(self._plain) == 1:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mlpipe.errors import listing
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.learn.losses.labels import Labels
+
+ClassWeights = Literal["balanced"] | list[float] | None
+
 
 # The largest weight is at most so many times the smallest: a class that comes less often than a thousandth of the most
 # frequent one counts as if it came that often. Beyond that a few pixels or images would be all that a step learns from.
@@ -70,6 +75,45 @@ def of_positives(counts: Tensor, known: Tensor) -> Balance:
     raw = ((known - counts).clamp(min=1) / counts.clamp(min=1)).float()
     values = torch.where(present, raw.clamp(1 / MOST, MOST), torch.zeros_like(raw))
     return Balance(values, _numbers(~present), _numbers(present & (values != raw)), MOST)
+
+
+def weights(labels: Labels, wanted: ClassWeights, label_smoothing: float = 0.0) -> Tensor | None:
+    """The weight of each class, shape (classes,).
+
+    Args:
+        labels: What is known of the training images.
+        wanted: `balanced` (see `of_classes`), a number for each class, or None.
+        label_smoothing: Of a loss in which each class's share of the smoothed target counts with its own weight.
+
+    Raises:
+        ConfigError: When a list has another length than there are classes, or is not positive.
+    """
+    if wanted == "balanced":
+        return of_classes(labels.counts, label_smoothing).values if labels.counts.any() else None
+    return listed("class_weights", labels, wanted)
+
+
+def listed(key: str, labels: Labels, wanted: ClassWeights) -> Tensor | None:
+    """Weights that were given, a number for each class; None where there are none.
+
+    Args:
+        key: The loss's key.
+        labels: What is known of the training images.
+        wanted: The numbers.
+
+    Raises:
+        ConfigError: When they do not fit.
+    """
+    if wanted is None:
+        return None
+    if isinstance(wanted, str):
+        fix = did_you_mean(wanted, ["balanced"], otherwise="use balanced, or a list")
+        raise ConfigError(problem(f"loss.{key}", "is neither balanced nor a list", got=wanted, fix=fix))
+    n = len(labels.counts)
+    if len(wanted) != n or min(float(value) for value in wanted) < 0 or max(float(value) for value in wanted) == 0:
+        fix = f"give {n} numbers >= 0, or balanced"
+        raise ConfigError(problem(f"loss.{key}", "does not fit the classes", got=wanted, fix=fix))
+    return torch.tensor([float(value) for value in wanted])
 
 
 def sentence(key: str, balance: Balance, classes: Sequence[str]) -> str:

@@ -1,42 +1,143 @@
-"""A weighted sum of losses as one module, and losses of probabilities as modules of outputs."""
+"""A weighted sum of losses such as `ce+0.1*dice`: a small grammar, nothing is evaluated.
+
+What a name means depends on what is predicted, see `_meanings`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.learn.losses import probabilities as probability_losses
-from mlpipe.learn.losses.means import probabilities, weighted_mean
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
+from mlpipe.learn.losses import probabilities as formulas
+from mlpipe.learn.losses.auto import auto
+from mlpipe.learn.losses.cross_entropy import bce, ce, nll
+from mlpipe.learn.losses.focal import asymmetric, focal, poly1
+from mlpipe.learn.losses.labels import Labels, facts
+from mlpipe.learn.losses.means import mean_of_rows, probabilities
+from mlpipe.learn.losses.numbers import huber, mae, mse, smooth_l1
+from mlpipe.learn.losses.overlap import dice, jaccard, lovasz
+
+Build = Callable[[], nn.Module]
+
+_OF_OUTPUTS = (auto, ce, nll, focal, poly1, bce, asymmetric, mse, mae, huber, smooth_l1)
+_OF_MASKS = (auto, ce, focal, dice, jaccard, lovasz)
+_OF_IMAGES = (auto, bce, mse, mae, huber, smooth_l1)
+
+
+def composite(labels: Labels, *, expression: str) -> nn.Module:
+    """A weighted sum of losses, such as `ce+0.1*dice`.
+
+    Args:
+        labels: What is known of the training images.
+        expression: Numbers and losses joined by `*`, terms by `+`: `auto`, `ce`, `focal` and so on with their defaults, and
+            for anything but masks and target images those of `mlpipe.learn.losses.probabilities`.
+
+    Raises:
+        ConfigError: When it cannot be read, or names an unknown loss or one that does not fit the task's kind.
+    """
+    return summed(labels, expression, {})
+
+
+def summed(labels: Labels, expression: str, functions: Mapping[str, Build]) -> nn.Module:
+    """The sum that an expression means.
+
+    Args:
+        labels: What is known of the training images.
+        expression: As for `composite`.
+        functions: Functions of the user's own by name, which go before losses of the same name; not for masks and target
+            images.
+
+    Raises:
+        ConfigError: As for `composite`.
+    """
+    terms, own = parse(expression), {} if labels.facts.is_dense else functions
+    named = [name for _, name in terms if name not in own]
+    meanings = _meanings(labels)
+    if wrong := _unfit(labels, named, [*own, *meanings]):
+        raise ConfigError(wrong)
+    shares, parts = [weight for weight, _ in terms], [{**meanings, **own}[name]() for _, name in terms]
+    # A function of the user's own refuses weights by itself where it has to.
+    together = [name for name in named if name in _together(labels)]
+    return BatchSum(shares, parts, list(dict.fromkeys(together))) if together else Sum(shares, parts)
+
+
+def _meanings(labels: Labels) -> dict[str, Build]:
+    """The losses that an expression may name, in the order of refusals.
+
+    `dice`, `jaccard` and `lovasz` are those of `loss=NAME` for masks, over pixels; for classes and labels they are formulas
+    over the outputs of an image. `poisson` is a deviance: the equation `loss=poisson` is in no sum.
+    """
+
+    def built(losses: Sequence[Callable[[Labels], nn.Module]]) -> dict[str, Build]:
+        return {one.__name__: partial(one, labels) for one in losses}
+
+    if labels.facts.is_dense:
+        return built(_OF_MASKS if labels.facts.excludes else _OF_IMAGES)
+    return {**built(_OF_OUTPUTS), **{name: partial(OnProbabilities, name, labels.kind) for name in formulas.ALL}}
+
+
+def _together(labels: Labels) -> Sequence[str]:
+    """Those that are one number of a whole batch and cannot weigh images."""
+    if labels.facts.is_dense:
+        return [one.__name__ for one in (dice, jaccard, lovasz)] if labels.facts.excludes else []
+    return list(formulas.TOGETHER)
+
+
+def _unfit(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """A sentence for each name that means nothing, or nothing for numbers."""
+    if labels.facts.is_dense:
+        what, fix = "masks" if labels.facts.excludes else "target images", f"use {listing(known, most=10)}"
+        wrong = sorted(set(names) - set(known))
+        return [problem("loss.expression", f"is no loss of {what}", got=name, fix=fix) for name in wrong]
+    found = [
+        problem(
+            "loss.expression",
+            "unknown loss",
+            got=name,
+            fix=did_you_mean(name, known, otherwise=listing(known, most=40)),
+        )
+        for name in names
+        if name not in known
+    ]
+    return found + [
+        problem("loss.expression", f"{name} is for probabilities, this task has numbers", fix="use squared_error")
+        for name in names
+        if labels.facts.of_numbers and name in formulas.ALL and name not in formulas.OF_NUMBERS
+    ]
 
 
 class OnProbabilities(nn.Module):
     """A loss of probabilities, called with outputs: softmax for classes, sigmoid for labels, numbers as they are.
 
     Args:
-        name: A name in `probability_losses.EACH` or `TOGETHER`.
+        name: A name in `formulas.EACH` or `TOGETHER`.
         kind: What is predicted.
     """
 
     def __init__(self, name: str, kind: str) -> None:
         super().__init__()
         self._kind = kind
-        self.weighs = name in probability_losses.EACH
-        self._loss = probability_losses.EACH.get(name) or probability_losses.TOGETHER[name]
+        self.weighs = name in formulas.EACH
+        self._loss = formulas.EACH.get(name) or formulas.TOGETHER[name]
         self._on_logits = name == "lovasz"
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean over images, each with its weight; or the batch's one number."""
-        wanted = F.one_hot(target, outputs.shape[1]) if target.ndim == 1 and self._kind == "classification" else target
-        wanted = wanted.to(outputs.dtype)
+        is_hard = target.ndim == 1 and facts(self._kind).excludes
+        wanted = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)
         known = (~wanted.isnan()).to(outputs.dtype)
         said = outputs if self._on_logits else probabilities(outputs, self._kind)
         values = self._loss(wanted.nan_to_num(0.0), said, known)
         if not self.weighs:
             return values
         some = (known.sum(1) > 0).to(values.dtype) * (1.0 if weight is None else weight.to(values.dtype))
-        return weighted_mean((values * some).sum(), some.sum())
+        return mean_of_rows(values, some)
 
 
 class Sum(nn.Module):
@@ -77,3 +178,68 @@ class BatchSum(Sum):
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
         """The sum for a batch."""
         return super().forward(outputs, target)
+
+
+_FORM = "write terms such as 0.1*dice, joined by +"
+
+
+# expr := term ('+' term)*, term := factor ('*' factor)*, factor := number | name; blanks are allowed between them.
+_TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>[+*]))")
+
+
+class Term(NamedTuple):
+    """One loss of a sum.
+
+    Attributes:
+        weight: The product of its numbers.
+        name: The loss.
+    """
+
+    weight: float
+    name: str
+
+
+def parse(text: str) -> list[Term]:
+    """The terms of an expression.
+
+    Args:
+        text: Such as `bce+0.1*dice`; a number may stand before or after its name.
+
+    Raises:
+        ConfigError: When it is no such sum, or a term has not exactly one name.
+    """
+    terms: list[Term] = []
+    for part in _parts(text):
+        names = [word for kind, word in part if kind == "name"]
+        if len(names) != 1:
+            raise _wrong("each term needs exactly one loss", text)
+        weight = 1.0
+        for kind, word in part:
+            weight *= float(word) if kind == "number" else 1.0
+        terms.append(Term(weight, names[0]))
+    return terms
+
+
+def _parts(text: str) -> list[list[tuple[str, str]]]:
+    """The factors of each term, checked for signs in the right places."""
+    parts: list[list[tuple[str, str]]] = [[]]
+    place, factor_is_next = 0, True
+    while place < len(text.rstrip()):
+        match = _TOKEN.match(text, place)
+        if match is None:
+            raise _wrong(f"cannot be read from {text[place:].strip()[:20]!r} on", text)
+        kind, word = str(match.lastgroup), match[match.lastgroup or 0]
+        if (kind == "sign") == factor_is_next:
+            raise _wrong(f"{word!r} stands in the wrong place", text)
+        if word == "+":
+            parts.append([])
+        elif kind != "sign":
+            parts[-1].append((kind, word))
+        place, factor_is_next = match.end(), kind == "sign"
+    if factor_is_next:
+        raise _wrong("ends too early", text)
+    return parts
+
+
+def _wrong(what: str, text: str) -> ConfigError:
+    return ConfigError(problem("loss.expression", what, got=text, fix=_FORM))

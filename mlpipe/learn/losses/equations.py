@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from functools import lru_cache
+from typing import Annotated
+
+import torch
 from torch import Tensor, nn
 
 from mlpipe import kinds
 from mlpipe.config.components import Component
-from mlpipe.learn.losses.means import weighted_mean
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.losses.labels import Facts, Labels, refuse_unless
+from mlpipe.learn.losses.means import mean_of_rows
 
 
 class Equation(nn.Module):
@@ -27,10 +35,7 @@ class Equation(nn.Module):
             ValueError: When the shapes do not fit.
         """
         each = self.of_samples(outputs, target)
-        if weight is None:
-            return each.mean()
-        share = weight.to(each.dtype)
-        return weighted_mean((each * share).sum(), share.sum())
+        return mean_of_rows(each, None if weight is None else weight.to(each.dtype))
 
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
         """What the equation says of each sample, shape (n,); less is better.
@@ -57,3 +62,205 @@ def is_over_time(task_kind: str, loss: Component) -> bool:
         loss: The recipe's.
     """
     return kinds.decide(task_kind, loss) != task_kind and EvolutionEquation.__name__ in loss.gives
+
+
+def _has_images(its: Facts) -> bool:
+    return its.of_numbers and its.is_dense
+
+
+def burgers(
+    labels: Labels,
+    *,
+    diffusion_coeff: Annotated[float, ">= 0"] = 0.0,
+    boundary_factor: Annotated[float, ">= 0"] = 1.0,
+) -> EvolutionEquation:
+    """How far an output is from solving Burgers' equation, see `BurgersResidual`; each sample is its own initial values.
+
+    Args:
+        labels: What is known of the training samples.
+        diffusion_coeff: The viscosity nu; 0: none.
+        boundary_factor: How much the initial values and the boundary count beside the equation.
+
+    Raises:
+        ConfigError: When targets are no images, or have several channels.
+    """
+    refuse_unless(_has_images, "burgers", labels)
+    if len(labels.counts) != 1:
+        wrong = f"takes one channel, the initial values, the task has {len(labels.counts)}"
+        raise ConfigError(problem("loss=burgers", wrong, fix="use arrays of one channel"))
+    return BurgersResidual(diffusion_coeff, boundary_factor)
+
+
+class BurgersResidual(EvolutionEquation):
+    """The mean squared residual of u_t + u u_x - nu u_xx = 0 in the unit square, and of u(x, 0) = b(x) and u(0, t) = 0.
+
+    Values lie at the nodes of a regular grid over both sides of the square: x runs along the width (d nodes, dx = 1 / (d - 1)),
+    t along the height (T nodes, dt = 1 / (T - 1)). Every node has a residual but those of the first time and the first
+    place. It is that of the implicit Euler method in time and, in space, of the upwind flux of Engquist and Osher (1981),
+    which takes from the left what flows to the right (u > 0) and from the right what flows to the left, and gives shocks
+    their speed; u_xx is the central second difference. Behind the last place u goes on as it is there: what flows
+    leaves, and with nu > 0 this is u_x(1, t) = 0. The least value, 0, is this method's solution.
+
+    Args:
+        diffusion_coeff: nu.
+        boundary_factor: How much the last two terms count.
+    """
+
+    def __init__(self, diffusion_coeff: float = 0.0, boundary_factor: float = 1.0) -> None:
+        super().__init__()
+        self._viscosity, self._factor = diffusion_coeff, boundary_factor
+
+    def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The loss of each sample, shape (n,).
+
+        Args:
+            outputs: u, shape (n, 1, T, d), two nodes or more each way.
+            target: The initial values b, shape (n, 1, 1, d).
+
+        Raises:
+            ValueError: When the shapes do not fit.
+        """
+        if wrong := misfit(outputs, target):
+            raise ValueError(wrong)
+        u, first = outputs[:, 0], target[:, 0, 0]
+        inside = residual(u, self._viscosity).square().mean((1, 2))
+        edges = (u[:, 0] - first).square().mean(1) + u[:, :, 0].square().mean(1)
+        return inside + self._factor * edges
+
+
+def residual(u: Tensor, viscosity: float = 0.0) -> Tensor:
+    """What is left of u_t + u u_x - nu u_xx at each node but those of the first time and place, shape (n, T - 1, d - 1).
+
+    Args:
+        u: Shape (n, T, d); the scheme is that of `BurgersResidual`.
+        viscosity: nu.
+    """
+    steps, places = u.shape[1] - 1, u.shape[2] - 1
+    now = torch.cat([u[:, 1:], u[:, 1:, -1:]], 2)
+    change = (u[:, 1:, 1:] - u[:, :-1, 1:]) * steps
+    # Of each node to the one behind it.
+    flux = (now[:, :, :-1].clamp(min=0).square() + now[:, :, 1:].clamp(max=0).square()) / 2
+    spread = (now[:, :, 2:] - 2 * now[:, :, 1:-1] + now[:, :, :-2]) * places**2
+    left: Tensor = change + flux.diff(dim=2) * places - viscosity * spread
+    return left
+
+
+def misfit(outputs: Tensor, target: Tensor) -> str:
+    """What is wrong with the shapes of solutions and initial values, in a few words; empty: nothing.
+
+    Args:
+        outputs: As for `BurgersResidual`.
+        target: As for `BurgersResidual`.
+    """
+    if target.ndim != 4 or tuple(target.shape[1:3]) != (1, 1):
+        return f"initial values are one row of one channel, these are {list(target.shape[1:])}"
+    if outputs.ndim != 4 or outputs.shape[1] != 1 or outputs.shape[::3] != target.shape[::3]:
+        return (
+            f"solutions of rows of {target.shape[3]} are [1, T, {target.shape[3]}], these are {list(outputs.shape[1:])}"
+        )
+    if min(outputs.shape[2:]) < 2:
+        return f"solutions have two times and two places or more, these are {list(outputs.shape[1:])}"
+    return ""
+
+
+def poisson(labels: Labels) -> Equation:
+    """The energy of Poisson's equation, see `PoissonEnergy`; each image is its own target, the diffusivity.
+
+    Args:
+        labels: What is known of the training images.
+
+    Raises:
+        ConfigError: When targets are no images, or have several channels.
+    """
+    refuse_unless(_has_images, "poisson", labels)
+    if len(labels.counts) != 1:
+        wrong = f"takes one channel, the diffusivity, the task has {len(labels.counts)}"
+        raise ConfigError(problem("loss=poisson", wrong, fix="use task.channels=1 and task.target_channels=1"))
+    return PoissonEnergy()
+
+
+class PoissonEnergy(Equation):
+    """The energy of a solution of div(nu grad u) = 0 in the unit square, cube or interval; the solution is where it is least.
+
+    u is 1 at the first index of the first axis and 0 at its last; elsewhere nothing flows through the boundary. Values lie at
+    the nodes of a regular grid, between which u and nu are interpolated (Q1 finite elements), and the integral of
+    nu |grad u|^2 is taken at two Gauss points along each axis, as in Balu et al. 2021 (DiffNet). Those two faces of the
+    network's output are overwritten, so that it learns the inside only.
+    """
+
+    def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The energy of each sample, shape (n,).
+
+        Args:
+            outputs: u, shape (n, 1, *nodes), axes of two nodes or more.
+            target: nu, in the same shape; where a network solves the equation it is its input.
+
+        Raises:
+            ValueError: When the shapes differ, or there are several channels.
+        """
+        return poisson_energy(with_ends(outputs), target)
+
+
+def with_ends(outputs: Tensor) -> Tensor:
+    """The solution with its values at both ends of the first axis: 1 and 0.
+
+    Args:
+        outputs: Shape (n, 1, *nodes).
+    """
+    first, last = torch.ones_like(outputs[:, :, :1]), torch.zeros_like(outputs[:, :, :1])
+    return torch.cat([first, outputs[:, :, 1:-1], last], 2)
+
+
+def poisson_energy(u: Tensor, nu: Tensor) -> Tensor:
+    """The integral of nu |grad u|^2 over the unit square, cube or interval, shape (n,).
+
+    Args:
+        u: Values at the nodes, shape (n, 1, *nodes).
+        nu: Diffusivity at the nodes, in the same shape.
+
+    Raises:
+        ValueError: When the shapes differ, or there are several channels.
+    """
+    if u.shape != nu.shape or u.shape[1] != 1 or u.ndim < 3:
+        raise ValueError(
+            f"u of {list(u.shape)} and nu of {list(nu.shape)} are no solutions and diffusivities of one grid"
+        )
+    axes = u.ndim - 2
+    values, slopes = _shapes(axes, u.dtype, u.device)
+    sides = torch.tensor([1 / (nodes - 1) for nodes in u.shape[2:]], dtype=u.dtype, device=u.device)
+    corners = _corners(u), _corners(nu)
+    # (n, points, axes, elements) and (n, points, elements); an element's own length is 2.
+    gradients = torch.einsum("pca,nce->npae", slopes, corners[0]) * (2 / sides)[:, None]
+    diffusivity = torch.einsum("pc,nce->npe", values, corners[1])
+    return (diffusivity * gradients.square().sum(2)).sum((1, 2)) * float((sides / 2).prod())
+
+
+def _corners(field: Tensor) -> Tensor:
+    """The values at the corners of each element, shape (n, corners, elements)."""
+    spans = (slice(None, -1), slice(1, None))
+    single = field[:, 0]
+    parts = [single[(slice(None), *chosen)] for chosen in itertools.product(spans, repeat=single.ndim - 1)]
+    return torch.stack([part.flatten(1) for part in parts], 1)
+
+
+@lru_cache(maxsize=8)
+def _shapes(axes: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """At each Gauss point the value and the slopes of each corner's shape function in the element [-1, 1]^axes."""
+    points = list(itertools.product((-1 / math.sqrt(3), 1 / math.sqrt(3)), repeat=axes))
+    signs = list(itertools.product((-1, 1), repeat=axes))
+    values = [
+        [math.prod((1 + s * x) / 2 for s, x in zip(sign, point, strict=True)) for sign in signs] for point in points
+    ]
+    slopes = [
+        [
+            [
+                sign[axis]
+                / 2
+                * math.prod((1 + sign[other] * point[other]) / 2 for other in range(axes) if other != axis)
+                for axis in range(axes)
+            ]
+            for sign in signs
+        ]
+        for point in points
+    ]
+    return torch.tensor(values, dtype=dtype, device=device), torch.tensor(slopes, dtype=dtype, device=device)

@@ -14,11 +14,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.learn import import_blocks
-from mlpipe.learn.import_blocks import OwnLoss
+from mlpipe.learn import own_classes
 from mlpipe.learn.losses import probabilities
-from mlpipe.learn.losses.losses import Kind, Labels
-from mlpipe.learn.losses.means import weighted_mean
+from mlpipe.learn.losses.labels import Labels, facts, kinds_that
+from mlpipe.learn.losses.means import mean_of_each, weighted_mean
+from mlpipe.learn.losses.own import OwnLoss
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
@@ -43,6 +43,23 @@ _SIGNED = ("hinge", "squared_hinge")
 ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy")
 # The least and the largest probability that a cross-entropy sees, as Keras clips them.
 _TINY = 1e-7
+
+
+def _own(
+    path: str, params: Mapping[str, Any] | None, labels: Labels, trust: Sequence[str] | None, scale: float
+) -> OwnLoss:
+    """An instance of a class of the user's own, or its method `call`, weighed as Keras weighs."""
+    made = own_classes.instance("loss", path, params, trust)
+    function = getattr(made, "call", made)
+    if not callable(function):
+        fix = "give its class a method call(y_true, y_pred)"
+        raise ConfigError(problem("loss", f"{path} cannot be called", got=type(made).__name__, fix=fix))
+
+    def mean(values: Tensor, weight: Tensor | None) -> Tensor:
+        # Divided by the number of samples, whatever they weigh.
+        return scale * (values if weight is None else values.reshape(len(values), -1).mean(1) * weight).mean()
+
+    return OwnLoss(path, function, labels.kind, len(labels.counts), mean=mean, sample="sample")
 
 
 class KerasLoss(nn.Module):
@@ -80,25 +97,21 @@ class KerasLoss(nn.Module):
 
     def _each(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
         """The loss of each sample, shape (n,), over what is known of it."""
-        if self.kind == "classification":
+        if facts(self.kind).excludes:
             classes = outputs.shape[1]
             wanted = F.one_hot(target, classes) if target.ndim == 1 else target
             smooth = wanted.to(outputs.dtype) * (1 - self._smoothing) + self._smoothing / classes
             return -(smooth * outputs.log_softmax(1)).sum(1)
-        if self.kind == "multilabel":
+        if facts(self.kind).of_labels:
             smooth = target.to(outputs.dtype) * (1 - self._smoothing) + 0.5 * self._smoothing
-            return _mean(F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none"), known)
+            return mean_of_each(F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none"), known)
         wanted = target.to(outputs.dtype)
         if self._name == "huber":
-            return _mean(F.huber_loss(outputs, wanted, reduction="none", delta=self._delta), known)
+            return mean_of_each(F.huber_loss(outputs, wanted, reduction="none", delta=self._delta), known)
         if self._name in _SIGNED and not bool(((wanted == 0) | (wanted == 1)).all()):
             # They are -1 and 1 already; the formula makes them so of 0 and 1.
             wanted = (wanted + 1) / 2
         return probabilities.EACH[NAMES[self._name]](wanted, outputs, known)
-
-
-def _mean(values: Tensor, known: Tensor) -> Tensor:
-    return (values * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -154,7 +167,7 @@ class Together(nn.Module):
             loss, name = cast(KerasLoss, self.losses[number]), self._names[number]
             own = None if weight is None else weight[:, number]
             found[f"{name}_loss"] = float(loss(values, wanted, own))
-            plain = wanted.argmax(1) if loss.kind == "classification" else wanted
+            plain = wanted.argmax(1) if facts(loss.kind).excludes else wanted
             arrays = values.cpu().numpy(), plain.cpu().numpy()
             scores = metrics.compute(self._metrics[number], *arrays, loss.kind, self._own[number])
             found |= {f"{name}_{metric}": value for metric, value in scores.items()}
@@ -174,9 +187,10 @@ def as_logits(values: Tensor, kind: str) -> Tensor:
         values: Shape (n, outputs).
         kind: What is predicted.
     """
-    if kind == "classification":
+    its = facts(kind)
+    if its.excludes:
         return (values / values.sum(1, keepdim=True)).clamp(_TINY, 1 - _TINY).log()
-    return values.clamp(_TINY, 1 - _TINY).logit() if kind == "multilabel" else values
+    return values.clamp(_TINY, 1 - _TINY).logit() if its.of_labels else values
 
 
 def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]], trust: list[str] | None = None) -> nn.Module:
@@ -207,16 +221,17 @@ def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: lis
         raise ConfigError(problem(f"{key}.{unknown[0]}", "unknown key", fix="leave it out"))
     name = str(part.get("loss"))
     kind = part.get("kind") if "." in name else kind_of(name)
-    if kind not in ("classification", "multilabel", "regression") or part.get("kind", kind) != kind:
-        fix = "use classification, multilabel or regression, what the loss is for"
+    plain = kinds_that(lambda its: not its.is_dense)
+    if kind not in plain or part.get("kind", kind) != kind:
+        fix = f"use {', '.join(plain[:-1])} or {plain[-1]}, what the loss is for"
         raise ConfigError(problem(f"{key}.kind", "is not what is predicted", got=part.get("kind"), fix=fix))
     params = {one: part[one] for one in ("label_smoothing", "delta", "params") if one in part}
     counts = labels.counts.new_zeros(width)
     loss = keras(Labels(kind, counts, labels.total), name=name, trust=trust, **params)
     given = part.get("metrics", [])
-    blocks = {import_blocks.names([one])[0]: one for one in given if isinstance(one, Mapping)}
-    own = {one: import_blocks.measure(f"{key}.metrics", block, kind, trust) for one, block in blocks.items()}
-    measures = import_blocks.names(given)
+    blocks = {own_classes.names([one])[0]: one for one in given if isinstance(one, Mapping)}
+    own = {one: own_classes.measure(f"{key}.metrics", block, kind, trust) for one, block in blocks.items()}
+    measures = own_classes.names(given)
     if wrong_ones := [one for one in measures if one not in post_kind.of(kind).METRICS and one not in own]:
         fix = f"metrics of {kind}: {listing(post_kind.of(kind).METRICS, most=20)}"
         raise ConfigError(problem(f"{key}.metrics", "there is none", got=wrong_ones, fix=fix))
@@ -224,7 +239,7 @@ def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: lis
     return _Part(str(part.get("name")), made, float(part.get("weight", 1.0)), measures, own, width)
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> str:
     """What a loss predicts, by Keras's name in snake case."""
     return "regression" if name in NAMES else "multilabel" if name == ENTROPIES[2] else "classification"
 
@@ -244,7 +259,7 @@ def keras(
     Args:
         labels: What is known of the training images.
         name: Keras's name in snake case, such as categorical_crossentropy or mean_squared_error; or MODULE.NAME of a class
-            of your own, see `mlpipe.learn.import_blocks.OwnLoss`.
+            of your own, whose instances are called as functions are in `mlpipe.learn.losses.own.OwnLoss`.
         label_smoothing: For the cross-entropies of one-hot and of binary targets.
         weight: What the loss is multiplied by, in training and in validation.
         delta: For huber, the error up to which it is a square.
@@ -259,7 +274,7 @@ def keras(
     if "." in name:
         if label_smoothing:
             raise ConfigError(problem("loss.label_smoothing", f"is not for {name}", got=label_smoothing, fix="use 0"))
-        return OwnLoss(name, params, labels.kind, len(labels.counts), trust, weight)
+        return _own(name, params, labels, trust, weight)
     if params:
         raise ConfigError(problem("loss.params", "are for a class of your own", got=params, fix="leave them out"))
     if name not in known:

@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from mlpipe.learn.losses.means import mean_of_each
+from mlpipe.learn.losses.overlap import dice_of, jaccard_of
+
 _TINY = 1e-7
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -20,14 +23,13 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 def dice(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """1 - (2 sum tp + 1) / (sum t^2 + sum p^2 + 1) of each image (Milletari et al. 2016, with one added)."""
     t, p = t * known, p * known
-    return 1 - (2 * (t * p).sum(1) + 1) / ((t**2).sum(1) + (p**2).sum(1) + 1)
+    return 1 - dice_of((t * p).sum(1), (t**2).sum(1) + (p**2).sum(1), 1)
 
 
 def jaccard(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """100 (1 - (I + 100) / (S - I + 100)), I = sum |tp|, S = sum |t| + |p|: the smoothed Jaccard distance of an image."""
     t, p = t * known, p * known
-    shared, total = (t * p).abs().sum(1), (t.abs() + p.abs()).sum(1)
-    return 100 * (1 - (shared + 100) / (total - shared + 100))
+    return 100 * (1 - jaccard_of((t * p).abs().sum(1), (t.abs() + p.abs()).sum(1), 100))
 
 
 def iou(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
@@ -39,7 +41,7 @@ def iou(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 def elementwise_bce(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """Binary cross-entropy of every output by itself, also where the outputs are a softmax; p is kept 1e-7 off 0 and 1."""
     p = p.clamp(_TINY, 1 - _TINY)
-    return _mean(-(t * p.log() + (1 - t) * (1 - p).log()), known)
+    return mean_of_each(-(t * p.log() + (1 - t) * (1 - p).log()), known)
 
 
 def normalized_ce(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
@@ -51,43 +53,43 @@ def normalized_ce(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 def squared_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean squared difference."""
-    return _mean((t - p) ** 2, known)
+    return mean_of_each((t - p) ** 2, known)
 
 
 def absolute_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean absolute difference."""
-    return _mean((t - p).abs(), known)
+    return mean_of_each((t - p).abs(), known)
 
 
 def squared_log_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean squared difference of log(1 + x), x at least 1e-7."""
-    return _mean((p.clamp(min=_TINY).log1p() - t.clamp(min=_TINY).log1p()) ** 2, known)
+    return mean_of_each((p.clamp(min=_TINY).log1p() - t.clamp(min=_TINY).log1p()) ** 2, known)
 
 
 def percentage_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """100 times the mean of |t - p| / max(|t|, 1e-7)."""
-    return 100 * _mean((t - p).abs() / t.abs().clamp(min=_TINY), known)
+    return 100 * mean_of_each((t - p).abs() / t.abs().clamp(min=_TINY), known)
 
 
 def log_cosh(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean logarithm of the hyperbolic cosine of the difference."""
     error = p - t
-    return _mean(error + F.softplus(-2 * error) - math.log(2), known)
+    return mean_of_each(error + F.softplus(-2 * error) - math.log(2), known)
 
 
 def huber_error(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """Huber's loss (1964) with delta 1."""
-    return _mean(F.huber_loss(p, t, reduction="none"), known)
+    return mean_of_each(F.huber_loss(p, t, reduction="none"), known)
 
 
 def hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp), t of 0 and 1 taken as -1 and 1."""
-    return _mean((1 - (2 * t - 1) * p).clamp(min=0), known)
+    return mean_of_each((1 - (2 * t - 1) * p).clamp(min=0), known)
 
 
 def squared_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
     """The mean of max(0, 1 - tp)^2, t of 0 and 1 taken as -1 and 1."""
-    return _mean((1 - (2 * t - 1) * p).clamp(min=0) ** 2, known)
+    return mean_of_each((1 - (2 * t - 1) * p).clamp(min=0) ** 2, known)
 
 
 def categorical_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
@@ -102,8 +104,8 @@ def kl_divergence(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 
 def poisson(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """The mean of p - t log(p + 1e-7)."""
-    return _mean(p - t * (p + _TINY).log(), known)
+    """The deviance of counts, the mean of p - t log(p + 1e-7); `loss=poisson` is an equation."""
+    return mean_of_each(p - t * (p + _TINY).log(), known)
 
 
 def cosine(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
@@ -137,6 +139,8 @@ def soft_f1(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 def lovasz(t: Tensor, logits: Tensor, known: Tensor) -> Tensor:
     """The Lovasz hinge (Berman et al. 2018) of each output over the batch's images, with elu in place of relu.
 
+    That of masks, `loss=lovasz`, is over pixels and has the relu.
+
     It gets logits in place of probabilities. Unknown targets are left out.
     """
     values = []
@@ -151,10 +155,6 @@ def _lovasz_gradient(truth: Tensor) -> Tensor:
     positives = truth.sum()
     index = 1 - (positives - truth.cumsum(0)) / (positives + (1 - truth).cumsum(0))
     return torch.cat([index[:1], index[1:] - index[:-1]])
-
-
-def _mean(values: Tensor, known: Tensor) -> Tensor:
-    return (values * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 EACH: dict[str, Loss] = {
@@ -182,6 +182,7 @@ TOGETHER: dict[str, Loss] = {
     "soft_f1": soft_f1,
     "lovasz": lovasz,
 }
+ALL: dict[str, Loss] = {**EACH, **TOGETHER}
 # What they mean for numbers too, which are no probabilities.
 OF_NUMBERS = frozenset(
     {"squared_error", "absolute_error", "log_cosh", "huber_error", "squared_sum", "cosine", "percentage_error"}

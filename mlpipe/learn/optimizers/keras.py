@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.optimizers.optimizers import Groups
+from mlpipe.learn.optimizers.parameter_groups import Groups
 
 State = dict[str, Any]
 # (parameter, gradient, learning rate, what is remembered of the parameter, number of the step from 1); in place.

@@ -1,12 +1,93 @@
-"""LAMB with the maximum of all past squares in its denominator, AMSGrad's, which timm's LAMB does not have."""
+"""Optimizers for large batches, whose steps are in proportion to the weights of each layer: LAMB and LARS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from timm.optim.lamb import Lamb
+from timm.optim.lars import Lars
+from torch.optim import Optimizer
+
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.optimizers.parameter_groups import Groups, decaying
+
+
+def lamb(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.01,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: Annotated[float, "> 0"] = 1e-6,
+    max_grad_norm: Annotated[float, "> 0"] | None = 1.0,
+    always_adapt: bool = False,
+    amsgrad: bool = False,
+    decay_all: bool = False,
+) -> Optimizer:
+    """LAMB (You et al. 2020), timm.optim.Lamb: Adam with LARS' scaling of layers, for large batches.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: Weight decay, added to the step before it is scaled.
+        betas: Decay of the running mean and of the running square of the gradient.
+        eps: Added to the denominator.
+        max_grad_norm: The largest norm of all gradients together; None: no bound.
+        always_adapt: Scale layers without weight decay too.
+        amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
+        decay_all: Let norms, biases and embeddings decay, too.
+    """
+    if amsgrad and max_grad_norm is not None:
+        fix = "add optimizer.max_grad_norm=null; optimizer.clip_norm bounds the gradients, too"
+        raise ConfigError(problem("optimizer.amsgrad", "knows no bound of its own", fix=fix))
+    return (AmsgradLamb if amsgrad else Lamb)(
+        decaying(groups, decay_all),
+        lr=lr,
+        weight_decay=weight_decay,
+        betas=(betas[0], betas[1]),
+        eps=eps,
+        max_grad_norm=max_grad_norm,
+        always_adapt=always_adapt,
+    )
+
+
+def lars(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 1e-4,
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.9,
+    nesterov: bool = False,
+    trust_coeff: Annotated[float, "> 0"] = 0.001,
+    always_adapt: bool = True,
+    dampening: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    decay_all: bool = False,
+) -> Optimizer:
+    """LARS (You, Gitman & Ginsburg 2017), timm.optim.Lars: the step of each layer in proportion to its weights.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate; larger than for SGD.
+        weight_decay: L2 penalty.
+        momentum: Share of the last step that is kept.
+        nesterov: Look ahead; needs momentum.
+        trust_coeff: Length of a step as a share of the layer's norm.
+        always_adapt: Scale layers without weight decay too.
+        dampening: Share of the gradient that does not go into the momentum.
+        decay_all: Let norms, biases and embeddings decay, too.
+    """
+    return Lars(
+        decaying(groups, decay_all),
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        dampening=dampening,
+        nesterov=nesterov and momentum > 0,
+        trust_coeff=trust_coeff,
+        always_adapt=always_adapt,
+    )
 
 
 class AmsgradLamb(Lamb):

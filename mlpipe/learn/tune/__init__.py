@@ -9,63 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 from mlpipe import files
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
-from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.build.optimizer import with_rate
-from mlpipe.learn.tune.batch_search import MemoryTest
-from mlpipe.learn.tune.rate_search import RangeTest, Suggest
 from mlpipe.learn.tune.short_runs import Tuned
 
 
 def none() -> None:
     """Train with what is given."""
-
-
-def lr_find(
-    *,
-    start: Annotated[float, "> 0"] = 1e-7,
-    end: Annotated[float, "> 0"] = 10.0,
-    steps: Annotated[int, ">= 20"] = 100,
-    smoothing: Annotated[float, ">= 0", "< 1"] = 0.98,
-    stop_factor: Annotated[float, "> 1"] = 4.0,
-    suggest: Suggest = "valley",
-) -> RangeTest:
-    """The learning rate by a range test (Smith 2017, "Cyclical learning rates"), smoothed and stopped as in fastai.
-
-    Args:
-        start: The first rate.
-        end: The last one; larger.
-        steps: How many steps of the optimizer.
-        smoothing: Share of the running mean of the loss that is kept at each step.
-        stop_factor: The test ends when the smoothed loss is so many times its minimum.
-        suggest: `steepest`, where the smoothed loss falls fastest over the logarithm of the rate, or `valley`, in the middle
-            of its longest fall.
-
-    Raises:
-        ConfigError: When the range is none.
-    """
-    if end <= start:
-        raise ConfigError(problem("tune.end", f"must be larger than tune.start={start:g}", got=end))
-    return RangeTest(start, end, steps, smoothing, stop_factor, suggest)
-
-
-def batch_size(
-    *, cap: Annotated[int, ">= 1"] | None = None, headroom: Annotated[float, ">= 0", "< 1"] = 0.1
-) -> MemoryTest:
-    """How many images fit into memory at a time, found by doubling until they do not; the batch is learned in such parts.
-
-    Gradients of the parts add up to the batch's, so that `sampling.batch_size` stays the number of images in a step of the
-    optimizer. Batch normalisation sees a part at a time.
-
-    Args:
-        cap: The most images that are tried; None: sampling.batch_size.
-        headroom: The share of a GPU's memory that stays free.
-    """
-    return MemoryTest(cap, headroom)
 
 
 def applied(recipe: Recipe, chosen: Mapping[str, float]) -> Recipe:

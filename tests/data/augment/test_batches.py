@@ -315,7 +315,10 @@ def test_torchvision_draws_for_each_image(as_float: bool) -> None:
 @pytest.mark.parametrize(
     ("transform", "sentence"),
     [
-        (v2.CutMix(num_classes=4), "CutMix mixes images but not the targets of this program; use mlpipe.data.aug"),
+        (
+            v2.CutMix(num_classes=4),
+            "CutMix mixes images but not the targets of this program; use mlpipe.data.augment.batches.cutmix",
+        ),
         (kornia.augmentation.RandomMixUpV2(), "RandomMixUpV2 mixes images but not the targets of this program; use"),
         (kornia.augmentation.RandomMosaic((8, 8)), "RandomMosaic mixes images but not the targets"),
         (kornia.augmentation.Normalize(0.5, 0.5), "Normalize does not belong here; leave it out: mlpipe normalises"),

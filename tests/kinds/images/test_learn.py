@@ -11,8 +11,8 @@ from torch import Tensor
 from mlpipe.errors import ConfigError
 from mlpipe.kinds.images.learn import summed
 from mlpipe.learn import tta
-from mlpipe.learn.losses import losses
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses import auto, composite, cross_entropy, numbers
+from mlpipe.learn.losses.labels import Labels
 from mlpipe.runs import maps
 
 LABELS = Labels("images", torch.zeros(2, dtype=torch.int64), 4)
@@ -35,14 +35,14 @@ def test_sums_are_those_of_the_project() -> None:
 @pytest.mark.parametrize(
     ("loss", "wanted"),
     [
-        (losses.auto(LABELS), F.mse_loss),
-        (losses.mse(LABELS), F.mse_loss),
-        (losses.mae(LABELS), F.l1_loss),
-        (losses.huber(LABELS, delta=0.3), lambda said, true: F.huber_loss(said, true, delta=0.3)),
-        (losses.smooth_l1(LABELS, beta=0.3), lambda said, true: F.smooth_l1_loss(said, true, beta=0.3)),
-        (losses.bce(LABELS), F.binary_cross_entropy),
+        (auto.auto(LABELS), F.mse_loss),
+        (numbers.mse(LABELS), F.mse_loss),
+        (numbers.mae(LABELS), F.l1_loss),
+        (numbers.huber(LABELS, delta=0.3), lambda said, true: F.huber_loss(said, true, delta=0.3)),
+        (numbers.smooth_l1(LABELS, beta=0.3), lambda said, true: F.smooth_l1_loss(said, true, beta=0.3)),
+        (cross_entropy.bce(LABELS), F.binary_cross_entropy),
         (
-            losses.composite(LABELS, expression="mse+0.5*mae"),
+            composite.composite(LABELS, expression="mse+0.5*mae"),
             lambda said, true: F.mse_loss(said, true) + 0.5 * F.l1_loss(said, true),
         ),
     ],
@@ -59,11 +59,11 @@ def test_losses_of_classes_are_refused() -> None:
     with pytest.raises(
         ConfigError, match="ce is for classification or segmentation tasks, this task is images; use auto, mse"
     ):
-        losses.ce(LABELS)
+        cross_entropy.ce(LABELS)
     with pytest.raises(ConfigError, match=r"is no loss of target images, got 'dice'"):
-        losses.composite(LABELS, expression="mse+dice")
+        composite.composite(LABELS, expression="mse+dice")
     with pytest.raises(ConfigError, match=r"loss\.label_smoothing: is not for images tasks"):
-        losses.bce(LABELS, label_smoothing=0.1)
+        cross_entropy.bce(LABELS, label_smoothing=0.1)
 
 
 def test_views_are_undone_and_averaged() -> None:

@@ -18,10 +18,8 @@ from mlpipe.errors import ConfigError, DataError
 from mlpipe.kinds.solutions import learn as solutions
 from mlpipe.learn import hardware
 from mlpipe.learn.hardware import numerics_for
-from mlpipe.learn.losses import equations, pde
-from mlpipe.learn.losses.burgers import BurgersResidual
-from mlpipe.learn.losses.equations import Equation
-from mlpipe.learn.losses.pde import PoissonEnergy
+from mlpipe.learn.losses import equations
+from mlpipe.learn.losses.equations import BurgersResidual, Equation, PoissonEnergy
 from mlpipe.running import launch
 
 ROWS = torch.rand(3, 1, 1, 6, generator=torch.Generator().manual_seed(1))
@@ -50,7 +48,7 @@ def test_a_recipe_predicts_solutions_where_its_loss_is_an_equation() -> None:
     assert (
         kinds.decide("images", recipe.loss) == "solutions" and kinds.decide("regression", recipe.loss) == "regression"
     )
-    assert kinds.decide("images", Component("loss", "mlpipe.learn.losses.losses.mse")) == "images"
+    assert kinds.decide("images", Component("loss", "mlpipe.learn.losses.numbers.mse")) == "images"
 
 
 def test_differences_keep_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +57,7 @@ def test_differences_keep_their_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     pack = cast(Any, SimpleNamespace(shape=(1, 6)))
     assert numerics_for(solving(), pack, "solutions").precision == "32-true"
     assert numerics_for(solving("trainer.precision=bf16-mixed"), pack, "solutions").precision == "bf16-mixed"
-    other = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.losses.mse"))
+    other = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.numbers.mse"))
     assert numerics_for(other, pack, "images").precision == "bf16-mixed"
 
 
@@ -83,7 +81,7 @@ def test_solutions_of_poisson_are_judged_by_their_energy() -> None:
     target = nu.clone()
     target[2] = torch.nan
     lost, known = solutions.rows(loss, given, target)
-    assert lost[:2, 0].tolist() == pytest.approx(pde.poisson_energy(pde.with_ends(given), nu)[:2].tolist())
+    assert lost[:2, 0].tolist() == pytest.approx(equations.poisson_energy(equations.with_ends(given), nu)[:2].tolist())
     assert np.array_equal(known.numpy(), [[1], [1], [np.nan]], equal_nan=True)
     assert loss(given, nu).item() == pytest.approx(loss.of_samples(given, nu).mean().item())
     share = torch.tensor([1.0, 0.0, 3.0])
@@ -92,7 +90,7 @@ def test_solutions_of_poisson_are_judged_by_their_energy() -> None:
 
 
 def test_poisson_is_solved_on_the_nodes_of_its_samples() -> None:
-    recipe = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.pde.poisson"))
+    recipe = replace(solving(), loss=Component("loss", "mlpipe.learn.losses.equations.poisson"))
     assert kinds.decide("images", recipe.loss) == "solutions" and not equations.is_over_time("images", recipe.loss)
     assert equations.is_over_time("images", solving().loss)
     check(recipe, GIVEN + 0.1, GIVEN, PoissonEnergy())

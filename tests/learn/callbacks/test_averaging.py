@@ -14,8 +14,7 @@ from torch import nn
 from mlpipe.arch import weights as weight_files
 from mlpipe.errors import Interrupted
 from mlpipe.learn import fit
-from mlpipe.learn.callbacks import callbacks
-from mlpipe.learn.callbacks.averaging import Averaging
+from mlpipe.learn.callbacks.averaging import Averaging, ema, swa
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.runs import records
 from tests.learn.conftest import job
@@ -43,7 +42,7 @@ def weight(module: Net) -> float:
 
 
 def test_the_plain_mean_of_the_last_epochs() -> None:
-    averaging, trainer, module = callbacks.swa("val/loss", "min", start=0.5), FakeTrainer(), Net()
+    averaging, trainer, module = swa("val/loss", "min", start=0.5), FakeTrainer(), Net()
     validated: list[float] = []
     previous = weight(module)
     for epoch, value in enumerate([1.0, 2.0, 4.0, 8.0]):
@@ -58,7 +57,7 @@ def test_the_plain_mean_of_the_last_epochs() -> None:
 
 
 def test_the_exponential_average_against_a_loop() -> None:
-    averaging, trainer, module = callbacks.ema("val/loss", "min", decay=0.9), FakeTrainer(), Net()
+    averaging, trainer, module = ema("val/loss", "min", decay=0.9), FakeTrainer(), Net()
     expected = None
     for step in range(1, 40):
         put(module, step * 1.5)

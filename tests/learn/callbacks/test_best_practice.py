@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn.callbacks import best_practice, callbacks
-from mlpipe.learn.callbacks.callbacks import Keeper
+from mlpipe.learn.callbacks import best_practice, early
+from mlpipe.learn.callbacks.keeper import Keeper
 
 
 @pytest.mark.parametrize("patience", [1, 2, 5])
@@ -45,7 +45,7 @@ def test_the_stop_by_the_training_loss_is_kerass(patience: int, min_delta: float
 def test_a_stop_with_a_baseline_waits_for_what_is_better_than_it(baseline: float, patience: int, epochs: int) -> None:
     losses = [1.0, 0.9, 0.9, 0.9, 0.9]
     ours: Any = best_practice.early_train("val/loss", "min", patience=patience, min_delta=0.0, baseline=baseline)
-    theirs: Any = callbacks.early("val/loss", "min", patience=patience, baseline=baseline)
+    theirs: Any = early.early("val/loss", "min", patience=patience, baseline=baseline)
     stopped = []
     for epoch, loss in enumerate(losses):
         trainer: Any = SimpleNamespace(should_stop=False, current_epoch=epoch, world_size=1)

@@ -12,9 +12,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn.losses import by_output, losses
+from mlpipe.learn.losses import by_output, cross_entropy
 from mlpipe.learn.losses.by_output import elementwise
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
 
 LABELS = Labels("classification", torch.tensor([5, 5, 5]), 15)
 OUTPUTS = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
@@ -48,10 +48,10 @@ def test_each_is_torchs(of: str, outputs: str, wanted: Tensor) -> None:
 
 def test_a_weight_of_zero_is_torchs_ignore_index() -> None:
     logs = OUTPUTS.log_softmax(1)
-    loss = losses.nll(LABELS, class_weights=[1.0, 0.0, 1.0])
+    loss = cross_entropy.nll(LABELS, class_weights=[1.0, 0.0, 1.0])
     assert torch.allclose(loss(logs, TARGET), F.nll_loss(logs, TARGET, ignore_index=1))
     with pytest.raises(ConfigError, match=r"loss\.class_weights: does not fit the classes"):
-        losses.nll(LABELS, class_weights=[0.0, 0.0, 0.0])
+        cross_entropy.nll(LABELS, class_weights=[0.0, 0.0, 0.0])
 
 
 def test_what_does_not_fit_is_refused() -> None:

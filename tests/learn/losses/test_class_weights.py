@@ -1,4 +1,4 @@
-"""Balanced weights: scikit-learn's, of the classes that come, and bounded."""
+"""Balanced weights: scikit-learn's, of the classes that come, and bounded; weights that are given."""
 
 from __future__ import annotations
 
@@ -8,8 +8,26 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from sklearn.utils.class_weight import compute_class_weight
 
-from mlpipe.learn.losses import class_weights, losses
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.errors import ConfigError
+from mlpipe.learn.losses import class_weights, cross_entropy
+from mlpipe.learn.losses.class_weights import weights as weights_of
+from mlpipe.learn.losses.labels import Labels
+from tests.learn.losses.conftest import CLASSES, COUNTS
+
+
+def test_balanced_weights_are_scikit_learns() -> None:
+    labels = np.repeat(np.arange(4), COUNTS.numpy())
+    expected = compute_class_weight("balanced", classes=np.arange(4), y=labels)
+    weights = weights_of(CLASSES, "balanced")
+    assert weights is not None
+    assert weights.tolist() == pytest.approx(expected.tolist())
+
+
+def test_weights_must_fit_the_classes() -> None:
+    assert weights_of(CLASSES, [1, 2, 3, 4]).tolist() == [1, 2, 3, 4]  # type: ignore[union-attr]
+    for wrong in ([1.0, 2.0], [1.0, 2.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]):
+        with pytest.raises(ConfigError, match=r"loss\.class_weights: does not fit the classes"):
+            weights_of(CLASSES, wrong)
 
 
 @pytest.mark.parametrize("counts", [[10, 20, 5, 5], [900, 90, 1], [1, 1], [3, 0, 7], [0, 0, 4], [999, 1]])
@@ -33,7 +51,7 @@ def test_no_weight_is_more_than_a_thousand_times_another() -> None:
 def test_a_smoothed_target_still_asks_for_its_own_class_first(smoothing: float) -> None:
     """The weighed target of torch's loss, found by its gradient at equal logits, is largest at the true class."""
     counts = torch.tensor([1_000_000, 200_000, 4])
-    weight = losses.weights(Labels("classification", counts, 1_200_004), "balanced", smoothing)
+    weight = class_weights.weights(Labels("classification", counts, 1_200_004), "balanced", smoothing)
     assert weight is not None
     for true in range(3):
         wanted = torch.full((3,), smoothing / 3)
@@ -67,8 +85,8 @@ def test_a_person_is_told() -> None:
 
 def test_weights_of_ordinary_data_are_the_same_bit_for_bit() -> None:
     counts = torch.tensor([13, 700, 41])
-    found = losses.weights(Labels("classification", counts, 754), "balanced")
+    found = class_weights.weights(Labels("classification", counts, 754), "balanced")
     assert found is not None
     assert torch.equal(found, counts.sum() / (3 * counts.float()))
-    loss = losses.bce(Labels("multilabel", counts, 754), pos_weight="balanced")
+    loss = cross_entropy.bce(Labels("multilabel", counts, 754), pos_weight="balanced")
     assert torch.equal(loss.pos_weight, ((754 - counts) / counts).float())  # type: ignore[arg-type]

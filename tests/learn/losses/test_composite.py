@@ -1,4 +1,4 @@
-"""Weighted sums of losses, and losses of probabilities, against closed forms."""
+"""Weighted sums of losses, and losses of probabilities in them, against closed forms."""
 
 from __future__ import annotations
 
@@ -7,16 +7,38 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from sklearn.metrics import log_loss
 from torch import Tensor
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn.losses import expression, losses, probabilities
-from mlpipe.learn.losses.expression import Term
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses import auto, composite, cross_entropy, numbers, overlap, probabilities
+from mlpipe.learn.losses.composite import Term
+from mlpipe.learn.losses.labels import Labels
+from mlpipe.learn.losses.overlap import PixelOverlap
+from tests.learn.losses.conftest import batch, of_masks
+
+
+def test_a_sum_and_what_is_refused() -> None:
+    logits, target = batch()
+    both = composite.composite(of_masks(), expression="ce+0.5*dice")
+    wanted = F.cross_entropy(logits, target) + 0.5 * PixelOverlap("dice")(logits, target)
+    assert both(logits, target).item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert auto.auto(of_masks())(logits, target).item() == pytest.approx(F.cross_entropy(logits, target).item())
+    with pytest.raises(ConfigError, match="is no loss of masks"):
+        composite.composite(of_masks(), expression="ce+hinge")
+    with pytest.raises(ConfigError, match="dice is for segmentation tasks"):
+        overlap.dice(Labels("classification", torch.ones(3), 3))
+    with pytest.raises(ConfigError, match="use auto, ce, focal, dice, jaccard or lovasz"):
+        numbers.mse(of_masks())
+
 
 CLASSES = Labels("classification", torch.tensor([2, 2, 2]), 6)
+
+
 LABELS = Labels("multilabel", torch.tensor([2, 2, 2]), 6)
+
+
 NUMBERS = Labels("regression", torch.tensor([0, 0]), 6)
 
 
@@ -30,13 +52,13 @@ NUMBERS = Labels("regression", torch.tensor([0, 0]), 6)
     ],
 )
 def test_expressions_are_read(text: str, terms: list[Term]) -> None:
-    assert expression.parse(text) == terms
+    assert composite.parse(text) == terms
 
 
 @pytest.mark.parametrize("text", ["", "+bce", "bce+", "bce*dice", "0.1", "bce-dice", "(bce)", "bce 2", "2**bce", "x()"])
 def test_what_is_no_sum_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="loss.expression"):
-        expression.parse(text)
+        composite.parse(text)
 
 
 def drawn(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -48,28 +70,28 @@ def drawn(seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_a_sum_is_the_weighted_sum_of_its_parts() -> None:
     logits, target = drawn()
     weight = torch.rand(6)
-    whole = losses.composite(LABELS, expression="bce+0.1*dice")(logits, target, weight)
-    dice = losses.composite(LABELS, expression="dice")(logits, target, weight)
-    assert torch.isclose(whole, losses.bce(LABELS)(logits, target, weight) + 0.1 * dice)
+    whole = composite.composite(LABELS, expression="bce+0.1*dice")(logits, target, weight)
+    dice = composite.composite(LABELS, expression="dice")(logits, target, weight)
+    assert torch.isclose(whole, cross_entropy.bce(LABELS)(logits, target, weight) + 0.1 * dice)
 
 
 def test_dice_by_hand() -> None:
     logits = torch.tensor([[0.0, 0.0]])
-    found = losses.composite(LABELS, expression="dice")(logits, torch.tensor([[1.0, 0.0]]))
+    found = composite.composite(LABELS, expression="dice")(logits, torch.tensor([[1.0, 0.0]]))
     assert found.item() == pytest.approx(1 - (2 * 0.5 + 1) / (1 + 0.5 + 1))
 
 
 def test_elementwise_bce_of_a_softmax_is_that_of_scikit_learn() -> None:
     logits, _ = drawn()
     target = torch.tensor([0, 1, 2, 0, 1, 2])
-    found = losses.composite(CLASSES, expression="elementwise_bce")(logits, target).item()
+    found = composite.composite(CLASSES, expression="elementwise_bce")(logits, target).item()
     p = logits.softmax(1).double().numpy().ravel()
     assert found == pytest.approx(log_loss(np.eye(3)[target].ravel(), p), rel=1e-6)
 
 
 def test_focal_sum_is_summed_over_the_batch() -> None:
     logits, target = drawn()
-    one = losses.composite(LABELS, expression="focal_sum")
+    one = composite.composite(LABELS, expression="focal_sum")
     p = logits.sigmoid()
     right = torch.where(target == 1, p, 1 - p)
     alpha = torch.where(target == 1, 0.25, 0.75)
@@ -80,45 +102,23 @@ def test_the_gradient_of_the_lovasz_hinge_is_the_change_of_the_jaccard_index() -
     # With errors 0 the elu is 0; all-positive scores on one wrong side give the whole Jaccard loss of 1.
     target = torch.tensor([[1.0], [0.0], [1.0], [0.0]])
     logits = torch.tensor([[2.0], [-2.0], [2.0], [2.0]])
-    found = losses.composite(LABELS, expression="lovasz")(logits, target).item()
+    found = composite.composite(LABELS, expression="lovasz")(logits, target).item()
     # Errors sorted: 3 (false positive), then -1 three times; Jaccard grows by 1/3, then by the rest.
     assert found == pytest.approx(3 * (1 / 3) + (math.exp(-1) - 1) * (2 / 3), rel=1e-5)
 
 
 def test_soft_f1_of_certain_right_predictions_is_zero() -> None:
     target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    found = losses.composite(LABELS, expression="soft_f1")((target * 2 - 1) * 50, target).item()
+    found = composite.composite(LABELS, expression="soft_f1")((target * 2 - 1) * 50, target).item()
     assert found == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("squared_error", 0.625),
-        ("absolute_error", 0.75),
-        ("percentage_error", 100 * (0.5 / 1 + 1 / 2) / 2),
-        ("log_cosh", (math.log(math.cosh(0.5)) + math.log(math.cosh(1))) / 2),
-        ("huber_error", (0.125 + 0.5) / 2),
-        ("squared_log_error", ((math.log(1.5 / 2)) ** 2 + (math.log(4 / 3)) ** 2) / 2),
-        ("poisson", ((0.5 - math.log(0.5)) + (3 - 2 * math.log(3))) / 2),
-        ("squared_sum", 1.25),
-        ("cosine", -6.5 / (math.sqrt(5) * math.sqrt(9.25))),
-        ("hinge", (0.5 + 0) / 2),
-        ("squared_hinge", (0.25 + 0) / 2),
-    ],
-)
-def test_errors_by_hand(name: str, value: float) -> None:
-    function = {**probabilities.EACH, **probabilities.TOGETHER}[name]
-    found = function(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 3.0]]), torch.ones(1, 2))
-    assert found.mean().item() == pytest.approx(value, rel=1e-4)
-
-
-@pytest.mark.parametrize("name", sorted({**probabilities.EACH, **probabilities.TOGETHER}))
+@pytest.mark.parametrize("name", sorted(probabilities.ALL))
 def test_every_loss_learns_and_ignores_unknown_labels(name: str) -> None:
     logits, target = drawn()
     logits.requires_grad_()
     target[2] = math.nan
-    losses.composite(LABELS, expression=name)(logits, target).backward()
+    composite.composite(LABELS, expression=name)(logits, target).backward()
     assert logits.grad is not None and torch.isfinite(logits.grad).all()
     assert not logits.grad[2].any() and logits.grad.any()
 
@@ -126,4 +126,4 @@ def test_every_loss_learns_and_ignores_unknown_labels(name: str) -> None:
 @pytest.mark.parametrize(("labels", "text"), [(CLASSES, "dic"), (NUMBERS, "dice"), (NUMBERS, "ce"), (LABELS, "mse")])
 def test_what_does_not_fit_is_refused(labels: Labels, text: str) -> None:
     with pytest.raises(ConfigError, match="loss"):
-        losses.composite(labels, expression=text)
+        composite.composite(labels, expression=text)

@@ -11,7 +11,7 @@ import torch
 
 from mlpipe.errors import ConfigError
 from mlpipe.learn.losses import keras as record_losses
-from mlpipe.learn.losses.losses import Labels
+from mlpipe.learn.losses.labels import Labels
 
 COUNTS = torch.tensor([2, 2, 2])
 RNG = np.random.default_rng(0)

@@ -86,7 +86,7 @@ CASES = [
     _case(
         "a function that mlpipe's module only imports",
         "loss._target_",
-        "loss._target_=mlpipe.learn.losses.losses.os.system",
+        "loss._target_=mlpipe.learn.losses.numbers.os.system",
     ),
     _case("a helper that mlpipe's module imports", "arch._target_", "arch._target_=mlpipe.arch.weights.save_file"),
     _case(
@@ -110,7 +110,7 @@ CASES = [
         "a resolver that reads the environment",
         "interpolation",
         "loss",
-        "_target_: mlpipe.learn.losses.losses.ce\nlabel_smoothing: ${oc.env:MML_SECRET}\n",
+        "_target_: mlpipe.learn.losses.cross_entropy.ce\nlabel_smoothing: ${oc.env:MML_SECRET}\n",
     ),
     _case("the environment in the project's name", "interpolation", "proj=${oc.env:MML_SECRET}"),
     _case("the environment, nested", "interpolation", "metrics.monitor=${oc.decode:${oc.env:MML_SECRET}}"),

@@ -8,8 +8,8 @@ from typing import Any
 
 from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import losses
+from mlpipe.names import path_of
 
-_SCHEDULES = "mlpipe.learn.lr_schedulers.schedules"
 _KNOWN = {
     name.lower(): name
     for name in (
@@ -171,7 +171,7 @@ def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -
     watched = _watched(work, key, parameters)
     if watched is not None:
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
-        result.callbacks["early"] = {"_target_": "mlpipe.learn.callbacks.callbacks.early", **values, **watched}
+        result.callbacks["early"] = {"_target_": path_of("callbacks", "early"), **values, **watched}
         work.say(key, "same", "callbacks.early")
 
 
@@ -205,7 +205,7 @@ def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -
 def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
     values = _plateau_values(work, key, parameters)
     if values is not None:
-        result.lr_scheduler = {"_target_": f"{_SCHEDULES}.plateau", **values}
+        result.lr_scheduler = {"_target_": path_of("lr_scheduler", "plateau"), **values}
         work.say(key, "same", "lr_scheduler", _ONE_LESS)
 
 
@@ -239,7 +239,7 @@ def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) 
         return
     result.lr = high
     result.lr_scheduler = {
-        "_target_": f"{_SCHEDULES}.cyclic",
+        "_target_": path_of("lr_scheduler", "cyclic"),
         "interval": "step",
         "min_ratio": low / high,
         "up_steps": int(parameters.get("step_size", 2000)),
@@ -252,7 +252,7 @@ def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) 
 def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
     values = _ramps(work, key, parameters)
     if values is not None:
-        result.lr_scheduler = {"_target_": f"{_SCHEDULES}.variator", "interval": "step", **values}
+        result.lr_scheduler = {"_target_": path_of("lr_scheduler", "variator"), "interval": "step", **values}
         work.say(key, "same", "lr_scheduler")
 
 

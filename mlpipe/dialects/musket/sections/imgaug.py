@@ -13,11 +13,11 @@ from typing import Any
 
 from mlpipe.dialects.musket.collected import Work
 from mlpipe.errors import did_you_mean, listing
+from mlpipe.names import path_of
 
 Steps = list[dict[str, Any]]
 # Reads operations inside of one.
 Inner = Callable[[Any], Steps]
-_DRAWN = "mlpipe.data.augment.random_choices"
 _MOST_ALTERNATIVES = 64
 # cv2's numbers of border modes.
 _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
@@ -88,7 +88,11 @@ def _alternatives(given: Any) -> list[Any]:
 
 def _one_each(pipelines: list[Steps]) -> Steps:
     """One of several pipelines for each image; the only one as it is."""
-    return pipelines[0] if len(pipelines) == 1 else [{"_target_": f"{_DRAWN}.some_of", "pipelines": pipelines}]
+    return (
+        pipelines[0]
+        if len(pipelines) == 1
+        else [{"_target_": path_of("augmentations", "some_of"), "pipelines": pipelines}]
+    )
 
 
 def _sequential(inner: Inner, given: Any) -> Steps:
@@ -113,7 +117,7 @@ def _some_of(inner: Inner, given: Any) -> Steps:
     ):
         raise _WrongError("a number of operations, or a list of two, is needed")
     parts = [inner(child) for child in children]
-    return [{"_target_": f"{_DRAWN}.some_of", "pipelines": parts, "least": least, "most": most}]
+    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": parts, "least": least, "most": most}]
 
 
 def _sometimes(inner: Inner, given: Any) -> Steps:
@@ -126,7 +130,7 @@ def _sometimes(inner: Inner, given: Any) -> Steps:
         raise _WrongError("else_list is not known here")
     if not _is_number(share) or not 0 <= share <= 1:
         raise _WrongError("a probability from 0 to 1 is needed")
-    return [{"_target_": f"{_DRAWN}.some_of", "pipelines": [inner(then)], "p": float(share)}]
+    return [{"_target_": path_of("augmentations", "some_of"), "pipelines": [inner(then)], "p": float(share)}]
 
 
 def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
@@ -273,7 +277,11 @@ def _drawn(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
     same = {key: low for key, (low, high) in ranges.items() if low == high}
     others = {key: value for key, value in ranges.items() if key not in same}
     (made,) = _step(name, **same, **fixed)
-    return [{"_target_": f"{_DRAWN}.with_drawn", "transform": made, "ranges": others}] if others else [made]
+    return (
+        [{"_target_": path_of("augmentations", "with_drawn"), "transform": made, "ranges": others}]
+        if others
+        else [made]
+    )
 
 
 def _dropout(given: Any) -> Steps:
@@ -304,17 +312,22 @@ def _elastic(given: Any) -> Steps:
 
 def _grayscale(given: Any) -> Steps:
     alpha = _range(_named(given, "alpha").get("alpha", 1))
-    return _step("ToGray") if alpha == [1.0, 1.0] else [{"_target_": f"{_DRAWN}.gray", "alpha": alpha}]
+    return _step("ToGray") if alpha == [1.0, 1.0] else [{"_target_": path_of("augmentations", "gray"), "alpha": alpha}]
 
 
 def _edge_detect(given: Any) -> Steps:
-    return [{"_target_": f"{_DRAWN}.edges", "alpha": _range(_named(given, "alpha").get("alpha", [0.0, 0.75]))}]
+    return [
+        {
+            "_target_": path_of("augmentations", "edges"),
+            "alpha": _range(_named(given, "alpha").get("alpha", [0.0, 0.75])),
+        }
+    ]
 
 
 def _directed_edges(given: Any) -> Steps:
     read = _named(given, "alpha", "direction")
     alpha, direction = _range(read.get("alpha", [0.0, 0.75])), _range(read.get("direction", [0.0, 1.0]))
-    return [{"_target_": f"{_DRAWN}.edges", "alpha": alpha, "direction": direction}]
+    return [{"_target_": path_of("augmentations", "edges"), "alpha": alpha, "direction": direction}]
 
 
 def _add_elementwise(given: Any) -> Steps:

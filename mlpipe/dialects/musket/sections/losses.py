@@ -11,8 +11,8 @@ from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.sections import heads, masks
 from mlpipe.errors import did_you_mean, listing
+from mlpipe.names import path_of
 
-_HOME = "mlpipe.learn.losses.losses"
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 # Splits at `+`, but not inside an exponent such as 1e+1.
 _TERMS = re.compile(r"(?<![\d.][eE])\+")
@@ -36,7 +36,7 @@ def component(work: Work, key: str, given: Any) -> dict[str, Any] | None:
         return _of_parts(work, key, given)
     text = given[0] if isinstance(given, list) else given
     if text is None:
-        return {"_target_": f"{_HOME}.auto"}
+        return {"_target_": path_of("loss", "auto")}
     expression = _expression(work, key, str(text), work.kind)
     if expression is None:
         return None
@@ -44,12 +44,12 @@ def component(work: Work, key: str, given: Any) -> dict[str, Any] | None:
         return masks.component(expression)
     if work.are_joined:
         # A Keras network adds the losses of its heads.
-        return {"_target_": f"{_HOME}.composite", "expression": f"{len(work.heads)}*{expression}"}
+        return {"_target_": path_of("loss", "composite"), "expression": f"{len(work.heads)}*{expression}"}
     if any(work.is_own(term.rpartition("*")[2]) for term in expression.split("+")):
-        return {"_target_": f"{_HOME}.own", "expression": expression, **work.code()}
+        return {"_target_": path_of("loss", "own"), "expression": expression, **work.code()}
     if expression == _PLAIN[work.kind] or (work.kind == "regression" and expression == "squared_error"):
-        return {"_target_": f"{_HOME}.{_PLAIN[work.kind]}"}
-    return {"_target_": f"{_HOME}.composite", "expression": expression}
+        return {"_target_": path_of("loss", _PLAIN[work.kind])}
+    return {"_target_": path_of("loss", "composite"), "expression": expression}
 
 
 def _of_parts(work: Work, key: str, given: Any) -> dict[str, Any] | None:
@@ -64,7 +64,7 @@ def _of_parts(work: Work, key: str, given: Any) -> dict[str, Any] | None:
         found.append(expression)
     own = any(work.is_own(term.rpartition("*")[2]) for expression in found for term in expression.split("+"))
     return {
-        "_target_": "mlpipe.learn.losses.by_output.heads",
+        "_target_": path_of("loss", "heads"),
         "parts": heads.parts(work, found),
         **(work.code() if own else {}),
     }

@@ -7,6 +7,7 @@ from typing import Any
 from mlpipe.dialects import names
 from mlpipe.dialects.musket.collected import Work
 from mlpipe.errors import did_you_mean, listing
+from mlpipe.names import path_of
 
 # segmentation_models takes it where a file names no backbone.
 _BACKBONE = "vgg16"
@@ -143,11 +144,9 @@ def component(expression: str) -> dict[str, Any]:
     Args:
         expression: Terms of `loss=composite`.
     """
-    if expression in ("ce", "focal"):
-        return {"_target_": f"mlpipe.learn.losses.losses.{expression}"}
-    if expression in ("dice", "jaccard", "lovasz"):
-        return {"_target_": f"mlpipe.learn.losses.masks.{expression}"}
-    return {"_target_": "mlpipe.learn.losses.losses.composite", "expression": expression}
+    if expression in ("ce", "focal", "dice", "jaccard", "lovasz"):
+        return {"_target_": path_of("loss", expression)}
+    return {"_target_": path_of("loss", "composite"), "expression": expression}
 
 
 def metrics(work: Work) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import callbacks, losses
 from mlpipe.dialects.musket.sections.callbacks import Found
+from mlpipe.names import path_of
 
 _KEYS = (
     "epochs", "lr", "loss", "callbacks", "extra_callbacks", "initial_weights", "unfreeze_encoder", "freeze_encoder",
@@ -69,7 +70,7 @@ def _stage(work: Work, number: int, entry: Mapping[str, Any], root: Found) -> di
             for name, value in own.logging.items():
                 work.set(f"logging.{name}", value)
             work.say(f"{key}.callbacks.TensorBoard", "differs", "logging", "it writes in all stages")
-        native["lr_scheduler"] = own.lr_scheduler or {"_target_": "mlpipe.learn.lr_schedulers.schedules.none"}
+        native["lr_scheduler"] = own.lr_scheduler or {"_target_": path_of("lr_scheduler", "none")}
     if number and entry.get("lr") is None and entry.get("loss") is None:
         native["carry"] = True
     _negatives(work, key, entry, native)

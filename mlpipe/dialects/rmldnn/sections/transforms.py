@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn.collected import Work
+from mlpipe.names import path_of
 
-_HOME, _FLIPS = "mlpipe.data.augment.geometry", "mlpipe.data.augment.samples"
 # Transforms that draw at random, which happen in training only.
 RANDOM = (
     "jitter_crop", "random_horizontal_flip", "random_vertical_flip", "random_zoom", "random_rotate",
@@ -18,15 +18,15 @@ Listed = tuple[str, str, Any]
 COLOURS = ("convert_color", "normalize")
 # The native step of each transform, and what its number is called there.
 _STEPS: dict[str, tuple[str, str]] = {
-    "resize": (f"{_HOME}.resize", "size"),
-    "center_crop": (f"{_HOME}.center_crop", "size"),
-    "jitter_crop": (f"{_HOME}.jitter_crop", "most"),
-    "random_horizontal_flip": (f"{_FLIPS}.horizontal_flip", "p"),
-    "random_vertical_flip": (f"{_FLIPS}.vertical_flip", "p"),
-    "random_zoom": (f"{_HOME}.random_zoom", "most"),
-    "rotate": (f"{_HOME}.rotate", "degrees"),
-    "random_rotate": (f"{_HOME}.random_rotate", "degrees"),
-    "convert_color": (f"{_HOME}.convert_color", "code"),
+    "resize": ("resize", "size"),
+    "center_crop": ("center_crop", "size"),
+    "jitter_crop": ("jitter_crop", "most"),
+    "random_horizontal_flip": ("horizontal_flip", "p"),
+    "random_vertical_flip": ("vertical_flip", "p"),
+    "random_zoom": ("random_zoom", "most"),
+    "rotate": ("rotate", "degrees"),
+    "random_rotate": ("random_rotate", "degrees"),
+    "convert_color": ("convert_color", "code"),
 }
 
 
@@ -86,7 +86,9 @@ def _blue_first(work: Work, listed: list[Listed], is_colour: bool, on: str) -> l
     """The transforms of colour images in the order of colours that rmldnn reads them in; `on`: what of is said."""
     codes = [value for _, name, value in listed if name == "convert_color"]
     if is_colour and codes != ["BGR2RGB"]:
-        work.steps.append({"_target_": f"{_HOME}.convert_color", "code": "RGB2BGR", **({"on": on} if on else {})})
+        work.steps.append(
+            {"_target_": path_of("augmentations", "convert_color"), "code": "RGB2BGR", **({"on": on} if on else {})}
+        )
         words = "colours of targets go in" if on == "targets" else "colours go in"
         work.say("data", "same", "augmentations.cpu.pipeline", f"{words} as blue, green, red, as rmldnn reads them")
     elif is_colour:
@@ -184,8 +186,8 @@ def _step(work: Work, place: str, name: str, value: Any, white: float, on: str) 
     if name == "normalize":
         work.steps.append({**normalize(value, white), **({"on": on} if on else {})})
     else:
-        target, key = _STEPS[name]
-        work.steps.append({"_target_": target, key: value, **({"on": on} if on else {})})
+        step, key = _STEPS[name]
+        work.steps.append({"_target_": path_of("augmentations", step), key: value, **({"on": on} if on else {})})
     note = ""
     if name in RANDOM:
         work.random.append(name)
@@ -203,7 +205,7 @@ def normalize(value: Mapping[str, Any], white: float) -> dict[str, Any]:
         white: What the inputs have as white.
     """
     mean, std = float(value.get("mean", 0)), float(value.get("std", 1))
-    return {"_target_": f"{_HOME}.normalize", "mean": mean, "std": std, "white": white}
+    return {"_target_": path_of("augmentations", "normalize"), "mean": mean, "std": std, "white": white}
 
 
 def _patches(work: Work, place: str, value: Mapping[str, Any]) -> None:
@@ -211,7 +213,7 @@ def _patches(work: Work, place: str, value: Mapping[str, Any]) -> None:
         fix = "use target_type images, with target_path as input_path"
         work.refuse(place, "makes targets that are images, and the targets are none", got="random_patches", fix=fix)
         return
-    work.steps.append({"_target_": "mlpipe.data.augment.patches.random_patches", **value})
+    work.steps.append({"_target_": path_of("augmentations", "random_patches"), **value})
     work.random.append("random_patches")
     note = "in evaluation, too, where targets are: always the same ones of an image"
     work.say(f"{place}.random_patches", "differs", "augmentations.cpu.pipeline", note)

@@ -1,0 +1,102 @@
+"""Open the samples of a stored task: one table from the `type` that its source says to what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlpipe.data import task
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sources.arrays import Arrays
+from mlpipe.data.sources.digits import Digits
+from mlpipe.data.sources.fashion_mini import FashionMini
+from mlpipe.data.sources.initial_values import Waves
+from mlpipe.data.sources.listings.image_files import FolderFiles, ImageFiles, NamedFiles, PartFiles
+from mlpipe.data.sources.listings.python_sets import PythonItems
+from mlpipe.data.sources.listings.record_files import RecordRows
+from mlpipe.data.sources.listings.sliced_volumes import VolumeSlices
+from mlpipe.data.sources.mnist import IdxFiles
+from mlpipe.data.sources.samples import ArraySamples
+from mlpipe.data.sources.source import Read, Source, Targets, Variant
+from mlpipe.data.sources.targets import mask_files, target_files
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, listing, problem
+
+# What opens the samples of a stored task, by the `type` that its source says.
+_STORED: Mapping[str, type[Source]] = {
+    "arrays": Arrays,
+    "csv": NamedFiles,
+    "digits": Digits,
+    "elpv": ImageFiles,
+    "fashion_mini": FashionMini,
+    "folder": FolderFiles,
+    "folders": PartFiles,
+    "import": NamedFiles,
+    "initial_values": Waves,
+    "items": PythonItems,
+    "mask_table": NamedFiles,
+    "masks": FolderFiles,
+    "mnist": IdxFiles,
+    "records": RecordRows,
+    "samples": ArraySamples,
+    "slices": VolumeSlices,
+}
+
+
+def open(of: Task, where: str | None = None) -> Source:
+    """The samples of a stored task, of a variant of one, or of its targets alone; nothing is read yet.
+
+    Args:
+        of: The task.
+        where: The task's file, for the error; None: the task's name.
+
+    Raises:
+        DataError: When a stored path leads out of the folders that were named.
+    """
+    if of.bases:
+        return Variant(of, [open(base) for base in of.bases])
+    if isinstance(owner := of.source.get("images"), Task):
+        return Targets(of, open(owner))
+    # A type of no source here is of images in a folder, if it says one.
+    source = _STORED.get(of.source.get("type", ""), ImageFiles)(of)
+    if outside := source.outside():
+        wrong = f"has samples outside of its folder: {listing(outside, most=3)}"
+        raise DataError(problem(where or f"task {of.name}", wrong, fix="remove it and create the task again"))
+    return source
+
+
+def reader(of: Task, channels: int, least: int | None = None) -> Read:
+    """A function from row number to the pixels of a task's sample, as `Source.inputs` gives it."""
+    return open(of).inputs(channels, least)
+
+
+def targets_of(of: Task, preprocessing: Preprocessing) -> tuple[Task, Preprocessing]:
+    """The targets in files of a task as a task of their own for the cache, and what happens to them.
+
+    Args:
+        of: A task with masks or target images.
+        preprocessing: What happens to its images.
+
+    Raises:
+        ConfigError: When what happens to images cannot happen to targets.
+    """
+    if "masks" in of.source:
+        return mask_files.task_of(of), mask_files.preprocessing_of(preprocessing)
+    targets = target_files.task_of(of)
+    return targets, target_files.preprocessing_of(preprocessing, targets.channels, target_files.scale_of(of))
+
+
+def load(path: Path) -> Task:
+    """Read a task that `task.save` wrote.
+
+    Raises:
+        DataError: As `task.load` raises it, and when samples lie outside of the task's folders.
+    """
+    stored = task.load(path)
+    open(stored, str(path))
+    return stored
+
+
+def root(of: Task) -> Path | None:
+    """The folder that a task's files lie in, None when it has no files, or they lie in several."""
+    return Path(of.source["root"]) if "root" in of.source else None

@@ -1,0 +1,44 @@
+"""Stop early when a metric stands still."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+
+from mlpipe.learn.directions import Direction, direction_of
+
+
+def early(
+    monitor: str,
+    direction: Direction,
+    *,
+    patience: Annotated[int, ">= 0"] = 5,
+    min_delta: Annotated[float, ">= 0"] = 0.0,
+    watch: str | None = None,
+    watch_direction: Direction | None = None,
+    baseline: float | None = None,
+) -> EarlyStopping:
+    """Stop when metrics.monitor has not improved for some epochs, Lightning's EarlyStopping.
+
+    Args:
+        monitor: The metric's key.
+        direction: Whether less or more is better.
+        patience: Epochs without an improvement before the stop.
+        min_delta: The least change that is an improvement.
+        watch: Another metric in place of metrics.monitor, one of metrics.train as `val/NAME`, or `val/loss`.
+        watch_direction: Whether less or more of it is better; None: what is better for that
+            metric, of a function of your own as metrics.direction.
+        baseline: What the first epochs have to be better than; None: anything is.
+    """
+    watched, mode = watch or monitor, direction_of(watch, watch_direction, direction)
+    stop = EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
+    begin_at(stop, baseline)
+    return stop
+
+
+def begin_at(stop: EarlyStopping, baseline: float | None) -> None:
+    """Let a stop take only what is better than a number for an improvement; None: whatever comes first is one."""
+    if baseline is not None:
+        stop.best_score = torch.tensor(float(baseline))

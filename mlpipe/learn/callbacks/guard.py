@@ -1,0 +1,114 @@
+"""Stop when asked to, and when the loss, a gradient or a weight is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from mlpipe.errors import Interrupted
+from mlpipe.learn.recovery import NotFinite
+
+
+class Guard(Callback):
+    """Stops after the current batch when asked to, and when the loss, a gradient or a weight is no number.
+
+    Args:
+        should_stop: Whether somebody asked to stop.
+        where: The task and fold, for the sentence.
+        stage: The stage that it watches.
+    """
+
+    def __init__(self, should_stop: Callable[[], bool], where: str, stage: int = 0) -> None:
+        self._should_stop, self._where, self._stage = should_stop, where, stage
+        self._gradients: Tensor | None = None
+        self._last: Tensor | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the gradients of the last epoch."""
+        self._gradients = None
+
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """Look at the loss before anything is done with it."""
+        if loss.device.type == "cpu" and not torch.isfinite(loss):
+            raise self._trouble(trainer, pl_module, f"the loss is {float(loss.detach())}", trainer.fit_loop.batch_idx)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Look at the gradients; a scaler of 16-bit gradients leaves steps out by itself."""
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            return
+        norm = _norm(parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None)
+        self._last = norm
+        if norm is None:
+            return
+        # What is on a GPU is looked at with the loss, so that it need not wait for every step.
+        self._gradients = norm if self._gradients is None else torch.maximum(self._gradients, norm)
+        if norm.device.type == "cpu":
+            self._check_gradients(trainer, pl_module, trainer.fit_loop.batch_idx)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the weights before they are judged and saved: the last step of an epoch may have broken them."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        norm = _norm(tensor for tensor in pl_module.state_dict().values() if tensor.is_floating_point())
+        if norm is not None and not torch.isfinite(norm):
+            raise self._trouble(trainer, pl_module, "the weights are no longer finite", trainer.fit_loop.batch_idx)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss and at the wish to stop."""
+        loss = outputs["loss"]
+        cheap = loss.device.type == "cpu" or batch_idx % 20 == 0 or batch_idx + 1 == trainer.num_training_batches
+        if cheap and not torch.isfinite(loss):
+            raise self._trouble(trainer, pl_module, f"the loss is {float(loss)}", batch_idx)
+        if cheap:
+            self._check_gradients(trainer, pl_module, batch_idx)
+        self._stop_if_asked()
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Look at the wish to stop."""
+        self._stop_if_asked()
+
+    def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        """Look at the wish to stop."""
+        self._stop_if_asked()
+
+    def last_norm(self) -> Tensor | None:
+        """The norm of the last step's gradients before they were bounded; None where it was not computed."""
+        return self._last
+
+    def _stop_if_asked(self) -> None:
+        if self._should_stop():
+            raise Interrupted("stopped as asked")
+
+    def _check_gradients(self, trainer: pl.Trainer, module: pl.LightningModule, batch: int) -> None:
+        if self._gradients is not None and not torch.isfinite(self._gradients):
+            raise self._trouble(trainer, module, "the gradients are not finite", batch)
+
+    def _trouble(self, trainer: pl.Trainer, module: pl.LightningModule, found: str, batch: int) -> NotFinite:
+        broken = [name for name, tensor in module.named_parameters() if not torch.isfinite(tensor).all()]
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        at = f"{self._where}: {found} in epoch {trainer.current_epoch + 1}, batch {batch + 1}"
+        if broken:
+            cause = f"{len(broken)} parameters are no longer finite, {broken[0]} first"
+        else:
+            cause = "the parameters are finite, so the logits or the loss overflowed"
+        sentence = (
+            f"{at} (learning rate {rate:.3g}): {cause}; lower optimizer.lr, "
+            "set optimizer.clip_norm=1 or use trainer.precision=32-true"
+        )
+        return NotFinite(sentence, trainer.current_epoch, self._stage, found)
+
+
+def _norm(tensors: Iterable[Tensor]) -> Tensor | None:
+    """The norm of all tensors together, which is not finite when one of them is not; None where there is none."""
+    found = list(tensors)
+    return torch.nn.utils.get_total_norm(found) if found else None

@@ -1,0 +1,131 @@
+"""Where a training is: speed, waiting, and what each epoch measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from mlpipe.learn import device_group
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Where a training is, for a person to see.
+
+    Attributes:
+        epoch: Counted from 0.
+        epochs: How many there will be at most.
+        batch: Batches done in this epoch.
+        batches: Batches in an epoch.
+        loss: The mean training loss of this epoch so far.
+        images_per_s: Training images in a second, in this epoch so far.
+        wait: The share of the time spent waiting for data.
+        batch_loss: The loss of this batch, on its device.
+        norm: The norm of all its gradients together, on its device; None: it was not computed.
+        exchange: The share of the time spent waiting for other processes' gradients; None: it was not measured.
+    """
+
+    epoch: int
+    epochs: int
+    batch: int
+    batches: int
+    loss: float
+    images_per_s: float
+    wait: float
+    batch_loss: Tensor | None = field(default=None, compare=False)
+    norm: Tensor | None = field(default=None, compare=False)
+    exchange: float | None = field(default=None, compare=False)
+
+
+class Progress(Callback):
+    """Measures speed and waiting, and reports where the training is.
+
+    Args:
+        report: Called after every batch.
+        images: Training images in an epoch.
+        epochs: The most epochs of all stages; None: the trainer's.
+        norm: Gives the norm of the last step's gradients, where it is known.
+        exchange: Gives the share of the time spent waiting for other processes' gradients, where it is measured.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[Tick], None],
+        images: int,
+        epochs: int | None = None,
+        norm: Callable[[], Tensor | None] = lambda: None,
+        exchange: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._report, self._images, self._epochs = report, images, epochs
+        self._norm, self._exchange = norm, exchange
+        self.epoch_seconds = self.images_per_s = self.wait = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = self._mark = time.perf_counter()
+        self._waited, self._seen, self._loss = 0.0, 0, 0.0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the time since the last batch as waiting."""
+        self._waited += time.perf_counter() - self._mark
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report."""
+        self._mark = time.perf_counter()
+        own = len(batch["target"]) + sum(len(other["target"]) for other in batch.get("co", ()))
+        self._seen += own * trainer.world_size
+        self.epoch_seconds = self._mark - self._started
+        self.images_per_s = self._seen / self.epoch_seconds
+        self.wait = self._waited / self.epoch_seconds
+        # Not the output's: that is divided by the number of batches in a step.
+        loss = device_group.mean(getattr(pl_module, "batch_loss", outputs["loss"]).detach())
+        if loss.device.type == "cpu" or batch_idx % 20 == 0:
+            self._loss += (float(loss) - self._loss) / (batch_idx + 1)
+        batches = int(trainer.num_training_batches)
+        epochs = self._epochs or trainer.max_epochs or 0
+        at = (trainer.current_epoch, epochs, batch_idx + 1, batches)
+        self._report(Tick(*at, self._loss, self.images_per_s, self.wait, loss, self._norm(), self._exchange()))
+
+
+class EpochScores(Callback):
+    """Tells the outside the monitor after every epoch, before the state is saved.
+
+    Args:
+        report: Told the epoch and the score; what it raises ends the training.
+        monitor: The metric's key.
+    """
+
+    def __init__(self, report: Callable[[int, float], None], monitor: str) -> None:
+        self._report, self._monitor = report, monitor
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report."""
+        if self._monitor in trainer.callback_metrics:
+            self._report(trainer.current_epoch, float(trainer.callback_metrics[self._monitor]))
+
+
+class EpochRows(Callback):
+    """Tells the outside everything measured after every epoch.
+
+    Args:
+        report: Told the epoch and the validation's loss and metrics by their names; none where nothing is validated.
+    """
+
+    def __init__(self, report: Callable[[int, dict[str, float]], None]) -> None:
+        self._report = report
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report."""
+        logged = trainer.callback_metrics
+        values = {name[4:]: float(value) for name, value in logged.items() if name.startswith("val/")}
+        self._report(trainer.current_epoch, values)

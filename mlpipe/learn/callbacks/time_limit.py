@@ -1,0 +1,64 @@
+"""End a training after a time."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from mlpipe.learn import device_group
+from mlpipe.learn.directions import Direction
+
+
+class TimeLimit(Callback):
+    """Ends a training when another epoch would take it beyond its time; a resumed one counts what it took before.
+
+    An epoch that was expected to fit and does not, on a machine that has become slower, is cut short and judged as it is.
+
+    Args:
+        seconds: The time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._before, self._epochs = seconds, 0.0, 0
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stop within an epoch when the time is over; processes that learn together end with it."""
+        if trainer.world_size == 1 and self._taken() > self._seconds:
+            trainer.should_stop = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop where the mean epoch so far does not fit any more."""
+        self._epochs += 1
+        taken = self._taken()
+        if device_group.agreed(trainer, taken + taken / self._epochs > self._seconds) and self._epochs < (
+            trainer.max_epochs or 0
+        ):
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What Lightning saves: seconds and epochs so far."""
+        return {"taken": self._taken(), "epochs": self._epochs}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them up."""
+        self._before, self._epochs = state_dict["taken"], state_dict["epochs"]
+
+    def _taken(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+
+def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:
+    """End a fold's training when another epoch would take it beyond so many seconds.
+
+    The schedule of the learning rate is not shortened.
+
+    Args:
+        monitor: Not used.
+        direction: Not used.
+        seconds: Of one fold.
+    """
+    return TimeLimit(seconds)

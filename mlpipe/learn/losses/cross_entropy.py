@@ -1,0 +1,243 @@
+"""Cross-entropies: over classes, of each label by itself, of pixels, and of values from 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.data.task import IGNORED
+from mlpipe.learn.losses.class_weights import ClassWeights, listed, of_positives, weights
+from mlpipe.learn.losses.labels import Facts, Labels, refuse_keys, refuse_unless
+from mlpipe.learn.losses.means import mean_of_known, weighted_mean
+
+
+def ce(
+    labels: Labels,
+    *,
+    label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
+    class_weights: ClassWeights = None,
+) -> nn.Module:
+    """Cross-entropy over softmax, of images or of the pixels of masks.
+
+    Args:
+        labels: What is known of the training images.
+        label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
+        class_weights: `balanced` (n / (classes * count), as scikit-learn; 0 for classes that the training part lacks, and
+            bounded, see `mlpipe.learn.losses.class_weights`), or one number for each class.
+    """
+    refuse_unless(_has_classes, "ce", labels)
+    if labels.facts.is_dense:
+        return PixelCrossEntropy(weights(labels, class_weights, label_smoothing), label_smoothing)
+    return CrossEntropy(cross_entropies, weights(labels, class_weights, label_smoothing), label_smoothing)
+
+
+def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
+    """Negative log-likelihood, torch.nn.NLLLoss, for a network that gives log-probabilities itself, of images or pixels.
+
+    Args:
+        labels: What is known of the training images.
+        class_weights: As for `ce`.
+    """
+    refuse_unless(_has_classes, "nll", labels)
+    if labels.facts.is_dense:
+        return PixelCrossEntropy(weights(labels, class_weights), of_logs=True)
+    return OverClasses(_taken_logs, weights(labels, class_weights), 0.0)
+
+
+def _taken_logs(logs: Tensor, wanted: Tensor) -> Tensor:
+    # A class that a network gives no chance at all has an infinite log-probability, which counts only where it is true.
+    return torch.where(wanted > 0, -wanted * logs, torch.zeros_like(logs))
+
+
+def bce(
+    labels: Labels,
+    *,
+    label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
+    class_weights: ClassWeights = None,
+    pos_weight: ClassWeights = None,
+) -> nn.Module:
+    """Binary cross-entropy over sigmoid: of each label, or of each class against the rest; the mean over images and outputs.
+
+    Where targets are images it is between values of 0 to 1 (torch.nn.BCELoss): the network must end in a sigmoid by itself.
+
+    Args:
+        labels: What is known of the training images.
+        label_smoothing: Targets t become t (1 - s) + s / outputs.
+        class_weights: As for `ce`, but the mean is not divided by them (torch.nn.BCEWithLogitsLoss).
+        pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images
+            for which the label is known, bounded alike.
+    """
+    refuse_unless(_may_be_yes_or_no, "bce", labels)
+    if labels.facts.is_dense:
+        refuse_keys("images", label_smoothing=label_smoothing, class_weights=class_weights, pos_weight=pos_weight)
+        return Between(cross_entropy_of_values)
+    if pos_weight == "balanced":
+        positive: Tensor | None = of_positives(labels.counts, labels.known_counts).values
+    else:
+        positive = listed("pos_weight", labels, pos_weight)
+    return EachLabel(positive, weights(labels, class_weights), label_smoothing)
+
+
+def _has_classes(its: Facts) -> bool:
+    return its.excludes
+
+
+def _may_be_yes_or_no(its: Facts) -> bool:
+    """Of a class against the rest, of a label, or of a value from 0 to 1."""
+    return its.of_labels or (its.excludes and not its.is_dense) or (its.of_numbers and its.is_dense)
+
+
+class OverClasses(nn.Module):
+    """Losses over a distribution of classes: the sum over classes of `each`, which holds the target as a factor.
+
+    Args:
+        each: Logits and wanted shares of classes, both (n, classes), to values alike.
+        weight: The weight of each class, shape (classes,); None: all the same.
+        label_smoothing: Share of the target spread evenly over all classes.
+    """
+
+    def __init__(self, each: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None, label_smoothing: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.weight: Tensor | None
+        self._each, self._smoothing = each, label_smoothing
+        self._can_vanish = weight is not None and bool((weight == 0).any())
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss of the rows whose target is known."""
+        classes = logits.shape[1]
+        hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target.nan_to_num(0.0)
+        wanted = hard * (1 - self._smoothing) + self._smoothing / classes
+        share = hard.new_ones(len(hard)) if target.ndim == 1 else (~target.isnan().any(1)).to(hard.dtype)
+        share = share if weight is None else share * weight.to(hard.dtype)
+        values = self._each(logits, wanted)
+        if self.weight is None:
+            return weighted_mean((values.sum(dim=1) * share).sum(), share.sum())
+        return weighted_mean(((values * self.weight).sum(dim=1) * share).sum(), ((hard @ self.weight) * share).sum())
+
+
+class CrossEntropy(OverClasses):
+    """The same through torch's fused kernel where that can say it."""
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        if target.ndim != 1 or weight is not None or self._has_no_weight(target):
+            return super().forward(logits, target, weight)
+        return F.cross_entropy(logits, target, self.weight, label_smoothing=self._smoothing)
+
+    def _has_no_weight(self, target: Tensor) -> bool:
+        """Whether torch would divide by zero; to look at a batch costs time on a GPU, so only where it can happen."""
+        return self._can_vanish and self.weight is not None and not bool(self.weight[target].any())
+
+
+def cross_entropies(logits: Tensor, wanted: Tensor) -> Tensor:
+    """-wanted log p of each class, shape (n, classes).
+
+    Args:
+        logits: Shape (n, classes).
+        wanted: The share that each class should have, alike.
+    """
+    return -wanted * logits.log_softmax(dim=1)
+
+
+class EachLabel(nn.Module):
+    """Binary cross-entropy of each label by itself.
+
+    Args:
+        pos_weight: How much more a label that holds counts, shape (outputs,); None: the same.
+        weight: The weight of each label alike.
+        label_smoothing: Share of the target spread evenly over the labels.
+    """
+
+    def __init__(self, pos_weight: Tensor | None, weight: Tensor | None, label_smoothing: float) -> None:
+        super().__init__()
+        self.register_buffer("pos_weight", pos_weight)
+        self.register_buffer("weight", weight)
+        self.pos_weight: Tensor | None
+        self.weight: Tensor | None
+        self._smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        outputs = logits.shape[1]
+        wanted = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
+        known = ~wanted.isnan()
+        wanted = wanted.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing / outputs
+        values = F.binary_cross_entropy_with_logits(
+            logits, wanted, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
+        )
+        return mean_of_known(values, known, weight)
+
+
+class Between(nn.Module):
+    """The mean of a function of outputs and targets, of the numbers that are known.
+
+    Args:
+        each: Outputs and targets to values of the same shape.
+    """
+
+    def __init__(self, each: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self._each = each
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        known = ~target.isnan()
+        return mean_of_known(self._each(outputs, target.nan_to_num(0.0)), known, weight)
+
+
+def cross_entropy_of_values(outputs: Tensor, target: Tensor) -> Tensor:
+    """-t log p - (1 - t) log(1 - p), p kept 1e-7 off 0 and 1.
+
+    Args:
+        outputs: p.
+        target: t, of the same shape.
+    """
+    # torch's own refuses to run in half precision.
+    chance = outputs.float().clamp(1e-7, 1 - 1e-7)
+    return -(target * chance.log() + (1 - target) * (1 - chance).log())
+
+
+class PixelCrossEntropy(nn.Module):
+    """-(1 - p)^gamma log p of the true class of each pixel (Lin et al. 2017), cross-entropy for gamma 0.
+
+    The mean over pixels is weighed by their class and by their image, as in torch.nn.CrossEntropyLoss.
+
+    Args:
+        weight: The weight of each class, shape (classes,); None: all the same.
+        label_smoothing: Share of the target spread evenly over all classes.
+        gamma: How much less easy pixels count.
+        of_logs: Whether outputs are log-probabilities, taken as they are (torch.nn.NLLLoss).
+    """
+
+    def __init__(
+        self, weight: Tensor | None, label_smoothing: float = 0.0, gamma: float = 0.0, *, of_logs: bool = False
+    ) -> None:
+        super().__init__()
+        self._of_logs = of_logs
+        self.register_buffer("weight", weight)
+        self.weight: Tensor | None
+        self._smoothing, self._gamma = label_smoothing, gamma
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean over the pixels that count; zero without any."""
+        known = target != IGNORED
+        if self._of_logs:
+            each = F.nll_loss(logits, target, self.weight, ignore_index=IGNORED, reduction="none")
+        else:
+            each = F.cross_entropy(
+                logits, target, self.weight, ignore_index=IGNORED, reduction="none", label_smoothing=self._smoothing
+            )
+        safe = torch.where(known, target, 0)
+        if self._gamma:
+            chance = logits.softmax(1).gather(1, safe[:, None])[:, 0]
+            each = each * (1 - chance) ** self._gamma
+        share = known.to(each.dtype) if self.weight is None else self.weight[safe] * known
+        if weight is not None:
+            own = weight.view(-1, *[1] * (each.ndim - 1))
+            share, each = share * own, each * own
+        return weighted_mean(each.sum(), share.sum())

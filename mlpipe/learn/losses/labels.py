@@ -1,0 +1,118 @@
+"""What a loss is told of a task, and the refusal of one that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlpipe.errors import ConfigError, problem
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What losses ask of a kind of task.
+
+    Attributes:
+        excludes: Classes exclude each other: outputs are logits of a softmax.
+        of_labels: Each output is a yes-or-no question of its own: outputs are logits of sigmoids. Neither: numbers.
+        is_dense: Every pixel has a target of its own.
+        fitting: Losses that fit, for a person who chose another.
+    """
+
+    excludes: bool = False
+    of_labels: bool = False
+    is_dense: bool = False
+    fitting: str = ""
+
+    @property
+    def of_numbers(self) -> bool:
+        """Outputs and targets are numbers."""
+        return not self.excludes and not self.of_labels
+
+
+_FACTS = {
+    "classification": Facts(excludes=True, fitting="auto, ce, bce or focal"),
+    "multilabel": Facts(of_labels=True, fitting="auto, bce, focal or asymmetric"),
+    "regression": Facts(fitting="auto, mse, mae or huber"),
+    "segmentation": Facts(excludes=True, is_dense=True, fitting="auto, ce, focal, dice, jaccard or lovasz"),
+    "images": Facts(is_dense=True, fitting="auto, mse, mae, huber or bce"),
+}
+
+
+def facts(kind: str) -> Facts:
+    """What losses ask of a kind.
+
+    Args:
+        kind: The kind of a task.
+    """
+    return _FACTS[kind]
+
+
+def kinds_that(fit: Callable[[Facts], bool]) -> list[str]:
+    """The kinds of tasks of which something holds."""
+    return [kind for kind, its in _FACTS.items() if fit(its)]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a loss is told of the training images of a fold.
+
+    Attributes:
+        kind: What is predicted; a loss asks for `facts` of it.
+        counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression and
+            images; for segmentation pixels of each class, in millionths of an image.
+        total: How many training images there are.
+        widths: For records with several outputs how many numbers each has.
+        known: For how many training images each label is known, shape (outputs,); None: for all.
+    """
+
+    kind: str
+    counts: Tensor
+    total: int
+    widths: tuple[int, ...] = ()
+    known: Tensor | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """What losses ask of the kind."""
+        return facts(self.kind)
+
+    @property
+    def known_counts(self) -> Tensor:
+        """For how many training images each label is known, shape (outputs,)."""
+        return torch.full_like(self.counts, self.total) if self.known is None else self.known
+
+
+def refuse_unless(fit: Callable[[Facts], bool], name: str, labels: Labels) -> None:
+    """Refuse a loss for tasks that it is not for.
+
+    Args:
+        fit: Whether it is for a kind of which these facts hold.
+        name: The loss.
+        labels: What is known of the training images.
+
+    Raises:
+        ConfigError: Naming losses that fit.
+    """
+    if not fit(labels.facts):
+        wrong = f"{name} is for {' or '.join(kinds_that(fit))} tasks, this task is {labels.kind}"
+        raise ConfigError(problem("loss", wrong, fix=f"use {labels.facts.fitting}"))
+
+
+def refuse_keys(kind: str, **given: object) -> None:
+    """Refuse keys that a loss has for other tasks.
+
+    Args:
+        kind: What such tasks are called.
+        given: The keys and their values; those that are empty are not refused.
+
+    Raises:
+        ConfigError: Naming each of them.
+    """
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        fix = "leave it out" + (", or use loss=bce" if kind == "multi-label" else "")
+        raise ConfigError([problem(f"loss.{name}", f"is not for {kind} tasks here", fix=fix) for name in wrong])

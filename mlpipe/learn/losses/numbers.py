@@ -1,0 +1,73 @@
+"""Losses of numbers and of target images: squared and absolute errors, and what lies between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.learn.losses.labels import Labels, refuse_unless
+from mlpipe.learn.losses.means import mean_of_known
+
+
+def mse(labels: Labels) -> nn.Module:
+    """Mean squared error of standardised numbers.
+
+    Args:
+        labels: What is known of the training images.
+    """
+    return _numbers("mse", labels, lambda error: error**2)
+
+
+def mae(labels: Labels) -> nn.Module:
+    """Mean absolute error of standardised numbers.
+
+    Args:
+        labels: What is known of the training images.
+    """
+    return _numbers("mae", labels, torch.abs)
+
+
+def huber(labels: Labels, *, delta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
+    """Huber's loss (1964), torch.nn.HuberLoss: squared for small errors, linear for large ones.
+
+    Args:
+        labels: What is known of the training images.
+        delta: Where it turns linear, in standard deviations of the target.
+    """
+    return _numbers("huber", labels, lambda error: F.huber_loss(error, error * 0, reduction="none", delta=delta))
+
+
+def smooth_l1(labels: Labels, *, beta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
+    """Smooth L1 (Girshick 2015), torch.nn.SmoothL1Loss: Huber's loss over beta.
+
+    Args:
+        labels: What is known of the training images.
+        beta: Where it turns linear, in standard deviations of the target.
+    """
+    return _numbers("smooth_l1", labels, lambda error: F.smooth_l1_loss(error, error * 0, reduction="none", beta=beta))
+
+
+def _numbers(name: str, labels: Labels, each: Callable[[Tensor], Tensor]) -> nn.Module:
+    refuse_unless(lambda its: its.of_numbers, name, labels)
+    return Errors(each)
+
+
+class Errors(nn.Module):
+    """The mean of a function of errors, of the numbers that are known.
+
+    Args:
+        each: Errors to values of the same shape.
+    """
+
+    def __init__(self, each: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._each = each
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss."""
+        known = ~target.isnan()
+        return mean_of_known(self._each(outputs - target.nan_to_num(0.0)), known, weight)

@@ -1,0 +1,119 @@
+"""Functions of your own as losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.losses.composite import summed
+from mlpipe.learn.losses.labels import Labels, facts
+from mlpipe.learn.losses.means import mean_of_rows, probabilities
+from mlpipe.learn.own_code import Code, called
+
+
+def own(
+    labels: Labels,
+    *,
+    expression: str,
+    modules: str | None = None,
+    imports: list[str] | None = None,
+    stand_ins: list[str] | None = None,
+    trust: list[str] | None = None,
+) -> nn.Module:
+    """A weighted sum in which names may be functions of the user's own, `f(y_true, y_pred)`.
+
+    Both arguments have shape (n, outputs): targets (one-hot for classes) and probabilities (numbers for regression). The
+    function returns one number, or one for each image.
+
+    Args:
+        labels: What is known of the training images.
+        expression: As for `composite`; a function of the user's own goes before a loss of the same name.
+        modules: The folder of Python files with the functions.
+        imports: Modules to import beside them.
+        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        trust: Folders outside the current one, and modules, whose code may run.
+
+    Raises:
+        ConfigError: As for `composite`, and when a function fails or gives no loss.
+        DataError: When the code is not trusted or cannot be imported.
+    """
+    functions = Code(modules, imports or (), stand_ins or (), trust or ()).functions("loss")
+    outputs = len(labels.counts)
+    return summed(
+        labels, expression, {name: partial(OwnLoss, name, one, labels.kind, outputs) for name, one in functions.items()}
+    )
+
+
+class OwnLoss(nn.Module):
+    """A function of the user's own as a loss of outputs.
+
+    Attributes:
+        kind: What is predicted.
+
+    Args:
+        name: Its name, for sentences.
+        function: Called with targets (one-hot for classes) and probabilities (numbers for regression), tensors of shape
+            (n, outputs); gives one number, or one or more for each image.
+        kind: What is predicted.
+        outputs: How many outputs there are; it is tried once with random ones.
+        mean: What it gives, and the weights of images or None, to one number; None: the weighted mean.
+        sample: What an image is called in sentences.
+
+    Raises:
+        ConfigError: When it fails, or gives nothing that can be learned from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        kind: str,
+        outputs: int,
+        *,
+        mean: Callable[[Tensor, Tensor | None], Tensor] | None = None,
+        sample: str = "image",
+    ) -> None:
+        super().__init__()
+        self._name, self._function, self.kind = name, function, kind
+        self._mean, self._sample = mean or _mean, sample
+        tried = torch.randn(4, outputs, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        if not self(tried, torch.eye(outputs)[torch.arange(4) % outputs]).requires_grad:
+            fix = "compute it from y_pred with functions of torch"
+            raise ConfigError(problem("loss", f"{name} gives nothing to learn from", fix=fix))
+
+    def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean over images, each with its weight; images with an unknown target are left out.
+
+        Args:
+            outputs: Logits or numbers, shape (n, outputs).
+            target: Class numbers (n,), or shape (n, outputs); NaN: unknown.
+            weight: Shape (n,).
+
+        Raises:
+            ConfigError: When the function fails, gives no tensor, or one number where images have weights.
+        """
+        is_hard = target.ndim == 1 and facts(self.kind).excludes
+        wanted = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)
+        known = ~wanted.isnan().any(1)
+        if not known.any():
+            return outputs.sum() * 0
+        values = called("loss", self._name, self._function, wanted[known], probabilities(outputs[known], self.kind))
+        if not isinstance(values, Tensor) or (values.ndim and len(values) != int(known.sum())):
+            got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            fix = f"return one number, or one for each {self._sample}, as a tensor"
+            raise ConfigError(problem("loss", f"{self._name} gives no loss", got=got, fix=fix))
+        if weight is not None and not values.ndim:
+            fix = f"return one number for each {self._sample}"
+            wrong = f"{self._name} cannot weigh {self._sample}s, which have weights"
+            raise ConfigError(problem("loss", wrong, fix=fix))
+        return self._mean(values, None if weight is None else weight[known].to(values.dtype))
+
+
+def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    return mean_of_rows(values if weight is None else values.reshape(len(values), -1).mean(1), weight)

@@ -1,0 +1,68 @@
+"""Learning rates that fall along half cosines, once or again and again."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from mlpipe.learn.lr_schedulers.clock import Clock, closed_form
+
+
+def cosine(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+    min_ratio: Annotated[float, ">= 0", "<= 1"] = 0.0,
+) -> LRScheduler:
+    """A linear warm-up, then half a cosine (Loshchilov & Hutter 2017) to the end of the training.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        warmup_epochs: Length of the warm-up.
+        min_ratio: The last rate as a share of the first.
+    """
+    length = max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
+
+    def factor(epoch: float) -> float:
+        done = min(max((epoch - warmup_epochs) / length, 0.0), 1.0)
+        return min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * done)) / 2
+
+    return closed_form(optimizer, clock, interval, warmup_epochs, factor)
+
+
+def cosine_restart(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step", "epoch"] = "step",
+    period_epochs: Annotated[float, "> 0"] = 10.0,
+    period_factor: Annotated[float, ">= 1"] = 1.0,
+    min_ratio: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+) -> LRScheduler:
+    """Half cosines one after another (SGDR, Loshchilov & Hutter 2017), torch's CosineAnnealingWarmRestarts.
+
+    Args:
+        optimizer: The optimizer.
+        clock: How long the training is.
+        interval: Whether it moves on at every step or epoch.
+        period_epochs: Length of the first half cosine, counted from the end of the warm-up.
+        period_factor: How much longer each one is than the one before.
+        min_ratio: The smallest rate as a share of the largest.
+        warmup_epochs: Length of the warm-up.
+    """
+
+    def factor(epoch: float) -> float:
+        since, period = epoch - warmup_epochs, period_epochs
+        while since >= period - 1e-9:
+            since, period = since - period, period * period_factor
+        return min_ratio + (1 - min_ratio) * (1 + math.cos(math.pi * max(since, 0.0) / period)) / 2
+
+    return closed_form(optimizer, clock, interval, warmup_epochs, factor)

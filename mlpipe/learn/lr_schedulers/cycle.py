@@ -1,0 +1,84 @@
+"""Learning rates that go up and down, once or again and again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+
+from mlpipe.learn.lr_schedulers.clock import Clock, closed_form
+
+
+def one_cycle(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step"] = "step",
+    pct_start: Annotated[float, "> 0", "< 1"] = 0.3,
+    anneal: Literal["cos", "linear"] = "cos",
+    div_factor: Annotated[float, "> 0"] = 25.0,
+    final_div_factor: Annotated[float, "> 0"] = 1e4,
+) -> LRScheduler:
+    """Up to the optimizer's rate and down once (Smith & Topin 2018), torch's OneCycleLR, moving on at every step.
+
+    Args:
+        optimizer: The optimizer; its rate is the peak.
+        clock: How long the training is.
+        interval: Always step.
+        pct_start: The share of the steps that go up.
+        anneal: The curve's form.
+        div_factor: Peak over first rate.
+        final_div_factor: First rate over last rate.
+    """
+    return OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=max(clock.steps_per_epoch * clock.epochs, 2),
+        pct_start=pct_start,
+        anneal_strategy=anneal,
+        div_factor=div_factor,
+        final_div_factor=final_div_factor,
+    )
+
+
+def cyclic(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    interval: Literal["step"] = "step",
+    min_ratio: Annotated[float, ">= 0", "<= 1"] = 0.1,
+    up_epochs: Annotated[float, "> 0"] = 2.0,
+    down_epochs: Annotated[float, "> 0"] | None = None,
+    policy: Literal["triangular", "triangular2", "exp_range"] = "triangular",
+    gamma: Annotated[float, "> 0", "<= 1"] = 1.0,
+    up_steps: Annotated[int, ">= 1"] | None = None,
+) -> LRScheduler:
+    """Up and down between two rates again and again (Smith 2017), as torch's CyclicLR.
+
+    Args:
+        optimizer: The optimizer; its rate is the largest.
+        clock: How long the training is.
+        interval: Always step.
+        min_ratio: The smallest rate as a share of the largest.
+        up_epochs: Epochs from the smallest to the largest rate.
+        down_epochs: Epochs back; None: as many.
+        policy: `triangular` keeps the height, `triangular2` halves it with every cycle, `exp_range` multiplies it with
+            gamma at every step.
+        gamma: For `exp_range`.
+        up_steps: Optimizer steps in place of `up_epochs`.
+    """
+    up_epochs = up_epochs if up_steps is None else up_steps / clock.steps_per_epoch
+    down = down_epochs if down_epochs is not None else up_epochs
+    steps_per_epoch = clock.steps_per_epoch
+
+    def factor(epoch: float) -> float:
+        cycle, at = divmod(epoch + 1e-12, up_epochs + down)
+        height = at / up_epochs if at <= up_epochs else max(0.0, (up_epochs + down - at) / down)
+        if policy == "triangular2":
+            height /= 2.0**cycle
+        elif policy == "exp_range":
+            height *= gamma ** round(epoch * steps_per_epoch)
+        return min_ratio + (1 - min_ratio) * height
+
+    return closed_form(optimizer, clock, interval, 0.0, factor)

@@ -1,0 +1,50 @@
+"""A schedule of your own, named as MODULE.NAME."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.lr_schedulers.clock import Clock
+from mlpipe.learn.own_classes import instance
+from mlpipe.learn.own_code import called
+
+
+def schedule(
+    optimizer: Optimizer,
+    clock: Clock,
+    *,
+    name: str,
+    interval: Literal["step", "epoch"] = "step",
+    params: dict[str, Any] | None = None,
+    trust: list[str] | None = None,
+) -> LRScheduler:
+    """A schedule of your own: a class whose instances give the rate for a step, counted from 0, as a number.
+
+    Args:
+        optimizer: The optimizer; its own rate, which is optimizer.lr, multiplies what the schedule gives: use 1.
+        clock: How long the training is.
+        name: MODULE.NAME of the class.
+        interval: Whether it counts steps or epochs.
+        params: The class's parameters.
+        trust: Modules outside the current folder whose code may run.
+
+    Raises:
+        ConfigError: When it fails, or gives no rate.
+        DataError: When it is not the user's own code.
+    """
+    made = instance("lr_scheduler", name, params, trust)
+    rate = getattr(made, "call", made)
+
+    def at(step: int) -> float:
+        value = called("lr_scheduler", name, lambda: float(rate(step)))
+        if not np.isfinite(value) or value < 0:
+            wrong = f"{name} gives no rate for step {step}"
+            raise ConfigError(problem("lr_scheduler", wrong, got=value, fix="let it give a number >= 0"))
+        return float(value)
+
+    return LambdaLR(optimizer, at)

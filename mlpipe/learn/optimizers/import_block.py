@@ -1,0 +1,38 @@
+"""An optimizer of your own, named as MODULE.NAME."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from torch.optim import Optimizer
+
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.own_classes import instance
+
+
+def optimizer(
+    groups: Any,
+    *,
+    name: str,
+    lr: Annotated[float, "> 0"] = 0.001,
+    params: dict[str, Any] | None = None,
+    trust: list[str] | None = None,
+) -> Optimizer:
+    """An optimizer of your own: a class derived from torch.optim.Optimizer, called with parameters and `lr`.
+
+    Args:
+        groups: Parameter groups.
+        name: MODULE.NAME of the class.
+        lr: Learning rate.
+        params: Its further parameters.
+        trust: Modules outside the current folder whose code may run.
+
+    Raises:
+        ConfigError: When it is no such class, or fails.
+        DataError: When it is not the user's own code.
+    """
+    made = instance("optimizer", name, {"lr": lr, **(params or {})}, trust, groups)
+    if not isinstance(made, Optimizer):
+        fix = "derive it from torch.optim.Optimizer"
+        raise ConfigError(problem("optimizer", f"{name} is no optimizer", got=type(made).__name__, fix=fix))
+    return made

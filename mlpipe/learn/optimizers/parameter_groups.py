@@ -1,0 +1,95 @@
+"""The parameters that learn, in groups: what weight decay leaves alone, and each layer's share of the rate."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from mlpipe.arch import adapt
+from mlpipe.errors import ConfigError, problem
+
+Groups = list[dict[str, Any]]
+
+
+def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> Groups:
+    """The parameters that learn, in groups: matrices and kernels, then without weight decay what `undecayed` names.
+
+    With a layer decay there are two groups for each layer, from the heads towards the pixels, with `lr_scale`, the share
+    of the rate that the layer gets (Clark et al. 2020; Bao et al. 2022): 1 for the heads, and for every layer below
+    `layer_decay` times that of the next one. `scale_rates` applies it.
+
+    Args:
+        network: The network; with a layer decay, one with a timm network as its backbone.
+        layer_decay: Each layer's rate as a share of the next one's; None: one rate.
+
+    Raises:
+        ConfigError: When the network has no layers that timm knows.
+    """
+    if layer_decay is not None:
+        return _layered_groups(network, layer_decay)
+    exempt = undecayed(network)
+    learning = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    decayed = [parameter for name, parameter in learning if name not in exempt]
+    plain = [parameter for name, parameter in learning if name in exempt]
+    groups: Groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def scale_rates(optimizer: Optimizer) -> None:
+    """Multiply each group's rate with its `lr_scale`, once, before a schedule is made."""
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_scale", 1.0)
+
+
+def decaying(groups: Groups, decay_all: bool) -> Groups:
+    """The groups; where all is to decay, without the exceptions."""
+    if not decay_all:
+        return groups
+    return [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
+
+
+def _layered_groups(network: nn.Module, layer_decay: float) -> Groups:
+    layers = adapt.layers_of(network, coarse=False)
+    if layers is None:
+        wrong = "needs a timm network whose layers are known"
+        raise ConfigError(problem("optimizer.layer_decay", wrong, fix="leave it out, or use another arch"))
+    top, exempt = max(layers.values()), undecayed(network)
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            depth, is_plain = top - layers[name], name in exempt
+            start = {"params": [], "lr_scale": layer_decay**depth} | ({"weight_decay": 0.0} if is_plain else {})
+            groups.setdefault((depth, is_plain), start)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]
+
+
+def undecayed(network: nn.Module) -> set[str]:
+    """The names of the parameters without weight decay, as timm chooses them (`param_groups_weight_decay`).
+
+    They are norms and biases, and what a network or a part of it lists in its `no_weight_decay()`, as those of timm do:
+    embeddings of classes, tokens and positions, tables of relative positions, temperatures.
+
+    Args:
+        network: The network.
+    """
+    names = [name for name, _ in network.named_parameters()]
+    found = {name for name, parameter in network.named_parameters() if parameter.ndim <= 1 or name.endswith(".bias")}
+    for prefix, part in _listing(network, ""):
+        for pattern in part.no_weight_decay():
+            # Few of them are patterns, and a network may list thousands of names.
+            is_pattern = any(sign in pattern for sign in "*?[")
+            found |= set(fnmatch.filter(names, f"{prefix}{pattern}")) if is_pattern else {f"{prefix}{pattern}"}
+    return found & set(names)
+
+
+def _listing(part: nn.Module, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The outermost parts that list what does not decay, and what the names of their parameters begin with."""
+    if callable(getattr(part, "no_weight_decay", None)):
+        yield prefix, part
+        return
+    for name, child in part.named_children():
+        yield from _listing(child, f"{prefix}{name}.")

@@ -1,0 +1,60 @@
+"""Optimizers whose steps follow a momentum: SGD and Lion."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from timm.optim.lion import Lion
+from torch.optim import Optimizer
+
+from mlpipe.learn.optimizers.parameter_groups import Groups, decaying
+
+
+def sgd(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    momentum: Annotated[float, ">= 0", "< 1"] = 0.9,
+    nesterov: bool = True,
+    dampening: Annotated[float, ">= 0", "<= 1"] = 0.0,
+    decay_all: bool = False,
+) -> Optimizer:
+    """Stochastic gradient descent, torch.optim.SGD.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: L2 penalty.
+        momentum: Share of the last step that is kept.
+        nesterov: Look ahead (Sutskever et al. 2013); needs momentum.
+        dampening: Share of the gradient that does not go into the momentum; not with nesterov.
+        decay_all: Let norms, biases and embeddings decay, too.
+    """
+    return torch.optim.SGD(
+        decaying(groups, decay_all),
+        lr=lr,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        dampening=dampening,
+        nesterov=nesterov and momentum > 0 and dampening == 0,
+    )
+
+
+def lion(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"],
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    betas: tuple[float, float] = (0.9, 0.99),
+) -> Optimizer:
+    """Lion (Chen et al. 2023), timm.optim.Lion: steps of the sign of the momentum.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate; a third to a tenth of AdamW's.
+        weight_decay: Weight decay apart from the gradient; three to ten times AdamW's.
+        betas: Decay for the step and for the momentum.
+    """
+    return Lion(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]))

@@ -1,0 +1,91 @@
+"""Classes of your own, named as MODULE.NAME, each made once with its parameters; and metrics that are such classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlpipe.data import imports
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn.losses.means import probabilities
+from mlpipe.learn.own_code import called
+
+
+def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Sequence[str] | None, *given: Any) -> Any:
+    """What a class of the user's own makes with its parameters.
+
+    Args:
+        key: The configuration's key, for sentences.
+        path: MODULE.NAME.
+        params: Its parameters.
+        trust: Modules outside the current folder whose code may run.
+        given: What it is given before them.
+
+    Raises:
+        ConfigError: When it is no class, or fails.
+        DataError: When it is not the user's own code, or not there.
+    """
+    found = imports.resolve(key, path, {}, trust or ())
+    if not isinstance(found, type):
+        got = type(found).__name__
+        raise ConfigError(problem(key, f"{path} is no class", got=got, fix="name a class, whose instances are used"))
+    return called(key, path, found, *given, **(params or {}))
+
+
+def names(blocks: Iterable[Any] | None) -> list[str]:
+    """The names of metrics: those that are names, and those that blocks `{import, params, name}` have.
+
+    Args:
+        blocks: The metrics.
+    """
+    return [str(one["name"]) if isinstance(one, Mapping) else str(one) for one in blocks or ()]
+
+
+def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Callable[[Any, Any], float]:
+    """A metric of the user's own, of logits and targets as mlpipe's are.
+
+    The class's instances are called as a loss's are; or they have `update_state(y_true, y_pred)` and `result()`, and a new
+    one is made for each measurement.
+
+    Args:
+        key: The configuration's key, for sentences.
+        block: `{import: MODULE.NAME, params: {...}, name: NAME}`.
+        kind: What is predicted.
+        trust: Modules outside the current folder whose code may run.
+
+    Raises:
+        ConfigError: When it is no such block, or the class fails.
+        DataError: When it is not the user's own code.
+    """
+    known = {"import", "params", "name"}
+    if not isinstance(block, Mapping) or not {"import", "name"} <= set(block) <= known or not block["name"]:
+        fix = "write {import: MODULE.NAME, params: {...}, name: NAME}"
+        raise ConfigError(problem(key, "is no metric of your own", got=block, fix=fix))
+    make = partial(instance, key, str(block["import"]), block.get("params"), trust)
+    make()
+    return partial(_measured, key, str(block["import"]), make, kind)
+
+
+def _measured(key: str, path: str, make: Callable[[], Any], kind: str, logits: Any, targets: Any) -> float:
+    wanted = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
+    true, said = torch.from_numpy(wanted), probabilities(torch.from_numpy(np.asarray(logits, np.float32)), kind)
+    made = make()
+    with torch.no_grad():
+        if hasattr(made, "update_state"):
+            called(key, path, made.update_state, true, said)
+            values = called(key, path, made.result)
+        else:
+            values = called(key, path, getattr(made, "call", made), true, said)
+    try:
+        found = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if not found.size:
+        fix = "return one number, or one for each sample"
+        raise ConfigError(problem(key, f"{path} gives no number", got=type(values).__name__, fix=fix))
+    return float(found.mean())

@@ -1,0 +1,200 @@
+"""A learning-rate range test: train some steps with a rising rate, and suggest a rate from how the loss falls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from mlpipe.errors import ConfigError, TrainingError, problem
+from mlpipe.learn import fit
+from mlpipe.learn.build.optimizer import build_optimizer, with_rate
+from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.quiet import quiet
+from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
+
+
+def lr_find(
+    *,
+    start: Annotated[float, "> 0"] = 1e-7,
+    end: Annotated[float, "> 0"] = 10.0,
+    steps: Annotated[int, ">= 20"] = 100,
+    smoothing: Annotated[float, ">= 0", "< 1"] = 0.98,
+    stop_factor: Annotated[float, "> 1"] = 4.0,
+    suggest: Suggest = "valley",
+) -> RangeTest:
+    """The learning rate by a range test (Smith 2017, "Cyclical learning rates"), smoothed and stopped as in fastai.
+
+    Args:
+        start: The first rate.
+        end: The last one; larger.
+        steps: How many steps of the optimizer.
+        smoothing: Share of the running mean of the loss that is kept at each step.
+        stop_factor: The test ends when the smoothed loss is so many times its minimum.
+        suggest: `steepest`, where the smoothed loss falls fastest over the logarithm of the rate, or `valley`, in the middle
+            of its longest fall.
+
+    Raises:
+        ConfigError: When the range is none.
+    """
+    if end <= start:
+        raise ConfigError(problem("tune.end", f"must be larger than tune.start={start:g}", got=end))
+    return RangeTest(start, end, steps, smoothing, stop_factor, suggest)
+
+
+Suggest = Literal["steepest", "valley"]
+
+
+# As fastai: the first tenth of the test and its last steps, in which the loss explodes, suggest nothing.
+_SKIPPED_SHARE, _SKIPPED_LAST = 10, 5
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """A learning-rate range test.
+
+    Attributes:
+        start: The first rate.
+        end: The last one.
+        steps: How many.
+        smoothing: Share of the running mean of the loss that is kept at each step.
+        stop_factor: The test ends when the smoothed loss is so many times its minimum.
+        suggest: Which suggestion is chosen.
+    """
+
+    start: float
+    end: float
+    steps: int
+    smoothing: float
+    stop_factor: float
+    suggest: Suggest
+
+    def find(self, job: FoldJob, watch: Watch) -> Tuned:
+        """Train some steps on a fold with a rate that rises by the same factor at each, and suggest one.
+
+        Raises:
+            ConfigError: When the optimizer takes no `lr`.
+            TrainingError: When the loss never falls, or explodes at once.
+            Interrupted: When asked to stop.
+        """
+        if "lr" not in job.recipe.optimizer.params:
+            raise ConfigError(problem("tune=lr_find", "the optimizer has no lr to find", fix="use tune=none"))
+        started = with_rate(job.recipe, self.start)
+        factor = (self.end / self.start) ** (1 / (self.steps - 1))
+
+        def ramped(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
+            optimizer = build_optimizer(started, network)
+            schedule = LambdaLR(optimizer, lambda step: factor**step)
+            return optimizer, {"scheduler": schedule, "interval": "step"}
+
+        module, data, chosen = fit.parts(job, watch, ramped)
+        ramp = _Ramp(self, watch)
+        with quiet():
+            short_trainer(job.recipe, chosen, self.steps, ramp, job.recipe.trainer.get("accumulate_grad_batches")).fit(
+                module, datamodule=data
+            )
+        smooth = smoothed(ramp.losses, self.smoothing)
+        found = suggestions(ramp.rates, smooth, self.steps)
+        table = [
+            {"step": step, "lr": rate, "loss": loss, "smoothed": mean}
+            for step, (rate, loss, mean) in enumerate(zip(ramp.rates, ramp.losses, smooth, strict=True))
+        ]
+        lr = found[self.suggest]
+        facts = {"task": job.view.task, "fold": job.view.fold, **found, **asdict(self), "ended_after": len(table)}
+        return Tuned("lr_find", {"lr_found": lr}, facts, table)
+
+
+def smoothed(losses: Sequence[float], share: float) -> list[float]:
+    """The running mean of losses, free of the zero that it starts from (Kingma & Ba 2015, section 3).
+
+    Args:
+        losses: A loss for each step.
+        share: Share of the mean that is kept at each step.
+    """
+    mean, found = 0.0, []
+    for step, loss in enumerate(losses, start=1):
+        mean = share * mean + (1 - share) * loss
+        found.append(mean / (1 - share**step))
+    return found
+
+
+def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> dict[str, float]:
+    """The rate where the loss falls fastest over the rate's logarithm, and that in the middle of its longest fall.
+
+    The first tenth of the steps and the last five are left out, as in fastai.
+
+    Args:
+        rates: Rising rates.
+        losses: The smoothed loss of each.
+        steps: How many the whole test has.
+
+    Returns:
+        `steepest` and `valley`.
+
+    Raises:
+        TrainingError: When the loss never falls, or there are too few steps.
+    """
+    kept = slice(steps // _SKIPPED_SHARE, len(losses) - _SKIPPED_LAST)
+    x, y = np.log(np.asarray(rates[kept])), np.asarray(losses[kept])
+    fix = "set optimizer.lr yourself, or move tune.start and tune.end"
+    if len(x) < 3:
+        raise TrainingError(problem("tune=lr_find", f"the loss exploded after {len(losses)} steps", fix=fix))
+    slopes = np.diff(y) / np.diff(x)
+    if not slopes.min() < 0:
+        wrong = f"the loss does not fall between {rates[0]:.3g} and {rates[-1]:.3g}"
+        raise TrainingError(problem("tune=lr_find", wrong, fix=fix))
+    return {"steepest": float(np.exp(x[slopes.argmin()])), "valley": float(np.exp(x[_valley(y)]))}
+
+
+def _valley(losses: npt.NDArray[np.float64]) -> int:
+    """The place in the middle of the longest falling subsequence, half of a third after its first third, as in fastai."""
+    longest = [1] * len(losses)
+    for place in range(1, len(losses)):
+        longer = [longest[before] + 1 for before in range(place) if losses[place] < losses[before]]
+        longest[place] = max(longer, default=1)
+    end = int(np.argmax(longest))
+    start, third = max(end - longest[end], 0), longest[end] / 3
+    return start + int(third) + int(third / 2)
+
+
+class _Ramp(Asking):
+    """Keeps the rate and loss of every step, and ends when the loss explodes."""
+
+    def __init__(self, test: RangeTest, watch: Watch) -> None:
+        super().__init__(watch)
+        self._test = test
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self._parts: list[float] = []
+        self._rate = 0.0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        # Lightning gives the loss of a part already divided by the number of parts.
+        self._parts.append(float(outputs["loss"]))
+        if trainer.global_step == len(self.losses):
+            return
+        loss, self._parts = sum(self._parts), []
+        if not math.isfinite(loss):
+            trainer.should_stop = True
+            return
+        self.rates.append(self._rate)
+        self.losses.append(loss)
+        smooth = smoothed(self.losses, self._test.smoothing)
+        if 0 < min(smooth) * self._test.stop_factor < smooth[-1]:
+            trainer.should_stop = True

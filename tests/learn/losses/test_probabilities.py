@@ -1,0 +1,57 @@
+"""Losses of probabilities by hand, and against Keras itself."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import torch
+
+from mlpipe.learn.losses import probabilities
+
+LOSSES = {
+    "elementwise_bce": "binary_crossentropy",
+    "squared_error": "mean_squared_error",
+    "absolute_error": "mean_absolute_error",
+    "squared_log_error": "mean_squared_logarithmic_error",
+    "percentage_error": "mean_absolute_percentage_error",
+    "log_cosh": "log_cosh",
+    "hinge": "hinge",
+    "squared_hinge": "squared_hinge",
+    "categorical_hinge": "categorical_hinge",
+    "kl_divergence": "kl_divergence",
+    "poisson": "poisson",
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_kerass(name: str) -> None:
+    rng = np.random.default_rng(0)
+    t, p = rng.integers(0, 2, (6, 4)).astype(np.float32), rng.uniform(0.05, 0.95, (6, 4)).astype(np.float32)
+    theirs = keras.ops.convert_to_numpy(getattr(keras.losses, LOSSES[name])(t, p))
+    ours = probabilities.EACH[name](torch.tensor(t), torch.tensor(p), torch.ones(6, 4)).numpy()
+    assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("squared_error", 0.625),
+        ("absolute_error", 0.75),
+        ("percentage_error", 100 * (0.5 / 1 + 1 / 2) / 2),
+        ("log_cosh", (math.log(math.cosh(0.5)) + math.log(math.cosh(1))) / 2),
+        ("huber_error", (0.125 + 0.5) / 2),
+        ("squared_log_error", ((math.log(1.5 / 2)) ** 2 + (math.log(4 / 3)) ** 2) / 2),
+        ("poisson", ((0.5 - math.log(0.5)) + (3 - 2 * math.log(3))) / 2),
+        ("squared_sum", 1.25),
+        ("cosine", -6.5 / (math.sqrt(5) * math.sqrt(9.25))),
+        ("hinge", (0.5 + 0) / 2),
+        ("squared_hinge", (0.25 + 0) / 2),
+    ],
+)
+def test_errors_by_hand(name: str, value: float) -> None:
+    function = probabilities.ALL[name]
+    found = function(torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 3.0]]), torch.ones(1, 2))
+    assert found.mean().item() == pytest.approx(value, rel=1e-4)

@@ -75,10 +75,10 @@ def fine_tuned(data: dict[str, Any], minutes: float, lr: float) -> tuple[dict[st
     import torch
     from torch.nn.functional import cross_entropy
 
-    from mlpipe.learn.build import setup
+    from mlpipe.learn.build.network import build_network
 
     torch.manual_seed(0)
-    network = setup.build_network(data["config"].recipe, data["task"], data["pack"], seed=0).train()
+    network = build_network(data["config"].recipe, data["task"], data["pack"], seed=0).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=0.01)
     x, y = (torch.from_numpy(np.ascontiguousarray(values)) for values in (data["x"].transpose(0, 3, 1, 2), data["y"]))
     started, left = time.perf_counter(), 60 * minutes

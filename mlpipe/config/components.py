@@ -135,6 +135,11 @@ class Component:
         """Whether it is neither mlpipe's nor of a library whose classes fit its slot."""
         return _is_users(self.target, SLOTS[self.slot])
 
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Names of the class that it builds and of its bases, as far as its source says; nothing is imported."""
+        return signatures.gives(self.target)
+
     def load(self) -> Any:
         """The function or class itself.
 

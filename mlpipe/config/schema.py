@@ -27,10 +27,6 @@ RECIPE_SECTIONS = (
 # Parts of a recipe that may be missing; a recipe without one is the recipe whose option is `none`.
 OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
-# Losses that are equations: a network is to solve them, and nothing is known to compare it with.
-_EQUATIONS = ("burgers", "poisson")
-# Those over time, of which samples are the beginning.
-_OVER_TIME = _EQUATIONS[:1]
 
 
 @dataclass(frozen=True)
@@ -261,22 +257,6 @@ class Recipe:
     seed: int
     threads: int
     heads: tuple[Mapping[str, Any], ...] | None = None
-
-    def predicts(self, kind: str) -> str:
-        """What it predicts for tasks of a kind: that kind, or `solutions` where the loss is an equation to be solved.
-
-        Args:
-            kind: The task's.
-        """
-        return "solutions" if kind == "images" and self.loss.name in _EQUATIONS else kind
-
-    def solves_over_time(self, kind: str) -> bool:
-        """Whether what it predicts is solutions over so many times as the network gives.
-
-        Args:
-            kind: The task's.
-        """
-        return self.predicts(kind) == "solutions" and self.loss.name in _OVER_TIME
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,30 @@ def takes_mapping(target: str, name: str) -> bool:
     return of_known_keys or not mismatch(parameter.annotation, {}, signature.module)
 
 
+@functools.lru_cache(maxsize=64)
+def gives(target: str) -> tuple[str, ...]:
+    """Names of the class that a function or class makes, and of its bases, read from source.
+
+    Args:
+        target: The dotted name; a function's annotation says what it returns.
+
+    Returns:
+        The class first; empty where the source does not say.
+    """
+    module, _, name = target.rpartition(".")
+    found = _definition(module, name, depth=0)
+    if found is not None and isinstance(found[0], ast.FunctionDef):
+        annotation = found[0].returns
+        module, name = found[1].module, annotation.id if isinstance(annotation, ast.Name) else ""
+        found = _definition(module, name, depth=0)
+    names: list[str] = []
+    while found is not None and isinstance(node := found[0], ast.ClassDef) and node.name not in names:
+        names.append(node.name)
+        base = node.bases[0] if node.bases else None
+        found = _definition(found[1].module, base.id, depth=0) if isinstance(base, ast.Name) else None
+    return tuple(names)
+
+
 def public_names(file: Path) -> list[str]:
     """The public functions and classes that a source file defines."""
     nodes = [node for node in _parsed(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]

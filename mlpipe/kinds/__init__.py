@@ -100,6 +100,24 @@ def of(name: str, key: str = "task.kind") -> Kind:
     return Kind(name, facts.IS_DENSE, facts.HAS_CLASSES, facts.HAS_PROBABILITIES)
 
 
+class Loss(Protocol):
+    """What a configuration names as a loss, before it is built."""
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """Names of the class that it builds and of its bases, as far as its source says."""
+
+
+def decide(task_kind: str, loss: Loss) -> str:
+    """The kind of a run: its task's, or `solutions` where what would be compared with images is an equation instead.
+
+    Args:
+        task_kind: `task.kind`.
+        loss: The recipe's; the builder of an equation is annotated to return an `Equation`.
+    """
+    return "solutions" if task_kind == "images" and "Equation" in loss.gives else task_kind
+
+
 @cache
 def part(name: str, what: str) -> ModuleType:
     """A part of a kind, imported when it is asked for.

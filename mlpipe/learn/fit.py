@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
+from torch import nn
 
 from mlpipe.arch import starting
 from mlpipe.arch.classifier import Classifier
@@ -29,7 +30,6 @@ from mlpipe.learn import (
     device_group,
     disk_space,
     features,
-    image_targets,
     linear_head,
     monitoring,
     multitask,
@@ -38,7 +38,12 @@ from mlpipe.learn import (
     recovery,
     stages,
 )
-from mlpipe.learn.build import loss, setup
+from mlpipe.learn.build import loss
+from mlpipe.learn.build.callbacks import build_callbacks
+from mlpipe.learn.build.loaders import batch_size, device_steps, fold_data
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.learn.build.network import scale_of, started_network, weights_report
+from mlpipe.learn.build.optimizer import build_optimizers
 from mlpipe.learn.callbacks import tensorboard
 from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
@@ -46,11 +51,14 @@ from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochRows, EpochScores, Progress
 from mlpipe.learn.device_group import Team
 from mlpipe.learn.gradient_wait import Exchange
-from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.hardware import Numerics, numerics_for
+from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.job import FoldJob as FoldJob
 from mlpipe.learn.job import Watch as Watch
 from mlpipe.learn.losses import class_weights
 from mlpipe.learn.module import TARGET, FoldModule, Learning, Optimizers, draw_seed
+from mlpipe.learn.quiet import prepare_torch, quiet
+from mlpipe.learn.recording import Trained
 from mlpipe.learn.recovery import Healed
 from mlpipe.post import metrics
 from mlpipe.runs.records import ModelRecord
@@ -58,12 +66,12 @@ from mlpipe.runs.records import ModelRecord
 
 def fit(job: FoldJob, watch: Watch) -> ModelRecord:
     """Train one fold and write its record, see `train`."""
-    record = recording.write(job, **train(job, watch))
+    record = recording.write(job, train(job, watch))
     _events_file(job).unlink(missing_ok=True)
     return record
 
 
-def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
+def train(job: FoldJob, watch: Watch) -> Trained:
     """Train one fold, stage by stage; resumes from `job.checkpoint` when a state is there.
 
     Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false; those of
@@ -88,7 +96,7 @@ def train(job: FoldJob, watch: Watch) -> dict[str, Any]:
         try:
             return _train(job, watch, healed)
         except (recovery.NotFinite, recovery.OutOfMemory) as error:
-            watch.healed(healed.mended(error, setup.batch_size(job.recipe)))
+            watch.healed(healed.mended(error, batch_size(job.recipe)))
         # Here and not above: until then the error holds everything that the training had in memory.
         gc.collect()
         if torch.cuda.is_available():
@@ -108,99 +116,219 @@ def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
         watch.healed(healed.damaged(sentence, way if place == len(found) else "it is not used"))
 
 
-def _train(job: FoldJob, watch: Watch, healed: Healed) -> dict[str, Any]:
-    """Train the fold from its saved state, if there is one."""
+@dataclass
+class _Training:
+    """A fold's training under way, from its first stage or a saved state to what is judged.
+
+    Attributes:
+        job: The fold.
+        watch: How the outside follows it.
+        healed: What was mended so far.
+        network: Learns in place, stage after stage.
+        chosen: Precision and layout.
+        plan: The stages.
+        at_first: The parameters that learn where a stage does not say.
+        keeper: Keeps the best weights and saves the state.
+        stage: The stage that is gone on with.
+        epochs: Epochs of the stages before.
+        resumed: Whether a saved state is gone on from.
+        notes: What the record is to say.
+        history: A row for each epoch of all stages.
+        speeds: What each epoch took.
+        shown: What some validation images were predicted to be.
+        carried: What the optimizer of the stage before knew.
+    """
+
+    job: FoldJob
+    watch: Watch
+    healed: Healed
+    network: nn.Module
+    chosen: Numerics
+    plan: tuple[Stage, ...]
+    at_first: frozenset[str]
+    keeper: Keeper
+    stage: int
+    epochs: int
+    resumed: bool
+    notes: list[str] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    speeds: list[dict[str, float]] = field(default_factory=list)
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    carried: stages.Carried | None = None
+
+    def note(self, report: str) -> None:
+        """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
+        if report:
+            self.notes.append(report)
+            self.watch.log(f"{self.job.view.task} fold {self.job.view.fold}: {report}")
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What one stage is trained with.
+
+    Attributes:
+        number: The stage's, counted from 0.
+        recipe: The recipe with what the stage changes.
+        module: Learns.
+        data: What it learns from.
+        trainer: Lightning's.
+    """
+
+    number: int
+    recipe: Recipe
+    module: FoldModule
+    data: FoldData | JointData
+    trainer: pl.Trainer
+
+    def attempt(self, run: Callable[..., Any], **given: Any) -> None:
+        """Run a method of the trainer; a loss that is no number, or too little memory, says in which epoch it was.
+
+        Args:
+            run: The method.
+            given: Its arguments besides the module and its data.
+        """
+        call = partial(run, self.module, datamodule=self.data, **given)
+        recovery.attempt(call, lambda: int(self.trainer.current_epoch), self.number, self.module.network)
+
+
+def _train(job: FoldJob, watch: Watch, healed: Healed) -> Trained:
+    """Train the fold from its saved state, if there is one: begin, learn one stage after the other, judge what is kept."""
     started = time.perf_counter()
-    recipe, view, task = job.recipe, job.view, job.task
-    monitor, direction = recipe.metrics.monitor, monitoring.monitor_direction(recipe)
+    training = _begin(job, watch, healed)
+    with quiet(), compile.explained():
+        for number in range(training.stage, len(training.plan)):
+            stage = _stage(training, number)
+            _learn(training, stage)
+        _validate(training, stage)
+    return _judge(training, stage, started)
+
+
+def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
+    """The network with its first weights, and where in the plan a saved state leaves off."""
     network, chosen, report = first_network(job)
-    begun: list[str] = []
-    _note(job, watch, begun, report)
+    stage, epochs = stages.position(job.checkpoint)
+    monitor, direction = job.recipe.metrics.monitor, monitoring.monitor_direction(job.recipe)
+    training = _Training(
+        job=job,
+        watch=watch,
+        healed=healed,
+        network=network,
+        chosen=chosen,
+        plan=stages.of(job.recipe),
+        # Asked before any stage freezes: a stage that says nothing goes back to this.
+        at_first=stages.learning(network),
+        keeper=Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best),
+        stage=stage,
+        epochs=epochs,
+        resumed=checkpoints.exists(job.checkpoint),
+    )
+    training.note(report)
     if job.shard.rank == 0:
         disk_space.check(job, network)
-    at_first, plan = stages.learning(network), stages.of(recipe)
-    keeper = Keeper(monitor, direction, job.checkpoint, keep_best=job.store_best)
-    speeds: list[dict[str, float]] = []
-    resuming = checkpoints.exists(job.checkpoint)
-    begin, epochs = stages.position(job.checkpoint)
-    history: list[dict[str, float]] = []
-    carried: stages.Carried | None = None
-    shown: list[dict[str, Any]] = []
-    if resuming:
-        watch.log(f"{view.task} fold {view.fold}: resumes from the state in {job.checkpoint.name}")
-    recipe.compile.build(network)
-    with setup.quiet(), compile.explained():
-        for number in range(begin, len(plan)):
-            if number > begin and (keeper.best_epoch is not None or number - 1 in keeper.of_stages):
-                stages.take_up(network, keeper.of_stages.get(number - 1, keeper.best_state))
-            keeper.begin(number, keep=plan[number].keep)
-            loaded = stages.prepare(network, plan[number], at_first)
-            _note(job, watch, begun, f"stage {number + 1} {loaded}" if loaded else "")
-            now = stages.recipe_of(recipe, plan[number])
-            place = number if len(plan) > 1 else None
-            module, data = _module(job, now, network, chosen, watch, stage=place, part=plan[number], carried=carried)
-            module.history, module.healed = history, healed
-            if recipe.stages:
-                data.load_state_dict({"first_epoch": epochs})
-            guard = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number)
-            whole = epochs + sum(stage.epochs for stage in plan[number:])
-            exchange = Exchange()
-            progress = Progress(watch.report, data.epoch_images, whole, guard.last_norm, exchange.share)
-            own = setup.build_callbacks(now, direction)
-            followers = [EpochScores(watch.epoch, monitor), EpochRows(watch.row)]
-            callbacks = [guard, exchange, progress, _Speeds(progress, speeds), *own, *followers]
-            if count := int(job.logging.params.get("examples", 0)):
-                callbacks.append(Examples(shown, number, stages.view_of(view, task, plan[number]).val.tolist(), count))
-            callbacks += _board(job)
-            callbacks.append(keeper)
-            trainer = _trainer(job, now, chosen.precision, callbacks, number, epochs)
-            saved = str(job.checkpoint) if resuming and number == begin else None
-            if linear_head.has_no_steps(recipe):
-                _without_steps(job, module, watch)
-                continue
-            learn = partial(trainer.fit, module, datamodule=data, ckpt_path=saved)
-            recovery.attempt(learn, partial(_epoch, trainer), number, network)
-            history, epochs = module.history, len(module.history)
-            carried = stages.Carried.of(network, trainer.optimizers[0])
-        if job.store_best and not linear_head.has_no_steps(recipe):
-            stages.take_up(network, _best_state(job, keeper, watch))
-        if plan[-1].val_negatives is not None:
-            data = setup.fold_data(now, task, view, job.pack, job.num_workers, shard=job.shard)
-        judge = partial(trainer.validate, module, datamodule=data, verbose=False)
-        if len(view.val):
-            recovery.attempt(judge, partial(_epoch, trainer), number, network)
-    scores = _scores(job, module, trainer)
-    if recipe.optimizer.is_none:
+    if training.resumed:
+        watch.log(f"{job.view.task} fold {job.view.fold}: resumes from the state in {job.checkpoint.name}")
+    job.recipe.compile.build(network)
+    return training
+
+
+def _stage(training: _Training, number: int) -> _Stage:
+    """What a stage is trained with, its network at the weights that it starts from."""
+    job, network, keeper, part = training.job, training.network, training.keeper, training.plan[number]
+    # A stage that is gone on with has its weights in the saved state, any other those that the stages before it kept.
+    if number > training.stage and (keeper.best_epoch is not None or number - 1 in keeper.of_stages):
+        stages.take_up(network, keeper.of_stages.get(number - 1, keeper.best_state))
+    keeper.begin(number, keep=part.keep)
+    loaded = stages.prepare(network, part, training.at_first)
+    training.note(f"stage {number + 1} {loaded}" if loaded else "")
+    recipe = stages.recipe_of(job.recipe, part)
+    place = number if len(training.plan) > 1 else None
+    module, data = _module(
+        job, recipe, network, training.chosen, training.watch, stage=place, part=part, carried=training.carried
+    )
+    # One history for all stages, which a saved state brings back too.
+    module.history, module.healed = training.history, training.healed
+    if job.recipe.stages:
+        # Epochs are counted on over stages, so that each draws anew.
+        data.load_state_dict({"first_epoch": training.epochs})
+    callbacks = _callbacks(training, recipe, data, number)
+    trainer = _trainer(job, recipe, training.chosen.precision, callbacks, number, training.epochs)
+    return _Stage(number, recipe, module, data, trainer)
+
+
+def _callbacks(training: _Training, recipe: Recipe, data: FoldData | JointData, number: int) -> list[Callback]:
+    """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
+    job, watch, view = training.job, training.watch, training.job.view
+    guard, exchange = Guard(watch.should_stop, f"{view.task} fold {view.fold}", number), Exchange()
+    whole = training.epochs + sum(stage.epochs for stage in training.plan[number:])
+    progress = Progress(watch.report, data.epoch_images, whole, guard.last_norm, exchange.share)
+    own = build_callbacks(recipe, monitoring.monitor_direction(job.recipe))
+    followers = [EpochScores(watch.epoch, job.recipe.metrics.monitor), EpochRows(watch.row)]
+    found = [guard, exchange, progress, _Speeds(progress, training.speeds), *own, *followers]
+    if count := int(job.logging.params.get("examples", 0)):
+        rows = stages.view_of(view, job.task, training.plan[number]).val.tolist()
+        found.append(Examples(training.shown, number, rows, count))
+    return [*found, *_board(job), training.keeper]
+
+
+def _learn(training: _Training, stage: _Stage) -> None:
+    """Train one stage to its end."""
+    job, module = training.job, stage.module
+    if linear_head.has_no_steps(job.recipe):
+        _without_steps(job, module, training.watch)
+        return
+    is_saved = training.resumed and stage.number == training.stage
+    stage.attempt(stage.trainer.fit, ckpt_path=str(job.checkpoint) if is_saved else None)
+    training.history, training.epochs = module.history, len(module.history)
+    training.carried = stages.Carried.of(training.network, stage.trainer.optimizers[0])
+
+
+def _validate(training: _Training, stage: _Stage) -> None:
+    """Measure the weights that are kept on the fold's validation images, with the last stage's loss."""
+    job = training.job
+    if job.store_best and not linear_head.has_no_steps(job.recipe):
+        stages.take_up(training.network, _best_state(job, training.keeper, training.watch))
+    if training.plan[-1].val_negatives is not None:
+        # The record's scores are those of all validation images, whichever of them the stages looked at.
+        data = fold_data(stage.recipe, job.task, job.view, job.pack, job.num_workers, shard=job.shard)
+        stage = replace(stage, data=data)
+    if len(job.view.val):
+        stage.attempt(stage.trainer.validate, verbose=False)
+
+
+def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
+    """What the record is made of: scores, notes, and how long it took."""
+    job, module, keeper = training.job, stage.module, training.keeper
+    scores = _scores(job, module, stage.trainer)
+    if job.recipe.optimizer.is_none:
+        # Nothing was learned, so that these are the scores of the only epoch, too.
         module.history[0] |= {f"val/{name}": value for name, value in scores.items() if value is not None}
-    # After the scores: it validates anew, by other heads.
-    co_tasks = _co_tasks(job, module, trainer)
-    timings = recording.timings(speeds, time.perf_counter() - started)
-    balances = loss.balances(recipe, task, view.train)
-    weighed = [
-        f"{key}=balanced: {one}" for key, b in balances.items() for one in class_weights.special(b, task.classes)
-    ]
-    unscored = _without_score(job, keeper, epochs)
+    # After the scores: it predicts anew, by other heads.
+    co_tasks = _co_tasks(job, module, stage.trainer)
+    timings = recording.timings(training.speeds, time.perf_counter() - started)
+    unscored = _without_score(job, keeper, training.epochs)
     for sentence in unscored:
-        watch.told(f"{view.task} fold {view.fold}: {sentence}")
-    notes = [*begun, *weighed, *unscored] + ["resumed: timings are of the last part"] * resuming
-    return {
-        "module": module,
-        "keeper": keeper,
-        "scores": scores,
-        "timings": timings,
-        "chosen": chosen,
-        "notes": notes,
-        "co_tasks": co_tasks,
-        "events": healed.events,
-        "examples": shown,
-    }
+        training.watch.told(f"{job.view.task} fold {job.view.fold}: {sentence}")
+    resumed = ["resumed: timings are of the last part"] * training.resumed
+    return Trained(
+        module=module,
+        keeper=keeper,
+        scores=scores,
+        timings=timings,
+        chosen=training.chosen,
+        notes=[*training.notes, *_weighed(job), *unscored, *resumed],
+        co_tasks=co_tasks,
+        events=training.healed.events,
+        examples=training.shown,
+    )
 
 
-def _note(job: FoldJob, watch: Watch, notes: list[str], report: str) -> None:
-    """Tell what stored weights a training begins with, and keep it for the record."""
-    if report:
-        notes.append(report)
-        watch.log(f"{job.view.task} fold {job.view.fold}: {report}")
+def _weighed(job: FoldJob) -> list[str]:
+    """What a person should know of class weights that were computed from the training images."""
+    balances = loss.balances(job.recipe, job.task, job.view.train)
+    return [
+        f"{key}=balanced: {one}" for key, b in balances.items() for one in class_weights.special(b, job.task.classes)
+    ]
 
 
 def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, float | None]:
@@ -213,10 +341,6 @@ def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, 
         **module.measured,
         "loss": float(trainer.callback_metrics["val/loss"]),
     }
-
-
-def _epoch(trainer: pl.Trainer) -> int:
-    return int(trainer.current_epoch)
 
 
 def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
@@ -232,8 +356,7 @@ def _without_steps(job: FoldJob, module: FoldModule, watch: Watch) -> None:
 def _co_tasks(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> list[dict[str, Any]]:
     if job.joint is None:
         return []
-    assert isinstance(module, multitask.JointModule)
-    with setup.quiet():
+    with quiet():
         return multitask.described(job.recipe, job.joint, module, trainer, job.num_workers)
 
 
@@ -257,15 +380,15 @@ def parts(
 
 def first_network(job: FoldJob) -> tuple[torch.nn.Module, Numerics, str]:
     """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
-    setup.prepare_torch(job.recipe.threads)
-    chosen = setup.numerics_for(job.recipe, job.pack)
+    prepare_torch(job.recipe.threads)
+    chosen = numerics_for(job.recipe, job.pack, job.kind)
     seed = draw_seed(job.recipe.seed, job.view.fold, -1)
     if job.joint is None:
-        network, begun = setup.started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
+        network, report = started_network(job.recipe, job.task, job.pack, seed, job.view.train, job.start)
     else:
         network = multitask.build_network(job.recipe, job.task, job.pack, job.joint, seed=seed, rows=job.view.train)
-        begun = starting.load(network, job.start) if job.start is not None else setup.begun(network)
-    return network.to(memory_format=torch.channels_last) if chosen.channels_last else network, chosen, begun
+        report = starting.load(network, job.start) if job.start is not None else weights_report(network)
+    return network.to(memory_format=torch.channels_last) if chosen.channels_last else network, chosen, report
 
 
 def _module(
@@ -286,33 +409,30 @@ def _module(
     pack = pack_of(job, network, watch)
     data: FoldData | JointData
     if job.joint is None:
-        data = setup.fold_data(recipe, task, view, pack, job.num_workers, shard=job.shard)
+        data = fold_data(recipe, task, view, pack, job.num_workers, shard=job.shard)
     else:
         data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
     if optimizers is None:
         direction = monitoring.monitor_direction(recipe)
         take_up = partial(carried.into, rates=part.lr is None) if carried and part and part.carry else None
-        optimizers = setup.build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
+        optimizers = build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
     learning = Learning(
-        job.kind,
         monitoring.val_metrics(recipe, task),
         recipe.seed,
         view.fold,
-        device_steps=setup.device_steps(recipe, job.pack.peak),
+        device_steps=device_steps(recipe, job.pack.peak),
         channels_last=chosen.channels_last,
-        scale=setup.regression_scale(task, view.train),
-        clip_norm=recipe.clip.clip_norm,
-        clip_value=recipe.clip.clip_value,
+        clip=recipe.clip,
         team=_team(job, data),
         own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
         while_training=recipe.metrics.while_training,
         batch_sizes=data.batch_sizes,
+        weighing=None if job.joint is None else multitask.weighing(task, job.joint),
     )
-    if job.joint is not None:
-        joint = multitask.build_module(recipe, task, view, job.pack, job.joint, network, optimizers, learning)
-        return joint, data
-    module = image_targets.module_for(job.kind)
-    return module(network, setup.build_loss(recipe, task, view.train), optimizers, learning, stage), data
+    own_loss, scale = build_loss(recipe, task, view.train), scale_of(task, view.train)
+    heads = [LearnedHead(TARGET, job.kind, len(task.classes), own_loss, scale)]
+    heads += [] if job.joint is None else multitask.partner_heads(recipe, job.pack, job.joint)
+    return FoldModule(network, heads, optimizers, learning, stage), data
 
 
 def _team(job: FoldJob, data: FoldData | JointData) -> Team:
@@ -360,7 +480,7 @@ def _trainer(
     given = {key: value for key, value in recipe.trainer.items() if key != "precision"}
     given["max_epochs"] += epochs
     logs = job.logs / f"stage{stage}" if recipe.stages else job.logs
-    with setup.quiet():
+    with quiet():
         trainer = pl.Trainer(
             **device_group.trainer_arguments(given, job.shard),
             precision=precision,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mlpipe.config.schema import AUTO, Recipe
+from mlpipe.data.cache.packs import Pack
 from mlpipe.errors import problem
+from mlpipe.learn.kind import of as part_of
 
 # The image size from which channels-last pays in 32 bit on a CPU without matrix units, and below which it costs.
 CHANNELS_LAST_FROM = 128
@@ -103,6 +106,23 @@ def device_problems(trainer: Mapping[str, Any]) -> list[str]:
         wrong = f"torch synchronises batch statistics between GPUs only, this is {kind}"
         return [problem("trainer.sync_batchnorm", wrong, got=True, fix="leave it out")]
     return []
+
+
+def numerics_for(recipe: Recipe, pack: Pack, kind: str) -> Numerics:
+    """Precision and memory layout for a recipe's images on this machine.
+
+    Args:
+        recipe: How to learn.
+        pack: The cached images.
+        kind: What is predicted.
+    """
+    accelerator = str(recipe.trainer.get("accelerator", AUTO))
+    setting = recipe.trainer.get("precision", AUTO)
+    if setting == AUTO and part_of(kind).NEEDS_ALL_DIGITS:
+        setting = "32-true"
+    chosen = numerics(setting, pack.shape[0], accelerator)
+    # The layout is one of images.
+    return chosen if len(pack.shape) == 2 else replace(chosen, channels_last=False)
 
 
 @functools.cache

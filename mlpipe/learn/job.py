@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlpipe import kinds
 from mlpipe.arch.starting import Start
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Healing, Recipe
@@ -76,7 +77,7 @@ class FoldJob:
     @property
     def kind(self) -> str:
         """What is predicted."""
-        return self.recipe.predicts(self.task.kind)
+        return kinds.decide(self.task.kind, self.recipe.loss)
 
 
 @dataclass(frozen=True)

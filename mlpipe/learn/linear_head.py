@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from mlpipe import kinds
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
@@ -24,7 +25,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.optimizers.linear import LinearHead
-from mlpipe.post import kind as post_kind
+from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
 Floats = npt.NDArray[np.float64]
 # Log-odds of a class that no training image has.
@@ -136,15 +137,16 @@ def solve(
     std = np.where(std > 0, std, 1.0)
     scaled = (features - mean) / std
     inverse = np.logspace(-4, 1, head.strengths)
-    if kind == "classification":
+    facts = kinds.of(kind)
+    if facts.has_classes:
         model = _Classes(outputs, balanced, head.max_iter)
         parts = [_chosen(model, inverse, head, scaled, targets, units, weights, seed)]
         coefficients, bias = parts[0][0]
     else:
-        shift = np.nanmean(targets, axis=0) if kind == "regression" else np.zeros(outputs)
-        spread = np.nanstd(targets, axis=0) if kind == "regression" else np.ones(outputs)
+        shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
+        spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
         goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
-        single: _Label | _Number = _Label(head.max_iter) if kind == "multilabel" else _Number()
+        single: _Label | _Number = _Label(head.max_iter) if facts.has_probabilities else _Number()
         parts = []
         for column in goal.T:
             known = ~np.isnan(column)
@@ -164,7 +166,7 @@ class _Classes:
     outputs: int
     balanced: bool
     max_iter: int
-    loss: Literal["classification"] = "classification"
+    stratifies: bool = True
 
     def fit(self, inverse: float, x: Floats, y: npt.NDArray[Any], weights: Floats | None) -> tuple[Floats, Floats]:
         there = np.unique(y)
@@ -183,8 +185,8 @@ class _Classes:
             coefficients[there], bias[there] = model.coef_, model.intercept_
         return coefficients, bias
 
-    def show(self, x: Floats, found: tuple[Floats, Floats]) -> Floats:
-        return np.asarray(x @ found[0].T + found[1])
+    def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
+        return cross_entropy(shown, y)
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class _Label:
     """Logistic regression of one label."""
 
     max_iter: int
-    loss: Literal["multilabel"] = "multilabel"
+    stratifies: bool = True
 
     def fit(self, inverse: float, x: Floats, y: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
         if len(np.unique(y)) == 1:
@@ -200,22 +202,22 @@ class _Label:
         model = LogisticRegression(C=inverse, max_iter=self.max_iter).fit(x, y, sample_weight=weights)
         return model.coef_, model.intercept_
 
-    def show(self, x: Floats, found: tuple[Floats, Floats]) -> Floats:
-        return np.asarray(x @ found[0].T + found[1])
+    def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
+        return binary_cross_entropy(shown, y[:, None])
 
 
 @dataclass(frozen=True)
 class _Number:
     """Ridge regression of one number."""
 
-    loss: Literal["regression"] = "regression"
+    stratifies: bool = False
 
     def fit(self, inverse: float, x: Floats, y: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
         model = Ridge(alpha=1 / inverse).fit(x, y, sample_weight=weights)
         return model.coef_[None], np.full(1, model.intercept_)
 
-    def show(self, x: Floats, found: tuple[Floats, Floats]) -> Floats:
-        return np.asarray(x @ found[0].T + found[1])
+    def lost(self, shown: Floats, y: npt.NDArray[Any]) -> float:
+        return squared_error(shown, y[:, None])
 
 
 def _chosen(
@@ -229,15 +231,14 @@ def _chosen(
     seed: int,
 ) -> tuple[tuple[Floats, Floats], float, float]:
     """The fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss."""
-    folds = list(_inner_folds(y, units, head.inner_folds, seed, model.loss != "regression"))
+    folds = list(_inner_folds(y, units, head.inner_folds, seed, model.stratifies))
     losses: list[float] = []
     for strength in inverse if folds else ():
         of_folds = []
         for learns, held in folds:
             own = None if weights is None else weights[learns]
-            shown = model.show(x[held], model.fit(float(strength), x[learns], y[learns], own))
-            goal = y[held] if model.loss == "classification" else y[held][:, None]
-            of_folds.append(post_kind.ensembling(model.loss).loss(shown, goal))
+            weight, bias = model.fit(float(strength), x[learns], y[learns], own)
+            of_folds.append(model.lost(np.asarray(x[held] @ weight.T + bias), y[held]))
         losses.append(float(np.mean(of_folds)))
         # From strong penalties to weak ones the loss falls and then rises, and weak ones take longest.
         if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):

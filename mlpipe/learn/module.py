@@ -1,4 +1,4 @@
-"""The LightningModule: one network, one loss, exact validation metrics, and a history of every epoch."""
+"""The LightningModule: one network, a head for each target, exact validation metrics, and a history of every epoch."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mlpipe.arch import adapt
-from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.config.schema import Clip
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.augment.samples import mix
+from mlpipe.kinds import Kind
 from mlpipe.learn import accumulation, microbatches, slicing
 from mlpipe.learn import device_group as team
 from mlpipe.learn.device_group import Team
+from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.lr_schedulers import plateau
 from mlpipe.learn.recovery import Healed
+from mlpipe.learn.task_weights import TaskWeights
 from mlpipe.learn.tta import Views
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
@@ -34,79 +37,90 @@ Optimizers = Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Learning:
-    """What a fold's module needs to know besides its network, loss and optimizer.
+    """What a fold's module needs to know besides its network, heads and optimizer.
 
     Attributes:
-        kind: What is predicted.
         val_metrics: Names of the metrics of the validation images.
         seed: What dropout and its like draw from, together with fold and epoch.
         fold: The fold's number.
         device_steps: Augmentations of whole batches on the device.
         channels_last: Whether images are laid out with the channels last.
-        scale: For regression the mean and standard deviation of the training targets, shape (outputs,) each: the loss
-            is computed in these units.
-        clip_norm: The largest norm of all gradients together.
-        clip_value: The largest absolute value of a gradient.
+        clip: How gradients are bounded.
         views: What images are predicted from, besides themselves.
         team: The processes that learn the fold.
         own_metrics: Metrics of the user's own by name.
         while_training: Whether training images are measured too, as they are learned.
         batch_sizes: Gives for each task how many images its batches of an epoch have, the epoch counted from 0.
+        weighing: How the losses of several heads are weighed; None: there is one.
     """
 
-    kind: str
     val_metrics: list[str]
     seed: int
     fold: int
     device_steps: Sequence[DeviceStep] = ()
     channels_last: bool = False
-    scale: tuple[Tensor, Tensor] | None = None
-    clip_norm: float | None = None
-    clip_value: float | None = None
+    clip: Clip = field(default_factory=Clip)
     views: Views | None = None
     team: Team = team.ALONE
     own_metrics: Mapping[str, Measure] = field(default_factory=dict)
     while_training: bool = False
     batch_sizes: Callable[[int], list[list[int]]] = lambda epoch: []
+    weighing: TaskWeights | None = None
 
 
 class FoldModule(pl.LightningModule):
-    """Learns one fold.
+    """Learns one fold: the pivot by the first head, tasks that are learned together with it by the others.
+
+    Each step joins one batch of every task into one pass through the network, so that batch statistics are those of the
+    mixture in training as in use. Validation, the best epoch and predictions are the pivot's.
 
     Attributes:
         history: One row for each finished epoch.
-        val_logits: Logits of the last validation, shape (n, outputs).
-        val_targets: Their targets, as `mlpipe.data.task.Samples.targets`.
+        val_logits: What metrics of the last validation are made of, shape (n, outputs), see `mlpipe.learn.kind.Part.rows`.
+        val_targets: Their targets, as `mlpipe.data.task.Samples.targets`, or what `rows` has beside them.
         healed: What was mended so far; None: nothing can be.
         measured: What the loss of several outputs measured by itself in the last validation.
         batch_loss: The loss of the last training batch, whatever it counts in its step; of several processes each one's
             part of the mean.
+        predicted: The number of the head whose outputs are predicted.
 
     Args:
-        network: Images to logits by target.
-        loss: Logits and targets to a mean.
+        network: Images to outputs by head.
+        heads: What each head learns, the pivot's first.
         optimizers: The network to its optimizer and Lightning's description of its schedule.
         learning: What else it needs to know.
         stage: Its number where a training has several, counted from 0; the history then has it.
     """
 
     def __init__(
-        self, network: nn.Module, loss: nn.Module, optimizers: Optimizers, learning: Learning, stage: int | None = None
+        self,
+        network: nn.Module,
+        heads: Sequence[LearnedHead],
+        optimizers: Optimizers,
+        learning: Learning,
+        stage: int | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.loss, self._stage = network, loss, stage
+        self.network, self.heads, self._stage = network, tuple(heads), stage
+        # Registered, so that they move with the network; the pivot's keeps the name that it has in saved states.
+        self.loss, self._other_losses = heads[0].loss, nn.ModuleList([head.loss for head in heads[1:]])
         self._optimizers, self._learning, self._draw = optimizers, learning, (learning.seed, learning.fold)
-        self._scale = learning.scale
         self.history: list[dict[str, float]] = []
         self.val_logits: npt.NDArray[np.float32] = np.empty((0, 0), np.float32)
         self.val_targets: npt.NDArray[Any] = np.empty(0, np.int64)
         self.healed: Healed | None = None
         self.measured: dict[str, float] = {}
+        self.batch_loss, self.predicted = torch.zeros(()), 0
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._learned: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        self.batch_loss = torch.zeros(())
         self._sizes: list[list[int]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
+        self._each, self._steps = torch.zeros(len(heads)), 0
+
+    @property
+    def facts(self) -> Kind:
+        """The facts of what the pivot predicts."""
+        return self.heads[0].facts
 
     @property
     def own_metrics(self) -> Mapping[str, Measure]:
@@ -121,6 +135,7 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
+        self._each, self._steps = torch.zeros(len(self.heads), device=self.device), 0
         self._learned = []
         batches = int(self.trainer.num_training_batches)
         self._sizes = [sizes[:batches] for sizes in self._learning.batch_sizes(self.current_epoch)]
@@ -132,21 +147,50 @@ class FoldModule(pl.LightningModule):
         rank = self._learning.team.shard.rank
         torch.manual_seed(draw_seed(*self._draw, self.current_epoch, batch_idx, rank))
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The loss of a batch."""
-        images, target = self._augmented(batch)
-        outputs, weight = self._outputs(images), batch.get("weight")
-        target = slicing.per_cell(target, outputs)
-        loss = self._loss(outputs, target, None if weight is None else slicing.per_cell(weight, outputs))
-        self._loss_sum += loss.detach() * len(target)
-        self._count += len(target)
-        if self._learning.while_training:
-            self._learned.append((outputs.detach(), target, weight))
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss of a batch: that of its head, or the weighted sum of all heads', from one pass of all their images."""
+        batches = self._batches(batch)
+        parts = self._augmented(batches)
+        sizes = [len(target) for _, target in parts]
+        given = self._through(self._joined(parts))
+        losses, count = [], 0
+        for place, (head, one, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
+            outputs = given[head.name].float()
+            outputs = torch.split(outputs, sizes)[place] if len(parts) > 1 else outputs
+            # Images cut into cells have several rows of outputs, all of which learn the image's target.
+            target, weight = slicing.per_cell(target, outputs), one.get("weight")
+            weights = None if weight is None else slicing.per_cell(weight, outputs)
+            losses.append(head.mean_loss(outputs, target, weights))
+            count += len(target)
+            if self._learning.while_training and len(parts) == 1:
+                self._learned.append((outputs.detach(), target, weight))
+        return self._of_step(torch.stack(losses), count, batch_idx)
+
+    def _of_step(self, losses: Tensor, count: int, batch_idx: int) -> Tensor:
+        """What a batch's losses, shape (heads,), add to the step, noted in the epoch's means."""
+        loss, weighing = self._weighed(losses), self._learning.weighing
+        self._loss_sum += loss.detach() * count
+        self._count += count
+        self._each += losses.detach()
+        self._steps += 1
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
+        # Lightning takes the mean over processes, of which each has its own number of images.
         loss = loss if self._learning.team.is_alone else loss * self._learning.team.share(batch_idx)
         self.batch_loss = loss.detach()
-        return _times(loss, self._shares(batch_idx)[0])
+        shares = self._shares(batch_idx)
+        if all(share == 1.0 for share in shares):
+            return loss
+        if weighing is None:
+            return loss * shares[0]
+        # One task may have fewer images in a batch than another: each loss counts for itself, learned weights once.
+        steps, group = int(self.trainer.num_training_batches), int(self.trainer.accumulate_grad_batches)
+        return self._weighed(losses * losses.new_tensor(shares), accumulation.fullness(steps, batch_idx, group))
+
+    def _weighed(self, losses: Tensor, once: float = 1.0) -> Tensor:
+        """One loss out of those of the heads, shape (heads,)."""
+        weighing = self._learning.weighing
+        return losses[0] if weighing is None else weighing.weighed(losses, self.network, once)
 
     def _shares(self, batch_idx: int) -> list[float]:
         """What the batch's loss of each task counts in its step, see `mlpipe.learn.accumulation`."""
@@ -158,18 +202,17 @@ class FoldModule(pl.LightningModule):
     def pass_through(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Let the network see a training batch as it does in training, for its batch statistics alone."""
         self.on_train_batch_start(batch, batch_idx)
-        images, _ = self._augmented(batch)
-        self._through(images)
+        self._through(self._joined(self._augmented(self._batches(batch))))
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
         """Bound gradients as the optimizer's section says, else as the trainer's."""
-        learning = self._learning
-        if learning.clip_norm is not None:
-            self.clip_gradients(optimizer, learning.clip_norm, "norm")
-        elif learning.clip_value is not None:
-            self.clip_gradients(optimizer, learning.clip_value, "value")
+        clip = self._learning.clip
+        if clip.clip_norm is not None:
+            self.clip_gradients(optimizer, clip.clip_norm, "norm")
+        elif clip.clip_value is not None:
+            self.clip_gradients(optimizer, clip.clip_value, "value")
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
@@ -199,22 +242,26 @@ class FoldModule(pl.LightningModule):
         self._seen = []
         self._learning.team.share_buffers(self)
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Keep the logits: metrics are computed over all of them at once."""
-        self._seen.append((self._outputs(self._laid_out(batch["images"])), batch["target"]))
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Keep what metrics are made of, which are computed over all rows at once; callbacks get the outputs."""
+        head = self.heads[0]
+        outputs = self._outputs(head, self._laid_out(batch["images"]))
+        self._seen.append(head.part.kept(head.criterion, outputs, batch["target"]))
+        return outputs
 
     def on_validation_epoch_end(self) -> None:
         """Loss and metrics of the whole split, not means of batches' means."""
-        seen = self._learning.team.gathered(self._seen)
-        logits = torch.cat([logits for logits, _ in seen])
+        head, learning = self.heads[0], self._learning
+        seen = learning.team.gathered(self._seen)
+        kept = torch.cat([rows for rows, _ in seen])
         targets = torch.cat([targets for _, targets in seen])
         self._seen = []
-        loss, logits = self._validated(logits, targets)
+        loss, logits = head.part.validated(head.criterion, kept, targets)
         self.log("val/loss", loss)
         self.val_logits, self.val_targets = logits.cpu().numpy(), targets.cpu().numpy()
-        learning = self._learning
-        logits_targets = self.val_logits, self.val_targets
-        values = metrics.compute(learning.val_metrics, *logits_targets, learning.kind, learning.own_metrics)
+        values = metrics.compute(
+            learning.val_metrics, self.val_logits, self.val_targets, head.kind, learning.own_metrics
+        )
         self.measured = self._by_output(logits, targets, None)
         for name, value in {**values, **self.measured}.items():
             self.log(f"val/{name}", value)
@@ -232,22 +279,21 @@ class FoldModule(pl.LightningModule):
         logits = torch.cat([outputs for outputs, _, _ in self._learned])
         targets = torch.cat([target for _, target, _ in self._learned])
         weights = [weight for _, _, weight in self._learned if weight is not None]
+        head, learning = self.heads[0], self._learning
         # Mixed images are of their larger class.
-        plain = targets.argmax(1) if self._learning.kind == "classification" and targets.ndim > 1 else targets
-        learning, arrays = self._learning, (logits.float().cpu().numpy(), plain.cpu().numpy())
-        values = metrics.compute(learning.val_metrics, *arrays, learning.kind, learning.own_metrics)
+        plain = targets.argmax(1) if head.facts.has_classes and targets.ndim > 1 else targets
+        arrays = logits.float().cpu().numpy(), plain.cpu().numpy()
+        values = metrics.compute(learning.val_metrics, *arrays, head.kind, learning.own_metrics)
         return {**values, **self._by_output(logits, targets, torch.cat(weights) if weights else None)}
 
-    def _validated(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of the whole split, and its logits, of what the validation steps kept."""
-        return self._loss(logits, targets, None), logits
-
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The logits of a batch."""
-        views = self._learning.views
-        if views is None:
-            return self._outputs(self._laid_out(batch["images"]))
-        return views.predict(lambda images: self._outputs(self._laid_out(images)), batch["images"], self._learning.kind)
+        """The outputs of a batch, of one view of its images or of several."""
+        head, views = self.heads[self.predicted], self._learning.views
+
+        def outputs(images: Tensor) -> Tensor:
+            return self._outputs(head, self._laid_out(head.as_bright(images)))
+
+        return outputs(batch["images"]) if views is None else views.predict(outputs, batch["images"], head.kind)
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
@@ -258,6 +304,8 @@ class FoldModule(pl.LightningModule):
         logged = self.trainer.callback_metrics
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
         row["lr"] = self._rate
+        if (weighing := self._learning.weighing) is not None:
+            row |= weighing.row((self._each / self._steps).tolist(), self.network)
         self.history.append(row)
         for config in self.trainer.lr_scheduler_configs:
             if plateau.watches(config.scheduler):
@@ -278,8 +326,8 @@ class FoldModule(pl.LightningModule):
         team.check_devices(checkpoint.get("devices", 1), self.trainer)
         self.history = checkpoint["history"]
 
-    def _outputs(self, images: Tensor) -> Tensor:
-        return self._through(images)[TARGET].float()
+    def _outputs(self, head: LearnedHead, images: Tensor) -> Tensor:
+        return self._through(images)[head.name].float()
 
     def _through(self, images: Tensor) -> dict[str, Tensor]:
         """The network's outputs by head, from as many images at a time as fit into memory."""
@@ -289,35 +337,25 @@ class FoldModule(pl.LightningModule):
     def _lr_scale(self) -> float:
         return self.healed.lr_scale(self.current_epoch, self._stage or 0) if self.healed is not None else 1.0
 
-    def _augmented(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Images and targets after the steps on the device; class numbers become probabilities before them."""
-        images, target = batch["images"], batch["target"]
-        steps = self._learning.device_steps
-        if steps:
-            if self._learning.kind == "classification":
-                classes = self.network.heads[TARGET].out_features  # type: ignore[index, union-attr]
-                target = nn.functional.one_hot(target, int(classes)).float()
-            left = (self.trainer.max_epochs or 0) - self.current_epoch
-            images, target = device_augmentations.apply(steps, images, target, left)
-        return self._laid_out(images), target
+    def _batches(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
+        """The batch of each head's task."""
+        return [batch, *batch.get("co", ())]
+
+    def _augmented(self, batches: Sequence[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+        """Images and targets of each task's batch after the steps on the device."""
+        steps, left = self._learning.device_steps, (self.trainer.max_epochs or 0) - self.current_epoch
+        return [head.augmented(one, steps, left) for head, one in zip(self.heads, batches, strict=True)]
+
+    def _joined(self, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """The images of all tasks as one batch."""
+        (first, _), *others = parts
+        return self._laid_out(torch.cat([first, *(images for images, _ in others)]) if others else first)
 
     def _laid_out(self, images: Tensor) -> Tensor:
         if images.ndim != 4:
             return images
         layout = torch.channels_last if self._learning.channels_last else torch.contiguous_format
         return images.contiguous(memory_format=layout)
-
-    def _loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        if self._scale is not None:
-            mean, std = (part.to(outputs.device) for part in self._scale)
-            outputs, target = (outputs - mean) / std, (target - mean) / std
-        # Losses of torch take no weights of images; the program gives weights only where a task has them.
-        loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
-        return loss
-
-
-def _times(loss: Tensor, share: float) -> Tensor:
-    return loss if share == 1.0 else loss * share
 
 
 def _meant(closure: Callable[[], Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mlpipe import kinds
 from mlpipe.config.schema import AUTO, Recipe
 from mlpipe.data.task import Task
 from mlpipe.learn import own_classes
@@ -16,7 +17,7 @@ from mlpipe.post import metrics
 
 def val_metrics(recipe: Recipe, task: Task) -> list[str]:
     """The metrics of every epoch, those that are monitored and watched among them."""
-    return metrics_of_epochs(recipe, recipe.predicts(task.kind))
+    return metrics_of_epochs(recipe, kinds.decide(task.kind, recipe.loss))
 
 
 def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
@@ -40,9 +41,8 @@ def outputs_metrics(recipe: Recipe) -> list[str]:
 
 def final_metrics(recipe: Recipe, task: Task) -> list[str]:
     """The metrics of a finished record."""
-    return (
-        post_kind.of(recipe.predicts(task.kind)).FINAL if recipe.metrics.final == AUTO else list(recipe.metrics.final)
-    )
+    kind = kinds.decide(task.kind, recipe.loss)
+    return post_kind.of(kind).FINAL if recipe.metrics.final == AUTO else list(recipe.metrics.final)
 
 
 def monitor_direction(recipe: Recipe) -> Direction:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mlpipe import kinds
 from mlpipe.config.schema import Metrics
 from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.errors import ConfigError, problem
@@ -21,7 +22,6 @@ from mlpipe.learn.own_code import Code, called
 from mlpipe.post import metrics
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.metrics import Measure
-from mlpipe.runs import maps
 
 Floats = npt.NDArray[np.float32]
 
@@ -52,8 +52,8 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
     losses = {name: measure for name, measure in of_losses(kind).items() if name in named}
     if not section.functions and not section.blocks:
         return losses
-    if kind in maps.KINDS:
-        wrong = "of your own measure no " + ("masks" if kind == "segmentation" else "target images")
+    if kinds.of(kind).is_dense:
+        wrong = "of your own measure no " + ("masks" if kinds.of(kind).has_classes else "target images")
         raise ConfigError(problem("metrics", wrong, got=section.functions or section.blocks, fix="leave them out"))
     code = Code(section.modules, section.imports or (), section.stand_ins or (), section.trust or ())
     heads, found = _heads(section, outputs), dict[str, Measure]()
@@ -84,10 +84,10 @@ def of_losses(kind: str) -> dict[str, Measure]:
     Args:
         kind: What is predicted; for numbers those that mean something for them, for masks and images none.
     """
-    if kind in maps.KINDS:
+    if kinds.of(kind).is_dense:
         return {}
     names = probabilities.ALL
-    fit = [name for name in names if kind != "regression" or name in probabilities.OF_NUMBERS]
+    fit = [name for name in names if kinds.of(kind).has_probabilities or name in probabilities.OF_NUMBERS]
     return {f"{metrics.OF_LOSS}{name}": partial(_lost, OnProbabilities(name, kind)) for name in fit}
 
 
@@ -217,23 +217,23 @@ def _shown(given: Any) -> Any:
 
 
 def _probabilities(logits: npt.NDArray[Any], kind: str) -> Floats:
-    if kind == "regression":
+    if not kinds.of(kind).has_probabilities:
         return logits.astype(np.float32)
-    if kind == "classification":
+    if kinds.of(kind).has_classes:
         return np.exp(log_softmax(logits)).astype(np.float32)
     return (0.5 * (1 + np.tanh(logits.astype(np.float64) / 2))).astype(np.float32)
 
 
 def _try(measures: Sequence[Measure], kind: str, outputs: int, heads: Sequence[_Head]) -> None:
     """Call each function once, so that one that cannot work is known before anything is trained."""
-    drawn = np.random.default_rng(0)
+    drawn, facts = np.random.default_rng(0), kinds.of(kind)
     logits = drawn.normal(size=(8, outputs))
     targets: npt.NDArray[Any] = np.arange(8) % max(outputs, 1)
     if heads:
         parts = [_drawn(drawn, head) for head in heads]
         targets = np.concatenate([true for true, _ in parts], axis=1)
-        logits = np.concatenate([said for _, said in parts], axis=1) if kind == "regression" else logits
-    elif kind != "classification":
+        logits = np.concatenate([said for _, said in parts], axis=1) if not facts.has_probabilities else logits
+    elif not facts.has_classes:
         targets = drawn.integers(0, 2, (8, outputs)).astype(np.float32)
     for measure in measures:
         measure(logits, targets)

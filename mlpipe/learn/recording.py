@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -46,22 +47,11 @@ def timings(speeds: list[dict[str, float]], seconds: float) -> dict[str, float]:
     }
 
 
-def write(
-    job: FoldJob,
-    module: FoldModule,
-    keeper: Keeper,
-    scores: dict[str, float | None],
-    timings: dict[str, float],
-    chosen: Numerics,
-    notes: list[str],
-    co_tasks: list[dict[str, Any]],
-    events: list[dict[str, Any]],
-    examples: list[dict[str, Any]],
-) -> ModelRecord:
-    """Write weights, metrics and configuration, then the record that names them, then drop the saved state.
+@dataclass(frozen=True)
+class Trained:
+    """What a training gave.
 
-    Args:
-        job: The fold.
+    Attributes:
         module: The trained module, after its last validation.
         keeper: Which epoch was kept.
         scores: The final metrics of the validation images.
@@ -72,6 +62,26 @@ def write(
         events: What went wrong and was mended.
         examples: What some validation images were predicted to be, by epoch.
     """
+
+    module: FoldModule
+    keeper: Keeper
+    scores: dict[str, float | None]
+    timings: dict[str, float]
+    chosen: Numerics
+    notes: list[str]
+    co_tasks: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    examples: list[dict[str, Any]]
+
+
+def write(job: FoldJob, trained: Trained) -> ModelRecord:
+    """Write weights, metrics and configuration, then the record that names them, then drop the saved state.
+
+    Args:
+        job: The fold.
+        trained: What its training gave.
+    """
+    module, keeper = trained.module, trained.keeper
     folder = job.project.model_dir(job.task.name, job.record_id)
     digest = None
     if job.store_parameters:
@@ -83,8 +93,8 @@ def write(
         stages.take_up(module.network, state)
         weight_files.save(adapt.merged_state(module.network), records.stage_weights(folder, stage))
         kept.append(records.stage_weights(folder, stage).name)
-    if examples:
-        files.write_text(folder / records.EXAMPLES_FILE, json.dumps(examples))
+    if trained.examples:
+        files.write_text(folder / records.EXAMPLES_FILE, json.dumps(trained.examples))
         kept.append(records.EXAMPLES_FILE)
     optimistic = bool(job.val_used_for) and not job.nested
     has_val = len(job.view.val) > 0
@@ -104,20 +114,20 @@ def write(
         parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
         counts={name: len(rows) for name, rows in job.view.rows().items()},
         kind=job.kind,
-        scores={"val": scores},
+        scores={"val": trained.scores},
         best_epoch=keeper.best_epoch if keeper.best_epoch is not None else len(module.history) - 1,
         epochs=len(module.history),
         monitor=f"{job.recipe.metrics.monitor} ({monitoring.monitor_direction(job.recipe)})",
         val_used_for=job.val_used_for,
-        timings=timings,
-        environment=_environment(job.recipe, chosen) | _used(job, module),
+        timings=trained.timings,
+        environment=_environment(job.recipe, trained.chosen) | _used(job, module),
         weights=digest,
         notes=(["the validation score is optimistic: it also chose what val_used_for names"] if optimistic else [])
-        + notes
-        + [f"validation {said}" for said in metrics.said_of(details.get("classes", []), scores)],
+        + trained.notes
+        + [f"validation {said}" for said in metrics.said_of(details.get("classes", []), trained.scores)],
         details={"val": details} if has_val else {},
-        co_tasks=co_tasks,
-        events=events,
+        co_tasks=trained.co_tasks,
+        events=trained.events,
         checksums={name: files.digest_file(folder / name) for name in kept},
     )
     record = records.save(job.project, record)

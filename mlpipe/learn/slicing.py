@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mlpipe import kinds as kinds_of_tasks
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.tta import mean_of
 
@@ -52,7 +53,7 @@ class Cells:
         parts = outputs.float().reshape(-1, self.side**2, outputs.shape[1])
         if self.over == "mean":
             return mean_of(list(parts.unbind(1)), kind)
-        if kind == "classification":
+        if kinds_of_tasks.of(kind).has_classes:
             # The largest probability of each class; the softmax of its logarithm makes them add up to one.
             return parts.log_softmax(-1).amax(1)
         return parts.amax(1)

@@ -10,10 +10,11 @@ import torch
 
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.config.schema import AUTO, Recipe
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups
+from mlpipe.learn.quiet import prepare_torch
 
 _STEPS, _MOST_SECONDS = 8, 6.0
 
@@ -45,12 +46,12 @@ def speed(recipe: Recipe, channels: int, size: int, outputs: int, batch_size: in
         outputs: How many logits.
         batch_size: Images in a step.
     """
-    setup.prepare_torch(recipe.threads)
+    prepare_torch(recipe.threads)
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
     chosen = numerics(recipe.trainer.get("precision", AUTO), size, accelerator)
     device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
     pixels = Pixels(channels, size, 255.0, recipe.augmentations.normalization)
-    network = setup.without_weights(recipe.arch).build({TARGET: Head(outputs)}, pixels).to(device)
+    network = without_weights(recipe.arch).build({TARGET: Head(outputs)}, pixels).to(device)
     layout = torch.channels_last if chosen.channels_last else torch.contiguous_format
     network = network.to(memory_format=layout)
     for parameter in network.parameters():

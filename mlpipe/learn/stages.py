@@ -21,8 +21,11 @@ from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
-from mlpipe.learn import checkpoints, linear_head, monitoring
-from mlpipe.learn.build import setup, smallest_batch
+from mlpipe.learn import checkpoints, kind, linear_head, monitoring
+from mlpipe.learn.build import smallest_batch
+from mlpipe.learn.build.loaders import batch_size, fold_data
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.learn.build.optimizer import build_optimizers, with_rate
 
 _NETWORK = "network."
 
@@ -41,7 +44,7 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
         callbacks=recipe.callbacks if stage.callbacks is None else stage.callbacks,
         trainer={**recipe.trainer, "max_epochs": stage.epochs},
     )
-    return changed if stage.lr is None else setup.with_rate(changed, stage.lr)
+    return changed if stage.lr is None else with_rate(changed, stage.lr)
 
 
 def view_of(view: View, task: Task, stage: Stage) -> View:
@@ -64,12 +67,11 @@ def view_of(view: View, task: Task, stage: Stage) -> View:
 def _positives(task: Task) -> npt.NDArray[np.bool_]:
     if task.samples.positives is not None:
         return task.samples.positives
-    if task.kind == "multilabel":
-        return np.asarray((task.samples.targets == 1).any(axis=1))
-    if task.kind == "segmentation":
-        return np.asarray((task.samples.targets[:, 1:] > 0).any(axis=1))
-    fix = "give the data set isPositive(i) (task=items), or leave negatives out"
-    raise DataError(problem("stages.list.negatives", "nobody said which images are positive", fix=fix))
+    found = kind.of(task.kind).positives(task.samples.targets)
+    if found is None:
+        fix = "give the data set isPositive(i) (task=items), or leave negatives out"
+        raise DataError(problem("stages.list.negatives", "nobody said which images are positive", fix=fix))
+    return found
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _start(path: Path, stage: Stage) -> Start:
     return replace(start, key="stages.list.initial_weights", allow="weights_strict: false to the stage")
 
 
-def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
+def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module) -> None:
     """See that every listed stage can be trained, before anything is written.
 
     Args:
@@ -155,26 +157,24 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> None:
         task: The task.
         pack: Its cached images.
         rows: The training rows of a fold.
+        network: A network of the recipe, which each stage changes in place.
 
     Raises:
         DataError: When a file of weights is not there or does not fit.
         ConfigError: When a loss does not fit the task, or the network has no such stages to freeze.
     """
-    if not recipe.stages:
-        return
-    network = setup.build_network(recipe, task, pack, seed=0, rows=rows)
     at_first = learning(network)
     for stage in recipe.stages:
         view = view_of(View(task.name, 0, rows, rows, rows[:0], rows[:0]), task, stage)
         prepare(network, stage, at_first)
         changed = recipe_of(recipe, stage)
-        setup.build_loss(changed, task, rows)
+        build_loss(changed, task, rows)
         if not linear_head.has_no_steps(changed):
-            setup.build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
-            data = setup.fold_data(changed, task, view, pack, 0)
+            build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
+            data = fold_data(changed, task, view, pack, 0)
             image, arch = next(iter(data.rows_dataloader(rows[:1])))["images"], recipe.arch
             name = str(arch.params.get("name", arch.target))
-            smallest_batch.check(network, image.float(), data.batch_sizes(0)[0], setup.batch_size(changed), name)
+            smallest_batch.check(network, image.float(), data.batch_sizes(0)[0], batch_size(changed), name)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlpipe import kinds
 from mlpipe.config.components import Component
 from mlpipe.data.augment import batches as device_augmentations
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
 from mlpipe.learn.own_code import Code, called
-from mlpipe.runs import maps
 
 Mix = Literal["probabilities", "logits"]
 # Images (n, channels, height, width) to as many images of the same size.
@@ -56,7 +56,7 @@ class Views:
         Raises:
             ConfigError: When masks are predicted from views that cannot be undone.
         """
-        if kind in maps.KINDS:
+        if kinds.of(kind).is_dense:
             _refuse_lasting(self)
             turned = [back(network(view(images))) for view, back in zip(self.views, self.undo, strict=True)]
             return mean_of(turned, kind, self.mix)
@@ -78,7 +78,7 @@ class _OwnViews(Views):
             ConfigError: When the function fails or gives no images of the same size.
         """
         assert self.function is not None
-        if kind in maps.KINDS:
+        if kinds.of(kind).is_dense:
             _refuse_lasting(self)
         seen: list[list[Tensor]] = []
         for image in images:
@@ -100,16 +100,30 @@ def mean_of(outputs: Sequence[Tensor], kind: str, mix: Mix = "probabilities") ->
 
     Args:
         outputs: Logits, or numbers, each of shape (n, outputs).
-        kind: `classification` and `segmentation` (softmax over the outputs), `multilabel` (a sigmoid of each), `regression` or
-            `images`.
+        kind: What is predicted: classes by softmax over the outputs, labels by a sigmoid of each, or numbers.
         mix: What the mean is of; for numbers both are the same.
     """
     stacked = torch.stack([part.float() for part in outputs])
-    if mix == "logits" or kind in ("regression", "images", "solutions"):
+    facts = kinds.of(kind)
+    if mix == "logits" or not facts.has_probabilities:
         return stacked.mean(0)
-    if kind == "multilabel":
-        return _log_mean(nn.functional.logsigmoid(stacked)) - _log_mean(nn.functional.logsigmoid(-stacked))
-    return _log_mean(stacked.log_softmax(2))
+    if facts.has_classes:
+        return _log_mean(stacked.log_softmax(2))
+    return _log_mean(nn.functional.logsigmoid(stacked)) - _log_mean(nn.functional.logsigmoid(-stacked))
+
+
+def refuse_views(section: Component) -> None:
+    """Refuse to predict samples from several views, where a view of a sample has another answer.
+
+    Args:
+        section: The recipe's.
+
+    Raises:
+        ConfigError: When there are some.
+    """
+    if section.name not in ("none", "stored"):
+        wrong = "a view of a sample has another solution"
+        raise ConfigError(problem("tta", wrong, got=section.name, fix="use tta=none"))
 
 
 def none(peak: float) -> None:

@@ -98,13 +98,14 @@ class EvaluationScheduler(Scheduler):
         return [Step("evaluate", self._evaluate, in_project=False)]
 
     def _evaluate(self, run: Run | None) -> None:
-        from mlpipe.learn.build import setup
+        from mlpipe.learn.build.network import build_network
         from mlpipe.learn.callbacks import output_files
+        from mlpipe.learn.quiet import prepare_torch
 
         config, task = self.run_config, self._task
         pack = image_cache.packed(self.world, config, task)
-        setup.prepare_torch(config.recipe.threads)
-        network = setup.build_network(config.recipe, task, pack, seed=config.seed)
+        prepare_torch(config.recipe.threads)
+        network = build_network(config.recipe, task, pack, seed=config.seed)
         shown = console.of(config)
         shown.introduce(task, network, {"test": len(task.samples)})
         found = self._judged(task, pack, network)

@@ -100,11 +100,11 @@ class LrFindScheduler(Scheduler):
         self._ground.pack(self._task)
 
     def _try_network(self, run: Run | None) -> None:
-        from mlpipe.learn.build import setup
+        from mlpipe.learn.build.trial import try_recipe
 
         view = self._ground.checked(self._fold)
         folds.tell_sizes(self.world, self._task, self._split, [view])
-        setup.try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
+        try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:
         from mlpipe.learn import fit, tune

@@ -13,7 +13,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.loaders import fold_data
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class TaskBatches:
     def __init__(self, recipe: Recipe, task: Task, pack: Pack, rows: Rows, num_workers: int) -> None:
         view = View(task.name, 0, rows, rows, rows, rows)
         self._data, self._rows, self._ids = (
-            setup.fold_data(recipe, task, view, pack, num_workers),
+            fold_data(recipe, task, view, pack, num_workers),
             rows,
             task.samples.ids,
         )

@@ -15,7 +15,7 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.learn import monitoring
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.loss import build_loss
 from mlpipe.post import metrics
 from mlpipe.predicting import kind
 from mlpipe.predicting.batches import Batch, TaskBatches
@@ -90,8 +90,8 @@ class _Judge:
     """
 
     def __init__(self, recipe: Recipe, task: Task, known: Rows) -> None:
-        self._kind = recipe.predicts(task.kind)
-        self._part, self._loss = kind.of(self._kind), setup.build_loss(recipe, task, known)
+        self._kind = kinds.decide(task.kind, recipe.loss)
+        self._part, self._loss = kind.of(self._kind), build_loss(recipe, task, known)
         self._task, self._known, self._names = task, known, monitoring.val_metrics(recipe, task)
         self._outputs, self._targets, self._losses = list[Tensor](), list[Tensor](), list[float]()
 

@@ -13,14 +13,16 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor, nn
 
+from mlpipe import kinds
 from mlpipe.arch import weights as weight_files
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import ProjectError, problem
 from mlpipe.learn import multitask
-from mlpipe.learn.build import setup
+from mlpipe.learn.hardware import numerics_for
 from mlpipe.learn.module import TARGET
+from mlpipe.learn.quiet import prepare_torch, quiet
 from mlpipe.predicting import kind
 
 Outputs = dict[str, Tensor]
@@ -101,7 +103,7 @@ class Model:
             precision: Lightning's word for how.
             layout: How images lie in memory; None: as they are given.
         """
-        with setup.quiet():
+        with quiet():
             fabric = Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[LightningEnvironment()])
             network = network.eval()
             network = network.to(memory_format=torch.channels_last) if layout is torch.channels_last else network
@@ -126,11 +128,12 @@ class Model:
             task: The task.
             pack: Its cached images.
         """
-        setup.prepare_torch(recipe.threads)
-        chosen = setup.numerics_for(recipe, pack)
+        prepare_torch(recipe.threads)
+        decided = kinds.decide(task.kind, recipe.loss)
+        chosen = numerics_for(recipe, pack, decided)
         return Model.of_network(
             network,
-            {TARGET: recipe.predicts(task.kind)},
+            {TARGET: decided},
             {TARGET: task.classes},
             Inputs(pack.channels, tuple(pack.shape), pack.peak),
             accelerator=recipe.trainer.get("accelerator", "auto"),
@@ -154,7 +157,7 @@ class Model:
         Raises:
             ProjectError: When the weights are missing or do not fit the recipe.
         """
-        setup.prepare_torch(recipe.threads)
+        prepare_torch(recipe.threads)
         require_weights(weights)
         network = multitask.stored_network(recipe, task, pack, co_tasks)
         load(network, weights)

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mlpipe import kinds
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
-from mlpipe.learn import solutions
-from mlpipe.learn.build import setup
+from mlpipe.learn import tta
+from mlpipe.learn.build.loss import build_loss
 from mlpipe.predicting import kind
 from mlpipe.predicting.batches import TaskBatches
 from mlpipe.predicting.model import Model, require_weights
@@ -71,16 +72,16 @@ def predict(
         TrainingError: When memory runs out with a single image.
     """
     require_weights(weights)
-    name = recipe.predicts(wanted[0].task.kind)
+    name = kinds.decide(wanted[0].task.kind, recipe.loss)
     part, pairs = kind.of(name), {(one.name, one.split) for one in wanted}
     if part.ROWS_ARE_LOSSES:
-        solutions.refuse_views(recipe)
+        tta.refuse_views(recipe.tta)
     with project.opened(out, pairs, kind=name) as files:
         for one in wanted:
             if len(one.rows) == 0:
                 continue
             model = Model.of_record(recipe, weights, one.task, one.pack, co_tasks)
-            loss = setup.build_loss(recipe, one.task, one.rows).to(model.device) if part.ROWS_ARE_LOSSES else None
+            loss = build_loss(recipe, one.task, one.rows).to(model.device) if part.ROWS_ARE_LOSSES else None
             batches = TaskBatches(recipe, one.task, one.pack, one.rows, num_workers)
             sink = files.part(one.name, one.split, fold)
             for predicted in through(

@@ -24,9 +24,10 @@ from mlpipe.data.volumes.arrays import RELEASE_AFTER, Volume
 from mlpipe.data.volumes.assembly import Assembly
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.network import without_weights
 from mlpipe.learn.hardware import numerics
 from mlpipe.learn.module import TARGET
+from mlpipe.learn.quiet import prepare_torch
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.model import Inputs, Model, load
 from mlpipe.predicting.scores import Judge
@@ -174,7 +175,7 @@ def model_of(recipe: Recipe, networks: Mapping[tuple[int, ...], nn.Module], chan
         networks: The network as it was made for slices of each spatial shape.
         channels: How many channels slices have.
     """
-    setup.prepare_torch(recipe.threads)
+    prepare_torch(recipe.threads)
     accelerator = recipe.trainer.get("accelerator", "auto")
     largest = max(max(shape) for shape in networks)
     precision = numerics(recipe.trainer.get("precision", "32-true"), largest, accelerator).precision
@@ -256,7 +257,7 @@ def of_record(recipe: Recipe, weights: Path, classes: int, channels: int, seen: 
         raise ConfigError(problem("mode.source", wrong, fix="use a volume with as many"))
     normalization, shape = recipe.augmentations.normalization, () if axes == 2 else seen
     pixels = Pixels(channels, seen[0], normalization=normalization, width=seen[-1], shape=shape)
-    arch = setup.without_weights(recipe.arch)
+    arch = without_weights(recipe.arch)
     network: nn.Module = arch.build({TARGET: Head(classes, per_pixel=True)}, pixels)
     load(network, weights)
     return Probabilities(network)

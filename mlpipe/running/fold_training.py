@@ -68,19 +68,18 @@ class FoldTraining:
     def try_network(self, run: Run | None) -> None:
         """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
         from mlpipe.learn import multitask, stages
-        from mlpipe.learn.build import setup
+        from mlpipe.learn.build.trial import try_recipe
 
         recipe, task = self.ground.config.recipe, self.ground.task
         views = [self.ground.checked(fold) for fold in self.chosen]
         folds.tell_sizes(self.ground.world, task, self.ground.split, views)
         pack, rows = self.ground.pack(task), views[0].train
-        setup.try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
+        network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
         shown = console.of(self.ground.config)
         if shown.lists_batches:
-            network, _ = setup.started_network(recipe, task, pack, 0, rows, self.start)
             counts = {"train": len(rows), "test": len(views[0].val)}
             shown.introduce(task, network, counts)
-        stages.check(recipe, task, pack, rows)
+        stages.check(recipe, task, pack, rows, network)
         if self.beside:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):

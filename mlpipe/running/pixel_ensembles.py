@@ -82,17 +82,17 @@ def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
         return partial(_mean_image, maps.errors)
     import torch
 
-    from mlpipe.learn import solutions
-    from mlpipe.learn.build import setup
+    from mlpipe.learn import kind as learning
+    from mlpipe.learn.build.loss import build_loss
 
-    loss = setup.build_loss(tasks.config_of(config, record).recipe, task, np.arange(len(task.samples)))
+    loss = build_loss(tasks.config_of(config, record).recipe, task, np.arange(len(task.samples)))
 
     def judged(solution: Values, true: Values | None) -> tuple[npt.NDArray[np.float32], ...]:
         """The equation's loss of one solution, which the mean of several is judged by anew."""
         if true is None:
             return np.zeros(1, np.float32), np.full(1, np.nan, np.float32)
         both = (torch.from_numpy(one.astype(np.float32))[None] for one in (solution, true))
-        lost, known = (part[0].numpy().astype(np.float32) for part in solutions.scored(loss, *both))
+        lost, known = (part[0].numpy().astype(np.float32) for part in learning.of(record.kind).rows(loss, *both))
         return lost, known
 
     return partial(_mean_image, judged)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.config import objectives, recipe_file, search_space
 from mlpipe.config.overrides import key_of, value_of
 from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
@@ -302,7 +302,7 @@ def _changes_the_loss(search: Search, key: str) -> bool:
 
 def _measured(search: Search) -> tuple[str, list[str]]:
     """The kind of what trials predict, and the metrics of their records."""
-    kind = search.base.recipe.predicts(tasks.pivot(search.base).kind)
+    kind = kinds.decide(tasks.pivot(search.base).kind, search.base.recipe.loss)
     wanted = search.base.recipe.metrics.final
     return kind, list(post_kind.of(kind).FINAL) if wanted == AUTO else list(wanted)
 

@@ -166,7 +166,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     from mlpipe.learn import monitoring, own_metrics
 
     recipe = config.recipe.metrics
-    own, kind = own_metrics.names_of(recipe), config.recipe.predicts(task.kind)
+    own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)
     known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
     found = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":

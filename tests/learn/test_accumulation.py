@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mlpipe.errors import Interrupted
-from mlpipe.learn import accumulation, fit, multitask
+from mlpipe.learn import accumulation, fit, task_weights
 from mlpipe.learn.fit import FoldJob, Watch
 from tests.learn.conftest import job, joint_job
 
@@ -25,7 +25,7 @@ RECIPE = [
 
 def trained(made: FoldJob) -> dict[str, Tensor]:
     """The weights after the training, those of the last epoch."""
-    return {name: one.clone() for name, one in fit.train(made, Watch())["module"].network.state_dict().items()}
+    return {name: one.clone() for name, one in fit.train(made, Watch()).module.network.state_dict().items()}
 
 
 def by_hand(made: FoldJob, groups: list[list[int]]) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ def test_every_task_counts_by_its_own_images(tmp_path: Path) -> None:
     weights = (1.0, 0.5, 2.0)
     made = joint_job(tmp_path, *RECIPE, "trainer.accumulate_grad_batches=4", weights=weights)
     module, data, _ = fit.parts(made, Watch())
-    assert isinstance(module, multitask.JointModule)
+    assert len(module.heads) == 3
     sizes = data.batch_sizes(1)
     batches = data.train_dataloader()
     batches.sampler.set_epoch(1)  # type: ignore[attr-defined]
@@ -127,7 +127,7 @@ def test_learned_weights_of_tasks_take_a_step_as_one_batch() -> None:
     """Kendall's loss of the mean of two steps, from two steps that are added up as Lightning does in a group of four."""
     losses, s = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([0.3, -0.2])
     kinds: list[Any] = ["classification", "regression"]
-    expected = multitask.uncertainty(losses.mean(0), s, kinds)
+    expected = task_weights.uncertainty(losses.mean(0), s, kinds)
     once = accumulation.fullness(2, 0, 4)
-    parts = [multitask.uncertainty(step * accumulation.share([8, 8], 0, 4), s, kinds, once) / 4 for step in losses]
+    parts = [task_weights.uncertainty(step * accumulation.share([8, 8], 0, 4), s, kinds, once) / 4 for step in losses]
     assert float(sum(parts)) == pytest.approx(float(expected))

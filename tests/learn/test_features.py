@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mlpipe.learn import features, fit
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.network import build_network
 from mlpipe.learn.fit import Watch
 from tests.learn.conftest import job
 
@@ -18,7 +18,7 @@ FROZEN = ["arch.freeze=true", "augmentations=none", "arch.drop_rate=0.0"]
 
 def test_they_are_what_the_backbone_gives(tmp_path: Path) -> None:
     one = job(tmp_path, *FROZEN)
-    network = setup.build_network(one.recipe, one.task, one.pack, seed=0)
+    network = build_network(one.recipe, one.task, one.pack, seed=0)
     assert features.applies(one.recipe, network)
     rows = np.union1d(one.view.train, one.view.val)
     pack = features.feature_pack(network, one.pack, rows, lambda: None)  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ def test_training_on_them_is_training_on_the_images(tmp_path: Path, monkeypatch:
 
 def test_a_second_fold_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = job(tmp_path, *FROZEN)
-    network = setup.build_network(one.recipe, one.task, one.pack, seed=0)
+    network = build_network(one.recipe, one.task, one.pack, seed=0)
     rows = np.arange(40)
     first = features.feature_pack(network, one.pack, rows, lambda: None)  # type: ignore[arg-type]
     calls: list[int] = []
@@ -53,4 +53,4 @@ def test_a_second_fold_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("overrides", [["arch.freeze=false"], ["augmentations=flips"], ["augmentations=kornia"]])
 def test_nothing_of_this_when_features_change(tmp_path: Path, overrides: list[str]) -> None:
     one = job(tmp_path, *FROZEN, *overrides)
-    assert not features.applies(one.recipe, setup.build_network(one.recipe, one.task, one.pack, seed=0))
+    assert not features.applies(one.recipe, build_network(one.recipe, one.task, one.pack, seed=0))

@@ -13,15 +13,15 @@ from pytest import MonkeyPatch
 
 from mlpipe.errors import Interrupted, TrainingError
 from mlpipe.learn import fit
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.loaders import fold_data
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.learn.build.network import build_network
 from mlpipe.learn.callbacks import keeper, progress
 from mlpipe.learn.callbacks.progress import Tick
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.post import kind as post_kind
 from mlpipe.post.measures import class_metrics
 from tests.learn.conftest import job
-
-pytestmark = pytest.mark.program
 
 
 def history(one: FoldJob) -> str:
@@ -47,7 +47,7 @@ def test_resumed_is_bit_identical(overrides: list[str], tmp_path: Path, monkeypa
     whole, cut = job(tmp_path / "whole", *overrides), job(tmp_path / "cut", *overrides)
     expected = fit.fit(whole, Watch())
     asked = 0
-    per_epoch = len(setup.fold_data(cut.recipe, cut.task, cut.view, cut.pack, 0).train_dataloader()) + 1
+    per_epoch = len(fold_data(cut.recipe, cut.task, cut.view, cut.pack, 0).train_dataloader()) + 1
 
     def after_some_batches() -> bool:
         nonlocal asked
@@ -104,7 +104,7 @@ def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
     """F14: val/loss was the mean of the batches' means."""
     one = job(tmp_path, "trainer.max_epochs=1", "sampling.eval_batch_size=7", "loss=ce", "loss.class_weights=balanced")
     record = fit.fit(one, Watch())
-    network = setup.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
+    network = build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
     from mlpipe.arch import weights
 
     weights.load(network, weights.read(one.project.model_dir("digits", "record") / "weights.safetensors"))
@@ -112,7 +112,7 @@ def test_validation_is_exact_over_the_split(tmp_path: Path) -> None:
     targets = torch.from_numpy(one.task.samples.targets[one.view.val])
     with torch.no_grad():
         logits = network(images)["target"]
-    loss = setup.build_loss(one.recipe, one.task, one.view.train)(logits, targets)
+    loss = build_loss(one.recipe, one.task, one.view.train)(logits, targets)
     assert record.scores["val"]["loss"] == pytest.approx(loss.item(), abs=1e-5)
     accuracy = class_metrics.accuracy(logits.numpy(), targets.numpy())
     assert record.scores["val"]["accuracy"] == pytest.approx(accuracy, abs=1e-12)
@@ -138,7 +138,7 @@ def test_the_last_epoch_when_asked(tmp_path: Path) -> None:
 
 def test_a_frozen_backbone_keeps_its_weights_and_statistics(tmp_path: Path) -> None:
     one = job(tmp_path, "arch.freeze=true", "trainer.max_epochs=1")
-    before = setup.build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    before = build_network(one.recipe, one.task, one.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
     fit.fit(one, Watch())
     from mlpipe.arch import weights
 
@@ -175,7 +175,7 @@ def stop_after(calls: int) -> Watch:
 
 def calls_in_epoch(one: FoldJob) -> int:
     """How many batches of training and validation an epoch has."""
-    data = setup.fold_data(one.recipe, one.task, one.view, one.pack, 0)
+    data = fold_data(one.recipe, one.task, one.view, one.pack, 0)
     return len(data.train_dataloader()) + len(data.val_dataloader())
 
 
@@ -285,26 +285,18 @@ def test_the_history_has_the_rate_that_each_epoch_began_with(
     assert rates == pytest.approx(expected)
 
 
-def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_class_weights_come_from_the_training_rows_alone(tmp_path: Path) -> None:
     """F27: class weights counted validation images."""
     from sklearn.utils.class_weight import compute_class_weight
 
     one = job(tmp_path, "trainer.max_epochs=1", "loss=ce", "loss.class_weights=balanced")
     few = np.concatenate([one.view.train[one.task.samples.targets[one.view.train] != 3][:60], one.view.train[:60]])
     one = dataclasses.replace(one, view=dataclasses.replace(one.view, train=np.unique(few)))
-    seen: list[torch.Tensor] = []
-    build = fit.image_targets.module_for("classification")
-
-    def spy(network: torch.nn.Module, loss: torch.nn.CrossEntropyLoss, *given: object, **named: object) -> object:
-        assert loss.weight is not None
-        seen.append(loss.weight)
-        return build(network, loss, *given, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(fit.image_targets, "module_for", lambda kind: spy)
-    fit.fit(one, Watch())
+    seen = fit.parts(one, Watch())[0].loss.weight
+    assert isinstance(seen, torch.Tensor)
     targets = one.task.samples.targets[one.view.train]
     expected = compute_class_weight("balanced", classes=np.arange(10), y=targets)
-    assert seen[0].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert seen.tolist() == pytest.approx(expected.tolist(), rel=1e-6)
 
 
 def test_the_training_loss_is_the_mean_over_images(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:

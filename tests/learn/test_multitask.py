@@ -13,10 +13,10 @@ from pytest import MonkeyPatch
 
 from mlpipe.errors import ConfigError, DataError, Interrupted
 from mlpipe.learn import fit, multitask
-from mlpipe.learn.build import setup
+from mlpipe.learn.build import network as networks
 from mlpipe.learn.callbacks import keeper
 from mlpipe.learn.fit import FoldJob, Watch
-from mlpipe.learn.multitask import Aim, Joint
+from mlpipe.learn.multitask import Joint
 from mlpipe.post import metrics
 from mlpipe.post.measures import class_metrics
 from mlpipe.predicting import records
@@ -28,12 +28,11 @@ def files_of(one: FoldJob) -> Path:
     return one.project.model_dir("digits", "record")
 
 
-@pytest.mark.program
 @pytest.mark.parametrize(
     ("weights", "workers", "overrides"),
     [
         (None, 0, ["lr_scheduler=cosine"]),
-        pytest.param((1.0, 0.5, 2.0), 2, ["optimizer=sgd", "augmentations=mixup", "cbs=ema"]),
+        pytest.param((1.0, 0.5, 2.0), 2, ["optimizer=sgd", "augmentations=mixup", "cbs=ema"], marks=pytest.mark.slow),
     ],
 )
 def test_resumed_is_bit_identical(
@@ -61,7 +60,6 @@ def test_resumed_is_bit_identical(
     assert record.co_tasks == expected.co_tasks and record.scores == expected.scores
 
 
-@pytest.mark.program
 def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_path: Path) -> None:
     one = joint_job(tmp_path)
     record = fit.fit(one, Watch())
@@ -87,7 +85,6 @@ def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_p
     )
 
 
-@pytest.mark.program
 def test_a_partner_is_scored_by_its_own_head_and_in_its_own_unit(tmp_path: Path) -> None:
     one = joint_job(tmp_path, "trainer.max_epochs=1")
     record = fit.fit(one, Watch())
@@ -108,13 +105,10 @@ def test_a_partner_is_scored_by_its_own_head_and_in_its_own_unit(tmp_path: Path)
 def test_a_step_is_the_weighted_sum_of_each_tasks_own_loss(tmp_path: Path) -> None:
     one = joint_job(tmp_path, "arch.drop_rate=0", weights=(1.0, 0.25, 3.0))
     assert one.joint is not None
-    network = multitask.build_network(one.recipe, one.task, one.pack, one.joint, seed=1, rows=one.view.train).eval()
+    module, _, _ = fit.parts(one, Watch())
+    network = module.network.eval()
     data = multitask.fold_data(one.recipe, one.task, one.view, one.pack, one.joint, 0)
     batch = next(iter(data.train_dataloader()))
-    learning = fit.Learning(one.task.kind, [], 0, 0)
-    build = setup.build_optimizers(one.recipe, 2, "min")
-    module = multitask.build_module(one.recipe, one.task, one.view, one.pack, one.joint, network, build, learning)
-    module._loss_sum, module._count = torch.zeros(()), 0
 
     class Trainer:
         max_epochs, loggers, current_epoch = 1, (), 0
@@ -129,25 +123,6 @@ def test_a_step_is_the_weighted_sum_of_each_tasks_own_loss(tmp_path: Path) -> No
         error = (network(numbers["images"])["task2"] - numbers["target"]) / torch.tensor(rows.std(axis=0))
         third = (error**2).mean()
     assert float(found) == pytest.approx(float(digits + 0.25 * second + 3 * third), rel=1e-5)
-
-
-def test_uncertainty_is_the_likelihood_of_the_paper() -> None:
-    losses, log_variance = torch.tensor([2.0, 0.5]), torch.tensor([0.3, -1.2], requires_grad=True)
-    loss = multitask.uncertainty(losses, log_variance, ["classification", "regression"])
-    sigma = torch.exp(log_variance / 2).detach()
-    wanted = 2.0 / sigma[0] ** 2 + sigma[0].log() + 0.5 / (2 * sigma[1] ** 2) + sigma[1].log()
-    assert float(loss.detach()) == pytest.approx(float(wanted), rel=1e-6)
-    # The best variance of a number is its mean squared error, that of classes twice their loss.
-    for value, kind, best in ((0.5, "regression", 0.5), (2.0, "classification", 4.0)):
-        at = torch.tensor([float(np.log(best))], requires_grad=True)
-        multitask.uncertainty(torch.tensor([value]), at, [kind]).backward()  # type: ignore[list-item]
-        assert float(at.grad[0]) == pytest.approx(0, abs=1e-6)  # type: ignore[index]
-
-
-def test_pixels_of_16_bit_are_as_bright_as_those_of_8() -> None:
-    aim = Aim("task1", "classification", 2, torch.nn.CrossEntropyLoss(), None, 255 / 65535)
-    images, target = aim.augmented({"images": torch.tensor([[65535.0]]), "target": torch.tensor([1])}, [], 1)
-    assert images.tolist() == [[255.0]] and target.tolist() == [1]
 
 
 def test_the_configured_loss_goes_to_the_tasks_that_it_fits(tmp_path: Path) -> None:
@@ -172,6 +147,6 @@ def test_what_cannot_be_learned_together(tmp_path: Path, monkeypatch: MonkeyPatc
         def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"target": torch.zeros(len(images), 10)}
 
-    monkeypatch.setattr(setup, "build_network", lambda *given, **options: OneHead())
+    monkeypatch.setattr(networks, "build_network", lambda *given, **options: OneHead())
     with pytest.raises(ConfigError, match="arch: gives no 10 outputs for fashion_mini"):
         multitask.try_joint(one.recipe, one.task, one.pack, one.view.train, Joint((first,), (1.0, 1.0)))

@@ -14,7 +14,7 @@ from mlpipe.arch import weights
 from mlpipe.config.schema import Stage
 from mlpipe.errors import DataError, Interrupted
 from mlpipe.learn import fit, stages
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.network import build_network
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.runs import integrity, records
 from tests.learn.conftest import job
@@ -57,7 +57,7 @@ def test_a_frozen_stage_learns_heads_only_and_the_next_one_all(tmp_path: Path) -
     both = job(
         tmp_path / "b", *base, "stages.list=[{epochs:1,freeze:backbone},{epochs:1,freeze:false}]", store_best=False
     )
-    first = setup.build_network(frozen.recipe, frozen.task, frozen.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
+    first = build_network(frozen.recipe, frozen.task, frozen.pack, seed=fit.draw_seed(42, 0, -1)).state_dict()
     for one in (frozen, both):
         fit.fit(one, Watch())
     after_one, after_two = stored(frozen), stored(both)

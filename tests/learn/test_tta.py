@@ -16,7 +16,7 @@ from mlpipe.arch import weights
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn import fit, tta
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.network import build_network
 from mlpipe.learn.fit import Watch
 from mlpipe.predicting import records
 from mlpipe.predicting.records import Wanted
@@ -159,7 +159,7 @@ def test_predictions_are_the_mean_over_the_views_of_the_stored_network(tmp_path:
     part = Wanted("digits", "val", one.task, one.pack, rows)
     records.predict(one.recipe, file, 0, [part], tmp_path / "d4.parquet", num_workers=0)
     records.predict(plain.recipe, file, 0, [part], tmp_path / "plain.parquet", num_workers=0)
-    net = setup.build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
+    net = build_network(one.recipe, one.task, one.pack, seed=0, pretrained=False).eval()
     weights.load(net, weights.read(file))
     outputs = []
     for k, mirrored in itertools.product(range(4), (False, True)):

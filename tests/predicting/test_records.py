@@ -14,7 +14,7 @@ import torch
 from mlpipe.arch import weights
 from mlpipe.errors import Interrupted, ProjectError, TrainingError
 from mlpipe.learn import fit
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.network import build_network
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.predicting import records
 from mlpipe.predicting.records import Wanted
@@ -37,7 +37,7 @@ def wanted(one: FoldJob, split: str, rows: np.ndarray, name: str = "digits") -> 
 
 def forward(one: FoldJob, rows: np.ndarray) -> np.ndarray:
     """The logits of a network built and run by hand, one image at a time."""
-    network = setup.build_network(one.recipe, one.task, one.pack, seed=123, pretrained=False).eval()
+    network = build_network(one.recipe, one.task, one.pack, seed=123, pretrained=False).eval()
     weights.load(network, weights.read(weights_of(one)))
     images = torch.from_numpy(np.ascontiguousarray(one.pack.images[rows].transpose(0, 3, 1, 2)))
     with torch.no_grad():

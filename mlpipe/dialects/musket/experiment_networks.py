@@ -109,15 +109,16 @@ class Networks:
         return self._networks[file]
 
     def _load(self, record: ModelRecord, file: Path) -> tuple[nn.Module, Any, Any]:
-        from mlpipe.learn.build import setup
+        from mlpipe.learn.build.network import build_network
+        from mlpipe.learn.quiet import prepare_torch
         from mlpipe.predicting import model as models
 
         prepared = front.prepared("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
         of = self._tasks[record.pivot] = tasks.named(record.pivot, prepared.run_config.data_dir)
         pack = tasks.pack_of(config, of, 1)
-        setup.prepare_torch(config.recipe.threads)
-        network = setup.build_network(config.recipe, of, pack, seed=0, pretrained=False)
+        prepare_torch(config.recipe.threads)
+        network = build_network(config.recipe, of, pack, seed=0, pretrained=False)
         models.load(network, file)
         return network.eval(), config.recipe, pack
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mlpipe.learn.image_targets import summed
+from mlpipe.kinds.images.learn import summed
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.pictures import write_values as write_new
 from mlpipe.predicting.rows import mean_of_numbers as mean

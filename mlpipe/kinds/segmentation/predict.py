@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.task import IGNORED, Task, axes_of
-from mlpipe.learn.segmentation import counted
+from mlpipe.kinds.segmentation.learn import counted
 from mlpipe.predicting import pictures
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.new_samples import NewSamples

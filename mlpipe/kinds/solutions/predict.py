@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor, nn
 
-from mlpipe.learn.solutions import scored
+from mlpipe.kinds.solutions.learn import scored
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.pictures import write_values as write_new
 from mlpipe.predicting.rows import mean_of_numbers as mean

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +17,8 @@ from mlpipe.data import sources
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, in_short, listing, problem
+from mlpipe.learn import kind
+from mlpipe.learn.kind import Loss
 from mlpipe.learn.losses import class_weights
 from mlpipe.learn.losses.class_weights import BALANCED, Balance
 from mlpipe.learn.losses.labels import Labels
@@ -66,7 +66,7 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
     return loss
 
 
-def try_own(recipe: Recipe, loss: nn.Module, outputs: Tensor, target: Tensor, weight: Tensor | None) -> None:
+def try_own(recipe: Recipe, loss: Loss, outputs: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """See that a loss of the user's own can be learned from, before anything is written; nothing for other losses.
 
     Args:
@@ -140,20 +140,15 @@ def labels_of(task: Task, rows: Rows) -> Labels:
         task: The task.
         rows: The rows.
     """
-    known = None
-    if task.kind == "multilabel":
-        known = torch.from_numpy(np.asarray((~np.isnan(task.samples.learned[rows])).sum(axis=0), np.int64))
-    return Labels(task.kind, torch.from_numpy(_counted(task, rows)), len(rows), _widths(task), known)
-
-
-def _counted(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """What a loss is told of the classes, see `Labels.counts`."""
-    if task.kind == "segmentation":
-        shares = np.nansum(task.samples.targets[rows], axis=0)
-        # A class that has a single pixel in large masks is there all the same.
-        return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
-    counts = task.class_counts(rows, learned=True)
-    return counts if task.kind not in ("regression", "images") else counts * 0
+    part = kind.of(task.kind)
+    known = part.known_counts(task, rows)
+    return Labels(
+        task.kind,
+        torch.from_numpy(part.class_counts(task, rows)),
+        len(rows),
+        _widths(task),
+        None if known is None else torch.from_numpy(known),
+    )
 
 
 def _widths(task: Task) -> tuple[int, ...]:

@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from mlpipe.learn.module import FoldModule
-from mlpipe.learn.segmentation import SegmentationModule
 from mlpipe.runs import maps
 
 # Enough for a picture, and a tenth of what single precision would take as text.
@@ -41,14 +40,14 @@ class Examples(Callback):
     ) -> None:
         """Keep predicted masks, of which the module itself keeps counts only."""
         wanted = len(self._rows) - len(self._masks)
-        if isinstance(pl_module, SegmentationModule) and wanted > 0:
+        if _has_masks(pl_module) and wanted > 0:
             self._masks += list(outputs[:wanted].argmax(1).cpu().numpy().astype(np.uint8))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Add the epoch's."""
         assert isinstance(pl_module, FoldModule)
         entry = {"epoch": int(trainer.current_epoch), "stage": self._stage, "rows": self._rows}
-        if isinstance(pl_module, SegmentationModule):
+        if _has_masks(pl_module):
             self._kept.append({**entry, "masks": maps.as_text(np.stack(self._masks))})
             return
         outputs = pl_module.val_logits[: len(self._rows)].astype(np.float64).round(_DIGITS)
@@ -61,3 +60,8 @@ class Examples(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it up."""
         self._kept[:] = state_dict["kept"]
+
+
+def _has_masks(module: pl.LightningModule) -> bool:
+    """Whether the class of every pixel is predicted."""
+    return isinstance(module, FoldModule) and module.facts.is_dense and module.facts.has_classes

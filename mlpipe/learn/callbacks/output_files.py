@@ -21,7 +21,7 @@ from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.data.task import PARTS
 from mlpipe.learn import device_group
 from mlpipe.learn.directions import Direction
-from mlpipe.learn.segmentation import MapsModule
+from mlpipe.learn.module import FoldModule
 from mlpipe.runs.sinks import Predicted, hdf5
 from mlpipe.runs.sinks.hdf5 import Hdf5Sink
 
@@ -76,7 +76,8 @@ class OutputFiles(Callback):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the file of maps, which are too many to wait for the end of the epoch; the first process writes it."""
-        if trainer.state.fn != TrainerFn.FITTING or not isinstance(pl_module, MapsModule):
+        is_dense = isinstance(pl_module, FoldModule) and pl_module.facts.is_dense
+        if trainer.state.fn != TrainerFn.FITTING or not is_dense:
             return
         self._rounds, self._done = device_group.rounds(trainer), 0
         if trainer.is_global_zero:

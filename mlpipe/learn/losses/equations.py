@@ -10,13 +10,18 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from mlpipe import kinds
+from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.losses.labels import Facts, Labels, refuse_unless
 from mlpipe.learn.losses.means import mean_of_rows
 
 
 class Equation(nn.Module):
-    """The mean over samples of what an equation says of each one's output."""
+    """The mean over samples of what an equation says of each one's output.
+
+    The function of `conf/loss` that builds one is annotated to return it: so a run is known to solve an equation.
+    """
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The mean of the samples.
@@ -45,6 +50,20 @@ class Equation(nn.Module):
         raise NotImplementedError
 
 
+class EvolutionEquation(Equation):
+    """An equation over time: samples are its initial values, one row, and the network decides at how many times it solves it."""
+
+
+def is_over_time(task_kind: str, loss: Component) -> bool:
+    """Whether a run solves an equation over time.
+
+    Args:
+        task_kind: `task.kind`.
+        loss: The recipe's.
+    """
+    return kinds.decide(task_kind, loss) != task_kind and EvolutionEquation.__name__ in loss.gives
+
+
 def _has_images(its: Facts) -> bool:
     return its.of_numbers and its.is_dense
 
@@ -54,7 +73,7 @@ def burgers(
     *,
     diffusion_coeff: Annotated[float, ">= 0"] = 0.0,
     boundary_factor: Annotated[float, ">= 0"] = 1.0,
-) -> nn.Module:
+) -> EvolutionEquation:
     """How far an output is from solving Burgers' equation, see `BurgersResidual`; each sample is its own initial values.
 
     Args:
@@ -72,7 +91,7 @@ def burgers(
     return BurgersResidual(diffusion_coeff, boundary_factor)
 
 
-class BurgersResidual(Equation):
+class BurgersResidual(EvolutionEquation):
     """The mean squared residual of u_t + u u_x - nu u_xx = 0 in the unit square, and of u(x, 0) = b(x) and u(0, t) = 0.
 
     Values lie at the nodes of a regular grid over both sides of the square: x runs along the width (d nodes, dx = 1 / (d - 1)),
@@ -144,7 +163,7 @@ def misfit(outputs: Tensor, target: Tensor) -> str:
     return ""
 
 
-def poisson(labels: Labels) -> nn.Module:
+def poisson(labels: Labels) -> Equation:
     """The energy of Poisson's equation, see `PoissonEnergy`; each image is its own target, the diffusivity.
 
     Args:

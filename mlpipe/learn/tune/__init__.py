@@ -13,7 +13,7 @@ from pathlib import Path
 from mlpipe import files
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
-from mlpipe.learn.build.setup import with_rate
+from mlpipe.learn.build.optimizer import with_rate
 from mlpipe.learn.tune.short_runs import Tuned
 
 

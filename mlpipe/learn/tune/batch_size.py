@@ -15,9 +15,10 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import fit
-from mlpipe.learn.build import setup
+from mlpipe.learn.build import loaders
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.learn.hardware import Numerics
+from mlpipe.learn.quiet import quiet
 from mlpipe.learn.recovery import is_out_of_memory
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
 from mlpipe.names import path_of
@@ -58,7 +59,7 @@ class MemoryTest:
             TrainingError: When not even two images fit.
             Interrupted: When asked to stop.
         """
-        batch = setup.batch_size(job.recipe)
+        batch = loaders.batch_size(job.recipe)
         most = min(self.cap or batch, batch, len(job.view.train))
         module, _, chosen = fit.parts(job, watch)
         pack = fit.pack_of(job, module.network, watch)
@@ -67,7 +68,7 @@ class MemoryTest:
         def fits(size: int) -> bool:
             sampling = Component("sampling", path_of("sampling", "full"), {"batch_size": size})
             recipe = replace(job.recipe, sampling=sampling)
-            data = setup.fold_data(recipe, job.task, job.view, pack, 0)
+            data = loaders.fold_data(recipe, job.task, job.view, pack, 0)
             good = self._fits(recipe, chosen, module, data, watch)
             table.append({"images": size, "fits": float(good)})
             watch.log(f"{size} images at a time {'fit' if good else 'do not fit'} into memory")
@@ -82,7 +83,7 @@ class MemoryTest:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         try:
-            with setup.quiet():
+            with quiet():
                 short_trainer(recipe, chosen, 2, Asking(watch), 1).fit(module, datamodule=data)
         except Exception as error:
             if not is_out_of_memory(error):

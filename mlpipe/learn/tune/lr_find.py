@@ -16,8 +16,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from mlpipe.errors import ConfigError, TrainingError, problem
 from mlpipe.learn import fit
-from mlpipe.learn.build import setup
+from mlpipe.learn.build.optimizer import build_optimizer, with_rate
 from mlpipe.learn.fit import FoldJob, Watch
+from mlpipe.learn.quiet import quiet
 from mlpipe.learn.tune.short_runs import Asking, Tuned, short_trainer
 
 
@@ -86,17 +87,17 @@ class RangeTest:
         """
         if "lr" not in job.recipe.optimizer.params:
             raise ConfigError(problem("tune=lr_find", "the optimizer has no lr to find", fix="use tune=none"))
-        started = setup.with_rate(job.recipe, self.start)
+        started = with_rate(job.recipe, self.start)
         factor = (self.end / self.start) ** (1 / (self.steps - 1))
 
         def ramped(network: nn.Module) -> tuple[Optimizer, dict[str, Any]]:
-            optimizer = setup.build_optimizer(started, network)
+            optimizer = build_optimizer(started, network)
             schedule = LambdaLR(optimizer, lambda step: factor**step)
             return optimizer, {"scheduler": schedule, "interval": "step"}
 
         module, data, chosen = fit.parts(job, watch, ramped)
         ramp = _Ramp(self, watch)
-        with setup.quiet():
+        with quiet():
             short_trainer(job.recipe, chosen, self.steps, ramp, job.recipe.trainer.get("accumulate_grad_batches")).fit(
                 module, datamodule=data
             )

@@ -10,7 +10,11 @@ import torch.nn.functional as F  # noqa: N812
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.learn.build import loss as fold_loss
-from mlpipe.learn.build import setup, smallest_batch
+from mlpipe.learn.build import smallest_batch
+from mlpipe.learn.build.callbacks import build_callbacks
+from mlpipe.learn.build.loaders import batch_size, build_sampling
+from mlpipe.learn.build.optimizer import build_optimizers
+from mlpipe.learn.build.trial import try_recipe
 from mlpipe.learn.fit import FoldJob
 from tests.learn.conftest import job
 
@@ -61,19 +65,19 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tried(made: FoldJob) -> None:
-    setup.try_recipe(made.recipe, made.task, made.pack, made.view.train)
+    try_recipe(made.recipe, made.task, made.pack, made.view.train)
 
 
 def test_callbacks(code: Path) -> None:
     made = job(code, "cbs.a._target_=own_parts_code.Plain", "cbs.b._target_=own_parts_code.Naming", "cbs.b.path=q")
-    _, naming = setup.build_callbacks(made.recipe, "min")
+    _, naming = build_callbacks(made.recipe, "min")
     assert naming.given == ("q", "val/loss", 2)
     wrong = job(code, "+cbs.a._target_=own_parts_code.three")
     with pytest.raises(ConfigError, match="callbacks.a: own_parts_code.three gives no callback, got 'int'"):
-        setup.build_callbacks(wrong.recipe, "min")
+        build_callbacks(wrong.recipe, "min")
     short = job(code, "+cbs.a._target_=own_parts_code.Short")
     with pytest.raises(ConfigError, match=r"callbacks.a: Short.on_train_start cannot be called") as caught:
-        setup.build_callbacks(short.recipe, "min")
+        build_callbacks(short.recipe, "min")
     assert len(caught.value.problems) == 1 and "def on_train_start(self, trainer, pl_module)" in str(caught.value)
     with pytest.raises(ConfigError, match="LearningRateMonitor writes to a logger; add logging=csv"):
         job(code, "cbs.x._target_=pytorch_lightning.callbacks.LearningRateMonitor")
@@ -102,14 +106,14 @@ def test_losses(code: Path) -> None:
 
 def test_batches_optimizers_and_schedules(code: Path) -> None:
     made = job(code, "sampling._target_=own_parts_code.batches", "sampling.batch_size=5")
-    assert setup.batch_size(made.recipe) == 5
+    assert batch_size(made.recipe) == 5
     with pytest.raises(
         ConfigError, match=r"sampling\._target_: own_parts_code.three must give a .*Sampling, got 'int'"
     ):
-        setup.build_sampling(job(code, "sampling._target_=own_parts_code.three").recipe)
+        build_sampling(job(code, "sampling._target_=own_parts_code.three").recipe)
     keys = ["optimizer._target_=own_parts_code.Mine", "optimizer.power=3", "optimizer.lr=0.1"]
     made = job(code, *keys, "lr_scheduler._target_=own_parts_code.Steady")
-    optimizer, described = setup.build_optimizers(made.recipe, 4, "min")(torch.nn.Linear(2, 2))
+    optimizer, described = build_optimizers(made.recipe, 4, "min")(torch.nn.Linear(2, 2))
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3)
     assert described["scheduler"].last_epoch == 0
 
@@ -121,7 +125,7 @@ def test_one_image_at_a_time_is_answered_where_it_cannot_be_learned(tmp_path: Pa
     tried(job(tmp_path, "sampling.batch_size=1", "arch.freeze=true"))
     tried(job(tmp_path, "sampling.batch_size=1", "arch=test_vit", "preprocessing.size=160"))
     one = job(tmp_path, "sampling.batch_size=1")
-    setup.try_recipe(one.recipe, one.task, one.pack, one.view.train, beside=1)
+    try_recipe(one.recipe, one.task, one.pack, one.view.train, beside=1)
 
 
 def test_a_try_leaves_network_and_draws_alone() -> None:

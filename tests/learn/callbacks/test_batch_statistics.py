@@ -42,7 +42,7 @@ def statistics(network: nn.Module) -> dict[str, torch.Tensor]:
 
 def test_kept_statistics_are_those_of_torch(tmp_path: Path) -> None:
     made = job(tmp_path, *KEYS, store_best=False)
-    module = fit.train(made, Watch())["module"]
+    module = fit.train(made, Watch()).module
     kept = statistics(module.network)
     _, data, _ = fit.parts(made, Watch())
     loader = data.train_dataloader()
@@ -57,19 +57,19 @@ def test_kept_statistics_are_those_of_torch(tmp_path: Path) -> None:
 def test_weights_that_lie_far_apart_are_judged_with_their_own_statistics(tmp_path: Path) -> None:
     made = job(tmp_path, *KEYS, "trainer.max_epochs=8")
     result = fit.train(made, Watch())
-    best = [row["val/loss"] for row in result["module"].history]
+    best = [row["val/loss"] for row in result.module.history]
     # The raw network's validation in the first epochs, before the averaging begins, is what it is to be compared with.
-    assert result["scores"]["loss"] == pytest.approx(min(best), rel=1e-4)
-    assert result["scores"]["accuracy"] > 0.5
+    assert result.scores["loss"] == pytest.approx(min(best), rel=1e-4)
+    assert result.scores["accuracy"] > 0.5
 
 
 def test_a_resumed_training_has_the_same(tmp_path: Path, saves_every_epoch: None) -> None:
     keys = [*KEYS, "augmentations=flips", "arch.drop_rate=0.2"]
-    whole = fit.train(job(tmp_path / "whole", *keys), Watch())["module"].network.state_dict()
+    whole = fit.train(job(tmp_path / "whole", *keys), Watch()).module.network.state_dict()
     made, calls = job(tmp_path / "parts", *keys), iter(range(17))
     with pytest.raises(Interrupted):
         fit.train(made, Watch(should_stop=lambda: next(calls, None) is None))
-    parts = fit.train(made, Watch())["module"].network.state_dict()
+    parts = fit.train(made, Watch()).module.network.state_dict()
     assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
 
 
@@ -77,7 +77,7 @@ def test_frozen_layers_keep_theirs(tmp_path: Path) -> None:
     made = job(tmp_path, *KEYS, "arch.freeze=2", "trainer.max_epochs=2", store_best=False)
     network, _, _ = fit.first_network(made)
     before = copy.deepcopy(network.state_dict())
-    after = fit.train(made, Watch())["module"].network
+    after = fit.train(made, Watch()).module.network
     frozen = {
         name
         for name, part in after.named_modules()
@@ -90,7 +90,7 @@ def test_frozen_layers_keep_theirs(tmp_path: Path) -> None:
 
 def test_tasks_that_are_learned_together_and_networks_without_any(tmp_path: Path) -> None:
     together = joint_job(tmp_path / "joint", *KEYS, "trainer.max_epochs=2", weights=(1.0, 1.0, 1.0))
-    module = fit.train(together, Watch())["module"]
+    module = fit.train(together, Watch()).module
     assert all(torch.isfinite(one).all() for one in module.network.state_dict().values())
     plain = job(
         tmp_path / "plain",
@@ -100,4 +100,4 @@ def test_tasks_that_are_learned_together_and_networks_without_any(tmp_path: Path
         "trainer.max_epochs=2",
         "optimizer.lr=0.01",
     )
-    assert not statistics(fit.train(plain, Watch())["module"].network)
+    assert not statistics(fit.train(plain, Watch()).module.network)

@@ -56,9 +56,9 @@ class ScoreScheduler(Scheduler):
 
     def _score(self, run: Run | None) -> None:
         from mlpipe.dialects.barrage import scoring
-        from mlpipe.learn.build import setup
+        from mlpipe.learn.quiet import prepare_torch
 
-        setup.prepare_torch(self.run_config.recipe.threads)
+        prepare_torch(self.run_config.recipe.threads)
         trust = self.run_config.tree["trust"] or ()
         network = scoring.network(self._found, trust)
         scores = scoring.scores(self._found, network, self._records, trust, self._batch_size)

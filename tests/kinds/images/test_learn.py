@@ -9,11 +9,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from mlpipe.errors import ConfigError
+from mlpipe.kinds.images.learn import summed
 from mlpipe.learn import tta
-from mlpipe.learn.image_targets import ImagesModule, module_for, summed
 from mlpipe.learn.losses import auto, composite, cross_entropy, numbers
 from mlpipe.learn.losses.labels import Labels
-from mlpipe.learn.module import FoldModule
 from mlpipe.runs import maps
 
 LABELS = Labels("images", torch.zeros(2, dtype=torch.int64), 4)
@@ -31,7 +30,6 @@ def test_sums_are_those_of_the_project() -> None:
     for place in range(4):
         wanted = maps.errors(said[place].numpy(), true[place].numpy())
         assert np.allclose(outputs[place], wanted[0]) and np.array_equal(counts[place], wanted[1], equal_nan=True)
-    assert module_for("images") is ImagesModule and module_for("regression") is FoldModule
 
 
 @pytest.mark.parametrize(

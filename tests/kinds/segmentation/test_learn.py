@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mlpipe.data.task import IGNORED
 from mlpipe.errors import ConfigError
+from mlpipe.kinds.segmentation.learn import counted
 from mlpipe.learn import tta
-from mlpipe.learn.segmentation import counted
 from mlpipe.runs import maps
 
 

@@ -1,0 +1,92 @@
+"""Learn masks: logits of classes for every pixel, of which counts are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mlpipe.arch.classifier import Head
+from mlpipe.config.schema import Recipe
+from mlpipe.data.sampling import Rows
+from mlpipe.data.task import IGNORED, Task
+from mlpipe.learn import per_pixel
+from mlpipe.learn.kind import Loss, Scale
+from mlpipe.learn.per_pixel import validated
+
+__all__ = ["validated"]
+
+DEFAULT_LOSS = "ce"
+FITTING_LOSSES = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
+TARGETS_HAVE_OWN_SHAPE = False
+NEEDS_ALL_DIGITS = False
+
+
+def scale(targets: npt.NDArray[Any]) -> Scale | None:
+    """None: logits have no unit."""
+    return None
+
+
+def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
+    """A logit of each class for every pixel."""
+    return Head(outputs, per_pixel=True)
+
+
+def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
+    """Pixels of each class, in millionths of an image."""
+    shares = np.nansum(task.samples.targets[rows], axis=0)
+    # A class that has a single pixel in large masks is there all the same.
+    return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
+
+
+def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
+    """None: what has a target has all of it."""
+    return None
+
+
+def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """Images with a pixel of another class than the first, the background."""
+    return np.asarray((targets[:, 1:] > 0).any(axis=1))
+
+
+def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
+    """Refuse what knows nothing of masks."""
+    per_pixel.refuse_parts(recipe, "masks")
+
+
+def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts of pixels, see `counted`."""
+    return counted(outputs.argmax(1), target.long(), outputs.shape[1])
+
+
+def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts of pixels, and the batch's loss."""
+    target = target.long()
+    mean = loss(outputs, target)
+    return per_pixel.with_loss(rows(loss, outputs, target), mean)
+
+
+def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Pixels of each image, on the device that they lie on.
+
+    Args:
+        predicted: Class numbers, shape (n, height, width), or with other spatial axes.
+        target: The same, `IGNORED` where pixels do not count.
+        classes: How many classes there are.
+
+    Returns:
+        Predicted pixels and hits, shape (n, 2 * classes), and true pixels, shape (n, classes), both float64.
+    """
+    known = target != IGNORED
+    first = torch.arange(len(target), device=target.device).view(-1, *[1] * (target.ndim - 1)) * classes
+
+    def count(numbers: Tensor, where: Tensor) -> Tensor:
+        found = torch.bincount((numbers + first)[where], minlength=len(target) * classes)
+        return found.view(len(target), classes).double()
+
+    hits = known & (predicted == target)
+    return torch.cat([count(predicted, known), count(predicted, hits)], 1), count(target, known)

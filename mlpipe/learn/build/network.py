@@ -1,0 +1,189 @@
+"""The network of a recipe for a task, with its first weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlpipe import kinds
+from mlpipe.arch import starting
+from mlpipe.arch.classifier import Classifier, Head, Pixels
+from mlpipe.arch.starting import Start
+from mlpipe.config.components import Component
+from mlpipe.config.schema import Recipe
+from mlpipe.data import sources
+from mlpipe.data.augment import geometry, libraries, samples
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.records import outputs as record_heads
+from mlpipe.data.sampling import Rows
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import kind, slicing
+from mlpipe.learn.build.loaders import fold_data
+from mlpipe.learn.build.loss import heads_of
+from mlpipe.learn.kind import Scale
+from mlpipe.learn.losses import equations
+from mlpipe.learn.module import TARGET
+
+
+def build_network(
+    recipe: Recipe,
+    task: Task,
+    pack: Pack,
+    *,
+    seed: int,
+    rows: Rows | None = None,
+    pretrained: bool = True,
+    bare: bool = False,
+    others: Mapping[str, Head] | None = None,
+) -> nn.Module:
+    """The recipe's network for a task.
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        pack: Its cached images.
+        seed: What new weights are drawn from.
+        rows: For regression the training rows, whose mean and deviation the network's numbers are scaled by; None when
+            weights are loaded that hold them.
+        pretrained: False for a network into which stored weights are loaded next: skips weights that will be replaced, and
+            low-rank additions, which are stored merged.
+        bare: Leave low-rank additions out all the same.
+        others: Further heads by name, for tasks that are learned together with this one.
+    """
+    task = _as_learned(task, recipe)
+    arch = recipe.arch if pretrained else without_weights(recipe.arch)
+    torch.manual_seed(seed)
+    *sides, channels = seen_shape(recipe, pack)
+    cells: slicing.Cells | None = recipe.slicing.build()
+    if cells is not None:
+        sides = list(cells.size(*sides))
+    normalization = recipe.augmentations.normalization
+    head_name = record_heads.name_of(task.source)
+    pixels = Pixels(
+        channels,
+        sides[0],
+        pack.peak,
+        normalization,
+        *_of_records(task),
+        width=sides[-1],
+        output=head_name,
+        shape=() if len(sides) == 2 else tuple(sides),
+    )
+    # A solution over time has as many times as the network gives.
+    over_time = equations.is_over_time(task.kind, recipe.loss)
+    own = replace(head(task, rows), any_height=over_time, sides=target_sides(recipe, task, pack))
+    network = arch.build({TARGET: own, **(others or {})}, pixels)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(problem("arch._target_", "must give a torch.nn.Module", got=type(network).__name__))
+    if heads_of(task) and not isinstance(network, Classifier):
+        fix = "use a network of timm, or a function of your own"
+        raise ConfigError(problem("arch", "has no heads with activations", got=arch.target, fix=fix))
+    if pretrained and not bare:
+        recipe.peft.build(network)
+    if cells is not None:
+        if kinds.of(task.kind).is_dense:
+            raise ConfigError(problem("slicing", "joins no masks or images", got="crops", fix="use slicing=none"))
+        slicing.attach(network, cells, {TARGET: task.kind})
+    return network
+
+
+def _of_records(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
+    """Inputs and network parameters of a task of records; nothing for images."""
+    layout = sources.open(task).layout
+    return ((), {}) if layout is None else (layout.inputs, task.source["network_params"])
+
+
+def _as_learned(task: Task, recipe: Recipe) -> Task:
+    """The task with the heads of a recipe: what describes its samples may have been written for another one since."""
+    if recipe.heads is None:
+        return task
+    base = (task.bases or (task,))[0]
+    told = replace(base, source={**base.source, "heads": list(recipe.heads)})
+    return replace(task, bases=(told, *task.bases[1:])) if task.bases else told
+
+
+def without_weights(arch: Component) -> Component:
+    """The same network with random weights, for weights that follow or are not needed.
+
+    Args:
+        arch: The recipe's section.
+    """
+    return Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
+
+
+def started_network(
+    recipe: Recipe, task: Task, pack: Pack, seed: int, rows: Rows, start: Start | None
+) -> tuple[nn.Module, str]:
+    """The network that a training begins with, and a report of the weights that it starts from (empty without any).
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        pack: Its cached images.
+        seed: What new weights are drawn from.
+        rows: The training rows.
+        start: Weights to start from; None: as the recipe's arch says.
+
+    Raises:
+        DataError: When the weights do not fit.
+    """
+    if start is None:
+        network = build_network(recipe, task, pack, seed=seed, rows=rows)
+        return network, weights_report(network)
+    # Pretrained weights matter beside a start that may lack some.
+    network = build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=start.allow_missing, bare=True)
+    report = starting.load(network, start)
+    recipe.peft.build(network)
+    return network, report
+
+
+def weights_report(network: nn.Module) -> str:
+    """The report of the weights that a network was made with; empty where they are random."""
+    return str(getattr(network, "begun", ""))
+
+
+def head(task: Task, rows: Rows | None) -> Head:
+    """What a network gives for a task.
+
+    Args:
+        task: The task.
+        rows: The training rows, whose targets are the unit of numbers; None where weights follow that hold it.
+    """
+    scale = scale_of(task, rows) if rows is not None else None
+    return kind.of(task.kind).head(len(task.classes), scale, heads_of(task))
+
+
+def scale_of(task: Task, rows: Rows) -> Scale | None:
+    """In which unit a loss compares a task's numbers, from its training rows; None: as they are."""
+    # Networks for records give numbers as they are, and no head in which they could be scaled; activations have bounds.
+    if sources.open(task).layout is not None or heads_of(task):
+        return None
+    return kind.of(task.kind).scale(task.samples.learned[rows])
+
+
+def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:
+    """Spatial shape and channels of what the network is given, after the steps that every image goes through."""
+    built = [step.build() for step in recipe.augmentations.cpu]
+    steps = geometry.always([libraries.adapt(one) for one in built if libraries.changes_images(one)])
+    if not steps:
+        return (*pack.shape, pack.channels)
+    (changed,) = samples.apply(steps, pack.take(np.zeros(1, np.int64)), np.zeros(1, np.uint64))
+    shape: tuple[int, ...] = (pack.preprocessing.fixed(changed) if pack.ragged else changed).shape
+    return shape
+
+
+def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | None:
+    """The spatial shape of target images after the steps that every sample goes through; None where there are none."""
+    labelled = np.flatnonzero(task.samples.labelled & ~pack.unreadable_mask(task))
+    if not kind.of(task.kind).TARGETS_HAVE_OWN_SHAPE or pack.masks is None or not len(labelled):
+        return None
+    rows = labelled[:1]
+    data = fold_data(recipe, task, View(task.name, 0, rows, rows, rows[:0], rows[:0]), pack, 0)
+    return tuple(int(side) for side in data.rows_dataset()[(0, rows)]["target"].shape[2:])

@@ -1,0 +1,117 @@
+"""Build every part of a recipe once, so that what cannot work is known before anything is written."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe import kinds
+from mlpipe.arch.starting import Start
+from mlpipe.config.schema import Recipe
+from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.cache.packs import Pack
+from mlpipe.data.sampling import Rows
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Task
+from mlpipe.errors import ConfigError, DataError, first_line, problem
+from mlpipe.learn import kind, linear_head, own_metrics
+from mlpipe.learn.build import smallest_batch
+from mlpipe.learn.build.callbacks import build_callbacks
+from mlpipe.learn.build.loaders import batch_size, device_steps, fold_data
+from mlpipe.learn.build.loss import build_loss
+from mlpipe.learn.build.network import seen_shape, started_network, target_sides
+from mlpipe.learn.build.optimizer import build_optimizers
+from mlpipe.learn.losses import equations
+from mlpipe.learn.module import TARGET
+from mlpipe.learn.quiet import prepare_torch
+
+
+def try_recipe(
+    recipe: Recipe, task: Task, pack: Pack, rows: Rows, start: Start | None = None, *, beside: int = 0
+) -> nn.Module:
+    """Build every part once and push one batch through.
+
+    Args:
+        recipe: How to learn.
+        task: The task.
+        pack: Its cached images.
+        rows: The training rows of a fold.
+        start: Weights that training starts from.
+        beside: How many other tasks are learned together with it; each has an image in every step, at least.
+
+    Returns:
+        The network that was tried; what a fold learns with is drawn from the fold's own seed.
+
+    Raises:
+        DataError: When the network cannot take images of this size, or a part does not fit the task.
+        MlpipeError: When pretrained weights cannot be had.
+    """
+    prepare_torch(recipe.threads)
+    predicted = kinds.decide(task.kind, recipe.loss)
+    network, _ = started_network(recipe, task, pack, 0, rows, start)
+    network.eval()
+    _try_shapes(recipe, task, pack, network)
+    if (views := recipe.tta.build(pack.peak)) is not None:
+        *sides, channels = seen_shape(recipe, pack)
+        views.predict(lambda images: _outputs(network, images), torch.zeros(1, channels, *sides), task.kind)
+    recipe.tune.build()
+    loss = build_loss(recipe, task, rows)
+    own_metrics.measures(recipe.metrics, predicted, len(task.classes))
+    if not linear_head.has_no_steps(recipe):
+        build_optimizers(recipe, 2, "min")(network)
+    data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
+    batch = next(iter(data.train_dataloader()))
+    if kinds.of(predicted).is_dense or recipe.loss.is_users:
+        # Of images: one that is black everywhere may be answered by zeros.
+        kind.of(predicted).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
+    if not recipe.stages and not linear_head.has_no_steps(recipe):
+        sizes = [size + beside for size in data.batch_sizes(0)[0]]
+        smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), _name(recipe))
+    if steps := device_steps(recipe, pack.peak):
+        target = batch["target"]
+        if kinds.of(predicted).has_classes:
+            target = nn.functional.one_hot(target, len(task.classes)).float()
+        device_augmentations.apply(steps, batch["images"], target, 1)
+    build_callbacks(recipe, "min")
+    return network
+
+
+def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> None:
+    """See that the network takes the task's images, and gives what its targets are."""
+    arch = _name(recipe)
+    *sides, channels = seen_shape(recipe, pack)
+    try:
+        outputs = _outputs(network, torch.zeros(1, channels, *sides))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = first_line(error)
+        size = " x ".join(map(str, sides))
+        if len(sides) != 2:
+            wrong = f"{arch} cannot take samples of {size} ({reason})"
+            raise DataError(problem("arch", wrong, fix="use a network for samples of this size")) from error
+        wrong = f"{arch} cannot take images of {size} pixels ({reason})"
+        raise DataError(problem("preprocessing.size", wrong, fix="choose another size or arch")) from error
+    # A solution's times are as many as the network gives.
+    solves = equations.is_over_time(task.kind, recipe.loss) and outputs.ndim == 4
+    given = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
+    aim = given if solves else target_sides(recipe, task, pack) or given
+    wanted = (1, len(task.classes), *(aim if kinds.of(task.kind).is_dense else ()))
+    if outputs.shape[2:] != wanted[2:] and aim != given:
+        wrong = f"{arch} gives maps of {list(outputs.shape[2:])} for images of {list(given)}, targets are {list(aim)}"
+        fix = "use arch=keras_json with a network that ends at their size, or targets of the images' size"
+        raise ConfigError(problem("arch", wrong, fix=fix))
+    if outputs.shape != wanted:
+        wrong = f"gives outputs of {list(outputs.shape[1:])}, the task has {list(wanted[1:])}"
+        fix = "give each head as many as its `size`"
+        if outputs.shape[:2] == wanted[:2]:
+            fix = "use another arch.encoder, since this one does not halve images evenly, or another size"
+        raise ConfigError(problem("arch", f"{arch} {wrong}", fix=fix))
+
+
+def _name(recipe: Recipe) -> str:
+    return str(recipe.arch.params.get("name", recipe.arch.target))
+
+
+def _outputs(network: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        outputs: Tensor = network(images)[TARGET]
+    return outputs

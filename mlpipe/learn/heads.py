@@ -1,0 +1,88 @@
+"""What one output of a network learns: its kind, its loss and the unit in which its numbers are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mlpipe import kinds
+from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.augment.batches import DeviceStep
+from mlpipe.kinds import Kind
+from mlpipe.learn import kind
+from mlpipe.learn.kind import Loss, Part, Scale
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedHead:
+    """A head of the network with what it is learned by.
+
+    Attributes:
+        name: The head's name in the network.
+        kind: What it predicts.
+        outputs: How many outputs it has.
+        loss: Outputs and targets to a mean.
+        scale: In which unit the loss compares numbers; None: as they are.
+        brightness: What pixels are multiplied by to be as bright as the pivot's.
+    """
+
+    name: str
+    kind: str
+    outputs: int
+    loss: nn.Module
+    scale: Scale | None = None
+    brightness: float = 1.0
+
+    @property
+    def part(self) -> Part:
+        """How its kind is learned."""
+        return kind.of(self.kind)
+
+    @property
+    def facts(self) -> Kind:
+        """The facts of its kind."""
+        return kinds.of(self.kind)
+
+    @property
+    def criterion(self) -> Loss:
+        """The loss in the head's unit."""
+        return self.loss if self.scale is None else self.mean_loss
+
+    def mean_loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean loss of a batch, in standard deviations of the target for numbers.
+
+        Args:
+            outputs: What the network gives.
+            target: What is true, as a loss takes it.
+            weight: Of images; given only where a task has them, since losses of torch take none.
+        """
+        if self.scale is not None:
+            mean, std = (part.to(outputs.device) for part in self.scale)
+            outputs, target = (outputs - mean) / std, (target - mean) / std
+        loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
+        return loss
+
+    def augmented(self, batch: Mapping[str, Tensor], steps: Sequence[DeviceStep], left: int) -> tuple[Tensor, Tensor]:
+        """Images and targets after the steps on the device; class numbers become probabilities before them.
+
+        Args:
+            batch: With `images` and `target`.
+            steps: Augmentations of whole batches.
+            left: Epochs that are left.
+        """
+        images, target = self.as_bright(batch["images"]), self.as_learned(batch["target"])
+        if steps:
+            if self.facts.has_classes:
+                target = nn.functional.one_hot(target, self.outputs).float()
+            images, target = device_augmentations.apply(steps, images, target, left)
+        return images, target
+
+    def as_learned(self, target: Tensor) -> Tensor:
+        """Targets as a loss takes them: class numbers of pixels come as bytes."""
+        return target.long() if self.facts.has_classes else target
+
+    def as_bright(self, images: Tensor) -> Tensor:
+        """Pixels on the pivot's scale."""
+        return images if self.brightness == 1.0 else images.float() * self.brightness

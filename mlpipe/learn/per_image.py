@@ -1,0 +1,32 @@
+"""Learn what each image is: what kinds share that have one row of outputs for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mlpipe.config.schema import Recipe
+from mlpipe.data.task import Task
+from mlpipe.learn.build.loss import try_own
+from mlpipe.learn.kind import Loss
+
+
+def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
+    """Try a loss of the user's own; see `mlpipe.learn.kind.Part`."""
+    try_own(recipe, loss, outputs, batch["target"], batch.get("weight"))
+
+
+def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs and targets as they are; see `mlpipe.learn.kind.Part`."""
+    return outputs, target
+
+
+def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs and targets as they are; see `mlpipe.learn.kind.Part`."""
+    return outputs, target
+
+
+def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss over all images at once, not a mean of batches' means; see `mlpipe.learn.kind.Part`."""
+    return loss(rows, targets), rows

@@ -1,0 +1,63 @@
+"""Learn what each pixel is: what kinds share that keep sums over each image, since maps of a whole split would not fit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mlpipe import kinds
+from mlpipe.config.schema import Recipe
+from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import linear_head
+from mlpipe.learn.kind import Loss
+
+
+def with_loss(rows: tuple[Tensor, Tensor], loss: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of images with their batch's loss behind each, which nothing else of the batch could give later.
+
+    Args:
+        rows: What is predicted, shape (n, columns), and what is true.
+        loss: The mean loss of the batch.
+    """
+    predicted, true = rows
+    return torch.cat([predicted, loss.double().expand(len(predicted), 1)], 1), true
+
+
+def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of the batches' losses, each with as much weight as it has images; see `mlpipe.learn.kind.Part`."""
+    return rows[:, -1].mean(), rows[:, :-1]
+
+
+def refuse_parts(recipe: Recipe, what: str) -> None:
+    """Refuse steps and optimizers that know nothing of what pixels are to be.
+
+    Args:
+        recipe: How to learn.
+        what: What an image has, `masks` or `target images`.
+
+    Raises:
+        ConfigError: Naming the section that is to change.
+    """
+    if recipe.augmentations.device:
+        fix = f"use augmentations.cpu.pipeline, which moves images and {what} together"
+        raise ConfigError(problem("augmentations.device.pipeline", f"changes no {what}", fix=fix))
+    if linear_head.applies(recipe):
+        raise ConfigError(problem("optimizer", f"is not for {what}", got="linear", fix="use another, such as adamw"))
+
+
+def refuse_other_stages(recipe: Recipe, task_kind: str) -> None:
+    """Refuse stages of which some solve an equation and some compare with images.
+
+    Args:
+        recipe: How to learn.
+        task_kind: The task's kind.
+
+    Raises:
+        ConfigError: When they differ.
+    """
+    kind = kinds.decide(task_kind, recipe.loss)
+    if any(kinds.decide(task_kind, stage.loss or recipe.loss) != kind for stage in recipe.stages):
+        fix = "give all stages equations, or none"
+        raise ConfigError(
+            problem("stages.list.loss", "solutions and images are not learned one after another", fix=fix)
+        )

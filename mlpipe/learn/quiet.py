@@ -1,0 +1,48 @@
+"""Threads of torch, and a terminal without the hints that torch and Lightning print for themselves."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from mlpipe.errors import ConfigError, Interrupted, first_line, problem
+
+# Hints of Lightning and torch that are of no use to people who use mlpipe.
+_NOISE = (
+    ".*does not have many workers.*", ".*LeafSpec.*", ".*lr_scheduler.step.*", ".*srun. command is available.*",
+    ".*Grad strides do not match bucket view strides.*",
+)  # fmt: skip
+
+
+def prepare_torch(threads: int) -> None:
+    """Set torch's threads and silence what Lightning prints for itself."""
+    torch.set_num_threads(threads)
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's hints about workers and logging intervals off the terminal, and its end at a SIGTERM from us.
+
+    Raises:
+        Interrupted: When Lightning saw a SIGTERM before `Guard` did; by itself it would end the process with 0.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            yield
+        except SIGTERMException as error:
+            raise Interrupted("stopped as asked") from error
+        except MisconfigurationException as error:
+            fix = "correct it; what writes to a logger needs one (logging=csv or logging=tensorboard)"
+            wrong = f"Lightning refuses what trainer and callbacks ask for ({first_line(error)})"
+            raise ConfigError(problem("trainer", wrong, fix=fix)) from error

@@ -1,0 +1,79 @@
+"""How the losses of tasks that are learned together are weighed: by hand, or by an uncertainty that is learned with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe import kinds as kinds_of_tasks
+
+UNCERTAINTY = "uncertainty"
+_LOG_VARIANCES = "log_variances"
+
+Weights = tuple[float, ...] | Literal["uncertainty"]
+
+
+@dataclass(frozen=True)
+class TaskWeights:
+    """The weights of tasks that are learned together, the pivot first.
+
+    Attributes:
+        names: The tasks' names, for the history.
+        kinds: What each predicts.
+        weights: The weight of each loss; or learned ones, `uncertainty`.
+    """
+
+    names: Sequence[str]
+    kinds: Sequence[str]
+    weights: Weights
+
+    def weighed(self, losses: Tensor, network: nn.Module, once: float = 1.0) -> Tensor:
+        """The loss of all tasks together.
+
+        Args:
+            losses: The mean loss of each, shape (tasks,).
+            network: Holds learned weights.
+            once: As for `uncertainty`.
+        """
+        if self.weights == UNCERTAINTY:
+            return uncertainty(losses, getattr(network, _LOG_VARIANCES), self.kinds, once)
+        return (losses * losses.new_tensor(self.weights)).sum()
+
+    def row(self, losses: Sequence[float], network: nn.Module) -> dict[str, float]:
+        """What the history has of an epoch: the mean loss of each task, and learned weights as log variances."""
+        found = {f"train/loss:{name}": value for name, value in zip(self.names, losses, strict=True)}
+        if self.weights == UNCERTAINTY:
+            learned = zip(self.names, log_variances(network), strict=True)
+            found |= {f"log_variance:{name}": value for name, value in learned}
+        return found
+
+
+def uncertainty(losses: Tensor, log_variance: Tensor, kinds: Sequence[str], once: float = 1.0) -> Tensor:
+    """The loss of several tasks whose weights are learned (Kendall, Gal & Cipolla 2018, equations 7 and 10).
+
+    With s = log(sigma^2): exp(-s) L / 2 + s / 2 for numbers, exp(-s) L + s / 2 for classes and labels.
+
+    Args:
+        losses: The mean loss of each task, shape (tasks,).
+        log_variance: s of each, shape (tasks,).
+        kinds: What each task predicts.
+        once: What s / 2 is multiplied by, which a step of several batches has once.
+    """
+    factor = losses.new_tensor([1.0 if kinds_of_tasks.of(one).has_probabilities else 0.5 for one in kinds])
+    return (factor * torch.exp(-log_variance) * losses + log_variance / 2 * once).sum()
+
+
+def log_variances(network: nn.Module) -> list[float]:
+    """The learned log variances of a network's tasks, the pivot's first."""
+    values: Tensor = getattr(network, _LOG_VARIANCES)
+    return [float(value) for value in values.detach().cpu()]
+
+
+def with_log_variances(network: nn.Module, tasks: int) -> nn.Module:
+    """A network that learns the weights of so many tasks."""
+    network.register_parameter(_LOG_VARIANCES, nn.Parameter(torch.zeros(tasks)))
+    return network

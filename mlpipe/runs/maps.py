@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files, kinds
+from mlpipe import files
 from mlpipe.errors import ProjectError, problem
 
 Bytes = npt.NDArray[np.uint8]
@@ -31,8 +31,6 @@ Bytes = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.floating]
 
 SUFFIX = ".npz"
-# The kinds of tasks for which every pixel is predicted.
-KINDS = tuple(name for name in kinds.names() if kinds.of(name).is_dense)
 IGNORED = 255
 _TRUE = "/true"
 _TYPES = {"u": (np.uint8,), "f": (np.float16, np.float32)}

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import mlpipe
-from mlpipe import hdf5
+from mlpipe import hdf5, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
 from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.task import Task
 from mlpipe.data.volumes.slices import Grid
 from mlpipe.running.training_log import BatchRow, EpochRow
-from mlpipe.runs import maps
 
 log = logging.getLogger("mlpipe")
 
@@ -77,7 +76,7 @@ class Lines:
                 lines += block("Learning rate scheduler", facts)
         lines += block("Loss", {"Function": recipe.loss.target.rpartition(".")[2], **recipe.loss.params})
         lines += of_task(task)
-        if task.kind not in maps.KINDS:
+        if not kinds.of(task.kind).is_dense:
             lines.append(f"Number of class labels: {len(task.classes)}")
         shown = {"Number of training samples": counts.get("train", 0), "Number of test samples": counts.get("test", 0)}
         lines += block("Dataset", {**shown, "Batch size": batch, "Test batch size": test_batch})

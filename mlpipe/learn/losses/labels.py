@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mlpipe import kinds
+from mlpipe.data import kind as target_kind
 from mlpipe.errors import ConfigError, problem
+from mlpipe.learn import kind as learn_kind
 
 
 @dataclass(frozen=True)
@@ -33,27 +36,24 @@ class Facts:
         return not self.excludes and not self.of_labels
 
 
-_FACTS = {
-    "classification": Facts(excludes=True, fitting="auto, ce, bce or focal"),
-    "multilabel": Facts(of_labels=True, fitting="auto, bce, focal or asymmetric"),
-    "regression": Facts(fitting="auto, mse, mae or huber"),
-    "segmentation": Facts(excludes=True, is_dense=True, fitting="auto, ce, focal, dice, jaccard or lovasz"),
-    "images": Facts(is_dense=True, fitting="auto, mse, mae, huber or bce"),
-}
-
-
 def facts(kind: str) -> Facts:
     """What losses ask of a kind.
 
     Args:
         kind: The kind of a task.
     """
-    return _FACTS[kind]
+    its, losses = kinds.of(kind), learn_kind.of(kind).FITTING_LOSSES
+    return Facts(
+        excludes=its.has_classes,
+        of_labels=its.has_probabilities and not its.has_classes,
+        is_dense=its.is_dense,
+        fitting=f"{', '.join(losses[:-1])} or {losses[-1]}",
+    )
 
 
 def kinds_that(fit: Callable[[Facts], bool]) -> list[str]:
     """The kinds of tasks of which something holds."""
-    return [kind for kind, its in _FACTS.items() if fit(its)]
+    return [kind for kind in target_kind.names() if fit(facts(kind))]
 
 
 @dataclass(frozen=True)

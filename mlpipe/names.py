@@ -193,7 +193,7 @@ MOVED: Mapping[str, str] = {
 
 # A package of another program whose names stand for those of `mlpipe.data.records`, in import strings and in imports.
 ROW_PACKAGES = ("barrage",)
-# Classes of 0.1.0 that served several modes: by the mode and the path of today, what serves it now.
+# Classes of 0.1.0 that served several modes: by the mode and the path of then, what serves it now.
 DIVIDED: Mapping[tuple[str, str], str] = {
     ("predict", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.predict.PredictScheduler",
     ("test", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.test.TestScheduler",
@@ -239,8 +239,7 @@ def scheduler(mode: str, path: str) -> str:
         mode: The mode's name.
         path: A dotted path, of any version; a user's own is returned as it is.
     """
-    today = current(path)
-    return DIVIDED.get((mode, today), today)
+    return DIVIDED.get((mode, path), current(path))
 
 
 @cache

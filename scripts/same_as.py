@@ -452,7 +452,9 @@ def _plain(value: Any, section: str = "") -> Any:
     from mlpipe import names
 
     if isinstance(value, dict):
-        kept = {key: one for key, one in value.items() if key not in VOLATILE}
+        # Modes that one class served have one each now; no hash is made of them.
+        volatile = VOLATILE | {"_target_"} if section == "scheduler" else VOLATILE
+        kept = {key: one for key, one in value.items() if key not in volatile}
         return {key: _plain(one, key) for key, one in names.identified(section, kept).items()}
     return [_plain(one, section) for one in value] if isinstance(value, list) else value
 

@@ -344,6 +344,7 @@ VOLATILE = {
 }  # fmt: skip
 TIMED_COLUMNS = {"seconds", "images_per_s", "images/s", "time", "train_seconds"}
 _RUN = re.compile(r"\d{4}-(?:\d\d|[A-Z][a-z]{2})-\d\d[/T ]\d\d[-:]\d\d([-:]\d\d[\w.:+-]*)?")
+_DOTTED = re.compile(r"mlpipe(?:\.\w+)+")
 _AMOUNT = re.compile(r"\d[\d.,]*( ?)(s\b|min\b|h\b|images/s|MB|GB|kB|%)")
 
 
@@ -351,8 +352,11 @@ class Texts:
     """Replaces what differs between two runs of the same thing: roots, times, ids by their first appearance."""
 
     def __init__(self, folder: Path, tree: Path) -> None:
+        from mlpipe import names
+
         self._roots = [(str(folder.resolve()), "FOLDER"), (str(tree), "TREE")]
         self._ids: dict[str, str] = {}
+        self._origins = {names.current(path): path for path in names.frozen()}
         models = sorted(folder.glob("**/tasks/*/models/*"), key=_number)
         ensembles = sorted(folder.glob("**/tasks/*/ensembles/*.json"), key=lambda one: one.stat().st_mtime)
         for number, path in enumerate([*models, *ensembles]):
@@ -367,6 +371,8 @@ class Texts:
             text = text.replace(root, name)
         for own, name in self._ids.items():
             text = text.replace(own, name)
+        # Printed configurations name code where it lies today.
+        text = _DOTTED.sub(lambda match: self._origins.get(match[0], match[0]), text)
         return _AMOUNT.sub("AMOUNT", _RUN.sub("TIME", text))
 
 

@@ -216,6 +216,8 @@ def _check_heads(scores: list[dict[str, Any]], report: pd.DataFrame) -> None:
     """Each output has a record, predictions and scores of its own, with which the other modes work."""
     project = Project(Path("results/default").absolute())
     joint, width, kind = records.load_all(project)
+    # A network without a name of its own is called by its identity, wherever its code lies.
+    assert joint.arch == "mlpipe.learn.record_network.records"
     assert [one.kind for one in (joint, width, kind)] == ["regression", "regression", "classification"]
     assert [one.pivot for one in (width, kind)] == [f"{joint.pivot}+head?{name}" for name in ("width", "kind")]
     assert kind.scores["val"]["accuracy"] == pytest.approx(report["val_kind_accuracy"].max())

@@ -1,4 +1,4 @@
-"""What an import string of a configuration names: ours by a short name, or the user's own by a dotted one."""
+"""Import strings of a configuration, resolved: a short name for ours, a dotted path for the user's own."""
 
 from __future__ import annotations
 

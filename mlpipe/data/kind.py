@@ -1,4 +1,4 @@
-"""What data asks of a kind: `mlpipe/kinds/*/data.py` answers, with pure functions of arrays.
+"""The protocol of a kind's data part: `mlpipe/kinds/*/data.py` implements it with pure functions of arrays.
 
 Targets are those of `mlpipe.data.task.Samples`: class numbers of shape (n,), or numbers of shape (n, outputs), NaN where
 one is unknown. Targets that lie in files (masks, images) are there as numbers that sum them up.

@@ -1,4 +1,4 @@
-"""Targets with a number for each output, NaN where it is unknown: what kinds that have such targets do alike."""
+"""Targets with one number per output, NaN where unknown: the code that kinds with such targets share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to every image once, before the cache: the same for all folds and runs."""
+"""Preprocessing of every image before the cache, once: the same for all folds and runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which training images come in which order: drawn from seed, fold and epoch alone, so that nothing need be stored."""
+"""Order of the training samples, drawn from seed, fold and epoch alone, so that no state need be stored."""
 
 from __future__ import annotations
 

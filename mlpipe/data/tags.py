@@ -1,4 +1,4 @@
-"""Variants of a task by tags in its name: `digits+subset?0.1+noise?0.2` is a tenth of digits with a fifth of labels wrong.
+"""Task variants by tags in the name: `digits+subset?0.1+noise?0.2` is a tenth of digits with a fifth of labels wrong.
 
 A tag is `+NAME?ARGUMENT`, a second argument follows after another `?` (a seed, where the tag draws). Tags are applied from
 left to right. They change which images of the pivot train, or what training is told of them; images are never copied.

@@ -1,4 +1,4 @@
-"""What to learn: a task's samples, classes and hashes, saved as one readable JSON file."""
+"""Task: samples, classes and hashes of what is to be learned, saved as one readable JSON file."""
 
 from __future__ import annotations
 

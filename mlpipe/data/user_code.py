@@ -1,4 +1,4 @@
-"""Load the Python files of a folder whose functions a configuration may name, where the user trusts that folder."""
+"""User code: Python files of a trusted folder, loaded so that a configuration may name their functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files below a folder, without those that systems and programs hide there: one rule for every source."""
+"""Files below a folder, without those that systems and programs hide there: one rule for every source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes of whole training batches on the device: mixing, erasing, flips, and kornia's and torchvision's transforms.
+"""Random changes of training batches on the device: mixing, erasing, flips, kornia's and torchvision's transforms.
 
 A step takes images (n, channels, height, width), targets and how many epochs are left (1 in the last one), and returns
 images and targets. It draws from torch's generators, which the program seeds before every batch. Targets are class

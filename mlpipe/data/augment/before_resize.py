@@ -1,4 +1,4 @@
-"""Transforms that every image goes through before it is resized, in training and in prediction alike."""
+"""Transforms of every image before it is resized, in training and in prediction alike."""
 
 from __future__ import annotations
 

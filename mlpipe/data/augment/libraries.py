@@ -1,4 +1,4 @@
-"""Use transforms of albumentations and torchvision on the CPU as steps of ours: one image at a time, from its own seed."""
+"""Transforms of albumentations and torchvision as CPU steps: one image at a time, each with a seed of its own."""
 
 from __future__ import annotations
 

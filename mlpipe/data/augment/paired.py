@@ -1,4 +1,4 @@
-"""Random changes of training images and their masks together: both move alike, colours change in images only.
+"""Random changes of training images and their masks together: both are moved alike, only images are recoloured.
 
 Class numbers are shifted by one while they are moved, so that whatever a step fills up with zeros is a pixel that does
 not count (`mlpipe.data.task.IGNORED`).

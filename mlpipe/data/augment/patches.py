@@ -1,4 +1,4 @@
-"""Random square patches to be filled in: images lose them, targets have nothing else (context encoders, Pathak et al. 2016)."""
+"""Inpainting: random patches cut from inputs, and alone in the targets (context encoders, Pathak et al. 2016)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode a task's images, in their order, into one growing file: with every core, little memory, and resumable.
+"""Cache filling: decode a task's images in order into one growing file, on every core, in little memory, resumable.
 
 `images.part` grows image by image; `filling.jsonl` says how much of it is on disk for sure. A fill that was stopped at any
 point, by `kill -9` or a power cut too, goes on there, and its file is the same byte for byte as one made at once.

@@ -1,4 +1,4 @@
-"""The cached images of a variant: rows of the packs of the tasks that they are of, without a copy."""
+"""Cache of a task variant: rows of the packs of its base tasks, without a copy."""
 
 from __future__ import annotations
 

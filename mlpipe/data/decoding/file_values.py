@@ -1,4 +1,4 @@
-"""The numbers that an image file holds, before anything is made of them: colours and opacity apart, as deep as they are."""
+"""Raw values of an image file before any conversion: colours and opacity apart, in their full bit depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decode image files the same way everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason.
+"""Image decoding, the same everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason.
 
 Transparent places are laid over a background, and values whose type does not say which of them is white (floating-point,
 signed, 32 bit) become pixels by the range that a task states; `mlpipe.data.decoding.value_rules` has both as one rule.

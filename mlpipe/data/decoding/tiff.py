@@ -1,4 +1,4 @@
-"""What the directory of a TIFF says of its numbers: their type, their bits, and how many there are for a pixel."""
+"""TIFF headers: type and bits of the stored numbers, and how many there are per pixel."""
 
 from __future__ import annotations
 

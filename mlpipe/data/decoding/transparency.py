@@ -1,4 +1,4 @@
-"""Lay transparent pictures over white or black, exactly: what they look like, and no hidden colours."""
+"""Transparent images over white or black, exactly as they look, without the colours hidden in transparent pixels."""
 
 from __future__ import annotations
 

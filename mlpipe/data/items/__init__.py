@@ -1,4 +1,4 @@
-"""Data sets written in Python: an item has an id, an image x and a target y; a set has a length and items by number.
+"""Data sets in Python: an item has an id, an image x and a target y; a set has a length and items by number.
 
 A set needs no base class: `__len__` and `__getitem__(i)` are enough. It may also have `isPositive(i)` (for
 `stages.list[].negatives`), `sample_weight(i)`, `get_stratify_class(i)` (what stratified folds spread evenly), `classes`

@@ -1,4 +1,4 @@
-"""Data sets made of others: some of their items, or several sets after another."""
+"""Data sets derived from others: a selection of items, or several sets in a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chains of functions over the items of data sets, with caches in memory and on disk that notice what changed."""
+"""Preprocessing chains: functions over the items of data sets, with memory and disk caches that notice changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a batch of some rows: images that are cached, changed in training, and put together with their targets."""
+"""Collation of a batch: cached images, changed in training, joined with their targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches from the cache: a dataset that is asked for a whole batch at once, and Lightning's data module around it."""
+"""Data loading: a dataset that is asked for a whole batch at once, and Lightning's data module around it."""
 
 from __future__ import annotations
 

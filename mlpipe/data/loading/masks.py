@@ -1,4 +1,4 @@
-"""Batches of images with the class number of every pixel, moved together in training."""
+"""Batches of images with their masks (a class number for each pixel), moved together in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What loader processes are given where they are not forked: memory-mapped files by their names, own steps by their recipes.
+"""Picklable loader arguments for processes that are not forked: memory maps by file name, own steps by their recipes.
 
 Under `spawn` (macOS, Windows) and `forkserver` (Linux from Python 3.14 on) everything that a loader process works with is
 pickled. The cache would be sent byte by byte; a step that a user's own function returns is often a function within it,

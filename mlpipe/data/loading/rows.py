@@ -1,4 +1,4 @@
-"""Batches of records: as cached, and in training varied anew in every epoch by functions of the user's own."""
+"""Batches of rows: as cached, and in training varied anew in every epoch by functions of the user's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of several tasks for one training: every step takes one of each, the shorter tasks start again."""
+"""Joint loading of several tasks: every step takes a batch of each, and the shorter tasks start again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: dictionaries that a loader turns into named arrays, a transformer that learns from them, functions that vary them.
+"""Rows of data: dictionaries; a loader makes named arrays of them, a transformer learns from them, others vary them.
 
 A data record is a tuple of dictionaries: (X,) to score, (X, y) or (X, y, w) to learn. X has an array for each input of the
 network, y and w one for each output. The names are those that code of `docs/from_barrage.md` imports.

@@ -1,4 +1,4 @@
-"""How the named arrays of a data record lie in one vector, and what its targets are; and the way back."""
+"""Layout of a row's named arrays in one vector, and of its targets; both ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One output of records with several as a task of its own: its targets, its kind, its classes; the inputs are the same."""
+"""One output of rows with several, as a task of its own: same inputs, its targets, kind and classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of image files: CSV, TSV or Parquet with columns for path, target and, optionally, split, fold, group, weight."""
+"""Tables of image files: CSV, TSV or Parquet with columns for path, target and, perhaps, split, fold, group, weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All faults of a table or a folder in one error: of each kind the first ones, and how many more there are."""
+"""One error for all faults of a table or a folder: the first ones of each sort, and how many more there are."""
 
 from __future__ import annotations
 

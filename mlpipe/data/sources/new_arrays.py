@@ -1,4 +1,4 @@
-"""Arrays that no task knows yet, to be predicted: a NumPy or HDF5 file, or a folder of such files."""
+"""Unlabelled arrays for prediction, outside any task: a NumPy or HDF5 file, or a folder of such files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stored task's samples are read from: inputs, targets, and the folders that nothing may lead out of."""
+"""Source of a stored task: reads inputs and targets, and refuses paths outside its folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a split can be learned from: enough samples of every class in every fold, none and no group of them in two parts."""
+"""Checks that a split can be learned from: enough samples of every class in each fold, no sample or group in two parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deal samples to folds: every class and label spread evenly, groups kept whole, the same whatever the order of rows."""
+"""Stratified, grouped assignment of samples to folds, independent of the order of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folds that one can trust: stratified, with groups and identical images kept together, the same on every machine.
+"""Split methods: stratified folds, groups and identical images kept together, the same on every machine.
 
 A split gives every sample of the pool a fold number. Nested cross-validation sets fold k aside and splits the rest anew
 into as many folds (`mlpipe.data.splits.variants`).

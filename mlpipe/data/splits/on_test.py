@@ -1,4 +1,4 @@
-"""Learn from all training images and validate on the test part, as programs do that know no validation part."""
+"""Training on all training samples and validation on the test part, as in programs without a validation part."""
 
 from __future__ import annotations
 

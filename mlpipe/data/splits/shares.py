@@ -1,4 +1,4 @@
-"""Take a share of samples: groups whole, every class and label as near to its share as groups allow.
+"""Shares of samples: groups kept whole, every class and label as near to its share as groups allow.
 
 The samples are cut into units (a group, identical images, a sample by itself), which go whole to the taken or to the other
 part. How far a choice of units is from the share is measured as chi-squared is: the squared distance of each level's count

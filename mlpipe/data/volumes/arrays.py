@@ -1,4 +1,4 @@
-"""One large array in a file, read piece by piece, however large it is: .npy, .npz and HDF5."""
+"""Array files (.npy, .npz, HDF5) read piece by piece, however large they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions of slices joined in one HDF5 file while the next ones are computed, however large the volume is."""
+"""Volume predictions written to one HDF5 file slice by slice, while the next slices are computed."""
 
 from __future__ import annotations
 

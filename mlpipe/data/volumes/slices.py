@@ -1,4 +1,4 @@
-"""A volume cut into slices, and predictions of slices joined to a volume again: where each lies, and what of it counts."""
+"""Slices of a volume and the way back: where each lies, and which part of its prediction counts."""
 
 from __future__ import annotations
 

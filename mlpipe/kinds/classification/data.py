@@ -1,4 +1,4 @@
-"""Targets that are class numbers, shape (n,), int64; -1 where there is none."""
+"""Class numbers as targets, shape (n,), int64; -1 where unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an output is called, for tables and sentences."""
+"""Nouns of classification for tables and sentences: what an output is called."""
 
 from __future__ import annotations
 

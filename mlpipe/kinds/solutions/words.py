@@ -1,4 +1,4 @@
-"""What an output is called, for tables and sentences."""
+"""Nouns of solutions of equations for tables and sentences: what an output is called."""
 
 from __future__ import annotations
 

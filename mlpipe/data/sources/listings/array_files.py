@@ -1,4 +1,4 @@
-"""Arrays of samples in NumPy and HDF5 files: each with its name, and one by its name again."""
+"""NumPy and HDF5 files with arrays of samples: all names in them, and one array by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the arrays of samples lie: where their channels are, and how many axes there are beside them."""
+"""Axis order of arrays of samples: where their channels are, and how many spatial axes there are."""
 
 from __future__ import annotations
 

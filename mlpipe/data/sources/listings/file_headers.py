@@ -1,4 +1,4 @@
-"""Hash image files and read their headers, once for each file: what was seen is remembered by size and time."""
+"""Hashes and headers of image files, read once for each file and remembered by its size and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images and what belongs to each of them, a mask or a target image: pairs of files by their names or their order."""
+"""Pairs of an image and its mask or target image, matched by file names or by order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all images of a task become: grey or colour, 8 or 16 bit, and the rule for what their files leave open."""
+"""Pixel format of a task's images: grey or colour, 8 or 16 bit, and the rule for values that files leave open."""
 
 from __future__ import annotations
 

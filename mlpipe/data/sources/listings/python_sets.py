@@ -1,4 +1,4 @@
-"""Images and targets that functions of the user's own Python files give, item by item."""
+"""Data sets from functions in the user's own Python files: images and targets, item by item."""
 
 from __future__ import annotations
 

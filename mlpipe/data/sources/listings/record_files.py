@@ -1,4 +1,4 @@
-"""Records from tables or from Python, each a few named arrays that a network takes together, with one target."""
+"""Rows from tables or from Python: each a few named arrays that a network takes together, with one target."""
 
 from __future__ import annotations
 

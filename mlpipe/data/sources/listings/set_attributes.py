@@ -1,4 +1,4 @@
-"""What a data set of the user's own says beside its items: names of classes, folds, a holdout, what it knows of an item.
+"""Attributes of a user's data set beside its items: class names, folds, a holdout, facts about an item.
 
 None of it must be there, and users have attributes of the same names that mean something else (`self.classes = 4`): what
 cannot be meant is as if it were not there.

@@ -1,4 +1,4 @@
-"""What becomes of data sets before folds are cut: a holdout, a function over the rest, classes to spread evenly."""
+"""Changes of data sets before folds are cut: a holdout, a function over the rest, classes to spread evenly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slices of one large array as samples, with class numbers cut out of another: what a task knows of them, and their pixels."""
+"""Slices of one large array as samples, class numbers cut out of another: their facts for a task, and their pixels."""
 
 from __future__ import annotations
 

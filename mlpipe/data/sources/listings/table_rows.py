@@ -1,4 +1,4 @@
-"""What a table says of each row beside its target: the file, the part, the fold, the group, the weight."""
+"""Columns of a table beside the target: file, part, fold, group and weight of each row."""
 
 from __future__ import annotations
 

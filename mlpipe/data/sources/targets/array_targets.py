@@ -1,4 +1,4 @@
-"""Targets of samples that are arrays, too: masks, and numbers to predict."""
+"""Masks and numbers as targets of samples that are arrays."""
 
 from __future__ import annotations
 

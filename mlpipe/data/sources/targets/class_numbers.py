@@ -1,4 +1,4 @@
-"""Class numbers of arrays: the classes are the numbers that occur in training, by whatever numbers they are counted."""
+"""Class numbers in arrays: the classes are the numbers that occur in training, wherever their count begins."""
 
 from __future__ import annotations
 

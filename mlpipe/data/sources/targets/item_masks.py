@@ -1,4 +1,4 @@
-"""Masks of items of user code: which values they hold, which class a value is, and the class numbers of every pixel again."""
+"""Masks of items of user code: their values, the class of each value, and the class number of every pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets of items of user code that are classes, labels or numbers: what each is, and how many there are."""
+"""Classes, labels or numbers as targets of items of user code: which they are, and how many outputs there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks as files: which values each has, which class a value is, and the class numbers of every pixel again."""
+"""Mask files: their values, the class of each value, and the class number of every pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of images and masks as a task: which value is which class, and the share of each class in every mask."""
+"""Task from pairs of images and masks: the class of each value, and the share of each class in every mask."""
 
 from __future__ import annotations
 

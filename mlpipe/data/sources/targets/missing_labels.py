@@ -1,4 +1,4 @@
-"""Labels that are missing: those that are empty, those that the user says, and those that only look like it."""
+"""Missing labels: empty cells, texts that the user names, and texts that only look like it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table's target columns say: classes, labels or numbers, or a sentence for every cell that says neither."""
+"""Target columns of a table: classes, labels or numbers, with a sentence for every cell that is none of these."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets that are images: which files or arrays they are, and their pixels again, as a task for a cache of its own."""
+"""Image-valued targets: their files or arrays, their pixels, and a task of their own for the cache."""
 
 from __future__ import annotations
 

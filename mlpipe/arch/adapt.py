@@ -1,4 +1,4 @@
-"""Train a part of a network: freeze its first stages, or learn low-rank additions (LoRA) to frozen weights.
+"""Partial training of a network: freeze its first stages, or learn low-rank additions (LoRA) to frozen weights.
 
 Low-rank additions are stored merged into the weights that they add to, so that predicting needs nothing but the network
 itself; a training's saved state holds them apart, so that it goes on exactly.

@@ -1,4 +1,4 @@
-"""Start a network from stored weights: what is taken, what is made to fit, what is left, in one report.
+"""Initialisation of a network from stored weights, with one report of what was taken, adapted and left.
 
 Everything that begins with stored weights comes through `load`: `arch.weights`, `reuse.parameters` and `mml tl`, and the
 weights of a stage. What a training left itself and goes on with, or predicts with, has to fit exactly and does not.

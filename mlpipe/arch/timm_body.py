@@ -1,4 +1,4 @@
-"""What timm knows of the body of a network: its names, its own filter of stored weights, its first convolutions."""
+"""timm's knowledge of a network's body: tensor names, its filter of stored weights, its first convolutions."""
 
 from __future__ import annotations
 

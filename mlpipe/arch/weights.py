@@ -1,4 +1,4 @@
-"""Save and load a network's numbers without pickle, with a report of what matched."""
+"""Weights saved and loaded without pickle, with a report of what matched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read a recipe file, see which program it was written for, and translate it."""
+"""Detection of the program that a recipe file was written for, and its translation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a value of a JSON configuration may be, in small pieces; every piece lists all that is wrong with a value."""
+"""Rules for values of a JSON configuration, in small pieces; every piece lists all that is wrong with a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a translated file becomes: a native configuration, and a report of where each of its keys went."""
+"""Result of a translation: a native configuration, and a report of where each of its keys went."""
 
 from __future__ import annotations
 

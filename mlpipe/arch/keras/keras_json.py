@@ -1,4 +1,4 @@
-"""A network that Keras wrote as JSON, or a list of its layers, as an ordinary arch: `arch=keras_json arch.file=net.json`."""
+"""Networks that Keras wrote as JSON, or lists of its layers, as an arch: `arch=keras_json arch.file=net.json`."""
 
 from __future__ import annotations
 

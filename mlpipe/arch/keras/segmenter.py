@@ -1,4 +1,4 @@
-"""A Keras network whose output is a map, for masks and target images: pixels in, logits of every pixel, or values, out.
+"""A Keras network with a map as output, for masks and target images: pixels in, logits or values of every pixel out.
 
 For masks logits come out whatever it ended in; values of images are what the network gives, its last activation included.
 """

@@ -1,4 +1,4 @@
-"""The folder of artifacts that Barrage promises: all that scoring needs, readable without the project that it is from.
+"""The folder of artifacts that Barrage promises: all that scoring needs, readable without its project.
 
 It holds network, weights and transformer, and no pickles.
 """

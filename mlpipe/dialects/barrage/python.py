@@ -1,4 +1,4 @@
-"""Barrage's Python interface: train a configuration on records, score records with what was trained.
+"""Barrage's Python interface: train a configuration on rows, score rows with what was trained.
 
 from mlpipe.api.barrage import BarrageModel
 

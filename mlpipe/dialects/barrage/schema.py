@@ -1,4 +1,4 @@
-"""The rules that Barrage checks its configurations by, and its defaults; every problem is listed at once."""
+"""Barrage's schema: the rules that it checks configurations by, and its defaults; every problem is listed at once."""
 
 from __future__ import annotations
 

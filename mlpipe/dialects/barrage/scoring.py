@@ -1,4 +1,4 @@
-"""Score records with a folder of artifacts: what its network gives for each, as its transformer leaves it."""
+"""Scores of rows by a folder of artifacts: its network's outputs, as its transformer leaves them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a project folder and a data folder of mml-core hold, as far as their text files say it."""
+"""Project and data folders of mml-core, as far as their text files describe them."""
 
 from __future__ import annotations
 

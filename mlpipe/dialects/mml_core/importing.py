@@ -1,4 +1,4 @@
-"""`mml upgrade mode.source=DIR`: records, predictions and weights of a project that mml-core made, with its tasks."""
+"""Import of an mml-core project (`mml upgrade mode.source=DIR`): records, predictions, weights and tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table of many experiments: what differs in their configurations, and the best of every metric over their folds."""
+"""Comparison of many experiments in one table: their different settings, and the best of every metric over folds."""
 
 from __future__ import annotations
 

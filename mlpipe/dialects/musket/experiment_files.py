@@ -1,4 +1,4 @@
-"""A Musket project's experiments as files: which there are, what they say, where they train, and what is written of them."""
+"""Experiments of a Musket project as files: where each lies and trains, its settings, the files written of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The curve of a learning rate range test, drawn as Musket's finder draws it."""
+"""Plot of a learning rate range test, drawn as Musket's finder draws it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a Musket experiment lies, what its project adds to it, and the numbers that YAML reads as text."""
+"""Reading of a Musket experiment: its folder, its project's additions, and numbers that YAML reads as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment predicts and which data sets it names, for those who ask in Python."""
+"""Targets of an experiment, and the data sets that it names, for callers in Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines that rmldnn prints: the console of `sys.console=rmldnn`."""
+"""Console of `sys.console=rmldnn`: the lines that rmldnn prints."""
 
 from __future__ import annotations
 

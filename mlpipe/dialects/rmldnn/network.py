@@ -1,4 +1,4 @@
-"""What a translation must know of a network: how it ends, how many outputs it has, whether it drops units at random."""
+"""Facts about a network for a translation: its last layer, how many outputs it has, whether it has dropout."""
 
 from __future__ import annotations
 

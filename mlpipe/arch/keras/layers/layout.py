@@ -1,4 +1,4 @@
-"""Where Keras's axes are in torch's tensors: channels, last in Keras, are the second axis here."""
+"""Axis order: channels, last in Keras, are the second axis in torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read one layer's keys out of a Keras configuration, so that what nothing reads is found and said."""
+"""Keys of one layer in a Keras configuration, each read once, so that unread ones are found and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mml predict recipe=DIR task.file=FILE`: score records with a folder of artifacts, into one JSON file."""
+"""`mml predict recipe=DIR task.file=FILE`: score rows with a folder of artifacts, into one JSON file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sections `dataset` and `model`: records, the network, its output with loss and metrics."""
+"""Sections `dataset` and `model`: rows, the network, its output with loss and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section `services`: what is saved, written and stopped early, all of it on by default."""
+"""Section `services`: files to save and write, early stopping; all of it on by default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mml fit`: train the Musket experiments of a project, and write into their folders what Musket writes."""
+"""`mml fit`: train the Musket experiments of a project, and write Musket's files into their folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section `data`: what is learned, what it is judged on, in which batches."""
+"""Section `data`: training and test samples, and their batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets that are masks: which pixel is which class, what moves with the images, and the losses between maps."""
+"""Masks as targets: the class of each pixel, moved with its image, and the losses between maps."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _TRUSTED: set[str] = set()
 
 
 def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] = ()) -> Any:
-    """What an import string names.
+    """The object that an import string names.
 
     Args:
         key: Where it stands, for sentences.

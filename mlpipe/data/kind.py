@@ -43,7 +43,7 @@ class Part(Protocol):
         ...
 
     def counts(self, targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
-        """How many targets there are of each class, label or other output, shape (outputs,)."""
+        """The number of targets of each class, label or other output, shape (outputs,)."""
         ...
 
     def strata(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -51,7 +51,7 @@ class Part(Protocol):
         ...
 
     def damage(self, targets: npt.NDArray[Any], outputs: int) -> str:
-        """What stored targets of the right shape hold that cannot be; empty: nothing."""
+        """Impossible values in stored targets of the right shape, in a few words; empty: none."""
         ...
 
     def unremovable(self, outputs: int) -> str:

@@ -26,7 +26,7 @@ Order = Callable[[Rows, "npt.NDArray[Any]", tuple[int, int], int], Rows]
 
 @dataclass(frozen=True)
 class Shard:
-    """Which part of every batch this process has when several learn one fold together.
+    """This process's part of every batch when several learn one fold together.
 
     Attributes:
         rank: The process's number, counted from 0.
@@ -47,7 +47,7 @@ def shuffled(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which images an epoch has, and how many make a batch.
+    """Samples of an epoch, and the size of its batches.
 
     Attributes:
         batch_size: Training images in one optimizer step (before accumulation).
@@ -200,11 +200,11 @@ class EpochBatches(Sized):
             yield self._epoch, order[start:end][self._shard.rank :: self._shard.ranks]
 
     def sizes(self) -> list[int]:
-        """How many images each batch of an epoch has, of all processes; the same in every epoch."""
+        """The number of samples in each batch of an epoch, over all processes; the same in every epoch."""
         return [end - start for start, end in self._bounds()]
 
     def share(self, number: int) -> float:
-        """What a process's mean over its part of a batch counts in the mean over processes: 1 where all have as many.
+        """The weight of a process's mean over its part of a batch in the mean over processes: 1 where all have as many.
 
         With it the mean over processes is the mean over all images of the batch.
 
@@ -249,7 +249,7 @@ class OrderedBatches(Sized):
 
 
 def in_order(shards: Sequence[Sequence[T]], batches: int) -> list[T]:
-    """What each process made of its batches, as one process would have made it.
+    """Results of all processes for their batches, in the order of a single process.
 
     Args:
         shards: For each process what it made of each batch of its `OrderedBatches`.
@@ -259,7 +259,7 @@ def in_order(shards: Sequence[Sequence[T]], batches: int) -> list[T]:
 
 
 def batches_in_epoch(n: int, batch_size: int, ranks: int = 1) -> int:
-    """How many batches `n` training images make for so many processes."""
+    """The number of batches in an epoch of `n` training samples for so many processes."""
     lonely = n > batch_size > 1 and 0 < n % batch_size < 2 * ranks
     return max(1, math.ceil(n / batch_size) - lonely)
 

@@ -46,7 +46,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class World:
-    """What tags may ask for.
+    """Facts that tags may ask for.
 
     Attributes:
         split: The split of a task, as the configuration says; of a variant without another test part.
@@ -58,7 +58,7 @@ class World:
 
 
 def problems(text: str) -> list[str]:
-    """What is wrong with tags, a sentence for each, as far as can be seen without the task."""
+    """Problems with tags, a sentence for each, as far as they show without the task."""
     try:
         parse(text)
     except DataError as error:

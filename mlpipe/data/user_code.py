@@ -37,7 +37,7 @@ def hold(data_set: Any) -> str:
 
 
 def custom() -> dict[str, Any]:
-    """What a program in Python registered by name, see `mlpipe.data.items.get_custom_objects`."""
+    """Objects that a program in Python registered by name, see `mlpipe.data.items.get_custom_objects`."""
     return {**items.custom_models, **items.get_custom_objects()}
 
 

@@ -258,7 +258,7 @@ def _checked(name: str, before: Tensor, after: Any) -> Tensor:
 
 
 def _between(start: Tensor, stop: Tensor, length: int) -> Tensor:
-    """Which of the places 0 to `length` lie between, shape (n, length)."""
+    """Mask of the positions 0 to `length` that lie between, shape (n, length)."""
     place = torch.arange(length, device=start.device)
     return (place >= start[:, None]) & (place < stop[:, None])
 

@@ -44,5 +44,5 @@ class BeforeResize:
         return changed
 
     def key(self) -> list[dict[str, Any]]:
-        """What decides how images are changed, for the cache's hash."""
+        """Parameters that decide how images are changed, for the cache's hash."""
         return [{"target": one.identity, **one.params} for one in self._components]

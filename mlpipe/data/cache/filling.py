@@ -43,7 +43,7 @@ _LONGEST_JOB = 32
 
 @dataclass
 class Filling:
-    """How far a fill has come.
+    """Progress of a fill.
 
     Attributes:
         done: Images in `images.part`.
@@ -61,7 +61,7 @@ class Filling:
 
 
 def resumed(folder: Path, final: Path) -> Filling:
-    """What an earlier attempt left, an empty `Filling` when there is nothing, or nothing that can be trusted.
+    """Progress of an earlier attempt; an empty `Filling` when there is none, or none that can be trusted.
 
     Args:
         folder: The pack's folder; what cannot be used is removed from it.
@@ -196,7 +196,7 @@ def _other_size(name: str, own: Shape, others: Shape) -> str:
 
 
 def _job_length(shape: Shape | None, dtype: np.dtype[Any], workers: int) -> int:
-    """How many images a thread decodes at a time: many when they are small, one when their size is not known."""
+    """The number of images that a thread decodes at a time: many small ones, one when their size is not known."""
     if shape is None:
         return 1
     waiting = _WAITING_BYTES // (int(np.prod(shape)) * dtype.itemsize or 1)

@@ -41,7 +41,7 @@ class JoinedPack(Pack):
 
     @property
     def rows_key(self) -> str:
-        """What tells these rows from others of the same packs."""
+        """Key that tells these rows from others of the same packs."""
         return files.digest([self.part.tolist(), self.row.tolist(), [part.folder.name for part in self.parts]])
 
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:

@@ -80,7 +80,7 @@ class Pack:
 
     @property
     def channels(self) -> int:
-        """How many channels images have."""
+        """The number of channels of the images."""
         return self.preprocessing.channels
 
     @property
@@ -90,7 +90,7 @@ class Pack:
 
     @property
     def rows_key(self) -> str:
-        """What tells the rows from others of the same folder; empty where they are all of its images."""
+        """Key that tells the rows from others of the same folder; empty where they are all of its images."""
         return ""
 
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:

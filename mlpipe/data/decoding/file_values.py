@@ -24,7 +24,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Header:
-    """What an encoded image says of itself.
+    """Header of an encoded image.
 
     Attributes:
         width: In pixels, before its orientation is applied.
@@ -164,7 +164,7 @@ def deep_grey(image: Image.Image, numbers: Numbers | None) -> tuple[Pixels, Pixe
 
 
 def by_opencv(content: bytes) -> Pixels:
-    """What OpenCV reads, as deep as it is, shape (height, width, 1, 3 or 4); red is first.
+    """Values by OpenCV in their full depth, shape (height, width, 1, 3 or 4); red is first.
 
     Raises:
         OSError: When it cannot be read.

@@ -37,7 +37,7 @@ Loader = DataLoader[dict[str, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Draw:
-    """What the random draws of a training depend on, besides epoch and sample.
+    """Inputs of a training's random draws, besides epoch and sample.
 
     Attributes:
         seed: The run's seed.
@@ -80,7 +80,7 @@ class PackDataset(Dataset[Batch]):
 
 
 def collating_of(task: Task, pack: Pack) -> type[Collating]:
-    """What puts images of a task together with their targets, by what targets are.
+    """The class that joins images of a task with their targets, by the form of the targets.
 
     Args:
         task: The task.
@@ -127,7 +127,7 @@ class FoldData(pl.LightningDataModule):
         self._first_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What Lightning saves with the state of a training: the epoch that a resumed one begins with."""
+        """State that Lightning saves with a training: the epoch that a resumed one begins with."""
         return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ class FoldData(pl.LightningDataModule):
         return batch_loader(sampler, self.train_dataset(), self._num_workers)
 
     def train_sampler(self) -> EpochBatches:
-        """Which training rows make the batches of each epoch."""
+        """Sampler of training rows: the batches of each epoch."""
         targets = self._task.samples.learned[self._view.train]
         return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold, self._shard)
 
@@ -166,7 +166,7 @@ class FoldData(pl.LightningDataModule):
 
     @property
     def val_batches(self) -> int:
-        """How many batches the validation images make for one process."""
+        """The number of validation batches of one process."""
         return len(OrderedBatches(self._view.val, self._sampling.eval_batch_size))
 
     @property
@@ -190,12 +190,12 @@ class FoldData(pl.LightningDataModule):
         return PackDataset(self._pack, self._task, steps, replace(self._draw, fold=0))
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:
-        """How many images each training batch of an epoch has, of all processes, as the only one of a list of tasks."""
+        """The number of samples in each training batch of an epoch, over all processes; the list has one task."""
         return [self.train_sampler().sizes()]
 
     @property
     def epoch_images(self) -> int:
-        """How many training images an epoch has."""
+        """The number of training samples in an epoch."""
         return self.train_sampler().images
 
 

@@ -70,12 +70,12 @@ class OwnStep:
         return OwnStep, (self._make,)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        """What the step gives."""
+        """The output of the step."""
         return self._step(*given, **named)
 
 
 def workers_for(dataset: Any, workers: int) -> int:
-    """How many loader processes a data set can have: none, with a sentence in the log, where it cannot be sent to them.
+    """The number of loader processes for a data set: none, with a line in the log, where it cannot be sent to them.
 
     Args:
         dataset: What they would load from.

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class RecordMode(Enum):
-    """What records are read for."""
+    """Purpose that rows are read for."""
 
     TRAIN = 0
     VALIDATION = 1
@@ -58,7 +58,7 @@ class RecordLoader(ABC):
         self.params = params
 
     def __call__(self, record: Record) -> DataRecord:
-        """What `load` makes of a record."""
+        """The arrays that `load` makes of a row."""
         return self.load(record)
 
     @abstractmethod
@@ -214,7 +214,7 @@ class RecordAugmentor:
         self._functions = [partial(function, **params) for function, params in functions]
 
     def __call__(self, data_record: DataRecord) -> DataRecord:
-        """What the last function makes of what the others made."""
+        """The row after all functions, in their order."""
         for function in self._functions:
             data_record = function(data_record)
         return data_record
@@ -255,7 +255,7 @@ class RecordSet:
 
 
 def repeats(record: Record, sample_count: str | None) -> int:
-    """How often a record comes in an epoch: at least once, counts with a fraction cut off.
+    """The number of times that a row comes in an epoch: at least once, fractions cut off.
 
     Args:
         record: The record.
@@ -305,7 +305,7 @@ def batchify(data_records: Sequence[DataRecord]) -> BatchDataRecords:
 
 
 def batchify_network_output(network_output: Any, output_names: Sequence[str]) -> list[RecordScore]:
-    """What a network gives for a batch, as a score for each record.
+    """A network's outputs for a batch, as a score for each row.
 
     Args:
         network_output: An array, or one for each output, with the batch along the first axis.

@@ -43,7 +43,7 @@ class Faults:
         self._kinds.append(list(sentences))
 
     def of(self, step: Callable[[], Found], otherwise: Found) -> Found:
-        """What a step gives, or something in its place when it finds faults, which are kept.
+        """The result of a step, or something in its place when it finds faults, which are kept.
 
         Args:
             step: Raises `DataError` for its faults.

@@ -32,7 +32,7 @@ def deal_rows(samples: Samples, rows: Ints, n: int, seed: int, *, stratify: bool
 
 
 def levels_of(samples: Samples, rows: Ints, n: int, *, stratify: bool) -> npt.NDArray[Any]:
-    """What is spread evenly: level numbers, shape (rows,), or whether each label holds, shape (rows, labels).
+    """Strata to spread evenly: level numbers, shape (rows,), or whether each label holds, shape (rows, labels).
 
     Args:
         samples: The task's samples.

@@ -26,7 +26,7 @@ Rare = Literal["refuse", "allow"]
 
 @dataclass(frozen=True)
 class Split:
-    """Which fold every sample belongs to.
+    """The fold of every sample.
 
     Attributes:
         fold: Shape (n,): the fold's number, `TEST` or `UNLABELLED`.

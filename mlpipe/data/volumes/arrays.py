@@ -125,7 +125,7 @@ def kept(path: Path, key: str, *, dataset: str | None = None, dataset_key: str |
 def _opened(
     stack: ExitStack, path: Path, key: str, dataset: str | None, dataset_key: str | None, scratch: Path | None
 ) -> Volume:
-    """What `opened` gives; `stack` closes what is opened for it."""
+    """The array for `opened`; `stack` closes what is opened for it."""
     place = dataset_key or f"{key.rpartition('.')[0]}.dataset".lstrip(".")
     try:
         return _volume(stack, path, place, dataset, scratch)

@@ -92,7 +92,7 @@ def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
 
 
 def channels_of(values: list[Array], form: Form) -> int:
-    """How many channels all samples have.
+    """The number of channels that all samples have.
 
     Args:
         values: The samples, shape (*spatial, channels) each.

@@ -18,7 +18,7 @@ _NAMES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 @dataclass(frozen=True)
 class Form:
-    """How arrays lie.
+    """Axis order of arrays.
 
     Attributes:
         layout: `chw` or `hwc`: the channels come first or last.

@@ -66,7 +66,7 @@ class RecordRows(Source):
 
     @property
     def layout(self) -> Layout:
-        """How the arrays of a row lie in one vector."""
+        """Layout of a row's arrays in one vector."""
         return Layout.from_plain(self.task.source["layout"])
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
@@ -142,7 +142,7 @@ def read_records(key: str, given: str) -> list[Record]:
 
 
 def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any) -> T:
-    """What code of the user returns; its error becomes a sentence.
+    """The return value of the user's code; its error becomes a sentence.
 
     Raises:
         DataError: When it fails.

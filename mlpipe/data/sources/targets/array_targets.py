@@ -149,7 +149,7 @@ def imaged(
 
 
 def hidden_notes(where: Mapping[str, Path]) -> list[str]:
-    """What a person should know of files that are left out of folders."""
+    """Notes about files that are left out of folders."""
     return walking.notes([base for base in where.values() if base.is_dir()], ENDS)
 
 
@@ -244,7 +244,7 @@ def _number_problems(name: str, target: Array) -> list[str]:
 def _scale_of_all(
     own: Mapping[str, Array], of_sample: Mapping[str, tuple[str, Array]], form: Form
 ) -> target_files.Scale:
-    """How many times as high and as wide as their samples all targets are.
+    """The common scale of targets: so many times as high and as wide as their samples.
 
     Raises:
         DataError: With a sentence for each that is not as the others, or has values that are no numbers.

@@ -20,7 +20,7 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Numbered:
-    """Which class a number is.
+    """Map from numbers to classes.
 
     Attributes:
         names: The classes.
@@ -46,7 +46,7 @@ def numbered(
     missing: bool | Sequence[Any] | None = None,
     samples: Sequence[tuple[str, float]] = (),
 ) -> Numbered:
-    """Which class each number is.
+    """Map from numbers to classes, of all parts.
 
     The classes are the numbers that occur in training, in their order and named by them. Names that are given are those of
     the numbers 0, 1, 2, ...; where a number lies beyond them, and as many numbers occur as there are names, those of the
@@ -99,7 +99,7 @@ def numbered(
 
 
 def none_notes(found: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: str) -> list[str]:
-    """How many rows have no class, with the number that says so.
+    """Notes about rows without a class, with the number that stands for it.
 
     Args:
         found: What `numbered` gave.

@@ -21,7 +21,7 @@ _TWO = ("background", "foreground")
 
 
 def look(item: Any, where: str) -> tuple[Mask, int]:
-    """What is known of an item's mask, and how many maps it has (0: a value for every pixel).
+    """Values of an item's mask, and how many maps it has (0: a value for every pixel).
 
     Args:
         item: The item.
@@ -76,7 +76,7 @@ def masked(
 
 
 def described(values: Values) -> dict[str, Any]:
-    """What a task's source says of its masks."""
+    """The masks as keys of a task's source."""
     return {"values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
 
 

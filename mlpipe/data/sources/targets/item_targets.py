@@ -93,7 +93,7 @@ def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> 
 
 
 def width_of(rows: Sequence[Row], kind: str, outputs: int | None) -> int:
-    """How many outputs there are: as many as are said, else as the rows' targets have.
+    """The number of outputs: as configured, else as in the rows' targets.
 
     Raises:
         DataError: When targets have different numbers of numbers.

@@ -31,7 +31,7 @@ _NOWHERE = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Mask:
-    """What is known of a file with a mask.
+    """Facts about a mask file.
 
     Attributes:
         digest: The hash of its bytes.
@@ -52,7 +52,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Values:
-    """Which class a value in a mask is.
+    """Map from mask values to classes.
 
     Attributes:
         names: The classes.
@@ -103,7 +103,7 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
 def values_of(
     found: Sequence[Mask], classes: Sequence[str] | None, values: Sequence[int] | None, ignored: int | None
 ) -> Values:
-    """Which value is which class.
+    """Map from mask values to classes.
 
     Without any names 0 and 255 (or 0 and 1) are background and foreground, and other values are classes by their own
     numbers.
@@ -153,7 +153,7 @@ def task_of(images_task: Task) -> Task:
 
 
 def preprocessing_of(of_images: Preprocessing) -> Preprocessing:
-    """What happens to masks where this happens to images: the same places, and class numbers that are never mixed.
+    """Preprocessing of masks by that of their images: the same places, and class numbers that are never mixed.
 
     Raises:
         ConfigError: For transforms before the resize, which would change images alone.
@@ -235,7 +235,7 @@ def colour_of(place: int) -> tuple[int, int, int]:
 
 
 def described(root: Path, values: Values) -> dict[str, Any]:
-    """What a task's source says of its masks."""
+    """The masks as keys of a task's source."""
     return {"root": str(root), "values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
 
 

@@ -154,14 +154,14 @@ def _classes(
 
 
 def _or_classes(cell: str, names: Sequence[str]) -> str:
-    """What to do with a label that is none of the classes."""
+    """Advice for a label that is none of the classes."""
     if looks_missing(cell):
         return "add task.missing=true where such rows have no label, or correct it"
     return did_you_mean(cell, names, otherwise=f"the classes are {listing(names)}")
 
 
 def _without(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
-    """How many rows have no label, where the user says which those are."""
+    """Notes on rows without a label, where the user says which those are."""
     count = sum(empty)
     return [f"{count} rows of {where} have no label, and are predicted only"] if count and missing.is_wanted else []
 

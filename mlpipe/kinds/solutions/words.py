@@ -11,7 +11,7 @@ SAMPLE_OF, OF_OUTPUT = "value of channel", "with a value of channel"
 
 
 def predicted(outputs: int) -> str:
-    """What a task of so many outputs predicts."""
+    """Phrase for the prediction of so many outputs."""
     return "solutions of an equation"
 
 

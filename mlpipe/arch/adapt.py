@@ -134,7 +134,7 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def added(network: nn.Module) -> int:
-    """How many numbers the network's additions hold."""
+    """The number of parameters that the network's additions hold."""
     return sum(
         parameter.numel()
         for addition in additions(network)

@@ -193,7 +193,7 @@ def load_weights(graph: Graph, path: str | Path) -> Report:
 
 
 def count(graph: nn.Module) -> tuple[int, int]:
-    """How many parameters there are, and how many learn.
+    """Number of parameters, and of those that learn.
 
     Moving statistics do not count; scale and offset of every batch normalisation do, also where the file leaves them out.
     """

@@ -89,7 +89,7 @@ class Description:
 
 
 def decoded(text: str, place: str) -> Any:
-    """What a JSON text holds.
+    """The content of a JSON text.
 
     Args:
         text: The text.

@@ -27,7 +27,7 @@ _KEY = "arch.weights"
 
 @dataclass(frozen=True)
 class Report:
-    """What of a file went where; weights are named `layer/weight`, as Keras names them.
+    """Report of loading a file; weights are named `layer/weight`, as Keras names them.
 
     Attributes:
         matched: Weights that were loaded.

@@ -47,7 +47,7 @@ def translated(
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:
-    """Which program a file was written for.
+    """The program that a file was written for.
 
     Args:
         text: Its text; a Musket file may say so in its first line.

@@ -88,7 +88,7 @@ class Translation:
 
 @dataclass
 class Collected:
-    """What a translation collects on its way.
+    """State of a translation on its way.
 
     Attributes:
         options: The options of groups.

@@ -53,7 +53,7 @@ class Model:
 
     @property
     def tags(self) -> str:
-        """What mml-core and mlpipe add to the name of the task, such as `+nested?2`."""
+        """Tags that mml-core and mlpipe add to the name of the task, such as `+nested?2`."""
         return f"+nested?{self.fold}" if self.nested else ""
 
     @property

@@ -83,7 +83,7 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def home_of(config: Path) -> musket.Home:
-    """Where an experiment lies, with the functions that a program in Python registered."""
+    """The folder of an experiment, with the functions that a program in Python registered."""
     return musket.Home.of(config, frozenset(user_code.custom()))
 
 

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Home:
-    """Where an experiment lies.
+    """The folder of an experiment, and its project.
 
     Attributes:
         config: Its configuration file.
@@ -66,7 +66,7 @@ class Home:
         )
 
     def common(self) -> dict[str, Any]:
-        """What `common.yaml` of the project says.
+        """Content of the project's `common.yaml`.
 
         Raises:
             ConfigError: When it cannot be read.

@@ -20,7 +20,7 @@ _KEY = "neural_network.layers"
 
 @dataclass(frozen=True)
 class Network:
-    """What layers say.
+    """Facts about a network by its layers.
 
     Attributes:
         end: softmax, log_softmax, sigmoid, or linear for everything else.
@@ -40,7 +40,7 @@ class Network:
 
 
 def look(layers: Any) -> Network:
-    """What a file of layers, a list of them, or a whole network of Keras says.
+    """Facts about a network: a file of layers, a list of them, or a whole network of Keras.
 
     Raises:
         ConfigError: When the file is not there or is no JSON.

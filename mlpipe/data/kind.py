@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mlpipe import kinds
 
-# What a task predicts where nobody says it.
+# The kind of a task where none is given.
 DEFAULT = "classification"
 
 

@@ -66,7 +66,7 @@ class Preprocessing:
         if self.before is not None:
             return None
         length = self.max_side if self.is_ragged else max(self.sides or (0,)) or None
-        # `nearest` keeps values that are there, and a reduced picture has others; `linear` sees few of them.
+        # `nearest` keeps values that are there, and a reduced image has others; `linear` sees few of them.
         return None if length is None or self.interpolation in ("nearest", "linear") else _OVERSAMPLED * length
 
     def __call__(self, pixels: Pixels) -> Pixels:

@@ -183,7 +183,7 @@ def _shrink(task: Task, tag: Tag, world: World) -> Task:
 
 
 def _kept(task: Task, wanted: int, tag: Tag) -> Task:
-    """The task with fewer training images: each class loses the same share, and a smaller subset lies in a larger one."""
+    """The task with fewer training samples: classes lose the same share, and a smaller subset lies in a larger one."""
     samples, pool = task.samples, _pool(task.samples)
     order = noise.draws("subset", tag.seed, [samples.ids[row] for row in pool])
     strata = kind.of(task.kind).strata(samples.targets[pool])

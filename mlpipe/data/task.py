@@ -38,7 +38,7 @@ class Row(NamedTuple):
         group: Samples of one group never part (one patient, one site); empty: on its own.
         weight: How much it counts in the loss.
         fold: The fold that it came with; -1: none.
-        positive: Whether it shows what is looked for; None: nobody said.
+        positive: Whether it shows what is looked for; None: not given.
         mask: Path and hash of its mask, or of its target image where that is another one; empty: it has none.
         stratum: A name that stratified folds spread evenly in place of the target; empty: none.
     """
@@ -71,7 +71,7 @@ class Samples:
         weights: How much each sample counts in the loss, shape (n,); None: all the same.
         folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
         noisy: Targets as training sees them where labels were made noisy on purpose; None: the true ones.
-        positives: Whether each sample shows what is looked for, shape (n,); None: nobody said.
+        positives: Whether each sample shows what is looked for, shape (n,); None: not given.
         masks: Path and hash of each sample's mask or target image, both empty where it has none; empty also where each
             image is its own target.
         strata: A name for each sample that stratified folds spread evenly in place of targets; empty: targets are.

@@ -76,7 +76,7 @@ class File:
 def reduction(width: int, height: int, least: int | None) -> int:
     """By how much a JPEG is reduced while it is decoded, which costs a third: 8, 4, 2 or 1.
 
-    A reduced picture is cut off at a multiple of that number, and what is resized from it would be shifted; so both sides
+    A reduced image is cut off at a multiple of that number, and what is resized from it would be shifted; so both sides
     must be multiples, as those of cameras are, and then a resize by another half or more differs by a grey level or two.
 
     Args:

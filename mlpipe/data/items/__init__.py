@@ -137,7 +137,7 @@ def target_of(item: Any, where: str) -> np.ndarray[Any, Any]:
     """The target of an item as one array of numbers; the arrays of several heads are joined.
 
     Raises:
-        DataError: When it is no numbers.
+        DataError: When it is not numeric.
     """
     given = getattr(item, "y", None)
     parts = given if isinstance(given, list | tuple) and given and np.ndim(given[0]) else [given]

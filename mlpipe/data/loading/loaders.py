@@ -56,7 +56,7 @@ class PackDataset(Dataset[Batch]):
         task: The task, for targets and ids.
         steps: Augmentations; none for evaluation.
         draw: What random draws depend on.
-        is_training: Whether the images are to be learned.
+        is_training: Whether the samples are to be learned.
     """
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], draw: Draw, *, is_training: bool = False) -> None:
@@ -73,7 +73,7 @@ class PackDataset(Dataset[Batch]):
             `images` (n, channels, height, width), or with other axes behind the channels, as a view of channels-last memory,
             uint8 or float32 (16-bit values too, which torch cannot compute with), or features (n, features); `target` (n,)
             int64 or (n, outputs) float32, or as masks and target images give it; `row` (n,) int64; and `weight` (n,)
-            float32 where the task has weights and the images are to be learned.
+            float32 where the task has weights and the samples are to be learned.
         """
         epoch, rows = request
         return self._collate(rows, epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch))
@@ -101,7 +101,7 @@ class FoldData(pl.LightningDataModule):
         task: The task.
         view: The fold's rows.
         pack: The cached images, with those of masks or target images where targets are such.
-        steps: Augmentations of training images, as `collating_of(task, pack).adapt` gives them.
+        steps: Augmentations of training samples, as `collating_of(task, pack).adapt` gives them.
         sampling: Batch sizes.
         draw: What random draws depend on.
         num_workers: Loader processes.
@@ -151,7 +151,7 @@ class FoldData(pl.LightningDataModule):
         return PackDataset(self._pack, self._task, self._steps, self._draw, is_training=True)
 
     def val_dataloader(self) -> Loader:
-        """The validation images in their order."""
+        """The validation samples in their order."""
         return self.rows_dataloader(self._view.val)
 
     @property
@@ -161,7 +161,7 @@ class FoldData(pl.LightningDataModule):
 
     @property
     def val_ids(self) -> list[str]:
-        """The validation images' names, in their order."""
+        """The validation samples' names, in their order."""
         return [self._task.samples.ids[row] for row in self._view.val]
 
     @property
@@ -171,7 +171,7 @@ class FoldData(pl.LightningDataModule):
 
     @property
     def eval_batch_size(self) -> int:
-        """Images at a time when nothing is learned."""
+        """Samples at a time when nothing is learned."""
         return int(self._sampling.eval_batch_size)
 
     def rows_dataloader(self, rows: Rows, at_once: int | None = None) -> Loader:

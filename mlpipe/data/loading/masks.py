@@ -26,7 +26,7 @@ class Masks(Collating):
         pack: The cached images, with masks.
         task: The task.
         steps: What moves both.
-        is_training: Whether the images are to be learned.
+        is_training: Whether the samples are to be learned.
     """
 
     adapt = staticmethod(paired.adapt)

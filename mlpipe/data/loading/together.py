@@ -96,7 +96,7 @@ class JointData(pl.LightningDataModule):
         return batch_loader(sampler, JointDataset([one.train_dataset() for one in self._tasks]), self._num_workers)
 
     def val_dataloader(self) -> Loader:
-        """The pivot's validation images in their order."""
+        """The pivot's validation samples in their order."""
         return self._tasks[0].val_dataloader()
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:

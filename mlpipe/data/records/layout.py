@@ -156,7 +156,7 @@ class Layout:
         """The weight of a row; 1 where there are no weights, or several outputs with a weight each.
 
         Raises:
-            DataError: When it is no number >= 0.
+            DataError: When it is not a number >= 0.
         """
         return _weight(data_record, self.outputs[0].name, where) if self.is_single else 1.0
 
@@ -215,7 +215,7 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) 
         where: Names it in sentences.
 
     Raises:
-        DataError: When it is no such tuple, has other outputs, or inputs that are no numbers.
+        DataError: When it is no such tuple, has other outputs, or inputs that are not numeric.
     """
     parts = data_record if isinstance(data_record, tuple) else ()
     if len(parts) not in (2, 3) or not all(isinstance(part, Mapping) for part in parts):

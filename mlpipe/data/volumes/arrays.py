@@ -184,7 +184,7 @@ def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: 
     """A member of an .npz as a memory map of a file without a name.
 
     Raises:
-        OSError: When there is no room for it.
+        OSError: When there is no disk space for it.
     """
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
     size, free = archive.getinfo(member).file_size, shutil.disk_usage(folder).free

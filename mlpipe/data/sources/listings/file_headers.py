@@ -32,7 +32,7 @@ class Look:
         is_transparent: Whether a place of it is transparent.
         is_respread: Whether its greys are spread over their range by `mlpipe.data.decoding.value_rules.RULE`.
         open_range: What its values are where their type does not say which of them is white, such as floating-point.
-        extent: The smallest and the largest of such values; NaN when one is no number.
+        extent: The smallest and the largest of such values; NaN when one is NaN.
     """
 
     digest: str

@@ -35,7 +35,7 @@ def masked(
         targets: That of their masks.
         source: How samples lie.
         title: The task's name; None takes the file's or folder's.
-        said: The classes, their values and the value that is ignored, each None where nobody said it.
+        said: The classes, their values and the value that is ignored, each None where it is not given.
 
     Raises:
         DataError: With a sentence for everything that does not fit.
@@ -235,7 +235,7 @@ def _no_problems(name: str, target: Array, sample: str, value: Array) -> list[st
 
 
 def _number_problems(name: str, target: Array) -> list[str]:
-    """A sentence for a target with values that are no numbers."""
+    """A sentence for a target with values that are NaN or infinite."""
     if np.isfinite(target).all():
         return []
     return [problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them")]
@@ -247,7 +247,7 @@ def _scale_of_all(
     """The common scale of targets: so many times as high and as wide as their samples.
 
     Raises:
-        DataError: With a sentence for each that is not as the others, or has values that are no numbers.
+        DataError: With a sentence for each that is not as the others, or has values that are NaN or infinite.
     """
     scale = target_files.SAME
     if form.axes == 2:

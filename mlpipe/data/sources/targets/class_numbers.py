@@ -14,7 +14,7 @@ from mlpipe.data.task import NO_TARGET
 from mlpipe.errors import DataError, listing, problem
 
 _MOST_CLASSES = 10_000
-# The number that means no class where nobody says which one does.
+# The number that means no class by default.
 NONE = -1
 
 

@@ -51,7 +51,7 @@ def masked(
     Args:
         rows: The rows, of which the id is right.
         found: What `look` gave for each.
-        names: The classes, or the foreground alone; empty: nobody named them.
+        names: The classes, or the foreground alone; empty: not named.
         outputs: How many classes there are; None: as many as there are maps, else names, else values.
         ignored: The value of pixels that count nowhere; None: there is none.
 

@@ -66,7 +66,7 @@ def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tu
 
 
 def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> tuple[list[Row], list[str]]:
-    """Rows whose class numbers count from 0, and the names of the classes, where nobody said how many there are.
+    """Rows whose class numbers count from 0, and the names of the classes, where their number is not given.
 
     Class numbers from 1, or with gaps, are classes by the numbers that occur in training.
 
@@ -74,7 +74,7 @@ def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> 
         rows: The rows.
         own: The names that a set gives; empty: none.
         kind: What is predicted.
-        outputs: How many classes there are; None: nobody said it.
+        outputs: How many classes there are; None: it is not given.
 
     Raises:
         DataError: When class numbers do not fit the names, or occur outside of training only.

@@ -19,7 +19,7 @@ from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import ConfigError, DataError, listing, problem
 
-# More different values than this are hardly classes, unless somebody says so.
+# More different values than this are hardly classes, unless the user lists them.
 _MOST_GUESSED = 32
 LARGEST = 65535
 # Okabe and Ito's colours (2008), and a grey for what is no class.

@@ -58,7 +58,7 @@ class Missing:
         return {"null" if one is None else "nan" for one in given if one is None or one != one}
 
     def problem(self, where: str, labels: Iterable[str]) -> str:
-        """A sentence when labels look missing and nobody said what they are; empty otherwise.
+        """A sentence when labels look missing and the user has not said whether they are; empty otherwise.
 
         One of the words that name classes too, such as `none`, is a class where it is alone.
 

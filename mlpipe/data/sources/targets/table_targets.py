@@ -102,7 +102,7 @@ def _kind(table: Table, columns: list[str], separator: str | None, missing: Miss
         return "multilabel"
     numbers = [[number(cell) for cell in table.column(name) if not missing.means(cell)] for name in columns]
     if len(columns) > 1:
-        # Cells that are no numbers are told one by one, as those of labels.
+        # Cells that are not numeric are listed one by one, as those of labels.
         if all(value in (0.0, 1.0, None) for column in numbers for value in column):
             return "multilabel"
         raise DataError(

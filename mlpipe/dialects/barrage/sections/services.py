@@ -34,7 +34,7 @@ def translate_services(work: Work) -> None:
     work.say("services.tensorboard", "differs", "logging=tensorboard", note)
     if "log_dir" in board:
         work.say("services.tensorboard.log_dir", "lint", note="Barrage overrides it, the curves go to TensorBoard/")
-    # Keras ends a training whose loss is no number; by itself mlpipe would go back and learn on with a lower rate.
+    # Keras ends a training whose loss is NaN; by itself mlpipe would go back and learn on with a lower rate.
     work.set("healing.rollbacks", 0)
     work.say("services", "differs", "healing.rollbacks", "a loss that is no number ends the training with an error")
 

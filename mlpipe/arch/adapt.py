@@ -1,4 +1,4 @@
-"""Train a part of a network: freeze its first stages, or learn low-rank additions (LoRA) to frozen weights.
+"""Partial training of a network: freeze its first stages, or learn low-rank additions (LoRA) to frozen weights.
 
 Low-rank additions are stored merged into the weights that they add to, so that predicting needs nothing but the network
 itself; a training's saved state holds them apart, so that it goes on exactly.
@@ -134,7 +134,7 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def added(network: nn.Module) -> int:
-    """How many numbers the network's additions hold."""
+    """The number of parameters that the network's additions hold."""
     return sum(
         parameter.numel()
         for addition in additions(network)

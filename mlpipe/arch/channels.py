@@ -1,4 +1,4 @@
-"""The first layer of a pretrained network for images of another number of channels, as a recipe says."""
+"""First layer of a pretrained network for another number of input channels, by the recipe's rule."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Head:
-    """What a network gives for one target.
+    """One output of a network: the head for one target.
 
     Attributes:
         size: How many logits, or numbers.
@@ -59,7 +59,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Pixels:
-    """What the images are like that a network is given.
+    """The format of a network's input images.
 
     Attributes:
         channels: How many channels they have.
@@ -144,7 +144,7 @@ class Classifier(nn.Module):
         return outputs
 
     def features(self, images: Tensor) -> Tensor:
-        """What the heads see of images, shape (n, features)."""
+        """Pooled features of images, the input of the heads, shape (n, features)."""
         features: Tensor = self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std))
         return features
 
@@ -228,7 +228,7 @@ def timm(
 
 
 def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:
-    """What is wrong with the choice of weights, as far as it can be seen without building the network."""
+    """Problems with the choice of weights, as far as they show without building the network."""
     if weights is not None:
         path = Path(weights).expanduser()
         return [] if path.is_file() else [problem("arch.weights", "there is no such file", got=weights, fix="name one")]
@@ -298,7 +298,7 @@ def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> tup
 
 
 def pretrained_name(settings: Mapping[str, Any]) -> str:
-    """What reports call weights of timm.
+    """The name of timm's weights in reports.
 
     Args:
         settings: timm's description of them.
@@ -405,7 +405,7 @@ def statistics(settings: Mapping[str, Any], channels: int, pixels: Pixels) -> tu
 
 
 def _pooled_width(backbone: nn.Module, channels: int, size: int) -> int:
-    """How many features come out, found by trying: timm's own count includes the pooling for some networks only."""
+    """The number of pooled features, measured: timm's own count includes the pooling for some networks only."""
     backbone.eval()
     with torch.no_grad():
         features = backbone(torch.zeros(1, channels, size, size))

@@ -1,4 +1,4 @@
-"""Weights that another program trained, under the names that this one gives them."""
+"""Weights of other programs, renamed to the names that networks have here."""
 
 from __future__ import annotations
 

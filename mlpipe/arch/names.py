@@ -1,4 +1,4 @@
-"""All names that `arch=NAME` accepts, read from timm's source without importing it."""
+"""Network names that `arch=NAME` accepts, read from timm's source without importing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stored tensors for images of another size or other channels, as timm makes them of pretrained weights.
+"""Resampling of stored weights for another image size or number of channels, as timm does it for pretrained ones.
 
 timm's own filter of a network comes first; these rules are for what it leaves, and for networks that are not timm's.
 """

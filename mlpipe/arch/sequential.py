@@ -33,7 +33,7 @@ class Sequential(nn.Module):
         self.output_names = [graph.names[number] for number in graph.outputs]
 
     def forward(self, values: Tensor) -> Tensor:
-        """What the last layer gives.
+        """The output of the last layer.
 
         Args:
             values: Shape (n, ...), channels last.

@@ -1,4 +1,4 @@
-"""Start a network from stored weights: what is taken, what is made to fit, what is left, in one report.
+"""Initialisation of a network from stored weights, with one report of what was taken, adapted and left.
 
 Everything that begins with stored weights comes through `load`: `arch.weights`, `reuse.parameters` and `mml tl`, and the
 weights of a stage. What a training left itself and goes on with, or predicts with, has to fit exactly and does not.
@@ -61,7 +61,7 @@ class Start:
 
 @dataclass
 class Taken:
-    """What of a file goes where in a network.
+    """Assignment of a file's tensors to those of a network.
 
     Attributes:
         state: The tensors, under the network's names.
@@ -229,7 +229,7 @@ def _apart(stored: Mapping[str, Tensor], body: Body) -> tuple[State, State]:
 
 
 def _filtered(state: State, body: Body, sides: tuple[int, int] | None) -> Mapping[str, Tensor]:
-    """What timm's own filter makes of stored tensors; they as they are where it has none, or cannot read them."""
+    """Stored tensors after timm's own filter; as they are where it has none, or cannot read them."""
     if body.filter is None:
         return state
     try:
@@ -322,7 +322,7 @@ class _Fitting:
 
 
 def _channels(network: nn.Module, body: Body) -> int | None:
-    """How many channels the images of a network have; None: as many as its first layer takes."""
+    """The number of channels of a network's images; None: as many as its first layer takes."""
     mean = getattr(network, "mean", None)
     if isinstance(mean, Tensor) and mean.ndim > 1:
         return int(mean.shape[1])
@@ -372,7 +372,7 @@ def _demand(own: Mapping[str, Tensor], taken: Taken, start: Start, report: str) 
 
 
 def _report(own: Mapping[str, Tensor], taken: Taken) -> str:
-    """What was taken, adapted and left, in one sentence, with the first names of each."""
+    """One sentence about what was taken, adapted and left, with the first names of each."""
     missing, decoder = _lost(own, taken)
     news = [name for name in own if name.startswith(_HEADS) and name not in taken.state] + decoder
     misshapen = [f"{name}: {shapes}" for name, shapes in taken.misshapen.items()]

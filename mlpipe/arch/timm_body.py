@@ -1,4 +1,4 @@
-"""What timm knows of the body of a network: its names, its own filter of stored weights, its first convolutions."""
+"""timm's knowledge of a network's body: tensor names, its filter of stored weights, its first convolutions."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _innermost(network: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _wrapped(name: str, state: list[str]) -> str | None:
-    """What a wrapper that gives features calls a tensor of timm's network; None where it leaves it out."""
+    """Name of a tensor in a wrapper of timm that gives features; None where the wrapper leaves it out."""
     for one in (name, f"model.{name}", flattened(name)):
         if one in state:
             return one

@@ -1,4 +1,4 @@
-"""Save and load a network's numbers without pickle, with a report of what matched."""
+"""Weights saved and loaded without pickle, with a report of what matched."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AMONG_OTHERS = (
 
 @dataclass(frozen=True)
 class Match:
-    """What of a file of weights went where.
+    """Match of a weights file with a network.
 
     Attributes:
         loaded: Names that were loaded.
@@ -120,7 +120,7 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def read_plain(path: Path, key: str = "arch.weights") -> Any:
-    """What a torch file holds, read without unpickling anything but tensors and plain values.
+    """The content of a torch file, read without unpickling anything but tensors and plain values.
 
     Args:
         path: The file.
@@ -172,7 +172,7 @@ class _Hollow:
 
 
 def _stand_in(name: str) -> Callable[..., object]:
-    """What is built in place of a class; mappings must be real ones, since torch puts items into no others."""
+    """Stand-in for a class in a file; mappings must be real ones, since torch puts items into no others."""
     if name in ("builtins.dict", "collections.defaultdict"):
         return lambda *arguments: {}
     return type(name.rpartition(".")[2], (_Hollow,), {})

@@ -1,4 +1,4 @@
-"""Unpack zip and tar archives without trusting them: no member leaves the folder, links nothing, hides nothing."""
+"""Safe unpacking of zip and tar archives: no member leaves the folder, links anywhere or hides anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe a task in Python, for those whose data no source reads: add samples, choose folds, return the task."""
+"""Task creation in Python, for data that no source reads: add samples, choose folds, get the task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an import string of a configuration names: ours by a short name, or the user's own by a dotted one."""
+"""Import strings of a configuration, resolved: a short name for ours, a dotted path for the user's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRUSTED: set[str] = set()
 
 
 def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] = ()) -> Any:
-    """What an import string names.
+    """The object that an import string names.
 
     Args:
         key: Where it stands, for sentences.

@@ -1,4 +1,4 @@
-"""What data asks of a kind: `mlpipe/kinds/*/data.py` answers, with pure functions of arrays.
+"""The protocol of a kind's data part: `mlpipe/kinds/*/data.py` implements it with pure functions of arrays.
 
 Targets are those of `mlpipe.data.task.Samples`: class numbers of shape (n,), or numbers of shape (n, outputs), NaN where
 one is unknown. Targets that lie in files (masks, images) are there as numbers that sum them up.
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mlpipe import kinds
 
-# What a task predicts where nobody says it.
+# The kind of a task where none is given.
 DEFAULT = "classification"
 
 
@@ -43,7 +43,7 @@ class Part(Protocol):
         ...
 
     def counts(self, targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
-        """How many targets there are of each class, label or other output, shape (outputs,)."""
+        """The number of targets of each class, label or other output, shape (outputs,)."""
         ...
 
     def strata(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -51,7 +51,7 @@ class Part(Protocol):
         ...
 
     def damage(self, targets: npt.NDArray[Any], outputs: int) -> str:
-        """What stored targets of the right shape hold that cannot be; empty: nothing."""
+        """Impossible values in stored targets of the right shape, in a few words; empty: none."""
         ...
 
     def unremovable(self, outputs: int) -> str:

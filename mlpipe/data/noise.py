@@ -1,4 +1,4 @@
-"""Wrong labels on purpose, drawn for each sample from a seed and its id, to learn how much noise a recipe bears."""
+"""Label noise on purpose, drawn for each sample from a seed and its id, to measure how much of it a recipe bears."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets with a number for each output, NaN where it is unknown: what kinds that have such targets do alike."""
+"""Targets with one number per output, NaN where unknown: the code that kinds with such targets share."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def unknown(outputs: int) -> int | tuple[float, ...]:
 
 
 def known_counts(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
-    """How many targets know each output, shape (outputs,)."""
+    """The number of targets that know each output, shape (outputs,)."""
     return np.asarray((~np.isnan(targets)).sum(axis=0), np.int64)
 
 
 def positive_counts(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
-    """How many targets have more than nothing of each output, shape (outputs,)."""
+    """The number of targets above 0 for each output, shape (outputs,)."""
     return np.asarray((targets > 0).sum(axis=0), np.int64)
 
 

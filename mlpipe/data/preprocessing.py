@@ -1,4 +1,4 @@
-"""What happens to every image once, before the cache: the same for all folds and runs."""
+"""Preprocessing of every image before the cache, once: the same for all folds and runs."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ class Preprocessing:
         if self.before is not None:
             return None
         length = self.max_side if self.is_ragged else max(self.sides or (0,)) or None
-        # `nearest` keeps values that are there, and a reduced picture has others; `linear` sees few of them.
+        # `nearest` keeps values that are there, and a reduced image has others; `linear` sees few of them.
         return None if length is None or self.interpolation in ("nearest", "linear") else _OVERSAMPLED * length
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """What is cached of an image of shape (height, width, channels)."""
+        """The cached pixels of an image of shape (height, width, channels)."""
         if not self.is_ragged:
             return self.fixed(pixels)
         height, width = pixels.shape[:2]
@@ -100,7 +100,7 @@ class Preprocessing:
         return padded
 
     def restored(self, maps: Pixels, height: int, width: int) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """What was made of an image's pixels, such as probabilities, at the places and in the size of the image itself.
+        """Maps of an image's cached pixels, such as probabilities, at the places and in the size of the image itself.
 
         Args:
             maps: Shape (height, width, channels) of the result, float32.
@@ -129,7 +129,7 @@ class Preprocessing:
         return resized(whole, height, width), resized(inside, height, width, "nearest")[:, :, 0] > 0
 
     def key(self) -> dict[str, Any]:
-        """What decides the cached pixels, for the cache's hash: parameters that change nothing are not in it."""
+        """Parameters that decide the cached pixels, for the cache's hash: those that change nothing are left out."""
         max_side = self.max_side if self.is_ragged else None
         size = None if self.is_ragged else list(self.size) if isinstance(self.size, tuple) else self.size
         before = {"before": self.before.key()} if self.before is not None and not self.is_ragged else {}

@@ -1,4 +1,4 @@
-"""Which training images come in which order: drawn from seed, fold and epoch alone, so that nothing need be stored."""
+"""Order of the training samples, drawn from seed, fold and epoch alone, so that no state need be stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Order = Callable[[Rows, "npt.NDArray[Any]", tuple[int, int], int], Rows]
 
 @dataclass(frozen=True)
 class Shard:
-    """Which part of every batch this process has when several learn one fold together.
+    """This process's part of every batch when several learn one fold together.
 
     Attributes:
         rank: The process's number, counted from 0.
@@ -47,11 +47,11 @@ def shuffled(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch:
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which images an epoch has, and how many make a batch.
+    """Samples of an epoch, and the size of its batches.
 
     Attributes:
-        batch_size: Training images in one optimizer step (before accumulation).
-        eval_batch_size: Images at a time when nothing is learned.
+        batch_size: Training samples in one optimizer step (before accumulation).
+        eval_batch_size: Samples at a time when nothing is learned.
         order: The rows of each epoch.
     """
 
@@ -61,11 +61,11 @@ class Sampling:
 
 
 def full(*, batch_size: Annotated[int, ">= 1"] = 32, eval_batch_size: Annotated[int, ">= 1"] = 256) -> Sampling:
-    """Every training image once in an epoch, in a new order each time.
+    """Every training sample once in an epoch, in a new order each time.
 
     Args:
-        batch_size: Training images in a batch.
-        eval_batch_size: Images at a time when nothing is learned.
+        batch_size: Training samples in a batch.
+        eval_batch_size: Samples at a time when nothing is learned.
     """
     return Sampling(batch_size, eval_batch_size)
 
@@ -76,14 +76,14 @@ def balanced(
     eval_batch_size: Annotated[int, ">= 1"] = 256,
     sample_count: Annotated[int, ">= 1"] | None = None,
 ) -> Sampling:
-    """Every class equally often: rare classes' images come several times in an epoch, frequent ones' take turns.
+    """Every class equally often: rare classes' samples come several times in an epoch, frequent ones' take turns.
 
-    Classes differ by one image at most in an epoch, and images of a class by one appearance at most over a training.
+    Classes differ by one sample at most in an epoch, and samples of a class by one appearance at most over a training.
 
     Args:
-        batch_size: Training images in a batch.
-        eval_batch_size: Images at a time when nothing is learned.
-        sample_count: Images in an epoch; None: as many as there are training images.
+        batch_size: Training samples in a batch.
+        eval_batch_size: Samples at a time when nothing is learned.
+        sample_count: Samples in an epoch; None: as many as there are training samples.
     """
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
@@ -110,12 +110,12 @@ def subset(
     batch_size: Annotated[int, ">= 1"] = 32,
     eval_batch_size: Annotated[int, ">= 1"] = 256,
 ) -> Sampling:
-    """A fixed number of images in an epoch; epochs take turns, so that all images come equally often in the end.
+    """A fixed number of samples in an epoch; epochs take turns, so that all samples come equally often in the end.
 
     Args:
-        sample_count: Images in an epoch; more than there are means that some come again.
-        batch_size: Training images in a batch.
-        eval_batch_size: Images at a time when nothing is learned.
+        sample_count: Samples in an epoch; more than there are means that some come again.
+        batch_size: Training samples in a batch.
+        eval_batch_size: Samples at a time when nothing is learned.
     """
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
@@ -161,9 +161,9 @@ def _generator(key: tuple[int, int], number: int) -> np.random.Generator:
 class EpochBatches(Sized):
     """The batches of each epoch: rows in an order drawn from (seed, fold, epoch).
 
-    A last batch of a single image joins the one before it, because batch normalisation cannot learn from one image; with
-    several processes, one of fewer than two images for each. Lightning calls `set_epoch` before each epoch. `images` is
-    how many an epoch has, of all processes.
+    A last batch of a single sample joins the one before it, because batch normalisation cannot learn from one sample;
+    with several processes, one of fewer than two samples for each. Lightning calls `set_epoch` before each epoch.
+    `images` is the number of samples in an epoch, over all processes.
 
     Args:
         rows: The training rows, shape (n,).
@@ -200,13 +200,13 @@ class EpochBatches(Sized):
             yield self._epoch, order[start:end][self._shard.rank :: self._shard.ranks]
 
     def sizes(self) -> list[int]:
-        """How many images each batch of an epoch has, of all processes; the same in every epoch."""
+        """The number of samples in each batch of an epoch, over all processes; the same in every epoch."""
         return [end - start for start, end in self._bounds()]
 
     def share(self, number: int) -> float:
-        """What a process's mean over its part of a batch counts in the mean over processes: 1 where all have as many.
+        """The weight of a process's mean over its part of a batch in the mean over processes: 1 where all have as many.
 
-        With it the mean over processes is the mean over all images of the batch.
+        With it the mean over processes is the mean over all samples of the batch.
 
         Args:
             number: The batch's, counted from 0 in each epoch.
@@ -249,7 +249,7 @@ class OrderedBatches(Sized):
 
 
 def in_order(shards: Sequence[Sequence[T]], batches: int) -> list[T]:
-    """What each process made of its batches, as one process would have made it.
+    """Results of all processes for their batches, in the order of a single process.
 
     Args:
         shards: For each process what it made of each batch of its `OrderedBatches`.
@@ -259,7 +259,7 @@ def in_order(shards: Sequence[Sequence[T]], batches: int) -> list[T]:
 
 
 def batches_in_epoch(n: int, batch_size: int, ranks: int = 1) -> int:
-    """How many batches `n` training images make for so many processes."""
+    """The number of batches in an epoch of `n` training samples for so many processes."""
     lonely = n > batch_size > 1 and 0 < n % batch_size < 2 * ranks
     return max(1, math.ceil(n / batch_size) - lonely)
 

@@ -1,4 +1,4 @@
-"""Texts that mean the same though they are stored differently: blanks around them, and letters composed in another way."""
+"""Comparison of texts that differ in storage only: blanks around them, or letters composed in another way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variants of a task by tags in its name: `digits+subset?0.1+noise?0.2` is a tenth of digits with a fifth of labels wrong.
+"""Task variants by tags in the name: `digits+subset?0.1+noise?0.2` is a tenth of digits with a fifth of labels wrong.
 
 A tag is `+NAME?ARGUMENT`, a second argument follows after another `?` (a seed, where the tag draws). Tags are applied from
 left to right. They change which images of the pivot train, or what training is told of them; images are never copied.
@@ -46,7 +46,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class World:
-    """What tags may ask for.
+    """Facts that tags may ask for.
 
     Attributes:
         split: The split of a task, as the configuration says; of a variant without another test part.
@@ -58,7 +58,7 @@ class World:
 
 
 def problems(text: str) -> list[str]:
-    """What is wrong with tags, a sentence for each, as far as can be seen without the task."""
+    """Problems with tags, a sentence for each, as far as they show without the task."""
     try:
         parse(text)
     except DataError as error:
@@ -183,7 +183,7 @@ def _shrink(task: Task, tag: Tag, world: World) -> Task:
 
 
 def _kept(task: Task, wanted: int, tag: Tag) -> Task:
-    """The task with fewer training images: each class loses the same share, and a smaller subset lies in a larger one."""
+    """The task with fewer training samples: classes lose the same share, and a smaller subset lies in a larger one."""
     samples, pool = task.samples, _pool(task.samples)
     order = noise.draws("subset", tag.seed, [samples.ids[row] for row in pool])
     strata = kind.of(task.kind).strata(samples.targets[pool])

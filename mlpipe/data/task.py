@@ -1,4 +1,4 @@
-"""What to learn: a task's samples, classes and hashes, saved as one readable JSON file."""
+"""Task: samples, classes and hashes of what is to be learned, saved as one readable JSON file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Row(NamedTuple):
         group: Samples of one group never part (one patient, one site); empty: on its own.
         weight: How much it counts in the loss.
         fold: The fold that it came with; -1: none.
-        positive: Whether it shows what is looked for; None: nobody said.
+        positive: Whether it shows what is looked for; None: not given.
         mask: Path and hash of its mask, or of its target image where that is another one; empty: it has none.
         stratum: A name that stratified folds spread evenly in place of the target; empty: none.
     """
@@ -71,7 +71,7 @@ class Samples:
         weights: How much each sample counts in the loss, shape (n,); None: all the same.
         folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
         noisy: Targets as training sees them where labels were made noisy on purpose; None: the true ones.
-        positives: Whether each sample shows what is looked for, shape (n,); None: nobody said.
+        positives: Whether each sample shows what is looked for, shape (n,); None: not given.
         masks: Path and hash of each sample's mask or target image, both empty where it has none; empty also where each
             image is its own target.
         strata: A name for each sample that stratified folds spread evenly in place of targets; empty: targets are.
@@ -138,7 +138,7 @@ class Samples:
 
 
 def has_target(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which rows of `Samples.targets` are known, shape (n,)."""
+    """Mask of the known rows of `Samples.targets`, shape (n,)."""
     if targets.ndim == 1:
         return np.asarray(targets >= 0)
     return np.asarray(~np.isnan(targets).all(axis=1))
@@ -179,7 +179,7 @@ class Task:
         return files.digest([self.kind, self.classes, self.dtype, _as_plain(self.samples)])
 
     def class_counts(self, rows: npt.NDArray[Any] | None = None, *, learned: bool = False) -> npt.NDArray[np.int64]:
-        """How many of the given rows (all when None) each class has, or for how many a label holds, shape (classes,).
+        """The number of the given rows (all when None) of each class, or with each label, shape (classes,).
 
         For regression: how many rows have each number; for segmentation in how many masks a class occurs; for images: how
         many have a target. `learned` counts targets as training sees them.
@@ -189,18 +189,18 @@ class Task:
         return kind_data.of(self.kind).counts(targets, len(self.classes))
 
     def part_sizes(self) -> dict[str, int]:
-        """How many samples came in each part."""
+        """The number of samples in each part."""
         counted = Counter(self.samples.parts)
         return {part: counted[part] for part in PARTS if counted[part]}
 
 
 def axes_of(of: Task) -> int:
-    """How many spatial axes the samples of a task have; those of images are two."""
+    """The number of spatial axes of a task's samples; images have two."""
     return int((of.bases or (of,))[0].source.get("axes", 2))
 
 
 def origins(of: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where a variant's samples come from: for each the number of its task in `bases`, and its row there, shape (n,).
+    """Origin of each sample of a variant: the number of its task in `bases`, and its row there, shape (n,).
 
     Samples of the first are named as there; those of others are named `TASK:ID`.
     """
@@ -299,7 +299,7 @@ def load(path: Path) -> Task:
 
 
 def _damage(task: Task, path: Path) -> list[str]:
-    """What a stored task says that cannot be: classes that are not there, columns cut off."""
+    """Impossible values in a stored task: classes that are not there, columns cut off."""
     samples, n, classes = task.samples, len(task.samples), len(task.classes)
     if not isinstance(task.name, str) or Path(task.name).name != task.name:
         return [f"is named {task.name!r}, which is no folder's name"]

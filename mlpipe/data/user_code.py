@@ -1,4 +1,4 @@
-"""Load the Python files of a folder whose functions a configuration may name, where the user trusts that folder."""
+"""User code: Python files of a trusted folder, loaded so that a configuration may name their functions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def hold(data_set: Any) -> str:
 
 
 def custom() -> dict[str, Any]:
-    """What a program in Python registered by name, see `mlpipe.data.items.get_custom_objects`."""
+    """Objects that a program in Python registered by name, see `mlpipe.data.items.get_custom_objects`."""
     return {**items.custom_models, **items.get_custom_objects()}
 
 

@@ -1,4 +1,4 @@
-"""The files below a folder, without those that systems and programs hide there: one rule for every source."""
+"""Files below a folder, without those that systems and programs hide there: one rule for every source."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_hidden(name: str, *, is_folder: bool) -> bool:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, in the order of names, without what is hidden."""
+    """Entries of a folder, in the order of names, without hidden ones."""
     return sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name, is_folder=entry.is_dir()))
 
 

@@ -1,4 +1,4 @@
-"""Read a recipe file, see which program it was written for, and translate it."""
+"""Detection of the program that a recipe file was written for, and its translation."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def translated(
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:
-    """Which program a file was written for.
+    """The program that a file was written for.
 
     Args:
         text: Its text; a Musket file may say so in its first line.

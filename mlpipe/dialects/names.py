@@ -1,4 +1,4 @@
-"""What other programs call networks, optimizers, losses and metrics, and what they are called here."""
+"""Other programs' names of networks, optimizers, losses and metrics, each with its native equivalent."""
 
 from __future__ import annotations
 

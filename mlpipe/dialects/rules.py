@@ -1,4 +1,4 @@
-"""What a value of a JSON configuration may be, in small pieces; every piece lists all that is wrong with a value."""
+"""Rules for values of a JSON configuration, in small pieces; every piece lists all that is wrong with a value."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ class Block:
         return found
 
     def _near(self, name: str, value: Mapping[str, Any], known: Mapping[str, Rule]) -> str:
-        """What to do about a missing key: an unknown one that is there may be a misspelling of it."""
+        """Advice for a missing key: an unknown one that is there may be a misspelling of it."""
         strangers = [str(one) for one in value if one not in known]
         near = did_you_mean(name, strangers)
         return f"is {near.split(chr(39))[1]!r} meant to be it?" if near else "add it"

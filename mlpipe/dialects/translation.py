@@ -1,4 +1,4 @@
-"""What a translated file becomes: a native configuration, and a report of where each of its keys went."""
+"""Result of a translation: a native configuration, and a report of where each of its keys went."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Translation:
 
 @dataclass
 class Collected:
-    """What a translation collects on its way.
+    """State of a translation on its way.
 
     Attributes:
         options: The options of groups.

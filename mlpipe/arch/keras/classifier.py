@@ -19,7 +19,7 @@ _ENDS = ("softmax", "logsoftmax", "sigmoid")
 
 @dataclass(frozen=True)
 class End:
-    """How a network ends.
+    """The end of a network: its last layer.
 
     Attributes:
         layer: The layer that gives the outputs, for sentences.
@@ -96,11 +96,11 @@ class KerasClassifier(Classifier):
 
     @property
     def taken_off(self) -> int:
-        """How many operations of the file are not in the graph any more: its last Dense, and an activation behind it."""
+        """The number of operations of the file that the graph lacks: the last Dense, and an activation behind it."""
         return int(self._end.module != "") + int(self._end.activation != "")
 
     def as_in_file(self, outputs: Tensor) -> Tensor:
-        """What the network as the file has it gives, from the outputs of `forward` for its own target, (n, units)."""
+        """Outputs of the network as the file has it, from those of `forward` for its own target, (n, units)."""
         if self._end.units == 1 and outputs.shape[1] == 2:
             return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
         match self._end.activation:

@@ -46,7 +46,7 @@ class Step:
 
 @dataclass
 class Layer:
-    """What is known of a layer beside its module.
+    """Facts about a layer beside its module.
 
     Attributes:
         kind: Its class in Keras.
@@ -87,7 +87,7 @@ class Graph(nn.Module):
         self.settled: set[str] = set()
 
     def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What the network gives: one tensor, or a tuple of them in the order of the file.
+        """Outputs of the network: one tensor, or a tuple of them in the order of the file.
 
         Args:
             tensors: Its inputs, in the order of the file.
@@ -147,7 +147,7 @@ def build(described: Description, given: Sequence[Shape | None], *, always_affin
 
 
 class _Builder:
-    """What is known while a network is built: the number of each tensor, and the calls that wait for theirs."""
+    """State of building a network: the number of each tensor, and the calls that wait for theirs."""
 
     def __init__(self, described: Description, graph: Graph, always_affine: bool) -> None:
         self.described, self.graph, self.always_affine = described, graph, always_affine
@@ -268,7 +268,7 @@ class _Builder:
         return replace(inside, keras=self.described.keras)
 
     def _shapes_out(self, spec: Spec, layer: Layer, inputs: tuple[int, ...]) -> list[Shape]:
-        """What a call gives, found with tensors that have shapes and no numbers."""
+        """Output shapes of a call, found with tensors on the meta device, which hold no values."""
         module = self.graph.get_submodule(layer.module).eval()
         told = [f"{self.graph.names[number]} {self.graph.shapes[number]}" for number in inputs]
         place = f"arch.layers: {spec.name} ({spec.kind})"

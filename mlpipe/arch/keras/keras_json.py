@@ -1,4 +1,4 @@
-"""A network that Keras wrote as JSON, or a list of its layers, as an ordinary arch: `arch=keras_json arch.file=net.json`."""
+"""Networks that Keras wrote as JSON, or lists of its layers, as an arch: `arch=keras_json arch.file=net.json`."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def load_weights(graph: Graph, path: str | Path) -> Report:
 
 
 def count(graph: nn.Module) -> tuple[int, int]:
-    """How many parameters there are, and how many learn.
+    """Number of parameters, and of those that learn.
 
     Moving statistics do not count; scale and offset of every batch normalisation do, also where the file leaves them out.
     """

@@ -1,4 +1,4 @@
-"""Read the JSON of a Keras network, of Keras 2 and of Keras 3, into one plain description of its layers and calls."""
+"""JSON of a Keras network, Keras 2 or 3, parsed into one plain description of its layers and calls."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Description:
 
 
 def decoded(text: str, place: str) -> Any:
-    """What a JSON text holds.
+    """The content of a JSON text.
 
     Args:
         text: The text.

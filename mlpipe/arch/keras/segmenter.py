@@ -1,4 +1,4 @@
-"""A Keras network whose output is a map, for masks and target images: pixels in, logits of every pixel, or values, out.
+"""A Keras network with a map as output, for masks and target images: pixels in, logits or values of every pixel out.
 
 For masks logits come out whatever it ended in; values of images are what the network gives, its last activation included.
 """
@@ -67,11 +67,11 @@ class KerasSegmenter(nn.Module):
 
     @property
     def taken_off(self) -> int:
-        """How many operations of the file are not in the graph any more: an activation at its end."""
+        """The number of operations of the file that the graph lacks: an activation at its end."""
         return int(self._activation != "")
 
     def as_in_file(self, outputs: Tensor) -> Tensor:
-        """What the network as the file has it gives, from the outputs of `forward`, (n, maps, *spatial)."""
+        """Outputs of the network as the file has it, from those of `forward`, (n, maps, *spatial)."""
         if self._from_one:
             return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
         return outputs.softmax(1) if self._activation == "softmax" else outputs

@@ -1,4 +1,4 @@
-"""A Keras network that gives a map as large as what goes in, of one, two or three axes, for slices of volumes."""
+"""A Keras network with a map of its input's size as output, of one, two or three axes, for slices of volumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load the weights that Keras stored as HDF5 into a network of the same layers, by their names, and say what matched."""
+"""HDF5 weights of Keras, loaded by layer names into a network of the same layers, with a report of what matched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KEY = "arch.weights"
 
 @dataclass(frozen=True)
 class Report:
-    """What of a file went where; weights are named `layer/weight`, as Keras names them.
+    """Report of loading a file; weights are named `layer/weight`, as Keras names them.
 
     Attributes:
         matched: Weights that were loaded.

@@ -1,4 +1,4 @@
-"""Random changes of whole training batches on the device: mixing, erasing, flips, and kornia's and torchvision's transforms.
+"""Random changes of training batches on the device: mixing, erasing, flips, kornia's and torchvision's transforms.
 
 A step takes images (n, channels, height, width), targets and how many epochs are left (1 in the last one), and returns
 images and targets. It draws from torch's generators, which the program seeds before every batch. Targets are class
@@ -258,7 +258,7 @@ def _checked(name: str, before: Tensor, after: Any) -> Tensor:
 
 
 def _between(start: Tensor, stop: Tensor, length: int) -> Tensor:
-    """Which of the places 0 to `length` lie between, shape (n, length)."""
+    """Mask of the positions 0 to `length` that lie between, shape (n, length)."""
     place = torch.arange(length, device=start.device)
     return (place >= start[:, None]) & (place < stop[:, None])
 

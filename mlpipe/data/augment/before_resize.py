@@ -1,4 +1,4 @@
-"""Transforms that every image goes through before it is resized, in training and in prediction alike."""
+"""Transforms of every image before it is resized, in training and in prediction alike."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ class BeforeResize:
         return changed
 
     def key(self) -> list[dict[str, Any]]:
-        """What decides how images are changed, for the cache's hash."""
+        """Parameters that decide how images are changed, for the cache's hash."""
         return [{"target": one.identity, **one.params} for one in self._components]

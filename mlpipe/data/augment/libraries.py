@@ -1,4 +1,4 @@
-"""Use transforms of albumentations and torchvision on the CPU as steps of ours: one image at a time, from its own seed."""
+"""Transforms of albumentations and torchvision as CPU steps: one image at a time, each with a seed of its own."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class _PerImage:
 
 
 def checked(name: str, image: Batch, after: Any) -> Batch:
-    """What a transform gave, an image of the same channels and type.
+    """The checked output of a transform, an image of the same channels and type.
 
     Args:
         name: The transform's class.
@@ -188,7 +188,7 @@ class Seeded:
         return Seeded, (self._transform,)
 
     def __call__(self, seed: int, **given: Any) -> Any:
-        """What the transform makes of an image, a mask and so on, by the library's names."""
+        """Outputs of the transform for an image, a mask and so on, by the library's names."""
         self._start["state"]["key"][0] = seed
         self._bits.state = self._start
         self._python.seed(seed)

@@ -1,4 +1,4 @@
-"""Random changes of training images and their masks together: both move alike, colours change in images only.
+"""Random changes of training images and their masks together: both are moved alike, only images are recoloured.
 
 Class numbers are shifted by one while they are moved, so that whatever a step fills up with zeros is a pixel that does
 not count (`mlpipe.data.task.IGNORED`).
@@ -154,7 +154,7 @@ def each(name: str, change: Callable[[Any, Any, int], tuple[Any, Any]], *, sever
 
 @dataclass(frozen=True)
 class _PerPair:
-    """What `each` gives."""
+    """Transform of pairs that `each` makes."""
 
     name: str
     change: Callable[[Any, Any, int], tuple[Any, Any]]
@@ -218,7 +218,7 @@ def _by_torchvision(transform: Any, image: Any, mask: Any, seed: int) -> tuple[A
 
 
 def torchvision(transform: Any, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
-    """What a transform of torchvision makes of an image (height, width, channels) and of another of its tensors.
+    """Outputs of a transform of torchvision for an image (height, width, channels) and another of its tensors.
 
     Args:
         transform: The transform.

@@ -1,4 +1,4 @@
-"""Random changes of training images and their target images together: both move alike, colours change in images only.
+"""Random changes of training images and target images together: both are moved alike, only inputs are recoloured.
 
 New pixels of targets are interpolated as those of images are. `convert_color` and `normalize` may be for targets, too (`on`).
 """

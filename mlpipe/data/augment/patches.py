@@ -1,4 +1,4 @@
-"""Random square patches to be filled in: images lose them, targets have nothing else (context encoders, Pathak et al. 2016)."""
+"""Inpainting: random patches cut from inputs, and alone in the targets (context encoders, Pathak et al. 2016)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RandomPatches:
         return kept, taken
 
     def inside(self, height: int, width: int, seed: Seeds) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Where the patches of an image are, shape (height, width); they may overlap.
+        """Mask of an image's patches, shape (height, width); they may overlap.
 
         Args:
             height: The image's.

@@ -1,4 +1,4 @@
-"""Augmentations of which each image gets some, or whose parameters are drawn for each image."""
+"""Random choices among augmentations: which of them an image gets, or with which parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes of training images on the CPU, the same for a sample whatever the batch, the worker or the machine.
+"""Random changes of training samples on the CPU, the same for a sample whatever the batch, the worker or the machine.
 
 A step takes a batch of images, shape (n, height, width, channels), and one 64-bit seed for each, and returns the changed
 batch. Everything random comes from the sample's own seed. Transforms of other libraries become steps in
@@ -271,7 +271,7 @@ def _corners(
     height: npt.NDArray[Any],
     width: npt.NDArray[Any],
 ) -> npt.NDArray[np.int64]:
-    """Top, left, height and width of each window, shape (n, 4), at these shares of the room that it has."""
+    """Top, left, height and width of each window, shape (n, 4), at these shares of the range that it has."""
     top, left = down * (sides[:, 0] - height + 1), across * (sides[:, 1] - width + 1)
     return np.stack([top, left, height, width], axis=1).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""Decode a task's images, in their order, into one growing file: with every core, little memory, and resumable.
+"""Cache filling: decode a task's images in order into one growing file, on every core, in little memory, resumable.
 
 `images.part` grows image by image; `filling.jsonl` says how much of it is on disk for sure. A fill that was stopped at any
 point, by `kill -9` or a power cut too, goes on there, and its file is the same byte for byte as one made at once.
@@ -43,7 +43,7 @@ _LONGEST_JOB = 32
 
 @dataclass
 class Filling:
-    """How far a fill has come.
+    """Progress of a fill.
 
     Attributes:
         done: Images in `images.part`.
@@ -61,7 +61,7 @@ class Filling:
 
 
 def resumed(folder: Path, final: Path) -> Filling:
-    """What an earlier attempt left, an empty `Filling` when there is nothing, or nothing that can be trusted.
+    """Progress of an earlier attempt; an empty `Filling` when there is none, or none that can be trusted.
 
     Args:
         folder: The pack's folder; what cannot be used is removed from it.
@@ -196,7 +196,7 @@ def _other_size(name: str, own: Shape, others: Shape) -> str:
 
 
 def _job_length(shape: Shape | None, dtype: np.dtype[Any], workers: int) -> int:
-    """How many images a thread decodes at a time: many when they are small, one when their size is not known."""
+    """The number of images that a thread decodes at a time: many small ones, one when their size is not known."""
     if shape is None:
         return 1
     waiting = _WAITING_BYTES // (int(np.prod(shape)) * dtype.itemsize or 1)

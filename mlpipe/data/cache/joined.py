@@ -1,4 +1,4 @@
-"""The cached images of a variant: rows of the packs of the tasks that they are of, without a copy."""
+"""Cache of a task variant: rows of the packs of its base tasks, without a copy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class JoinedPack(Pack):
 
     @property
     def rows_key(self) -> str:
-        """What tells these rows from others of the same packs."""
+        """Key that tells these rows from others of the same packs."""
         return files.digest([self.part.tolist(), self.row.tolist(), [part.folder.name for part in self.parts]])
 
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:

@@ -1,4 +1,4 @@
-"""Every image decoded and resized once, into one memory-mapped file that all folds and runs share.
+"""Packs: all images of a task decoded and resized once, in one memory-mapped file that folds and runs share.
 
 A pack is a folder: `index.json`, written last, and `images.npy` (all images of one size) or `images.bin` and `places.npy`
 (each of its own). `mlpipe.data.cache.filling` makes the images' file, and goes on where an earlier attempt was stopped.
@@ -80,7 +80,7 @@ class Pack:
 
     @property
     def channels(self) -> int:
-        """How many channels images have."""
+        """The number of channels of the images."""
         return self.preprocessing.channels
 
     @property
@@ -90,7 +90,7 @@ class Pack:
 
     @property
     def rows_key(self) -> str:
-        """What tells the rows from others of the same folder; empty where they are all of its images."""
+        """Key that tells the rows from others of the same folder; empty where they are all of its images."""
         return ""
 
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:

@@ -1,4 +1,4 @@
-"""The numbers that an image file holds, before anything is made of them: colours and opacity apart, as deep as they are."""
+"""Raw values of an image file before any conversion: colours and opacity apart, in their full bit depth."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Header:
-    """What an encoded image says of itself.
+    """Header of an encoded image.
 
     Attributes:
         width: In pixels, before its orientation is applied.
@@ -76,7 +76,7 @@ class File:
 def reduction(width: int, height: int, least: int | None) -> int:
     """By how much a JPEG is reduced while it is decoded, which costs a third: 8, 4, 2 or 1.
 
-    A reduced picture is cut off at a multiple of that number, and what is resized from it would be shifted; so both sides
+    A reduced image is cut off at a multiple of that number, and what is resized from it would be shifted; so both sides
     must be multiples, as those of cameras are, and then a resize by another half or more differs by a grey level or two.
 
     Args:
@@ -164,7 +164,7 @@ def deep_grey(image: Image.Image, numbers: Numbers | None) -> tuple[Pixels, Pixe
 
 
 def by_opencv(content: bytes) -> Pixels:
-    """What OpenCV reads, as deep as it is, shape (height, width, 1, 3 or 4); red is first.
+    """Values by OpenCV in their full depth, shape (height, width, 1, 3 or 4); red is first.
 
     Raises:
         OSError: When it cannot be read.

@@ -1,4 +1,4 @@
-"""Decode image files the same way everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason.
+"""Image decoding, the same everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason.
 
 Transparent places are laid over a background, and values whose type does not say which of them is white (floating-point,
 signed, 32 bit) become pixels by the range that a task states; `mlpipe.data.decoding.value_rules` has both as one rule.
@@ -100,7 +100,7 @@ def decode(
 ) -> Pixels:
     """The pixels of an encoded image, turned upright as its EXIF orientation says.
 
-    Of an animation the first picture is used. Grey and colour JPEG go through simplejpeg, colour PNG and TIFF of 16 bit
+    Of an animation the first frame is used. Grey and colour JPEG go through simplejpeg, colour PNG and TIFF of 16 bit
     that are wanted in 16 bit, greys of 16 bit with transparency and values of an open range through OpenCV, everything else
     (CMYK JPEG, PNG, ...) through Pillow; `scripts/bench_data.py` compares them. The header alone decides, so that the same
     file always takes the same way. simplejpeg refuses what Pillow passes over: a stream whose compressed data is damaged or
@@ -156,7 +156,7 @@ def stored_values(content: bytes) -> Pixels:
         Shape (height, width), a type of whole numbers, turned upright.
 
     Raises:
-        UnreadableImageError: When it is no image, damaged, a picture in colour, or holds numbers that are not whole.
+        UnreadableImageError: When it is no image, damaged, an image in colour, or holds numbers that are not whole.
     """
     file = _opened(content)
     try:
@@ -174,7 +174,7 @@ def stored_values(content: bytes) -> Pixels:
 
 
 def extent(content: bytes) -> tuple[float, float]:
-    """The smallest and the largest value of an encoded image; NaN when one is no number.
+    """The smallest and the largest value of an encoded image; NaN when one is NaN.
 
     Raises:
         UnreadableImageError: When it is no image, or damaged.

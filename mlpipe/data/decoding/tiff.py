@@ -1,4 +1,4 @@
-"""What the directory of a TIFF says of its numbers: their type, their bits, and how many there are for a pixel."""
+"""TIFF headers: type and bits of the stored numbers, and how many there are per pixel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN_DEPTHS = (1, 2, 4, 8, 12, 16)
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a TIFF holds.
+    """Number format of a TIFF.
 
     Attributes:
         width: In pixels, upright.
@@ -40,7 +40,7 @@ class Numbers:
 
     @property
     def open_range(self) -> str:
-        """What the numbers are where nothing says which of them is white; empty where the type says it."""
+        """The type of numbers of open range (nothing says which of them is white); empty where the type says it."""
         if self.type != "unsigned":
             return self.type
         return "" if self.bits in _PLAIN_DEPTHS else f"{self.bits}-bit"
@@ -58,7 +58,7 @@ class Numbers:
 
 
 def numbers(content: bytes) -> Numbers | None:
-    """What the first directory of a TIFF says; None for other files and damaged ones.
+    """Number format by a TIFF's first directory; None for other files and damaged ones.
 
     Args:
         content: The bytes of the file.
@@ -76,7 +76,7 @@ def numbers(content: bytes) -> Numbers | None:
 
 
 def of_directory(directory: Any) -> Numbers:
-    """What a directory says that Pillow has read."""
+    """Number format by a directory that Pillow has read."""
     width, height = int(directory.get(_WIDTH, 0)), int(directory.get(_HEIGHT, 0))
     if directory.get(_ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width

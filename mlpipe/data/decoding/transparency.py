@@ -1,4 +1,4 @@
-"""Lay transparent pictures over white or black, exactly: what they look like, and no hidden colours."""
+"""Transparent images over white or black, exactly as they look, without the colours hidden in transparent pixels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def over(colours: Pixels, opacity: Pixels, background: Background) -> Pixels:
 
 
 def in_channels(colours: Pixels, opacity: Pixels, channels: int, background: Background) -> Pixels:
-    """A transparent picture in 1, 3 or 4 channels; the fourth one is the opacity.
+    """A transparent image in 1, 3 or 4 channels; the fourth one is the opacity.
 
     Args:
         colours: Shape (height, width, 1 or 3), uint8 or uint16.
@@ -50,7 +50,7 @@ def in_channels(colours: Pixels, opacity: Pixels, channels: int, background: Bac
 
 
 def luma(colours: Pixels) -> Pixels:
-    """The grey of colours (ITU-R BT.601), shape (height, width, 1), as it is computed for opaque pictures."""
+    """The grey of colours (ITU-R BT.601), shape (height, width, 1), as it is computed for opaque images."""
     if colours.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))[:, :, np.newaxis]
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(colours), cv2.COLOR_RGB2GRAY))[:, :, np.newaxis]

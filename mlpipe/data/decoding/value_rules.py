@@ -1,4 +1,4 @@
-"""How the values of image files become pixels where their types leave it open: one rule for all images of a task."""
+"""Value rules: how numbers of a type that leaves it open become pixels, one rule for all images of a task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets written in Python: an item has an id, an image x and a target y; a set has a length and items by number.
+"""Data sets in Python: an item has an id, an image x and a target y; a set has a length and items by number.
 
 A set needs no base class: `__len__` and `__getitem__(i)` are enough. It may also have `isPositive(i)` (for
 `stages.list[].negatives`), `sample_weight(i)`, `get_stratify_class(i)` (what stratified folds spread evenly), `classes`
@@ -137,7 +137,7 @@ def target_of(item: Any, where: str) -> np.ndarray[Any, Any]:
     """The target of an item as one array of numbers; the arrays of several heads are joined.
 
     Raises:
-        DataError: When it is no numbers.
+        DataError: When it is not numeric.
     """
     given = getattr(item, "y", None)
     parts = given if isinstance(given, list | tuple) and given and np.ndim(given[0]) else [given]

@@ -1,4 +1,4 @@
-"""Data sets made of others: some of their items, or several sets after another."""
+"""Data sets derived from others: a selection of items, or several sets in a row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Derived:
         return found
 
     def __getattr__(self, name: str) -> Any:
-        """What is asked for an item, where the sets know it; what they know of themselves, where they agree."""
+        """Attribute of the sets: of an item, from the set that it is in; of the sets themselves, where they agree."""
         if name in ("isPositive", "sample_weight", "get_target", "get_stratify_class"):
             if all(callable(getattr(one, name, None)) for one in self.sets()):
                 return lambda item: getattr(self.place(item)[0], name)(self.place(item)[1])

@@ -1,4 +1,4 @@
-"""Chains of functions over the items of data sets, with caches in memory and on disk that notice what changed."""
+"""Preprocessing chains: functions over the items of data sets, with memory and disk caches that notice changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BRANCHES = ("split-preprocessor", "split-concat-preprocessor")
 
 @dataclass
 class Chain:
-    """What the entries of a chain are applied with.
+    """Context that the entries of a chain are applied with.
 
     Attributes:
         functions: The user's functions and classes by name.
@@ -110,7 +110,7 @@ class Chain:
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
-    """What a function of the user's own returns.
+    """The return value of a function of the user's own.
 
     Args:
         key: The configuration's key that names it, for sentences.

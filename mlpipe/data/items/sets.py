@@ -1,4 +1,4 @@
-"""Data sets that `mlpipe.data.items` knows by name: images in a folder, and tables of images with one or many classes."""
+"""Built-in data sets of `mlpipe.data.items`: images in a folder, tables of images with one or many classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a batch of some rows: images that are cached, changed in training, and put together with their targets."""
+"""Collation of a batch: cached images, changed in training, joined with their targets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Collating:
         pack: The cached images.
         task: The task, for targets and weights.
         steps: Augmentations, as `adapt` gave them.
-        is_training: Whether the images are to be learned.
+        is_training: Whether the samples are to be learned.
     """
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:

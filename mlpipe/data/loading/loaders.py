@@ -1,4 +1,4 @@
-"""Batches from the cache: a dataset that is asked for a whole batch at once, and Lightning's data module around it."""
+"""Data loading: a dataset that is asked for a whole batch at once, and Lightning's data module around it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Loader = DataLoader[dict[str, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Draw:
-    """What the random draws of a training depend on, besides epoch and sample.
+    """Inputs of a training's random draws, besides epoch and sample.
 
     Attributes:
         seed: The run's seed.
@@ -56,7 +56,7 @@ class PackDataset(Dataset[Batch]):
         task: The task, for targets and ids.
         steps: Augmentations; none for evaluation.
         draw: What random draws depend on.
-        is_training: Whether the images are to be learned.
+        is_training: Whether the samples are to be learned.
     """
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], draw: Draw, *, is_training: bool = False) -> None:
@@ -73,14 +73,14 @@ class PackDataset(Dataset[Batch]):
             `images` (n, channels, height, width), or with other axes behind the channels, as a view of channels-last memory,
             uint8 or float32 (16-bit values too, which torch cannot compute with), or features (n, features); `target` (n,)
             int64 or (n, outputs) float32, or as masks and target images give it; `row` (n,) int64; and `weight` (n,)
-            float32 where the task has weights and the images are to be learned.
+            float32 where the task has weights and the samples are to be learned.
         """
         epoch, rows = request
         return self._collate(rows, epoch_seeds(self._seeds[rows], self._draw.seed, self._draw.fold, epoch))
 
 
 def collating_of(task: Task, pack: Pack) -> type[Collating]:
-    """What puts images of a task together with their targets, by what targets are.
+    """The class that joins images of a task with their targets, by the form of the targets.
 
     Args:
         task: The task.
@@ -101,7 +101,7 @@ class FoldData(pl.LightningDataModule):
         task: The task.
         view: The fold's rows.
         pack: The cached images, with those of masks or target images where targets are such.
-        steps: Augmentations of training images, as `collating_of(task, pack).adapt` gives them.
+        steps: Augmentations of training samples, as `collating_of(task, pack).adapt` gives them.
         sampling: Batch sizes.
         draw: What random draws depend on.
         num_workers: Loader processes.
@@ -127,7 +127,7 @@ class FoldData(pl.LightningDataModule):
         self._first_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What Lightning saves with the state of a training: the epoch that a resumed one begins with."""
+        """State that Lightning saves with a training: the epoch that a resumed one begins with."""
         return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ class FoldData(pl.LightningDataModule):
         return batch_loader(sampler, self.train_dataset(), self._num_workers)
 
     def train_sampler(self) -> EpochBatches:
-        """Which training rows make the batches of each epoch."""
+        """Sampler of training rows: the batches of each epoch."""
         targets = self._task.samples.learned[self._view.train]
         return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold, self._shard)
 
@@ -151,7 +151,7 @@ class FoldData(pl.LightningDataModule):
         return PackDataset(self._pack, self._task, self._steps, self._draw, is_training=True)
 
     def val_dataloader(self) -> Loader:
-        """The validation images in their order."""
+        """The validation samples in their order."""
         return self.rows_dataloader(self._view.val)
 
     @property
@@ -161,17 +161,17 @@ class FoldData(pl.LightningDataModule):
 
     @property
     def val_ids(self) -> list[str]:
-        """The validation images' names, in their order."""
+        """The validation samples' names, in their order."""
         return [self._task.samples.ids[row] for row in self._view.val]
 
     @property
     def val_batches(self) -> int:
-        """How many batches the validation images make for one process."""
+        """The number of validation batches of one process."""
         return len(OrderedBatches(self._view.val, self._sampling.eval_batch_size))
 
     @property
     def eval_batch_size(self) -> int:
-        """Images at a time when nothing is learned."""
+        """Samples at a time when nothing is learned."""
         return int(self._sampling.eval_batch_size)
 
     def rows_dataloader(self, rows: Rows, at_once: int | None = None) -> Loader:
@@ -190,12 +190,12 @@ class FoldData(pl.LightningDataModule):
         return PackDataset(self._pack, self._task, steps, replace(self._draw, fold=0))
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:
-        """How many images each training batch of an epoch has, of all processes, as the only one of a list of tasks."""
+        """The number of samples in each training batch of an epoch, over all processes; the list has one task."""
         return [self.train_sampler().sizes()]
 
     @property
     def epoch_images(self) -> int:
-        """How many training images an epoch has."""
+        """The number of training samples in an epoch."""
         return self.train_sampler().images
 
 

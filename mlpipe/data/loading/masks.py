@@ -1,4 +1,4 @@
-"""Batches of images with the class number of every pixel, moved together in training."""
+"""Batches of images with their masks (a class number for each pixel), moved together in training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Masks(Collating):
         pack: The cached images, with masks.
         task: The task.
         steps: What moves both.
-        is_training: Whether the images are to be learned.
+        is_training: Whether the samples are to be learned.
     """
 
     adapt = staticmethod(paired.adapt)

@@ -1,4 +1,4 @@
-"""What loader processes are given where they are not forked: memory-mapped files by their names, own steps by their recipes.
+"""Picklable loader arguments for processes that are not forked: memory maps by file name, own steps by their recipes.
 
 Under `spawn` (macOS, Windows) and `forkserver` (Linux from Python 3.14 on) everything that a loader process works with is
 pickled. The cache would be sent byte by byte; a step that a user's own function returns is often a function within it,
@@ -70,12 +70,12 @@ class OwnStep:
         return OwnStep, (self._make,)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        """What the step gives."""
+        """The output of the step."""
         return self._step(*given, **named)
 
 
 def workers_for(dataset: Any, workers: int) -> int:
-    """How many loader processes a data set can have: none, with a sentence in the log, where it cannot be sent to them.
+    """The number of loader processes for a data set: none, with a line in the log, where it cannot be sent to them.
 
     Args:
         dataset: What they would load from.

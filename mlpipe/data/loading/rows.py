@@ -1,4 +1,4 @@
-"""Batches of records: as cached, and in training varied anew in every epoch by functions of the user's own."""
+"""Batches of rows: as cached, and in training varied anew in every epoch by functions of the user's own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class VariedRows(Collating):
         return self._with_weights(batch, np.stack(varied))
 
     def _with_weights(self, batch: Batch, vectors: npt.NDArray[Any]) -> Batch:
-        """The batch with a weight for each of several outputs, shape (n, outputs), where records have them."""
+        """The batch with a weight for each of several outputs, shape (n, outputs), where rows have them."""
         if self._layout.tail:
             batch["weight"] = torch.from_numpy(np.ascontiguousarray(vectors[:, -self._layout.tail :]))
         return batch

@@ -30,7 +30,7 @@ class TargetImages(Collating):
         pack: The cached images, with the pack of targets as `masks`.
         task: The task.
         steps: What moves both.
-        is_training: Whether the images are to be learned.
+        is_training: Whether the samples are to be learned.
     """
 
     adapt = staticmethod(paired_targets.adapt)

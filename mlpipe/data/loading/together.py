@@ -1,4 +1,4 @@
-"""Batches of several tasks for one training: every step takes one of each, the shorter tasks start again."""
+"""Joint loading of several tasks: every step takes a batch of each, and the shorter tasks start again."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class JointData(pl.LightningDataModule):
         self._tasks, self._num_workers, self._first_epoch = [pivot, *others], num_workers, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What Lightning saves with the state of a training: the epoch that a resumed one begins with."""
+        """State that Lightning saves with a training: the epoch that a resumed one begins with."""
         return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -96,17 +96,17 @@ class JointData(pl.LightningDataModule):
         return batch_loader(sampler, JointDataset([one.train_dataset() for one in self._tasks]), self._num_workers)
 
     def val_dataloader(self) -> Loader:
-        """The pivot's validation images in their order."""
+        """The pivot's validation samples in their order."""
         return self._tasks[0].val_dataloader()
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:
-        """How many images of each task the steps of an epoch have."""
+        """The number of samples of each task in each step of an epoch."""
         each = [one.train_sampler().sizes() for one in self._tasks]
         steps = max(len(sizes) for sizes in each)
         return [[sizes[(epoch * steps + step) % len(sizes)] for step in range(steps)] for sizes in each]
 
     @property
     def epoch_images(self) -> int:
-        """How many training images an epoch has, of all tasks, about."""
+        """The number of training samples in an epoch, over all tasks, about."""
         samplers = [one.train_sampler() for one in self._tasks]
         return round(sum(one.images / len(one) for one in samplers) * len(JointBatches(samplers)))

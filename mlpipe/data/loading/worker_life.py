@@ -1,4 +1,4 @@
-"""Loader processes end with the process that they work for, and leave signals to it.
+"""Life of loader processes: they end with the process that they work for, and leave signals to it.
 
 A signal to a whole group (Ctrl-C in a terminal, a cluster that preempts a job) reaches loader processes too. They ignore
 it, so that the batch at hand is finished; the process that they work for ends them, and when that one dies, even by

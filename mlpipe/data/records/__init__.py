@@ -1,4 +1,4 @@
-"""Records: dictionaries that a loader turns into named arrays, a transformer that learns from them, functions that vary them.
+"""Rows of data: dictionaries; a loader makes named arrays of them, a transformer learns from them, others vary them.
 
 A data record is a tuple of dictionaries: (X,) to score, (X, y) or (X, y, w) to learn. X has an array for each input of the
 network, y and w one for each output. The names are those that code of `docs/from_barrage.md` imports.
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class RecordMode(Enum):
-    """What records are read for."""
+    """Purpose that rows are read for."""
 
     TRAIN = 0
     VALIDATION = 1
@@ -39,14 +39,14 @@ class RecordMode(Enum):
 
 
 class RecordLoader(ABC):
-    """Makes a data record of a record; derive from it and write `load`.
+    """Makes a data record of a row; derive from it and write `load`.
 
     Attributes:
-        mode: What records are read for.
+        mode: What rows are read for.
         params: The configuration's parameters.
 
     Args:
-        mode: What records are read for.
+        mode: What rows are read for.
         params: The configuration's parameters.
 
     Raises:
@@ -58,7 +58,7 @@ class RecordLoader(ABC):
         self.params = params
 
     def __call__(self, record: Record) -> DataRecord:
-        """What `load` makes of a record."""
+        """The arrays that `load` makes of a row."""
         return self.load(record)
 
     @abstractmethod
@@ -66,17 +66,17 @@ class RecordLoader(ABC):
         """The data record: (X,) in score mode, else (X, y) or (X, y, w).
 
         Args:
-            record: The record.
+            record: The row.
         """
 
 
 class KeySelector(RecordLoader):
-    """Takes values of a record by their keys: a key gives the value's array, a list of keys an array of their values.
+    """Takes values of a row by their keys: a key gives the value's array, a list of keys an array of their values.
 
     So `["y"]` has the shape (1,), and `"y"` of a number the shape ().
 
     Args:
-        mode: What records are read for.
+        mode: What rows are read for.
         inputs: The key, or keys, of each input.
         outputs: Those of each output; not looked at in score mode.
         sample_weights: Those of each output's weight; None: there are none.
@@ -108,17 +108,17 @@ class KeySelector(RecordLoader):
 
 
 class RecordTransformer(ABC):
-    """Learns from the training records, then changes data records and scores; derive from it and write its methods.
+    """Learns from the training rows, then changes data records and scores; derive from it and write its methods.
 
     What `fit` finds out may be told to the network as `network_params`: they join its parameters in the configuration.
 
     Attributes:
-        mode: What records are read for.
+        mode: What rows are read for.
         loader: Makes data records.
         params: The configuration's parameters.
 
     Args:
-        mode: What records are read for.
+        mode: What rows are read for.
         loader: Makes data records.
         params: The configuration's parameters.
 
@@ -143,10 +143,10 @@ class RecordTransformer(ABC):
 
     @abstractmethod
     def fit(self, records: list[Record]) -> None:
-        """Learn from all training records, each once and in their order.
+        """Learn from all training rows, each once and in their order.
 
         Args:
-            records: The records; `self.loader` makes data records of them.
+            records: The rows; `self.loader` makes data records of them.
         """
 
     @abstractmethod
@@ -162,7 +162,7 @@ class RecordTransformer(ABC):
         """A changed score.
 
         Args:
-            score: What the network gives for one record, by output.
+            score: What the network gives for one row, by output.
         """
 
     @abstractmethod
@@ -214,7 +214,7 @@ class RecordAugmentor:
         self._functions = [partial(function, **params) for function, params in functions]
 
     def __call__(self, data_record: DataRecord) -> DataRecord:
-        """What the last function makes of what the others made."""
+        """The row after all functions, in their order."""
         for function in self._functions:
             data_record = function(data_record)
         return data_record
@@ -225,10 +225,10 @@ class RecordAugmentor:
 
 @dataclass(frozen=True)
 class RecordSet:
-    """Records with what is made of them.
+    """Rows with what is made of them.
 
     Attributes:
-        records: The records.
+        records: The rows.
         mode: What they are read for.
         loader: Makes data records.
         transformer: Fitted, or loaded.
@@ -245,21 +245,21 @@ class RecordSet:
         return len(self.records)
 
     def __getitem__(self, index: int) -> DataRecord:
-        """The data record of one record, varied in training only; the record itself is left as it is."""
+        """The data record of one row, varied in training only; the row itself is left as it is."""
         plain = self.plain(index)
         return self.augmentor(plain) if self.mode is RecordMode.TRAIN else plain
 
     def plain(self, index: int) -> DataRecord:
-        """The data record of one record as the transformer leaves it."""
+        """The data record of one row as the transformer leaves it."""
         return self.transformer.transform(self.loader(copy.deepcopy(self.records[index])))
 
 
 def repeats(record: Record, sample_count: str | None) -> int:
-    """How often a record comes in an epoch: at least once, counts with a fraction cut off.
+    """The number of times that a row comes in an epoch: at least once, fractions cut off.
 
     Args:
-        record: The record.
-        sample_count: The key of its count; None: every record comes once.
+        record: The row.
+        sample_count: The key of its count; None: every row comes once.
     """
     return max(1, int(record[sample_count])) if sample_count is not None else 1
 
@@ -282,10 +282,10 @@ def drawing_from(seed: int) -> Iterator[None]:
 
 
 def as_records(given: Any) -> list[Record]:
-    """Records as a list of dictionaries.
+    """Rows as a list of dictionaries.
 
     Args:
-        given: Such a list, or a pandas data frame, whose rows are the records; neither is changed.
+        given: Such a list, or a pandas data frame; neither is changed.
 
     Raises:
         TypeError: When it is neither.
@@ -305,7 +305,7 @@ def batchify(data_records: Sequence[DataRecord]) -> BatchDataRecords:
 
 
 def batchify_network_output(network_output: Any, output_names: Sequence[str]) -> list[RecordScore]:
-    """What a network gives for a batch, as a score for each record.
+    """A network's outputs for a batch, as a score for each row.
 
     Args:
         network_output: An array, or one for each output, with the batch along the first axis.

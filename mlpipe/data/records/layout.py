@@ -1,4 +1,4 @@
-"""How the named arrays of a data record lie in one vector, and what its targets are; and the way back."""
+"""Layout of a row's named arrays in one vector, and of its targets; both ways."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Output:
 
     @property
     def width(self) -> int:
-        """How many numbers y has."""
+        """The number of values in y."""
         return math.prod(self.shape)
 
     def values(self, y: Mapping[str, Any], where: str) -> npt.NDArray[np.float64]:
@@ -103,13 +103,13 @@ class Layout:
 
     @property
     def width(self) -> int | None:
-        """How many numbers a target has; None: class numbers do not say how many classes there are."""
+        """The number of values in a target; None: class numbers do not say how many classes there are."""
         is_open = self.is_single and self.outputs[0].form == "number"
         return None if is_open else sum(output.width for output in self.outputs)
 
     @property
     def tail(self) -> int:
-        """How many weights stand at the vector's end."""
+        """The number of weights at the vector's end."""
         return 0 if self.is_single or not self.weighted else len(self.outputs)
 
     def vector(self, data_record: DataRecord, where: str) -> npt.NDArray[np.float32]:
@@ -153,10 +153,10 @@ class Layout:
         return replace(self, outputs=(replace(self.outputs[0], numbers=tuple(numbers)),))
 
     def weight(self, data_record: DataRecord, where: str) -> float:
-        """How much a data record counts; 1 where there are no weights, or several outputs with a weight each.
+        """The weight of a row; 1 where there are no weights, or several outputs with a weight each.
 
         Raises:
-            DataError: When it is no number >= 0.
+            DataError: When it is not a number >= 0.
         """
         return _weight(data_record, self.outputs[0].name, where) if self.is_single else 1.0
 
@@ -197,7 +197,7 @@ class Layout:
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> Layout:
-        """What `as_plain` gave."""
+        """The layout that `as_plain` described."""
         inputs = tuple((str(name), _sizes(shape)) for name, shape in plain["inputs"])
         outputs = tuple(
             Output(str(one["name"]), _sizes(one["shape"]), one["form"], one["kind"], _sizes(one.get("numbers", ())))
@@ -215,7 +215,7 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) 
         where: Names it in sentences.
 
     Raises:
-        DataError: When it is no such tuple, has other outputs, or inputs that are no numbers.
+        DataError: When it is no such tuple, has other outputs, or inputs that are not numeric.
     """
     parts = data_record if isinstance(data_record, tuple) else ()
     if len(parts) not in (2, 3) or not all(isinstance(part, Mapping) for part in parts):

@@ -1,4 +1,4 @@
-"""One output of records with several as a task of its own: its targets, its kind, its classes; the inputs are the same."""
+"""One output of rows with several, as a task of its own: same inputs, its targets, kind and classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEY = "head"
 
 
 def names(source: Mapping[str, Any]) -> tuple[str, ...]:
-    """The outputs of a task of records that has several, in their order; empty for other tasks, and for one output of them.
+    """The outputs of a task of rows with several, in their order; empty for other tasks, and for one output of them.
 
     Args:
         source: The task's `source`.
@@ -44,7 +44,7 @@ def of(task: Task, name: str) -> Task:
     """The task of one output: class numbers, labels or numbers in place of the numbers of all outputs side by side.
 
     Args:
-        task: Of records with several outputs.
+        task: Of rows with several outputs.
         name: The output's.
 
     Raises:

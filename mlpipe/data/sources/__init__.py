@@ -1,4 +1,4 @@
-"""Where samples come from: folders, tables, arrays, volumes, archives, functions of the user's own; `mml train task=WORD`.
+"""Sources of samples: folders, tables, arrays, volumes, archives, functions of the user's own; `mml train task=WORD`.
 
 A source is a file here of the same name as its word in `conf/task`: a function that looks at what is there and returns a
 `Task`. It joins a listing (`listings/`: where samples lie) with a target (`targets/`: what is to be learned of them). `open`

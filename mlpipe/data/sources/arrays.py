@@ -226,7 +226,7 @@ def _targets(path: Path, stored: _Arrays, key: str | None) -> Array | None:
 
 
 def _layout(path: Path, parts: list[Array]) -> str:
-    """Where the channels are.
+    """Position of the channel axis.
 
     Raises:
         DataError: When both axes could hold them, or neither.

@@ -1,4 +1,4 @@
-"""A table of image files: CSV, TSV or Parquet with columns for path, target and, optionally, split, fold, group, weight."""
+"""Tables of image files: CSV, TSV or Parquet with columns for path, target and, perhaps, split, fold, group, weight."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Fa
 
 
 class _Columns:
-    """Which column holds what; a column under its default name is used when it is there, a named one must be there."""
+    """Columns by their roles; a column under its default name is used when it is there, a named one must be there."""
 
     def __init__(self, table: Table, path: str | None, named: dict[str, str | None], faults: Faults) -> None:
         if path is not None:
@@ -146,7 +146,7 @@ class _Columns:
             self.optional[key] = spelling.plain(str(column)) if table.has(column) else None
 
     def notes(self) -> list[str]:
-        """What a person should know of the columns that are used."""
+        """Notes about the columns that are used."""
         used = [column for column in self.optional.values() if column]
         return [f"columns used besides path and target: {', '.join(used)}"] if used else []
 

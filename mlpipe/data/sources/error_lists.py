@@ -1,4 +1,4 @@
-"""All faults of a table or a folder in one error: of each kind the first ones, and how many more there are."""
+"""One error for all faults of a table or a folder: the first ones of each sort, and how many more there are."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Faults:
         self._kinds.append(list(sentences))
 
     def of(self, step: Callable[[], Found], otherwise: Found) -> Found:
-        """What a step gives, or something in its place when it finds faults, which are kept.
+        """The result of a step, or something in its place when it finds faults, which are kept.
 
         Args:
             step: Raises `DataError` for its faults.

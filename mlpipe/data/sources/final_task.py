@@ -1,4 +1,4 @@
-"""The last step of every source: refuse overlaps, and name a task by a hash of everything in it."""
+"""Last step of every source: refuse overlaps between parts, and name the task by a hash of all its content."""
 
 from __future__ import annotations
 

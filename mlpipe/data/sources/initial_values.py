@@ -1,4 +1,4 @@
-"""Initial values of an equation, generated: waves between 0 and 1 along a row, for networks that learn to solve it."""
+"""Generated initial values of an equation, waves between 0 and 1 along a row, for networks that learn to solve it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items that functions of the user's own Python files give: mml train task=items."""
+"""Items from functions in the user's own Python files: mml train task=items."""
 
 from __future__ import annotations
 

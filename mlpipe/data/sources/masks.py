@@ -1,4 +1,4 @@
-"""Images with a mask each, of which every pixel says its class: two folders side by side, or a table of pairs."""
+"""Images with masks (a class for every pixel): two folders side by side, or a table of pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MNIST and every set of its form: the four IDX files that Yann LeCun's page has, packed by gzip or not."""
+"""MNIST and data sets of its format: four IDX files, as on Yann LeCun's page, packed by gzip or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrays that no task knows yet, to be predicted: a NumPy or HDF5 file, or a folder of such files."""
+"""Unlabelled arrays for prediction, outside any task: a NumPy or HDF5 file, or a folder of such files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def new_arrays(*, root: str, like: Task) -> Task:
         like: The task that the arrays are predicted for; says where channels are.
 
     Raises:
-        DataError: When there is no array, one cannot be read, has other channels, or values that are no numbers.
+        DataError: When there is no array, one cannot be read, has other channels, or values that are NaN or infinite.
     """
     base, form = Path(root).expanduser().absolute(), Form.of((like.bases or (like,))[0].source)
     target = kind.of(like.kind).unknown(len(like.classes))

@@ -1,4 +1,4 @@
-"""Images that no task knows yet, to be predicted: a folder, an archive or a single file."""
+"""Unlabelled images for prediction, outside any task: a folder, an archive or a single file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open the samples of a stored task: one table from the `type` that its source says to what reads them."""
+"""Reader of a stored task's samples: one table from the source's `type` to the class that reads it."""
 
 from __future__ import annotations
 

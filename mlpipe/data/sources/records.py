@@ -40,30 +40,30 @@ def records_of(
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
 ) -> Task:
-    """Records (`mlpipe.data.records`) as loader and transformer leave them; the arrays of each become one long vector.
+    """Rows (`mlpipe.data.records`) as loader and transformer leave them; the arrays of each become one long vector.
 
-    Every record is read once to describe the task, and once more into the cache. What stands before a network takes
+    Every row is read once to describe the task, and once more into the cache. What stands before a network takes
     the vector apart again (`arch=records`).
 
     Args:
         kind: What is predicted; for classes y is one-hot or a class number.
-        train: A table (.csv) or a list (.json) of training records.
-        validation: The validation records.
-        loader: What makes arrays of a record: `{import: NAME, params: {...}}`.
+        train: A table (.csv) or a list (.json) of training rows.
+        validation: The validation rows.
+        loader: What makes arrays of a row: `{import: NAME, params: {...}}`.
         output: The name of the output that is learned, or the names of several, whose numbers stand side by side.
         kinds: With several outputs the kind of each; `kind` is then regression.
-        transformer: What learns from the training records and changes arrays; None changes nothing.
-        augmentor: Functions that vary the arrays of training records anew in every epoch, in their order.
-        sample_count: The key of how often a training record comes in an epoch.
+        transformer: What learns from the training rows and changes arrays; None changes nothing.
+        augmentor: Functions that vary the arrays of training rows anew in every epoch, in their order.
+        sample_count: The key of how often a training row comes in an epoch.
         seed: What the global random numbers start from while the transformer learns; None: 0.
         outputs: How many numbers or classes there are; None: as many as the targets have.
         name: The task's name before the hash; None: the training file's.
         trust: Modules outside the current folder whose code may run; always those of the root's `trust`.
-        max_unreadable: As for `folder`; a record that cannot be read is always an error.
+        max_unreadable: As for `folder`; a row that cannot be read is always an error.
         allow_overlap: As for `folder`.
 
     Raises:
-        DataError: When an import is not allowed or not there, code of the user fails, or records do not fit.
+        DataError: When an import is not allowed or not there, code of the user fails, or rows do not fit.
     """
     heads = _heads(output, kind, kinds)
     source = {
@@ -116,7 +116,7 @@ def _rows(
     found: RecordSet,
     sample_count: str | None,
 ) -> list[Row]:
-    """A record's row, and one for each time more that it comes in an epoch."""
+    """The task's row of a row of data, and a copy for each further time that it comes in an epoch."""
     vector = layout.vector(data_record, where)
     target, weight = layout.target(data_record, where), layout.weight(data_record, where)
     digest = files.digest_bytes(vector.tobytes())

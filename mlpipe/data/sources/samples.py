@@ -154,7 +154,7 @@ def _refuse_classes(**given: object) -> None:
 
 
 def _axes_of(given: Mapping[str, str | None]) -> int:
-    """How many axes samples have where nobody says it, by the first of them."""
+    """The number of axes of samples without a setting for it, by the first of them."""
     for part, path in array_targets.absolute(given).items():
         for _, value in arrays(path, f"task.{part}"):
             return 3 if value.ndim == 4 else 2
@@ -192,7 +192,7 @@ class _Understood:
 def _understood(
     found: Sequence[_Found], classes: list[str] | None, where: str, missing: bool | list[Any] | None
 ) -> _Understood:
-    """What the labels of samples are.
+    """Labels of samples: classes, or other targets.
 
     Raises:
         DataError: When they do not fit the classes.

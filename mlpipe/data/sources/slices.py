@@ -126,7 +126,7 @@ class _Given:
         return sliced_volumes.image_digests(self.volume, self.cuts, self._memory(self.volume, sets, data_dir))
 
     def masks(self, sets: Sequence[Mapping[str, Any]], data_dir: str | None) -> list[Mask]:
-        """What is known of the mask of every slice; nothing without class numbers."""
+        """Values in the mask of every slice; empty without class numbers."""
         if self.targets is None:
             return []
         return sliced_volumes.masks_of(self.targets, self.cuts, self._memory(self.targets, sets, data_dir))
@@ -278,7 +278,7 @@ def _axis(grid: Grid) -> int:
 
 
 def _notes(cuts: Cuts, blocks: int) -> list[str]:
-    """What a person should know of folds of slices."""
+    """Notes about folds of slices."""
     if not blocks:
         return ["neighbouring slices may come in different folds (task.blocks=0), which flatters scores of validation"]
     axes = sorted({_axis(grid) for grid in cuts.grids})

@@ -1,4 +1,4 @@
-"""What a stored task's samples are read from: inputs, targets, and the folders that nothing may lead out of."""
+"""Source of a stored task: reads inputs and targets, and refuses paths outside its folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Read = Callable[[int], Pixels]
 
 @dataclass(frozen=True)
 class Places:
-    """Where the paths begin that a task stores.
+    """Roots of the paths that a task stores.
 
     Attributes:
         bases: The folder, or file, that a path begins in by the first part of the path; of "" those of all.
@@ -67,7 +67,7 @@ class Source:
 
     @property
     def layout(self) -> Layout | None:
-        """How several named arrays lie in the one that a sample is; None: a sample is what it is."""
+        """Layout of several named arrays in the one that a sample is; None: a sample is what it is."""
         return None
 
     @property
@@ -80,7 +80,7 @@ class Source:
         return {}
 
     def title(self, name: str) -> str:
-        """What a sample is called for a person.
+        """Name of a sample for people.
 
         Args:
             name: Its id.
@@ -89,12 +89,12 @@ class Source:
 
     @property
     def inputs_in(self) -> Places:
-        """Where the paths of inputs begin, which are the samples' ids; nowhere where ids are no paths."""
+        """Roots of the paths of inputs, which are the samples' ids; none where ids are no paths."""
         return Places()
 
     @property
     def targets_in(self) -> Places:
-        """Where the paths in `samples.masks` begin; nowhere where they are no paths."""
+        """Roots of the paths in `samples.masks`; none where they are no paths."""
         return Places()
 
     def roots(self) -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Whether a split can be learned from: enough samples of every class in every fold, none and no group of them in two parts."""
+"""Checks that a split can be learned from: enough samples of every class in each fold, no group in two parts."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> l
 
 
 def _having(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
-    """Which samples are of a class, or have a label."""
+    """Mask of the samples that are of a class, or have a label."""
     if samples.targets.ndim == 1:
         return np.asarray(samples.targets == number)
     return np.asarray(samples.targets[:, number] == 1)
@@ -142,7 +142,7 @@ def torn_groups(samples: Samples, split: Split) -> list[str]:
 
 
 def _ways_out(samples: Samples, split: Split, held: int) -> str:
-    """What helps where a class is missing: it is of `held` groups, or images that are not identical."""
+    """Advice for a missing class: it is of `held` groups, or of images that are not identical."""
     is_single = len(split.validated) == 1
     ways = []
     if is_single and held > 1:
@@ -166,7 +166,7 @@ def is_lenient(split: Split, samples: Samples) -> bool:
 
 
 def _counts(targets: npt.NDArray[Any], classes: int) -> Ints:
-    """How many of some rows have each class."""
+    """The number of rows of each class."""
     return np.bincount(targets[targets >= 0], minlength=classes).astype(np.int64)
 
 
@@ -224,7 +224,7 @@ def _parts(n_folds: int, *, nested: bool, is_single: bool) -> str:
 
 
 def _fewer(*, nested: bool, is_single: bool) -> str:
-    """What helps where a class has too few images for so many parts."""
+    """Advice for a class with too few samples for so many parts."""
     if is_single:
         return ""
     return "use fewer folds (split.folds=N)" + (" or mode.nested=false" if nested else "") + ", "

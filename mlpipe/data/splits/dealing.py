@@ -1,4 +1,4 @@
-"""Deal samples to folds: every class and label spread evenly, groups kept whole, the same whatever the order of rows."""
+"""Stratified, grouped assignment of samples to folds, independent of the order of rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def deal_rows(samples: Samples, rows: Ints, n: int, seed: int, *, stratify: bool
 
 
 def levels_of(samples: Samples, rows: Ints, n: int, *, stratify: bool) -> npt.NDArray[Any]:
-    """What is spread evenly: level numbers, shape (rows,), or whether each label holds, shape (rows, labels).
+    """Strata to spread evenly: level numbers, shape (rows,), or whether each label holds, shape (rows, labels).
 
     Args:
         samples: The task's samples.

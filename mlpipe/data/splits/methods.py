@@ -1,4 +1,4 @@
-"""Folds that one can trust: stratified, with groups and identical images kept together, the same on every machine.
+"""Split methods: stratified folds, groups and identical images kept together, the same on every machine.
 
 A split gives every sample of the pool a fold number. Nested cross-validation sets fold k aside and splits the rest anew
 into as many folds (`mlpipe.data.splits.variants`).
@@ -26,7 +26,7 @@ Rare = Literal["refuse", "allow"]
 
 @dataclass(frozen=True)
 class Split:
-    """Which fold every sample belongs to.
+    """The fold of every sample.
 
     Attributes:
         fold: Shape (n,): the fold's number, `TEST` or `UNLABELLED`.
@@ -79,7 +79,7 @@ def kfold(
     test_seed: Annotated[int, ">= 0"] = 42,
     rare: Rare = "refuse",
 ) -> Split:
-    """Equal folds of all training images; a given validation part joins the pool.
+    """Equal folds of all training samples; a given validation part joins the pool.
 
     A task that came with folds of its own keeps them, and `folds`, `stratify` and `seed` have no effect.
 
@@ -87,13 +87,13 @@ def kfold(
         samples: The task's samples.
         folds: How many folds.
         stratify: Spread every class evenly: counts of a class differ by one at most between folds.
-        test_fraction: Share of the training images that becomes the test part; only when the task has none.
+        test_fraction: Share of the training samples that becomes the test part; only when the task has none.
         seed: Decides the folds.
         test_seed: Decides which images become the test part.
         rare: Refuse classes and labels that are too rare for every part to have some, or allow them and say what lacks.
 
     Raises:
-        DataError: When there are fewer training images than folds, or a test part is asked for twice.
+        DataError: When there are fewer training samples than folds, or a test part is asked for twice.
     """
     fold, pool = _with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
@@ -119,7 +119,7 @@ def holdout(
         samples: The task's samples.
         val_fraction: Share of the pool that becomes fold 0.
         stratify: Keep every class's share.
-        test_fraction: Share of the training images that becomes the test part; only when the task has none.
+        test_fraction: Share of the training samples that becomes the test part; only when the task has none.
         seed: Decides the validation part.
         test_seed: Decides the test part.
         rare: As for `kfold`.
@@ -194,7 +194,7 @@ def shuffled(
         folds: How many folds; 1: one validation part of `val_fraction`.
         stratify: Keep every class's (or set of labels') share.
         val_fraction: For a single fold.
-        test_fraction: Share of the training images that becomes the test part; only when the task has none.
+        test_fraction: Share of the training samples that becomes the test part; only when the task has none.
         seed: Decides the folds.
         test_seed: Decides the test part.
         folds_file: A YAML list of (training rows, validation rows) of each fold, numbered within what is not test.
@@ -306,7 +306,7 @@ def given(samples: Samples, *, rare: Rare = "refuse") -> Split:
         rare: As for `kfold`; a validation part without a class is allowed anyway.
 
     Raises:
-        DataError: When the task has neither, or some training images have no fold.
+        DataError: When the task has neither, or some training samples have no fold.
     """
     fold = _outside_pool(samples)
     fold[samples.in_part("train", "val") & ~samples.labelled] = UNLABELLED

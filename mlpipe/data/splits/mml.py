@@ -1,4 +1,4 @@
-"""The folds that mml-core draws, number for number, so that results of both programs can be compared fold by fold.
+"""Folds as mml-core draws them, number for number, so that both programs' results can be compared fold by fold.
 
 Samples of each class are permuted by torch's generator and cut into parts: fold 0 gets the rounded n-th part, the others
 share the rest as evenly as possible, larger ones first. Then each fold is shuffled by NumPy's generator, which matters

@@ -1,4 +1,4 @@
-"""Learn from all training images and validate on the test part, as programs do that know no validation part."""
+"""Training on all training samples and validation on the test part, as in programs without a validation part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlpipe.data.task import Samples
 
 
 def on_test(samples: Samples, *, rare: Rare = "refuse") -> Split:
-    """All training images (and those of a validation part) in fold 1, the test part in fold 0, which is validated.
+    """All training samples (and those of a validation part) in fold 1, the test part in fold 0, which is validated.
 
     A task without a test part is learned and not judged. Scores on the test part stay honest as long as nothing is
     chosen by them: with the last epoch's weights, and neither an early stop nor a plateau schedule.

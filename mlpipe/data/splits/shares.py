@@ -1,4 +1,4 @@
-"""Take a share of samples: groups whole, every class and label as near to its share as groups allow.
+"""Shares of samples: groups kept whole, every class and label as near to its share as groups allow.
 
 The samples are cut into units (a group, identical images, a sample by itself), which go whole to the taken or to the other
 part. How far a choice of units is from the share is measured as chi-squared is: the squared distance of each level's count
@@ -28,7 +28,7 @@ _LEVEL_MISSING, _TOO_FEW_LEFT, _SIZE_WRONG = 10.0, 1e5, 1e8
 
 @dataclass(frozen=True)
 class Units:
-    """What goes whole to one part or the other, and the levels that it has.
+    """Units that go whole to one part or the other, and the levels of each.
 
     Attributes:
         rows: The samples of each unit.
@@ -49,13 +49,13 @@ class Units:
     holders: Ints
 
     def taken_of(self, taken: Bools) -> Ints:
-        """How many samples of each level a choice of units takes, shape (levels,)."""
+        """The number of samples of each level that a choice of units takes, shape (levels,)."""
         unit = np.repeat(np.arange(len(self.rows)), np.diff(self.starts))
         chosen = taken[unit]
         return np.bincount(self.levels[chosen], self.counts[chosen], len(self.totals)).astype(np.int64)
 
     def as_table(self) -> Floats:
-        """How many samples of each level each unit has, shape (units, levels)."""
+        """The number of samples of each level in each unit, shape (units, levels)."""
         table = np.zeros((len(self.rows), len(self.totals)))
         table[np.repeat(np.arange(len(self.rows)), np.diff(self.starts)), self.levels] = self.counts
         return table
@@ -196,7 +196,7 @@ def units(names: Sequence[str], groups: Sequence[str], levels: npt.NDArray[np.ge
 
 
 def goal(of: Units, fraction: float, others: int) -> Goal:
-    """What taking a share means for some units.
+    """Goal of taking a share of some units.
 
     Args:
         of: The units.
@@ -316,7 +316,7 @@ class _Search:
         self.restarts = 20 if len(of.rows) <= 30 else 6 if len(of.rows) <= 200 else 1
 
     def cost(self, taken: Bools) -> float:
-        """How far a choice is from the share."""
+        """The distance of a choice from the share."""
         chosen = taken[None]
         left = (~chosen).sum(axis=1).astype(np.float64)
         return float(self._costs(chosen @ self._table, chosen @ self._sizes, left)[0])

@@ -1,4 +1,4 @@
-"""What one model sees of a task: its training, validation, test and unlabelled rows, plain or nested.
+"""Rows of a task that one model uses: training, validation, test and unlabelled ones, plain or nested.
 
 A nested variant `name+nested?k` sets fold k aside as test data and splits the other folds anew into as many folds, of
 which the first validates and the others train (the mode reference's nested cross-validation).

@@ -1,4 +1,4 @@
-"""One large array in a file, read piece by piece, however large it is: .npy, .npz and HDF5."""
+"""Array files (.npy, .npz, HDF5) read piece by piece, however large they are."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def kept(path: Path, key: str, *, dataset: str | None = None, dataset_key: str |
 def _opened(
     stack: ExitStack, path: Path, key: str, dataset: str | None, dataset_key: str | None, scratch: Path | None
 ) -> Volume:
-    """What `opened` gives; `stack` closes what is opened for it."""
+    """The array for `opened`; `stack` closes what is opened for it."""
     place = dataset_key or f"{key.rpartition('.')[0]}.dataset".lstrip(".")
     try:
         return _volume(stack, path, place, dataset, scratch)
@@ -184,7 +184,7 @@ def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: 
     """A member of an .npz as a memory map of a file without a name.
 
     Raises:
-        OSError: When there is no room for it.
+        OSError: When there is no disk space for it.
     """
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
     size, free = archive.getinfo(member).file_size, shutil.disk_usage(folder).free

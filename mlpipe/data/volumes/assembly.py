@@ -1,4 +1,4 @@
-"""Predictions of slices joined in one HDF5 file while the next ones are computed, however large the volume is."""
+"""Volume predictions written to one HDF5 file slice by slice, while the next slices are computed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assembled(
 
     Raises:
         DataError: When a number is too large for half precision, or predictions are missing at the end.
-        OSError: When there is no room for the file.
+        OSError: When there is no disk space for the file.
     """
     with files.durable(path) as temporary, ExitStack() as stack:
         made = Assembly(temporary, grids, precision, layout, stack)
@@ -119,7 +119,7 @@ class Assembly:
                     release(stored)
 
     def _make(self, channels: int) -> None:
-        """Make the file with all its datasets, and room for them on the disk."""
+        """Make the file with all its datasets, and reserve their disk space."""
         shapes = [
             (*grid.extent, channels) if self._layout == "channels_last" else (channels, *grid.extent)
             for grid in self._grids
@@ -175,7 +175,7 @@ def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any])
 
 
 def _reserve(opened: IO[bytes], size: int) -> None:
-    """Make a file so large that writing to it cannot fail for want of room."""
+    """Make a file so large that writing to it cannot fail for want of disk space."""
     opened.truncate(size)
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(opened.fileno(), 0, size)

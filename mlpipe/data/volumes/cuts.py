@@ -1,4 +1,4 @@
-"""All slices of a volume, counted through the slice sets that it is cut by."""
+"""Slices of a volume, counted through all the slice sets that cut it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A volume cut into slices, and predictions of slices joined to a volume again: where each lies, and what of it counts."""
+"""Slices of a volume and the way back: where each lies, and which part of its prediction counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Region = tuple[slice, ...]
 
 
 class Cuttable(Protocol):
-    """What can be cut: an array, a file that is mapped, a dataset of HDF5."""
+    """An array that can be cut: in memory, a mapped file, a dataset of HDF5."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,7 +29,7 @@ class Cuttable(Protocol):
 
 @dataclass(frozen=True)
 class SliceSet:
-    """How a volume is cut; every tuple has a number for each spatial axis of the volume.
+    """Settings of cutting a volume; every tuple has a number for each spatial axis of the volume.
 
     Attributes:
         name: What its dataset of predictions is called.
@@ -58,7 +58,7 @@ class SliceSet:
 
     @property
     def rank(self) -> int:
-        """How many axes the network sees."""
+        """The number of axes that the network sees."""
         return len(self.sizes) - len(self.flat)
 
     @property
@@ -134,7 +134,7 @@ def slice_set(
 def _around(
     place: str, sizes: Sequence[int], padding: Sequence[int] | None, padded_sizes: Sequence[int] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What is put in front and behind along each axis.
+    """Padding in front and behind along each axis.
 
     Raises:
         ConfigError: When padded sizes are smaller than sizes, or an axis of size 1 is padded.
@@ -221,7 +221,7 @@ class Grid:
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
-        """How many slices there are along each axis."""
+        """The number of slices along each axis."""
         found = []
         for length, size, stride in zip(self.shape, self.cut.sizes, self.cut.strides, strict=True):
             rest = (length - size) / stride
@@ -262,7 +262,7 @@ class Grid:
         return any(bool((over < 1).any()) for over in self.coverage)
 
     def start(self, index: int) -> tuple[int, ...]:
-        """Where the part of a slice that counts begins in the volume."""
+        """Start, in the volume, of the part of a slice that counts."""
         found = []
         for count, stride in zip(reversed(self.counts), reversed(self.cut.strides), strict=True):
             index, place = divmod(index, count)
@@ -288,7 +288,7 @@ class Grid:
         yield tuple(rest), True
 
     def shares(self, region: Region) -> list[Floats]:
-        """What each prediction counts in a region: factors to multiply, one for each axis along which slices overlap."""
+        """Weights of each prediction in a region: factors to multiply, one for each axis along which slices overlap."""
         found = []
         for axis, (over, part) in enumerate(zip(self.coverage, region, strict=True)):
             if (over[part] > 1).any():
@@ -349,7 +349,7 @@ def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> 
 
 
 def counted(grid: Grid, index: int, prediction: Floats) -> tuple[Region, Floats]:
-    """Where a prediction belongs, and a view of what of it counts: padding cut off, transposition undone.
+    """Region of a prediction in the volume, and a view of the part that counts: without padding, transposed back.
 
     Args:
         grid: All slices.

@@ -1,4 +1,4 @@
-"""The folder of artifacts that Barrage promises: all that scoring needs, readable without the project that it is from.
+"""The folder of artifacts that Barrage promises: all that scoring needs, readable without its project.
 
 It holds network, weights and transformer, and no pickles.
 """
@@ -37,7 +37,7 @@ _KEY = "sys.artifact_dir"
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What such a folder says.
+    """Content of a folder of artifacts.
 
     Attributes:
         folder: Where it is.
@@ -59,7 +59,7 @@ class Artifacts:
 
     @property
     def dataset(self) -> Path:
-        """Where the transformer's files are."""
+        """Folder of the transformer's files."""
         return self.folder / DATASET_DIR
 
     def weights(self, epoch: int | None = None) -> Path:
@@ -71,7 +71,7 @@ class Artifacts:
 
 
 def load(folder: Path) -> Artifacts:
-    """What a folder of artifacts says; none of its code is run.
+    """Content of a folder of artifacts; none of its code is run.
 
     Raises:
         ProjectError: When something is missing or damaged.

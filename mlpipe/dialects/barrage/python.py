@@ -1,4 +1,4 @@
-"""Barrage's Python interface: train a configuration on records, score records with what was trained.
+"""Barrage's Python interface: train a configuration on rows, score rows with what was trained.
 
 from mlpipe.api.barrage import BarrageModel
 
@@ -73,8 +73,8 @@ class BarrageModel:
 
         Raises:
             ConfigError: With a sentence for every problem of the configuration, or when the folder is there already.
-            DataError: When code of the user fails, or records do not fit.
-            TypeError: When records are of another type.
+            DataError: When code of the user fails, or rows do not fit.
+            TypeError: When rows are of another type.
         """
         from mlpipe.dialects.barrage import scoring
 
@@ -108,15 +108,15 @@ class BarrageModel:
         return self
 
     def predict(self, records_score: Any) -> list[RecordScore]:
-        """A score for each record, in their order, from the best epoch's weights.
+        """A score for each row, in their order, from the best epoch's weights.
 
         Args:
             records_score: A list of dictionaries, or a pandas data frame.
 
         Raises:
             ProjectError: As `load`, which is called where it was not yet.
-            DataError: When a record cannot be read or has other inputs.
-            TypeError: When records are of another type.
+            DataError: When a row cannot be read or has other inputs.
+            TypeError: When rows are of another type.
         """
         from mlpipe.dialects.barrage import scoring
 

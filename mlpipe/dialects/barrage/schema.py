@@ -1,4 +1,4 @@
-"""The rules that Barrage checks its configurations by, and its defaults; every problem is listed at once."""
+"""Barrage's schema: the rules that it checks configurations by, and its defaults; every problem is listed at once."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def problems(merged: Mapping[str, Any]) -> list[str]:
 
 
 def _between_outputs(merged: Mapping[str, Any]) -> list[str]:
-    """What no rule for one value can see: names that come twice, weights that several outputs need."""
+    """Problems that span several values: names that come twice, weights that several outputs need."""
     model = merged.get("model")
     outputs = model.get("outputs") if isinstance(model, Mapping) else None
     if not isinstance(outputs, list) or not all(isinstance(one, Mapping) for one in outputs):

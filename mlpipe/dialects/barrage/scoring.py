@@ -1,4 +1,4 @@
-"""Score records with a folder of artifacts: what its network gives for each, as its transformer leaves it."""
+"""Scores of rows by a folder of artifacts: its network's outputs, as its transformer leaves them."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ def scores(
     trust: Sequence[str] = (),
     batch_size: int = _BATCH,
 ) -> list[RecordScore]:
-    """A score for each record, in their order: arrays by output, in the shape that the network gives.
+    """A score for each row, in their order: arrays by output, in the shape that the network gives.
 
     Args:
         found: The folder.
         made: Its network.
-        given: The records.
+        given: The rows.
         trust: Modules outside the current folder that the user named.
-        batch_size: Records at a time.
+        batch_size: Rows at a time.
 
     Raises:
-        DataError: When a record cannot be read or has other inputs.
+        DataError: When a row cannot be read or has other inputs.
     """
     source = {"loader": found.loader, "transformer": found.transformer}
     layout = Layout.from_plain(found.layout)

@@ -1,4 +1,4 @@
-"""What a project folder and a data folder of mml-core hold, as far as their text files say it."""
+"""Project and data folders of mml-core, as far as their text files describe them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Model:
 
     @property
     def tags(self) -> str:
-        """What mml-core and mlpipe add to the name of the task, such as `+nested?2`."""
+        """Tags that mml-core and mlpipe add to the name of the task, such as `+nested?2`."""
         return f"+nested?{self.fold}" if self.nested else ""
 
     @property

@@ -1,4 +1,4 @@
-"""`mml upgrade mode.source=DIR`: records, predictions and weights of a project that mml-core made, with its tasks."""
+"""Import of an mml-core project (`mml upgrade mode.source=DIR`): records, predictions, weights and tasks."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Import:
         return self._made[name]
 
     def _description(self, name: str) -> Description:
-        """What mml-core says of a task; its file is read once."""
+        """mml-core's description of a task; its file is read once."""
         if name not in self._read:
             self._read[name] = mml_core.description(self._described[name])
         return self._read[name]
@@ -138,7 +138,7 @@ class Import:
             log.info(f"  {sentence}")
 
     def _begun(self, model: Model, of: Task, config: RunConfig, run: Run) -> ModelRecord:
-        """What the model's own file says of it."""
+        """The record of a model, begun from the model's own file."""
         place = str(model.file.relative_to(self.found.root))
         arch = str(config.recipe.arch.params["name"])
         recipe = config.recipe_hash(of.name)
@@ -170,7 +170,7 @@ class Import:
         )
 
     def _recipe_of(self, model: Model, of: Task) -> tuple[RunConfig, list[str]]:
-        """What a model was trained with, as this program would train it, and where it differs."""
+        """The recipe of a model, as this program would train it, and where it differs."""
         found = mml_core.translate(_pipeline(model.pipeline))
         native = {key: value for key, value in found.native.items() if key != "mode"}
         given = [

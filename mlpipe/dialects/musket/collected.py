@@ -1,4 +1,4 @@
-"""What a translation collects on its way: the native tree, the report, and everything that is wrong."""
+"""State of the translation of a Musket experiment: the native tree, the report, and everything that is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table of many experiments: what differs in their configurations, and the best of every metric over their folds."""
+"""Comparison of many experiments in one table: their different settings, and the best of every metric over folds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LESS_IS_BETTER = re.compile(r"loss$|crossentropy$|^(val_)?(mse|mae|nll|brier|rm
 
 @dataclass
 class Experiment:
-    """What is known of one experiment.
+    """Facts about one experiment.
 
     Attributes:
         path: Its configuration file.
@@ -61,7 +61,7 @@ def collected(folder: Path) -> list[Experiment]:
 
 
 def _homes(folder: Path, said: Any) -> list[Path]:
-    """Where an experiment's metrics are: those of other seeds than it asks for now are of a former training."""
+    """Folders with an experiment's metrics: those of seeds that it does not ask for now are of a former training."""
     count = said.get("num_seeds") if isinstance(said, dict) else None
     if isinstance(count, int):
         seeds = [folder / str(seed) for seed in range(count)]
@@ -103,7 +103,7 @@ def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val
 
 
 def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:
-    """What a person should know of the order of the table.
+    """Notes about the order of the table.
 
     Args:
         experiments: What `collected` gave.

@@ -1,4 +1,4 @@
-"""Pictures of some validation images with what they are and what they were predicted to be, one for each epoch."""
+"""Grids of example validation images with their targets and predictions, one for each epoch."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ class Experiment:
         return ["sampling=subset", f"sampling.sample_count={count}", f"sampling.batch_size={batch}"]
 
     def _train_size(self, dataset: Any) -> int:
-        """How many images a fold learns from, as far as the configuration tells."""
+        """The number of samples that a fold learns from, as far as the configuration tells."""
         size = len(dataset if dataset is not None else self.get_dataset("dataset"))
         size = round(size * (1 - float(self._source.get("testSplit", 0.0))))
         count = int(self._source.get("folds_count", 5))
@@ -160,11 +160,11 @@ class Experiment:
 
     @property
     def data_names(self) -> list[str]:
-        """What `get_dataset` knows by name."""
+        """Names that `get_dataset` knows."""
         return [*(self._source.get("datasets") or {}), "dataset", "train", "validation", "holdout"]
 
     def task_arguments(self, name: str) -> dict[str, Any]:
-        """What the configuration's `tasks` says of a task: arguments by name."""
+        """Arguments of a task by name, from the configuration's `tasks`."""
         said = self._source.get("tasks") or {}
         entries = said if isinstance(said, list) else [{key: value} for key, value in said.items()]
         found = next((one[name] for one in entries if isinstance(one, dict) and name in one), None)
@@ -288,7 +288,7 @@ class Experiment:
         return self.predict_on_dataset(DirectoryDataSet(path), fold, stage, **more)
 
     def evaluate_all_to_arrays(self, ds: Any, fold: int, stage: int = -1, **more: Any) -> tuple[Array, Array]:
-        """What the model of a fold predicts for its validation items, and their truth.
+        """Predictions of a fold's model for its validation items, and their truth.
 
         Args:
             ds: As for `evaluateAll`.

@@ -1,4 +1,4 @@
-"""A Musket project's experiments as files: which there are, what they say, where they train, and what is written of them."""
+"""Experiments of a Musket project as files: where each lies and trains, its settings, the files written of it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def home_of(config: Path) -> musket.Home:
-    """Where an experiment lies, with the functions that a program in Python registered."""
+    """The folder of an experiment, with the functions that a program in Python registered."""
     return musket.Home.of(config, frozenset(user_code.custom()))
 
 

@@ -1,4 +1,4 @@
-"""The networks of a trained Musket experiment: each fold and stage loaded once, and what they predict for items in memory."""
+"""Networks of a trained Musket experiment: each fold and stage loaded once, and predictions for items in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Musket experiment with `hyperparameters`: the search, and what it leaves in the experiment's folder."""
+"""Search over a Musket experiment's `hyperparameters`, and the files that it leaves in the experiment's folder."""
 
 from __future__ import annotations
 

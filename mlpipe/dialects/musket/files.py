@@ -215,7 +215,7 @@ def _predicted(
 
 
 def _path(trained: Trained, record: ModelRecord, stage: int | None) -> Path:
-    """Where the predictions of a record, or of one of its stages, lie."""
+    """Path of the predictions of a record, or of one of its stages."""
     if stage is None:
         return trained.project.predictions_file(record.pivot, record.id)
     return records.stage_predictions(trained.project.model_dir(record.pivot, record.id), stage)

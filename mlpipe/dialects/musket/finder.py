@@ -1,4 +1,4 @@
-"""The curve of a learning rate range test, drawn as Musket's finder draws it."""
+"""Plot of a learning rate range test, drawn as Musket's finder draws it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Finder:
         n_skip_end: int = 5,
         y_lim: tuple[float, float] = (-0.01, 0.01),
     ) -> Any:
-        """How fast the loss changes over the rate, on the current axes.
+        """Plot of the loss's change over the rate, on the current axes.
 
         Args:
             sma: Steps over which the change is averaged.

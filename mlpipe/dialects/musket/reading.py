@@ -1,4 +1,4 @@
-"""Where a Musket experiment lies, what its project adds to it, and the numbers that YAML reads as text."""
+"""Reading of a Musket experiment: its folder, its project's additions, and numbers that YAML reads as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 @dataclass(frozen=True)
 class Home:
-    """Where an experiment lies.
+    """The folder of an experiment, and its project.
 
     Attributes:
         config: Its configuration file.
@@ -66,7 +66,7 @@ class Home:
         )
 
     def common(self) -> dict[str, Any]:
-        """What `common.yaml` of the project says.
+        """Content of the project's `common.yaml`.
 
         Raises:
             ConfigError: When it cannot be read.

@@ -1,4 +1,4 @@
-"""What each key of a Musket file may be: one typed reading of the whole file, before anything of it is translated.
+"""Schema of a Musket file: the type of every key, checked in one reading before anything is translated.
 
 A value that cannot be meant is named by its own key, and left out of what is translated, so that the other mistakes of the
 file are found in the same go. What depends on several keys, and names that must exist, the translation checks.

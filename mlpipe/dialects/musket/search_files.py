@@ -1,4 +1,4 @@
-"""What a search leaves in a Musket experiment's folder: its trials, their scores, the best values, and all as YAML."""
+"""Files that a search leaves in a Musket experiment's folder: trials, scores, the best values, and all as YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment predicts and which data sets it names, for those who ask in Python."""
+"""Targets of an experiment, and the data sets that it names, for callers in Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlpipe.errors import ConfigError
 
 
 def targets_of(source: Mapping[str, Any]) -> dict[str, Any]:
-    """What a native task is told of targets: its kind, how many numbers a target has, and what they go through.
+    """Keys of a native task for targets: its kind, how many numbers a target has, and what they go through.
 
     Args:
         source: The experiment's configuration, common.yaml merged in.
@@ -47,7 +47,7 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
 
 
 def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
-    """What else happens to data sets that are given in Python, as keys of `task=items`; empty: nothing.
+    """Further changes of data sets from Python, as keys of `task=items`; empty: none.
 
     Args:
         source: The experiment's configuration, common.yaml merged in.
@@ -63,7 +63,7 @@ def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
 
 
 def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
-    """Where the functions of an experiment's project are: `modules`, `imports` and `stand_ins`.
+    """Code of an experiment's project: `modules`, `imports` and `stand_ins`.
 
     Args:
         source: The experiment's configuration, common.yaml merged in.

@@ -364,7 +364,7 @@ def _own_metrics(work: Work) -> None:
 
 
 def _defaults(work: Work) -> None:
-    """What Musket does where its file says nothing."""
+    """Write Musket's defaults for keys that the file leaves out."""
     work.options.setdefault("augmentations", "none")
     work.native.setdefault("arch", {}).setdefault("pretrained", False)
     if work.options.get("arch") == "timm" and work.native["arch"].get("in_chans", 3) > 3:

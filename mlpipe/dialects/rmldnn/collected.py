@@ -1,4 +1,4 @@
-"""What the translation of an rmldnn configuration collects on its way."""
+"""State of the translation of an rmldnn configuration: what its sections collect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lines that rmldnn prints: the console of `sys.console=rmldnn`."""
+"""Console of `sys.console=rmldnn`: the lines that rmldnn prints."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def block(title: str, facts: Mapping[str, Any]) -> list[str]:
 
 
 def loading_lines(file: str, loaded: Sequence[str], left: Sequence[str]) -> list[str]:
-    """What is said of weights that are loaded.
+    """Lines about weights that are loaded.
 
     Args:
         file: Their file.

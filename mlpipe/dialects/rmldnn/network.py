@@ -1,4 +1,4 @@
-"""What a translation must know of a network: how it ends, how many outputs it has, whether it drops units at random."""
+"""Facts about a network for a translation: its last layer, how many outputs it has, whether it has dropout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEY = "neural_network.layers"
 
 @dataclass(frozen=True)
 class Network:
-    """What layers say.
+    """Facts about a network by its layers.
 
     Attributes:
         end: softmax, log_softmax, sigmoid, or linear for everything else.
@@ -40,7 +40,7 @@ class Network:
 
 
 def look(layers: Any) -> Network:
-    """What a file of layers, a list of them, or a whole network of Keras says.
+    """Facts about a network: a file of layers, a list of them, or a whole network of Keras.
 
     Raises:
         ConfigError: When the file is not there or is no JSON.

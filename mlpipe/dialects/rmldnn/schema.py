@@ -1,4 +1,4 @@
-"""The keys that rmldnn's page names, and what each may be; every problem is listed at once."""
+"""rmldnn's schema: the keys that its page names, and their values; every problem is listed at once."""
 
 from __future__ import annotations
 

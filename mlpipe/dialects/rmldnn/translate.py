@@ -98,7 +98,7 @@ def _evaluation(work: Work) -> None:
 
 
 def _files(work: Work) -> None:
-    """What is written, and how the terminal looks."""
+    """Translate the files to write, and the look of the terminal."""
     work.set("sys.console", "rmldnn")
     if "outfile" in work.source:
         work.same("outfile", "sys.outfile", work.source["outfile"])

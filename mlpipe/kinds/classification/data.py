@@ -1,4 +1,4 @@
-"""Targets that are class numbers, shape (n,), int64; -1 where there is none."""
+"""Class numbers as targets, shape (n,), int64; -1 where unknown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def unknown(outputs: int) -> int | tuple[float, ...]:
 
 
 def counts(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
-    """How many are of each class, shape (outputs,)."""
+    """The number of targets of each class, shape (outputs,)."""
     return np.bincount(targets[targets >= 0], minlength=outputs).astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Targets that are images: 1 for each channel of a target image, shape (n, channels), float64; NaN without one."""
+"""Image-valued targets: 1 for each channel of a target image, shape (n, channels), float64; NaN without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets with 0 or 1 for each label, shape (n, labels), float64; NaN where it is unknown."""
+"""Multilabel targets, 0 or 1 for each label, shape (n, labels), float64; NaN where unknown."""
 
 from __future__ import annotations
 

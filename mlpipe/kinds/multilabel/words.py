@@ -1,4 +1,4 @@
-"""What an output is called, for tables and sentences."""
+"""Nouns of multilabel tasks for tables and sentences: what an output is called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SAMPLE_OF, OF_OUTPUT = "image with", "with label"
 
 
 def predicted(outputs: int) -> str:
-    """What a task of so many outputs predicts."""
+    """Phrase for the prediction of so many outputs."""
     return f"{outputs} label{'s' * (outputs != 1)}"
 
 

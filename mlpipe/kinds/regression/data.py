@@ -1,4 +1,4 @@
-"""Targets with numbers to predict, shape (n, numbers), float64; NaN where one is unknown."""
+"""Numbers as targets, shape (n, numbers), float64; NaN where unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets that are masks: the share of each class in the pixels that count, shape (n, classes), float64; NaN without one."""
+"""Masks as targets: the share of each class in the pixels that count, shape (n, classes), float64; NaN without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Targets of an equation: as those of images, of whose tasks its loss makes solutions."""
+"""Targets of an equation: as image-valued ones, of whose tasks an equation as loss makes solutions."""
 
 from __future__ import annotations
 

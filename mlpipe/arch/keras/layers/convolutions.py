@@ -212,7 +212,7 @@ def transposed(keys: Keys, shape: Shape, dims: int) -> Made:
 
 
 def _crops(mode: str, kernel: int, stride: int, dilation: int, extra: int | None) -> tuple[int, int]:
-    """What is cropped of (length - 1) stride + kernel values; Keras's rules, those of its backend for JAX."""
+    """Values to crop at both ends of (length - 1) stride + kernel; Keras's rules, those of its backend for JAX."""
     field = (kernel - 1) * dilation + 1
     if mode == "valid":
         return 0, -(max(field, stride) - field if extra is None else extra)

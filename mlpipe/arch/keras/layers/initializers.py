@@ -1,4 +1,4 @@
-"""What new weights begin as, as a Keras configuration says it; its formulas, torch's random numbers."""
+"""Keras's initializers: its formulas with torch's random numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where Keras's axes are in torch's tensors: channels, last in Keras, are the second axis here."""
+"""Axis order: channels, last in Keras, are the second axis in torch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def axis(number: int, rank: int) -> int:
 
 
 def same_padding(length: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """What TensorFlow's `same` adds before and after an axis: the odd one comes after it."""
+    """Padding before and after an axis by TensorFlow's `same`: the odd one comes after it."""
     total = max((-(-length // stride) - 1) * stride + (kernel - 1) * dilation + 1 - length, 0)
     return total // 2, total - total // 2
 

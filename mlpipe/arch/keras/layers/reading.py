@@ -1,4 +1,4 @@
-"""Read one layer's keys out of a Keras configuration, so that what nothing reads is found and said."""
+"""Keys of one layer in a Keras configuration, each read once, so that unread ones are found and reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST = 1_000_000_000
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one weight of a Keras layer goes.
+    """Destination of one weight of a Keras layer.
 
     Attributes:
         tensor: The name of the tensor in the layer's module.
@@ -142,7 +142,7 @@ class Keys:
         self.only("data_format", "channels_last", fix="export the network with channels_last")
 
     def initializer(self, key: str, default: str) -> Initializer:
-        """How a weight begins."""
+        """The initializer of a weight."""
         return initializers.read(self.value(key, default), f"{self.place}: {key}")
 
     def activation(self) -> Activation | None:

@@ -1,1 +1,1 @@
-"""Where samples lie: folders of classes or of parts, pairs of folders, tables, arrays, volumes, functions of the user's own."""
+"""Listings of samples: class folders, part folders, pairs of folders, tables, arrays, volumes, functions of users."""

@@ -1,4 +1,4 @@
-"""Arrays of samples in NumPy and HDF5 files: each with its name, and one by its name again."""
+"""NumPy and HDF5 files with arrays of samples: all names in them, and one array by its name."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
 
 
 def channels_of(values: list[Array], form: Form) -> int:
-    """How many channels all samples have.
+    """The number of channels that all samples have.
 
     Args:
         values: The samples, shape (*spatial, channels) each.

@@ -1,4 +1,4 @@
-"""How the arrays of samples lie: where their channels are, and how many axes there are beside them."""
+"""Axis order of arrays of samples: where their channels are, and how many spatial axes there are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 @dataclass(frozen=True)
 class Form:
-    """How arrays lie.
+    """Axis order of arrays.
 
     Attributes:
         layout: `chw` or `hwc`: the channels come first or last.

@@ -78,14 +78,14 @@ def class_problems(base: Path, found: list[tuple[Part, str, Path]], classes: lis
 
 
 def class_notes(classes: Sequence[str]) -> list[str]:
-    """What a person should know of classes that are named after folders."""
+    """Notes about classes that are named after folders."""
     doubtful = [name for name in classes if looks_missing(name)]
     fix = "where its images have no label, put them into a folder named unlabelled"
     return [f"the folder {name!r} is a class like any other; {fix}" for name in doubtful]
 
 
 def folder_notes(base: Path) -> list[str]:
-    """Which folders are one class, and how many files are left out."""
+    """Notes about folders that are one class, and about files that are left out."""
     top = _top_folders(base)
     is_flat = any(part == "train" and entry.parent == base for part, _, entry in top)
     told = [

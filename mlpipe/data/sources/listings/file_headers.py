@@ -1,4 +1,4 @@
-"""Hash image files and read their headers, once for each file: what was seen is remembered by size and time."""
+"""Hashes and headers of image files, read once for each file and remembered by its size and time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Seen = TypeVar("Seen")
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of a file without decoding it.
+    """Facts about a file that need no decoding.
 
     Attributes:
         digest: The hash of its bytes; empty when it cannot be opened.
@@ -32,7 +32,7 @@ class Look:
         is_transparent: Whether a place of it is transparent.
         is_respread: Whether its greys are spread over their range by `mlpipe.data.decoding.value_rules.RULE`.
         open_range: What its values are where their type does not say which of them is white, such as floating-point.
-        extent: The smallest and the largest of such values; NaN when one is no number.
+        extent: The smallest and the largest of such values; NaN when one is NaN.
     """
 
     digest: str
@@ -77,7 +77,7 @@ def remembering(
     plain: Callable[[Seen], list[Any]],
     again: Callable[[list[Any]], Seen],
 ) -> list[Seen]:
-    """What is seen in each file, in threads; files that have not changed since the last time are not opened.
+    """Facts about each file, read in threads; files that have not changed since the last time are not opened.
 
     Args:
         paths: The files.
@@ -102,14 +102,14 @@ def remembering(
 
 
 def memory_file(data_dir: str | None, root: Path, what: str = "") -> Path | None:
-    """Where what was seen of a folder is remembered; None without a data folder. `what`: in a memory of its own."""
+    """File that remembers facts about a folder's files; None without a data folder. `what`: in a memory of its own."""
     if data_dir is None:
         return None
     return Path(data_dir).expanduser() / ".seen" / f"{files.digest(f'{root}{what}')[:16]}.json"
 
 
 def channels_of(looks: Sequence[Look]) -> int:
-    """How many channels a task of these files has: grey when every image is, else colour."""
+    """The number of channels of a task of these files: grey when every image is, else colour."""
     return 3 if any(item.channels > 1 for item in looks) else 1
 
 
@@ -139,7 +139,7 @@ def _look(path: Path) -> Look:
 
 
 def _mark(path: Path) -> str | None:
-    """What must stay the same for a file to count as unchanged; None when it cannot be opened."""
+    """Mark of an unchanged file: differs as soon as the file has changed; None when it cannot be opened."""
     try:
         state = path.stat()
     except OSError:

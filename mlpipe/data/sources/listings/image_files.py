@@ -1,4 +1,4 @@
-"""Image files below a folder, or in folders of parts, and the masks or target images that lie in files beside them."""
+"""Image files below a folder or folders of parts, and the files with masks or target images beside them."""
 
 from __future__ import annotations
 

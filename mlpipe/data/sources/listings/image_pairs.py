@@ -1,4 +1,4 @@
-"""Images and what belongs to each of them, a mask or a target image: pairs of files by their names or their order."""
+"""Pairs of an image and its mask or target image, matched by file names or by order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Names:
-    """How masks are called: what their names have more, whether names or order make pairs, and what they are."""
+    """Names of masks: what they add to their images' names, whether names or order make pairs, and what they are."""
 
     suffix: str
     pairing: str
@@ -51,7 +51,7 @@ class Names:
 
 @dataclass(frozen=True)
 class InParts:
-    """What folders of training and of test images hold.
+    """Content of folders of training and of test images.
 
     Attributes:
         source: How the images are found again.
@@ -73,7 +73,7 @@ class InParts:
         return Path(self.source.get("train") or self.source["test"])
 
     def notes(self) -> list[str]:
-        """What a person should know of files that are left out."""
+        """Notes about files that are left out."""
         return walking.notes([*self.bases, *self.roots])
 
 
@@ -212,5 +212,5 @@ def _parts_below(images: Sequence[Path], base: Path) -> dict[Path, Part]:
 
 
 def _stem(path: Path, base: Path) -> str:
-    """What an image and its mask have in common, however the letters of their names are composed."""
+    """The stem that an image and its mask share, however the letters of their names are composed."""
     return plain(path.relative_to(base).with_suffix("").as_posix())

@@ -1,4 +1,4 @@
-"""Groups of samples by what a regular expression finds in their paths."""
+"""Groups of samples by a regular expression over their paths."""
 
 from __future__ import annotations
 

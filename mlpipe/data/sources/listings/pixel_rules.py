@@ -1,4 +1,4 @@
-"""What all images of a task become: grey or colour, 8 or 16 bit, and the rule for what their files leave open."""
+"""Pixel format of a task's images: grey or colour, 8 or 16 bit, and the rule for values that files leave open."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_SENTENCES = 10
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user says of images; each as the key of `folder` of that name.
+    """The user's settings for images; each as the key of `folder` of that name.
 
     Attributes:
         channels: None: grey when every image is, else colour.
@@ -37,7 +37,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Decided:
-    """What all images of a task become.
+    """Pixel format of all images of a task.
 
     Attributes:
         channels: How many channels they have.
@@ -53,12 +53,12 @@ class Decided:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What a task's source says of it."""
+        """The format as keys of a task's source."""
         return self.decoding.as_plain()
 
 
 def decided(paths: Sequence[Path], looks: Sequence[Look], wanted: Wanted) -> Decided:
-    """What images become, by what was seen of them and what the user says.
+    """Pixel format of images by their headers and the user's settings.
 
     Args:
         paths: The files.

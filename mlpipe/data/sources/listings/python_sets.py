@@ -1,4 +1,4 @@
-"""Images and targets that functions of the user's own Python files give, item by item."""
+"""Data sets from functions in the user's own Python files: images and targets, item by item."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def functions_of(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def present(**values: Any) -> dict[str, Any]:
-    """What is neither missing nor empty."""
+    """Values that are neither missing nor empty."""
     return {key: value for key, value in values.items() if value}
 
 
@@ -172,7 +172,7 @@ def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[st
 
 
 def _text(function: Any) -> str:
-    """What tells a function that a program in Python registered from another one."""
+    """Text that tells a function registered by a program in Python from others."""
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):

@@ -1,4 +1,4 @@
-"""Records from tables or from Python, each a few named arrays that a network takes together, with one target."""
+"""Rows from tables or from Python: each a few named arrays that a network takes together, with one target."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PARTS: tuple[tuple[str, Part, RecordMode], ...] = (
     ("validation", "val", RecordMode.VALIDATION),
 )
 IDENTITY: Block = {"import": "IdentityTransformer"}
-# Records that a program in Python made itself, by the names under which it asked for them to be held.
+# Rows that a program in Python made itself, by the names under which it asked for them to be held.
 _HELD: dict[str, list[Record]] = {}
 
 
 def hold(given: Any) -> str:
-    """Keep records for this process, and give the name that stands for them in place of a file.
+    """Keep rows for this process, and give the name that stands for them in place of a file.
 
     Args:
         given: A list of dictionaries, or a pandas data frame.
@@ -53,7 +53,7 @@ def hold(given: Any) -> str:
 
 
 def is_held(name: str) -> bool:
-    """Whether a name stands for records that a program in Python made itself."""
+    """Whether a name stands for rows that a program in Python made itself."""
     return name in _HELD
 
 
@@ -66,7 +66,7 @@ class RecordRows(Source):
 
     @property
     def layout(self) -> Layout:
-        """How the arrays of a row lie in one vector."""
+        """Layout of a row's arrays in one vector."""
         return Layout.from_plain(self.task.source["layout"])
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
@@ -85,7 +85,7 @@ class RecordRows(Source):
 
 
 def augmentor_of(source: Mapping[str, Any]) -> RecordAugmentor:
-    """The functions that vary training records of a task."""
+    """The functions that vary training rows of a task."""
     allow(source, [])
     return RecordAugmentor(
         [
@@ -102,11 +102,11 @@ def save_transformer(source: Mapping[str, Any], folder: Path) -> None:
 
 
 def scoring(source: Mapping[str, Any], found: Sequence[Record], folder: Path, trust: Sequence[str]) -> RecordSet:
-    """Records to score, with the transformer that was saved in a folder.
+    """Rows to score, with the transformer that was saved in a folder.
 
     Args:
         source: `loader` and `transformer` as import blocks.
-        found: The records.
+        found: The rows.
         folder: Where the transformer's files are.
         trust: Modules outside the current folder that the user named.
     """
@@ -117,10 +117,10 @@ def scoring(source: Mapping[str, Any], found: Sequence[Record], folder: Path, tr
 
 
 def read_records(key: str, given: str) -> list[Record]:
-    """The records of a file, or those that were held under a name.
+    """The rows of a file, or those that were held under a name.
 
     Raises:
-        DataError: When there is no such file, or it holds no records.
+        DataError: When there is no such file, or it holds no rows.
     """
     # Imported here, so that what only looks at a configuration stays quick.
     import pandas as pd
@@ -142,7 +142,7 @@ def read_records(key: str, given: str) -> list[Record]:
 
 
 def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any) -> T:
-    """What code of the user returns; its error becomes a sentence.
+    """The return value of the user's code; its error becomes a sentence.
 
     Raises:
         DataError: When it fails.
@@ -191,7 +191,7 @@ def sets_of(source: Mapping[str, Any]) -> list[RecordSet]:
 
 @lru_cache(maxsize=4)
 def _opened(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
-    """The records of each part with fitted transformers; files that changed since (`stamp`) are read anew."""
+    """The rows of each part with fitted transformers; files that changed since (`stamp`) are read anew."""
     source = json.loads(text)
     found = {key: read_records(f"task.{key}", source["parts"][key]) for key, _, _ in PARTS}
     sets = []

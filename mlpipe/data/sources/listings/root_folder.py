@@ -1,4 +1,4 @@
-"""The folder that a user names: as it is, or an archive unpacked."""
+"""Root folder of a source: as the user names it, or an archive unpacked."""
 
 from __future__ import annotations
 

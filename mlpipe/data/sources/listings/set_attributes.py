@@ -1,4 +1,4 @@
-"""What a data set of the user's own says beside its items: names of classes, folds, a holdout, what it knows of an item.
+"""Attributes of a user's data set beside its items: class names, folds, a holdout, facts about an item.
 
 None of it must be there, and users have attributes of the same names that mean something else (`self.classes = 4`): what
 cannot be meant is as if it were not there.
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Words:
-    """What a set says.
+    """Attributes of a set.
 
     Attributes:
         classes: The names of its outputs; empty: it names none.
@@ -33,7 +33,7 @@ class Words:
 
 
 def of(one: Any) -> Words:
-    """What a data set says of itself: `classes` (a list), `folds` (pairs of item numbers), `holdoutArr` (item numbers).
+    """Attributes of a data set: `classes` (a list), `folds` (pairs of item numbers), `holdoutArr` (item numbers).
 
     Raises:
         DataError: When looking for one of them fails.
@@ -49,7 +49,7 @@ def of(one: Any) -> Words:
 
 
 def asked(one: Any, name: str, index: int, read: Callable[[Any], T]) -> T | None:
-    """What a set's method says of an item; None where it has no such method.
+    """The answer of a set's method about an item; None where it has no such method.
 
     Args:
         one: The set.

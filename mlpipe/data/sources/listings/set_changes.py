@@ -1,4 +1,4 @@
-"""What becomes of data sets before folds are cut: a holdout, a function over the rest, classes to spread evenly."""
+"""Changes of data sets before folds are cut: a holdout, a function over the rest, classes to spread evenly."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _rows_of_holdout(wanted: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
 
 
 def _spread(item: Any, where: str) -> np.ndarray[Any, Any]:
-    """What a stratified holdout spreads evenly: the target, of a mask whether it is nothing but background."""
+    """Stratum of an item in a holdout: the target, of a mask whether it is nothing but background."""
     if isinstance(item.y, np.ndarray) and item.y.ndim > 1:
         return np.array([float(not protocol.mask_of(item, where)[0].any())])
     return protocol.target_of(item, where)

@@ -1,4 +1,4 @@
-"""Slices of one large array as samples, with class numbers cut out of another: what a task knows of them, and their pixels."""
+"""Slices of one large array as samples, class numbers cut out of another: their facts for a task, and their pixels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Place:
 
 
 def place_of(file: Path, part: str, dataset: str | None, *, targets: bool) -> Place:
-    """Where the volume of a part lies, or that of its class numbers."""
+    """Place of a part's volume, or of its class numbers."""
     if targets:
         return Place(file, f"task.{part}_targets", dataset, "task.target_dataset")
     return Place(file, f"task.{part}", dataset, "task.dataset")
@@ -117,7 +117,7 @@ def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:
 
 
 def masks_of(place: Place, cuts: Cuts, memory: Path | None) -> list[Mask]:
-    """What values there are in every slice of a volume of class numbers, where it counts.
+    """Values in every slice of a volume of class numbers, where it counts.
 
     Args:
         place: The volume.
@@ -201,7 +201,7 @@ class _Opened:
         self._read = 0
 
     def place(self, part: str) -> Place:
-        """Where the volume of a part lies."""
+        """Place of a part's volume."""
         described = self._task.source["masks"] if self._targets else self._task.source
         return place_of(Path(described[part]), part, described["dataset"], targets=self._targets)
 

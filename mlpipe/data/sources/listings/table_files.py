@@ -1,4 +1,4 @@
-"""Read a table of text: CSV, TSV or Parquet, every cell with the place it came from.
+"""Text tables: CSV, TSV or Parquet, every cell with its place in the file.
 
 Names and cells are given as `spelling.plain` has them: blanks around them and the form of their letters mean nothing.
 """

@@ -1,4 +1,4 @@
-"""What a table says of each row beside its target: the file, the part, the fold, the group, the weight."""
+"""Columns of a table beside the target: file, part, fold, group and weight of each row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlpipe.errors import problem
 
 @dataclass(frozen=True)
 class Said:
-    """What a table says of each row beside its files and its target.
+    """Columns of a table beside files and targets.
 
     Attributes:
         parts: The part; None where the table leaves it open.
@@ -35,7 +35,7 @@ class Said:
     notes: list[str]
 
     def weight(self, index: int) -> float:
-        """How much a row counts."""
+        """The weight of a row."""
         weight = self.weights[index]
         return 1.0 if weight is None else float(weight)
 
@@ -46,7 +46,7 @@ class Said:
 
 
 def said_of_rows(table: Table, columns: Mapping[str, str | None], missing: Missing, faults: Faults) -> Said:
-    """What a table says of its rows.
+    """Columns of a table's rows beside files and targets.
 
     Args:
         table: The table.

@@ -1,1 +1,1 @@
-"""What is to be learned of samples: classes, labels, numbers, masks, target images."""
+"""Targets of samples: classes, labels, numbers, masks, images."""

@@ -22,7 +22,7 @@ _FEW_CLASSES = 20
 
 
 def kind_of(path: Path, targets: list[Array]) -> str:
-    """What is predicted, by the targets of all parts.
+    """Kind of the task, by the targets of all parts.
 
     Raises:
         DataError: When there are none, or they could be several kinds.
@@ -52,7 +52,7 @@ def _are_classes(targets: Array) -> bool:
 
 @dataclass(frozen=True)
 class Labels:
-    """What targets are.
+    """Targets as classes, labels or numbers.
 
     Attributes:
         names: Of the classes, labels or numbers.

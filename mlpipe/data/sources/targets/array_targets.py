@@ -1,4 +1,4 @@
-"""Targets of samples that are arrays, too: masks, and numbers to predict."""
+"""Masks and numbers as targets of samples that are arrays."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def masked(
         targets: That of their masks.
         source: How samples lie.
         title: The task's name; None takes the file's or folder's.
-        said: The classes, their values and the value that is ignored, each None where nobody said it.
+        said: The classes, their values and the value that is ignored, each None where it is not given.
 
     Raises:
         DataError: With a sentence for everything that does not fit.
@@ -149,7 +149,7 @@ def imaged(
 
 
 def hidden_notes(where: Mapping[str, Path]) -> list[str]:
-    """What a person should know of files that are left out of folders."""
+    """Notes about files that are left out of folders."""
     return walking.notes([base for base in where.values() if base.is_dir()], ENDS)
 
 
@@ -235,7 +235,7 @@ def _no_problems(name: str, target: Array, sample: str, value: Array) -> list[st
 
 
 def _number_problems(name: str, target: Array) -> list[str]:
-    """A sentence for a target with values that are no numbers."""
+    """A sentence for a target with values that are NaN or infinite."""
     if np.isfinite(target).all():
         return []
     return [problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them")]
@@ -244,10 +244,10 @@ def _number_problems(name: str, target: Array) -> list[str]:
 def _scale_of_all(
     own: Mapping[str, Array], of_sample: Mapping[str, tuple[str, Array]], form: Form
 ) -> target_files.Scale:
-    """How many times as high and as wide as their samples all targets are.
+    """The common scale of targets: so many times as high and as wide as their samples.
 
     Raises:
-        DataError: With a sentence for each that is not as the others, or has values that are no numbers.
+        DataError: With a sentence for each that is not as the others, or has values that are NaN or infinite.
     """
     scale = target_files.SAME
     if form.axes == 2:

@@ -1,4 +1,4 @@
-"""Class numbers of arrays: the classes are the numbers that occur in training, by whatever numbers they are counted."""
+"""Class numbers in arrays: the classes are the numbers that occur in training, wherever their count begins."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mlpipe.data.task import NO_TARGET
 from mlpipe.errors import DataError, listing, problem
 
 _MOST_CLASSES = 10_000
-# The number that means no class where nobody says which one does.
+# The number that means no class by default.
 NONE = -1
 
 
 @dataclass(frozen=True)
 class Numbered:
-    """Which class a number is.
+    """Map from numbers to classes.
 
     Attributes:
         names: The classes.
@@ -46,7 +46,7 @@ def numbered(
     missing: bool | Sequence[Any] | None = None,
     samples: Sequence[tuple[str, float]] = (),
 ) -> Numbered:
-    """Which class each number is.
+    """Map from numbers to classes, of all parts.
 
     The classes are the numbers that occur in training, in their order and named by them. Names that are given are those of
     the numbers 0, 1, 2, ...; where a number lies beyond them, and as many numbers occur as there are names, those of the
@@ -99,7 +99,7 @@ def numbered(
 
 
 def none_notes(found: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: str) -> list[str]:
-    """How many rows have no class, with the number that says so.
+    """Notes about rows without a class, with the number that stands for it.
 
     Args:
         found: What `numbered` gave.

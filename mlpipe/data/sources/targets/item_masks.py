@@ -1,4 +1,4 @@
-"""Masks of items of user code: which values they hold, which class a value is, and the class numbers of every pixel again."""
+"""Masks of items of user code: their values, the class of each value, and the class number of every pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TWO = ("background", "foreground")
 
 
 def look(item: Any, where: str) -> tuple[Mask, int]:
-    """What is known of an item's mask, and how many maps it has (0: a value for every pixel).
+    """Values of an item's mask, and how many maps it has (0: a value for every pixel).
 
     Args:
         item: The item.
@@ -51,7 +51,7 @@ def masked(
     Args:
         rows: The rows, of which the id is right.
         found: What `look` gave for each.
-        names: The classes, or the foreground alone; empty: nobody named them.
+        names: The classes, or the foreground alone; empty: not named.
         outputs: How many classes there are; None: as many as there are maps, else names, else values.
         ignored: The value of pixels that count nowhere; None: there is none.
 
@@ -76,7 +76,7 @@ def masked(
 
 
 def described(values: Values) -> dict[str, Any]:
-    """What a task's source says of its masks."""
+    """The masks as keys of a task's source."""
     return {"values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
 
 

@@ -1,4 +1,4 @@
-"""Targets of items of user code that are classes, labels or numbers: what each is, and how many there are."""
+"""Classes, labels or numbers as targets of items of user code: which they are, and how many outputs there are."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tu
 
 
 def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> tuple[list[Row], list[str]]:
-    """Rows whose class numbers count from 0, and the names of the classes, where nobody said how many there are.
+    """Rows whose class numbers count from 0, and the names of the classes, where their number is not given.
 
     Class numbers from 1, or with gaps, are classes by the numbers that occur in training.
 
@@ -74,7 +74,7 @@ def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> 
         rows: The rows.
         own: The names that a set gives; empty: none.
         kind: What is predicted.
-        outputs: How many classes there are; None: nobody said it.
+        outputs: How many classes there are; None: it is not given.
 
     Raises:
         DataError: When class numbers do not fit the names, or occur outside of training only.
@@ -93,7 +93,7 @@ def counted(rows: list[Row], own: list[str], kind: str, outputs: int | None) -> 
 
 
 def width_of(rows: Sequence[Row], kind: str, outputs: int | None) -> int:
-    """How many outputs there are: as many as are said, else as the rows' targets have.
+    """The number of outputs: as configured, else as in the rows' targets.
 
     Raises:
         DataError: When targets have different numbers of numbers.

@@ -1,4 +1,4 @@
-"""Masks as files: which values each has, which class a value is, and the class numbers of every pixel again."""
+"""Mask files: their values, the class of each value, and the class number of every pixel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import ConfigError, DataError, listing, problem
 
-# More different values than this are hardly classes, unless somebody says so.
+# More different values than this are hardly classes, unless the user lists them.
 _MOST_GUESSED = 32
 LARGEST = 65535
 # Okabe and Ito's colours (2008), and a grey for what is no class.
@@ -31,7 +31,7 @@ _NOWHERE = (128, 128, 128)
 
 @dataclass(frozen=True)
 class Mask:
-    """What is known of a file with a mask.
+    """Facts about a mask file.
 
     Attributes:
         digest: The hash of its bytes.
@@ -52,7 +52,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Values:
-    """Which class a value in a mask is.
+    """Map from mask values to classes.
 
     Attributes:
         names: The classes.
@@ -103,7 +103,7 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
 def values_of(
     found: Sequence[Mask], classes: Sequence[str] | None, values: Sequence[int] | None, ignored: int | None
 ) -> Values:
-    """Which value is which class.
+    """Map from mask values to classes.
 
     Without any names 0 and 255 (or 0 and 1) are background and foreground, and other values are classes by their own
     numbers.
@@ -153,7 +153,7 @@ def task_of(images_task: Task) -> Task:
 
 
 def preprocessing_of(of_images: Preprocessing) -> Preprocessing:
-    """What happens to masks where this happens to images: the same places, and class numbers that are never mixed.
+    """Preprocessing of masks by that of their images: the same places, and class numbers that are never mixed.
 
     Raises:
         ConfigError: For transforms before the resize, which would change images alone.
@@ -235,7 +235,7 @@ def colour_of(place: int) -> tuple[int, int, int]:
 
 
 def described(root: Path, values: Values) -> dict[str, Any]:
-    """What a task's source says of its masks."""
+    """The masks as keys of a task's source."""
     return {"root": str(root), "values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
 
 

@@ -1,4 +1,4 @@
-"""Pairs of images and masks as a task: which value is which class, and the share of each class in every mask."""
+"""Task from pairs of images and masks: the class of each value, and the share of each class in every mask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlpipe.errors import listing, problem
 
 @dataclass(frozen=True)
 class Found:
-    """What there is to learn from: the folders that images and masks are named from, the pairs, and what is to be said."""
+    """Images with masks to learn from: the folders that they are named from, the pairs, and notes."""
 
     images: Path
     masks: Path
@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Reading:
-    """How masks are read, each as the key of `masks` of that name, `ignored` as its `ignore_index`; and how images are."""
+    """Settings of reading masks, each a key of `masks` (`ignored` is `ignore_index`), and of reading images."""
 
     classes: list[str] | None
     values: list[int] | None
@@ -137,7 +137,7 @@ def _problems(pairs: Sequence[Pair], looks: Sequence[Look], seen: dict[Path, Mas
 
 
 def _turned_apart(pairs: Sequence[Pair], looks: Sequence[Look], seen: Mapping[Path, Mask]) -> list[str]:
-    """How many masks have another EXIF orientation than their images."""
+    """A note on masks whose EXIF orientation differs from their images'."""
     count = sum(
         pair.mask is not None and seen[pair.mask].orientation != look.orientation
         for pair, look in zip(pairs, looks, strict=True)

@@ -1,4 +1,4 @@
-"""Labels that are missing: those that are empty, those that the user says, and those that only look like it."""
+"""Missing labels: empty cells, texts that the user names, and texts that only look like it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def looks_missing(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Missing:
-    """Which texts mean that there is no value.
+    """Texts that stand for a missing value.
 
     Attributes:
         said: True: all that look like it; False: nothing but an empty cell; a list: these and empty cells; None: nobody
@@ -53,12 +53,12 @@ class Missing:
 
     @property
     def _unspelled(self) -> set[str]:
-        """What a command line makes values of before anybody sees how it was written: `nan` and `null`."""
+        """Texts that a command line turns into values, so that their spelling is lost: `nan` and `null`."""
         given = () if self.said is None or isinstance(self.said, bool) else self.said
         return {"null" if one is None else "nan" for one in given if one is None or one != one}
 
     def problem(self, where: str, labels: Iterable[str]) -> str:
-        """A sentence when labels look missing and nobody said what they are; empty otherwise.
+        """A sentence when labels look missing and the user has not said whether they are; empty otherwise.
 
         One of the words that name classes too, such as `none`, is a class where it is alone.
 
@@ -76,7 +76,7 @@ class Missing:
         return problem(where, f"has labels that look like missing ones: {_told(counts)}", fix=fix)
 
     def notes(self, where: str, labels: Iterable[str]) -> list[str]:
-        """What a person should know of a label, or a group, that only looks missing."""
+        """Notes about a label, or a group, that only looks missing."""
         counts = self._doubtful(labels)
         if not counts:
             return []

@@ -1,4 +1,4 @@
-"""What a table's target columns say: classes, labels or numbers, or a sentence for every cell that says neither."""
+"""Target columns of a table: classes, labels or numbers, with a sentence for every cell that is none of these."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _kind(table: Table, columns: list[str], separator: str | None, missing: Miss
         return "multilabel"
     numbers = [[number(cell) for cell in table.column(name) if not missing.means(cell)] for name in columns]
     if len(columns) > 1:
-        # Cells that are no numbers are told one by one, as those of labels.
+        # Cells that are not numeric are listed one by one, as those of labels.
         if all(value in (0.0, 1.0, None) for column in numbers for value in column):
             return "multilabel"
         raise DataError(
@@ -154,14 +154,14 @@ def _classes(
 
 
 def _or_classes(cell: str, names: Sequence[str]) -> str:
-    """What to do with a label that is none of the classes."""
+    """Advice for a label that is none of the classes."""
     if looks_missing(cell):
         return "add task.missing=true where such rows have no label, or correct it"
     return did_you_mean(cell, names, otherwise=f"the classes are {listing(names)}")
 
 
 def _without(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
-    """How many rows have no label, where the user says which those are."""
+    """Notes on rows without a label, where the user says which those are."""
     count = sum(empty)
     return [f"{count} rows of {where} have no label, and are predicted only"] if count and missing.is_wanted else []
 

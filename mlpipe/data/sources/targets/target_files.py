@@ -1,4 +1,4 @@
-"""Targets that are images: which files or arrays they are, and their pixels again, as a task for a cache of its own."""
+"""Image-valued targets: their files or arrays, their pixels, and a task of their own for the cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMES: Mapping[int, tuple[str, ...]] = {
 
 
 def names_of(channels: int, *, of_files: bool = True) -> list[str]:
-    """What the channels of a target are called; those of arrays by their numbers."""
+    """Names of a target's channels; those of arrays are their numbers."""
     if of_files and channels in _NAMES:
         return list(_NAMES[channels])
     return [f"channel {number}" for number in range(channels)]
@@ -40,7 +40,7 @@ def described(
     scale: Scale = SAME,
     decoding: Decoding = PLAIN,
 ) -> dict[str, Any]:
-    """What a task's source says of its targets.
+    """Image-valued targets as keys of a task's source.
 
     Args:
         root: The folder that their paths begin in; None: each image is its own target.
@@ -63,7 +63,7 @@ def described(
 
 
 def scale_of(of: Task) -> Scale:
-    """How many times as high and as wide as its images the targets of a task are; of any other task 1."""
+    """The scale of a task's targets: so many times as high and as wide as its images; 1 for any other task."""
     high, wide = (of.bases or (of,))[0].source.get("targets", {}).get("scale", ("1", "1"))
     return Fraction(high), Fraction(wide)
 
@@ -84,7 +84,7 @@ def has_scale(target: tuple[int, int], image: tuple[int, int], scale: Scale) -> 
 
 
 def in_words(scale: Scale) -> str:
-    """What to do with a target that has not the scale of the others."""
+    """Advice for a target whose scale differs from the others'."""
     if scale == SAME:
         return "make them of one size"
     return f"make it {scale[0]} times as high and {scale[1]} times as wide, as others are"
@@ -114,7 +114,7 @@ def task_of(images_task: Task) -> Task:
 
 
 def preprocessing_of(of_images: Preprocessing, channels: int, scale: Scale = SAME) -> Preprocessing:
-    """What happens to targets where this happens to images.
+    """Preprocessing of targets by that of their images.
 
     Args:
         of_images: The images' own.

@@ -1,4 +1,4 @@
-"""`mml predict recipe=DIR task.file=FILE`: score records with a folder of artifacts, into one JSON file."""
+"""`mml predict recipe=DIR task.file=FILE`: score rows with a folder of artifacts, into one JSON file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ log = logging.getLogger("mlpipe")
 
 
 class ScoreScheduler(Scheduler):
-    """Scores records; nothing is written but the file.
+    """Scores rows; nothing is written but the file.
 
     Args:
         run_config: The checked configuration.
         world: The project, the display, the wish to stop.
         folder: The folder of artifacts.
-        file: The records, .csv or .json.
+        file: The rows, .csv or .json.
         output: The file of scores.
-        batch_size: Records at a time.
+        batch_size: Rows at a time.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ScoreScheduler(Scheduler):
         self._output, self._batch_size = Path(output).expanduser().absolute(), batch_size
 
     def plan(self) -> list[Step]:
-        """One step; that the folder is complete and the records can be read is known before it."""
+        """One step; that the folder is complete and the rows can be read is known before it."""
         if not self._output.parent.is_dir():
             fix = "name a file in a folder that is there"
             raise ConfigError(problem("mode.output", "its folder is not there", got=str(self._output), fix=fix))

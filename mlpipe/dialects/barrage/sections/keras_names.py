@@ -1,4 +1,4 @@
-"""Names of Keras in Barrage's configurations, and what has that meaning here.
+"""Keras's names in Barrage's configurations, each with its native equivalent.
 
 A name without a dot is searched for where Barrage searches; one of `tensorflow.keras`, `tf.keras` or
 `tensorflow.python.keras` is its last part.

@@ -1,4 +1,4 @@
-"""Sections `dataset` and `model`: records, the network, its output with loss and metrics."""
+"""Sections `dataset` and `model`: rows, the network, its output with loss and metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def translate_dataset(work: Work) -> None:
         work.set("task.seed", seed)
         work.set("seed", seed)
         work.say("dataset.seed", "differs", "seed", "everything random follows from it, and is the same every time")
-    # Barrage looks for no records that are in both parts.
+    # Barrage looks for no rows that are in both parts.
     work.set("task.allow_overlap", True)
 
 

@@ -1,4 +1,4 @@
-"""Section `services`: what is saved, written and stopped early, all of it on by default."""
+"""Section `services`: files to save and write, early stopping; all of it on by default."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def translate_services(work: Work) -> None:
     work.say("services.tensorboard", "differs", "logging=tensorboard", note)
     if "log_dir" in board:
         work.say("services.tensorboard.log_dir", "lint", note="Barrage overrides it, the curves go to TensorBoard/")
-    # Keras ends a training whose loss is no number; by itself mlpipe would go back and learn on with a lower rate.
+    # Keras ends a training whose loss is NaN; by itself mlpipe would go back and learn on with a lower rate.
     work.set("healing.rollbacks", 0)
     work.say("services", "differs", "healing.rollbacks", "a loss that is no number ends the training with an error")
 

@@ -1,1 +1,1 @@
-"""What mlpipe's own commands do with files of mml-core: upgrade."""
+"""mlpipe's own commands on files of mml-core: upgrade."""

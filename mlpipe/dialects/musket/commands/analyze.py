@@ -1,4 +1,4 @@
-"""`mml analyze`: compare experiments in one table, what differs between them beside what they reached."""
+"""`mml analyze`: compare experiments in one table, with their different settings and the metrics they reached."""
 
 from __future__ import annotations
 

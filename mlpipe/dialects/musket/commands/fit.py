@@ -1,4 +1,4 @@
-"""`mml fit`: train the Musket experiments of a project, and write into their folders what Musket writes."""
+"""`mml fit`: train the Musket experiments of a project, and write Musket's files into their folders."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class FitScheduler(Scheduler):
 
         Raises:
             Interrupted: When asked to stop, with the command that goes on.
-            DiskFull: When there is no room, likewise.
+            DiskFull: When there is no disk space, likewise.
         """
         with full_disk(AGAIN), self.world.stop.listening():
             for step in self.plan():

@@ -126,7 +126,7 @@ class TaskScheduler(Scheduler):
 
 @dataclass(frozen=True)
 class Told:
-    """What the command line says of every experiment.
+    """The command line's settings for every experiment.
 
     Attributes:
         trust: Folders outside the current one, and modules, whose code may run.
@@ -188,7 +188,7 @@ def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[
 
 
 def called(label: str, function: Callable[..., Any], /, **given: Any) -> Any:
-    """What a function of the project's own returns.
+    """The return value of a function of the project's own.
 
     Args:
         label: Names it in sentences.
@@ -230,7 +230,7 @@ def _run(
 
 
 def _arguments(name: str, function: Callable[..., Any], experiment: Experiment, trust: Sequence[str]) -> dict[str, Any]:
-    """What a task is called with: the experiment, data sets, and what its entry of the file's `tasks` says.
+    """Arguments of a task: the experiment, data sets, and its entry of the file's `tasks`.
 
     Raises:
         ConfigError: When a parameter is neither.

@@ -36,7 +36,7 @@ _KEYS = {
 
 @dataclass
 class Found:
-    """What a map of callbacks means.
+    """Native meaning of a map of callbacks.
 
     Attributes:
         callbacks: Native callbacks by name.
@@ -52,7 +52,7 @@ class Found:
 
 
 def found(work: Work, key: str, given: Any) -> Found:
-    """What a map (or list) of callbacks means natively.
+    """Native meaning of a map (or list) of callbacks.
 
     Args:
         work: Notes what is wrong.
@@ -140,7 +140,7 @@ def _ramp_and_plateau(work: Work, given: Mapping[str, _Schedule], result: Found)
 
 
 def _as_two_stages(first: str, second: str) -> str:
-    """What to write in place of two schedules in one stage."""
+    """Advice to write two stages in place of two schedules in one."""
     text = (
         f"write two stages, {{epochs: N, callbacks: {{{first}: ...}}}} and then one with callbacks: {{{second}: ...}}"
     )

@@ -108,7 +108,7 @@ def _look_for(work: Work, key: str, name: str) -> None:
 
 
 def additions(work: Work) -> dict[str, Any]:
-    """What else happens to the data sets: `preprocessing`, `extra_train_data` and `dataset_augmenter`.
+    """Further changes of the data sets: `preprocessing`, `extra_train_data` and `dataset_augmenter`.
 
     Args:
         work: The translation.
@@ -182,7 +182,7 @@ def _arguments(value: Any) -> Any:
 
 
 def outputs_of(work: Work) -> int | None:
-    """How many numbers a target has, the heads' together; of masks how many classes, the background being one."""
+    """The number of values in a target, the heads' together; of masks the number of classes, background included."""
     classes = work.source.get("classes")
     if work.is_of_masks and classes == 1:
         return 2

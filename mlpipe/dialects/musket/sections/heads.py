@@ -17,7 +17,7 @@ _ALIKE = {"accuracy": "elementwise_accuracy", "nll": "elementwise_nll"}
 
 
 def kind_of(activation: str) -> str:
-    """What the numbers of a head are: classes, labels or numbers."""
+    """The kind of a head: classes, labels or numbers."""
     return {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}.get(
         activation, "regression"
     )
@@ -59,7 +59,7 @@ def check(work: Work) -> None:
 
 
 def task_keys(work: Work) -> dict[str, Any]:
-    """What a native task is told of the heads."""
+    """Keys of a native task for the heads."""
     if not work.has_parts or work.kind != "regression":
         return {}
     return {"heads": [{"outputs": size, "activation": name} for name, size in work.heads]}

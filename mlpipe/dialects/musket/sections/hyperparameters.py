@@ -102,7 +102,7 @@ def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
         values: A value for each name.
 
     Raises:
-        ConfigError: With a sentence for each formula that stands for no number.
+        ConfigError: With a sentence for each formula that gives no number.
     """
     wrong: list[str] = []
     found = {key: _filled(value, str(key), values, wrong) for key, value in source.items() if key not in KEYS}

@@ -24,7 +24,7 @@ _BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
 
 
 class _WrongError(Exception):
-    """What is wrong with an operation's parameters."""
+    """A problem with an operation's parameters."""
 
 
 def pipeline(work: Work, key: str, given: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
@@ -73,7 +73,7 @@ def _operation(work: Work, key: str, name: str, parameters: Any, place: str) -> 
 
 
 def _alternatives(given: Any) -> list[Any]:
-    """What imgaug draws from: parameters in which each list of numbers is one of them."""
+    """Alternatives that imgaug draws from: parameters in which each list of numbers is one of them."""
     if isinstance(given, list) and all(isinstance(one, int | float) for one in given):
         return list(given)
     if not isinstance(given, Mapping):

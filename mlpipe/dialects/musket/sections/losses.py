@@ -307,7 +307,7 @@ def _for_validation(given: Any) -> list[str]:
 
 
 def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
-    """What an experiment calls each native metric that it names, in its order.
+    """Musket's name of each native metric that an experiment names, in its order.
 
     Args:
         source: The experiment's configuration, common.yaml merged in.

@@ -1,4 +1,4 @@
-"""Stages: what each says, and what it keeps of the stage before."""
+"""Section `stages`: the settings of each stage, and those that it keeps of the stage before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section `data`: what is learned, what it is judged on, in which batches."""
+"""Section `data`: training and test samples, and their batches."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def translate_data(work: Work) -> None:
 
 
 def _batches(work: Work) -> None:
-    """How many samples there are at a time, and what is let pass of them."""
+    """Translate the batch sizes, and check the other keys about samples."""
     data = work.section("data")
     # rmldnn looks for no samples that are in both parts.
     work.set("task.allow_overlap", True)

@@ -1,4 +1,4 @@
-"""Targets that are images: auto-encoders, inpainting, arrays of numbers; the losses between images."""
+"""Images as targets: auto-encoders, inpainting, arrays of numbers; the losses between images."""
 
 from __future__ import annotations
 

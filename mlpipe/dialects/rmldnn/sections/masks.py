@@ -1,4 +1,4 @@
-"""Targets that are masks: which pixel is which class, what moves with the images, and the losses between maps."""
+"""Masks as targets: the class of each pixel, moved with its image, and the losses between maps."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def require_targets(work: Work) -> None:
 
 
 def note_masks(work: Work) -> None:
-    """What the report says of masks."""
+    """Note in the report what holds for masks."""
     data = work.section("data")
     if "target_is_mask" in data:
         work.say("data.target_is_mask", "same", "task")
@@ -162,7 +162,7 @@ def translate_mask_loss(work: Work) -> None:
 
 
 def _source(work: Work, source: str, kind: str) -> None:
-    """What the loss is told of the network's end must be so; sigmoid and softmax both mean probabilities."""
+    """Check the loss's `source` against the network's end; sigmoid and softmax both mean probabilities."""
     end = work.network.end
     if source and kind != "bce" and (source == "log_softmax") != (end == "log_softmax"):
         work.refuse("loss.source", f"the network ends in {end}", got=source, fix=f"write {end}")

@@ -70,7 +70,7 @@ def translate_burgers(work: Work) -> None:
 
 
 def _places(work: Work) -> None:
-    """How many samples there are, and their frequencies."""
+    """Translate the number of samples, and their frequencies."""
     data = work.section("data")
     for key, place in _PLACES.items():
         if key not in data:

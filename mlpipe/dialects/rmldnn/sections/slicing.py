@@ -23,7 +23,7 @@ _RESIZING, _MOVING = ("resize", "center_crop", "jitter_crop"), ("rotate",)
 
 
 def translate_slices(work: Work, inputs: str | None, targets: str | None) -> None:
-    """What is cut, how, what is learned of it, and where predictions go.
+    """Translate slices: the array, how it is cut, what is learned of it, and where predictions go.
 
     Args:
         work: The translation.

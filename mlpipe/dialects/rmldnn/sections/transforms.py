@@ -140,13 +140,13 @@ def _one(item: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _last(listed: list[tuple[str, str, Any, str]], names: tuple[str, ...]) -> int:
-    """Where the last of some transforms stands; -1 counts from the end, so that without one all are behind it."""
+    """Position of the last of some transforms; -1 counts from the end, so that without one all are behind it."""
     places = [place for place, (_, name, _, _) in enumerate(listed) if name in names]
     return places[-1] if places else 0
 
 
 def _preprocess(work: Work, listed: list[tuple[str, str, Any, str]], resizes: bool) -> None:
-    """What is cached: images at the size of a resize that comes first, originals where one comes later."""
+    """Choose the cached size: that of a resize that comes first, originals where one comes later."""
     if not resizes:
         work.options["preprocessing"] = "none"
         return

@@ -1,4 +1,4 @@
-"""From a resolved tree of plain data to a frozen `RunConfig`, listing everything that is wrong with it."""
+"""Freeze a resolved tree of plain data into a `RunConfig`, listing everything that is wrong with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From command-line overrides to a checked `RunConfig`: every mistake is found before anything is read or written.
+"""Compose command-line overrides into a checked `RunConfig`: every mistake is found before anything is read or written.
 
 Hydra stops at the first bad override. Here each one is checked against the groups, the composed keys and the
 components' signatures, bad ones are set aside with a sentence, and composing goes on without them.

@@ -1,4 +1,4 @@
-"""The checked, frozen configuration of a run: what everything below `modes` is given, section by section."""
+"""The checked, frozen configuration of a run, section by section, as everything below `modes` gets it."""
 
 from __future__ import annotations
 

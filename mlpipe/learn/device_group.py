@@ -1,4 +1,4 @@
-"""Several processes learn one fold together (`trainer.devices=2`): each image counts once, in training and in scores.
+"""Training a fold in several processes (`trainer.devices=2`): each image counts once, in training and in scores.
 
 PyTorch's DistributedDataParallel (Li et al. 2020) averages the gradients, Lightning runs it. What is exchanged besides is
 here: validation logits in the order of one process, batch statistics, sums, and decisions that depend on a clock.
@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Team:
+class DeviceGroup:
     """The processes that learn a fold, as one of them sees them.
 
     Attributes:
@@ -69,7 +69,7 @@ class Team:
             distributed.broadcast(buffer, 0)
 
 
-ALONE = Team()
+ALONE = DeviceGroup()
 
 
 class Rounds:

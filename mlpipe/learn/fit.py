@@ -49,7 +49,7 @@ from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochRows, EpochScores, Progress
-from mlpipe.learn.device_group import Team
+from mlpipe.learn.device_group import DeviceGroup
 from mlpipe.learn.gradient_wait import Exchange
 from mlpipe.learn.hardware import Numerics, numerics_for
 from mlpipe.learn.heads import LearnedHead
@@ -136,7 +136,7 @@ class _Training:
         history: A row for each epoch of all stages.
         speeds: What each epoch took.
         shown: What some validation images were predicted to be.
-        carried: What the optimizer of the stage before knew.
+        optimizer_memory: What the optimizer of the stage before knew.
     """
 
     job: FoldJob
@@ -154,7 +154,7 @@ class _Training:
     history: list[dict[str, float]] = field(default_factory=list)
     speeds: list[dict[str, float]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    carried: stages.Carried | None = None
+    optimizer_memory: stages.OptimizerMemory | None = None
 
     def note(self, report: str) -> None:
         """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
@@ -244,7 +244,14 @@ def _stage(training: _Training, number: int) -> _Stage:
     recipe = stages.recipe_of(job.recipe, part)
     place = number if len(training.plan) > 1 else None
     module, data = _module(
-        job, recipe, network, training.chosen, training.watch, stage=place, part=part, carried=training.carried
+        job,
+        recipe,
+        network,
+        training.chosen,
+        training.watch,
+        stage=place,
+        part=part,
+        optimizer_memory=training.optimizer_memory,
     )
     # One history for all stages, which a saved state brings back too.
     module.history, module.healed = training.history, training.healed
@@ -280,7 +287,7 @@ def _learn(training: _Training, stage: _Stage) -> None:
     is_saved = training.resumed and stage.number == training.stage
     stage.attempt(stage.trainer.fit, ckpt_path=str(job.checkpoint) if is_saved else None)
     training.history, training.epochs = module.history, len(module.history)
-    training.carried = stages.Carried.of(training.network, stage.trainer.optimizers[0])
+    training.optimizer_memory = stages.OptimizerMemory.of(training.network, stage.trainer.optimizers[0])
 
 
 def _validate(training: _Training, stage: _Stage) -> None:
@@ -401,7 +408,7 @@ def _module(
     stage: int | None = None,
     optimizers: Optimizers | None = None,
     part: Stage | None = None,
-    carried: stages.Carried | None = None,
+    optimizer_memory: stages.OptimizerMemory | None = None,
 ) -> tuple[FoldModule, FoldData | JointData]:
     """A stage's module and loaders, of the stage's recipe."""
     task = job.task
@@ -414,7 +421,9 @@ def _module(
         data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
     if optimizers is None:
         direction = monitoring.monitor_direction(recipe)
-        take_up = partial(carried.into, rates=part.lr is None) if carried and part and part.carry else None
+        take_up = (
+            partial(optimizer_memory.into, rates=part.lr is None) if optimizer_memory and part and part.carry else None
+        )
         optimizers = build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
     learning = Learning(
         monitoring.val_metrics(recipe, task),
@@ -423,7 +432,7 @@ def _module(
         device_steps=device_steps(recipe, job.pack.peak),
         channels_last=chosen.channels_last,
         clip=recipe.clip,
-        team=_team(job, data),
+        group=_device_group(job, data),
         own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
         while_training=recipe.metrics.while_training,
         batch_sizes=data.batch_sizes,
@@ -435,11 +444,11 @@ def _module(
     return FoldModule(network, heads, optimizers, learning, stage), data
 
 
-def _team(job: FoldJob, data: FoldData | JointData) -> Team:
+def _device_group(job: FoldJob, data: FoldData | JointData) -> DeviceGroup:
     """The processes that learn the fold; several of them learn no other tasks with it."""
     if isinstance(data, JointData):
-        return Team()
-    return Team(job.shard, data.train_sampler().share, data.val_batches)
+        return DeviceGroup()
+    return DeviceGroup(job.shard, data.train_sampler().share, data.val_batches)
 
 
 def pack_of(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:

@@ -1,4 +1,4 @@
-"""What one output of a network learns: its kind, its loss and the unit in which its numbers are compared."""
+"""Heads that learn: the kind of each output, its loss, and the unit in which its numbers are compared."""
 
 from __future__ import annotations
 

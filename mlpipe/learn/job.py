@@ -1,4 +1,4 @@
-"""What one fold's training is given, and how the outside follows it."""
+"""The job of a fold: everything that its training needs, and the callbacks by which the outside follows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write what a training gave: weights, metrics of every epoch, the configuration, then the record that names them."""
+"""Write a trained fold to disk: weights, metrics of every epoch and configuration, then the record that names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training does by itself when a loss is no number or memory runs out: go back, change one thing, say so.
+"""Recover from a NaN loss or from running out of memory: go back, change one thing, and report it.
 
 Every mended trouble is an event: it holds from the start of its epoch on, is written beside the saved states before the
 training goes back, and ends in the record. Going back means to start again from the newest saved state and to replay what

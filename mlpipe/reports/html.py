@@ -1,4 +1,4 @@
-"""One HTML file with everything that a project found, to be read without a network, on paper or on a phone.
+"""The report: one HTML file of everything in a project, readable without a network, on paper or on a phone.
 
 It lies at `reports/report.html`; each of its plots also lies beside it, as `plots/TASK_NAME.png` and `.csv`.
 """

@@ -1,4 +1,4 @@
-"""`trainer.devices=2`: several processes learn one fold together, one for each device.
+"""One process for each device (`trainer.devices=2`), all of which learn one fold together.
 
 The run is planned and checked once, here; every process gets the same resolved configuration and its number, never a
 command line to read again. The first process writes records, states and curves and reports; one that fails or dies ends

@@ -1,4 +1,4 @@
-"""`sys.fold_workers`: folds of one run side by side, each in a process of its own that shares the cache.
+"""Folds side by side (`sys.fold_workers`), each in a process of its own that shares the cache.
 
 A lane is the steps of one fold in their order. Every lane gets a process, at most so many at a time as were asked for.
 One that fails or dies leaves the others running.

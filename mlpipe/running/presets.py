@@ -1,4 +1,4 @@
-"""`mml train preset=fast time_limit=5m`: several recipes of one task within a time limit, then the best mixture of them."""
+"""Presets (`mml train preset=fast time_limit=5m`): several recipes within a time limit, then their best mixture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run trained again from its own configuration in a temporary project, and what that gives beside what is stored."""
+"""Train a run again from its own configuration in a temporary project, and compare the results with the stored ones."""
 
 from __future__ import annotations
 

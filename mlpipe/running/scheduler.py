@@ -1,4 +1,4 @@
-"""How every mode runs: a plan of resumable steps, done in order, each noted in the run's journal."""
+"""The scheduler of every mode: a plan of resumable steps, done in order, each noted in the run's journal."""
 
 from __future__ import annotations
 

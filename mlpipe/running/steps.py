@@ -1,4 +1,4 @@
-"""What a plan is made of and runs in: steps, the project around them, the wish to stop."""
+"""Steps of a plan, the project around them, and the signal to stop."""
 
 from __future__ import annotations
 

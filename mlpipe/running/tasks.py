@@ -1,4 +1,4 @@
-"""From a configuration to the task, its split and its cached images; makes what is missing in the data folder."""
+"""The task of a configuration with its split and its cached images; makes what is missing in the data folder."""
 
 from __future__ import annotations
 

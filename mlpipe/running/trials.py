@@ -1,4 +1,4 @@
-"""The trials of a search: ask Optuna, run, tell Optuna, until the study has as many as were asked for."""
+"""Trials of a search: ask Optuna, run, tell Optuna, until the study has as many as were requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trained fold on disk: what it was trained on, how, and how good it is; read without torch."""
+"""Records of trained folds on disk: data, recipe and scores; read without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build every part of a recipe once, so that what cannot work is known before anything is written."""
+"""A trial construction of every part of a recipe, so that mistakes show before anything is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which members with which weights, in which form, calibrated where: all of it judged by the same held-out rows.
+"""The choice of an ensemble: members, weights, form and place of calibration, all judged by the same held-out rows.
 
 A person would use the best single model as it is. So what is handed on is never worse than that on the rows that choose,
 and a calibration has to be better by more than noise before anything rests on it.

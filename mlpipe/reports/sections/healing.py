@@ -1,4 +1,4 @@
-"""What went wrong while models were trained and was mended, and what followed from it."""
+"""Recoveries from NaN losses and full memory while models were trained, and their consequences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether probabilities and intervals keep what they promise: reliability, coverage, thresholds, prediction sets."""
+"""Reliability, coverage, thresholds and prediction sets: whether probabilities and intervals keep their promises."""
 
 from __future__ import annotations
 

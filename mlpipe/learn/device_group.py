@@ -123,7 +123,7 @@ def mean(value: Tensor) -> Tensor:
 
 
 def trainer_arguments(given: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
-    """Lightning's arguments for one process of a team: `devices` of `trainer`, made what the team has.
+    """Lightning's arguments for one process of a device group: `devices` of `trainer` becomes the size of the group.
 
     Args:
         given: The arguments of the `trainer` section.
@@ -154,7 +154,7 @@ def check_devices(saved: Any, trainer: pl.Trainer) -> None:
 
 
 def join(shard: Shard, meeting_point: str, backend: str) -> None:
-    """Make this process one of a team; returns when all have come.
+    """Make this process one of a device group; returns when all have come.
 
     Args:
         shard: Its part.
@@ -169,7 +169,7 @@ def join(shard: Shard, meeting_point: str, backend: str) -> None:
 
 
 def meet(shard: Shard) -> None:
-    """Wait here until all processes of a team have come.
+    """Wait here until all processes of a device group have come.
 
     Args:
         shard: This process's part.

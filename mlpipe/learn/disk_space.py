@@ -60,7 +60,7 @@ def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
 
 
 def check(job: FoldJob, network: nn.Module) -> None:
-    """Refuse a training that the disk has no room for; warn of one that it may have too little for.
+    """Refuse a training without enough disk space; warn of one that may run out of it.
 
     Args:
         job: The fold; states of it that are there already are not counted again.

@@ -76,8 +76,8 @@ def train(job: FoldJob, watch: Watch) -> Trained:
 
     Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false; those of
     the stage before where that keeps its own), with a new optimizer. The final scores are those of the kept weights, with
-    the last stage's loss. A saved state that is damaged is not used; a loss that is no number and memory that runs out are
-    mended as `job.healing` says.
+    the last stage's loss. A damaged saved state is not used; from a NaN loss and from
+    running out of memory the training recovers as `job.healing` says.
 
     Returns:
         What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
@@ -86,9 +86,9 @@ def train(job: FoldJob, watch: Watch) -> Trained:
         TrainingError: When the loss becomes NaN or infinite once too often.
         Interrupted: When asked to stop; the state of the last saved epoch stays.
     """
-    # Processes that learn together would have to agree on what is mended: there a trouble ends the fold with a sentence.
-    mended = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
-    healed = Healed(mended, _events_file(job), f"{job.view.task} fold {job.view.fold}")
+    # Processes that learn together would have to agree on each recovery: there a trouble ends the fold with a sentence.
+    allowed = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
+    healed = Healed(allowed, _events_file(job), f"{job.view.task} fold {job.view.fold}")
     if job.shard.rank == 0:
         _verify_state(job, watch, healed)
     device_group.meet(job.shard)
@@ -96,7 +96,7 @@ def train(job: FoldJob, watch: Watch) -> Trained:
         try:
             return _train(job, watch, healed)
         except (recovery.NotFinite, recovery.OutOfMemory) as error:
-            watch.healed(healed.mended(error, batch_size(job.recipe)))
+            watch.healed(healed.recovered(error, batch_size(job.recipe)))
         # Here and not above: until then the error holds everything that the training had in memory.
         gc.collect()
         if torch.cuda.is_available():
@@ -104,12 +104,12 @@ def train(job: FoldJob, watch: Watch) -> Trained:
 
 
 def _events_file(job: FoldJob) -> Path:
-    """What was mended so far, until the record has it."""
+    """The file of recoveries so far, until the record has them."""
     return job.checkpoint.with_name(job.checkpoint.name + recovery.EVENTS)
 
 
 def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
-    """See that the saved state is whole; the newest one that is, is gone on from."""
+    """Drop saved states that are damaged, so that the training resumes from the newest whole one."""
     found = checkpoints.settle(job.checkpoint)
     way = "goes on from the state before" if checkpoints.exists(job.checkpoint) else "the fold starts anew"
     for place, sentence in enumerate(found, 1):
@@ -123,7 +123,7 @@ class _Training:
     Attributes:
         job: The fold.
         watch: How the outside follows it.
-        healed: What was mended so far.
+        healed: Recoveries so far.
         network: Learns in place, stage after stage.
         chosen: Precision and layout.
         plan: The stages.
@@ -182,7 +182,7 @@ class _Stage:
     trainer: pl.Trainer
 
     def attempt(self, run: Callable[..., Any], **given: Any) -> None:
-        """Run a method of the trainer; a loss that is no number, or too little memory, says in which epoch it was.
+        """Run a method of the trainer; a NaN loss, or too little memory, is raised with its epoch.
 
         Args:
             run: The method.

@@ -77,7 +77,7 @@ class FoldModule(pl.LightningModule):
         history: One row for each finished epoch.
         val_logits: What metrics of the last validation are made of, shape (n, outputs), see `mlpipe.learn.kind.Part.rows`.
         val_targets: Their targets, as `mlpipe.data.task.Samples.targets`, or what `rows` has beside them.
-        healed: What was mended so far; None: nothing can be.
+        healed: Recoveries so far; None: there can be none.
         measured: What the loss of several outputs measured by itself in the last validation.
         batch_loss: The loss of the last training batch, whatever it counts in its step; of several processes each one's
             part of the mean.
@@ -218,7 +218,7 @@ class FoldModule(pl.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        """Step with the schedule's rate, or with a share of it after a loss that was no number."""
+        """Step with the schedule's rate, or with a share of it after a NaN loss."""
         scale, groups = self._lr_scale(), optimizer.param_groups
         if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
             # Processes that learn together must search along the line alike.

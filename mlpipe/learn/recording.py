@@ -59,7 +59,7 @@ class Trained:
         chosen: Precision and layout.
         notes: What a person should know of it.
         co_tasks: What is known of tasks that were learned with it.
-        events: What went wrong and was mended.
+        events: Troubles that the training recovered from.
         examples: What some validation images were predicted to be, by epoch.
     """
 

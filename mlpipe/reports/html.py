@@ -37,7 +37,7 @@ _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.leaderboard,
     training.trained,
     training.curves,
-    healing.mended,
+    healing.recoveries,
 )
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
     ensemble.ensembles,

@@ -181,7 +181,7 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
 
     Raises:
         Interrupted: When asked to stop; every process has saved its state or has ended.
-        DiskFull: When a process found no room.
+        DiskFull: When a process ran out of disk space.
         TrainingError: With a sentence for every step that failed, when all lanes have ended.
     """
     gpus = devices()
@@ -209,7 +209,7 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
         for lane in running:
             _worker(lane).process.kill()
         for lane in running:
-            # What ended them all may be a disk that has no room for this either.
+            # What ended them all may be a full disk, which cannot take this note either.
             with suppress(OSError):
                 of_run.note(lane.current or lane.steps[0].name, "interrupted")
         raise

@@ -227,7 +227,7 @@ class FoldTraining:
 
 
 def _unheard(epoch: int, values: dict[str, float]) -> None:
-    """Nobody wants to know."""
+    """No follower of the epochs."""
 
 
 def _told(record: ModelRecord) -> str:
@@ -244,6 +244,6 @@ def _told(record: ModelRecord) -> str:
 
 
 def _healed(run: Run, step: str, event: dict[str, Any]) -> None:
-    """Tell a person and the journal what went wrong in a step and was mended."""
+    """Tell a person and the journal of a trouble that a step recovered from."""
     log.warning(event["text"])
     run.note(step, "healed", **event)

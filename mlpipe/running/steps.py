@@ -154,7 +154,7 @@ class Step:
 
 @contextmanager
 def full_disk(go_on: str) -> Iterator[None]:
-    """Say of a full disk, in whatever words it is told, how to go on once there is room; the innermost one knows best.
+    """Add to the error of a full disk how to go on once there is space again; the innermost one knows best.
 
     Args:
         go_on: What to do then.

@@ -53,7 +53,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
 
     Raises:
         Interrupted: When asked to stop; the same command goes on.
-        DiskFull: When a trial, or the study, found no room; likewise.
+        DiskFull: When a trial, or the study, ran out of disk space; likewise.
         TrainingError: When no trial of the study could be finished.
         ConfigError: When the study was begun with another configuration or space.
     """
@@ -208,7 +208,7 @@ def _release(search: Search, trial: Trial) -> None:
     try:
         trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
     except Exception as error:
-        # There may be no room for this either: that the process has ended, or runs it no more, says the same.
+        # The disk may be too full for this as well: that the process has ended, or runs it no more, says the same.
         if not files.disk_is_full(error):
             raise
 

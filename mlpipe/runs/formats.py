@@ -22,7 +22,7 @@ RUN = 1
 ENSEMBLE = 1
 # `mlpipe.data.task.FORMAT`; a test compares them.
 TASK = 2
-# Configurations hold no number: `_config_format` tells it by their sections.
+# Configurations hold no format number: `_config_format` tells it by their sections.
 CONFIG = 2
 
 Kind = Literal["record", "config", "task", "run", "ensemble"]

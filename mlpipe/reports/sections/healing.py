@@ -7,7 +7,7 @@ from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.sections.parts import Section, counted
 
 
-def mended(facts: TaskFacts) -> Section:
+def recoveries(facts: TaskFacts) -> Section:
     """A row for every event of every fold; nothing where nothing went wrong.
 
     Args:

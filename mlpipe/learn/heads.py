@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mlpipe import kinds
-from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.augment import batches
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.kinds import Kind
 from mlpipe.learn import kind
@@ -76,7 +76,7 @@ class LearnedHead:
         if steps:
             if self.facts.has_classes:
                 target = nn.functional.one_hot(target, self.outputs).float()
-            images, target = device_augmentations.apply(steps, images, target, left)
+            images, target = batches.apply(steps, images, target, left)
         return images, target
 
     def as_learned(self, target: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Inference:
     def predict(self, record: ModelRecord) -> None:
         """Write a record's predictions."""
         from mlpipe.learn import tta
-        from mlpipe.predicting import records as predict
+        from mlpipe.predicting.records import predict
 
         recipe, project, display = self._recipe(record), self.ground.world.project, self.ground.world.display
         requests = self._requests(record)
@@ -53,7 +53,7 @@ class Inference:
         try:
             written = 0
             for weights, out in self._files(record):
-                written += predict.predict(
+                written += predict(
                     recipe,
                     weights,
                     record.fold,

@@ -183,17 +183,17 @@ class NewData:
         return self._packs[folder]
 
     def _predict(self, record: ModelRecord, run: Run | None) -> None:
-        from mlpipe.predicting import records as predict
+        from mlpipe.predicting.records import RowsToPredict, predict
 
         pack, project = self._pack(record), self.world.project
         rows = np.flatnonzero(~pack.unreadable_mask(self._new))
         self.world.display.start(f"predicting with {record.id}", 1)
         try:
-            predict.predict(
+            predict(
                 tasks.config_of(self.config, record).recipe,
                 project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
                 record.fold,
-                [predict.RowsToPredict(self._new.name, SPLIT, self._new, pack, rows)],
+                [RowsToPredict(self._new.name, SPLIT, self._new, pack, rows)],
                 project.predictions_file(record.pivot, record.id),
                 num_workers=folds.num_workers(self.config),
                 should_stop=self.world.stop,

@@ -18,7 +18,7 @@ from filelock import FileLock
 from mlpipe import files
 from mlpipe.config import search_space
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, Pruned, TrainingError, listing, problem
-from mlpipe.reports import studies as report
+from mlpipe.reports import studies as study_reports
 from mlpipe.running import launch
 from mlpipe.running.launch import Prepared
 from mlpipe.running.search import Search
@@ -82,8 +82,8 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
                 break
             _run_trial(search, study, taken, stop, display)
             ran += 1
-        facts = report.facts(study, search.address)
-        log.info("\n" + report.as_text(facts))
+        facts = study_reports.facts(study, search.address)
+        log.info("\n" + study_reports.as_text(facts))
         if ran and not studies.finished(study):
             raise TrainingError(f"study {search.study}: no trial could be finished; the table above has the reasons")
         if len(study.directions) == 1 and studies.finished(study):

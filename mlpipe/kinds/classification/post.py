@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from mlpipe.post import conformal, decisions, prior, threshold
-from mlpipe.post.calibration import errors as calibration_error
+from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.calibration.values import Calibration
 from mlpipe.post.decision_options import DecisionOptions
@@ -33,11 +33,11 @@ HEADLINE = "accuracy"
 ERROR = "share of wrong classes"
 
 _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
-    "expected (15 bins of equal width)": calibration_error.expected_calibration_error,
-    "adaptive (15 bins of equal mass)": calibration_error.adaptive_calibration_error,
-    "class-wise": calibration_error.classwise_calibration_error,
-    "L2, debiased": calibration_error.debiased_error,
-    "root Brier score (upper bound)": calibration_error.root_brier,
+    "expected (15 bins of equal width)": calibration_errors.expected_calibration_error,
+    "adaptive (15 bins of equal mass)": calibration_errors.adaptive_calibration_error,
+    "class-wise": calibration_errors.classwise_calibration_error,
+    "L2, debiased": calibration_errors.debiased_error,
+    "root Brier score (upper bound)": calibration_errors.root_brier,
 }
 
 

@@ -51,6 +51,9 @@ class DeviceGroup:
         """
         if self.is_alone:
             return batches
+        # Every process gets all rows, not only the first: each computes the same metrics from them, so that schedules,
+        # stops and the best epoch are decided alike without another message. They travel as objects, which works for
+        # batches of any size.
         device = batches[0][0].device
         everyone: list[Any] = [None] * self.shard.ranks
         distributed.all_gather_object(everyone, [tuple(part.cpu() for part in batch) for batch in batches])
@@ -59,12 +62,16 @@ class DeviceGroup:
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over processes, of a tensor of any shape."""
+        # In place: the caller gives a tensor that nothing else needs. Sums and counts are summed over processes, and
+        # divided only then; a mean of the processes' means would be wrong where one has fewer images.
         if not self.is_alone:
             distributed.all_reduce(values)
         return values
 
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's batch statistics, so that all evaluate the same network."""
+        # Weights are alike in all processes, as all gradients are averaged; running statistics are of each one's own
+        # images.
         for buffer in () if self.is_alone else module.buffers():
             distributed.broadcast(buffer, 0)
 
@@ -117,6 +124,7 @@ def mean(value: Tensor) -> Tensor:
     """The mean over processes that have met, of a number of each; where there is one process, the number itself."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return value
+    # A copy: all_reduce writes in place, and the closure's own loss is still needed for its gradients.
     found = value.detach().clone()
     distributed.all_reduce(found)
     return found / distributed.get_world_size()
@@ -162,7 +170,9 @@ def join(shard: Shard, meeting_point: str, backend: str) -> None:
         backend: `gloo` or `nccl`.
     """
     if backend == "nccl":
+        # Before the group exists: NCCL takes the device that is current when it first communicates.
         torch.cuda.set_device(shard.rank)
+    # A file and no port, which another run on this machine could have taken.
     distributed.init_process_group(
         backend, init_method=f"file://{meeting_point}", rank=shard.rank, world_size=shard.ranks
     )

@@ -89,6 +89,8 @@ def train(job: FoldJob, watch: Watch) -> Trained:
     # Processes that learn together would have to agree on each recovery: there a trouble ends the fold with a sentence.
     allowed = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
     healed = Healed(allowed, _events_file(job), f"{job.view.task} fold {job.view.fold}")
+    # One process looks for the newest whole state, and may replace or delete a damaged one. The others wait for it:
+    # they would else load what it is about to remove, and resume at another epoch than the first.
     if job.shard.rank == 0:
         _verify_state(job, watch, healed)
     device_group.meet(job.shard)
@@ -96,6 +98,9 @@ def train(job: FoldJob, watch: Watch) -> Trained:
         try:
             return _train(job, watch, healed)
         except (recovery.NotFinite, recovery.OutOfMemory) as error:
+            # The event is on disk before anything is tried again, so that a process which is killed now resumes with
+            # it. What follows starts from the newest saved state and from new objects: nothing of the failed attempt is
+            # used.
             watch.healed(healed.recovered(error, batch_size(job.recipe)))
         # Here and not above: until then the error holds everything that the training had in memory.
         gc.collect()
@@ -195,6 +200,8 @@ class _Stage:
 def _train(job: FoldJob, watch: Watch, healed: Healed) -> Trained:
     """Train the fold from its saved state, if there is one: begin, learn one stage after the other, judge what is kept."""
     started = time.perf_counter()
+    # Stages share network, history and keeper; each has its own module, loaders, optimizer and trainer, since Lightning
+    # ties these together for one call of fit. The last stage is kept: what remains is judged with its loss.
     training = _begin(job, watch, healed)
     with quiet(), compile.explained():
         for number in range(training.stage, len(training.plan)):
@@ -206,6 +213,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> Trained:
 
 def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
     """The network with its first weights, and where in the plan a saved state leaves off."""
+    # The first weights are drawn, or read, for a resumed fold too: Lightning puts the saved state into this very
+    # network.
     network, chosen, report = first_network(job)
     stage, epochs = stages.position(job.checkpoint)
     monitor, direction = job.recipe.metrics.monitor, monitoring.monitor_direction(job.recipe)
@@ -224,6 +233,7 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
         resumed=checkpoints.exists(job.checkpoint),
     )
     training.note(report)
+    # Before the first epoch, which may take hours: its end is where a full disk would show.
     if job.shard.rank == 0:
         disk_space.check(job, network)
     if training.resumed:
@@ -284,6 +294,7 @@ def _learn(training: _Training, stage: _Stage) -> None:
     if linear_head.has_no_steps(job.recipe):
         _without_steps(job, module, training.watch)
         return
+    # The saved state is that of one stage. Given to a later one it would bring back an optimizer that is over.
     is_saved = training.resumed and stage.number == training.stage
     stage.attempt(stage.trainer.fit, ckpt_path=str(job.checkpoint) if is_saved else None)
     training.history, training.epochs = module.history, len(module.history)
@@ -293,6 +304,8 @@ def _learn(training: _Training, stage: _Stage) -> None:
 def _validate(training: _Training, stage: _Stage) -> None:
     """Measure the weights that are kept on the fold's validation images, with the last stage's loss."""
     job = training.job
+    # The network has the last epoch's weights, the record is to have the best one's: scores must be those of what is
+    # stored.
     if job.store_best and not linear_head.has_no_steps(job.recipe):
         stages.take_up(training.network, _best_state(job, training.keeper, training.watch))
     if training.plan[-1].val_negatives is not None:

@@ -151,9 +151,13 @@ class FoldModule(pl.LightningModule):
         batches = self._batches(batch)
         parts = self._augmented(batches)
         sizes = [len(target) for _, target in parts]
+        # One pass for the images of all tasks: batch normalisation sees them together, and the body's gradient is one
+        # backward pass. Every head answers for all images; only its own task's are taken below, as other images have no
+        # target for it.
         given = self._through(self._joined(parts))
         losses, count = [], 0
         for place, (head, one, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
+            # Losses in 32 bit, whatever the precision of the network.
             outputs = given[head.name].float()
             outputs = torch.split(outputs, sizes)[place] if len(parts) > 1 else outputs
             # Images cut into cells have several rows of outputs, all of which learn the image's target.
@@ -168,6 +172,8 @@ class FoldModule(pl.LightningModule):
     def _of_step(self, losses: Tensor, count: int, batch_idx: int) -> Tensor:
         """What a batch's losses, shape (heads,), add to the step, noted in the epoch's means."""
         loss, weighing = self._weighed(losses), self._learning.weighing
+        # Noted before anything is scaled: the history is a mean over images, however many processes and batches make a
+        # step.
         self._loss_sum += loss.detach() * count
         self._count += count
         self._each += losses.detach()

@@ -188,10 +188,14 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
     everyone = [_Lane(steps) for steps in lanes]
     waiting, running, told = deque(everyone), list[_Lane](), False
     world.display.start(f"{len(lanes)} folds", 1000 * len(lanes))
+    # One loop does everything in turn: pass a stop on, fill free places, listen for a moment, take out what has ended.
+    # Only this process writes the journal, so that its lines never mix.
     try:
         while waiting or running:
             if world.stop() and not told:
                 told = True
+                # Lanes that run are asked once, and listened to until they end: each saves a state or breaks off by
+                # itself.
                 waiting.clear()
                 for lane in running:
                     _worker(lane).ask_to_stop(signal.SIGTERM)
@@ -203,9 +207,12 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
                 lane.worker = processes.start(_work, config, of_run, names, *own)
                 running.append(lane)
             processes.listen([_worker(lane) for lane in running], partial(_take, running, of_run))
+            # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
+            # did.
             running = [lane for lane in running if not lane.has_ended(of_run, asked=world.stop())]
             _show(everyone, world.display)
     except BaseException:
+        # An error of this process itself: no one would write the journal of the others any more.
         for lane in running:
             _worker(lane).process.kill()
         for lane in running:

@@ -1,4 +1,4 @@
-"""`mml MODE [group=option] [key=value] ...`: argv to a configuration, a scheduler and an exit code."""
+"""The command line `mml MODE [group=option] [key=value] ...`: argv to a configuration, a scheduler and an exit code."""
 
 from __future__ import annotations
 

@@ -71,11 +71,11 @@ class Interrupted(MlpipeError):
 
 
 class DiskFull(MlpipeError):
-    """The disk, or a quota, has too little room; what is done is kept and can be gone on with.
+    """The disk, or a quota, has too little space; what is done is kept and can be gone on with.
 
     Args:
-        reason: What there was no room for.
-        go_on: What to do when there is room again, such as `to go on: mml train continue=RUN`; empty: whoever knows says so.
+        reason: What there was no space for.
+        go_on: What to do when there is space again, such as `to go on: mml train continue=RUN`; empty: whoever knows says so.
     """
 
     exit_code = STOPPED_RESUMABLE

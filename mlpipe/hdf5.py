@@ -1,4 +1,4 @@
-"""Read arrays of HDF5 files, and nothing that such a file only points to: no other file is opened in passing."""
+"""HDF5 arrays, and nothing that such a file only points to: no other file is opened in passing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give every component the identity that hashes are made of, wherever its code lies today.
+"""Identities of components, which hashes are made of, wherever the code lies today.
 
 Stored configurations name components by the dotted path of their code, and hashes of recipes, splits, caches and
 studies are made of such paths. So that code can move, the path that a component had in version 0.1.0 stays its

@@ -1,4 +1,4 @@
-"""From a resolved tree of plain data to a frozen `RunConfig`, listing everything that is wrong with it."""
+"""Freeze a resolved tree of plain data into a `RunConfig`, listing everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: With a sentence for every problem.
     """
+    # Everything below takes these to be mappings: with other values it would fail with errors of Python, not sentences.
     if wrong := _misshapen(tree):
         raise ConfigError(wrong)
     tree["sys"] = _resolved_sys(tree.get("sys"))
@@ -78,6 +79,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         found.extend(wrong)
         return part
 
+    # From here on nothing is raised until all sections were checked: a person corrects all mistakes at once.
     parts = {name: component(name) for name in _COMPONENTS}
     scheduler = _scheduler(tree["mode_name"], tree["mode"], found, trust)
     cpu = _pipeline(tree.get("augmentations"), "cpu", found, trust)
@@ -101,6 +103,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     found += _section_problems("hpo", tree["hpo"], Hpo) if tree.get("hpo") else []
     found += _trainer_problems(tree.get("trainer"))
     normalization = _normalization(tree.get("augmentations"), found)
+    # Rules read several sections at a time. Where one of these is broken itself, a rule would fail or repeat its
+    # sentence.
     plain_sections = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
     if plain_sections and not any(sentence.startswith(("mode", "metrics", "reuse", "stages")) for sentence in found):
         found += rules.broken(tree)

@@ -1,4 +1,4 @@
-"""How code of a user's own is called: with what its signature names, of the configuration's keys and of what the program knows.
+"""Calls of a user's own code: arguments by name, from the configuration's keys and the facts that the program has.
 
 What the program knows (`late`) is given to a parameter of that name. A function may also take all of it by position, under
 names of its own, as functions of mlpipe do; a class may not, because nobody could tell its parameters from the program's.

@@ -1,4 +1,4 @@
-"""Which groups and options there are, read from the conf folder's names and first lines; imports nothing heavy."""
+"""The catalogue of groups and options, read from the conf folder's names and first lines; imports nothing heavy."""
 
 from __future__ import annotations
 

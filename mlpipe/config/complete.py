@@ -1,4 +1,4 @@
-"""All that decides a run's configuration: the command line, what it takes from stored records, the recipes of a preset."""
+"""The complete configuration of a run: command line, reused parts of stored records, recipes of a preset."""
 
 from __future__ import annotations
 

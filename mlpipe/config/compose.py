@@ -1,4 +1,4 @@
-"""From command-line overrides to a checked `RunConfig`: every mistake is found before anything is read or written.
+"""Compose command-line overrides into a checked `RunConfig`: every mistake is found before anything is read or written.
 
 Hydra stops at the first bad override. Here each one is checked against the groups, the composed keys and the
 components' signatures, bad ones are set aside with a sentence, and composing goes on without them.
@@ -77,6 +77,8 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     _check_files(facts.extra_dirs)
     changes, found = parse(texts)
     groups = catalog.groups(facts.extra_dirs)
+    # Three rounds, as each decides which keys the next one knows: options of groups bring sections, a `_target_` brings
+    # the parameters of its component, values fill them in.
     choices, targets, values = [f"mode={mode}"], [], []
     for change in changes:
         if change.key.split(".")[0] in rules.LATER_KEYS:
@@ -97,6 +99,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     found += wrong + list(facts.tag_problems(str(composed.tags or "")))
     tree = _resolved(composed, mode, changes, facts, found)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
+    # Assembled even where something is wrong already, so that a person sees the problems of both at once.
     try:
         run_config = assemble(tree)
     except ConfigError as error:
@@ -210,6 +213,7 @@ def _with_values(choices: list[str], values: list[Change], extra_dirs: Sequence[
         raise ConfigError(
             problem("configuration", _first_line(error), fix="check the options of the groups")
         ) from error
+    # All at once first, which is right nearly always and fast; one by one only to find who is at fault.
     try:
         return composer.put([change.text for change in values]), []
     except _REFUSALS:
@@ -301,6 +305,7 @@ def _resolved(
     tree = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
     assert isinstance(tree, dict)
     raw = {str(key): value for key, value in tree.items()}
+    # Before anything is resolved: other keys may refer to these folders.
     for key, folder in (("out_dir", facts.out_dir), ("data_dir", facts.data_dir)):
         raw[key] = _absolute(raw[key] or folder)
     try:
@@ -318,6 +323,7 @@ def _resolved(
         is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
         if is_path:
             plain[section][key] = _absolute(value)
+    # A network that is a file becomes part of the configuration here: a stored run must not depend on that file.
     found += network_files.inlined(plain["arch"])
     found += _networks(plain["arch"], facts)
     _absolute_reuse(plain["reuse"])

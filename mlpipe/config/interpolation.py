@@ -1,4 +1,4 @@
-"""`${key}` in a configuration means another key's value, `=2*${key}` a number: no environment, no functions, no bombs.
+"""Interpolation: `${key}` is another key's value, `=2*${key}` a number; no environment, no functions, no bombs.
 
 OmegaConf's own resolvers can read the environment (`oc.env`), which would end in stored configurations; and a few references
 to references can stand for billions of values. Here a reference names a key, and what all of them stand for is counted. A

@@ -1,4 +1,4 @@
-"""`hydra/launcher=slurm hydra.launcher.KEY=VALUE`: where the jobs of a sweep run, checked apart from what they do."""
+"""Options of the launcher (`hydra/launcher=slurm hydra.launcher.KEY=VALUE`): where the jobs of a sweep run."""
 
 from __future__ import annotations
 

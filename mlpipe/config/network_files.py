@@ -1,4 +1,4 @@
-"""Networks that a configuration names as a file become part of it, so that a run does not depend on the file later."""
+"""Network files that a configuration names become part of it, so that a run does not depend on the file later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which loss a recipe's validation loss is a value of: values of different losses cannot be compared."""
+"""The objective of a recipe: which loss its validation loss is; values of different losses cannot be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`preset=fast`: the configurations of its recipes and of post-processing, composed before anything runs."""
+"""Presets (`preset=fast`): configurations of their recipes and of post-processing, composed before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`recipe=FILE.yaml`: a native configuration in a file, in front of the command line's own overrides."""
+"""Recipe files (`recipe=FILE.yaml`): a native configuration in front of the command line's own overrides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that need the configuration only: what may not be combined, and what is not there yet."""
+"""Rules between sections of a configuration: combinations that are refused, and options that do not exist yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checked, frozen configuration of a run: what everything below `modes` is given, section by section."""
+"""The checked, frozen configuration of a run, section by section, as everything below `modes` gets it."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class Healing:
     """What a training does by itself when something goes wrong.
 
     Attributes:
-        rollbacks: How often a loss or gradient that is no number leads back to the start of its epoch.
+        rollbacks: How often a NaN or infinite loss or gradient leads back to the start of its epoch.
         lr_factor: What the learning rate is multiplied by each time, until the end of the stage.
         micro_batches: Whether images go through the network in smaller parts when memory runs out.
     """

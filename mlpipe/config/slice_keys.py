@@ -1,4 +1,4 @@
-"""Slice sets in a configuration: what is wrong with their keys and the types of their values."""
+"""Slice sets in a configuration: their keys, the types of their values, and the problems of both."""
 
 from __future__ import annotations
 

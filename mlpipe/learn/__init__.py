@@ -1,1 +1,1 @@
-"""The one place where data meets networks: fit a fold, predict with it."""
+"""Fit a fold and predict with it: the one place where data meets networks."""

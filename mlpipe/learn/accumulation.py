@@ -1,4 +1,4 @@
-"""Several batches in one step: what each counts, so that the step is that of one batch with all their images.
+"""Gradient accumulation: how much each batch counts, so that a step equals that of one batch with all their images.
 
 Lightning divides the loss of every batch by `trainer.accumulate_grad_batches`. That is the mean over the batches of a step
 where there are so many and all have as many images; the last step of an epoch often has fewer, and its last batch is often

@@ -1,4 +1,4 @@
-"""A network and the device that it is trained on in a few facts."""
+"""Facts of a network and of the device that it is trained on, to be printed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several processes learn one fold together (`trainer.devices=2`): each image counts once, in training and in scores.
+"""Training a fold in several processes (`trainer.devices=2`): each image counts once, in training and in scores.
 
 PyTorch's DistributedDataParallel (Li et al. 2020) averages the gradients, Lightning runs it. What is exchanged besides is
 here: validation logits in the order of one process, batch statistics, sums, and decisions that depend on a clock.
@@ -25,7 +25,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Team:
+class DeviceGroup:
     """The processes that learn a fold, as one of them sees them.
 
     Attributes:
@@ -51,6 +51,9 @@ class Team:
         """
         if self.is_alone:
             return batches
+        # Every process gets all rows, not only the first: each computes the same metrics from them, so that schedules,
+        # stops and the best epoch are decided alike without another message. They travel as objects, which works for
+        # batches of any size.
         device = batches[0][0].device
         everyone: list[Any] = [None] * self.shard.ranks
         distributed.all_gather_object(everyone, [tuple(part.cpu() for part in batch) for batch in batches])
@@ -59,17 +62,21 @@ class Team:
 
     def summed(self, values: Tensor) -> Tensor:
         """The sum over processes, of a tensor of any shape."""
+        # In place: the caller gives a tensor that nothing else needs. Sums and counts are summed over processes, and
+        # divided only then; a mean of the processes' means would be wrong where one has fewer images.
         if not self.is_alone:
             distributed.all_reduce(values)
         return values
 
     def share_buffers(self, module: nn.Module) -> None:
         """Give every process the first one's batch statistics, so that all evaluate the same network."""
+        # Weights are alike in all processes, as all gradients are averaged; running statistics are of each one's own
+        # images.
         for buffer in () if self.is_alone else module.buffers():
             distributed.broadcast(buffer, 0)
 
 
-ALONE = Team()
+ALONE = DeviceGroup()
 
 
 class Rounds:
@@ -117,13 +124,14 @@ def mean(value: Tensor) -> Tensor:
     """The mean over processes that have met, of a number of each; where there is one process, the number itself."""
     if not distributed.is_initialized() or distributed.get_world_size() == 1:
         return value
+    # A copy: all_reduce writes in place, and the closure's own loss is still needed for its gradients.
     found = value.detach().clone()
     distributed.all_reduce(found)
     return found / distributed.get_world_size()
 
 
 def trainer_arguments(given: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
-    """Lightning's arguments for one process of a team: `devices` of `trainer`, made what the team has.
+    """Lightning's arguments for one process of a device group: `devices` of `trainer` becomes the size of the group.
 
     Args:
         given: The arguments of the `trainer` section.
@@ -154,7 +162,7 @@ def check_devices(saved: Any, trainer: pl.Trainer) -> None:
 
 
 def join(shard: Shard, meeting_point: str, backend: str) -> None:
-    """Make this process one of a team; returns when all have come.
+    """Make this process one of a device group; returns when all have come.
 
     Args:
         shard: Its part.
@@ -162,14 +170,16 @@ def join(shard: Shard, meeting_point: str, backend: str) -> None:
         backend: `gloo` or `nccl`.
     """
     if backend == "nccl":
+        # Before the group exists: NCCL takes the device that is current when it first communicates.
         torch.cuda.set_device(shard.rank)
+    # A file and no port, which another run on this machine could have taken.
     distributed.init_process_group(
         backend, init_method=f"file://{meeting_point}", rank=shard.rank, world_size=shard.ranks
     )
 
 
 def meet(shard: Shard) -> None:
-    """Wait here until all processes of a team have come.
+    """Wait here until all processes of a device group have come.
 
     Args:
         shard: This process's part.

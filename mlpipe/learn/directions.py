@@ -1,4 +1,4 @@
-"""Whether less or more of a metric is better, for what is watched while training."""
+"""The direction of a metric that is watched while training: whether less or more of it is better."""
 
 from __future__ import annotations
 

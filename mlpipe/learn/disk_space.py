@@ -1,4 +1,4 @@
-"""Whether the disk has room for what a fold's training writes, before it begins."""
+"""Disk space that a fold's training needs, checked before it begins."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STATES = 3
 
 
 @dataclass(frozen=True)
-class Room:
+class SpaceNeeded:
     """What a training writes, in bytes.
 
     Attributes:
@@ -40,7 +40,7 @@ class Room:
     likely: int
 
 
-def of(job: FoldJob, network: nn.Module) -> Room:
+def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
     """What the training of a fold, and of those after it, writes at least; reports and predictions are not counted.
 
     Args:
@@ -56,11 +56,11 @@ def of(job: FoldJob, network: nn.Module) -> Room:
     saves = not linear_head.applies(recipe) and any(stage.epochs > 1 for stage in plan)
     state = size * (1 + job.store_best + kept) + int(learned * _share(recipe)) if saves else 0
     record = weights * job.folds_left
-    return Room(weights, state, record + state, record + _STATES * state)
+    return SpaceNeeded(weights, state, record + state, record + _STATES * state)
 
 
 def check(job: FoldJob, network: nn.Module) -> None:
-    """Refuse a training that the disk has no room for; warn of one that it may have too little for.
+    """Refuse a training without enough disk space; warn of one that may run out of it.
 
     Args:
         job: The fold; states of it that are there already are not counted again.
@@ -69,16 +69,16 @@ def check(job: FoldJob, network: nn.Module) -> None:
     Raises:
         DiskFull: With what is needed and what is free.
     """
-    room, there = of(job, network), sum(file.stat().st_size for file in job.checkpoint.glob("*") if file.is_file())
+    needed, there = of(job, network), sum(file.stat().st_size for file in job.checkpoint.glob("*") if file.is_file())
     free = shutil.disk_usage(_existing(job.checkpoint)).free + there
     facts = f"{_shown(free)} are free"
-    if room.sure > free:
+    if needed.sure > free:
         wrong = (
-            f"{job.folds_left} folds need {_shown(room.sure)} at least for weights and a state to go on from, {facts}"
+            f"{job.folds_left} folds need {_shown(needed.sure)} at least for weights and a state to go on from, {facts}"
         )
         raise DiskFull(problem(str(job.project.root), wrong))
-    if room.likely > free:
-        what = f"weights and states to go on from may take {_shown(room.likely)}, {facts}"
+    if needed.likely > free:
+        what = f"weights and states to go on from may take {_shown(needed.likely)}, {facts}"
         log.warning(f"{job.view.task} fold {job.view.fold}: {what}")
 
 

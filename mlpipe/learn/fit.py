@@ -49,7 +49,7 @@ from mlpipe.learn.callbacks.examples import Examples
 from mlpipe.learn.callbacks.guard import Guard
 from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochRows, EpochScores, Progress
-from mlpipe.learn.device_group import Team
+from mlpipe.learn.device_group import DeviceGroup
 from mlpipe.learn.gradient_wait import Exchange
 from mlpipe.learn.hardware import Numerics, numerics_for
 from mlpipe.learn.heads import LearnedHead
@@ -76,8 +76,8 @@ def train(job: FoldJob, watch: Watch) -> Trained:
 
     Every stage but the first starts from the best weights so far (the last ones where `job.store_best` is false; those of
     the stage before where that keeps its own), with a new optimizer. The final scores are those of the kept weights, with
-    the last stage's loss. A saved state that is damaged is not used; a loss that is no number and memory that runs out are
-    mended as `job.healing` says.
+    the last stage's loss. A damaged saved state is not used; from a NaN loss and from
+    running out of memory the training recovers as `job.healing` says.
 
     Returns:
         What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
@@ -86,9 +86,11 @@ def train(job: FoldJob, watch: Watch) -> Trained:
         TrainingError: When the loss becomes NaN or infinite once too often.
         Interrupted: When asked to stop; the state of the last saved epoch stays.
     """
-    # Processes that learn together would have to agree on what is mended: there a trouble ends the fold with a sentence.
-    mended = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
-    healed = Healed(mended, _events_file(job), f"{job.view.task} fold {job.view.fold}")
+    # Processes that learn together would have to agree on each recovery: there a trouble ends the fold with a sentence.
+    allowed = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
+    healed = Healed(allowed, _events_file(job), f"{job.view.task} fold {job.view.fold}")
+    # One process looks for the newest whole state, and may replace or delete a damaged one. The others wait for it:
+    # they would else load what it is about to remove, and resume at another epoch than the first.
     if job.shard.rank == 0:
         _verify_state(job, watch, healed)
     device_group.meet(job.shard)
@@ -96,7 +98,10 @@ def train(job: FoldJob, watch: Watch) -> Trained:
         try:
             return _train(job, watch, healed)
         except (recovery.NotFinite, recovery.OutOfMemory) as error:
-            watch.healed(healed.mended(error, batch_size(job.recipe)))
+            # The event is on disk before anything is tried again, so that a process which is killed now resumes with
+            # it. What follows starts from the newest saved state and from new objects: nothing of the failed attempt is
+            # used.
+            watch.healed(healed.recovered(error, batch_size(job.recipe)))
         # Here and not above: until then the error holds everything that the training had in memory.
         gc.collect()
         if torch.cuda.is_available():
@@ -104,12 +109,12 @@ def train(job: FoldJob, watch: Watch) -> Trained:
 
 
 def _events_file(job: FoldJob) -> Path:
-    """What was mended so far, until the record has it."""
+    """The file of recoveries so far, until the record has them."""
     return job.checkpoint.with_name(job.checkpoint.name + recovery.EVENTS)
 
 
 def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
-    """See that the saved state is whole; the newest one that is, is gone on from."""
+    """Drop saved states that are damaged, so that the training resumes from the newest whole one."""
     found = checkpoints.settle(job.checkpoint)
     way = "goes on from the state before" if checkpoints.exists(job.checkpoint) else "the fold starts anew"
     for place, sentence in enumerate(found, 1):
@@ -123,7 +128,7 @@ class _Training:
     Attributes:
         job: The fold.
         watch: How the outside follows it.
-        healed: What was mended so far.
+        healed: Recoveries so far.
         network: Learns in place, stage after stage.
         chosen: Precision and layout.
         plan: The stages.
@@ -136,7 +141,7 @@ class _Training:
         history: A row for each epoch of all stages.
         speeds: What each epoch took.
         shown: What some validation images were predicted to be.
-        carried: What the optimizer of the stage before knew.
+        optimizer_memory: What the optimizer of the stage before knew.
     """
 
     job: FoldJob
@@ -154,7 +159,7 @@ class _Training:
     history: list[dict[str, float]] = field(default_factory=list)
     speeds: list[dict[str, float]] = field(default_factory=list)
     shown: list[dict[str, Any]] = field(default_factory=list)
-    carried: stages.Carried | None = None
+    optimizer_memory: stages.OptimizerMemory | None = None
 
     def note(self, report: str) -> None:
         """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
@@ -182,7 +187,7 @@ class _Stage:
     trainer: pl.Trainer
 
     def attempt(self, run: Callable[..., Any], **given: Any) -> None:
-        """Run a method of the trainer; a loss that is no number, or too little memory, says in which epoch it was.
+        """Run a method of the trainer; a NaN loss, or too little memory, is raised with its epoch.
 
         Args:
             run: The method.
@@ -195,6 +200,8 @@ class _Stage:
 def _train(job: FoldJob, watch: Watch, healed: Healed) -> Trained:
     """Train the fold from its saved state, if there is one: begin, learn one stage after the other, judge what is kept."""
     started = time.perf_counter()
+    # Stages share network, history and keeper; each has its own module, loaders, optimizer and trainer, since Lightning
+    # ties these together for one call of fit. The last stage is kept: what remains is judged with its loss.
     training = _begin(job, watch, healed)
     with quiet(), compile.explained():
         for number in range(training.stage, len(training.plan)):
@@ -206,6 +213,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed) -> Trained:
 
 def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
     """The network with its first weights, and where in the plan a saved state leaves off."""
+    # The first weights are drawn, or read, for a resumed fold too: Lightning puts the saved state into this very
+    # network.
     network, chosen, report = first_network(job)
     stage, epochs = stages.position(job.checkpoint)
     monitor, direction = job.recipe.metrics.monitor, monitoring.monitor_direction(job.recipe)
@@ -224,6 +233,7 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed) -> _Training:
         resumed=checkpoints.exists(job.checkpoint),
     )
     training.note(report)
+    # Before the first epoch, which may take hours: its end is where a full disk would show.
     if job.shard.rank == 0:
         disk_space.check(job, network)
     if training.resumed:
@@ -244,7 +254,14 @@ def _stage(training: _Training, number: int) -> _Stage:
     recipe = stages.recipe_of(job.recipe, part)
     place = number if len(training.plan) > 1 else None
     module, data = _module(
-        job, recipe, network, training.chosen, training.watch, stage=place, part=part, carried=training.carried
+        job,
+        recipe,
+        network,
+        training.chosen,
+        training.watch,
+        stage=place,
+        part=part,
+        optimizer_memory=training.optimizer_memory,
     )
     # One history for all stages, which a saved state brings back too.
     module.history, module.healed = training.history, training.healed
@@ -277,15 +294,18 @@ def _learn(training: _Training, stage: _Stage) -> None:
     if linear_head.has_no_steps(job.recipe):
         _without_steps(job, module, training.watch)
         return
+    # The saved state is that of one stage. Given to a later one it would bring back an optimizer that is over.
     is_saved = training.resumed and stage.number == training.stage
     stage.attempt(stage.trainer.fit, ckpt_path=str(job.checkpoint) if is_saved else None)
     training.history, training.epochs = module.history, len(module.history)
-    training.carried = stages.Carried.of(training.network, stage.trainer.optimizers[0])
+    training.optimizer_memory = stages.OptimizerMemory.of(training.network, stage.trainer.optimizers[0])
 
 
 def _validate(training: _Training, stage: _Stage) -> None:
     """Measure the weights that are kept on the fold's validation images, with the last stage's loss."""
     job = training.job
+    # The network has the last epoch's weights, the record is to have the best one's: scores must be those of what is
+    # stored.
     if job.store_best and not linear_head.has_no_steps(job.recipe):
         stages.take_up(training.network, _best_state(job, training.keeper, training.watch))
     if training.plan[-1].val_negatives is not None:
@@ -401,7 +421,7 @@ def _module(
     stage: int | None = None,
     optimizers: Optimizers | None = None,
     part: Stage | None = None,
-    carried: stages.Carried | None = None,
+    optimizer_memory: stages.OptimizerMemory | None = None,
 ) -> tuple[FoldModule, FoldData | JointData]:
     """A stage's module and loaders, of the stage's recipe."""
     task = job.task
@@ -414,7 +434,9 @@ def _module(
         data = multitask.fold_data(recipe, task, view, pack, job.joint, job.num_workers)
     if optimizers is None:
         direction = monitoring.monitor_direction(recipe)
-        take_up = partial(carried.into, rates=part.lr is None) if carried and part and part.carry else None
+        take_up = (
+            partial(optimizer_memory.into, rates=part.lr is None) if optimizer_memory and part and part.carry else None
+        )
         optimizers = build_optimizers(recipe, len(data.train_dataloader()), direction, take_up)
     learning = Learning(
         monitoring.val_metrics(recipe, task),
@@ -423,7 +445,7 @@ def _module(
         device_steps=device_steps(recipe, job.pack.peak),
         channels_last=chosen.channels_last,
         clip=recipe.clip,
-        team=_team(job, data),
+        group=_device_group(job, data),
         own_metrics=own_metrics.measures(recipe.metrics, job.kind, len(task.classes)),
         while_training=recipe.metrics.while_training,
         batch_sizes=data.batch_sizes,
@@ -435,11 +457,11 @@ def _module(
     return FoldModule(network, heads, optimizers, learning, stage), data
 
 
-def _team(job: FoldJob, data: FoldData | JointData) -> Team:
+def _device_group(job: FoldJob, data: FoldData | JointData) -> DeviceGroup:
     """The processes that learn the fold; several of them learn no other tasks with it."""
     if isinstance(data, JointData):
-        return Team()
-    return Team(job.shard, data.train_sampler().share, data.val_batches)
+        return DeviceGroup()
+    return DeviceGroup(job.shard, data.train_sampler().share, data.val_batches)
 
 
 def pack_of(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:

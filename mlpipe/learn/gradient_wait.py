@@ -1,4 +1,4 @@
-"""How long a process waits for the gradients of the others."""
+"""Time that a process waits for the gradients of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `trainer.precision=auto` means: a table over hardware and image size, never a timing, so that runs repeat."""
+"""Precision and layout of `trainer.precision=auto`: a table over hardware and image size, so that runs repeat."""
 
 from __future__ import annotations
 

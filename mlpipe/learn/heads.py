@@ -1,4 +1,4 @@
-"""What one output of a network learns: its kind, its loss and the unit in which its numbers are compared."""
+"""Heads that learn: the kind of each output, its loss, and the unit in which its numbers are compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from mlpipe import kinds
-from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.augment import batches
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.kinds import Kind
 from mlpipe.learn import kind
@@ -76,7 +76,7 @@ class LearnedHead:
         if steps:
             if self.facts.has_classes:
                 target = nn.functional.one_hot(target, self.outputs).float()
-            images, target = device_augmentations.apply(steps, images, target, left)
+            images, target = batches.apply(steps, images, target, left)
         return images, target
 
     def as_learned(self, target: Tensor) -> Tensor:

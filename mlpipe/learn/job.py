@@ -1,4 +1,4 @@
-"""What one fold's training is given, and how the outside follows it."""
+"""The job of a fold: everything that its training needs, and the callbacks by which the outside follows it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FoldJob:
         start: Weights that training starts from; None: as the recipe's arch says.
         tuned: What `tune` chose before the first fold, such as `lr`; `recipe` has it already.
         shard: This process's part of every batch, where several learn the fold together.
-        healing: What is mended when something goes wrong.
+        healing: The recoveries that are allowed when something goes wrong.
         folds_left: How many folds are still to be trained, this one included.
     """
 
@@ -91,7 +91,7 @@ class Watch:
         told: Told what a person should know.
         epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
         row: Told the epoch and everything measured after every epoch.
-        healed: Told what went wrong and was mended, see `mlpipe.learn.recovery`.
+        healed: Told of each trouble that the training recovered from, see `mlpipe.learn.recovery`.
     """
 
     should_stop: Callable[[], bool] = lambda: False

@@ -1,4 +1,4 @@
-"""What training asks of a kind: `mlpipe/kinds/*/learn.py` answers, with pure functions of tensors and arrays."""
+"""The protocol of `mlpipe/kinds/*/learn.py`: losses, sums and outputs of a kind as pure functions."""
 
 from __future__ import annotations
 

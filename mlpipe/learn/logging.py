@@ -1,4 +1,4 @@
-"""What writes a training's curves while it runs: Lightning's own loggers, each fold's in a folder of its own."""
+"""Training curves on disk: Lightning's own loggers, each fold's in a folder of its own."""
 
 from __future__ import annotations
 

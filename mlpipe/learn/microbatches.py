@@ -1,4 +1,4 @@
-"""A batch through a network in parts, for less memory: the outputs of all images, one loss, the same gradients.
+"""Microbatches: a batch through a network in parts for less memory, with one loss and the same gradients.
 
 The activations of a part are computed again when its gradients are (gradient checkpointing over the batch), so that those
 of one part are in memory at a time. The loss sees the whole batch, whatever it is; gradients add up over the parts. Batch

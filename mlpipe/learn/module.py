@@ -20,9 +20,8 @@ from mlpipe.config.schema import Clip
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.augment.samples import mix
 from mlpipe.kinds import Kind
-from mlpipe.learn import accumulation, microbatches, slicing
-from mlpipe.learn import device_group as team
-from mlpipe.learn.device_group import Team
+from mlpipe.learn import accumulation, device_group, microbatches, slicing
+from mlpipe.learn.device_group import DeviceGroup
 from mlpipe.learn.heads import LearnedHead
 from mlpipe.learn.lr_schedulers import plateau
 from mlpipe.learn.recovery import Healed
@@ -47,7 +46,7 @@ class Learning:
         channels_last: Whether images are laid out with the channels last.
         clip: How gradients are bounded.
         views: What images are predicted from, besides themselves.
-        team: The processes that learn the fold.
+        group: The processes that learn the fold.
         own_metrics: Metrics of the user's own by name.
         while_training: Whether training images are measured too, as they are learned.
         batch_sizes: Gives for each task how many images its batches of an epoch have, the epoch counted from 0.
@@ -61,7 +60,7 @@ class Learning:
     channels_last: bool = False
     clip: Clip = field(default_factory=Clip)
     views: Views | None = None
-    team: Team = team.ALONE
+    group: DeviceGroup = device_group.ALONE
     own_metrics: Mapping[str, Measure] = field(default_factory=dict)
     while_training: bool = False
     batch_sizes: Callable[[int], list[list[int]]] = lambda epoch: []
@@ -78,7 +77,7 @@ class FoldModule(pl.LightningModule):
         history: One row for each finished epoch.
         val_logits: What metrics of the last validation are made of, shape (n, outputs), see `mlpipe.learn.kind.Part.rows`.
         val_targets: Their targets, as `mlpipe.data.task.Samples.targets`, or what `rows` has beside them.
-        healed: What was mended so far; None: nothing can be.
+        healed: Recoveries so far; None: there can be none.
         measured: What the loss of several outputs measured by itself in the last validation.
         batch_loss: The loss of the last training batch, whatever it counts in its step; of several processes each one's
             part of the mean.
@@ -144,7 +143,7 @@ class FoldModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Draw from seed, fold, epoch and batch alone, so that a batch learned again after a resume is the same."""
-        rank = self._learning.team.shard.rank
+        rank = self._learning.group.shard.rank
         torch.manual_seed(draw_seed(*self._draw, self.current_epoch, batch_idx, rank))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -152,9 +151,13 @@ class FoldModule(pl.LightningModule):
         batches = self._batches(batch)
         parts = self._augmented(batches)
         sizes = [len(target) for _, target in parts]
+        # One pass for the images of all tasks: batch normalisation sees them together, and the body's gradient is one
+        # backward pass. Every head answers for all images; only its own task's are taken below, as other images have no
+        # target for it.
         given = self._through(self._joined(parts))
         losses, count = [], 0
         for place, (head, one, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
+            # Losses in 32 bit, whatever the precision of the network.
             outputs = given[head.name].float()
             outputs = torch.split(outputs, sizes)[place] if len(parts) > 1 else outputs
             # Images cut into cells have several rows of outputs, all of which learn the image's target.
@@ -169,6 +172,8 @@ class FoldModule(pl.LightningModule):
     def _of_step(self, losses: Tensor, count: int, batch_idx: int) -> Tensor:
         """What a batch's losses, shape (heads,), add to the step, noted in the epoch's means."""
         loss, weighing = self._weighed(losses), self._learning.weighing
+        # Noted before anything is scaled: the history is a mean over images, however many processes and batches make a
+        # step.
         self._loss_sum += loss.detach() * count
         self._count += count
         self._each += losses.detach()
@@ -176,7 +181,7 @@ class FoldModule(pl.LightningModule):
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
         # Lightning takes the mean over processes, of which each has its own number of images.
-        loss = loss if self._learning.team.is_alone else loss * self._learning.team.share(batch_idx)
+        loss = loss if self._learning.group.is_alone else loss * self._learning.group.share(batch_idx)
         self.batch_loss = loss.detach()
         shares = self._shares(batch_idx)
         if all(share == 1.0 for share in shares):
@@ -219,7 +224,7 @@ class FoldModule(pl.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        """Step with the schedule's rate, or with a share of it after a loss that was no number."""
+        """Step with the schedule's rate, or with a share of it after a NaN loss."""
         scale, groups = self._lr_scale(), optimizer.param_groups
         if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
             # Processes that learn together must search along the line alike.
@@ -240,7 +245,7 @@ class FoldModule(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
         self._seen = []
-        self._learning.team.share_buffers(self)
+        self._learning.group.share_buffers(self)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Keep what metrics are made of, which are computed over all rows at once; callbacks get the outputs."""
@@ -252,7 +257,7 @@ class FoldModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Loss and metrics of the whole split, not means of batches' means."""
         head, learning = self.heads[0], self._learning
-        seen = learning.team.gathered(self._seen)
+        seen = learning.group.gathered(self._seen)
         kept = torch.cat([rows for rows, _ in seen])
         targets = torch.cat([targets for _, targets in seen])
         self._seen = []
@@ -298,7 +303,7 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
         row = {"epoch": float(self.current_epoch)} | ({} if self._stage is None else {"stage": float(self._stage)})
-        sums = self._learning.team.summed(torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._count)]))
+        sums = self._learning.group.summed(torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._count)]))
         row["train/loss"] = float(sums[0] / sums[1])
         row |= {f"train/{name}": float(value) for name, value in self._while_training().items()}
         logged = self.trainer.callback_metrics
@@ -323,7 +328,7 @@ class FoldModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the history."""
-        team.check_devices(checkpoint.get("devices", 1), self.trainer)
+        device_group.check_devices(checkpoint.get("devices", 1), self.trainer)
         self.history = checkpoint["history"]
 
     def _outputs(self, head: LearnedHead, images: Tensor) -> Tensor:
@@ -361,7 +366,7 @@ class FoldModule(pl.LightningModule):
 def _meant(closure: Callable[[], Any]) -> Any:
     """The mean over processes of what each one's closure gives."""
     loss = closure()
-    return loss if loss is None else team.mean(loss)
+    return loss if loss is None else device_group.mean(loss)
 
 
 def draw_seed(seed: int, fold: int, epoch: int, batch: int = 0, rank: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""What is measured after every epoch and at the end, and what schedules and stops watch."""
+"""Metrics that are measured after every epoch and at the end, and the one that schedules and stops watch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learn what each image is: what kinds share that have one row of outputs for each image."""
+"""Shared training code of kinds with one row of outputs for each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learn what each pixel is: what kinds share that keep sums over each image, since maps of a whole split would not fit."""
+"""Shared training code of kinds with outputs for each pixel: sums over each image, since all maps would not fit."""
 
 from __future__ import annotations
 

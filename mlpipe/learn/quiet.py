@@ -1,4 +1,4 @@
-"""Threads of torch, and a terminal without the hints that torch and Lightning print for themselves."""
+"""Torch threads, and a terminal without the hints that torch and Lightning print for themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write what a training gave: weights, metrics of every epoch, the configuration, then the record that names them."""
+"""Write a trained fold to disk: weights, metrics of every epoch and configuration, then the record that names them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Trained:
         chosen: Precision and layout.
         notes: What a person should know of it.
         co_tasks: What is known of tasks that were learned with it.
-        events: What went wrong and was mended.
+        events: Troubles that the training recovered from.
         examples: What some validation images were predicted to be, by epoch.
     """
 

@@ -1,6 +1,6 @@
-"""What a training does by itself when a loss is no number or memory runs out: go back, change one thing, say so.
+"""Recover from a NaN loss or from running out of memory: go back, change one thing, and report it.
 
-Every mended trouble is an event: it holds from the start of its epoch on, is written beside the saved states before the
+Every recovery is an event: it holds from the start of its epoch on, is written beside the saved states before the
 training goes back, and ends in the record. Going back means to start again from the newest saved state and to replay what
 followed it; as an event changes nothing before its epoch, that is the start of the epoch exactly.
 """
@@ -29,7 +29,7 @@ class NotFinite(TrainingError):
     """A loss, gradient or weight is not finite.
 
     Args:
-        sentence: What to tell a person where nothing can be mended.
+        sentence: What to tell a person where no recovery is possible.
         epoch: Counted from 0.
         stage: Counted from 0.
         found: What was not finite.
@@ -91,10 +91,10 @@ def shortage(call: Callable[[], object]) -> str:
 
 
 class Healed:
-    """What was mended in one fold's training so far, and what follows from it for each epoch.
+    """The recoveries of one fold's training so far, and what follows from them for each epoch.
 
     Args:
-        wanted: What may be mended.
+        wanted: The recoveries that are allowed.
         path: Where the events are kept.
         where: The task and fold, for sentences.
     """
@@ -117,7 +117,7 @@ class Healed:
         """Note a saved state that was damaged, and what is done instead of going on from it."""
         return self._added({"kind": STATE, "text": f"{self._where}: {sentence}; {way}"})
 
-    def mended(self, error: NotFinite | OutOfMemory, batch: int) -> Event:
+    def recovered(self, error: NotFinite | OutOfMemory, batch: int) -> Event:
         """Note a trouble and what is done about it.
 
         Args:
@@ -127,10 +127,10 @@ class Healed:
         Raises:
             TrainingError: When nothing can be done, or it is not allowed.
         """
-        return self.no_number(error) if isinstance(error, NotFinite) else self.memory(error, batch)
+        return self.not_finite(error) if isinstance(error, NotFinite) else self.memory(error, batch)
 
-    def no_number(self, error: NotFinite) -> Event:
-        """Note a loss that is no number: from its epoch on the learning rate is lower.
+    def not_finite(self, error: NotFinite) -> Event:
+        """Note a loss that is not finite: from its epoch on the learning rate is lower.
 
         Raises:
             TrainingError: When that was done as often as is allowed.

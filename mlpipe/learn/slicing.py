@@ -1,4 +1,4 @@
-"""Images cut into cells: a network sees each cell, and what it says of an image is made of what it says of its cells."""
+"""Slicing: a network sees an image in cells, and the outputs of an image are made of those of its cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast this machine trains and evaluates a network, measured on random pixels before any image is decoded."""
+"""Training and evaluation speed of a network on this machine, measured on random pixels before any image is decoded."""
 
 from __future__ import annotations
 

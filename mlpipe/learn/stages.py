@@ -1,4 +1,4 @@
-"""Train in stages, one after the other: what each stage changes of the recipe, and where a continued training begins."""
+"""Training stages: the changes of each to the recipe, the weights that it starts from, and the place to resume at."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _positives(task: Task) -> npt.NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class Carried:
+class OptimizerMemory:
     """What an optimizer knows at the end of a stage.
 
     Attributes:
@@ -87,10 +87,10 @@ class Carried:
     rates: list[float]
 
     @staticmethod
-    def of(network: nn.Module, optimizer: Optimizer) -> Carried:
+    def of(network: nn.Module, optimizer: Optimizer) -> OptimizerMemory:
         """What an optimizer of a network knows."""
         known = {name: optimizer.state[one] for name, one in network.named_parameters() if one in optimizer.state}
-        return Carried(known, [float(group["lr"]) for group in optimizer.param_groups])
+        return OptimizerMemory(known, [float(group["lr"]) for group in optimizer.param_groups])
 
     def into(self, network: nn.Module, optimizer: Optimizer, *, rates: bool) -> None:
         """Give it to the next stage's optimizer; parameters that did not learn before start anew.

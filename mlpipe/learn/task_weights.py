@@ -1,4 +1,4 @@
-"""How the losses of tasks that are learned together are weighed: by hand, or by an uncertainty that is learned with them."""
+"""Weights of the losses of tasks that are learned together: by hand, or by an uncertainty that is learned with them."""
 
 from __future__ import annotations
 

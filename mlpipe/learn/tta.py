@@ -1,4 +1,4 @@
-"""Predict each image from several views of it: mirrored, turned, cropped, or changed by code of your own.
+"""Test-time augmentation: predict each image from several views, mirrored, turned, cropped, or made by your own code.
 
 The mean of probabilities is stored as its logarithm: log-probabilities of classes are valid logits, and the logit of a
 label's mean probability is one too. Numbers to predict are averaged as they are.

@@ -1,4 +1,4 @@
-"""Learn values of pixels: what kinds share whose outputs are numbers for each place of a grid."""
+"""Shared training code of kinds whose outputs are numbers for each place of a grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mml evaluate`: a network with the weights of a file, judged on a task's images, or just applied to them or to slices."""
+"""`mml evaluate`: judge a network with the weights of a file on a task's images, or apply it to them or to slices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlpipe.errors import problem
 from mlpipe.running import console, dimension_checks, folds, image_cache, tasks, training_log
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
-from mlpipe.running.volume_slices import Asked, Targets, VolumeSlices
+from mlpipe.running.volume_slices import SliceRequest, Targets, VolumeSlices
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class EvaluationScheduler(Scheduler):
         self._volume = None
         if slices is not None:
             compared = Targets(targets, target_dataset, values, ignore_index) if targets is not None else None
-            asked = Asked(slices, source, dataset, outfile, precision, layout, record, batch_size, compared)
-            self._volume = VolumeSlices(run_config, world, asked)
+            request = SliceRequest(slices, source, dataset, outfile, precision, layout, record, batch_size, compared)
+            self._volume = VolumeSlices(run_config, world, request)
         fix = "add mode.slices, or leave it out"
         for_slices = {"source": source, "dataset": dataset, "outfile": outfile, "record": record, "targets": targets}
         odd = [key for key, value in for_slices.items() if value is not None and slices is None]

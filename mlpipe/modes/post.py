@@ -17,7 +17,7 @@ from mlpipe.errors import DataError, ProjectError, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics, prior
 from mlpipe.post.calibration import shrinkage as holding
-from mlpipe.post.decision_options import Wishes, prior_problems, scaled
+from mlpipe.post.decision_options import DecisionOptions, prior_problems, scaled
 from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.member_rows import Rows
@@ -112,7 +112,8 @@ class PostprocessScheduler(Scheduler):
             "temperature": temperature,
             "weights_temperature": weights_temperature,
         }
-        self._stage, self._wishes = stage, Wishes(alpha, set_score, set_coverage, threshold, deploy_prior, costs)
+        self._stage = stage
+        self._options = DecisionOptions(alpha, set_score, set_coverage, threshold, deploy_prior, costs)
 
     def plan(self) -> list[Step]:
         """One step for each record's calibration, one for the ensemble, one for the report."""
@@ -125,9 +126,9 @@ class PostprocessScheduler(Scheduler):
         self._records = self._with_predictions()
         holding.wanted(self._how.shrinkage)
         about = self._task.kind, self._task.classes
-        raise_all(prior_problems(self._prior, self._stage, *about) + self._wishes.problems(*about))
+        raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about))
         raise_all(self._foreign_rows())
-        self._notes = scaled(self._prior, self._wishes.deploy_prior, *about)
+        self._notes = scaled(self._prior, self._options.deploy_prior, *about)
         for note in self._notes:
             log.warning(note)
         steps = [Step(f"take {one.record.id}", partial(self._adopt, one)) for one in self._taken]
@@ -304,7 +305,7 @@ class PostprocessScheduler(Scheduler):
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
         scores = evaluation.scores(final, estimate, kind, groups, seed)
-        decide = evaluation.decisions(final, estimate, kind, self._wishes, self._task.classes, seed)
+        decide = evaluation.decisions(final, estimate, kind, self._options, self._task.classes, seed)
         if kinds.of(kind).has_classes:
             pairs = [
                 members.held_out_and_unlabelled(self.world.project, one) for member in used for one in member.records

@@ -1,4 +1,4 @@
-"""`mml predict`: what every stored model of a cross-validation predicts, or what all predict of new images."""
+"""`mml predict`: predictions of every stored model of a cross-validation, or of all of them together for new images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.modes.train import TrainingScheduler
-from mlpipe.running.new_data import Asked, NewData
+from mlpipe.running.new_data import NewData, PredictionRequest
 from mlpipe.running.steps import Step, World
 
 
@@ -33,10 +33,10 @@ class PredictScheduler(TrainingScheduler):
         **training: Any,
     ) -> None:
         super().__init__(run_config, world, **training)
-        self._asked = None if source is None else Asked(source, ensemble, deploy_prior)
+        self._new_data = None if source is None else PredictionRequest(source, ensemble, deploy_prior)
 
     def plan(self) -> list[Step]:
         """With new images their own plan, else that of the stored models."""
-        if self._asked is None:
+        if self._new_data is None:
             return super().plan()
-        return NewData(self.run_config, self.world, self.pivot(), self._asked, self.request.folds).plan()
+        return NewData(self.run_config, self.world, self.pivot(), self._new_data, self.request.folds).plan()

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
-from mlpipe.running import co_tasks as joint
 from mlpipe.running import stored_folds, tasks, training
+from mlpipe.running.co_tasks import Request as JointRequest
 from mlpipe.running.cross_validation import Request
-from mlpipe.running.fold_training import Kept
+from mlpipe.running.fold_training import Storage
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Step, World, raise_all, require_writable
 
@@ -63,8 +63,8 @@ class TrainingScheduler(Scheduler):
             cv=cv,
             nested=nested,
             folds=folds,
-            kept=Kept(store_parameters, store_best),
-            joint=joint.Request(multitask, co_tasks, task_weights),
+            storage=Storage(store_parameters, store_best),
+            joint=JointRequest(multitask, co_tasks, task_weights),
             eval_on=[eval_on] if isinstance(eval_on, str) else eval_on or (),
         )
         self.origin = ""

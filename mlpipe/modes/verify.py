@@ -1,4 +1,4 @@
-"""`mml verify`: whether a run's files are whole, and whether training its folds again gives the same, bit by bit."""
+"""`mml verify`: check that a run's files are whole, and that training its folds again gives the same, bit by bit."""
 
 from __future__ import annotations
 

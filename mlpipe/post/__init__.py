@@ -1,1 +1,1 @@
-"""What can be computed from predictions alone."""
+"""Calibration, ensembles, intervals and decisions, from predictions alone."""

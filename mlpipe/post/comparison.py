@@ -1,4 +1,4 @@
-"""Which of two models is better: any two of a project's recipes, records and ensembles, on rows that both predicted."""
+"""Comparisons of two models: any two of a project's recipes, records and ensembles, on rows that both predicted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets of classes, or ranges of numbers, that hold the truth as often as promised, whatever the model.
+"""Prediction sets of classes and intervals of numbers that hold the truth as often as promised, whatever the model.
 
 Split-conformal prediction: the promise holds for rows exchangeable with the calibration rows, which must have fitted
 neither the model, nor its calibration, nor ensemble weights. Scores: `lac` (Sadinle, Lei and Wasserman 2019), `aps`

@@ -1,4 +1,4 @@
-"""What a person wants to decide by, and which wishes a task cannot grant."""
+"""Options of decisions: costs, thresholds and prediction sets, and the refusal of those that do not fit a task."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _ROUNDED = 5e-3
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a person wants to decide by.
+class DecisionOptions:
+    """The options that decisions are made by, see `conf/mode/post.yaml`.
 
     Attributes:
         alpha: The chance of a miss of prediction sets.
@@ -43,7 +43,7 @@ class Wishes:
         return options
 
     def problems(self, kind: str, classes: Sequence[str]) -> list[str]:
-        """A sentence for each wish that makes no sense for a task.
+        """A sentence for each option that makes no sense for a task.
 
         Args:
             kind: The task's kind.

@@ -1,4 +1,4 @@
-"""What predictions are decided by: thresholds, costs and prediction sets, as they were chosen and where they are used."""
+"""Decisions on predictions: thresholds, costs and prediction sets, chosen on some rows and applied to others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mlpipe.errors import DataError, problem
 from mlpipe.post import conformal, metrics, threshold
-from mlpipe.post.decision_options import Wishes
+from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.measures import class_metrics, label_metrics
 from mlpipe.post.prior import move_prior
@@ -23,25 +23,30 @@ _WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "cos
 
 
 def thresholds(
-    rows: Rows, shown: Rows, wishes: Wishes, classes: Sequence[str], prevalence: Array | None, prior: Array | None
+    rows: Rows,
+    shown: Rows,
+    options: DecisionOptions,
+    classes: Sequence[str],
+    prevalence: Array | None,
+    prior: Array | None,
 ) -> dict[str, Any]:
     """The cuts that are best on the rows that chose, and what deciding by them is worth on others, as plain data.
 
     Args:
         rows: The rows that chose.
         shown: Rows on which the decisions are measured.
-        wishes: What is wanted.
+        options: What to decide by.
         classes: The names of the outputs.
         prevalence: For classes, the shares that the probabilities are meant for, shape (classes,); None: for labels.
         prior: The prevalence that cuts are to be best at; None: that of the rows that chose.
     """
-    options = wishes.threshold_options()
+    arguments = options.threshold_options()
     if prevalence is None:
-        cuts = threshold.label_thresholds(rows.calibrated, rows.targets, **options)
+        cuts = threshold.label_thresholds(rows.calibrated, rows.targets, **arguments)
     else:
-        cuts = threshold.class_thresholds(rows.calibrated, rows.targets, prior=prior, **options)
+        cuts = threshold.class_thresholds(rows.calibrated, rows.targets, prior=prior, **arguments)
     plain = [None if cut is None else cut.cut for cut in cuts]
-    found: dict[str, Any] = {"criterion": wishes.threshold, "cuts": dict(zip(classes, plain, strict=True))}
+    found: dict[str, Any] = {"criterion": options.threshold, "cuts": dict(zip(classes, plain, strict=True))}
     if prevalence is not None:
         found["prevalence"] = np.asarray(prevalence).tolist()
     known = metrics.labelled(shown.targets)
@@ -49,9 +54,9 @@ def thresholds(
         return found
     values, targets = shown.calibrated[known], shown.targets[known]
     if prevalence is None:
-        measured = _of_labels(values, targets, plain, wishes)
+        measured = _of_labels(values, targets, plain, options)
     else:
-        name = "macro_f1" if wishes.threshold == "f1" else "balanced_accuracy"
+        name = "macro_f1" if options.threshold == "f1" else "balanced_accuracy"
         decided = np.eye(len(classes))[threshold.decide_by_cuts(values, plain, prevalence)]
         measured = {"measure": name, **_both(class_metrics.METRICS[name], decided, values, targets)}
     return {**found, "measured": measured}
@@ -61,14 +66,14 @@ def _both(measure: Any, decided: Array, plain: Array, targets: Array) -> dict[st
     return {"by_cuts": measure(decided, targets), "without": measure(plain, targets)}
 
 
-def _of_labels(values: Array, targets: Array, cuts: Sequence[float | None], wishes: Wishes) -> dict[str, Any]:
+def _of_labels(values: Array, targets: Array, cuts: Sequence[float | None], options: DecisionOptions) -> dict[str, Any]:
     least = np.array([0.5 if cut is None else cut for cut in cuts])
     decided = 0.5 * (1 + np.tanh(values / 2)) - least
-    if wishes.threshold == "f1":
+    if options.threshold == "f1":
         return {"measure": "macro_f1", **_both(label_metrics.macro_f1, decided, values, targets)}
-    if wishes.threshold == "cost":
-        options = wishes.threshold_options()
-        false_yes, false_no = options["false_positive"], options["false_negative"]
+    if options.threshold == "cost":
+        arguments = options.threshold_options()
+        false_yes, false_no = arguments["false_positive"], arguments["false_negative"]
 
         def cost(outputs: Array, truth: Array) -> float:
             wrong = np.where(truth == 1, false_no * (outputs <= 0), false_yes * (outputs > 0))
@@ -102,15 +107,15 @@ def at_deployment(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed
     if "sets" in decided:
         stored = conformal.ConformalSets.from_plain(decided["sets"])
         promise: dict[str, Any] = {"class_conditional": True} if stored.by_class else {"prior": moved_to}
-        options: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "alpha": stored.alpha,
             "score": stored.score,
             "free_rank": stored.free_rank,
             "seed": seed,
         }
         if stored.penalty:
-            options["penalty"] = stored.penalty
-        made = conformal.conformal(values, targets, **options, **promise)
+            arguments["penalty"] = stored.penalty
+        made = conformal.conformal(values, targets, **arguments, **promise)
         decided["sets"] = {**made.as_plain(), "prior": moved_to.tolist()}
     if "thresholds" in decided:
         criterion = decided["thresholds"]["criterion"]

@@ -1,4 +1,4 @@
-"""What is measured of predictions of a kind, and what can be made of them: the protocol of `mlpipe.kinds.*.post`.
+"""The protocol of `mlpipe.kinds.*.post`: metrics, calibration and decisions of predictions of a kind.
 
 Rows are n samples. Their outputs have the shape (n, outputs): logits of classes or labels, numbers, or of dense kinds sums
 for each sample. Targets are class numbers (n,), -1 for none; or (n, outputs) with NaN for unknown.
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import kinds
-from mlpipe.post.decision_options import Wishes
+from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals.forms import Ends, Known
 from mlpipe.post.rows import Floats, Integers
@@ -53,7 +53,13 @@ class Ensembling(Protocol):
         ...
 
     def decisions(
-        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+        self,
+        rows: Rows,
+        prior: Floats | None,
+        estimate: Rows | None,
+        options: DecisionOptions,
+        classes: Sequence[str],
+        seed: int,
     ) -> dict[str, Any]:
         """What decides, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data."""
         ...

@@ -1,4 +1,4 @@
-"""How much better a model would be with more data: the error at several training sizes, extrapolated with a band.
+"""Learning curves over training sizes: the error extrapolated to more data, with a band.
 
 Three families of curves are fitted by weighted least squares: `power` a + b m^-c, `log` a - b log(m + c), and `arctan`
 a + b (1 - 2/pi arctan(c m)), with a, b >= 0. The one that predicts the largest size best from the smaller ones is used

@@ -1,4 +1,4 @@
-"""Is one model better than another: a difference, an interval or p-value, and a plain sentence that says so."""
+"""Paired tests of two models: a difference, an interval or p-value, and a plain sentence that says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which prevalence probabilities are meant for, moving them to another one, and what to expect there."""
+"""Prevalence shift: the prevalence that probabilities are meant for, the move to another, and the scores there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How common each class is among unlabelled rows, from their predictions, with intervals.
+"""Quantification: the prevalence of each class among unlabelled rows, from their predictions, with intervals.
 
 Counting predictions is biased by the classifier's errors; the other estimators undo them with error rates measured on
 labelled rows. All assume that only the prevalence of the classes differs between the two.

@@ -1,4 +1,4 @@
-"""Checked arrays: the rows with a target, in float64, or a sentence that says which rows cannot be used."""
+"""Checked arrays: the rows with a target in float64, or an error that names the rows that cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decisions: where to cut a probability, which of several decisions costs least, and what the decisions cost.
+"""Decision thresholds: where to cut a probability, which decision costs least, and the costs that result.
 
 Cut points are searched exactly: between any two neighbouring scores, so no grid can miss the best.
 """

@@ -1,4 +1,4 @@
-"""Batches of samples, which a task, a folder or a volume is an iterator of."""
+"""Batches of samples: the iterator that a task, a folder and a volume have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge a network on a task: what it gives for every sample, and the loss and metrics where there are targets."""
+"""Evaluation of a network on a task: outputs of every sample, and loss and metrics where there are targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What predictions of each kind of task leave: rows and maps of stored samples, columns or files of new ones."""
+"""The protocol of `mlpipe.kinds.*.predict`: rows and maps of stored samples, columns or files of new ones."""
 
 from __future__ import annotations
 

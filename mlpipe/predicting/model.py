@@ -1,4 +1,4 @@
-"""Something trained that predicts, wherever it came from: a record, a file of weights, or several models with weights."""
+"""A trained model that predicts, wherever it came from: a record, a file of weights, or several models with weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New samples that several models have predicted, before what they give is mixed and written."""
+"""Predictions of several models for new samples, before they are mixed and written."""
 
 from __future__ import annotations
 

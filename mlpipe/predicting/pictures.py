@@ -1,4 +1,4 @@
-"""Files of new samples, one for each: the mean over models of what is predicted for every place, in the samples' own sizes."""
+"""Prediction files of new samples, one for each: the mean over models of every place, in the samples' own sizes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from mlpipe.runs.sinks import project
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RowsToPredict:
     """Rows to predict.
 
     Attributes:
@@ -45,7 +45,7 @@ def predict(
     recipe: Recipe,
     weights: Path,
     fold: int,
-    wanted: Sequence[Wanted],
+    requests: Sequence[RowsToPredict],
     out: Path,
     *,
     num_workers: int,
@@ -58,7 +58,7 @@ def predict(
         recipe: The recipe that the weights were trained with; its `tta` says what each image is predicted from.
         weights: The file of weights.
         fold: The fold's number, for the rows.
-        wanted: What to predict; empty row sets are skipped.
+        requests: What to predict; empty row sets are skipped.
         out: The file to write.
         num_workers: Loader processes.
         should_stop: Asked after every batch.
@@ -72,12 +72,12 @@ def predict(
         TrainingError: When memory runs out with a single image.
     """
     require_weights(weights)
-    name = kinds.decide(wanted[0].task.kind, recipe.loss)
-    part, pairs = kind.of(name), {(one.name, one.split) for one in wanted}
+    name = kinds.decide(requests[0].task.kind, recipe.loss)
+    part, pairs = kind.of(name), {(one.name, one.split) for one in requests}
     if part.ROWS_ARE_LOSSES:
         tta.refuse_views(recipe.tta)
     with project.opened(out, pairs, kind=name) as files:
-        for one in wanted:
+        for one in requests:
             if len(one.rows) == 0:
                 continue
             model = Model.of_record(recipe, weights, one.task, one.pack, co_tasks)
@@ -94,4 +94,4 @@ def predict(
                 where=one.name,
             ):
                 sink.add(predicted)
-    return sum(len(one.rows) for one in wanted)
+    return sum(len(one.rows) for one in requests)

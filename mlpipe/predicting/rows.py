@@ -1,4 +1,4 @@
-"""Predictions that are a row for each sample: what is stored and measured of them, and their mean over models."""
+"""Predictions with one row for each sample: columns, metrics, and the mean over models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss and metrics of slices against class numbers, measured while predictions are made: nothing of a map is kept."""
+"""Loss and metrics of slices against class numbers, measured while predictions are made: no map is kept."""
 
 from __future__ import annotations
 

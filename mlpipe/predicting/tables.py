@@ -1,4 +1,4 @@
-"""The table of new samples: a row for each, with what is predicted, decided and unreadable."""
+"""The table of new samples: predictions and decisions of each, and the files that could not be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says of a task, gathered from its records, predictions and ensembles; needs no torch."""
+"""Facts of a task for its report, gathered from its records, predictions and ensembles; needs no torch."""
 
 from __future__ import annotations
 

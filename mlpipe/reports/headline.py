@@ -1,4 +1,4 @@
-"""The one result of a task: what predicts in the end, its score with its interval, what was left out and why.
+"""The one result of a task: the predictor in the end, its score with its interval, and everything that was left out.
 
 The terminal, the report and `--json` all take it from here.
 """

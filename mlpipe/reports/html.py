@@ -1,4 +1,4 @@
-"""One HTML file with everything that a project found, to be read without a network, on paper or on a phone.
+"""The report: one HTML file of everything in a project, readable without a network, on paper or on a phone.
 
 It lies at `reports/report.html`; each of its plots also lies beside it, as `plots/TASK_NAME.png` and `.csv`.
 """
@@ -37,7 +37,7 @@ _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.leaderboard,
     training.trained,
     training.curves,
-    healing.mended,
+    healing.recoveries,
 )
 _LAST: tuple[Callable[[TaskFacts], Section], ...] = (
     ensemble.ensembles,

@@ -1,4 +1,4 @@
-"""What a report shows of a kind's results: the protocol of `mlpipe.kinds.*.report`."""
+"""The protocol of `mlpipe.kinds.*.report`: sections, plots and words for a kind's results."""
 
 from __future__ import annotations
 

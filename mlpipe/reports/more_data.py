@@ -1,4 +1,4 @@
-"""What more images would bring: the error of models trained on parts of a task, extrapolated to more of it.
+"""The benefit of more images: the error of models trained on parts of a task, extrapolated to more of it.
 
 A part is a variant such as `digits+subset?0.25` or `digits+shrink?200`, trained as the task itself was: all of them are
 tested on the same images.

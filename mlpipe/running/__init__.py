@@ -1,1 +1,1 @@
-"""From a checked configuration to results: plans, steps, processes, searches, sweeps and clusters."""
+"""Run a checked configuration: plans, steps, processes, searches, sweeps and clusters."""

@@ -1,4 +1,4 @@
-"""What is written elsewhere once a fold has its record: a key of `sys` that has a file in `conf/artifacts` asks for it."""
+"""Extra files of a fold, written once its record is: each key of `sys` with a file in `conf/artifacts` asks for one."""
 
 from __future__ import annotations
 

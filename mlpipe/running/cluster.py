@@ -1,4 +1,4 @@
-"""`hydra/launcher=slurm`: the jobs of a sweep as one Slurm array, followed until each has ended.
+"""Sweeps on Slurm (`hydra/launcher=slurm`): the jobs as one array, followed until each has ended.
 
 The parent resolves and plans every job and writes its run, as if it had been started and stopped; a worker is given the
 run's name and continues it, so that no later edit of a configuration reaches a queued job. A job that is asked to stop

@@ -1,4 +1,4 @@
-"""Which tasks are learned together with the pivot, on which rows, and what is wrong with the request."""
+"""Tasks that are learned together with the pivot: their rows, and the problems of the request."""
 
 from __future__ import annotations
 

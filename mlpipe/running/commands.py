@@ -1,4 +1,4 @@
-"""What one run is asked for in native words, and what turns files of other programs into them."""
+"""Native overrides of one run, and the commands that translate files of other programs into them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a run looks on the terminal: `sys.console` chooses a class of `conf/console`."""
+"""The look of a run on the terminal: `sys.console` chooses a class of `conf/console`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training, predicting and testing the folds of a task have in common: the request, and steps of their plans."""
+"""The request and the common steps of training, predicting and testing the folds of a task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import DataError, listing, problem
 from mlpipe.running import co_tasks, leaderboard, output_records, tasks
 from mlpipe.running.fold_predictions import Inference
-from mlpipe.running.fold_training import Kept
+from mlpipe.running.fold_training import Storage
 from mlpipe.running.folds import Folds
 from mlpipe.running.steps import Step, World, raise_all
 from mlpipe.runs import records
@@ -32,7 +32,7 @@ class Request:
         cv: One model for each fold; False: fold 0 only.
         nested: Set each fold aside as test data and split the rest anew.
         folds: Only these folds; None: all.
-        kept: What a training leaves behind.
+        storage: What a training leaves behind.
         joint: Which tasks are learned together.
         eval_on: Tasks to predict and test instead of the pivot.
     """
@@ -41,7 +41,7 @@ class Request:
     cv: bool
     nested: bool
     folds: Sequence[int] | None
-    kept: Kept
+    storage: Storage
     joint: co_tasks.Request
     eval_on: Sequence[str]
 

@@ -1,4 +1,4 @@
-"""What `mml clean` may delete, where it lies, how large it is, and why something of it is better kept."""
+"""Folders and files that `mml clean` may delete: their place and size, and why one is better kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`trainer.devices=2`: several processes learn one fold together, one for each device.
+"""One process for each device (`trainer.devices=2`), all of which learn one fold together.
 
 The run is planned and checked once, here; every process gets the same resolved configuration and its number, never a
 command line to read again. The first process writes records, states and curves and reports; one that fails or dies ends
@@ -57,22 +57,22 @@ def run(config: RunConfig, world: World, of_run: Run, step: str, count: int) -> 
         MlpipeError: What ended one of the processes.
     """
     with tempfile.TemporaryDirectory(prefix="mlpipe-") as folder:
-        team: list[Worker] = []
+        group: list[Worker] = []
         try:
             for number in range(count):
                 shard = Shard(number, count)
-                team.append(processes.start(_work, config, of_run, step, shard, f"{folder}/meeting"))
-            _follow(team, world)
+                group.append(processes.start(_work, config, of_run, step, shard, f"{folder}/meeting"))
+            _follow(group, world)
         finally:
-            for worker in team:
+            for worker in group:
                 worker.process.kill()
                 worker.process.join()
             world.display.close()
-    if team[0].outcome is None or team[0].outcome.event != "done":
-        _raise(team, world, f"mml {config.mode} continue={of_run.name}")
+    if group[0].outcome is None or group[0].outcome.event != "done":
+        _raise(group, world, f"mml {config.mode} continue={of_run.name}")
 
 
-def _follow(team: Sequence[Worker], world: World) -> None:
+def _follow(group: Sequence[Worker], world: World) -> None:
     """Listen until all have ended; when one has ended badly, the others have a few seconds."""
 
     def take(place: int, kind: str, facts: list[Any]) -> None:
@@ -84,24 +84,24 @@ def _follow(team: Sequence[Worker], world: World) -> None:
             world.follower.epoch(*facts)
 
     told, deadline = False, float("inf")
-    while any(worker.messages for worker in team) and time.monotonic() < deadline:
+    while any(worker.messages for worker in group) and time.monotonic() < deadline:
         if world.stop() and not told:
             told = True
-            for worker in team:
+            for worker in group:
                 # Lightning's answer to SIGTERM talks to the other processes, which may be busy.
                 worker.ask_to_stop(signal.SIGUSR1)
-        processes.listen(team, take, timeout=_GRACE)
-        if deadline == float("inf") and any(worker.outcome and worker.outcome.event != "done" for worker in team):
+        processes.listen(group, take, timeout=_GRACE)
+        if deadline == float("inf") and any(worker.outcome and worker.outcome.event != "done" for worker in group):
             deadline = time.monotonic() + _GRACE
 
 
-def _raise(team: Sequence[Worker], world: World, go_on: str) -> None:
-    """Raise what ended the team: of several errors the one that is no consequence of another."""
+def _raise(group: Sequence[Worker], world: World, go_on: str) -> None:
+    """Raise what ended the group: of several errors the one that is no consequence of another."""
     if world.stop():
         raise Interrupted("stopped as asked")
     ended = [
         (number, worker.outcome)
-        for number, worker in enumerate(team, 1)
+        for number, worker in enumerate(group, 1)
         if worker.outcome is not None and worker.outcome.event in ("failed", "died")
     ]
     number, first = min(ended, key=lambda one: (not one[1].is_known, one[1].event == "failed"))
@@ -112,7 +112,7 @@ def _raise(team: Sequence[Worker], world: World, go_on: str) -> None:
     error = first.error
     if "finished reduction in the prior iteration" in error:
         error = "the network has parameters that no output depends on; use trainer.devices=1, or freeze them"
-    raise TrainingError(f"device {number} of {len(team)}: {error}; what is done is kept; to go on: {go_on}")
+    raise TrainingError(f"device {number} of {len(group)}: {error}; what is done is kept; to go on: {go_on}")
 
 
 def _work(
@@ -124,7 +124,7 @@ def _work(
     shard: Shard,
     meeting_point: str,
 ) -> None:
-    """What a process of the team does: meet the others, plan again, and do the step.
+    """What a process of the device group does: meet the others, plan again, and do the step.
 
     Args:
         messages: The pipe to the process that started this one.

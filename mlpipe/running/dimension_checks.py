@@ -1,4 +1,4 @@
-"""What is refused where samples have other axes than height and width, before anything is cached or built."""
+"""Options that are refused where samples have axes other than height and width, before anything is cached or built."""
 
 from __future__ import annotations
 

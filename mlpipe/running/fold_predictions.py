@@ -1,4 +1,4 @@
-"""What a stored record predicts, on which rows, and how its predictions are tested."""
+"""Predictions of a stored record: on which rows, and how they are tested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 if TYPE_CHECKING:
-    from mlpipe.predicting.records import Wanted
+    from mlpipe.predicting.records import RowsToPredict
 
 log = logging.getLogger("mlpipe")
 
@@ -45,19 +45,19 @@ class Inference:
     def predict(self, record: ModelRecord) -> None:
         """Write a record's predictions."""
         from mlpipe.learn import tta
-        from mlpipe.predicting import records as predict
+        from mlpipe.predicting.records import predict
 
         recipe, project, display = self._recipe(record), self.ground.world.project, self.ground.world.display
-        wanted = self._wanted(record)
+        requests = self._requests(record)
         display.start(f"predicting {record.id}", 1)
         try:
             written = 0
             for weights, out in self._files(record):
-                written += predict.predict(
+                written += predict(
                     recipe,
                     weights,
                     record.fold,
-                    wanted,
+                    requests,
                     out,
                     num_workers=folds.num_workers(self.ground.config),
                     should_stop=self.ground.world.stop,
@@ -126,13 +126,13 @@ class Inference:
             return False
         return bool(record.environment.get("tta", "none") != tta.label(self.ground.config.recipe.tta))
 
-    def _wanted(self, record: ModelRecord) -> list[Wanted]:
+    def _requests(self, record: ModelRecord) -> list[RowsToPredict]:
         """The rows that a record predicts: its variant's validation and test, and the pivot's test and unlabelled."""
-        from mlpipe.predicting.records import Wanted
+        from mlpipe.predicting.records import RowsToPredict
 
         if self.instead:
             return [
-                Wanted(other.name, split, other, pack, rows)
+                RowsToPredict(other.name, split, other, pack, rows)
                 for other, pack in ((one, self.ground.pack(one)) for one in self.instead)
                 for split, rows in _foreign_rows(other, pack).items()
             ]
@@ -142,7 +142,9 @@ class Inference:
         if record.nested:
             views.append((self.ground.view(record.fold, nested=False), ["test", "unlabelled"]))
         pack = self.ground.pack(task)
-        return [Wanted(view.task, split, task, pack, view.rows()[split]) for view, names in views for split in names]
+        return [
+            RowsToPredict(view.task, split, task, pack, view.rows()[split]) for view, names in views for split in names
+        ]
 
 
 def views_are_stored(config: RunConfig) -> bool:

@@ -1,4 +1,4 @@
-"""`sys.fold_workers`: folds of one run side by side, each in a process of its own that shares the cache.
+"""Folds side by side (`sys.fold_workers`), each in a process of its own that shares the cache.
 
 A lane is the steps of one fold in their order. Every lane gets a process, at most so many at a time as were asked for.
 One that fails or dies leaves the others running.
@@ -181,17 +181,21 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
 
     Raises:
         Interrupted: When asked to stop; every process has saved its state or has ended.
-        DiskFull: When a process found no room.
+        DiskFull: When a process ran out of disk space.
         TrainingError: With a sentence for every step that failed, when all lanes have ended.
     """
     gpus = devices()
     everyone = [_Lane(steps) for steps in lanes]
     waiting, running, told = deque(everyone), list[_Lane](), False
     world.display.start(f"{len(lanes)} folds", 1000 * len(lanes))
+    # One loop does everything in turn: pass a stop on, fill free places, listen for a moment, take out what has ended.
+    # Only this process writes the journal, so that its lines never mix.
     try:
         while waiting or running:
             if world.stop() and not told:
                 told = True
+                # Lanes that run are asked once, and listened to until they end: each saves a state or breaks off by
+                # itself.
                 waiting.clear()
                 for lane in running:
                     _worker(lane).ask_to_stop(signal.SIGTERM)
@@ -203,13 +207,16 @@ def run(config: RunConfig, world: World, of_run: Run, lanes: Sequence[list[Step]
                 lane.worker = processes.start(_work, config, of_run, names, *own)
                 running.append(lane)
             processes.listen([_worker(lane) for lane in running], partial(_take, running, of_run))
+            # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
+            # did.
             running = [lane for lane in running if not lane.has_ended(of_run, asked=world.stop())]
             _show(everyone, world.display)
     except BaseException:
+        # An error of this process itself: no one would write the journal of the others any more.
         for lane in running:
             _worker(lane).process.kill()
         for lane in running:
-            # What ended them all may be a disk that has no room for this either.
+            # What ended them all may be a full disk, which cannot take this note either.
             with suppress(OSError):
                 of_run.note(lane.current or lane.steps[0].name, "interrupted")
         raise

@@ -31,7 +31,7 @@ log = logging.getLogger("mlpipe")
 
 
 @dataclass(frozen=True)
-class Kept:
+class Storage:
     """What a training leaves behind.
 
     Attributes:
@@ -51,7 +51,7 @@ class FoldTraining:
         ground: The task, its split and its images.
         chosen: The folds that are trained.
         recipe_hash: What groups them.
-        kept: What a training leaves behind.
+        storage: What a training leaves behind.
         beside: Tasks that are learned together with the pivot.
         joint: How they are.
         start: Weights that training starts from; None: as the recipe's arch says.
@@ -60,7 +60,7 @@ class FoldTraining:
     ground: Folds
     chosen: Sequence[int]
     recipe_hash: str
-    kept: Kept
+    storage: Storage
     beside: Sequence[Task]
     joint: co_tasks.Request
     start: Start | None
@@ -165,8 +165,8 @@ class FoldTraining:
             checkpoint=run.checkpoints_dir / record_id,
             pipeline=snapshot.text(config.tree),
             nested=self.ground.nested,
-            store_best=self.kept.best,
-            store_parameters=self.kept.parameters,
+            store_best=self.storage.best,
+            store_parameters=self.storage.parameters,
             val_used_for=rules.val_used_for(config.tree),
             num_workers=folds.num_workers(config),
             logging=config.logging,
@@ -227,7 +227,7 @@ class FoldTraining:
 
 
 def _unheard(epoch: int, values: dict[str, float]) -> None:
-    """Nobody wants to know."""
+    """No follower of the epochs."""
 
 
 def _told(record: ModelRecord) -> str:
@@ -244,6 +244,6 @@ def _told(record: ModelRecord) -> str:
 
 
 def _healed(run: Run, step: str, event: dict[str, Any]) -> None:
-    """Tell a person and the journal what went wrong in a step and was mended."""
+    """Tell a person and the journal of a trouble that a step recovered from."""
     log.warning(event["text"])
     run.note(step, "healed", **event)

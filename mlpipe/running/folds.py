@@ -1,4 +1,4 @@
-"""The task of a run, its split and its cached images: which rows each fold learns from, validates and tests on."""
+"""The context of all folds: the task, its split and its cached images, and the rows that each fold trains on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command comes to, for the command line and for Python alike: one run, the jobs of a sweep, or a search."""
+"""The jobs of a command, for the command line and for Python alike: one run, the runs of a sweep, or a search."""
 
 from __future__ import annotations
 

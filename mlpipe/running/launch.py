@@ -1,4 +1,4 @@
-"""From overrides to a running plan: what the command line and Python both call."""
+"""Launch a run: overrides become a checked configuration and a running plan, for the command line and for Python."""
 
 from __future__ import annotations
 

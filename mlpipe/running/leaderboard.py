@@ -1,4 +1,4 @@
-"""How a run ends: the leaderboard of its task and its one result, on the screen, as CSV and as facts."""
+"""Results at the end of a run: the leaderboard of its task and its one result, on the screen, as CSV and as facts."""
 
 from __future__ import annotations
 

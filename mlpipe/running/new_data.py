@@ -1,4 +1,4 @@
-"""`mml predict mode.source=DIR`: images or arrays that no task knows, predicted by every model, mixed and written."""
+"""Predictions for new images or arrays (`mml predict mode.source=DIR`): by every model, mixed, and written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SPLIT = "unlabelled"
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictionRequest:
     """What `mml predict` was asked for.
 
     Attributes:
@@ -62,14 +62,14 @@ class NewData:
         config: The checked configuration.
         world: The project, the display, the wish to stop.
         pivot: The task that the models were trained on.
-        asked: What was asked for.
+        request: What was asked for.
         folds: Only these folds, where no ensemble was asked for; None: all.
     """
 
     config: RunConfig
     world: World
     pivot: Task
-    asked: Asked
+    request: PredictionRequest
     folds: Sequence[int] | None
     _packs: dict[Path, Pack] = field(default_factory=dict)
 
@@ -78,12 +78,12 @@ class NewData:
         from mlpipe.predicting import kind, pictures
 
         self._is_dense = kinds.of(self.pivot.kind).is_dense
-        if self._is_dense and self.asked.deploy_prior is not None:
+        if self._is_dense and self.request.deploy_prior is not None:
             wrong = "is for classes of images, not of pixels"
             raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
         self._ensemble = self._found_ensemble()
         self._members = self._found_members()
-        if self._ensemble is not None and self.asked.deploy_prior is not None:
+        if self._ensemble is not None and self.request.deploy_prior is not None:
             decisions.require_rows(self._ensemble, new_rows.rows_file(self.world.project, self._ensemble))
         used = {record.id: record for _, found, _ in self._members for record in found}
         parts = [kind.of(record.kind) for record in used.values()]
@@ -111,25 +111,25 @@ class NewData:
         """
         if sources.open(self.pivot).cuts():
             name = Located(self.world.project, used[0]).name(self.config.out_dir)
-            raise ConfigError(instead(self.pivot, name, self.asked.source))
+            raise ConfigError(instead(self.pivot, name, self.request.source))
         if any(part.ROWS_ARE_LOSSES for part in parts) and not sources.open(self.pivot).has_arrays:
             fix = "use mml evaluate with mode.outputs=DIR, and the initial values as a task"
             raise ConfigError(problem("mode.source", "is for files of images, these models solve an equation", fix=fix))
 
     def _found_ensemble(self) -> EnsembleRecord | None:
-        if self.asked.ensemble is None:
+        if self.request.ensemble is None:
             return None
         found = ensembles.load_all(self.world.project, self.pivot.name)
         if not found:
             wrong = f"project {self.world.project.name} has no ensemble of {self.pivot.name}"
             raise ProjectError(problem("mode.ensemble", wrong, fix=f"mml post task={self.pivot.name}"))
-        if self.asked.ensemble == "latest":
+        if self.request.ensemble == "latest":
             return found[-1]
         names = {record.id: record for record in found}
-        if self.asked.ensemble not in names:
-            fix = did_you_mean(self.asked.ensemble, list(names), otherwise=f"there are {listing(list(names))}")
-            raise ProjectError(problem("mode.ensemble", "there is none", got=self.asked.ensemble, fix=fix))
-        return names[self.asked.ensemble]
+        if self.request.ensemble not in names:
+            fix = did_you_mean(self.request.ensemble, list(names), otherwise=f"there are {listing(list(names))}")
+            raise ProjectError(problem("mode.ensemble", "there is none", got=self.request.ensemble, fix=fix))
+        return names[self.request.ensemble]
 
     def _found_members(self) -> list[tuple[str, list[ModelRecord], float]]:
         """(name, records, weight) of each member."""
@@ -151,9 +151,9 @@ class NewData:
     def _described(self) -> Task:
         data_dir = str(self.config.data_dir)
         if sources.open(self.pivot).has_arrays:
-            made = sources.new_arrays(root=self.asked.source, like=self.pivot)
+            made = sources.new_arrays(root=self.request.source, like=self.pivot)
         else:
-            made = sources.new_images(root=self.asked.source, like=self.pivot, data_dir=data_dir)
+            made = sources.new_images(root=self.request.source, like=self.pivot, data_dir=data_dir)
         path = tasks.task_file(self.config.data_dir, made.name)
         if not path.is_file():
             task.save(made, path)
@@ -183,17 +183,17 @@ class NewData:
         return self._packs[folder]
 
     def _predict(self, record: ModelRecord, run: Run | None) -> None:
-        from mlpipe.predicting import records as predict
+        from mlpipe.predicting.records import RowsToPredict, predict
 
         pack, project = self._pack(record), self.world.project
         rows = np.flatnonzero(~pack.unreadable_mask(self._new))
         self.world.display.start(f"predicting with {record.id}", 1)
         try:
-            predict.predict(
+            predict(
                 tasks.config_of(self.config, record).recipe,
                 project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE,
                 record.fold,
-                [predict.Wanted(self._new.name, SPLIT, self._new, pack, rows)],
+                [RowsToPredict(self._new.name, SPLIT, self._new, pack, rows)],
                 project.predictions_file(record.pivot, record.id),
                 num_workers=folds.num_workers(self.config),
                 should_stop=self.world.stop,
@@ -215,13 +215,13 @@ class NewData:
         ]
         unreadable = {name: reason for pack in self._packs.values() for name, reason in pack.unreadable.items()}
         new = NewSamples(
-            self.asked.source,
+            self.request.source,
             self.pivot,
             self._new,
             models,
             self._rows(),
             unreadable,
-            self.asked.deploy_prior,
+            self.request.deploy_prior,
             config.data_dir,
             self._after,
         )

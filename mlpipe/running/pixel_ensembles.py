@@ -1,4 +1,4 @@
-"""`mml post` for masks, target images and solutions: the folds' mean for every pixel of the test images, and what it is worth."""
+"""Ensembles of masks, target images and solutions (`mml post`): the folds' mean for each test pixel, and its scores."""
 
 from __future__ import annotations
 

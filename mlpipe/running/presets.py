@@ -1,4 +1,4 @@
-"""`mml train preset=fast time_limit=5m`: several recipes of one task within a time limit, then the best mixture of them."""
+"""Presets (`mml train preset=fast time_limit=5m`): several recipes within a time limit, then their best mixture."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.names import path_of
-from mlpipe.running import leaderboard, tasks
-from mlpipe.running import stored_decisions as decided
+from mlpipe.running import leaderboard, stored_decisions, tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import Follower, Step, World
 from mlpipe.runs.journal import Run
@@ -174,7 +173,9 @@ class PresetScheduler(Scheduler):
             return
         trees = {}
         for name, tree in self._trees.items():
-            section = decided.changed(tree["split"], given, tasks.described_in(self.run_config.data_dir, self._task))
+            section = stored_decisions.changed(
+                tree["split"], given, tasks.described_in(self.run_config.data_dir, self._task)
+            )
             is_alike = section["_target_"] == tree["split"]["_target_"]
             trees[name] = {**tree, "split": section} if is_alike else tree
         preset = {**self.run_config.tree["preset"], "trees": trees}
@@ -250,11 +251,11 @@ class PresetScheduler(Scheduler):
     def _in_turn(self, name: str, step: str, run: Run | None) -> None:
         """Do a step of a recipe, whose length is decided before its first one, and once more when its pace is known."""
         assert run is not None
-        decided = self._decided(name, run)
-        if decided["epochs"] == 0:
+        stored_decisions = self._decided(name, run)
+        if stored_decisions["epochs"] == 0:
             return
         if name not in self._children:
-            self._begin(name, decided, run)
+            self._begin(name, stored_decisions, run)
         if self._pace is None or not step.startswith("train fold"):
             self._calls[step](run)
             return
@@ -269,22 +270,24 @@ class PresetScheduler(Scheduler):
             self._calls[step](run)
         self._pace = None
 
-    def _begin(self, name: str, decided: Mapping[str, Any], run: Run) -> None:
+    def _begin(self, name: str, stored_decisions: Mapping[str, Any], run: Run) -> None:
         """Make the scheduler of a recipe whose turn has come."""
         changes: dict[str, Any] = {}
         self._pace = None
         if not self._is_exact(name):
-            changes["trainer.max_epochs"] = decided["epochs"]
-            if decided["seconds"] is not None:
-                stop = {"_target_": path_of("callbacks", "time_limit"), "seconds": decided["seconds"]}
+            changes["trainer.max_epochs"] = stored_decisions["epochs"]
+            if stored_decisions["seconds"] is not None:
+                stop = {"_target_": path_of("callbacks", "time_limit"), "seconds": stored_decisions["seconds"]}
                 changes["callbacks.time_limit"] = stop
-                if not decided.get("is_final", True):
-                    self._pace = Pace(_PACE * decided["seconds"], partial(self._judge, name, decided, run))
+                if not stored_decisions.get("is_final", True):
+                    self._pace = Pace(
+                        _PACE * stored_decisions["seconds"], partial(self._judge, name, stored_decisions, run)
+                    )
         child = self._child(name, changes, self._pace)
         self._calls = {one.name: one.call for one in child.plan()}
         self._children = {name: child}
 
-    def _judge(self, name: str, decided: Mapping[str, Any], run: Run, epoch_seconds: float, done: int) -> None:
+    def _judge(self, name: str, stored_decisions: Mapping[str, Any], run: Run, epoch_seconds: float, done: int) -> None:
         """Compare a recipe's plan with its pace.
 
         Raises:
@@ -292,7 +295,7 @@ class PresetScheduler(Scheduler):
         """
         log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
         self._shape = self._shape.at(epoch_seconds)
-        fitting, planned = self._fitting(name)[0], decided["epochs"]
+        fitting, planned = self._fitting(name)[0], stored_decisions["epochs"]
         is_too_long = done + fitting < (1 - _FAR) * planned and fitting >= done
         if is_too_long or fitting > (1 + _FAR) * planned:
             log.info(f"{name}: an epoch takes {epoch_seconds:.1f} s, so that the plan is made anew")
@@ -304,9 +307,9 @@ class PresetScheduler(Scheduler):
         found = self._stored(run).get(name)
         return found if found is not None else self._store(name, {**self._decide(name), "is_final": False}, run)
 
-    def _store(self, name: str, decided: dict[str, Any], run: Run) -> dict[str, Any]:
-        files.write_json(run.folder / _DECIDED_FILE, {**self._stored(run), name: decided})
-        return decided
+    def _store(self, name: str, stored_decisions: dict[str, Any], run: Run) -> dict[str, Any]:
+        files.write_json(run.folder / _DECIDED_FILE, {**self._stored(run), name: stored_decisions})
+        return stored_decisions
 
     def _stored(self, run: Run) -> dict[str, dict[str, Any]]:
         path = run.folder / _DECIDED_FILE

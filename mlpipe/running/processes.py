@@ -1,4 +1,4 @@
-"""Processes that work for a run: how they start, what they tell the one that started them, and how they end.
+"""Child processes of a run: how they start, the messages that they send, and how they end.
 
 A process is forked from a server that has imported what training needs and nothing else: one in which torch has
 computed, or that holds a GPU, must not be forked. It plans the run again from its configuration and does some of its

@@ -1,4 +1,4 @@
-"""A run trained again from its own configuration in a temporary project, and what that gives beside what is stored."""
+"""Train a run again from its own configuration in a temporary project, and compare the results with the stored ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def replayed(config: RunConfig, world: World, run: Run, folds: Sequence[ModelRec
         config: The configuration of `mml verify`, for the folders.
         world: The project, the display, the wish to stop.
         run: The run.
-        folds: Its records. What was mended while they were trained is mended from the start.
+        folds: Its records. The recoveries of their training hold from the start.
 
     Raises:
         ProjectError: When the run's configuration is of a mode that trains nothing.
@@ -52,9 +52,9 @@ def replayed(config: RunConfig, world: World, run: Run, folds: Sequence[ModelRec
         snapshot.save(again, copy.folder / journal.CONFIG_FILE)
         copy.write_plan([], "", {})
         for record in folds:
-            mended = [event for event in record.events if "epoch" in event]
-            if mended:
-                files.write_json(copy.checkpoints_dir / f"{record.id}.events.json", mended)
+            recoveries = [event for event in record.events if "epoch" in event]
+            if recoveries:
+                files.write_json(copy.checkpoints_dir / f"{record.id}.events.json", recoveries)
         scheduler: Scheduler = again.scheduler.build(again, World(project, world.display, world.stop))
         with _quiet():
             scheduler.run(copy)

@@ -1,4 +1,4 @@
-"""What a run takes from other runs: blueprints, models to transfer from, weights to start from, predictions."""
+"""Reuse of other runs: blueprints, models to transfer from, weights to start from, predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How every mode runs: a plan of resumable steps, done in order, each noted in the run's journal."""
+"""The scheduler of every mode: a plan of resumable steps, done in order, each noted in the run's journal."""
 
 from __future__ import annotations
 
@@ -60,6 +60,9 @@ class Scheduler(ABC):
             resumed: The run to continue; None starts a new one.
         """
         go_on = self._to_go_on(resumed) if resumed else AGAIN
+        # A run that is continued is locked before it is planned, so that two commands never plan the same one. A new
+        # run has no folder yet: whatever planning and the data steps find wrong, or a stop, leaves no trace in the
+        # project.
         with full_disk(go_on), self.world.stop.listening(), resumed.running() if resumed else nullcontext():
             steps = self.plan()
             self._prepare_data([step for step in steps if not step.in_project])
@@ -69,6 +72,8 @@ class Scheduler(ABC):
             elif of_project:
                 self._mention_unfinished()
                 started = self.start(of_project)
+                # From here on there is a run to go on with, which the inner guard names; the outer one leaves its
+                # sentence as it is.
                 with full_disk(self._to_go_on(started)), started.running():
                     self._run_in_project(of_project, started)
 
@@ -90,6 +95,8 @@ class Scheduler(ABC):
     def _run_in_project(self, steps: list[Step], run: Run) -> None:
         with _log_file(run.log_file):
             root = self.world.project.root
+            # Behind the run's lock, and before any step: half-written files of dead processes take space that steps may
+            # need.
             for path in [*sweeping.sweep(root), *sweeping.sweep(root.parent, deep=False)]:
                 log.debug(f"deleted {path}: the process that wrote it ended before it was whole")
             self.world.facts["run"] = run.name
@@ -139,6 +146,8 @@ class Scheduler(ABC):
                 return
 
     def _do(self, step: Step, run: Run) -> None:
+        # The journal says `start` before and `done` after: a step that was killed in between is done again, and a step
+        # must therefore be one that can be done again.
         run.note(step.name, "start")
         started = time.perf_counter()
         try:
@@ -153,6 +162,8 @@ class Scheduler(ABC):
         except Exception as error:
             if files.disk_is_full(error):
                 log.debug("the disk is full", exc_info=True)
+                # The journal may lie on the same full disk. Without the line the step counts as unfinished all the
+                # same.
                 with suppress(OSError):
                     run.note(step.name, "interrupted")
                 raise

@@ -1,4 +1,4 @@
-"""`hpo=optuna`: a search for hyperparameters whose trials are ordinary runs; stop it and go on with it at will.
+"""Hyperparameter search (`hpo=optuna`): its trials are ordinary runs; stop it and go on with it at will.
 
 The space and all it may choose are checked before the first trial. Optuna (Akiba et al. 2019) proposes and judges; it
 is asked and told directly, so that a trial may be pruned after an epoch.

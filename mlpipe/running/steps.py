@@ -1,4 +1,4 @@
-"""What a plan is made of and runs in: steps, the project around them, the wish to stop."""
+"""Steps of a plan, the project around them, and the signal to stop."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Step:
 
 @contextmanager
 def full_disk(go_on: str) -> Iterator[None]:
-    """Say of a full disk, in whatever words it is told, how to go on once there is room; the innermost one knows best.
+    """Add to the error of a full disk how to go on once there is space again; the innermost one knows best.
 
     Args:
         go_on: What to do then.

@@ -1,4 +1,4 @@
-"""What was decided for a task is stored with it, and holds for every later training that says nothing else.
+"""Decisions stored with a task, which hold for every later training that says nothing else.
 
 `mml create` stores the split that its command line names; a run that names `task.max_unreadable` stores that. The file of
 the task has both under `decided`. A later command's own keys win, as does a recipe file that names a split.

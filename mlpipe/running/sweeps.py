@@ -1,4 +1,4 @@
-"""`-m`: every combination of comma-separated values as a run of its own, all checked before the first one starts."""
+"""Sweeps (`-m`): every combination of comma-separated values as a run, all checked before the first one starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration to the task, its split and its cached images; makes what is missing in the data folder."""
+"""The task of a configuration with its split and its cached images; makes what is missing in the data folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, tags, task
-from mlpipe.data.cache import joined
-from mlpipe.data.cache import packs as cache
+from mlpipe.data.cache import joined, packs
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources.targets import target_files
@@ -210,7 +209,7 @@ def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
 def pack_folder(run_config: RunConfig, of: Task) -> Path:
     """Where a task's cached images lie; a variant's are the pivot's."""
     of = of.bases[0] if of.bases else of
-    name = cache.pack_id(of, preprocessing_of(run_config, of))
+    name = packs.pack_id(of, preprocessing_of(run_config, of))
     return run_config.data_dir / of.name / "cache" / name
 
 
@@ -238,10 +237,10 @@ def pack_of(
     """
     preprocessing = preprocessing_of(run_config, of)
     most = unreadable_allowed(run_config, of) if max_unreadable is None else max_unreadable
-    packs = [_packed(run_config, one, preprocessing, workers, progress, most) for one in of.bases or (of,)]
-    for one, pack in zip(of.bases or (of,), packs, strict=True):
+    of_bases = [_packed(run_config, one, preprocessing, workers, progress, most) for one in of.bases or (of,)]
+    for one, pack in zip(of.bases or (of,), of_bases, strict=True):
         _tell_unreadable(one, pack, set() if told is None else told)
-    return joined.joined(of, packs) if of.bases else packs[0]
+    return joined.joined(of, of_bases) if of.bases else of_bases[0]
 
 
 def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
@@ -262,15 +261,15 @@ def _tell_unreadable(of: Task, pack: Pack, told: set[str]) -> None:
 def _packed(
     run_config: RunConfig, of: Task, preprocessing: Preprocessing, workers: int, progress: Progress, max_unreadable: int
 ) -> Pack:
-    folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of, preprocessing)
+    folder = run_config.data_dir / of.name / "cache" / packs.pack_id(of, preprocessing)
     uses.mark(folder)
-    is_new = not cache.is_complete(folder)
-    pack = cache.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
+    is_new = not packs.is_complete(folder)
+    pack = packs.build(of, preprocessing, folder, workers=min(workers, _DECODERS), progress=progress)
     if target_files.are_own(of) and of.samples.labelled.any():
         pack = replace(pack, masks=pack)
     elif of.samples.masks:
         pack = _with_masks(run_config, of, pack, workers, progress)
-    cache.check_unreadable(pack, max_unreadable)
+    packs.check_unreadable(pack, max_unreadable)
     if is_new:
         shape = "their own sizes" if preprocessing.is_ragged else " x ".join(map(str, pack.images.shape[1:]))
         log.info(f"packed {len(pack)} images of {of.name} at {shape} ({pack.images.nbytes / 1e6:.1f} MB)")
@@ -280,9 +279,9 @@ def _packed(
 def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progress: Progress) -> Pack:
     """The pack with that of its masks or target images; an image whose target cannot be read cannot be used."""
     of_masks, alike = sources.targets_of(of, pack.preprocessing)
-    folder = run_config.data_dir / of.name / "cache" / cache.pack_id(of_masks, alike)
+    folder = run_config.data_dir / of.name / "cache" / packs.pack_id(of_masks, alike)
     uses.mark(folder)
-    masks = cache.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
+    masks = packs.build(of_masks, alike, folder, workers=min(workers, _DECODERS), progress=progress)
     masked = {name for name, (path, _) in zip(of.samples.ids, of.samples.masks, strict=True) if path}
     lost = {name: f"its target {reason}" for name, reason in masks.unreadable.items() if name in masked}
     return replace(pack, masks=masks, unreadable={**lost, **pack.unreadable})

@@ -79,9 +79,9 @@ def plan(config: RunConfig, world: World, task: Task, request: Request, origin: 
     recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun)
     chosen = _chosen_folds(split, request)
     written = artifacts.of(config)
-    wrong = [text for one in written for text in one.problems(task, chosen, stored=request.kept.parameters)]
+    wrong = [text for one in written for text in one.problems(task, chosen, stored=request.storage.parameters)]
     raise_all(wrong + console.problems(config, len(chosen)))
-    training = FoldTraining(ground, chosen, recipe_hash, request.kept, beside, request.joint, begun)
+    training = FoldTraining(ground, chosen, recipe_hash, request.storage, beside, request.joint, begun)
     steps = cross_validation.preprocessing(ground, [task, *beside, *others])
     steps.append(Step("build the network", training.try_network, in_project=False))
     if not config.recipe.tune.is_none:

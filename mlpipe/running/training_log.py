@@ -1,4 +1,4 @@
-"""What a training measures batch by batch: kept beside the run's log, and the two tables of `sys.outfile`."""
+"""Measurements of a training batch by batch, kept beside the run's log, and the two tables of `sys.outfile`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials of a search: ask Optuna, run, tell Optuna, until the study has as many as were asked for."""
+"""Trials of a search: ask Optuna, run, tell Optuna, until the study has as many as were requested."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from filelock import FileLock
 from mlpipe import files
 from mlpipe.config import search_space
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, Pruned, TrainingError, listing, problem
-from mlpipe.reports import studies as report
+from mlpipe.reports import studies as study_reports
 from mlpipe.running import launch
 from mlpipe.running.launch import Prepared
 from mlpipe.running.search import Search
@@ -53,7 +53,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
 
     Raises:
         Interrupted: When asked to stop; the same command goes on.
-        DiskFull: When a trial, or the study, found no room; likewise.
+        DiskFull: When a trial, or the study, ran out of disk space; likewise.
         TrainingError: When no trial of the study could be finished.
         ConfigError: When the study was begun with another configuration or space.
     """
@@ -73,6 +73,8 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
             load_if_exists=True,
             pruner=_pruner(search),
         )
+        # Before any trial is taken: mixed with trials of another configuration, the study would compare what cannot be
+        # compared.
         _require_same(search, study)
         log.info(f"study {search.study}: {len(studies.counted(study))} of {_total(search)} trials; {search.address}")
         while True:
@@ -82,8 +84,8 @@ def execute(search: Search, *, display: Any = None, stop: Any = None) -> dict[st
                 break
             _run_trial(search, study, taken, stop, display)
             ran += 1
-        facts = report.facts(study, search.address)
-        log.info("\n" + report.as_text(facts))
+        facts = study_reports.facts(study, search.address)
+        log.info("\n" + study_reports.as_text(facts))
         if ran and not studies.finished(study):
             raise TrainingError(f"study {search.study}: no trial could be finished; the table above has the reasons")
         if len(study.directions) == 1 and studies.finished(study):
@@ -99,7 +101,10 @@ def _total(search: Search) -> int:
 
 def _next(search: Search, study: Study) -> tuple[Trial, str | None] | None:
     """A trial that nobody runs any more, with its run, or else a new one; None when there are enough."""
+    # Counting, asking and taking are one act: two processes that count at the same time would both run the last trial,
+    # or take the same orphan.
     with FileLock(search.project.studies_dir() / f".{search.study}.lock"):
+        # Interrupted trials first: they are counted already, and no new one would wait for them.
         if (orphan := _orphan(search, study)) is not None:
             return orphan
         if len(studies.counted(study)) >= _total(search):
@@ -181,6 +186,7 @@ def _run_trial(search: Search, study: Study, taken: tuple[Trial, str | None], st
     try:
         reached = _measure(search, trial, run, stop, display)
     except (Interrupted, KeyboardInterrupt):
+        # Not told to Optuna: the trial stays unfinished in the study, and whoever goes on takes it up with its run.
         _release(search, trial)
         raise _interrupted(search, study) from None
     except Pruned as error:
@@ -208,7 +214,7 @@ def _release(search: Search, trial: Trial) -> None:
     try:
         trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
     except Exception as error:
-        # There may be no room for this either: that the process has ended, or runs it no more, says the same.
+        # The disk may be too full for this as well: that the process has ended, or runs it no more, says the same.
         if not files.disk_is_full(error):
             raise
 
@@ -236,6 +242,7 @@ def _clean(search: Search, trial: Trial) -> None:
 def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display: Any) -> list[float]:
     """Run the trial; the mean over its folds of every metric."""
     if run is not None:
+        # Folders only: all else is in the configuration that the run was stored with.
         config = search.base
         words = [f"continue={run}", f"proj={config.proj}", f"out_dir={config.out_dir}", f"data_dir={config.data_dir}"]
         prepared: Prepared = launch.prepare(config.mode, words)
@@ -289,6 +296,7 @@ class Reporter:
         before = self._best.get(position, score)
         self._best[position] = min(before, score) if self._less else max(before, score)
         step = position * epochs + epoch
+        # A continued trial learns again the epochs after its last saved state, which were reported before.
         if step not in reported:
             bests = [self._best[fold] for fold in range(position + 1) if fold in self._best]
             self._trial.report(sum(bests) / len(bests), step)

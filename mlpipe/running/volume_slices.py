@@ -1,4 +1,4 @@
-"""`mml evaluate mode.slices=[...]`: a network applied to a volume slice by slice, its predictions joined in one HDF5 file."""
+"""Slice-by-slice application to a volume (`mml evaluate mode.slices=[...]`): predictions joined in one HDF5 file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Asked:
+class SliceRequest:
     """What `mml evaluate` was asked to cut and to write.
 
     Attributes:
@@ -96,12 +96,12 @@ class VolumeSlices:
     Attributes:
         config: The checked configuration.
         world: The display, the wish to stop.
-        asked: What was asked for.
+        request: What was asked for.
     """
 
     config: RunConfig
     world: World
-    asked: Asked
+    request: SliceRequest
 
     def plan(self) -> list[Step]:
         """One step; everything that can be seen without the volume's numbers is checked before it.
@@ -110,29 +110,32 @@ class VolumeSlices:
             ConfigError: With a sentence for every problem.
             DataError: When the volume is missing.
         """
-        asked, found = self.asked, list[str]()
+        request, found = self.request, list[str]()
         self._origin: tuple[Any, Any] = ((), ())
-        for key, value, fix in (("source", asked.source, "volume.npy"), ("outfile", asked.outfile, "prediction.h5")):
+        for key, value, fix in (
+            ("source", request.source, "volume.npy"),
+            ("outfile", request.outfile, "prediction.h5"),
+        ):
             if value is None:
                 found.append(problem(f"mode.{key}", "a value is needed", fix=f"add mode.{key}={fix}"))
-        if asked.record is None and self.config.recipe.arch.name != "keras_json":
+        if request.record is None and self.config.recipe.arch.name != "keras_json":
             fix = "use arch=keras_json arch.file=net.json, or mode.record=PROJ#3"
             found.append(problem("arch", "slices take a network of Keras, or a record that was trained", fix=fix))
         try:
-            self._sets = slices.slice_sets(asked.sets, _KEY, slice_keys.problems)
+            self._sets = slices.slice_sets(request.sets, _KEY, slice_keys.problems)
         except ConfigError as error:
             found += error.problems
         raise_all(found + console.problems(self.config, 1))
-        assert asked.source is not None and asked.outfile is not None
-        self._file = arrays.file_of(Path(asked.source).expanduser().absolute(), _SOURCE)
-        self._outfile = Path(asked.outfile).expanduser().absolute()
+        assert request.source is not None and request.outfile is not None
+        self._file = arrays.file_of(Path(request.source).expanduser().absolute(), _SOURCE)
+        self._outfile = Path(request.outfile).expanduser().absolute()
         if self._outfile.is_dir() or self._outfile.resolve() == self._file.resolve():
             raise ConfigError(
-                problem("mode.outfile", "cannot be written", got=asked.outfile, fix="choose another name")
+                problem("mode.outfile", "cannot be written", got=request.outfile, fix="choose another name")
             )
         raise_all(require_writable(self._outfile.parent, "mode.outfile"))
-        if asked.targets is not None:
-            asked.targets.place()
+        if request.targets is not None:
+            request.targets.place()
         return [Step("slices", self._apply, in_project=False)]
 
     def _apply(self, run: Run | None) -> None:
@@ -143,7 +146,7 @@ class VolumeSlices:
         with ExitStack() as stack:
             scratch = self._outfile.parent
             volume = stack.enter_context(
-                arrays.opened(self._file, _SOURCE, dataset=self.asked.dataset, scratch=scratch)
+                arrays.opened(self._file, _SOURCE, dataset=self.request.dataset, scratch=scratch)
             )
             grids = self._grids(volume)
             channels = volume.shape[0] if len(volume.shape) > len(grids[0].shape) else 1
@@ -154,7 +157,7 @@ class VolumeSlices:
             model = learned.model_of(recipe, networks, channels)
             change, judge = learned.change_of(recipe), self._judge(recipe, networks, grids)
             joined = stack.enter_context(
-                assembly.assembled(self._outfile, grids, precision=self.asked.precision, layout=self.asked.layout)
+                assembly.assembled(self._outfile, grids, precision=self.request.precision, layout=self.request.layout)
             )
             self.world.display.start("slices", sum(map(len, grids)))
             stack.callback(self.world.display.close)
@@ -191,7 +194,7 @@ class VolumeSlices:
         """The network, made for the slices of each shape, and the recipe whose trainer it runs with."""
         shapes = list(dict.fromkeys(grid.cut.seen for grid in grids))
         config = self.config
-        if self.asked.record is None:
+        if self.request.record is None:
             return {shape: self._of_keras(channels, shape) for shape in shapes}, config.recipe
         from mlpipe.predicting import volumes as learned
 
@@ -206,12 +209,12 @@ class VolumeSlices:
             ConfigError: When it is of no masks.
             ProjectError: When it is not there.
         """
-        assert self.asked.record is not None
-        one = references.record(self.asked.record, "mode.record", self.config.out_dir)
+        assert self.request.record is not None
+        one = references.record(self.request.record, "mode.record", self.config.out_dir)
         references.check_weights(one, "mode.record", self.config.out_dir)
         if one.record.kind != sliced_volumes.KIND:
             fix = "choose one that was trained on masks"
-            raise ConfigError(problem("mode.record", "gives no maps", got=self.asked.record, fix=fix))
+            raise ConfigError(problem("mode.record", "gives no maps", got=self.request.record, fix=fix))
         return one
 
     def _judge(self, recipe: Recipe, networks: dict[tuple[int, ...], nn.Module], grids: Sequence[Grid]) -> Judge | None:
@@ -221,25 +224,25 @@ class VolumeSlices:
             ConfigError: When the network gives no classes.
             DataError: When they do not fit.
         """
-        asked = self.asked.targets
-        if asked is None:
+        request = self.request.targets
+        if request is None:
             return None
         from mlpipe.predicting import scores
 
-        if self.asked.record is None:
+        if self.request.record is None:
             from mlpipe.arch.keras import classifier
 
             graph: Any = next(iter(networks.values()))
             activation, maps = classifier.ending(graph)[1], graph.shapes[graph.outputs[0]][-1]
             names = tuple(map(str, range(scores.classes_given(maps, activation))))
-            return scores.judge(asked.place(), recipe, grids, names, activation, asked.values, asked.ignore_index)
+            return scores.judge(request.place(), recipe, grids, names, activation, request.values, request.ignore_index)
         one = self._record()
         said = tasks.config_of(self.config, one.record, one.project).task.params
-        values = asked.values or said.get("values")
+        values = request.values or said.get("values")
         if values is None and all(name.isdecimal() for name in one.record.classes):
             values = [int(name) for name in one.record.classes]
-        ignored = said.get("ignore_index") if asked.ignore_index is None else asked.ignore_index
-        return scores.judge(asked.place(), recipe, grids, one.record.classes, "softmax", values, ignored)
+        ignored = said.get("ignore_index") if request.ignore_index is None else request.ignore_index
+        return scores.judge(request.place(), recipe, grids, one.record.classes, "softmax", values, ignored)
 
     def _of_keras(self, channels: int, shape: tuple[int, ...]) -> nn.Module:
         import torch
@@ -251,8 +254,8 @@ class VolumeSlices:
         return network
 
     def _batch_size(self, channels: int, grids: Sequence[Grid]) -> int:
-        if self.asked.batch_size != "auto":
-            return self.asked.batch_size
+        if self.request.batch_size != "auto":
+            return self.request.batch_size
         largest = max(math.prod(grid.cut.seen) for grid in grids)
         return max(1, _AT_ONCE // (channels * largest))
 

@@ -1,1 +1,1 @@
-"""What a project holds on disk: runs, records, predictions; needs no torch."""
+"""A project on disk: runs, records, predictions; needs no torch."""

@@ -1,4 +1,4 @@
-"""Take records of another project over into this one, so that predictions, tests and ensembles can use them here."""
+"""Adopt records of another project, so that predictions, tests and ensembles can use them here."""
 
 from __future__ import annotations
 

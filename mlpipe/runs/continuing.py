@@ -1,4 +1,4 @@
-"""Which run `continue=latest` goes on with: the newest unfinished one, of the project that was worked in last."""
+"""The run that `continue=latest` goes on with: the newest unfinished one, of the project that was worked in last."""
 
 from __future__ import annotations
 

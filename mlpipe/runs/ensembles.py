@@ -1,4 +1,4 @@
-"""Calibrations and ensembles on disk: what was learned from stored predictions, as JSON; read without torch."""
+"""Stored calibrations and ensembles, as JSON; read without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Format numbers of what a project and a data folder hold, and the way from one to the next; nothing else knows old ones.
+"""Format numbers of projects and data folders, and the way from one to the next; nothing else knows old ones.
 
 Versions of mlpipe and their formats stand in `VERSIONS`. A migration is a pair of pure functions on plain data; `planned` finds
 what is to be done and converts everything once, so that nothing is written where one file cannot be converted; `convert`
@@ -22,7 +22,7 @@ RUN = 1
 ENSEMBLE = 1
 # `mlpipe.data.task.FORMAT`; a test compares them.
 TASK = 2
-# Configurations hold no number: `_config_format` tells it by their sections.
+# Configurations hold no format number: `_config_format` tells it by their sections.
 CONFIG = 2
 
 Kind = Literal["record", "config", "task", "run", "ensemble"]

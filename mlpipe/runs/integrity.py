@@ -1,4 +1,4 @@
-"""Whether what a run left is still what was written: checksums of records, weights, curves, configurations, predictions."""
+"""Integrity of a run's files by checksums: records, weights, curves, configurations, predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run on disk: its plan, what of it is done, and who is running it now."""
+"""The journal of a run on disk: its plan, the steps that are done, and the process that runs it now."""
 
 from __future__ import annotations
 

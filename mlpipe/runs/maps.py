@@ -1,4 +1,4 @@
-"""What a record predicts for every pixel, in one `.npz` file: probabilities of each class in 255ths, beside the true mask.
+"""Predicted maps of a record in one `.npz` file: probabilities of each class in 255ths, beside the true mask.
 
 `numpy.load(file)["TASK/SPLIT/SAMPLE"]` has the shape (classes, height, width), uint8, at the size that the network sees;
 its arg max is the predicted mask, exactly as the network's. `TASK/SPLIT/SAMPLE/true` has the class numbers (height, width),

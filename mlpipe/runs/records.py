@@ -1,4 +1,4 @@
-"""One trained fold on disk: what it was trained on, how, and how good it is; read without torch."""
+"""Records of trained folds on disk: data, recipe and scores; read without torch."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ModelRecord:
             of (true class, predicted class).
         co_tasks: The tasks that were learned with it: name, kind, classes, head, loss, weight (or `uncertainty` with the
             log variance), and the score of their own validation rows.
-        events: What went wrong while it was trained and was mended: `kind`, `text`, and what followed from it.
+        events: Troubles that its training recovered from: `kind`, `text`, and what followed from it.
         checksums: The hashes of its metrics and configuration, by the file's name.
         format: The file's format number.
     """

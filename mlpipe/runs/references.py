@@ -1,4 +1,4 @@
-"""What `PROJ`, `PROJ#3` and `PROJ#ID` mean: other projects and their records, by name, number or path."""
+"""References to other projects and their records (`PROJ`, `PROJ#3`, `PROJ#ID`): by name, number or path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read from a project is checked like what a user types: types, names, numbers."""
+"""Checks of values read from a project, as strict as those of a user's input: types, names, numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process that was killed had not finished writing goes when a run starts, once it is known that it is dead."""
+"""Removal of half-written files of killed processes when a run starts, once it is known that they are dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who uses a folder right now: a small file for each process, which goes when the process ends."""
+"""The processes that use a folder right now: a small file for each, which goes when the process ends."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from mlpipe.errors import TrainingError
 from mlpipe.learn import compile, fit
 from mlpipe.learn.fit import Watch
 from mlpipe.predicting import records
-from mlpipe.predicting.records import Wanted
+from mlpipe.predicting.records import RowsToPredict
 from mlpipe.runs import predictions
 from tests.learn.conftest import job
 
@@ -59,7 +59,7 @@ def test_a_compiled_training_learns_the_same(tmp_path: Path) -> None:
     files = [one.project.model_dir("digits", "record") / "weights.safetensors" for one in (plain, compiled)]
     ours, theirs = (weights.read(file) for file in files)
     assert list(ours) == list(theirs)
-    part = Wanted("digits", "val", compiled.task, compiled.pack, compiled.view.val)
+    part = RowsToPredict("digits", "val", compiled.task, compiled.pack, compiled.view.val)
     records.predict(compiled.recipe, files[1], 0, [part], tmp_path / "p.parquet", num_workers=0)
     rows = predictions.load(tmp_path / "p.parquet", "digits", "val")
     accuracy = float((rows.logits.argmax(1) == rows.targets).mean())

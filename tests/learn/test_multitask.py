@@ -76,7 +76,7 @@ def test_a_record_says_which_tasks_and_predicts_with_the_head_of_the_pivot(tmp_p
     assert all(0 < value < 5 for value in parts.values())
     out = tmp_path / "out.parquet"
     rows = one.view.val
-    wanted = [records.Wanted("digits", "val", one.task, one.pack, rows)]
+    wanted = [records.RowsToPredict("digits", "val", one.task, one.pack, rows)]
     weights = files_of(one) / "weights.safetensors"
     records.predict(one.recipe, weights, 0, wanted, out, num_workers=0, co_tasks=record.co_tasks)
     found = predictions.load(out, "digits", "val")

@@ -1,4 +1,4 @@
-"""A loss that is no number and memory that runs out are mended, said, and resumed exactly."""
+"""A NaN loss and full memory do not end a training: it recovers, says so, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def broken_step(monkeypatch: MonkeyPatch, strike: Callable[[FoldModule, int, Ten
 
 
 def no_number_above(rate: float, epoch: int) -> Callable[[FoldModule, int, Tensor], Tensor]:
-    """The loss of an epoch's third batch is no number as long as the rate is above a bound."""
+    """The loss of an epoch's third batch is NaN as long as the rate is above a bound."""
 
     def strike(module: FoldModule, number: int, loss: Tensor) -> Tensor:
         now = float(module.trainer.optimizers[0].param_groups[0]["lr"])
@@ -239,9 +239,9 @@ def test_other_errors_are_not_mended(tmp_path: Path, monkeypatch: MonkeyPatch) -
 
 def test_events_hold_from_their_epoch_on(tmp_path: Path) -> None:
     healed = Healed(Healing(rollbacks=5, lr_factor=0.1), tmp_path / "events.json", "x fold 0")
-    healed.no_number(NotFinite("", 3, 0, "the loss is nan"))
+    healed.not_finite(NotFinite("", 3, 0, "the loss is nan"))
     healed.memory(OutOfMemory("", 2, 0, 1), batch=9)
-    healed.no_number(NotFinite("", 5, 1, "the loss is inf"))
+    healed.not_finite(NotFinite("", 5, 1, "the loss is inf"))
     again = Healed(Healing(), tmp_path / "events.json", "x fold 0")
     assert [again.lr_scale(epoch) for epoch in (2, 3, 9)] == pytest.approx([1.0, 0.1, 0.1])
     assert [again.lr_scale(epoch, 1) for epoch in (4, 5)] == pytest.approx([1.0, 0.1])

@@ -10,7 +10,7 @@ import pytest
 
 from mlpipe.errors import DataError
 from mlpipe.post import decisions
-from mlpipe.post.decision_options import Wishes
+from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling import evaluation
 from mlpipe.post.ensembling.member_mixture import Final
 from mlpipe.post.ensembling.members import Rows
@@ -20,7 +20,7 @@ from mlpipe.runs import predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 
 EVEN, THERE = np.full(3, 1 / 3), np.array([0.8, 0.15, 0.05])
-WISHES = Wishes(0.1, "lac", "marginal", None, None)
+WISHES = DecisionOptions(0.1, "lac", "marginal", None, None)
 
 
 def rows(seed: int, n: int, prior: np.ndarray) -> Rows:
@@ -32,14 +32,14 @@ def rows(seed: int, n: int, prior: np.ndarray) -> Rows:
     return Rows([f"{row:06d}" for row in range(n)], targets, logits, log_softmax(logits))
 
 
-def stored(folder: Path, wishes: Wishes, split: str = "val") -> tuple[EnsembleRecord, Path]:
+def stored(folder: Path, options: DecisionOptions, split: str = "val") -> tuple[EnsembleRecord, Path]:
     """An ensemble whose rows that chose are 6,000, and its file."""
     chose = rows(0, 6000, EVEN)
     final = Final(chose, None, None, "before", None)
     record = EnsembleRecord(
         "ens-x", "", "", "made", "classification", ["a", "b", "c"], [], "probabilities", "", "oof", "before", None,
         {"kind": "list", "values": EVEN.tolist()}, {}, {},
-        decide=evaluation.decisions(final, None, "classification", wishes, ["a", "b", "c"], 0),
+        decide=evaluation.decisions(final, None, "classification", options, ["a", "b", "c"], 0),
     )  # fmt: skip
     path = folder / "ens-x.parquet"
     with predictions.writer(path, (), "classification") as sink:

@@ -17,7 +17,7 @@ from mlpipe.learn import fit
 from mlpipe.learn.build.network import build_network
 from mlpipe.learn.fit import FoldJob, Watch
 from mlpipe.predicting import records
-from mlpipe.predicting.records import Wanted
+from mlpipe.predicting.records import RowsToPredict
 from mlpipe.runs import predictions
 from tests.learn.conftest import job
 from tests.predicting.test_through import little_memory
@@ -31,8 +31,8 @@ def weights_of(one: FoldJob) -> Path:
     return one.project.model_dir("digits", one.record_id) / "weights.safetensors"
 
 
-def wanted(one: FoldJob, split: str, rows: np.ndarray, name: str = "digits") -> Wanted:
-    return Wanted(name, split, one.task, one.pack, rows)
+def wanted(one: FoldJob, split: str, rows: np.ndarray, name: str = "digits") -> RowsToPredict:
+    return RowsToPredict(name, split, one.task, one.pack, rows)
 
 
 def forward(one: FoldJob, rows: np.ndarray) -> np.ndarray:

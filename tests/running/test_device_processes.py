@@ -22,7 +22,7 @@ from mlpipe.cli import main
 from mlpipe.data.sampling import Shard
 from mlpipe.errors import DataError, Interrupted, MlpipeError, Pruned, TrainingError
 from mlpipe.learn import hardware
-from mlpipe.learn.device_group import Team, trainer_arguments
+from mlpipe.learn.device_group import DeviceGroup, trainer_arguments
 from mlpipe.reports.progress import Display
 from mlpipe.running import device_processes
 from mlpipe.running.processes import Outcome, Worker
@@ -74,7 +74,7 @@ def test_lightning_is_told_that_the_processes_are_there() -> None:
     given = trainer_arguments({"devices": "auto", "sync_batchnorm": True}, Shard(1, 2))
     assert given["devices"] == 2 and given["sync_batchnorm"] is True
     assert given["strategy"]._ddp_kwargs == {"broadcast_buffers": False}
-    assert Team().is_alone and not Team(Shard(0, 2)).is_alone
+    assert DeviceGroup().is_alone and not DeviceGroup(Shard(0, 2)).is_alone
 
 
 def ended(*outcomes: Outcome) -> list[Worker]:

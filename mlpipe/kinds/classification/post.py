@@ -9,10 +9,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from mlpipe.post import conformal, decisions, prior, threshold
-from mlpipe.post.calibration import errors as calibration_error
+from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.calibration.calibrate import calibrate
 from mlpipe.post.calibration.values import Calibration
-from mlpipe.post.decision_options import Wishes
+from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling import mixing as losses
 from mlpipe.post.ensembling.member_mixture import at_own_prevalence, own_shares
 from mlpipe.post.ensembling.member_rows import Array, Rows
@@ -33,11 +33,11 @@ HEADLINE = "accuracy"
 ERROR = "share of wrong classes"
 
 _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
-    "expected (15 bins of equal width)": calibration_error.expected_calibration_error,
-    "adaptive (15 bins of equal mass)": calibration_error.adaptive_calibration_error,
-    "class-wise": calibration_error.classwise_calibration_error,
-    "L2, debiased": calibration_error.debiased_error,
-    "root Brier score (upper bound)": calibration_error.root_brier,
+    "expected (15 bins of equal width)": calibration_errors.expected_calibration_error,
+    "adaptive (15 bins of equal mass)": calibration_errors.adaptive_calibration_error,
+    "class-wise": calibration_errors.classwise_calibration_error,
+    "L2, debiased": calibration_errors.debiased_error,
+    "root Brier score (upper bound)": calibration_errors.root_brier,
 }
 
 
@@ -131,13 +131,19 @@ class _Ensembling:
         return float(-np.log(np.maximum(own, 1e-15)).mean())
 
     def decisions(
-        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+        self,
+        rows: Rows,
+        prior: Floats | None,
+        estimate: Rows | None,
+        options: DecisionOptions,
+        classes: Sequence[str],
+        seed: int,
     ) -> dict[str, Any]:
         plain, own = dict[str, Any](), at_own_prevalence(rows, prior)
-        if wishes.threshold is not None:
+        if options.threshold is not None:
             meant = own_shares(rows.targets, len(classes)) if prior is None else prior
             measured_on = rows if estimate is None else estimate
-            plain["thresholds"] = decisions.thresholds(rows, measured_on, wishes, classes, meant, prior)
+            plain["thresholds"] = decisions.thresholds(rows, measured_on, options, classes, meant, prior)
         shown = estimate if estimate is not None else own
         known = shown.targets >= 0
         if known.any():
@@ -145,11 +151,11 @@ class _Ensembling:
             errors = {name: [of(raw, targets), of(calibrated, targets)] for name, of in _CALIBRATION_ERRORS.items()}
             before, after = next(iter(errors.values()))
             plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
-            if wishes.costs is not None:
-                plain["costs"] = _costs(calibrated, targets, wishes.costs)
-        plain["sets"] = _sets(rows, shown, prior, wishes, seed)
-        if wishes.deploy_prior is not None:
-            plain["at_deploy_prior"] = _elsewhere(own, wishes.deploy_prior, len(classes))
+            if options.costs is not None:
+                plain["costs"] = _costs(calibrated, targets, options.costs)
+        plain["sets"] = _sets(rows, shown, prior, options, seed)
+        if options.deploy_prior is not None:
+            plain["at_deploy_prior"] = _elsewhere(own, options.deploy_prior, len(classes))
         return plain
 
 
@@ -179,12 +185,12 @@ class _Probabilities:
 ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()
 
 
-def _sets(rows: Rows, shown: Rows, prior: Floats | None, wishes: Wishes, seed: int) -> dict[str, Any]:
+def _sets(rows: Rows, shown: Rows, prior: Floats | None, options: DecisionOptions, seed: int) -> dict[str, Any]:
     """Prediction sets learned from rows, and what they hold of others."""
     # A promise to each class by itself holds at any prevalence.
-    options: dict[str, Any] = {"class_conditional": True} if wishes.set_coverage == "class" else {"prior": prior}
+    arguments: dict[str, Any] = {"class_conditional": True} if options.set_coverage == "class" else {"prior": prior}
     sets = conformal.conformal(
-        rows.calibrated, rows.targets, alpha=wishes.alpha, score=wishes.set_score, seed=seed, **options
+        rows.calibrated, rows.targets, alpha=options.alpha, score=options.set_score, seed=seed, **arguments
     )
     plain, known = sets.as_plain(), shown.targets >= 0
     if prior is not None and not sets.by_class:

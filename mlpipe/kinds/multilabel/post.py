@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from mlpipe.post import decisions
 from mlpipe.post.calibration.labels import LabelCalibration, calibrate_labels
-from mlpipe.post.decision_options import Wishes
+from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling import mixing as losses
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms
@@ -123,12 +123,18 @@ class _Ensembling:
         return float(-np.log(np.maximum(own, 1e-15)).mean())
 
     def decisions(
-        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+        self,
+        rows: Rows,
+        prior: Floats | None,
+        estimate: Rows | None,
+        options: DecisionOptions,
+        classes: Sequence[str],
+        seed: int,
     ) -> dict[str, Any]:
-        if wishes.threshold is None:
+        if options.threshold is None:
             return {}
         measured_on = rows if estimate is None else estimate
-        return {"thresholds": decisions.thresholds(rows, measured_on, wishes, classes, None, prior)}
+        return {"thresholds": decisions.thresholds(rows, measured_on, options, classes, None, prior)}
 
 
 class _Probabilities:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.post import conformal
-from mlpipe.post.decision_options import Wishes
+from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling import mixing as losses
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms, scaled
@@ -101,10 +101,16 @@ class _Ensembling:
         return losses.squared_error(averaged, targets)
 
     def decisions(
-        self, rows: Rows, prior: Floats | None, estimate: Rows | None, wishes: Wishes, classes: Sequence[str], seed: int
+        self,
+        rows: Rows,
+        prior: Floats | None,
+        estimate: Rows | None,
+        options: DecisionOptions,
+        classes: Sequence[str],
+        seed: int,
     ) -> dict[str, Any]:
-        half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=wishes.alpha)
-        return {"halfwidths": {"alpha": wishes.alpha, **dict(zip(classes, half.tolist(), strict=True))}}
+        half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=options.alpha)
+        return {"halfwidths": {"alpha": options.alpha, **dict(zip(classes, half.tolist(), strict=True))}}
 
 
 ENSEMBLING = _Ensembling()

@@ -1,1 +1,1 @@
-"""What a recipe's sections become for a task: network, loss, optimizer and loaders."""
+"""Network, loss, optimizer and loaders of a task, built from the sections of a recipe."""

@@ -10,8 +10,7 @@ from typing import Any
 from mlpipe import kinds
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
-from mlpipe.data.augment import batches as device_augmentations
-from mlpipe.data.augment import geometry, paired
+from mlpipe.data.augment import batches, geometry, paired
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading import portable
@@ -81,4 +80,4 @@ def batch_size(recipe: Recipe) -> int:
 
 def device_steps(recipe: Recipe, peak: float) -> list[DeviceStep]:
     """The augmentations of whole batches on the device, for images whose white is `peak`."""
-    return [device_augmentations.adapt(step.build(), peak) for step in recipe.augmentations.device]
+    return [batches.adapt(step.build(), peak) for step in recipe.augmentations.device]

@@ -1,4 +1,4 @@
-"""The loss of a fold: what it is told of the training rows, and a function of the user's own as one."""
+"""The loss of a fold: the facts of its training rows that it needs, and functions of your own as losses."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
 from mlpipe.data.augment import geometry, libraries, samples
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.records import outputs as record_heads
+from mlpipe.data.records import outputs
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
@@ -65,7 +65,7 @@ def build_network(
     if cells is not None:
         sides = list(cells.size(*sides))
     normalization = recipe.augmentations.normalization
-    head_name = record_heads.name_of(task.source)
+    head_name = outputs.name_of(task.source)
     pixels = Pixels(
         channels,
         sides[0],

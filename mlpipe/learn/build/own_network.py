@@ -1,4 +1,4 @@
-"""A network that a function of your own makes: it gives features, the pooling, the dropout and the heads follow."""
+"""A function of your own as a network: it gives features, the pooling, the dropout and the heads follow."""
 
 from __future__ import annotations
 

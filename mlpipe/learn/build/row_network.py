@@ -1,4 +1,4 @@
-"""A network of your own, or a list of layers, that takes the named inputs of records and gives its outputs as they are."""
+"""Networks for rows of named inputs: a class of your own or a list of layers, whose outputs are used as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a network can learn from the smallest batch that a training has: batch normalisation cannot from a single value."""
+"""Check that a network can learn from the smallest batch it meets: batch normalisation cannot from a single value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build every part of a recipe once, so that what cannot work is known before anything is written."""
+"""A trial construction of every part of a recipe, so that mistakes show before anything is written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mlpipe import kinds
 from mlpipe.arch.starting import Start
 from mlpipe.config.schema import Recipe
-from mlpipe.data.augment import batches as device_augmentations
+from mlpipe.data.augment import batches
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
 from mlpipe.data.splits.variants import View
@@ -71,7 +71,7 @@ def try_recipe(
         target = batch["target"]
         if kinds.of(predicted).has_classes:
             target = nn.functional.one_hot(target, len(task.classes)).float()
-        device_augmentations.apply(steps, batch["images"], target, 1)
+        batches.apply(steps, batch["images"], target, 1)
     build_callbacks(recipe, "min")
     return network
 

@@ -1,1 +1,1 @@
-"""What happens beside the training steps, a file for each family."""
+"""Callbacks: work beside the training steps, a file for each family."""

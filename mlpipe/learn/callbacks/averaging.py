@@ -1,4 +1,4 @@
-"""Averaged weights: what is validated, kept and stored is a running mean of the weights that the optimizer moves."""
+"""Averaged weights: a running mean of the weights that the optimizer moves is validated and stored in their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation computed anew from the training part, for weights that no step has led to."""
+"""Batch-normalisation statistics computed anew from the training part, for weights that no step has led to."""
 
 from __future__ import annotations
 

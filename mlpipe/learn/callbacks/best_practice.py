@@ -1,4 +1,4 @@
-"""What a training should always do, stop when the training stands still, and keep the weights of every epoch."""
+"""Good habits for any training: stop when it stands still, and keep the weights of every epoch."""
 
 from __future__ import annotations
 

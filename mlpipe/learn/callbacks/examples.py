@@ -1,4 +1,4 @@
-"""What some validation images are predicted to be after every epoch, for pictures of how a training learns."""
+"""Predictions of some validation images after every epoch, for pictures of how a training learns."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from mlpipe.learn.recovery import NotFinite
 
 
 class Guard(Callback):
-    """Stops after the current batch when asked to, and when the loss, a gradient or a weight is no number.
+    """Stops after the current batch when asked to, and when the loss, a gradient or a weight is not finite.
 
     Args:
         should_stop: Whether somebody asked to stop.

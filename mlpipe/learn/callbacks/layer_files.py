@@ -1,4 +1,4 @@
-"""The weights of a Keras network after every so many epochs, as a torch file with its layers' names."""
+"""Weights of a Keras network every few epochs, as a torch file with the names of its layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network gives for each image, as HDF5: a dataset for each, named by the image's file."""
+"""Outputs of a network for each image in HDF5 files: one dataset for each image, named by the image's file."""
 
 from __future__ import annotations
 

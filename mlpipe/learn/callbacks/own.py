@@ -1,4 +1,4 @@
-"""Callbacks of a user's own: whether Lightning can call what they define."""
+"""Callbacks of your own: check that Lightning can call the methods that they define."""
 
 from __future__ import annotations
 

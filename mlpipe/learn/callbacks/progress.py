@@ -1,4 +1,4 @@
-"""Where a training is: speed, waiting, and what each epoch measured."""
+"""Training progress: speed, waiting times, and the measurements of each epoch."""
 
 from __future__ import annotations
 

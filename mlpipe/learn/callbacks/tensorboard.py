@@ -1,4 +1,4 @@
-"""More for TensorBoard than curves: histograms of weights, gradients and activations, filters, the graph, features."""
+"""TensorBoard beyond curves: histograms of weights, gradients and activations, filters, the graph, features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""End a training after a time."""
+"""End a training after a time limit."""
 
 from __future__ import annotations
 

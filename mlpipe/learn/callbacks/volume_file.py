@@ -1,4 +1,4 @@
-"""What a network gives for the slices of a volume that is validated, joined in one HDF5 file after every epoch."""
+"""Outputs for the slices of a validated volume, joined in one HDF5 file after every epoch."""
 
 from __future__ import annotations
 

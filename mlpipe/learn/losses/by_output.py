@@ -1,4 +1,4 @@
-"""Losses of what outputs become: against a class as 0 or 1, and of several outputs that stand side by side, each its own."""
+"""Losses of probabilities by output: each class as 0 or 1, and several outputs side by side, each with its own loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights of classes that make rare ones count as much as frequent ones, bounded, and told to a person before the training."""
+"""Class weights by which rare classes count as much as frequent ones, bounded, and announced before the training."""
 
 from __future__ import annotations
 

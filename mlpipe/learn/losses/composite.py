@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.learn.losses import probabilities as formulas
+from mlpipe.learn.losses import probabilities as probability_losses
 from mlpipe.learn.losses.auto import auto
 from mlpipe.learn.losses.cross_entropy import bce, ce, nll
 from mlpipe.learn.losses.focal import asymmetric, focal, poly1
@@ -79,14 +79,17 @@ def _meanings(labels: Labels) -> dict[str, Build]:
 
     if labels.facts.is_dense:
         return built(_OF_MASKS if labels.facts.excludes else _OF_IMAGES)
-    return {**built(_OF_OUTPUTS), **{name: partial(OnProbabilities, name, labels.kind) for name in formulas.ALL}}
+    return {
+        **built(_OF_OUTPUTS),
+        **{name: partial(OnProbabilities, name, labels.kind) for name in probability_losses.ALL},
+    }
 
 
 def _together(labels: Labels) -> Sequence[str]:
     """Those that are one number of a whole batch and cannot weigh images."""
     if labels.facts.is_dense:
         return [one.__name__ for one in (dice, jaccard, lovasz)] if labels.facts.excludes else []
-    return list(formulas.TOGETHER)
+    return list(probability_losses.TOGETHER)
 
 
 def _unfit(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -108,7 +111,7 @@ def _unfit(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[s
     return found + [
         problem("loss.expression", f"{name} is for probabilities, this task has numbers", fix="use squared_error")
         for name in names
-        if labels.facts.of_numbers and name in formulas.ALL and name not in formulas.OF_NUMBERS
+        if labels.facts.of_numbers and name in probability_losses.ALL and name not in probability_losses.OF_NUMBERS
     ]
 
 
@@ -116,15 +119,15 @@ class OnProbabilities(nn.Module):
     """A loss of probabilities, called with outputs: softmax for classes, sigmoid for labels, numbers as they are.
 
     Args:
-        name: A name in `formulas.EACH` or `TOGETHER`.
+        name: A name in `probability_losses.EACH` or `TOGETHER`.
         kind: What is predicted.
     """
 
     def __init__(self, name: str, kind: str) -> None:
         super().__init__()
         self._kind = kind
-        self.weighs = name in formulas.EACH
-        self._loss = formulas.EACH.get(name) or formulas.TOGETHER[name]
+        self.weighs = name in probability_losses.EACH
+        self._loss = probability_losses.EACH.get(name) or probability_losses.TOGETHER[name]
         self._on_logits = name == "lovasz"
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

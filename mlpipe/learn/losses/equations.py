@@ -1,4 +1,4 @@
-"""Losses that are equations: they say of each output how far it is from solving one for its sample; no solution is known."""
+"""Losses of equations: the distance of each output from solving the equation of its sample; no solution is known."""
 
 from __future__ import annotations
 

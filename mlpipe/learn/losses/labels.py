@@ -1,4 +1,4 @@
-"""What a loss is told of a task, and the refusal of one that does not fit."""
+"""Facts of a task that losses need, and the refusal of losses that do not fit it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The means that losses are: over what is known, with weights; and what outputs say as probabilities."""
+"""Means of losses over known targets, with weights, and the probabilities of outputs."""
 
 from __future__ import annotations
 

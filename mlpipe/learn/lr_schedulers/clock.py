@@ -1,4 +1,4 @@
-"""How long a training is, and schedules in closed form after a linear warm-up."""
+"""The length of a training in steps, and schedules in closed form after a linear warm-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the optimizer's place where nothing is stepped: an exact fit of the head, or no training."""
+"""Training without steps: an exact fit of the head in the optimizer's place, or no training at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameters that learn, in groups: what weight decay leaves alone, and each layer's share of the rate."""
+"""Groups of parameters: those without weight decay, and each layer's share of the learning rate."""
 
 from __future__ import annotations
 

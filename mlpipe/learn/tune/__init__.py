@@ -1,4 +1,4 @@
-"""Find the learning rate, or how many images fit into memory at a time, before the first fold is trained.
+"""Tuning before the first fold: the learning rate, or the number of images that fit into memory at a time.
 
 What is found on the first fold is written to the run's folder, holds for all folds, and is read again when the run is
 continued. Nothing of a trial is kept: every fold starts from the weights that it would have started from without it.

@@ -1,4 +1,4 @@
-"""Find how many images fit into memory at a time, and split the recipe's batch into equal parts that fit."""
+"""The largest batch that fits into memory, and the recipe's batch split into equal parts that fit."""
 
 from __future__ import annotations
 

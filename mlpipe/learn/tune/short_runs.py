@@ -1,4 +1,4 @@
-"""Train a few steps to find something out: what came of it, and the trainer for it."""
+"""Short trial trainings of a few steps: the trainer for them and what they find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: fit on labelled predictions, apply to any others.
+"""Calibration of probabilities: fit on labelled predictions, apply to any others.
 
 `calibrate` fits one of nine methods, or chooses among them, and returns a frozen `Calibration` whose `apply` turns
 logits into calibrated log-probabilities. A prior says which prevalence of the classes they are meant for: the fit then

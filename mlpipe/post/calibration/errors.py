@@ -1,4 +1,4 @@
-"""How far probabilities are from what happens: calibration errors, and the bins of a reliability diagram with bands.
+"""Calibration errors: the distance of probabilities from frequencies, and reliability diagrams with bands.
 
 A row's confidence is the probability of its predicted class; a hit is a right prediction. Errors are in [0, 1].
 """

@@ -1,4 +1,4 @@
-"""Calibrated answers to several yes-or-no questions: each label by itself, as a choice between no and yes."""
+"""Calibration of several yes-or-no labels: each by itself, as a choice between no and yes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How strongly a calibration is held at the identity: by cross-validation on its own rows, or as a number.
+"""The strength that holds a calibration at the identity: by cross-validation on its own rows, or as a number.
 
 A few dozen rows fit a scale and a bias for each class to their own accidents, and the more so where the same rows chose
 the network's epoch. Held-out rows say how much of that to believe: from nothing to all of it.

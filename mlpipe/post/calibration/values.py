@@ -1,4 +1,4 @@
-"""A calibration that was learned: numbers in a frozen value, and what they make of logits."""
+"""A fitted calibration: numbers in a frozen value, applied to logits."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Several models made into one: members, weights and mixtures, from predictions alone."""
+"""Ensembles: members, weights and mixtures, from predictions alone."""

@@ -1,4 +1,4 @@
-"""Which members with which weights, in which form, calibrated where: all of it judged by the same held-out rows.
+"""The choice of an ensemble: members, weights, form and place of calibration, all judged by the same held-out rows.
 
 A person would use the best single model as it is. So what is handed on is never worse than that on the rows that choose,
 and a calibration has to be better by more than noise before anything rests on it.
@@ -90,6 +90,8 @@ class Chooser:
             return self._of(self._option("none", raw), self._own(raw), {}, [])
         if self.stage != "auto":
             return self._asked_for(candidates, raw)
+        # Each member first by itself: one that calibration does not help enters raw, so that noise of one fit does not
+        # spoil the mixture.
         alone = [best_form(one, self.kind, self.groups, self.rows) for one in candidates]
         options, notes = self._options(raw, alone if any(one.form != "raw" for one in alone) else candidates)
         each = {
@@ -101,6 +103,7 @@ class Chooser:
         # Members and weights chose on these rows, so that only what is not worse than each of them alone can be kept.
         most = min(float(np.nanmin(singles)), losses["none"]) + _ROUNDING
         able = {name: values for name, (values, _) in each.items() if losses[name] <= most}
+        # From none to both, in the order of `options`: `simplest` goes from what learns least to what learns most.
         units = member_mixture.in_groups(each["none"][1], self.groups)
         kept = simplest(able, groups=units)
         return self._of(options[kept], self._own(alone), losses, [*notes, *self._said(kept, losses, alone)], singles)

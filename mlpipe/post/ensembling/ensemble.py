@@ -1,4 +1,4 @@
-"""Several models' predictions made into one: which models, with which weights, and what it is worth on other rows.
+"""Ensembles of predictions: selection of models and weights, and the score of a mixture on other rows.
 
 Three ways to the weights: the reference's random search, greedy selection with replacement (Caruana et al. 2004), and
 the weights that are provably best on the rows at hand. A prediction is an array (n, outputs): log-probabilities or

@@ -1,4 +1,4 @@
-"""What an ensemble is worth: scores with intervals, comparisons, thresholds and prediction sets."""
+"""Evaluation of an ensemble: scores with intervals, comparisons, thresholds and prediction sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlpipe.post import comparison, conformal
 from mlpipe.post import decisions as deciding
 from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration.calibrate import calibrate
-from mlpipe.post.decision_options import Wishes
+from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling.member_mixture import Final, at_own_prevalence, own_shares
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import Member
@@ -78,7 +78,7 @@ def comparisons(
 
 
 def decisions(
-    final: Final, estimate: Rows | None, kind: str, wishes: Wishes, classes: Sequence[str], seed: int
+    final: Final, estimate: Rows | None, kind: str, options: DecisionOptions, classes: Sequence[str], seed: int
 ) -> dict[str, Any]:
     """Calibration errors, prediction sets or intervals, thresholds, and performance at another prevalence, as plain data.
 
@@ -86,12 +86,12 @@ def decisions(
         final: The ensemble's rows; those that chose set cut-offs and thresholds.
         estimate: Rows on which coverage is observed; None without any.
         kind: The kind of the task.
-        wishes: What is wanted.
+        options: What to decide by.
         classes: The names of the outputs.
         seed: Of draws.
     """
     part = post_kind.ensembling(kind)
-    return part.decisions(final.chooses, final.prior, estimate, wishes, classes, seed)
+    return part.decisions(final.chooses, final.prior, estimate, options, classes, seed)
 
 
 def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Sequence[str], seed: int) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Esti
         models: For each record its validation rows and its unlabelled rows, one pair at least.
         seed: Of the bootstrap.
     """
-    options: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
-    found = [quantify(val.raw, val.targets, rows.raw, **options) for val, rows in models]
+    arguments: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
+    found = [quantify(val.raw, val.targets, rows.raw, **arguments) for val, rows in models]
     telling = tuple(place for place, one in enumerate(found) if one.means_something)
     blind = len(found) - len(telling)
     if not telling:

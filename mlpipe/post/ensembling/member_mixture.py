@@ -1,4 +1,4 @@
-"""An ensemble's own rows: the mixture of its members, raw or calibrated before, after or both, at the prevalence asked for."""
+"""The mixture of an ensemble's members: raw or calibrated before, after or both, at the requested prevalence."""
 
 from __future__ import annotations
 

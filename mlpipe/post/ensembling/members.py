@@ -1,4 +1,4 @@
-"""What stored predictions offer to an ensemble: recipes by their out-of-fold rows, or single records by their test rows."""
+"""Candidates for an ensemble: recipes by their out-of-fold rows, or single records by their test rows."""
 
 from __future__ import annotations
 

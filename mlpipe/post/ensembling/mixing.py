@@ -1,4 +1,4 @@
-"""Predictions mixed by weights, and the losses that say how good a mixture is."""
+"""Mixtures of predictions by weights, and the losses that they are judged by."""
 
 from __future__ import annotations
 

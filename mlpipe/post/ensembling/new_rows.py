@@ -1,4 +1,4 @@
-"""Rows of new samples: each model's calibrated, mixed as an ensemble says, moved to the prevalence where they are from."""
+"""Predictions of an ensemble for new samples: calibrated, mixed, and moved to the prevalence where they come from."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _LEAST_SPREAD, _LEAST_LOSS, _MOST_CONCENTRATION = 1e-3, 1e-12, 1e6
 
 
 @dataclass(frozen=True)
-class Found:
+class BestCombination:
     """The best combination: places in the list of predictions, their weights, its loss, and how many were tried."""
 
     members: tuple[int, ...]
@@ -96,7 +96,7 @@ def random_search(
     temperature: float = 0.3,
     weights_temperature: float = 0.5,
     include_single: bool = True,
-) -> Found:
+) -> BestCombination:
     """The combination and weights with the least loss among `budget` tries; predictions are mixed as they are given.
 
     Models are ordered by their own loss. Each round draws a size, then, with chance `temperature`, any combination
@@ -121,9 +121,9 @@ def random_search(
     _check(budget, weights_budget, max_ensemble_size, temperature, weights_temperature)
     single = np.array([loss(one, targets) for one in predictions])
     order = np.argsort(single, kind="stable")
-    best = Found((int(order[0]),), (1.0,), float(single[order[0]]), 0)
+    best = BestCombination((int(order[0]),), (1.0,), float(single[order[0]]), 0)
     if not include_single:
-        best = Found((), (), float("inf"), 0)
+        best = BestCombination((), (), float("inf"), 0)
     left = {size: Combinations(len(order), size) for size in range(2, min(max_ensemble_size, len(order)) + 1)}
     spread = max(1 - weights_temperature, _LEAST_SPREAD)
     tried = 0
@@ -141,9 +141,9 @@ def random_search(
         for vector in weights:
             value = loss(mixed(parts, vector), targets)
             if value < best.loss:
-                best = Found(members, tuple(vector.tolist()), value, 0)
+                best = BestCombination(members, tuple(vector.tolist()), value, 0)
         tried += len(weights)
-    return Found(best.members, best.weights, best.loss, tried)
+    return BestCombination(best.members, best.weights, best.loss, tried)
 
 
 def _check(budget: int, weights_budget: int, max_ensemble_size: int, temperature: float, wide: float) -> None:

@@ -1,4 +1,4 @@
-"""The simplest of several ways: a more complicated one must be better by more than noise, and is never worse.
+"""The simplest of several methods: a more complicated one must be better by more than noise, and is never worse.
 
 Every way is judged by its loss of the same rows, so that what makes a row hard for all of them drops out.
 """

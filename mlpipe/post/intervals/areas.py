@@ -1,4 +1,4 @@
-"""What each row contributes to an area under the ROC curve: DeLong's variance, and the paired test built on it.
+"""Intervals of areas under the ROC curve: each row's contribution, DeLong's variance, and the paired test built on it.
 
 DeLong, DeLong and Clarke-Pearson 1988, with the midranks of Sun and Xu 2014: n log n instead of n squared.
 """

@@ -179,6 +179,8 @@ def bootstrap_intervals(
         return {}
     units, count = units_of(members, len(truth))
     wanted = list(dict.fromkeys(names))
+    # A draw is a vector of weights, how often each unit counts: for metrics of sums a block of draws is one matrix
+    # product. All metrics get the same draws, so that their intervals go together.
     statistics = {name: statistic(name, values, truth, kind) for name in wanted}
     drawn: dict[str, list[Floats]] = {name: [] for name in wanted}
     notes = set()
@@ -213,10 +215,13 @@ def ends(drawn: Floats, value: float, left_out: Floats | None, level: float) -> 
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     how = "percentile"
     if left_out is not None:
+        # Efron's two corrections. The shift is where the value lies among the draws, ties counted half: it is infinite
+        # where all lie on one side, and then the plain percentiles are what can be said.
         shift = float(ndtri(((drawn < value).mean() + (drawn <= value).mean()) / 2))
         off = np.nanmean(left_out) - left_out[~np.isnan(left_out)]
         square = float((off**2).sum())
         if np.isfinite(shift):
+            # The acceleration, from what the metric is without each unit: how its spread changes with its value.
             skew = float((off**3).sum()) / (6 * square**1.5) if square > 0 else 0.0
             moved = shift + ndtri(tails)
             tails, how = ndtr(shift + moved / (1 - skew * moved)), "bca"
@@ -253,6 +258,7 @@ def draws(
 def _drawn(rng: np.random.Generator, many: int, count: int) -> Floats:
     """How often each unit is drawn, shape (many, count)."""
     picks = rng.integers(0, count, (many, count), dtype=np.int64)
+    # Each draw counts in a range of its own, so that one bincount does the work of `many`.
     picks += np.arange(many)[:, None] * count
     return np.bincount(picks.ravel(), minlength=many * count).reshape(many, count).astype(np.float64)
 

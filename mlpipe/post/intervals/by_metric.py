@@ -1,4 +1,4 @@
-"""Which interval suits which metric: from predictions and the name of a metric to its ends, or to why there are none."""
+"""The interval that suits each metric: from predictions and a metric's name to its ends, or to why there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends of differences between two models of the same rows where the bootstrap covers too seldom: few rows, rare classes."""
+"""Intervals of differences between two models where the bootstrap covers too seldom: few rows, rare classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends of intervals that hold with few rows: exact ends of shares, means of such parts, and what one row more may change.
+"""Exact intervals for few rows: ends of shares, means of such parts, and what one row more may change.
 
 A share of independent rows has the ends of Clopper and Pearson 1934 where few rows are on one side and of Wilson 1927
 elsewhere. Any other value between 0 and 1 (an area, a precision, a share over groups) counts as the share of as many

@@ -1,4 +1,4 @@
-"""The forms that intervals have: of a share, of a mean of shares, of areas, of agreement, of a mean loss, of numbers."""
+"""Forms of intervals: of a share, of a mean of shares, of areas, of agreement, of a mean loss, of numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals from the rows there are and one more: for mean losses, and for measures of agreement.
+"""Intervals from the rows there are and one more unseen row: for mean losses, and for measures of agreement.
 
 Rows get random weights that sum to one (Rubin 1981), and so does one row more, the worst that there could have been for
 the one end and the best for the other. Of a share these are exactly the ends of Clopper and Pearson; of a mean with known

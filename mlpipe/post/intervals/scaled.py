@@ -1,4 +1,4 @@
-"""Intervals of values without bounds, such as mean errors: Student's on a scale where the value is nearly normal.
+"""Intervals of unbounded values such as mean errors: Student's, on a scale where the value is nearly normal.
 
 The rows' pseudo-values (Tukey 1958) give the standard error and the skewness. The ends are the outer ones of Student's and
 of Hall's 1992 interval, which corrects for the skewness. Errors that are rare and large are not foreseen by rows that have

@@ -1,1 +1,1 @@
-"""How good predictions are: pure formulas of outputs and targets, a file for each kind of target."""
+"""Metric formulas of outputs and targets, a file for each kind of target."""

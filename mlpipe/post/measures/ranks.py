@@ -1,4 +1,4 @@
-"""How well one score ranks positives before negatives: the area under the ROC curve, and average precision."""
+"""Ranking metrics of a score: the area under the ROC curve, and average precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metric of solutions of an equation that nobody knows beforehand: how far they are from solving it.
+"""The metric of solutions of an equation that nobody knows beforehand: the distance from solving it.
 
 Of a sample the loss is enough. `outputs` (n, 1) holds it, `targets` (n, 1) is 1, NaN where a sample has nothing that its
 solution could be judged by.

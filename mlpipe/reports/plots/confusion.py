@@ -1,4 +1,4 @@
-"""Which classes are taken for which: the confusion matrix of few classes, the most confused pairs of many."""
+"""Plots of confusions: the confusion matrix of few classes, the most confused pairs of many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How predicted numbers compare with true ones: predicted against true, residuals, the coverage of intervals."""
+"""Plots of predicted numbers: predicted against true, residuals, the coverage of intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far probabilities can be trusted, and how they rank: reliability diagrams, ROC and precision-recall curves."""
+"""Plots of probabilities: reliability diagrams, ROC and precision-recall curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How plots look, and how a figure becomes a PNG for people and an SVG whose colours follow the page's theme."""
+"""The style of plots, and their output as a PNG for people and an SVG whose colours follow the page's theme."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good each class, label or group is: confusion, tables, ROC and precision-recall curves."""
+"""Scores of each class, label or group: confusion, tables, ROC and precision-recall curves."""
 
 from __future__ import annotations
 

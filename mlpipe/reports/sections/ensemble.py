@@ -1,4 +1,4 @@
-"""Who is in the ensemble with which weight, how it was found, and what it gains."""
+"""The ensemble: its members and weights, how it was found, and its gain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong while models were trained and was mended, and what followed from it."""
+"""Recoveries from NaN losses and full memory while models were trained, and their consequences."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.sections.parts import Section, counted
 
 
-def mended(facts: TaskFacts) -> Section:
+def recoveries(facts: TaskFacts) -> Section:
     """A row for every event of every fold; nothing where nothing went wrong.
 
     Args:

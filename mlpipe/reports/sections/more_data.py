@@ -1,4 +1,4 @@
-"""What more images would bring, where parts of the task were trained too."""
+"""The benefit of more images, where parts of the task were trained too."""
 
 from __future__ import annotations
 

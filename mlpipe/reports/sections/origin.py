@@ -1,4 +1,4 @@
-"""Where the results come from: the runs, what their configurations differ in, versions and hardware."""
+"""The origin of the results: runs, differences of their configurations, versions and hardware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How frequent each class is in training, validation, test, and by estimate where images have no label."""
+"""Class frequencies in training, validation, test, and by estimate where images have no label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was trained on what, what validation images were used for, what it cost, and the learning curves."""
+"""The training of each recipe: its images, the use of validation images, costs, and learning curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether probabilities and intervals keep what they promise: reliability, coverage, thresholds, prediction sets."""
+"""Reliability, coverage, thresholds and prediction sets: whether probabilities and intervals keep their promises."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mlpipe.errors import listing
 from mlpipe.post import conformal
-from mlpipe.post.calibration import errors as calibration_error
+from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.intervals.bootstrap import share, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
@@ -41,8 +41,8 @@ def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Sectio
     panels, errors = [], {}
     for title, outputs in values.items():
         sure, hits = confidences(outputs, rows.targets)
-        panels.append((title, calibration_error.reliability_bins(sure, hits, bins=_BINS)))
-        errors[title] = calibration_error.binned_error(sure, hits)
+        panels.append((title, calibration_errors.reliability_bins(sure, hits, bins=_BINS)))
+        errors[title] = calibration_errors.binned_error(sure, hits)
     stored = (facts.shown.ensemble.decide if facts.shown.ensemble else {}).get("calibration_error")
     if stored is not None and rows.is_calibrated:
         # What was measured then, on the images of the estimate.
@@ -171,7 +171,7 @@ def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None
         points = []
         for level in _LEVELS if len(off) else ():
             band = wilson(int((off <= halves[level][place]).sum()), len(off))
-            points.append(calibration_error.Bin(level, level, len(off), level, band.value, band.low, band.high))
+            points.append(calibration_errors.Bin(level, level, len(off), level, band.value, band.low, band.high))
         levels.append(points)
     rows = [
         [name, one.confidence, one.hits, one.hits_low, one.hits_high, one.rows]

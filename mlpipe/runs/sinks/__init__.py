@@ -1,4 +1,4 @@
-"""Where predictions go: rows and maps of a project, arrays in HDF5, a file for each sample; each sink has `add`.
+"""Sinks of predictions: rows and maps of a project, arrays in HDF5, a file for each sample; each sink has `add`.
 
 A sink is opened as a context and its file appears under its name when the context ends well.
 """

@@ -100,7 +100,7 @@ def _has_masks(its: Facts) -> bool:
 def dice_of(shared: Tensor, total: Tensor, smooth: float, eps: float = 1e-7) -> Tensor:
     """(2 I + s) / (P + T + s), Dice of soft sets (Milletari et al. 2016).
 
-    Metrics count pixels or sides of one half in NumPy: `mlpipe.post.mask_metrics.dice_of`, `mlpipe.post.elementwise.dice`.
+    Metrics count pixels or sides of one half in NumPy: `mlpipe.post.measures.mask_metrics.dice_of`, `elementwise.dice` beside it.
 
     Args:
         shared: I, the sum of products.

@@ -271,6 +271,7 @@ def _source_sides(state: State, body: Body) -> tuple[int, int] | None:
         return None
     wanted = math.log(body.sides[0] / body.sides[1])
     heights = [height for height in range(1, places + 1) if places % height == 0]
+    # On a logarithmic scale 1:2 and 2:1 are equally far from a square.
     height = min(heights, key=lambda one: abs(math.log(one * one / places) - wanted))
     return height * patches.shape[2], places // height * patches.shape[3]
 

@@ -258,6 +258,7 @@ def _dealt(units: Units, goal: Goal) -> Bools:
         costs = []
         for part in (0, 1):
             own = there[part]
+            # (a + s)^2 - a^2 = (2 a + s) s: the growth of a sum of squares is least where a part has too little.
             cost = (2 * filled[part] + sizes[unit]) * sizes[unit] / whole
             cost += sum((2 * own[levels[at]] + counts[at]) * counts[at] / totals[levels[at]] for at in entries)
             costs.append(cost / weights[part])

@@ -333,6 +333,7 @@ def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> 
     view, read, put, is_whole = grid.cut.inside(out), list[Any](), list[Any](), True
     for axis, at in enumerate(grid.start(index)):
         before, after, length = grid.cut.before[axis], grid.cut.after[axis], grid.shape[axis]
+        # With margin=data the padding is read from the volume as far as that reaches; what lies beyond it stays zero.
         around = (before, after) if grid.cut.margin == "data" else (0, 0)
         low, high = max(at - around[0], 0), min(at + sizes[axis] + around[1], length)
         first = at - before

@@ -117,8 +117,8 @@ def _block(width: int, *, before: int, given: int) -> nn.ModuleList:
     return nn.ModuleList(cells)
 
 
-def _through(block: nn.ModuleList, before: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+def _through(block: nn.ModuleList, before: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """The outputs of a block's last two cells."""
     for cell in block:
-        before, given = given, cell(given, before)
-    return before, given
+        before, value = value, cell(value, before)
+    return before, value

@@ -45,11 +45,15 @@ def of_channels(weight: Tensor, layer: nn.Module, channels: int) -> Tensor | Non
         return None
 
 
-def differs_in_channels(stored: Tensor, own: Tensor) -> bool:
+def differs_in_channels(stored: Tensor, target: Tensor) -> bool:
     """Whether the weights of two convolutions differ in their input channels only, and those are an image's."""
-    if stored.ndim != 4 or own.ndim != 4 or stored.shape[1] == own.shape[1]:
+    if stored.ndim != 4 or target.ndim != 4 or stored.shape[1] == target.shape[1]:
         return False
-    return stored.shape[0] == own.shape[0] and stored.shape[2:] == own.shape[2:] and stored.shape[1] <= _MOST_CHANNELS
+    return (
+        stored.shape[0] == target.shape[0]
+        and stored.shape[2:] == target.shape[2:]
+        and stored.shape[1] <= _MOST_CHANNELS
+    )
 
 
 def of_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
@@ -65,72 +69,72 @@ def of_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
     return weight if list(weight.shape[2:]) == size else resample_patch_embed(weight, size)
 
 
-def of_positions(name: str, stored: Tensor, own: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
+def of_positions(name: str, stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
     """A table of positions for another number of them.
 
     Args:
         name: The tensor's name.
         stored: As stored.
-        own: The network's.
+        target: The network's.
         module: The module that it is a parameter of.
         sides: Height and width of the network's images, for the shape of a grid that a table does not tell.
 
     Returns:
         None where the tensor is no such table, or its grid is not known.
     """
-    if stored.ndim != own.ndim or not stored.is_floating_point():
+    if stored.ndim != target.ndim or not stored.is_floating_point():
         return None
     last = name.rpartition(".")[2]
     if last == "relative_position_bias_table":
-        return _relative(stored, own, module)
-    if last == "attention_biases" and stored.ndim == 2 and stored.shape[0] == own.shape[0]:
-        return _offsets(stored, own)
-    if last in ("height_rel", "width_rel", "rel_pos_h", "rel_pos_w") and stored.shape[1:] == own.shape[1:]:
-        rows = interpolate(stored.float().T[None], size=own.shape[0], mode="linear")
+        return _relative(stored, target, module)
+    if last == "attention_biases" and stored.ndim == 2 and stored.shape[0] == target.shape[0]:
+        return _offsets(stored, target)
+    if last in ("height_rel", "width_rel", "rel_pos_h", "rel_pos_w") and stored.shape[1:] == target.shape[1:]:
+        rows = interpolate(stored.float().T[None], size=target.shape[0], mode="linear")
         return rows[0].T.to(stored.dtype)
-    return _absolute(stored, own, module, sides) if "pos_embed" in name else None
+    return _absolute(stored, target, module, sides) if "pos_embed" in name else None
 
 
-def _relative(stored: Tensor, own: Tensor, module: nn.Module) -> Tensor | None:
+def _relative(stored: Tensor, target: Tensor, module: nn.Module) -> Tensor | None:
     """A table of the bias of each offset in a window, by timm's geometric spacing (BEiT; Bao et al. 2022)."""
     window: Any = getattr(module, "window_size", None)
-    if window is None or stored.shape[-1] != own.shape[-1]:
+    if window is None or stored.shape[-1] != target.shape[-1]:
         return None
     try:
-        found: Tensor = resize_rel_pos_bias_table(stored, new_window_size=window, new_bias_shape=tuple(own.shape))
+        found: Tensor = resize_rel_pos_bias_table(stored, new_window_size=window, new_bias_shape=tuple(target.shape))
     except (RuntimeError, AssertionError, ValueError):
         return None
     return found
 
 
-def _offsets(stored: Tensor, own: Tensor) -> Tensor | None:
+def _offsets(stored: Tensor, target: Tensor) -> Tensor | None:
     """A table (heads, distances) of a square grid, by timm's rule for LeViT."""
-    if math.isqrt(stored.shape[1]) ** 2 != stored.shape[1] or math.isqrt(own.shape[1]) ** 2 != own.shape[1]:
+    if math.isqrt(stored.shape[1]) ** 2 != stored.shape[1] or math.isqrt(target.shape[1]) ** 2 != target.shape[1]:
         return None
-    rows: Tensor = resize_rel_pos_bias_table_levit(stored.T, (own.shape[1], own.shape[0]))
+    rows: Tensor = resize_rel_pos_bias_table_levit(stored.T, (target.shape[1], target.shape[0]))
     return rows.T
 
 
-def _absolute(stored: Tensor, own: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
+def _absolute(stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
     """An embedding of each place: maps (1, channels, height, width) or (1, height, width, channels), or rows of places."""
     # Nest has rows for each of its blocks, (1, blocks, places, channels).
-    is_map = own.ndim == 4 and own.shape[0] == 1 and not hasattr(module, "block_size")
-    differing = [axis for axis in range(own.ndim) if stored.shape[axis] != own.shape[axis]]
+    is_map = target.ndim == 4 and target.shape[0] == 1 and not hasattr(module, "block_size")
+    differing = [axis for axis in range(target.ndim) if stored.shape[axis] != target.shape[axis]]
     if is_map and differing in ([2], [3], [2, 3]):
-        return _resized(stored, own.shape[2:])
+        return _resized(stored, target.shape[2:])
     if is_map and differing in ([1], [1, 2]):
-        return _resized(stored.permute(0, 3, 1, 2), own.shape[1:3]).permute(0, 2, 3, 1)
-    if len(differing) != 1 or differing[0] != own.ndim - 2:
+        return _resized(stored.permute(0, 3, 1, 2), target.shape[1:3]).permute(0, 2, 3, 1)
+    if len(differing) != 1 or differing[0] != target.ndim - 2:
         return None
-    flat, places = stored.reshape(-1, *stored.shape[-2:]), own.shape[-2]
-    grids = _grids(stored.shape[-2], places, sides if own.ndim < 4 else (1, 1))
+    flat, places = stored.reshape(-1, *stored.shape[-2:]), target.shape[-2]
+    grids = _grids(stored.shape[-2], places, sides if target.ndim < 4 else (1, 1))
     if grids is None:
         return None
     rows = [
         resample_abs_pos_embed(row[None], list(grids[1]), num_prefix_tokens=places - math.prod(grids[1]))
         for row in flat
     ]
-    return torch.cat(rows).reshape(own.shape)
+    return torch.cat(rows).reshape(target.shape)
 
 
 def _resized(maps: Tensor, size: Any) -> Tensor:

@@ -265,7 +265,7 @@ def _start(weights: str | None, strict: bool) -> Start | None:
 
 
 def _built(
-    made: Callable[..., Any],
+    builder: Callable[..., Any],
     heads: Mapping[str, Head],
     pixels: Pixels,
     encoder: str,
@@ -288,7 +288,7 @@ def _built(
         raise ConfigError(problem("arch.outputs", "is for target images", got=outputs, fix=fix))
     channels = in_chans or pixels.channels
     options = {"encoder_name": f"tu-{encoder}", "in_channels": channels, "classes": head.size}
-    network, is_random = _created(made, encoder, options, pretrained and start is None, fallback)
+    network, is_random = _created(builder, encoder, options, pretrained and start is None, fallback)
     settings = timm_library.get_pretrained_cfg(encoder, allow_unregistered=True)
     mean, std = statistics({} if settings is None else dict(vars(settings)), channels, pixels)
     multiple = int(network.encoder.output_stride) if network.requires_divisible_input_shape else 1
@@ -304,18 +304,18 @@ def _built(
 
 
 def _created(
-    made: Callable[..., Any], encoder: str, options: dict[str, Any], pretrained: bool, fallback: str | None
+    builder: Callable[..., Any], encoder: str, options: dict[str, Any], pretrained: bool, fallback: str | None
 ) -> tuple[Any, bool]:
     """The network, and whether its weights are random."""
     if pretrained:
         try:
             with hub():
-                return made(encoder_weights="imagenet", **options), False
+                return builder(encoder_weights="imagenet", **options), False
         except Exception as error:
             if fallback != "random":
                 raise unavailable(encoder, error) from error
     try:
-        return made(encoder_weights=None, **options), True
+        return builder(encoder_weights=None, **options), True
     except (RuntimeError, ValueError, AssertionError, TypeError, KeyError, AttributeError, IndexError) as error:
         reason = first_line(error)
         fix = "use an encoder with features at several resolutions, such as resnet34, or another arch"

@@ -79,12 +79,12 @@ def rendered(value: Any, params: Mapping[str, Any]) -> Any:
     return params[match[1]] if match and match[1] in params else value
 
 
-def _node(key: str, block: Mapping[str, Any], found: list[str]) -> dict[str, Any]:
+def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     """A layer as Keras writes it."""
     module, _, name = str(block["import"]).rpartition(".")
     if module and module not in _KERAS:
         fix = "use Keras's layers here, or write a function that returns a torch module"
-        found.append(problem(f"{key}.import", "is no layer of Keras", got=block["import"], fix=fix))
+        problems.append(problem(f"{key}.import", "is no layer of Keras", got=block["import"], fix=fix))
     config = dict(block.get("params") or {})
     if isinstance(config.get("shape"), int):
         config["shape"] = [config["shape"]]

@@ -81,12 +81,12 @@ class Taken:
     heads: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
-    def put(self, name: str, tensor: Tensor, own: Mapping[str, Tensor]) -> None:
+    def put(self, name: str, tensor: Tensor, state: Mapping[str, Tensor]) -> None:
         """Take a tensor where its shape is the network's."""
-        if tensor.shape == own[name].shape:
+        if tensor.shape == state[name].shape:
             self.state[name] = tensor
         else:
-            self.misshapen[name] = f"{[*tensor.shape]} for {[*own[name].shape]}"
+            self.misshapen[name] = f"{[*tensor.shape]} for {[*state[name].shape]}"
 
 
 def of_file(weights: str, strict: bool, most_missing: float = weight_files.MOST_MISSING) -> Start:
@@ -183,17 +183,17 @@ def fitted(stored: Mapping[str, Tensor], network: nn.Module, start: Start) -> Ta
     return taken
 
 
-def _take_other(name: str, tensor: Tensor, own: Mapping[str, Tensor], taken: Taken, *, keep_heads: bool) -> None:
+def _take_other(name: str, tensor: Tensor, state: Mapping[str, Tensor], taken: Taken, *, keep_heads: bool) -> None:
     """Take a tensor that is not of the body: of heads where they are alike, of a decoder, never the network's own."""
     if name.startswith(_HEADS):
-        if keep_heads and name in own and own[name].shape == tensor.shape:
+        if keep_heads and name in state and state[name].shape == tensor.shape:
             taken.state[name] = tensor
-        elif name not in own:
+        elif name not in state:
             taken.heads.append(name)
     elif _is_body(name):
-        if name in own:
-            taken.put(name, tensor, own)
-        elif name.startswith(_DECODER) and not any(one.startswith(_DECODER) for one in own):
+        if name in state:
+            taken.put(name, tensor, state)
+        elif name.startswith(_DECODER) and not any(one.startswith(_DECODER) for one in state):
             taken.heads.append(name)
         else:
             taken.outside.append(name)
@@ -271,6 +271,7 @@ def _source_sides(state: State, body: Body) -> tuple[int, int] | None:
         return None
     wanted = math.log(body.sides[0] / body.sides[1])
     heights = [height for height in range(1, places + 1) if places % height == 0]
+    # On a logarithmic scale 1:2 and 2:1 are equally far from a square.
     height = min(heights, key=lambda one: abs(math.log(one * one / places) - wanted))
     return height * patches.shape[2], places // height * patches.shape[3]
 
@@ -280,12 +281,12 @@ class _Fitting:
 
     Args:
         body: The body.
-        own: The network's tensors.
+        state: The network's tensors.
         channels: How many channels its images have.
     """
 
-    def __init__(self, body: Body, own: Mapping[str, Tensor], channels: int | None) -> None:
-        self._body, self._own, self._channels = body, own, channels
+    def __init__(self, body: Body, state: Mapping[str, Tensor], channels: int | None) -> None:
+        self._body, self._state, self._channels = body, state, channels
         # Of a network that timm does not know, the first layer that differs in its channels is the first convolution.
         self._is_open = not body.first_convolutions
 
@@ -296,7 +297,7 @@ class _Fitting:
             name: The body's name of it.
             tensor: As stored.
         """
-        own = self._own[self._body.names[name]]
+        own = self._state[self._body.names[name]]
         if tensor.shape == own.shape:
             return tensor, ""
         parent, _, last = name.rpartition(".")
@@ -312,10 +313,10 @@ class _Fitting:
         found = resampling.of_positions(name, tensor, own, module, self._body.sides)
         return (tensor, "") if found is None or found.shape != own.shape else (found, "resampled")
 
-    def _is_first(self, layer: str, tensor: Tensor, own: Tensor) -> bool:
+    def _is_first(self, layer: str, tensor: Tensor, target: Tensor) -> bool:
         if not self._is_open:
             return layer in self._body.first_convolutions
-        if not resampling.differs_in_channels(tensor, own):
+        if not resampling.differs_in_channels(tensor, target):
             return False
         self._is_open = False
         return True
@@ -339,24 +340,24 @@ def _is_body(name: str) -> bool:
     return "." in name and not name.startswith(_HEADS)
 
 
-def _lost(own: Mapping[str, Tensor], taken: Taken) -> tuple[list[str], list[str]]:
+def _lost(state: Mapping[str, Tensor], taken: Taken) -> tuple[list[str], list[str]]:
     """The body's tensors that a file lacks, and those of a decoder where it holds none of that at all."""
-    missing = [name for name in own if _is_body(name) and name not in taken.state and name not in taken.misshapen]
-    decoder = [name for name in own if name.startswith(_DECODER)]
+    missing = [name for name in state if _is_body(name) and name not in taken.state and name not in taken.misshapen]
+    decoder = [name for name in state if name.startswith(_DECODER)]
     there = (*taken.state, *taken.misshapen, *taken.outside)
     bare = bool(decoder) and not any(name.startswith(_DECODER) for name in there)
     return [name for name in missing if not (bare and name in decoder)], decoder if bare else []
 
 
-def _demand(own: Mapping[str, Tensor], taken: Taken, start: Start, report: str) -> None:
+def _demand(state: Mapping[str, Tensor], taken: Taken, start: Start, report: str) -> None:
     """Demand that nearly all of a body is in a file, in shapes that fit, and that it is not another, larger network's.
 
     Raises:
         DataError: When it is not so.
     """
-    missing, _ = _lost(own, taken)
+    missing, _ = _lost(state, taken)
     lost = [*missing, *taken.misshapen]
-    body = [name for name in own if _is_body(name)]
+    body = [name for name in state if _is_body(name)]
     is_missing = len(lost) > start.most_missing * len(body)
     is_other = len(taken.unused) > weight_files.MOST_MISSING * (len(taken.state) + len(taken.unused))
     if not (is_missing or is_other or taken.misshapen):
@@ -371,10 +372,10 @@ def _demand(own: Mapping[str, Tensor], taken: Taken, start: Start, report: str) 
     raise DataError(problem(start.key, f"{wrong} ({report})", fix=fix))
 
 
-def _report(own: Mapping[str, Tensor], taken: Taken) -> str:
+def _report(state: Mapping[str, Tensor], taken: Taken) -> str:
     """One sentence about what was taken, adapted and left, with the first names of each."""
-    missing, decoder = _lost(own, taken)
-    news = [name for name in own if name.startswith(_HEADS) and name not in taken.state] + decoder
+    missing, decoder = _lost(state, taken)
+    news = [name for name in state if name.startswith(_HEADS) and name not in taken.state] + decoder
     misshapen = [f"{name}: {shapes}" for name, shapes in taken.misshapen.items()]
     parts = [f"{len(taken.state)} tensors loaded"]
     for word, names in (

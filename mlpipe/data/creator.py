@@ -11,7 +11,7 @@ from mlpipe.data import spelling, task
 from mlpipe.data.decoding.value_rules import Background
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
-from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.task import Part, Row, Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
@@ -45,7 +45,7 @@ class TaskCreator:
     ) -> None:
         self._name, self._root = name, Path(root).expanduser().absolute()
         self._classes = [spelling.plain(label) for label in classes]
-        self._kind, self._pixels = kind, Wanted(channels, None, value_range, background)
+        self._kind, self._pixels = kind, PixelSettings(channels, None, value_range, background)
         self._find = spelling.finder()
         self._rows: list[Row] = []
         self._existing = False
@@ -106,7 +106,7 @@ class TaskCreator:
             raise DataError(problem(self._name, wrong, fix="give add(..., fold=N), or call split_folds()"))
         paths = [self._root / row.id for row in self._rows]
         looks = file_headers.look(paths)
-        pixels = pixel_rules.decided(paths, looks, self._pixels)
+        pixels = pixel_rules.format_of(paths, looks, self._pixels)
         rows = [
             row._replace(digest=seen.digest, fold=row.fold if self._existing else -1)
             for row, seen in zip(self._rows, looks, strict=True)

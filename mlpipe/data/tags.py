@@ -182,7 +182,7 @@ def _shrink(task: Task, tag: Tag, world: World) -> Task:
     return _kept(task, wanted, tag)
 
 
-def _kept(task: Task, wanted: int, tag: Tag) -> Task:
+def _kept(task: Task, count: int, tag: Tag) -> Task:
     """The task with fewer training samples: classes lose the same share, and a smaller subset lies in a larger one."""
     samples, pool = task.samples, _pool(task.samples)
     order = noise.draws("subset", tag.seed, [samples.ids[row] for row in pool])
@@ -192,7 +192,7 @@ def _kept(task: Task, wanted: int, tag: Tag) -> Task:
         members = np.flatnonzero(strata == level)
         ranked = members[np.argsort(order[members], kind="stable")]
         urgency[ranked] = (np.arange(len(members)) + 0.5) / len(members)
-    return _only(task, pool[np.lexsort((order, urgency))[:wanted]])
+    return _only(task, pool[np.lexsort((order, urgency))[:count]])
 
 
 def _only(task: Task, kept: noise.Rows) -> Task:

@@ -194,21 +194,21 @@ class Task:
         return {part: counted[part] for part in PARTS if counted[part]}
 
 
-def axes_of(of: Task) -> int:
+def axes_of(task: Task) -> int:
     """The number of spatial axes of a task's samples; images have two."""
-    return int((of.bases or (of,))[0].source.get("axes", 2))
+    return int((task.bases or (task,))[0].source.get("axes", 2))
 
 
-def origins(of: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def origins(task: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Origin of each sample of a variant: the number of its task in `bases`, and its row there, shape (n,).
 
     Samples of the first are named as there; those of others are named `TASK:ID`.
     """
     places: dict[str, tuple[int, int]] = {}
-    for number, base in enumerate(of.bases):
+    for number, base in enumerate(task.bases):
         prefix = f"{base.name}:" if number else ""
         places |= {prefix + name: (number, row) for row, name in enumerate(base.samples.ids)}
-    found = np.array([places[name] for name in of.samples.ids], np.int64).reshape(-1, 2)
+    found = np.array([places[name] for name in task.samples.ids], np.int64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
 
 

@@ -97,42 +97,42 @@ def _scoring(command: Command, folder: str) -> Command:
     return replace(command, mode="score", overrides=[*rest, f"mode.folder={as_text(folder)}"])
 
 
-def _conversion(command: Command, given: str, found: Translation) -> Command:
+def _conversion(command: Command, recipe: str, translation: Translation) -> Command:
     """`mml convert` with the configuration that the file means, and the file."""
-    own = groups_of(recipe_file.own_words(found.native, command.overrides))
+    own = groups_of(recipe_file.own_words(translation.native, command.overrides))
     lenient = str(_is_lenient(command.overrides)).lower()
-    needed = [f"{key}={value}" for key, value in found.needed.items() if key not in own]
-    texts = recipe_file.joined("convert", found.native, command.overrides)
-    path = as_text(str(recipe_file.path_of(given)))
+    needed = [f"{key}={value}" for key, value in translation.needed.items() if key not in own]
+    texts = recipe_file.joined("convert", translation.native, command.overrides)
+    path = as_text(str(recipe_file.path_of(recipe)))
     return replace(command, overrides=[*needed, *texts, f"mode.recipe={path}", f"mode.lenient={lenient}"])
 
 
-def _translation(command: Command, given: str, found: Translation) -> Command:
+def _translation(command: Command, recipe: str, translation: Translation) -> Command:
     """A command with what a file of another program says."""
-    path = recipe_file.path_of(given)
-    own = groups_of(recipe_file.own_words(found.native, command.overrides))
+    path = recipe_file.path_of(recipe)
+    own = groups_of(recipe_file.own_words(translation.native, command.overrides))
     if (
         command.mode not in ("post", "info")
-        and "task" not in {*found.chosen(), *own}
+        and "task" not in {*translation.chosen(), *own}
         # Slices of a volume need no task.
-        and not found.native.get("mode", {}).get("slices")
+        and not translation.native.get("mode", {}).get("slices")
     ):
         fix = "add a task, for example task=folder task.root=DIR"
         raise ConfigError(problem("recipe", f"{path.name} names no data", fix=fix))
     leaving = frozenset[str]()
     if "hpo=optuna" not in command.overrides:
-        _require_values(path, found, command.overrides)
+        _require_values(path, translation, command.overrides)
         # What remains is one training, or what follows it.
         leaving = SEARCH
-    texts = recipe_file.joined(command.mode, found.native, command.overrides, leaving=leaving)
-    return replace(command, overrides=texts, notes=[*command.notes, *_notes(given, path, found)])
+    texts = recipe_file.joined(command.mode, translation.native, command.overrides, leaving=leaving)
+    return replace(command, overrides=texts, notes=[*command.notes, *_notes(recipe, path, translation)])
 
 
-def _translated(given: str, overrides: Sequence[str]) -> Translation:
+def _translated(recipe: str, overrides: Sequence[str]) -> Translation:
     """A file as the command line wants it read, with the functions that a program in Python gave."""
     of_own_names = [text for text in overrides if key_of(text).startswith("given.")]
     values = {change.key.partition(".")[2]: change.value for change in parse(of_own_names)[0]}
-    path, lenient = recipe_file.path_of(given), _is_lenient(overrides)
+    path, lenient = recipe_file.path_of(recipe), _is_lenient(overrides)
     return detect.translated(path, lenient=lenient, also=frozenset(user_code.custom()), values=values)
 
 
@@ -140,23 +140,23 @@ def _is_lenient(overrides: Sequence[str]) -> bool:
     return value_of(recipe_file.LENIENT, overrides) == "true"
 
 
-def _require_values(path: Path, found: Translation, overrides: Sequence[str]) -> None:
+def _require_values(path: Path, translation: Translation, overrides: Sequence[str]) -> None:
     """Refuse to go on with a file whose search's names have no values.
 
     Raises:
         ConfigError: With a sentence for each of them.
     """
     there, fix = set(map(key_of, overrides)), "mml train recipe=FILE searches it"
-    missing = [key for key in found.needed if key.startswith("given.") and key not in there]
+    missing = [key for key in translation.needed if key.startswith("given.") and key not in there]
     if missing:
         wrong = f"{path.name} searches it, so it has no value"
         raise ConfigError([problem(key, wrong, fix=f"add {key}=VALUE; {fix}") for key in missing])
 
 
-def _notes(given: str, path: Path, found: Translation) -> list[str]:
-    lint = [f"recipe {line}" for line in found.of_fate("lint")]
-    differing = len(found.of_fate("differs"))
+def _notes(recipe: str, path: Path, translation: Translation) -> list[str]:
+    lint = [f"recipe {line}" for line in translation.of_fate("lint")]
+    differing = len(translation.of_fate("differs"))
     return [
-        f"recipe {path.name} ({found.dialect}): {differing} keys differ; mml convert recipe={given} says how",
+        f"recipe {path.name} ({translation.dialect}): {differing} keys differ; mml convert recipe={recipe} says how",
         *lint,
     ]

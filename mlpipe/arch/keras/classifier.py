@@ -313,11 +313,11 @@ def _uses(graph: Graph, module: str) -> list[Step]:
     return [step for step in graph.steps if step.module == module]
 
 
-def _own_head(end: End, wanted: Head) -> nn.Module:
+def _own_head(end: End, head: Head) -> nn.Module:
     """The head of the task's own target."""
-    if end.units == wanted.size:
+    if end.units == head.size:
         return end.head if end.head is not None else nn.Identity()
-    if end.units == 1 and wanted.size == 2 and end.activation == "sigmoid" and end.head is not None:
+    if end.units == 1 and head.size == 2 and end.activation == "sigmoid" and end.head is not None:
         return OneUnit(end.head)
-    wrong = f"{end.layer} gives {end.units} outputs, the task has {wanted.size} classes"
-    raise ConfigError(problem("arch.layers", wrong, fix=f"set its units (or filters) to {wanted.size}"))
+    wrong = f"{end.layer} gives {end.units} outputs, the task has {head.size} classes"
+    raise ConfigError(problem("arch.layers", wrong, fix=f"set its units (or filters) to {head.size}"))

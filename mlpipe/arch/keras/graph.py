@@ -131,19 +131,19 @@ class Graph(nn.Module):
         }
 
 
-def build(described: Description, given: Sequence[Shape | None], *, always_affine: bool = False) -> Graph:
+def build(described: Description, shapes: Sequence[Shape | None], *, always_affine: bool = False) -> Graph:
     """The module of a network.
 
     Args:
         described: The network.
-        given: The shape of each input, channels last, where the file leaves it open; None: not known.
+        shapes: The shape of each input, channels last, where the file leaves it open; None: not known.
         always_affine: Let batch normalisations learn scale and offset also where the file says no.
 
     Raises:
         ConfigError: When a layer's configuration is wrong, or shapes do not meet, naming both layers and both shapes.
     """
     graph = Graph(described.name, described.inputs)
-    return _Builder(described, graph, always_affine).built(given)
+    return _Builder(described, graph, always_affine).built(shapes)
 
 
 class _Builder:
@@ -156,8 +156,8 @@ class _Builder:
         self._activations: dict[str, Activation | None] = {}
         self.shift = {spec.name: self._first_call(spec) for spec in described.layers if spec.inside is not None}
 
-    def built(self, given: Sequence[Shape | None]) -> Graph:
-        for name, shape in zip(self.described.inputs, [*given, *[None] * len(self.described.inputs)], strict=False):
+    def built(self, shapes: Sequence[Shape | None]) -> Graph:
+        for name, shape in zip(self.described.inputs, [*shapes, *[None] * len(self.described.inputs)], strict=False):
             self._input(name, shape)
         waiting = [
             (spec, number, call)

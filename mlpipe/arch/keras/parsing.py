@@ -139,7 +139,7 @@ def _version(content: Any) -> int:
     return 3 if any(word in json.dumps(content) for word in (_TENSOR, '"registered_name"')) else 2
 
 
-def _network(node: Mapping[str, Any], keras: int, found: list[str]) -> Description:
+def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Description:
     config = node.get("config")
     if isinstance(config, list):
         # As Keras 1 and early 2 wrote a Sequential.
@@ -149,23 +149,23 @@ def _network(node: Mapping[str, Any], keras: int, found: list[str]) -> Descripti
         raise ConfigError(
             problem(f"arch.layers: {name or 'the network'}", "has no list of layers", fix="add config.layers")
         )
-    nodes = _named(config["layers"], found)
+    nodes = _named(config["layers"], problems)
     if not nodes:
-        raise ConfigError(found)
+        raise ConfigError(problems)
     chain = not config.get("output_layers")
-    specs = list(_specs(nodes, chain, keras, found))
-    _check_names(specs, found)
-    inputs, outputs = _ends(config, specs, chain, found)
-    shapes = {spec.name: _input_shape(spec.config, found, spec.name) for spec in specs if spec.kind in INPUTS}
+    specs = list(_specs(nodes, chain, keras, problems))
+    _check_names(specs, problems)
+    inputs, outputs = _ends(config, specs, chain, problems)
+    shapes = {spec.name: _input_shape(spec.config, problems, spec.name) for spec in specs if spec.kind in INPUTS}
     if chain and not inputs:
         # The shape of what goes in sits on the first layer, or nowhere.
         first = specs[0]
         name = "input" if all(spec.name != "input" for spec in specs) else "the_input"
-        shape = _input_shape(first.config, found, first.name)
+        shape = _input_shape(first.config, problems, first.name)
         if shape is None and first.inside is not None:
             shape = first.inside.shapes.get(first.inside.inputs[0])
         if shape is None:
-            shape = _input_shape({"batch_shape": config.get("build_input_shape")}, found, first.name)
+            shape = _input_shape({"batch_shape": config.get("build_input_shape")}, problems, first.name)
         specs.insert(0, Spec(name, "InputLayer", {}, (Call(()),)))
         specs[1] = Spec(first.name, first.kind, first.config, (Call((Ref(name),)), *first.calls[1:]), first.inside)
         inputs, shapes = (name,), {name: shape}
@@ -173,18 +173,20 @@ def _network(node: Mapping[str, Any], keras: int, found: list[str]) -> Descripti
     return Description(name, tuple(specs), inputs, outputs, shapes, config.get("trainable") is not False, keras)
 
 
-def _named(layers: Sequence[Any], found: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
+def _named(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
     """Name, class and node of each layer; those without a name get one as Keras makes it."""
     counts: dict[str, int] = {}
     named = []
     for number, node in enumerate(layers):
         if not isinstance(node, Mapping) or not isinstance(node.get("class_name"), str):
             fix = "write {class_name: ..., config: {...}}"
-            found.append(problem(f"arch.layers: layer {number + 1}", "is no layer", got=node, fix=fix))
+            problems.append(problem(f"arch.layers: layer {number + 1}", "is no layer", got=node, fix=fix))
             continue
         kind, config = node["class_name"], node.get("config", {})
         if not isinstance(config, Mapping | list):
-            found.append(problem(f"arch.layers: layer {number + 1} ({kind})", "config must be a mapping", got=config))
+            problems.append(
+                problem(f"arch.layers: layer {number + 1} ({kind})", "config must be a mapping", got=config)
+            )
             continue
         name = (config.get("name") if isinstance(config, Mapping) else None) or node.get("name")
         if not name:
@@ -202,27 +204,27 @@ def _snake(kind: str) -> str:
 
 
 def _specs(
-    nodes: Sequence[tuple[str, str, Mapping[str, Any]]], chain: bool, keras: int, found: list[str]
+    nodes: Sequence[tuple[str, str, Mapping[str, Any]]], chain: bool, keras: int, problems: list[str]
 ) -> Iterator[Spec]:
     before: str | None = None
     for name, given, node in nodes:
         kind = given if given in (*MODELS, *INPUTS) else keras_layers.known(given)
         if not kind:
-            found.append(_unknown(name, given))
+            problems.append(_unknown(name, given))
             kind = given
-        calls = _calls(node.get("inbound_nodes"), name, given, found)
+        calls = _calls(node.get("inbound_nodes"), name, given, problems)
         if any(call.constants for call in calls) and (len(calls) != 1 or not keras_layers.is_joining(kind)):
             fix = "give layers tensors only"
-            found.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "a number goes in", fix=fix))
+            problems.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "a number goes in", fix=fix))
         if kind in INPUTS:
             calls = (Call(()),)
         elif not calls and chain:
             calls = (Call((Ref(before),) if before is not None else ()),)
         elif not calls:
             fix = "name what goes in, or leave out all inbound_nodes, output_layers and input_layers"
-            found.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "names nothing", fix=fix))
+            problems.append(problem(f"arch.layers: {name} ({given}): inbound_nodes", "names nothing", fix=fix))
         config = node.get("config", {})
-        inside = _network(node, keras, found) if kind in MODELS else None
+        inside = _network(node, keras, problems) if kind in MODELS else None
         yield Spec(name, kind, config if isinstance(config, Mapping) else {}, calls, inside)
         before = name
 
@@ -236,20 +238,20 @@ def _unknown(name: str, kind: str) -> str:
     return problem(place, "unknown layer class", got=kind, fix=near)
 
 
-def _check_names(specs: Sequence[Spec], found: list[str]) -> None:
+def _check_names(specs: Sequence[Spec], problems: list[str]) -> None:
     names = [spec.name for spec in specs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        found.append(problem("arch.layers", f"two layers are called {twice[0]}", fix="give each its own name"))
+        problems.append(problem("arch.layers", f"two layers are called {twice[0]}", fix="give each its own name"))
     for spec in specs:
         for ref in [ref for call in spec.calls for ref in call.inputs]:
             if ref.layer not in names:
                 fix = did_you_mean(ref.layer, names, otherwise="name a layer of the network")
                 place = f"arch.layers: {spec.name} ({spec.kind}): inbound_nodes"
-                found.append(problem(place, "there is no such layer", got=ref.layer, fix=fix))
+                problems.append(problem(place, "there is no such layer", got=ref.layer, fix=fix))
 
 
 def _ends(
-    config: Mapping[str, Any], specs: Sequence[Spec], chain: bool, found: list[str]
+    config: Mapping[str, Any], specs: Sequence[Spec], chain: bool, problems: list[str]
 ) -> tuple[tuple[str, ...], tuple[Ref, ...]]:
     """The names of the inputs, and what the network gives."""
     there = [spec.name for spec in specs if spec.kind in INPUTS]
@@ -260,9 +262,9 @@ def _ends(
         for name in wanted:
             if name not in names:
                 fix = did_you_mean(name, names, otherwise="name a layer of the network")
-                found.append(problem(f"arch.layers: {key}", "there is no such layer", got=name, fix=fix))
+                problems.append(problem(f"arch.layers: {key}", "there is no such layer", got=name, fix=fix))
     if not chain and not (given or there):
-        found.append(problem("arch.layers", "the network has no input", fix="add an InputLayer"))
+        problems.append(problem("arch.layers", "the network has no input", fix="add an InputLayer"))
     return tuple(given or there), outputs
 
 
@@ -279,12 +281,12 @@ def _refs(value: Any) -> list[Ref]:
     return [ref for item in value for ref in _refs(item)]
 
 
-def _calls(value: Any, name: str, kind: str, found: list[str]) -> tuple[Call, ...]:
+def _calls(value: Any, name: str, kind: str, problems: list[str]) -> tuple[Call, ...]:
     """A layer's uses out of `inbound_nodes`, in the form of either Keras."""
     place = f"arch.layers: {name} ({kind}): inbound_nodes"
     if not isinstance(value, list):
         if value is not None:
-            found.append(problem(place, "must be a list", got=value))
+            problems.append(problem(place, "must be a list", got=value))
         return ()
     if value and all(isinstance(item, str) for item in value):
         # By hand: the names of all layers that go in.
@@ -292,20 +294,20 @@ def _calls(value: Any, name: str, kind: str, found: list[str]) -> tuple[Call, ..
     calls = []
     for node in value:
         if isinstance(node, Mapping):
-            calls.append(_new_call(node, place, found))
+            calls.append(_new_call(node, place, problems))
         elif isinstance(node, list):
             tensors = [node] if node and isinstance(node[0], str) else node
             inference = False
             for tensor in tensors:
                 if isinstance(tensor, list) and len(tensor) > 3 and isinstance(tensor[3], Mapping):
-                    inference = _kwargs(tensor[3], place, found) or inference
+                    inference = _kwargs(tensor[3], place, problems) or inference
             calls.append(Call(tuple(ref for tensor in tensors for ref in _refs(tensor)), inference))
         else:
-            found.append(problem(place, "is no call of a layer", got=node))
+            problems.append(problem(place, "is no call of a layer", got=node))
     return tuple(calls)
 
 
-def _new_call(node: Mapping[str, Any], place: str, found: list[str]) -> Call:
+def _new_call(node: Mapping[str, Any], place: str, problems: list[str]) -> Call:
     """A call as Keras 3 writes it: arguments, in which tensors are marked."""
     refs: list[Ref] = []
     constants: list[tuple[int, float]] = []
@@ -319,11 +321,11 @@ def _new_call(node: Mapping[str, Any], place: str, found: list[str]) -> Call:
             continue
         if not isinstance(item, Mapping) or item.get("class_name") != _TENSOR or not _refs(history):
             fix = "give layers tensors only"
-            found.append(problem(place, "an argument is no tensor of a layer", got=item, fix=fix))
+            problems.append(problem(place, "an argument is no tensor of a layer", got=item, fix=fix))
             continue
         refs += _refs(history)
     kwargs = node.get("kwargs") or {}
-    inference = _kwargs(kwargs if isinstance(kwargs, Mapping) else {}, place, found)
+    inference = _kwargs(kwargs if isinstance(kwargs, Mapping) else {}, place, problems)
     return Call(tuple(refs), inference, tuple(constants))
 
 
@@ -337,15 +339,15 @@ def _flat(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _kwargs(kwargs: Mapping[str, Any], place: str, found: list[str]) -> bool:
+def _kwargs(kwargs: Mapping[str, Any], place: str, problems: list[str]) -> bool:
     """Whether a call says `training=False`; anything else that changes results is refused."""
     for key, value in kwargs.items():
         if value is not None and (key != "training" or value not in (False, 0)):
-            found.append(problem(f"{place}: {key}", "is not supported", got=value, fix="export without it"))
+            problems.append(problem(f"{place}: {key}", "is not supported", got=value, fix="export without it"))
     return "training" in kwargs and kwargs["training"] is not None
 
 
-def _input_shape(config: Mapping[str, Any], found: list[str], name: str) -> tuple[int | None, ...] | None:
+def _input_shape(config: Mapping[str, Any], problems: list[str], name: str) -> tuple[int | None, ...] | None:
     """The shape that a layer says comes in, without the batch; None where it does not."""
     for key in ("batch_shape", "batch_input_shape", "input_shape", "shape"):
         value = config.get(key)
@@ -363,11 +365,13 @@ def _input_shape(config: Mapping[str, Any], found: list[str], name: str) -> tupl
             )
         )
         if not fits or not isinstance(shape, list):
-            found.append(problem(f"arch.layers: {name}: {key}", "must be a list of sizes", got=config[key]))
+            problems.append(problem(f"arch.layers: {name}: {key}", "must be a list of sizes", got=config[key]))
             return None
         if shape[-1] is None:
             fix = "say how many channels there are"
-            found.append(problem(f"arch.layers: {name}: {key}", "the channels are not known", got=config[key], fix=fix))
+            problems.append(
+                problem(f"arch.layers: {name}: {key}", "the channels are not known", got=config[key], fix=fix)
+            )
             return None
         return tuple(shape)
     if isinstance(config.get("input_dim"), int):

@@ -17,13 +17,13 @@ from mlpipe.errors import ConfigError, listing, problem
 _BODY = "backbone."
 
 
-def network(params: Mapping[str, Any], channels: int, seen: tuple[int, ...]) -> tuple[Graph, tuple[Any, Any]]:
+def network(params: Mapping[str, Any], channels: int, sizes: tuple[int, ...]) -> tuple[Graph, tuple[Any, Any]]:
     """The network of a section `arch` with its weights, whatever it ends in; values go in and come out as they are.
 
     Args:
         params: The keys of `arch=keras_json`.
         channels: How many channels slices have.
-        seen: Their spatial shape.
+        sizes: Their spatial shape.
 
     Returns:
         The network, channels first, and the names (`layer/weight`) of what was loaded and of what stayed new.
@@ -34,11 +34,11 @@ def network(params: Mapping[str, Any], channels: int, seen: tuple[int, ...]) -> 
     """
     content = params["layers"]
     described = parsing.describe(parsing.decoded(content, "arch.file") if isinstance(content, str) else content)
-    given = (*seen, channels)
+    given = (*sizes, channels)
     _check_input(described.shapes, given)
     graph = keras_graph.build(described, [given], always_affine=bool(params.get("always_affine", False)))
     found = [graph.shapes[number] for number in graph.outputs]
-    if len(found) != 1 or found[0][:-1] != seen:
+    if len(found) != 1 or found[0][:-1] != sizes:
         shapes = listing([list(shape) for shape in found])
         fix = "end it in one map of the slices' size, for example in a convolution with padding same"
         wrong = f"gives {shapes} of slices of {list(given)}, where only the channels may change"

@@ -61,30 +61,30 @@ class JoinedPack(Pack):
         return Pack(values, self.unreadable, self.folder, self.preprocessing, values.dtype)
 
 
-def joined(of: Task, packs: Sequence[Pack]) -> JoinedPack:
+def joined(task: Task, packs: Sequence[Pack]) -> JoinedPack:
     """The images of a variant.
 
     Args:
-        of: The variant.
+        task: The variant.
         packs: The pack of each of its `bases`, made with one preprocessing.
 
     Raises:
         DataError: When the packs' images have different sizes.
     """
     first = packs[0]
-    for base, pack in zip(of.bases, packs, strict=True):
+    for base, pack in zip(task.bases, packs, strict=True):
         if not first.ragged and pack.images.shape[1:] != first.images.shape[1:]:
-            sizes = f"{base.name} has images of {' x '.join(map(str, reversed(pack.shape)))} pixels, {of.bases[0].name} others"
+            sizes = f"{base.name} has images of {' x '.join(map(str, reversed(pack.shape)))} pixels, {task.bases[0].name} others"
             raise DataError(
                 problem("preprocessing.size", sizes, fix="choose a size, for example preprocessing.size=224")
             )
-    part, row = origins(of)
+    part, row = origins(task)
     reasons = {
-        of.samples.ids[place]: reason
+        task.samples.ids[place]: reason
         for place, (number, there) in enumerate(zip(part.tolist(), row.tolist(), strict=True))
-        if (reason := packs[number].unreadable.get(of.bases[number].samples.ids[there])) is not None
+        if (reason := packs[number].unreadable.get(task.bases[number].samples.ids[there])) is not None
     }
     masks = [pack.masks for pack in packs if pack.masks is not None]
-    of_masks = joined(of, masks) if len(masks) == len(packs) else None
+    of_masks = joined(task, masks) if len(masks) == len(packs) else None
     images = (first.images, reasons, first.folder, first.preprocessing, first.dtype, first.places, of_masks)
     return JoinedPack(*images, tuple(packs), part, row)

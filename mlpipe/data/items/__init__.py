@@ -93,17 +93,19 @@ def get_custom_objects() -> dict[str, Any]:
     return _OBJECTS
 
 
-def item_of(one: Any, index: int) -> Any:
+def item_of(data_set: Any, index: int) -> Any:
     """The item of a set with a number.
 
     Raises:
         DataError: When the set fails, with its own error in a few words.
     """
     try:
-        return one[index]
+        return data_set[index]
     except Exception as error:
         wrong = f"cannot be read ({in_short(error)})"
-        raise DataError(problem(f"item {index} of {type(one).__name__}", wrong, fix="mend the data set")) from error
+        raise DataError(
+            problem(f"item {index} of {type(data_set).__name__}", wrong, fix="mend the data set")
+        ) from error
 
 
 def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:

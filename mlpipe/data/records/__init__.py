@@ -136,10 +136,10 @@ class RecordTransformer(ABC):
         return self._network_params
 
     @network_params.setter
-    def network_params(self, given: dict[str, Any]) -> None:
-        if not isinstance(given, dict):
+    def network_params(self, params: dict[str, Any]) -> None:
+        if not isinstance(params, dict):
             raise TypeError("network_params must be a dict")
-        self._network_params = given
+        self._network_params = params
 
     @abstractmethod
     def fit(self, records: list[Record]) -> None:
@@ -281,19 +281,19 @@ def drawing_from(seed: int) -> Iterator[None]:
         random.setstate(plain_before)
 
 
-def as_records(given: Any) -> list[Record]:
+def as_records(rows: Any) -> list[Record]:
     """Rows as a list of dictionaries.
 
     Args:
-        given: Such a list, or a pandas data frame; neither is changed.
+        rows: Such a list, or a pandas data frame; neither is changed.
 
     Raises:
         TypeError: When it is neither.
     """
-    if isinstance(given, list) and all(isinstance(one, dict) for one in given):
-        return given
-    if hasattr(given, "to_dict") and hasattr(given, "reset_index"):
-        found: list[Record] = given.reset_index().to_dict("records")
+    if isinstance(rows, list) and all(isinstance(one, dict) for one in rows):
+        return rows
+    if hasattr(rows, "to_dict") and hasattr(rows, "reset_index"):
+        found: list[Record] = rows.reset_index().to_dict("records")
         return found
     raise TypeError("record must be a list of dicts or pandas DataFrame")
 

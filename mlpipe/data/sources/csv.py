@@ -10,10 +10,10 @@ from mlpipe.data import spelling, task
 from mlpipe.data.sources.error_lists import Faults
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
-from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.root_folder import opened
 from mlpipe.data.sources.listings.table_files import Table, read
-from mlpipe.data.sources.listings.table_rows import check_paths, relative, said_of_rows
+from mlpipe.data.sources.listings.table_rows import check_paths, other_columns, relative
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.sources.targets.table_targets import Targets, find_targets
 from mlpipe.data.task import Part, Row, Task
@@ -84,14 +84,14 @@ def csv(
     base = opened(root, data_dir, "task.root") if root is not None else where.parent
     columns = _Columns(table, path, {"split": split, "fold": fold, "group": group, "weight": weight}, faults)
     paths = _paths(table, columns.path, suffix, base, faults)
-    said = said_of_rows(table, columns.optional, absent, faults)
+    said = other_columns(table, columns.optional, absent, faults)
     targets = faults.of(
         lambda: find_targets(table, target, kind, separator, classes, said.parts, absent),
         Targets("classification", [], [], [], []),
     )
     faults.tell()
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, where))
-    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
+    pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))
     rows = [
         Row(
             relative(paths[index], base),

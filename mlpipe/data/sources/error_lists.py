@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from mlpipe.errors import DataError
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 # Sentences that are shown where all faults are of one kind, and of each kind where there are several.
 _OF_ONE_KIND, _OF_EACH = 10, 5
 
@@ -42,7 +42,7 @@ class Faults:
         """Add faults of one kind."""
         self._kinds.append(list(sentences))
 
-    def of(self, step: Callable[[], Found], otherwise: Found) -> Found:
+    def of(self, step: Callable[[], Result], otherwise: Result) -> Result:
         """The result of a step, or something in its place when it finds faults, which are kept.
 
         Args:
@@ -76,10 +76,10 @@ def raise_kinds(*kinds: Sequence[str]) -> None:
         raise ManyFaults(kinds)
 
 
-def raise_some(wrong: Sequence[str]) -> None:
+def raise_some(problems: Sequence[str]) -> None:
     """Raise the first few of many sentences of one kind, if there are any.
 
     Raises:
         ManyFaults: With them, and how many more there are.
     """
-    raise_kinds(wrong)
+    raise_kinds(problems)

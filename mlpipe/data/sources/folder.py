@@ -11,7 +11,7 @@ from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.class_folders import class_notes, class_problems, folder_notes, labelled_files
 from mlpipe.data.sources.listings.path_groups import groups_of
-from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.root_folder import opened
 from mlpipe.data.task import NO_TARGET, Row, Task
 from mlpipe.errors import DataError
@@ -60,7 +60,7 @@ def folder(
         raise DataError(wrong)
     paths, parts = [file for _, _, file in found], [part for part, _, _ in found]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, base))
-    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
+    pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))
     number = {label: index for index, label in enumerate(classes)}
     groups, of_groups = groups_of([path.relative_to(base).as_posix() for path in paths], group, parts)
     rows = [

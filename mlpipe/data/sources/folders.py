@@ -10,7 +10,7 @@ from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.class_folders import class_notes
 from mlpipe.data.sources.listings.part_folders import class_of, class_problems, images_in
-from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.root_folder import opened
 from mlpipe.data.spelling import fallen_together, plain, plain_all
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
@@ -75,7 +75,7 @@ def folders(
         raise DataError(wrong)
     paths = [file for _, _, file in found]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, Path(source[given[0][0]])))
-    pixels = pixel_rules.decided(paths, looks, Wanted(channels, bits, value_range, background))
+    pixels = pixel_rules.format_of(paths, looks, PixelSettings(channels, bits, value_range, background))
     number = {label: index for index, label in enumerate(names)}
     rows = [
         Row(

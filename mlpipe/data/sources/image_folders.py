@@ -14,7 +14,7 @@ from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.file_headers import Look
 from mlpipe.data.sources.listings.image_pairs import InParts, Names, Pair, in_parts, size_problem
 from mlpipe.data.sources.listings.path_groups import groups_of
-from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.table_rows import relative
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Row, Task
@@ -83,16 +83,16 @@ def image_folders(
         data_dir=data_dir,
         alone=None if own else "unlabelled",
     )
-    wanted = Wanted(channels, bits, value_range, background)
-    of_targets = Wanted(target_channels, bits, target_value_range, background, "task.target_value_range")
+    wanted = PixelSettings(channels, bits, value_range, background)
+    of_targets = PixelSettings(target_channels, bits, target_value_range, background, "task.target_value_range")
     made = _made(parts, wanted, of_targets, name or parts.first.name, group, data_dir)
     return finished(made, allow_overlap)
 
 
 def _made(
     parts: InParts,
-    wanted: Wanted,
-    of_targets: Wanted,
+    settings: PixelSettings,
+    of_targets: PixelSettings,
     title: str,
     group: str | None,
     data_dir: str | None,
@@ -107,9 +107,9 @@ def _made(
     both = _known_sizes(pairs, looks, seen)
     scale = target_files.common_scale([sizes for _, _, sizes in both])
     raise_some(_size_problems(both, scale))
-    pixels = pixel_rules.decided(paths, looks, wanted)
+    pixels = pixel_rules.format_of(paths, looks, settings)
     if there:
-        kept = pixel_rules.decided(list(seen), list(seen.values()), of_targets)
+        kept = pixel_rules.format_of(list(seen), list(seen.values()), of_targets)
         outputs = kept.channels
         targets = target_files.described(root, outputs, kept.dtype, scale=scale, decoding=kept.decoding)
     else:

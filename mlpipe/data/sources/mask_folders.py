@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.image_pairs import Names, in_parts
-from mlpipe.data.sources.listings.pixel_rules import Wanted
-from mlpipe.data.sources.targets.masked_pairs import Found, Reading, of_pairs
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
+from mlpipe.data.sources.targets.masked_pairs import MaskedImages, Reading, of_pairs
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 
@@ -70,8 +70,8 @@ def mask_folders(
     )
     _demand(parts.source, train_masks, classes, bool(parts.roots))
     root = Path(os.path.commonpath(parts.roots)) if parts.roots else parts.first
-    reading = Reading(classes, values, ignore_index, Wanted(channels, bits, value_range, background))
-    found = Found(parts.first, root, parts.pairs, parts.notes())
+    reading = Reading(classes, values, ignore_index, PixelSettings(channels, bits, value_range, background))
+    found = MaskedImages(parts.first, root, parts.pairs, parts.notes())
     made = of_pairs(found, parts.ids, name or parts.first.name, parts.source, reading, data_dir=data_dir)
     return finished(made, allow_overlap)
 

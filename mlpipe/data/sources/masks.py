@@ -12,11 +12,11 @@ from mlpipe.data.sources.error_lists import Faults
 from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.class_folders import PART_FOLDERS
 from mlpipe.data.sources.listings.image_pairs import Names, Pair, paired
-from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.root_folder import opened
 from mlpipe.data.sources.listings.table_files import Table, read
-from mlpipe.data.sources.listings.table_rows import check_paths, relative, said_of_rows
-from mlpipe.data.sources.targets.masked_pairs import Found, Reading, of_pairs
+from mlpipe.data.sources.listings.table_rows import check_paths, other_columns, relative
+from mlpipe.data.sources.targets.masked_pairs import MaskedImages, Reading, of_pairs
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.task import Part, Task
 from mlpipe.errors import DataError, listing, problem
@@ -88,21 +88,23 @@ def masks(
         [relative(pair.image, found.images) for pair in found.pairs],
         name or Path(file or root or images).expanduser().absolute().name.split(".")[0],
         {"type": "mask_table" if file else "masks", "root": str(found.images)},
-        Reading(classes, values, ignore_index, Wanted(channels, bits, value_range, background)),
+        Reading(classes, values, ignore_index, PixelSettings(channels, bits, value_range, background)),
         group=group,
         data_dir=data_dir,
     )
     return finished(made, allow_overlap)
 
 
-def _of_folders(root: str | None, images: str, masks: str, names: Names, data_dir: str | None) -> Found:
+def _of_folders(root: str | None, images: str, masks: str, names: Names, data_dir: str | None) -> MaskedImages:
     base, both = opened(root, data_dir, "task.root") if root is not None else Path.cwd(), (images, masks)
     parts = _parts_above(base, images, masks) if root is not None else {}
     if parts:
         pairs = [
             pair for part, folder in parts.items() for pair in paired(folder / images, folder / masks, names, part)
         ]
-        return Found(base, base, pairs, walking.notes([folder / one for folder in parts.values() for one in both]))
+        return MaskedImages(
+            base, base, pairs, walking.notes([folder / one for folder in parts.values() for one in both])
+        )
     for key, folder in (("task.images", images), ("task.masks", masks)):
         if not (base / Path(folder).expanduser()).is_dir():
             inside = listing(sorted(entry.name for entry in base.iterdir() if entry.is_dir())) or "none"
@@ -110,7 +112,7 @@ def _of_folders(root: str | None, images: str, masks: str, names: Names, data_di
             raise DataError(problem(key, "there is no such folder", got=str(base / folder), fix=fix))
     of_images, of_masks = (base / Path(folder).expanduser() for folder in (images, masks))
     pairs = paired(of_images, of_masks, names, None)
-    return Found(of_images, of_masks, pairs, walking.notes([of_images, of_masks]))
+    return MaskedImages(of_images, of_masks, pairs, walking.notes([of_images, of_masks]))
 
 
 def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
@@ -123,7 +125,9 @@ def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
     return found if "train" in found and not (base / images).is_dir() else {}
 
 
-def _of_table(file: str, root: str | None, images: str, masks: str, missing: Missing, data_dir: str | None) -> Found:
+def _of_table(
+    file: str, root: str | None, images: str, masks: str, missing: Missing, data_dir: str | None
+) -> MaskedImages:
     where = Path(file).expanduser().absolute()
     table, faults = read(where), Faults()
     image, mask = ("image" if images == "images" else images), ("mask" if masks == "masks" else masks)
@@ -138,7 +142,7 @@ def _of_table(file: str, root: str | None, images: str, masks: str, missing: Mis
     faults.of(lambda: check_paths(table, image, paths, base), None)
     faults.add(_lost_masks(table, mask, of_masks, base))
     there = {key: key if key in table.names else None for key in _OPTIONAL}
-    said = said_of_rows(table, there, missing, faults)
+    said = other_columns(table, there, missing, faults)
     faults.tell()
     pairs = [
         Pair(
@@ -151,7 +155,7 @@ def _of_table(file: str, root: str | None, images: str, masks: str, missing: Mis
         )
         for index, path in enumerate(paths)
     ]
-    return Found(base, base, pairs, said.notes)
+    return MaskedImages(base, base, pairs, said.notes)
 
 
 def _lost_masks(table: Table, column: str, of_masks: Sequence[Path | None], base: Path) -> list[str]:

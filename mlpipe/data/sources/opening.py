@@ -43,47 +43,47 @@ _STORED: Mapping[str, type[Source]] = {
 }
 
 
-def open(of: Task, where: str | None = None) -> Source:
+def open(task: Task, where: str | None = None) -> Source:
     """The samples of a stored task, of a variant of one, or of its targets alone; nothing is read yet.
 
     Args:
-        of: The task.
+        task: The task.
         where: The task's file, for the error; None: the task's name.
 
     Raises:
         DataError: When a stored path leads out of the folders that were named.
     """
-    if of.bases:
-        return Variant(of, [open(base) for base in of.bases])
-    if isinstance(owner := of.source.get("images"), Task):
-        return Targets(of, open(owner))
+    if task.bases:
+        return Variant(task, [open(base) for base in task.bases])
+    if isinstance(owner := task.source.get("images"), Task):
+        return Targets(task, open(owner))
     # A type of no source here is of images in a folder, if it says one.
-    source = _STORED.get(of.source.get("type", ""), ImageFiles)(of)
+    source = _STORED.get(task.source.get("type", ""), ImageFiles)(task)
     if outside := source.outside():
         wrong = f"has samples outside of its folder: {listing(outside, most=3)}"
-        raise DataError(problem(where or f"task {of.name}", wrong, fix="remove it and create the task again"))
+        raise DataError(problem(where or f"task {task.name}", wrong, fix="remove it and create the task again"))
     return source
 
 
-def reader(of: Task, channels: int, least: int | None = None) -> Read:
+def reader(task: Task, channels: int, least: int | None = None) -> Read:
     """A function from row number to the pixels of a task's sample, as `Source.inputs` gives it."""
-    return open(of).inputs(channels, least)
+    return open(task).inputs(channels, least)
 
 
-def targets_of(of: Task, preprocessing: Preprocessing) -> tuple[Task, Preprocessing]:
+def targets_of(task: Task, preprocessing: Preprocessing) -> tuple[Task, Preprocessing]:
     """The targets in files of a task as a task of their own for the cache, and what happens to them.
 
     Args:
-        of: A task with masks or target images.
+        task: A task with masks or target images.
         preprocessing: What happens to its images.
 
     Raises:
         ConfigError: When what happens to images cannot happen to targets.
     """
-    if "masks" in of.source:
-        return mask_files.task_of(of), mask_files.preprocessing_of(preprocessing)
-    targets = target_files.task_of(of)
-    return targets, target_files.preprocessing_of(preprocessing, targets.channels, target_files.scale_of(of))
+    if "masks" in task.source:
+        return mask_files.task_of(task), mask_files.preprocessing_of(preprocessing)
+    targets = target_files.task_of(task)
+    return targets, target_files.preprocessing_of(preprocessing, targets.channels, target_files.scale_of(task))
 
 
 def load(path: Path) -> Task:
@@ -97,6 +97,6 @@ def load(path: Path) -> Task:
     return stored
 
 
-def root(of: Task) -> Path | None:
+def root(task: Task) -> Path | None:
     """The folder that a task's files lie in, None when it has no files, or they lie in several."""
-    return Path(of.source["root"]) if "root" in of.source else None
+    return Path(task.source["root"]) if "root" in task.source else None

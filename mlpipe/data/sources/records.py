@@ -113,14 +113,14 @@ def _rows(
     data_record: records.DataRecord,
     layout: Layout,
     where: str,
-    found: RecordSet,
+    row_set: RecordSet,
     sample_count: str | None,
 ) -> list[Row]:
     """The task's row of a row of data, and a copy for each further time that it comes in an epoch."""
     vector = layout.vector(data_record, where)
     target, weight = layout.target(data_record, where), layout.weight(data_record, where)
     digest = files.digest_bytes(vector.tobytes())
-    times = called(where, records.repeats, found.records[index], sample_count)
+    times = called(where, records.repeats, row_set.records[index], sample_count)
     names = [f"{part}:{index:07d}" + (f"#{number}" if number else "") for number in range(times)]
     return [Row(name, part, target, digest, weight=weight) for name in names]
 
@@ -148,8 +148,8 @@ def _labels(layout: Layout, width: int) -> list[str]:
     ]
 
 
-def _network_params(found: RecordSet) -> dict[str, Any]:
-    params = found.transformer.network_params
+def _network_params(row_set: RecordSet) -> dict[str, Any]:
+    params = row_set.transformer.network_params
     try:
         plain: dict[str, Any] = json.loads(json.dumps(params, default=_as_plain))
     except TypeError as error:

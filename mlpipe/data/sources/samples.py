@@ -21,7 +21,7 @@ from mlpipe.errors import DataError, listing, problem
 
 Array = np.ndarray[Any, Any]
 # Part, name, values and label of a sample: the name of its class, its class number, or empty text for none.
-_Found = tuple[Part, str, Array, str | float]
+_Sample = tuple[Part, str, Array, str | float]
 
 
 def samples(
@@ -86,7 +86,7 @@ def samples(
         targets_of = {"train": train_targets, "test": test_targets} if labelled else {}
         made = array_targets.imaged({"train": train, "test": test}, targets_of, source, name, classes, labelled)
         return finished(made, allow_overlap)
-    found: list[_Found] = []
+    found: list[_Sample] = []
     for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
         if inputs is None:
             continue
@@ -153,9 +153,9 @@ def _refuse_classes(**given: object) -> None:
         )
 
 
-def _axes_of(given: Mapping[str, str | None]) -> int:
+def _axes_of(paths: Mapping[str, str | None]) -> int:
     """The number of axes of samples without a setting for it, by the first of them."""
-    for part, path in array_targets.absolute(given).items():
+    for part, path in array_targets.absolute(paths).items():
         for _, value in arrays(path, f"task.{part}"):
             return 3 if value.ndim == 4 else 2
     return 2
@@ -190,7 +190,7 @@ class _Understood:
 
 
 def _understood(
-    found: Sequence[_Found], classes: list[str] | None, where: str, missing: bool | list[Any] | None
+    found: Sequence[_Sample], classes: list[str] | None, where: str, missing: bool | list[Any] | None
 ) -> _Understood:
     """Labels of samples: classes, or other targets.
 
@@ -210,12 +210,12 @@ def _understood(
     return _Understood(known.names, known.classes(every).tolist(), class_numbers.none_notes(known, parts, where))
 
 
-def _of_folders(found: Sequence[_Found], classes: list[str] | None) -> _Understood:
-    labels = [str(label) for _, _, _, label in found]
+def _of_folders(samples: Sequence[_Sample], classes: list[str] | None) -> _Understood:
+    labels = [str(label) for _, _, _, label in samples]
     names = spelling.plain_all(classes) or sorted(set(labels) - {""})
     wrong = [
         problem(key, "lies in a folder that is no class", got=label, fix=f"use {listing(names)}")
-        for (_, key, _, _), label in zip(found, labels, strict=True)
+        for (_, key, _, _), label in zip(samples, labels, strict=True)
         if label and label not in names
     ]
     raise_some(wrong)

@@ -78,7 +78,7 @@ def slices(
     found = mask_files.values_of([mask for listed in masks.values() for mask in listed], classes, values, ignore_index)
     _require_known(parts, masks, found)
     rows = [row for one in parts for row in _rows(one, masks[one.part], found, blocks, slices, data_dir)]
-    places: dict[str, _Given] = {one.part: one for one in parts}
+    places: dict[str, _Part] = {one.part: one for one in parts}
     described = mask_files.described(parts[0].volume.file, found) | {"dataset": target_dataset}
     described |= {part: str(one.targets.file) for part, one in places.items() if one.targets is not None}
     source: dict[str, Any] = {
@@ -104,7 +104,7 @@ def slices(
 
 
 @dataclass(frozen=True)
-class _Given:
+class _Part:
     """A part of the task.
 
     Attributes:
@@ -163,7 +163,7 @@ def _opened(
     sets: Sequence[SliceSet],
     dataset: str | None,
     target_dataset: str | None,
-) -> list[_Given]:
+) -> list[_Part]:
     """The parts that there are, whose shapes fit slices and each other.
 
     Raises:
@@ -179,7 +179,7 @@ def _opened(
     if inputs["train"] is not None and targets["train"] is None:
         fix = "name the file of class numbers"
         wrong.append(problem("task.train_targets", "is needed", fix=fix))
-    found = list[_Given]()
+    found = list[_Part]()
     for part, given in inputs.items():
         if given is None:
             continue
@@ -196,8 +196,8 @@ def _opened(
 
 
 def _part(
-    part: Part, given: str, targets: str | None, sets: Sequence[SliceSet], names: tuple[str | None, str | None]
-) -> _Given:
+    part: Part, path: str, targets: str | None, sets: Sequence[SliceSet], names: tuple[str | None, str | None]
+) -> _Part:
     """A part whose shapes fit.
 
     Raises:
@@ -205,7 +205,7 @@ def _part(
         ConfigError: When no whole slice fits.
     """
     axes = len(sets[0].sizes)
-    place = _place(given, part, names[0], targets=False)
+    place = _place(path, part, names[0], targets=False)
     volume = place.open()
     if wrong := sliced_volumes.shape_problems(volume, axes, place.key):
         raise DataError(wrong)
@@ -218,16 +218,16 @@ def _part(
         of_targets = _place(targets, part, names[1], targets=True)
         if wrong := sliced_volumes.shape_problems(of_targets.open(), axes, of_targets.key, shape):
             raise DataError(wrong)
-    return _Given(part, place, of_targets, cuts, volume.shape[0] if len(volume.shape) > axes else 1)
+    return _Part(part, place, of_targets, cuts, volume.shape[0] if len(volume.shape) > axes else 1)
 
 
-def _place(given: str, part: Part, dataset: str | None, *, targets: bool) -> Place:
+def _place(path: str, part: Part, dataset: str | None, *, targets: bool) -> Place:
     key = f"task.{part}_targets" if targets else f"task.{part}"
-    file = arrays.file_of(Path(given).expanduser().absolute(), key)
+    file = arrays.file_of(Path(path).expanduser().absolute(), key)
     return sliced_volumes.place_of(file, part, dataset, targets=targets)
 
 
-def _require_known(parts: Sequence[_Given], masks: Mapping[str, Sequence[Mask]], values: Values) -> None:
+def _require_known(parts: Sequence[_Part], masks: Mapping[str, Sequence[Mask]], values: Values) -> None:
     """Demand that every value of every volume of class numbers is a class.
 
     Raises:
@@ -245,7 +245,7 @@ def _require_known(parts: Sequence[_Given], masks: Mapping[str, Sequence[Mask]],
 
 
 def _rows(
-    given: _Given,
+    part: _Part,
     masks: Sequence[Mask],
     values: Values,
     blocks: int,
@@ -254,14 +254,14 @@ def _rows(
 ) -> list[Row]:
     """The samples of a part."""
     rows = []
-    digests = given.digests(sets, data_dir)
-    for number, (name, (grid, at)) in enumerate(given.cuts.places.items()):
-        group = f"{given.part}, {_block(grid, at, blocks)}" if blocks else ""
+    digests = part.digests(sets, data_dir)
+    for number, (name, (grid, at)) in enumerate(part.cuts.places.items()):
+        group = f"{part.part}, {_block(grid, at, blocks)}" if blocks else ""
         if not masks:
             rows.append(Row(name, "unlabelled", (float("nan"),) * len(values.names), digests[number], group))
             continue
         mask = (name, masks[number].digest)
-        rows.append(Row(name, given.part, values.shares(masks[number]), digests[number], group, mask=mask))
+        rows.append(Row(name, part.part, values.shares(masks[number]), digests[number], group, mask=mask))
     return rows
 
 

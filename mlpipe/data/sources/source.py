@@ -56,14 +56,14 @@ class Source:
     """The samples of a stored task; making one reads nothing.
 
     Args:
-        of: The task.
+        task: The task.
     """
 
     # Whether samples are arrays in files, one by one.
     has_arrays = False
 
-    def __init__(self, of: Task) -> None:
-        self.task = of
+    def __init__(self, task: Task) -> None:
+        self.task = task
 
     @property
     def layout(self) -> Layout | None:
@@ -157,12 +157,12 @@ class Variant(Source):
     """The samples of a variant, which are those of several tasks.
 
     Args:
-        of: The variant.
+        task: The variant.
         bases: The sources of its `bases`.
     """
 
-    def __init__(self, of: Task, bases: list[Source]) -> None:
-        super().__init__(of)
+    def __init__(self, task: Task, bases: list[Source]) -> None:
+        super().__init__(task)
         self._bases, self.has_arrays = bases, bases[0].has_arrays
 
     @property
@@ -194,12 +194,12 @@ class Targets(Source):
     """The targets of a task as inputs of a task of their own, for a cache like that of images.
 
     Args:
-        of: What `mask_files.task_of` or `target_files.task_of` gave.
+        task: What `mask_files.task_of` or `target_files.task_of` gave.
         owner: The source of the task whose targets they are.
     """
 
-    def __init__(self, of: Task, owner: Source) -> None:
-        super().__init__(of)
+    def __init__(self, task: Task, owner: Source) -> None:
+        super().__init__(task)
         self._owner = owner
 
     def roots(self) -> tuple[Path, ...]:

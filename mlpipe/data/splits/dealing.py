@@ -97,6 +97,7 @@ def deal_labels(
 
     def give(index: int, label: int | None) -> None:
         urgency = wanted[:, label] if label is not None else room
+        # Rounded, since subtraction leaves errors in the last bits, and a tie is for the drawn order to decide.
         chosen = int(np.lexsort((drawn, -room.round(9), -urgency.round(9)))[0])
         fold[units[index]] = chosen
         wanted[chosen] -= counts[index]

@@ -195,20 +195,20 @@ def units(names: Sequence[str], groups: Sequence[str], levels: npt.NDArray[np.ge
     )
 
 
-def goal(of: Units, fraction: float, others: int) -> Goal:
+def goal(units: Units, fraction: float, others: int) -> Goal:
     """Goal of taking a share of some units.
 
     Args:
-        of: The units.
+        units: The units.
         fraction: The share, above 0 and below 1.
         others: Into how many parts the rest will be divided, each of a unit at least. A level that has as many units as
             these is left to them.
     """
-    everywhere = (of.holders >= 2) & ((of.holders != others) | (others == 1))
-    return Goal(fraction, fraction * float(of.sizes.sum()), everywhere, min(others, len(of.rows) - 1))
+    everywhere = (units.holders >= 2) & ((units.holders != others) | (others == 1))
+    return Goal(fraction, fraction * float(units.sizes.sum()), everywhere, min(others, len(units.rows) - 1))
 
 
-def take(of: Units, wanted: Goal, seed: int) -> Bools:
+def take(units: Units, goal: Goal, seed: int) -> Bools:
     """Choose units that together are as near to the share as groups allow, shape (units,).
 
     The number of samples is off by at most half the largest unit, unless a part would be empty: then the nearest choice
@@ -218,43 +218,47 @@ def take(of: Units, wanted: Goal, seed: int) -> Bools:
     too many for that, dealing alone.
 
     Args:
-        of: At least two units.
-        wanted: The share.
+        units: At least two units.
+        goal: The share.
         seed: Decides between choices that are equally near.
     """
     drawn = np.random.Generator(np.random.Philox(key=[seed, 3]))
-    dealt = _with_size(of, wanted, _with_levels(of, wanted, _dealt(of, wanted)))
-    if len(of.rows) * max(len(of.totals), 1) > _LARGEST:
+    dealt = _with_size(units, goal, _with_levels(units, goal, _dealt(units, goal)))
+    if len(units.rows) * max(len(units.totals), 1) > _LARGEST:
         return dealt
-    search = _Search(of, wanted, of.as_table(), drawn)
-    starts = [dealt, *(_first(of, wanted, drawn.permutation(len(of.rows))) for _ in range(search.restarts))]
+    search = _Search(units, goal, units.as_table(), drawn)
+    starts = [dealt, *(_first(units, goal, drawn.permutation(len(units.rows))) for _ in range(search.restarts))]
     found = [search.improved(start) for start in starts]
     return min(found, key=lambda one: round(search.cost(one), 12))
 
 
-def _first(of: Units, wanted: Goal, order: Ints) -> Bools:
+def _first(units: Units, goal: Goal, order: Ints) -> Bools:
     """The first units of an order, as many as come nearest to the share, neither none nor all."""
-    sums = np.cumsum(of.sizes[order])[:-1]
-    taken = np.zeros(len(of.rows), bool)
-    taken[order[: int(np.abs(sums - wanted.samples).argmin()) + 1]] = True
+    sums = np.cumsum(units.sizes[order])[:-1]
+    taken = np.zeros(len(units.rows), bool)
+    taken[order[: int(np.abs(sums - goal.samples).argmin()) + 1]] = True
     return taken
 
 
-def _dealt(of: Units, wanted: Goal) -> Bools:
+def _dealt(units: Units, goal: Goal) -> Bools:
     """Give each unit in turn to the part that has too little of what it holds."""
-    rare = ceil(2 / min(wanted.fraction, 1 - wanted.fraction))
-    least = [int(of.holders[of.levels[a:b]].min(initial=rare)) for a, b in zip(of.starts, of.starts[1:], strict=False)]
-    order = sorted(range(len(of.rows)), key=lambda unit: (min(least[unit], rare), -of.sizes[unit]))
-    weights = (1 - wanted.fraction, wanted.fraction)
-    levels, counts, starts = of.levels.tolist(), of.counts.tolist(), of.starts.tolist()
-    totals, sizes, whole = of.totals.tolist(), of.sizes.tolist(), float(of.sizes.sum())
+    rare = ceil(2 / min(goal.fraction, 1 - goal.fraction))
+    least = [
+        int(units.holders[units.levels[a:b]].min(initial=rare))
+        for a, b in zip(units.starts, units.starts[1:], strict=False)
+    ]
+    order = sorted(range(len(units.rows)), key=lambda unit: (min(least[unit], rare), -units.sizes[unit]))
+    weights = (1 - goal.fraction, goal.fraction)
+    levels, counts, starts = units.levels.tolist(), units.counts.tolist(), units.starts.tolist()
+    totals, sizes, whole = units.totals.tolist(), units.sizes.tolist(), float(units.sizes.sum())
     there, filled = ([0] * len(totals), [0] * len(totals)), [0, 0]
-    taken = np.zeros(len(of.rows), bool)
+    taken = np.zeros(len(units.rows), bool)
     for unit in order:
         entries = range(starts[unit], starts[unit + 1])
         costs = []
         for part in (0, 1):
             own = there[part]
+            # (a + s)^2 - a^2 = (2 a + s) s: the growth of a sum of squares is least where a part has too little.
             cost = (2 * filled[part] + sizes[unit]) * sizes[unit] / whole
             cost += sum((2 * own[levels[at]] + counts[at]) * counts[at] / totals[levels[at]] for at in entries)
             costs.append(cost / weights[part])
@@ -266,35 +270,35 @@ def _dealt(of: Units, wanted: Goal) -> Bools:
     return taken
 
 
-def _with_levels(of: Units, wanted: Goal, taken: Bools) -> Bools:
+def _with_levels(units: Units, goal: Goal, taken: Bools) -> Bools:
     """The choice with the smallest unit of the other part for every level that a part lacks and is to have."""
     taken = taken.copy()
-    unit = np.repeat(np.arange(len(of.rows)), np.diff(of.starts))
-    found = of.taken_of(taken)
-    for level in np.flatnonzero(wanted.everywhere & ((found == 0) | (found == of.totals))).tolist():
-        now = of.taken_of(taken)[level]
-        if 0 < now < of.totals[level]:
+    unit = np.repeat(np.arange(len(units.rows)), np.diff(units.starts))
+    found = units.taken_of(taken)
+    for level in np.flatnonzero(goal.everywhere & ((found == 0) | (found == units.totals))).tolist():
+        now = units.taken_of(taken)[level]
+        if 0 < now < units.totals[level]:
             continue
-        holders = unit[of.levels == level]
-        moved = holders[int(of.sizes[holders].argmin())]
+        holders = unit[units.levels == level]
+        moved = holders[int(units.sizes[holders].argmin())]
         taken[moved] = ~taken[moved]
     return taken
 
 
-def _with_size(of: Units, wanted: Goal, taken: Bools) -> Bools:
+def _with_size(units: Units, goal: Goal, taken: Bools) -> Bools:
     """The choice with units moved to the other part until the number of samples is near enough and no part empty."""
-    taken, allowed = taken.copy(), of.sizes.max() / 2
-    size, whole = int(of.sizes[taken].sum()), int(of.sizes.sum())
-    while abs(off := size - wanted.samples) > allowed or size in (0, whole):
+    taken, allowed = taken.copy(), units.sizes.max() / 2
+    size, whole = int(units.sizes[taken].sum()), int(units.sizes.sum())
+    while abs(off := size - goal.samples) > allowed or size in (0, whole):
         side = taken if off > 0 else ~taken
         moves = np.flatnonzero(side)
-        after = np.abs(abs(off) - of.sizes[moves])
-        emptied = of.sizes[moves] == (size if off > 0 else whole - size)
+        after = np.abs(abs(off) - units.sizes[moves])
+        emptied = units.sizes[moves] == (size if off > 0 else whole - size)
         best = int(np.where(emptied, np.inf, after).argmin())
         if emptied[best] or (after[best] >= abs(off) and 0 < size < whole):
             break
         taken[moves[best]] = ~taken[moves[best]]
-        size += int(of.sizes[moves[best]]) * (-1 if off > 0 else 1)
+        size += int(units.sizes[moves[best]]) * (-1 if off > 0 else 1)
     return taken
 
 
@@ -302,18 +306,18 @@ class _Search:
     """Exchanges units between the parts as long as the choice comes nearer to the share.
 
     Args:
-        of: The units.
-        wanted: The share.
+        units: The units.
+        goal: The share.
         table: Samples of each level in each unit, shape (units, levels).
         drawn: Draws the pairs that are tried where there are too many.
     """
 
-    def __init__(self, of: Units, wanted: Goal, table: Floats, drawn: np.random.Generator) -> None:
-        self._of, self._wanted, self._table, self._drawn = of, wanted, table, drawn
-        self._sizes, self._whole = of.sizes.astype(np.float64), float(of.sizes.sum())
-        self._totals = np.maximum(of.totals, 1).astype(np.float64)
-        self._allowed = of.sizes.max() / 2
-        self.restarts = 20 if len(of.rows) <= 30 else 6 if len(of.rows) <= 200 else 1
+    def __init__(self, units: Units, goal: Goal, table: Floats, drawn: np.random.Generator) -> None:
+        self._of, self._wanted, self._table, self._drawn = units, goal, table, drawn
+        self._sizes, self._whole = units.sizes.astype(np.float64), float(units.sizes.sum())
+        self._totals = np.maximum(units.totals, 1).astype(np.float64)
+        self._allowed = units.sizes.max() / 2
+        self.restarts = 20 if len(units.rows) <= 30 else 6 if len(units.rows) <= 200 else 1
 
     def cost(self, taken: Bools) -> float:
         """The distance of a choice from the share."""

@@ -148,19 +148,19 @@ def _volume(stack: ExitStack, path: Path, place: str, dataset: str | None, scrat
             return Volume(_of_hdf5(path, file[name]), name)
 
 
-def _named(names: list[str], wanted: str | None, path: Path, place: str) -> str:
+def _named(names: list[str], name: str | None, path: Path, place: str) -> str:
     """The array that is asked for, or the only one.
 
     Raises:
         DataError: When there is none.
     """
-    if wanted is None and len(names) == 1:
+    if name is None and len(names) == 1:
         return names[0]
-    if wanted in names:
-        return str(wanted)
-    if wanted is not None:
-        fix = did_you_mean(wanted, names, otherwise=f"there are {listing(names) or 'none'}")
-        raise DataError(problem(place, f"{path.name} has no such array", got=wanted, fix=fix))
+    if name in names:
+        return str(name)
+    if name is not None:
+        fix = did_you_mean(name, names, otherwise=f"there are {listing(names) or 'none'}")
+        raise DataError(problem(place, f"{path.name} has no such array", got=name, fix=fix))
     fix = f"name one of {listing(names)}" if names else "save one array of numbers in it"
     raise DataError(problem(place, f"{path.name} holds {len(names)} arrays, slices are cut from one", fix=fix))
 

@@ -154,14 +154,14 @@ def _around(
 
 
 def slice_sets(
-    given: Sequence[Mapping[str, Any]],
+    sections: Sequence[Mapping[str, Any]],
     place: str,
     check: Callable[[str, Mapping[str, Any]], list[str]] = lambda place, node: [],
 ) -> list[SliceSet]:
     """The slice sets of a configuration, which are of one volume and for one network.
 
     Args:
-        given: A mapping of the keys of `slice_set` for each.
+        sections: A mapping of the keys of `slice_set` for each.
         place: The list's key, for sentences.
         check: What is wrong with the keys and the types of values of one.
 
@@ -169,7 +169,7 @@ def slice_sets(
         ConfigError: With a sentence for every problem of any of them.
     """
     sets, found = list[SliceSet](), list[str]()
-    for number, node in enumerate(given):
+    for number, node in enumerate(sections):
         own = f"{place}[{number}]"
         if wrong := check(own, node):
             found += wrong
@@ -178,7 +178,7 @@ def slice_sets(
             sets.append(slice_set(own, number + 1, **node))
         except ConfigError as error:
             found += error.problems
-    if not given:
+    if not sections:
         found.append(problem(place, "is empty", fix="write it as [{sizes:[64,64,64]}]"))
     if found:
         raise ConfigError(found)
@@ -333,6 +333,7 @@ def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> 
     view, read, put, is_whole = grid.cut.inside(out), list[Any](), list[Any](), True
     for axis, at in enumerate(grid.start(index)):
         before, after, length = grid.cut.before[axis], grid.cut.after[axis], grid.shape[axis]
+        # With margin=data the padding is read from the volume as far as that reaches; what lies beyond it stays zero.
         around = (before, after) if grid.cut.margin == "data" else (0, 0)
         low, high = max(at - around[0], 0), min(at + sizes[axis] + around[1], length)
         first = at - before

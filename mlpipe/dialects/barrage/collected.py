@@ -38,10 +38,10 @@ class Work(Collected):
         self.wrong += found
         return not found
 
-    def unknown_keys(self, key: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    def unknown_keys(self, key: str, section: Mapping[str, Any], known: Iterable[str]) -> None:
         """Note keys that are none of the known ones."""
         names = list(known)
-        for name in given:
+        for name in section:
             if name not in names:
                 fix = did_you_mean(
                     name, names, otherwise=f"known: {listing(names, most=12)}" if names else "leave it out"

@@ -20,11 +20,11 @@ from mlpipe.learn.build.row_network import RecordNetwork
 _BATCH = 256
 
 
-def network(found: Artifacts, trust: Sequence[str] = (), epoch: int | None = None) -> RecordNetwork:
+def network(artifacts: Artifacts, trust: Sequence[str] = (), epoch: int | None = None) -> RecordNetwork:
     """The network of a folder with its best weights, ready to predict.
 
     Args:
-        found: The folder.
+        artifacts: The folder.
         trust: Modules outside the current folder that the user named.
         epoch: The weights of this epoch, counted from 1; -1: of the last; None: of the best.
 
@@ -32,10 +32,10 @@ def network(found: Artifacts, trust: Sequence[str] = (), epoch: int | None = Non
         DataError: When its code is not the user's own.
         ProjectError: When the weights do not fit the network.
     """
-    layout, path = Layout.from_plain(found.layout), found.weights(epoch)
-    module = row_network.built(found.network, found.network_params, trust)
+    layout, path = Layout.from_plain(artifacts.layout), artifacts.weights(epoch)
+    module = row_network.built(artifacts.network, artifacts.network_params, trust)
     names = [output.name for output in layout.outputs]
-    gives = [found.gives] if isinstance(found.gives, str) else found.gives
+    gives = [artifacts.gives] if isinstance(artifacts.gives, str) else artifacts.gives
     made = RecordNetwork(module, layout.inputs, names, "target", gives)  # type: ignore[arg-type]
     match = weight_files.load(made, weight_files.read(path))
     if [name for name in made.state_dict() if name not in match.loaded]:
@@ -45,8 +45,8 @@ def network(found: Artifacts, trust: Sequence[str] = (), epoch: int | None = Non
 
 
 def scores(
-    found: Artifacts,
-    made: RecordNetwork,
+    artifacts: Artifacts,
+    network: RecordNetwork,
     given: Sequence[Record],
     trust: Sequence[str] = (),
     batch_size: int = _BATCH,
@@ -54,8 +54,8 @@ def scores(
     """A score for each row, in their order: arrays by output, in the shape that the network gives.
 
     Args:
-        found: The folder.
-        made: Its network.
+        artifacts: The folder.
+        network: Its network.
         given: The rows.
         trust: Modules outside the current folder that the user named.
         batch_size: Rows at a time.
@@ -63,16 +63,16 @@ def scores(
     Raises:
         DataError: When a row cannot be read or has other inputs.
     """
-    source = {"loader": found.loader, "transformer": found.transformer}
-    layout = Layout.from_plain(found.layout)
-    records = record_files.scoring(source, given, found.dataset, trust)
-    device = next((parameter.device for parameter in made.parameters()), torch.device("cpu"))
+    source = {"loader": artifacts.loader, "transformer": artifacts.transformer}
+    layout = Layout.from_plain(artifacts.layout)
+    records = record_files.scoring(source, given, artifacts.dataset, trust)
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     collected: list[RecordScore] = []
     for start in range(0, len(records), batch_size):
         rows = range(start, min(start + batch_size, len(records)))
         vectors = np.stack([_vector(records, layout, row) for row in rows])
         with torch.no_grad():
-            raw = made.raw(torch.from_numpy(vectors).to(device))
+            raw = network.raw(torch.from_numpy(vectors).to(device))
         arrays = [output.cpu().numpy() for output in raw.values()]
         for row, one in zip(rows, batchify_network_output(arrays, list(raw)), strict=True):
             score = record_files.called(f"record {row}: postprocess", records.transformer.postprocess, one)

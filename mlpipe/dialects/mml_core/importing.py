@@ -137,27 +137,27 @@ class Import:
         for sentence in notes:
             log.info(f"  {sentence}")
 
-    def _begun(self, model: Model, of: Task, config: RunConfig, run: Run) -> ModelRecord:
+    def _begun(self, model: Model, task: Task, config: RunConfig, run: Run) -> ModelRecord:
         """The record of a model, begun from the model's own file."""
         place = str(model.file.relative_to(self.found.root))
         arch = str(config.recipe.arch.params["name"])
-        recipe = config.recipe_hash(of.name)
+        recipe = config.recipe_hash(task.name)
         variant = "n" if model.nested else "f"
         return ModelRecord(
             id=f"{files.safe_name(arch)[:40]}-{files.digest([recipe, place])[:8]}-{variant}{model.fold}",
             number=0,
             run=run.name,
             created=model.created,
-            task=f"{of.name}{model.tags}",
-            pivot=of.name,
+            task=f"{task.name}{model.tags}",
+            pivot=task.name,
             fold=model.fold,
             nested=model.nested,
             recipe=recipe,
             arch=arch,
-            classes=list(of.classes),
+            classes=list(task.classes),
             parameters=0,
             counts={},
-            kind=of.kind,
+            kind=task.kind,
             scores={"val": {"loss": model.score}},
             best_epoch=_best(model),
             epochs=sum(any(str(key).startswith("train/") for key in row) for row in model.history),
@@ -169,12 +169,12 @@ class Import:
             notes=[f"trained by mml-core ({place})"],
         )
 
-    def _recipe_of(self, model: Model, of: Task) -> tuple[RunConfig, list[str]]:
+    def _recipe_of(self, model: Model, task: Task) -> tuple[RunConfig, list[str]]:
         """The recipe of a model, as this program would train it, and where it differs."""
         found = mml_core.translate(_pipeline(model.pipeline))
         native = {key: value for key, value in found.native.items() if key != "mode"}
         given = [
-            f"task={recipe_file.as_text(of.name)}",
+            f"task={recipe_file.as_text(task.name)}",
             *recipe_file.as_overrides(native, set()),
             f"mode.nested={str(model.nested).lower()}",
         ]
@@ -193,22 +193,22 @@ class Import:
         ]
         return launch.prepare(mode, [*given, *folders]).run_config
 
-    def _rows(self, model: Model, of: Task, view: str) -> tuple[dict[tuple[str, str], Any], list[str]]:
+    def _rows(self, model: Model, task: Task, view: str) -> tuple[dict[tuple[str, str], Any], list[str]]:
         """The predictions of a model by (task, split): sample ids, targets, logits; and what could not be taken."""
         rows: dict[tuple[str, str], Any] = {}
         wrong = []
-        here = {model.task: of.name, model.view: view}
+        here = {model.task: task.name, model.view: view}
         for there, path in model.predictions.items():
             if (name := here.get(there)) is None:
                 wrong.append(f"predictions on {there} were left")
                 continue
             try:
-                found = self._predicted(path, model.task, of)
+                found = self._predicted(path, model.task, task)
             except (MlpipeError, KeyError, TypeError, ValueError) as error:
                 wrong.append(f"{path.name} was left: {error if isinstance(error, MlpipeError) else in_short(error)}")
                 continue
             # The outer task's validation rows are those of its fold 0, which a nested model may have learned.
-            ours = set(_SPLITS.values()) - ({"val"} if model.nested and name == of.name else set())
+            ours = set(_SPLITS.values()) - ({"val"} if model.nested and name == task.name else set())
             rows |= {(name, split): part for split, part in found.items() if split in ours}
         return rows, wrong
 
@@ -241,9 +241,9 @@ class Import:
             self._names[task] = {name: place for name, place, *_ in self._description(task).rows}
         return self._names[task]
 
-    def _write(self, record_id: str, model: Model, of: Task, rows: Mapping[tuple[str, str], Any]) -> None:
-        path = self._world.project.predictions_file(of.name, record_id)
-        with predictions.writer(path, set(rows), of.kind) as sink:
+    def _write(self, record_id: str, model: Model, task: Task, rows: Mapping[tuple[str, str], Any]) -> None:
+        path = self._world.project.predictions_file(task.name, record_id)
+        with predictions.writer(path, set(rows), task.kind) as sink:
             for (name, split), (ids, targets, logits) in rows.items():
                 sink.add(name, split, model.fold, ids, targets, logits)
 
@@ -259,23 +259,23 @@ class Import:
             log.info(f"blueprint {path.parent.name}/{path.name}: train with it by recipe={place}")
 
 
-def _table(of: Description) -> str:
+def _table(task: Description) -> str:
     """A task as a table of paths, targets, splits and folds."""
     rows = [
-        {"path": place, "target": _told(of, target), "split": part, **({"fold": fold} if fold >= 0 else {})}
-        for _, place, part, fold, target in of.rows
+        {"path": place, "target": _told(task, target), "split": part, **({"fold": fold} if fold >= 0 else {})}
+        for _, place, part, fold, target in task.rows
     ]
     columns = ["path", "target", "split", "fold"]
     return files.csv_text(rows, columns if any("fold" in row for row in rows) else columns[:-1])
 
 
-def _told(of: Description, target: Any) -> str:
+def _told(task: Description, target: Any) -> str:
     if target is None:
         return ""
-    if of.kind == "classification":
-        return of.classes[int(target)]
-    if of.kind == "multilabel":
-        return "|".join(of.classes[int(number)] for number in target)
+    if task.kind == "classification":
+        return task.classes[int(target)]
+    if task.kind == "multilabel":
+        return "|".join(task.classes[int(number)] for number in target)
     return repr(float(target))
 
 
@@ -303,7 +303,7 @@ def _best(model: Model) -> int:
     return int(np.argmin(losses)) if losses else 0
 
 
-def _weights(model: Model, of: Task, config: RunConfig, folder: Path) -> tuple[str | None, int, str]:
+def _weights(model: Model, task: Task, config: RunConfig, folder: Path) -> tuple[str | None, int, str]:
     """Write a model's weights: their hash, how many numbers they are, and why they were left."""
     from mlpipe.arch import foreign
     from mlpipe.arch import weights as weight_files
@@ -313,7 +313,7 @@ def _weights(model: Model, of: Task, config: RunConfig, folder: Path) -> tuple[s
         return None, 0, "its weights are not in the folder"
     try:
         name = str(config.recipe.arch.params["name"])
-        outputs, numbers = max(len(of.classes), 1), of.kind == "regression"
+        outputs, numbers = max(len(task.classes), 1), task.kind == "regression"
         found = foreign.from_mml_core(model.parameters, name, model.view, outputs, head=TARGET, numbers=numbers)
     except MlpipeError as error:
         return None, 0, f"its weights were left: {error}"

@@ -357,10 +357,10 @@ class Experiment:
         return [dataset[index] for index in range(len(dataset) if limit < 0 else min(limit, len(dataset)))]
 
     def _mean(
-        self, members: Sequence[tuple[ModelRecord, int]], found: Sequence[Any], batch_size: int, ttflips: bool | str
+        self, members: Sequence[tuple[ModelRecord, int]], arrays: Sequence[Any], batch_size: int, ttflips: bool | str
     ) -> Array:
         """The mean prediction of some records' stages for items, of the shape of each."""
-        predicted = [self._networks.predicted(*one, found, batch_size, ttflips) for one in members]
+        predicted = [self._networks.predicted(*one, arrays, batch_size, ttflips) for one in members]
         mean: Array = np.mean(predicted, axis=0)
         return mean
 

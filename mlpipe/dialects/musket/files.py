@@ -111,11 +111,11 @@ def summary(config: str, trained: Trained) -> dict[str, Any]:
     }
 
 
-def result(found: Mapping[str, Any], trained: Trained) -> float:
+def result(metrics: Mapping[str, Any], trained: Trained) -> float:
     """The one number of an experiment: its result on the holdout, else over the folds, else the monitor's mean."""
     monitor = trained.found[0].monitor.partition(" ")[0].removeprefix("val/")
     name = trained.names.get(trained.result or monitor, trained.result or monitor)
-    of_all = found["allStages"]
+    of_all = metrics["allStages"]
     if f"{name}_holdout" in of_all:
         return float(of_all[f"{name}_holdout"])
     if name in of_all:

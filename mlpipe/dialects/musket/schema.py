@@ -45,14 +45,14 @@ def read(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return found, wrong
 
 
-def follow_from(sentences: list[str], wrong: list[str]) -> list[str]:
+def follow_from(sentences: list[str], problems: list[str]) -> list[str]:
     """The problems of a translation without those that only follow from what was left out.
 
     Args:
         sentences: The problems.
-        wrong: What `read` found.
+        problems: What `read` found.
     """
-    gone = [one.partition(": ")[0] for one in wrong]
+    gone = [one.partition(": ")[0] for one in problems]
     lost = [what for key, what in _NAMED_IN.items() if any(one.partition(".")[0] == key for one in gone)]
 
     def follows(sentence: str) -> bool:
@@ -64,14 +64,14 @@ def follow_from(sentences: list[str], wrong: list[str]) -> list[str]:
     return [one for one in sentences if not follows(one)]
 
 
-def _refused(wrong: list[str], key: str, wanted: str, value: Any, fix: str = "give it such a value") -> Any:
-    wrong.append(problem(key, f"must be {wanted}", got="null" if value is None else value, fix=fix))
+def _refused(problems: list[str], key: str, expected: str, value: Any, fix: str = "give it such a value") -> Any:
+    problems.append(problem(key, f"must be {expected}", got="null" if value is None else value, fix=fix))
     return _NOTHING
 
 
-def _one(wanted: str, fits: Callable[[Any], bool], fix: str = "give it such a value") -> Reader:
+def _one(expected: str, fits: Callable[[Any], bool], fix: str = "give it such a value") -> Reader:
     """A value that a test lets pass."""
-    return lambda key, value, wrong: value if fits(value) else _refused(wrong, key, wanted, value, fix)
+    return lambda key, value, wrong: value if fits(value) else _refused(wrong, key, expected, value, fix)
 
 
 def _is_number(value: Any) -> bool:
@@ -107,27 +107,27 @@ def _maybe(reader: Reader) -> Reader:
     return lambda key, value, wrong: None if value is None else reader(key, value, wrong)
 
 
-def _either(wanted: str, *readers: Reader) -> Reader:
+def _either(expected: str, *readers: Reader) -> Reader:
     """A value that one of several readers takes."""
 
-    def read(key: str, value: Any, wrong: list[str]) -> Any:
+    def read(key: str, value: Any, problems: list[str]) -> Any:
         for reader in readers:
             unheard: list[str] = []
             found = reader(key, value, unheard)
             if not unheard:
                 return found
-        return _refused(wrong, key, wanted, value)
+        return _refused(problems, key, expected, value)
 
     return read
 
 
-def _each(item: Reader, wanted: str, instead: Any = _NOTHING) -> Reader:
+def _each(item: Reader, expected: str, instead: Any = _NOTHING) -> Reader:
     """A list; a wrong entry has something in its place where places count."""
 
-    def read(key: str, value: Any, wrong: list[str]) -> Any:
+    def read(key: str, value: Any, problems: list[str]) -> Any:
         if not isinstance(value, list):
-            return _refused(wrong, key, wanted, value)
-        found = [item(f"{key}[{number}]", one, wrong) for number, one in enumerate(value)]
+            return _refused(problems, key, expected, value)
+        found = [item(f"{key}[{number}]", one, problems) for number, one in enumerate(value)]
         return [instead if one is _NOTHING else one for one in found if one is not _NOTHING or instead is not _NOTHING]
 
     return read
@@ -141,13 +141,13 @@ class _Keys:
     others: Reader | None = None
     wanted: str = "a mapping"
 
-    def __call__(self, key: str, value: Any, wrong: list[str]) -> Any:
+    def __call__(self, key: str, value: Any, problems: list[str]) -> Any:
         if not isinstance(value, Mapping):
-            return _refused(wrong, key, self.wanted, value)
+            return _refused(problems, key, self.wanted, value)
         found = {}
         for name, one in value.items():
             reader = self.known.get(str(name), self.others)
-            read = one if reader is None else reader(f"{key}.{name}" if key else str(name), one, wrong)
+            read = one if reader is None else reader(f"{key}.{name}" if key else str(name), one, problems)
             if read is not _NOTHING:
                 found[str(name)] = read
         return found
@@ -159,8 +159,8 @@ _WORDY = _one("0, 1 or 2", lambda value: value in (0, 1, 2) or isinstance(value,
 _TEXTS = _each(_TEXT, "text or a list of texts")
 
 
-def _text_or_texts(key: str, value: Any, wrong: list[str]) -> Any:
-    return value if isinstance(value, str) else _TEXTS(key, value, wrong)
+def _text_or_texts(key: str, value: Any, problems: list[str]) -> Any:
+    return value if isinstance(value, str) else _TEXTS(key, value, problems)
 
 
 _CALLS = _Keys(wanted="a function with its arguments, for example {getTrain: [false]}")
@@ -168,17 +168,17 @@ _SET = _either("the name of a data set or a function with its arguments", _TEXT,
 _MEASURED = _Keys(others=_maybe(_Keys({"for_validation": _FLAG})))
 
 
-def _metrics(key: str, value: Any, wrong: list[str]) -> Any:
+def _metrics(key: str, value: Any, problems: list[str]) -> Any:
     """Names, some perhaps with options."""
     if isinstance(value, str):
         return value
 
-    def entry(key: str, one: Any, wrong: list[str]) -> Any:
-        if isinstance(one, Mapping):
-            return _MEASURED(key, one, wrong)
-        return _TEXT(key, one, wrong)
+    def entry(key: str, value: Any, problems: list[str]) -> Any:
+        if isinstance(value, Mapping):
+            return _MEASURED(key, value, problems)
+        return _TEXT(key, value, problems)
 
-    return _each(entry, "the name of a metric or a list of such")(key, value, wrong)
+    return _each(entry, "the name of a metric or a list of such")(key, value, problems)
 
 
 _WATCHING: dict[str, Reader] = {"monitor": _TEXT, "mode": _word("auto", "min", "max"), "verbose": _WORDY}
@@ -194,11 +194,11 @@ _CURVES = ("linear", "const", "sin", "sin+", "sin-", "cos", "cos+", "cos-")
 _STYLE = _either(f"{', '.join(_CURVES)} or a number > 0", _one("", lambda value: value in _CURVES), _number(above=0))
 
 
-def _then(key: str, value: Any, wrong: list[str]) -> Any:
+def _then(key: str, value: Any, problems: list[str]) -> Any:
     """The callback that follows a ramp: by its name, or the parameters of another ramp."""
     if isinstance(value, Mapping) and len(value) == 1 and str(next(iter(value))).lower() in _BY_NAME:
-        return _callback_map(key, value, wrong)
-    return _Keys(_CALLBACKS["LRVariator"], wanted="a callback with its parameters")(key, value, wrong)
+        return _callback_map(key, value, problems)
+    return _Keys(_CALLBACKS["LRVariator"], wanted="a callback with its parameters")(key, value, problems)
 
 
 # Each callback's parameters; which others there are not, the translation says.
@@ -238,28 +238,28 @@ _CALLBACKS: dict[str, dict[str, Reader]] = {
 _BY_NAME = {name.lower(): name for name in _CALLBACKS}
 
 
-def _callback_map(key: str, value: Any, wrong: list[str]) -> Any:
+def _callback_map(key: str, value: Any, problems: list[str]) -> Any:
     found = {}
     for name, parameters in value.items():
         full = _BY_NAME.get(str(name).lower())
         keys = _Keys(_CALLBACKS.get(full or "", {}), wanted="a map of its parameters")
-        read = parameters if full is None else _maybe(keys)(f"{key}.{name}", parameters, wrong)
+        read = parameters if full is None else _maybe(keys)(f"{key}.{name}", parameters, problems)
         # Without its parameters, so that what is watched and turned is not known to be missing.
         found[str(name)] = None if read is _NOTHING else read
     return found
 
 
-def _callbacks(key: str, value: Any, wrong: list[str]) -> Any:
+def _callbacks(key: str, value: Any, problems: list[str]) -> Any:
     """A map of callbacks, or a list of maps and names."""
     if isinstance(value, Mapping):
-        return _callback_map(key, value, wrong)
+        return _callback_map(key, value, problems)
 
-    def entry(key: str, one: Any, wrong: list[str]) -> Any:
-        if isinstance(one, Mapping):
-            return _callback_map(key, one, wrong)
-        return _one("a callback with its parameters", lambda found: isinstance(found, str))(key, one, wrong)
+    def entry(key: str, value: Any, problems: list[str]) -> Any:
+        if isinstance(value, Mapping):
+            return _callback_map(key, value, problems)
+        return _one("a callback with its parameters", lambda found: isinstance(found, str))(key, value, problems)
 
-    return _each(entry, "a map of callbacks, for example {EarlyStopping: {patience: 3}}")(key, value, wrong)
+    return _each(entry, "a map of callbacks, for example {EarlyStopping: {patience: 3}}")(key, value, problems)
 
 
 _LOSS = _maybe(_text_or_texts)
@@ -286,15 +286,15 @@ _DECLARED = _either(
 _STEP = _one("a function with its arguments", lambda value: isinstance(value, str | Mapping))
 
 
-def _data(key: str, value: Any, wrong: list[str]) -> Any:
+def _data(key: str, value: Any, problems: list[str]) -> Any:
     """`dataset`: a set, or those of the parts of training."""
     if isinstance(value, Mapping) and value and set(map(str, value)) <= {"train", "validation", "holdout"}:
-        return _Keys(others=_SET)(key, value, wrong)
-    return _SET(key, value, wrong)
+        return _Keys(others=_SET)(key, value, problems)
+    return _SET(key, value, problems)
 
 
-def _imports(key: str, value: Any, wrong: list[str]) -> Any:
-    return [value] if isinstance(value, str) else _TEXTS(key, value, wrong)
+def _imports(key: str, value: Any, problems: list[str]) -> Any:
+    return [value] if isinstance(value, str) else _TEXTS(key, value, problems)
 
 
 _HEADS_SIZES = _either(

@@ -326,7 +326,7 @@ def _optimizer(work: Work) -> None:
 
 
 def _callbacks_and_stages(work: Work) -> None:
-    root = callbacks.found(work, "callbacks", work.source.get("callbacks"))
+    root = callbacks.translated(work, "callbacks", work.source.get("callbacks"))
     if root.callbacks:
         work.options["callbacks"] = list(root.callbacks)
         for name, node in root.callbacks.items():

@@ -259,6 +259,6 @@ def _conv(
     return PaddedConv(torch.empty(outputs, inputs // groups, *kernel), bias, strides, dilation, groups, pads)
 
 
-def _bias(keys: Keys, outputs: int, there: bool, tensor: str = "bias") -> dict[str, Slot]:
+def _bias(keys: Keys, outputs: int, has_bias: bool, tensor: str = "bias") -> dict[str, Slot]:
     start = keys.initializer("bias_initializer", "Zeros")
-    return {"bias": Slot(tensor, (outputs,), same, start)} if there else {}
+    return {"bias": Slot(tensor, (outputs,), same, start)} if has_bias else {}

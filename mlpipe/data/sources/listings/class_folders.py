@@ -59,7 +59,7 @@ def _top_folders(base: Path) -> list[tuple[Part, str | None, Path]]:
     return found
 
 
-def class_problems(base: Path, found: list[tuple[Part, str, Path]], classes: list[str]) -> list[str]:
+def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: list[str]) -> list[str]:
     """A sentence for each folder of a class without images, and for each class that training does not have."""
     empty = [
         str(entry.relative_to(base))
@@ -70,7 +70,7 @@ def class_problems(base: Path, found: list[tuple[Part, str, Path]], classes: lis
     if not wrong and len(classes) < 2:
         fix = "a classification task needs at least two class folders"
         wrong.append(problem("task.root", f"has {len(classes)} class folder with images", got=str(base), fix=fix))
-    strange = sorted({(part, label) for part, label, _ in found if part in ("val", "test") and label not in classes})
+    strange = sorted({(part, label) for part, label, _ in files if part in ("val", "test") and label not in classes})
     for part, label in strange:
         fix = did_you_mean(label, classes, otherwise=f"the training part has {listing(classes)}")
         wrong.append(problem(f"{part}/{label}", "is a class that the training part does not have", fix=fix))

@@ -100,11 +100,11 @@ def _bits(dtype: str) -> Literal[8, 16]:
     return 16 if dtype == "uint16" else 8
 
 
-def _decoded(path: Path, digest: str, of: Task, how: tuple[int, Literal[8, 16], int | None, Decoding]) -> Pixels:
+def _decoded(path: Path, digest: str, task: Task, how: tuple[int, Literal[8, 16], int | None, Decoding]) -> Pixels:
     """The pixels of a file; `how`: channels, bits, the least of its shorter side, and the rule for its values."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"cannot be opened ({error.strerror})") from error
-    file_headers.check_unchanged(path, content, digest, of.name)
+    file_headers.check_unchanged(path, content, digest, task.name)
     return images.decode(content, *how)

@@ -48,10 +48,10 @@ def class_of(file: Path, tag: str | None, key: str) -> str:
     return folders_above[places[-1] + 1]
 
 
-def class_problems(found: Sequence[tuple[Part, str, Path]], names: Sequence[str]) -> list[str]:
+def class_problems(files: Sequence[tuple[Part, str, Path]], names: Sequence[str]) -> list[str]:
     """A sentence for every class that only one of the parts has."""
     by_part: dict[str, set[str]] = {}
-    for own, label, _ in found:
+    for own, label, _ in files:
         by_part.setdefault(own, set()).add(label)
     wrong = []
     if len(names) < 2:

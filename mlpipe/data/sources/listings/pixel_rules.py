@@ -17,7 +17,7 @@ _MOST_SENTENCES = 10
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PixelSettings:
     """The user's settings for images; each as the key of `folder` of that name.
 
     Attributes:
@@ -36,7 +36,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Decided:
+class PixelFormat:
     """Pixel format of all images of a task.
 
     Attributes:
@@ -57,41 +57,41 @@ class Decided:
         return self.decoding.as_plain()
 
 
-def decided(paths: Sequence[Path], looks: Sequence[Look], wanted: Wanted) -> Decided:
+def format_of(paths: Sequence[Path], looks: Sequence[Look], settings: PixelSettings) -> PixelFormat:
     """Pixel format of images by their headers and the user's settings.
 
     Args:
         paths: The files.
         looks: What was seen of each.
-        wanted: What the user says.
+        settings: What the user says.
 
     Raises:
         DataError: When values need a range and none is said, or lie outside of it.
     """
-    value_range = _range_of(wanted)
+    value_range = _range_of(settings)
     open_ones = [(path, look) for path, look in zip(paths, looks, strict=True) if look.open_range]
-    if wrong := _outside(open_ones, value_range, wanted.key):
+    if wrong := _outside(open_ones, value_range, settings.key):
         raise DataError(wrong)
-    channels = wanted.channels or file_headers.channels_of(looks)
-    bits = wanted.bits or (16 if open_ones else file_headers.bits_of(looks))
+    channels = settings.channels or file_headers.channels_of(looks)
+    bits = settings.bits or (16 if open_ones else file_headers.bits_of(looks))
     transparent = sum(look.is_transparent for look in looks) if channels != 4 else 0
     notes = []
     if transparent:
         told = "task.channels=4 keeps them, task.background says what lies behind"
-        notes.append(f"{transparent} images have transparent places, laid over {wanted.background}; {told}")
+        notes.append(f"{transparent} images have transparent places, laid over {settings.background}; {told}")
     if value_range is not None:
         notes.append(f"values from {value_range[0]:g} to {value_range[1]:g} are black to white in every image")
-    is_ruled = bool(transparent) or any(look.is_respread for look in looks) or wanted.background != "white"
-    decoding = Decoding(value_range, wanted.background, is_ruled or value_range is not None)
-    return Decided(channels, "uint16" if bits == 16 else "uint8", decoding, notes)
+    is_ruled = bool(transparent) or any(look.is_respread for look in looks) or settings.background != "white"
+    decoding = Decoding(value_range, settings.background, is_ruled or value_range is not None)
+    return PixelFormat(channels, "uint16" if bits == 16 else "uint8", decoding, notes)
 
 
-def _range_of(wanted: Wanted) -> tuple[float, float] | None:
-    if wanted.value_range is None:
+def _range_of(settings: PixelSettings) -> tuple[float, float] | None:
+    if settings.value_range is None:
         return None
-    low, high = (float(value) for value in wanted.value_range)
+    low, high = (float(value) for value in settings.value_range)
     if not low < high:
-        raise DataError(problem(wanted.key, "must grow", got=[low, high], fix="for example [0.0,255.0]"))
+        raise DataError(problem(settings.key, "must grow", got=[low, high], fix="for example [0.0,255.0]"))
     return low, high
 
 

@@ -158,17 +158,19 @@ def _made(text: str, stamp: tuple[Any, ...]) -> tuple[list[tuple[Part, Any]], li
     return set_changes.held_out(source, found, known), list(notes)
 
 
-def _changed(source: Mapping[str, Any], part: Part, made: Any, known: Mapping[str, Any], folder: Path | None) -> Any:
+def _changed(
+    source: Mapping[str, Any], part: Part, data_set: Any, known: Mapping[str, Any], folder: Path | None
+) -> Any:
     """A set after the chain of the task, and in training after its augmenter."""
     if source.get("preprocessing"):
         hashes = [files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else []
         code = files.digest([*hashes, *map(_text, user_code.custom().values())])
         steps = Path(source["steps_dir"]) if source.get("steps_dir") else None
-        made = preprocessors.Chain(known, code, steps).applied(source["preprocessing"], made)
+        data_set = preprocessors.Chain(known, code, steps).applied(source["preprocessing"], data_set)
     augmenter = source.get("augmenter")
     if part != "train" or not augmenter:
-        return made
-    return set_changes.remade("augmenter", augmenter, made, known)
+        return data_set
+    return set_changes.remade("augmenter", augmenter, data_set, known)
 
 
 def _text(function: Any) -> str:

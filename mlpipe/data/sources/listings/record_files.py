@@ -38,17 +38,17 @@ IDENTITY: Block = {"import": "IdentityTransformer"}
 _HELD: dict[str, list[Record]] = {}
 
 
-def hold(given: Any) -> str:
+def hold(rows: Any) -> str:
     """Keep rows for this process, and give the name that stands for them in place of a file.
 
     Args:
-        given: A list of dictionaries, or a pandas data frame.
+        rows: A list of dictionaries, or a pandas data frame.
 
     Raises:
         TypeError: When it is neither.
     """
     name = f"held:{len(_HELD)}"
-    _HELD[name] = records.as_records(given)
+    _HELD[name] = records.as_records(rows)
     return name
 
 
@@ -101,19 +101,19 @@ def save_transformer(source: Mapping[str, Any], folder: Path) -> None:
     called("task.transformer: save", sets_of(source)[0].transformer.save, str(folder))
 
 
-def scoring(source: Mapping[str, Any], found: Sequence[Record], folder: Path, trust: Sequence[str]) -> RecordSet:
+def scoring(source: Mapping[str, Any], rows: Sequence[Record], folder: Path, trust: Sequence[str]) -> RecordSet:
     """Rows to score, with the transformer that was saved in a folder.
 
     Args:
         source: `loader` and `transformer` as import blocks.
-        found: The rows.
+        rows: The rows.
         folder: Where the transformer's files are.
         trust: Modules outside the current folder that the user named.
     """
     allow(source, trust)
     loader, transformer = _made(source, RecordMode.SCORE)
     called("dataset.transformer: load", transformer.load, str(folder))
-    return RecordSet(found, RecordMode.SCORE, loader, transformer)
+    return RecordSet(rows, RecordMode.SCORE, loader, transformer)
 
 
 def read_records(key: str, given: str) -> list[Record]:
@@ -158,9 +158,9 @@ def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any)
         ) from error
 
 
-def place(given: str) -> str:
+def place(path: str) -> str:
     """The absolute path of a file of rows; a name that rows are held under stays as it is."""
-    return given if given in _HELD else str(Path(given).expanduser().absolute())
+    return path if path in _HELD else str(Path(path).expanduser().absolute())
 
 
 def allow(source: Mapping[str, Any], trust: Sequence[str]) -> None:

@@ -32,27 +32,27 @@ class Words:
     holdout: frozenset[int]
 
 
-def of(one: Any) -> Words:
+def of(data_set: Any) -> Words:
     """Attributes of a data set: `classes` (a list), `folds` (pairs of item numbers), `holdoutArr` (item numbers).
 
     Raises:
         DataError: When looking for one of them fails.
     """
     folds: dict[int, int] = {}
-    for number, pair in enumerate(_folds(_attribute(one, "folds"))):
+    for number, pair in enumerate(_folds(_attribute(data_set, "folds"))):
         for row in pair:
             folds.setdefault(row, number)
-    names = _listed(_attribute(one, "classes"))
+    names = _listed(_attribute(data_set, "classes"))
     return Words(
-        tuple(str(name) for name in names or ()), folds, frozenset(_numbers(_attribute(one, "holdoutArr")) or ())
+        tuple(str(name) for name in names or ()), folds, frozenset(_numbers(_attribute(data_set, "holdoutArr")) or ())
     )
 
 
-def asked(one: Any, name: str, index: int, read: Callable[[Any], T]) -> T | None:
+def asked(data_set: Any, name: str, index: int, read: Callable[[Any], T]) -> T | None:
     """The answer of a set's method about an item; None where it has no such method.
 
     Args:
-        one: The set.
+        data_set: The set.
         name: The method, which is given the item's number.
         index: The number.
         read: What its answer is read as, such as `float`.
@@ -60,7 +60,7 @@ def asked(one: Any, name: str, index: int, read: Callable[[Any], T]) -> T | None
     Raises:
         DataError: When the method fails, or its answer cannot be read so.
     """
-    method = _attribute(one, name)
+    method = _attribute(data_set, name)
     if not callable(method):
         return None
     try:
@@ -68,16 +68,16 @@ def asked(one: Any, name: str, index: int, read: Callable[[Any], T]) -> T | None
     except DataError:
         raise
     except Exception as error:
-        where = f"item {index} of {type(one).__name__}"
+        where = f"item {index} of {type(data_set).__name__}"
         raise DataError(problem(where, f"{name} fails ({in_short(error)})", fix="mend the data set")) from error
 
 
-def _attribute(one: Any, name: str) -> Any:
+def _attribute(data_set: Any, name: str) -> Any:
     try:
-        return getattr(one, name, None)
+        return getattr(data_set, name, None)
     except Exception as error:
         wrong = f"{name} fails ({in_short(error)})"
-        raise DataError(problem(type(one).__name__, wrong, fix="mend the data set")) from error
+        raise DataError(problem(type(data_set).__name__, wrong, fix="mend the data set")) from error
 
 
 def _listed(value: Any) -> list[Any] | None:

@@ -47,14 +47,14 @@ def held_out(
     return [("train", whole), *sorted(others, key=lambda pair: _ORDER.index(pair[0]))]
 
 
-def _rows_of_holdout(wanted: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
-    fraction, seed = wanted.get("fraction"), wanted.get("seed", 123)
-    known = set(wanted) <= {"fraction", "seed", "stratify"} and isinstance(seed, int)
+def _rows_of_holdout(holdout: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
+    fraction, seed = holdout.get("fraction"), holdout.get("seed", 123)
+    known = set(holdout) <= {"fraction", "seed", "stratify"} and isinstance(seed, int)
     if not known or not isinstance(fraction, float) or not 0 < fraction < 1:
         fix = "for example {fraction: 0.2, seed: 123}"
-        raise DataError(problem("task.holdout", "needs a fraction above 0 and below 1", got=dict(wanted), fix=fix))
+        raise DataError(problem("task.holdout", "needs a fraction above 0 and below 1", got=dict(holdout), fix=fix))
     strata = None
-    if wanted.get("stratify"):
+    if holdout.get("stratify"):
         table = np.array([_spread(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))])
         # Of one-hot targets the number of the class, as the task will have it.
         one_hot = table.shape[1] > 1 and bool(((table == 1).sum(axis=1) == 1).all())
@@ -63,7 +63,7 @@ def _rows_of_holdout(wanted: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
         return shuffled.test_rows(len(whole), fraction, seed, strata)
     except ValueError as error:
         wrong = f"cannot be drawn ({error})"
-        raise DataError(problem("task.holdout", wrong, got=dict(wanted), fix="use another fraction")) from error
+        raise DataError(problem("task.holdout", wrong, got=dict(holdout), fix="use another fraction")) from error
 
 
 def _spread(item: Any, where: str) -> np.ndarray[Any, Any]:
@@ -105,13 +105,13 @@ def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[
     return name
 
 
-def remade(key: str, entry: Mapping[str, Any], made: Any, known: Mapping[str, Any]) -> Any:
+def remade(key: str, entry: Mapping[str, Any], data_set: Any, known: Mapping[str, Any]) -> Any:
     """The set that a function makes of another one, by itself or by what it returns when it is called.
 
     Args:
         key: The configuration's key of the function.
         entry: `{call: NAME, arguments: {...}}`.
-        made: The set.
+        data_set: The set.
         known: Functions by name.
 
     Raises:
@@ -121,9 +121,9 @@ def remade(key: str, entry: Mapping[str, Any], made: Any, known: Mapping[str, An
     where = f"task.{key}"
     function = user_code.chosen(name, dict(known), where)
     if _takes_set(function, given):
-        changed = preprocessors.called(where, name, function, made, **given)
+        changed = preprocessors.called(where, name, function, data_set, **given)
     else:
-        changed = preprocessors.called(where, name, preprocessors.called(where, name, function, **given), made)
+        changed = preprocessors.called(where, name, preprocessors.called(where, name, function, **given), data_set)
     if not hasattr(changed, "__len__") or not hasattr(changed, "__getitem__"):
         fix = "let it return a data set, or a function from one to another"
         raise DataError(problem(where, f"{name} gives no data set", got=type(changed).__name__, fix=fix))

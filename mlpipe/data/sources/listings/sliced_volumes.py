@@ -190,13 +190,13 @@ class _Opened:
     """The volumes of a task, each opened when it is needed, and checked to be of the shape that it was.
 
     Args:
-        of: The task.
+        task: The task.
         cuts: The slices of the volume of each part.
         targets: Whether they are those of class numbers.
     """
 
-    def __init__(self, of: Task, cuts: Mapping[str, Cuts], *, targets: bool) -> None:
-        self._task, self._cuts, self._targets, self._lock = of, cuts, targets, threading.Lock()
+    def __init__(self, task: Task, cuts: Mapping[str, Cuts], *, targets: bool) -> None:
+        self._task, self._cuts, self._targets, self._lock = task, cuts, targets, threading.Lock()
         self._volumes: dict[str, Volume] = {}
         self._read = 0
 
@@ -275,9 +275,9 @@ class VolumeSlices(Source):
         return read
 
 
-def _changed(name: str, of: Task) -> DataError:
+def _changed(name: str, task: Task) -> DataError:
     fix = "run the command that created the task again, which makes a new task of what is there now"
-    return DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
+    return DataError(problem(name, f"has changed since the task {task.name} was created", fix=fix))
 
 
 def shape_problems(volume: Volume, axes: int, key: str, of: Sequence[int] | None = None) -> list[str]:

@@ -17,7 +17,7 @@ from mlpipe.errors import problem
 
 
 @dataclass(frozen=True)
-class Said:
+class OtherColumns:
     """Columns of a table beside files and targets.
 
     Attributes:
@@ -45,7 +45,7 @@ class Said:
         return -1 if fold is None else int(fold)
 
 
-def said_of_rows(table: Table, columns: Mapping[str, str | None], missing: Missing, faults: Faults) -> Said:
+def other_columns(table: Table, columns: Mapping[str, str | None], missing: Missing, faults: Faults) -> OtherColumns:
     """Columns of a table's rows beside files and targets.
 
     Args:
@@ -55,7 +55,7 @@ def said_of_rows(table: Table, columns: Mapping[str, str | None], missing: Missi
         faults: Is told what is wrong.
     """
     groups, notes = groups_in(table, columns["group"], missing)
-    return Said(
+    return OtherColumns(
         _parts_of(table, columns["split"], missing, faults),
         _numbers_of(table, columns["fold"], missing, faults, whole=True),
         _numbers_of(table, columns["weight"], missing, faults, whole=False),

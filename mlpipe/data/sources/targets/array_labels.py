@@ -67,14 +67,16 @@ class Labels:
     kind: str
 
 
-def labels_of(path: Path, targets: Mapping[str, Array], kind: str, given: list[str] | None, missing: Missing) -> Labels:
+def labels_of(
+    path: Path, targets: Mapping[str, Array], kind: str, classes: list[str] | None, missing: Missing
+) -> Labels:
     """Targets as a task has them, and the names of classes, labels or numbers.
 
     Args:
         path: The file.
         targets: Those of each part that has them.
         kind: What is predicted.
-        given: The names; None: those of the targets.
+        classes: The names; None: those of the targets.
         missing: Which of them mean that there is no class.
 
     Raises:
@@ -85,7 +87,7 @@ def labels_of(path: Path, targets: Mapping[str, Array], kind: str, given: list[s
     if kind != "classification":
         wide = {part: np.asarray(wanted, np.float64).reshape(len(wanted), -1) for part, wanted in targets.items()}
         width = wide["train"].shape[1]
-        names = given or [f"output{index}" if kind == "regression" else f"label{index}" for index in range(width)]
+        names = classes or [f"output{index}" if kind == "regression" else f"label{index}" for index in range(width)]
         if len(names) != width:
             raise DataError(problem("task.classes", f"there are {width} columns of targets", got=names))
         return Labels(names, wide, [], kind)
@@ -95,8 +97,8 @@ def labels_of(path: Path, targets: Mapping[str, Array], kind: str, given: list[s
             problem(path.name, f"targets of {odd[0]} are no class numbers", got=list(targets[odd[0]].shape), fix=fix)
         )
     if targets["train"].dtype.kind in "US":
-        return _named_classes(path, targets, given, missing)
-    found = class_numbers.numbered(targets, given, path.name, missing.said)
+        return _named_classes(path, targets, classes, missing)
+    found = class_numbers.numbered(targets, classes, path.name, missing.said)
     notes = class_numbers.none_notes(found, targets, path.name)
     if len(found.names) < 2:
         told = f"{listing(found.names) or 'none'}" + (
@@ -107,13 +109,13 @@ def labels_of(path: Path, targets: Mapping[str, Array], kind: str, given: list[s
     return Labels(found.names, {part: found.classes(wanted) for part, wanted in targets.items()}, notes, kind)
 
 
-def _named_classes(path: Path, targets: Mapping[str, Array], given: list[str] | None, missing: Missing) -> Labels:
+def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] | None, missing: Missing) -> Labels:
     """Classes that are texts."""
     texts = {part: [spelling.plain(text_of(value)) for value in wanted.ravel()] for part, wanted in targets.items()}
     training = [text for text in texts["train"] if not missing.means(text)]
-    if given is None and (doubtful := missing.problem(path.name, training)):
+    if classes is None and (doubtful := missing.problem(path.name, training)):
         raise DataError(doubtful)
-    names = spelling.plain_all(given) or sorted(set(training))
+    names = spelling.plain_all(classes) or sorted(set(training))
     numbers = {name: index for index, name in enumerate(names)}
     wrong = [
         problem(
@@ -132,7 +134,7 @@ def _named_classes(path: Path, targets: Mapping[str, Array], given: list[str] | 
     without = sum(int((found == NO_TARGET).sum()) for found in made.values())
     stored = [text_of(value) for wanted in targets.values() for value in wanted.ravel()]
     notes = spelling.fallen_together(stored, f"labels in {path.name}")
-    notes += missing.notes(path.name, training) if given is None else []
+    notes += missing.notes(path.name, training) if classes is None else []
     notes += [f"{without} images of {path.name} have no label, and are predicted only"] if without else []
     return Labels(names, made, notes, "classification")
 

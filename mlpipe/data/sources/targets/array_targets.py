@@ -153,9 +153,9 @@ def hidden_notes(where: Mapping[str, Path]) -> list[str]:
     return walking.notes([base for base in where.values() if base.is_dir()], ENDS)
 
 
-def absolute(given: Mapping[str, str | None]) -> dict[str, Path]:
+def absolute(paths: Mapping[str, str | None]) -> dict[str, Path]:
     """The paths of the parts that have one."""
-    return {part: Path(path).expanduser().absolute() for part, path in given.items() if path is not None}
+    return {part: Path(path).expanduser().absolute() for part, path in paths.items() if path is not None}
 
 
 def _demand_inputs(where: Mapping[str, Path]) -> None:
@@ -163,28 +163,28 @@ def _demand_inputs(where: Mapping[str, Path]) -> None:
         raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
 
 
-def rows_of(of: Task) -> Callable[[int], Array]:
+def rows_of(task: Task) -> Callable[[int], Array]:
     """As `mask_files.rows_of`, for the masks of samples, or their targets that are numbers.
 
     Args:
-        of: The task.
+        task: The task.
 
     Raises:
         UnreadableImageError: By the function, for a row without a mask.
         DataError: By the function, for a mask that is not the one that the task was made of.
     """
-    source = of.source
+    source = task.source
     described, form = source["masks"] if "masks" in source else source["targets"], Form.of(source)
     found = mask_files.stored_values(described) if "masks" in source else None
 
     def read(row: int) -> Array:
-        name, digest = of.samples.masks[row]
+        name, digest = task.samples.masks[row]
         if not name:
             raise UnreadableImageError("has no target")
         value = array_of(described, name, form)
         if pixel_digest(value) != digest:
             fix = "run the command that created the task again, which makes a new task of what is there now"
-            raise DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
+            raise DataError(problem(name, f"has changed since the task {task.name} was created", fix=fix))
         return value if found is None else found.classes(value.astype(np.int64))
 
     return read

@@ -98,18 +98,18 @@ def numbered(
     return Numbered(names, places, none)
 
 
-def none_notes(found: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: str) -> list[str]:
+def none_notes(classes: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: str) -> list[str]:
     """Notes about rows without a class, with the number that stands for it.
 
     Args:
-        found: What `numbered` gave.
+        classes: What `numbered` gave.
         parts: What it was given.
         where: The file.
     """
     notes = []
     for part, numbers in parts.items():
         values = whole(numbers)
-        counts = {number: int((values == number).sum()) for number in sorted(found.none)}
+        counts = {number: int((values == number).sum()) for number in sorted(classes.none)}
         told = [f"{count} of {number}" for number, count in counts.items() if count]
         told += [f"{gaps} of NaN"] if (gaps := int((values == _GAP).sum())) else []
         if told:

@@ -41,7 +41,7 @@ def look(item: Any, where: str) -> tuple[Mask, int]:
 
 def masked(
     rows: Sequence[Row],
-    found: Sequence[tuple[Mask, int]],
+    masks: Sequence[tuple[Mask, int]],
     names: Sequence[str],
     outputs: int | None,
     ignored: int | None,
@@ -50,7 +50,7 @@ def masked(
 
     Args:
         rows: The rows, of which the id is right.
-        found: What `look` gave for each.
+        masks: What `look` gave for each.
         names: The classes, or the foreground alone; empty: not named.
         outputs: How many classes there are; None: as many as there are maps, else names, else values.
         ignored: The value of pixels that count nowhere; None: there is none.
@@ -58,20 +58,20 @@ def masked(
     Raises:
         DataError: When classes, maps and values do not fit each other.
     """
-    values = _values(found, names, outputs, ignored)
+    values = _values(masks, names, outputs, ignored)
     fix = "give class numbers, or name what counts nowhere with task.ignore_index"
     raise_some(
         [
             problem(
                 f"item {row.id.partition(':')[2]}", f"has values that are no class ({listing(odd, most=5)})", fix=fix
             )
-            for row, (mask, _) in zip(rows, found, strict=True)
+            for row, (mask, _) in zip(rows, masks, strict=True)
             if (odd := values.unknown(mask))
         ]
     )
     return [
         row._replace(target=values.shares(mask), mask=(row.id, mask.digest))
-        for row, (mask, _) in zip(rows, found, strict=True)
+        for row, (mask, _) in zip(rows, masks, strict=True)
     ], values
 
 
@@ -80,27 +80,27 @@ def described(values: Values) -> dict[str, Any]:
     return {"values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
 
 
-def rows_of(of: Task, item_of: Callable[[str], Any]) -> Callable[[int], Array]:
+def rows_of(task: Task, item_of: Callable[[str], Any]) -> Callable[[int], Array]:
     """As `mask_files.rows_of`, for the masks of items.
 
     Args:
-        of: The task.
+        task: The task.
         item_of: Gives the item of a sample's id.
 
     Raises:
         DataError: By the function, for an item that is not the one that the task was made of.
     """
-    values = mask_files.stored_values(of.source["masks"])
+    values = mask_files.stored_values(task.source["masks"])
 
     def read(row: int) -> Array:
-        name, digest = of.samples.masks[row]
+        name, digest = task.samples.masks[row]
         item = item_of(name)
         found, _ = protocol.mask_of(item, name)
         # An item that is another one each time would have an image that its mask does not fit.
         image = files.digest_bytes(np.ascontiguousarray(protocol.image_of(item, name)).tobytes())
-        if _digest(found) != digest or image != of.samples.digests[row]:
+        if _digest(found) != digest or image != task.samples.digests[row]:
             fix = "let the data set give the same item each time, and create the task again where the data changed"
-            raise DataError(problem(name, f"has changed since the task {of.name} was created", fix=fix))
+            raise DataError(problem(name, f"has changed since the task {task.name} was created", fix=fix))
         return values.classes(found)[:, :, np.newaxis]
 
     return read

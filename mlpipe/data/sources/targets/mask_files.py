@@ -101,7 +101,7 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
 
 
 def values_of(
-    found: Sequence[Mask], classes: Sequence[str] | None, values: Sequence[int] | None, ignored: int | None
+    masks: Sequence[Mask], classes: Sequence[str] | None, values: Sequence[int] | None, ignored: int | None
 ) -> Values:
     """Map from mask values to classes.
 
@@ -109,7 +109,7 @@ def values_of(
     numbers.
 
     Args:
-        found: What the masks hold.
+        masks: What the masks hold.
         classes: The names of the classes, or None.
         values: The value of each class, or None.
         ignored: The value of pixels that count nowhere.
@@ -117,7 +117,7 @@ def values_of(
     Raises:
         DataError: When names and values do not fit each other, or there are too many values to be classes.
     """
-    present = sorted({value for mask in found for value in mask.counts} - {ignored})
+    present = sorted({value for mask in masks for value in mask.counts} - {ignored})
     if values is not None:
         numbers, names = list(values), list(classes) if classes is not None else [str(value) for value in values]
     elif classes is not None:
@@ -164,21 +164,21 @@ def preprocessing_of(of_images: Preprocessing) -> Preprocessing:
     return replace(of_images, id=f"{of_images.id}-masks", channels=1, interpolation="nearest", fill=IGNORED)
 
 
-def rows_of(of: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
+def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
     """A function from row number to class numbers, shape (height, width, 1), `IGNORED` where pixels do not count.
 
     Args:
-        of: A task of masks in files.
+        task: A task of masks in files.
 
     Raises:
         UnreadableImageError: By the function, for a row without a mask.
         DataError: By the function, for a mask that is gone, or not the one that the task was made of.
     """
-    described = of.source["masks"]
+    described = task.source["masks"]
     base, values = Path(described["root"]), stored_values(described)
 
     def read(row: int) -> npt.NDArray[np.uint8]:
-        name, digest = of.samples.masks[row]
+        name, digest = task.samples.masks[row]
         if not name:
             raise UnreadableImageError("has no mask")
         try:
@@ -186,7 +186,7 @@ def rows_of(of: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
         except OSError as error:
             fix = "bring it back, or create the task again"
             raise DataError(problem(str(base / name), f"cannot be opened ({error.strerror})", fix=fix)) from error
-        file_headers.check_unchanged(base / name, content, digest, of.name)
+        file_headers.check_unchanged(base / name, content, digest, task.name)
         return values.classes(images.stored_values(content))[:, :, np.newaxis]
 
     return read

@@ -13,7 +13,7 @@ from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.file_headers import Look
 from mlpipe.data.sources.listings.image_pairs import Pair, size_problems
 from mlpipe.data.sources.listings.path_groups import groups_of
-from mlpipe.data.sources.listings.pixel_rules import Wanted
+from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.table_rows import relative
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.data.sources.targets.mask_files import Mask, Values
@@ -23,7 +23,7 @@ from mlpipe.errors import listing, problem
 
 
 @dataclass(frozen=True)
-class Found:
+class MaskedImages:
     """Images with masks to learn from: the folders that they are named from, the pairs, and notes."""
 
     images: Path
@@ -39,11 +39,11 @@ class Reading:
     classes: list[str] | None
     values: list[int] | None
     ignored: int | None
-    images: Wanted
+    images: PixelSettings
 
 
 def of_pairs(
-    found: Found,
+    images: MaskedImages,
     names: Sequence[str],
     title: str,
     source: Mapping[str, Any],
@@ -55,7 +55,7 @@ def of_pairs(
     """The task of images with masks, before it has its final name.
 
     Args:
-        found: The pairs.
+        images: The pairs.
         names: The id of each.
         title: The task's name.
         source: How its images are found again.
@@ -66,12 +66,12 @@ def of_pairs(
     Raises:
         DataError: As `masks` raises it.
     """
-    pairs = found.pairs
+    pairs = images.pairs
     paths = [pair.image for pair in pairs]
-    looks = file_headers.look(paths, file_headers.memory_file(data_dir, found.images))
+    looks = file_headers.look(paths, file_headers.memory_file(data_dir, images.images))
     masked = [pair.mask for pair in pairs if pair.mask is not None]
     seen = dict(
-        zip(masked, mask_files.look(masked, file_headers.memory_file(data_dir, found.masks, "masks")), strict=True)
+        zip(masked, mask_files.look(masked, file_headers.memory_file(data_dir, images.masks, "masks")), strict=True)
     )
     raise_some(
         [
@@ -82,12 +82,12 @@ def of_pairs(
     )
     of_values = mask_files.values_of(list(seen.values()), plain_all(reading.classes), reading.values, reading.ignored)
     raise_some(_problems(pairs, looks, seen, of_values))
-    pixels = pixel_rules.decided(paths, looks, reading.images)
+    pixels = pixel_rules.format_of(paths, looks, reading.images)
     groups, of_groups = [pair.group for pair in pairs], list[str]()
     if group is not None:
         groups, of_groups = groups_of(names, group, [pair.part for pair in pairs])
     rows = [
-        _row(pair, names[place], groups[place], looks[place].digest, found.masks, seen, of_values)
+        _row(pair, names[place], groups[place], looks[place].digest, images.masks, seen, of_values)
         for place, pair in enumerate(pairs)
     ]
     return task.make(
@@ -97,11 +97,11 @@ def of_pairs(
         kind="segmentation",
         channels=pixels.channels,
         dtype=pixels.dtype,
-        source={**source, **pixels.source, "masks": mask_files.described(found.masks, of_values)},
+        source={**source, **pixels.source, "masks": mask_files.described(images.masks, of_values)},
         notes=[
             *_notes(of_values, rows),
             *_turned_apart(pairs, looks, seen),
-            *found.notes,
+            *images.notes,
             *of_groups,
             *pixels.notes,
         ],

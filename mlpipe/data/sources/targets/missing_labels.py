@@ -13,7 +13,7 @@ from mlpipe.errors import listing, problem
 # What programs write where there is no value, in small letters, and words that are names of classes just as well.
 _WRITTEN = frozenset({"nan", "null", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nat", "1.#qnan", "-nan"})
 _WORDS = frozenset({"none", "na", "nil", "?"})
-Said = bool | Sequence[Any] | None
+Setting = bool | Sequence[Any] | None
 
 
 def looks_missing(text: str) -> bool:
@@ -30,7 +30,7 @@ class Missing:
             said it, and what looks missing is asked about.
     """
 
-    said: Said = None
+    said: Setting = None
 
     @property
     def is_wanted(self) -> bool:

@@ -62,9 +62,9 @@ def described(
     }
 
 
-def scale_of(of: Task) -> Scale:
+def scale_of(task: Task) -> Scale:
     """The scale of a task's targets: so many times as high and as wide as its images; 1 for any other task."""
-    high, wide = (of.bases or (of,))[0].source.get("targets", {}).get("scale", ("1", "1"))
+    high, wide = (task.bases or (task,))[0].source.get("targets", {}).get("scale", ("1", "1"))
     return Fraction(high), Fraction(wide)
 
 
@@ -94,9 +94,9 @@ def _scale(target: tuple[int, int], image: tuple[int, int]) -> Scale:
     return Fraction(target[0], image[0]), Fraction(target[1], image[1])
 
 
-def are_own(of: Task) -> bool:
+def are_own(task: Task) -> bool:
     """Whether the images of a task are their own targets."""
-    return "targets" in of.source and of.source["targets"]["root"] is None
+    return "targets" in task.source and task.source["targets"]["root"] is None
 
 
 def task_of(images_task: Task) -> Task:

@@ -18,7 +18,7 @@ from mlpipe.dialects import detect, front
 from mlpipe.dialects.musket import experiment_files, experiment_search
 from mlpipe.dialects.musket import files as layout
 from mlpipe.dialects.musket.commands import task
-from mlpipe.dialects.musket.commands.task import Told
+from mlpipe.dialects.musket.commands.task import Settings
 from mlpipe.dialects.musket.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
 from mlpipe.running import launch, search
@@ -107,9 +107,9 @@ class FitScheduler(Scheduler):
             if "num_seeds" in experiment_files.source_of(folder / CONFIG):
                 steps.append(Step(f"summary {folder.name}", partial(self._of_seeds, folder), in_project=False))
             if self._tasks:
-                told = Told(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
+                settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
                 for config in self._configs(folder):
-                    steps += task.steps_of(config, self._root, (), told, self.world)
+                    steps += task.steps_of(config, self._root, (), settings, self.world)
         if found:
             raise ConfigError(found)
         if not steps:

@@ -93,10 +93,10 @@ class TaskScheduler(Scheduler):
         if self._recalculate and (again := [folder for folder in folders if folder not in unfinished]):
             steps.append(self._fit_step(again, "force_recalc"))
         trust = tuple(self.run_config.tree.get("trust") or ())
-        told = Told(trust, tuple(shlex.split(self._overrides)), self._cache)
+        settings = Settings(trust, tuple(shlex.split(self._overrides)), self._cache)
         for folder in folders:
             for config in experiment_files.seeds_of(folder) or [folder / CONFIG]:
-                steps += steps_of(config, self._root, self._tasks, told, self.world)
+                steps += steps_of(config, self._root, self._tasks, settings, self.world)
         if not steps:
             log.info("no experiment is finished; mml fit trains them")
         return steps
@@ -125,7 +125,7 @@ class TaskScheduler(Scheduler):
 
 
 @dataclass(frozen=True)
-class Told:
+class Settings:
     """The command line's settings for every experiment.
 
     Attributes:
@@ -139,21 +139,21 @@ class Told:
     cache: Path
 
 
-def steps_of(config: Path, root: Path, wanted: Sequence[str], told: Told, world: World) -> list[Step]:
+def steps_of(config: Path, root: Path, wanted: Sequence[str], settings: Settings, world: World) -> list[Step]:
     """A step for each task of one experiment.
 
     Args:
         config: The experiment's configuration.
         root: The project's folder.
         wanted: Names of tasks; empty, or `all` among them: every one.
-        told: What the command line says.
+        settings: What the command line says.
         world: Its facts are told what tasks return.
 
     Raises:
         ConfigError: When there is no task of a name.
         DataError: When the project's modules cannot be imported, or are not trusted.
     """
-    known = marked(config, told.trust, "task")
+    known = marked(config, settings.trust, "task")
     names = list(known) if not wanted or "all" in wanted else wanted
     if not known:
         fix = "mark a function in modules/*.py with @tasks.task"
@@ -163,7 +163,7 @@ def steps_of(config: Path, root: Path, wanted: Sequence[str], told: Told, world:
         found = zip(wrong, fixes, strict=True)
         raise ConfigError([problem("mode.task", "there is no such task", got=name, fix=fix) for name, fix in found])
     label = config.parent.relative_to(root).as_posix()
-    call = partial(_run, config, told=told, world=world)
+    call = partial(_run, config, settings=settings, world=world)
     return [Step(f"task {label} {name}", partial(call, name, known[name]), in_project=False) for name in names]
 
 
@@ -213,15 +213,15 @@ def _run(
     function: Callable[..., Any],
     run: Run | None,
     *,
-    told: Told,
+    settings: Settings,
     world: World,
 ) -> None:
     """Call a task in its folder; what it returns is a fact."""
     folder = config.parent
     log.info(f"task {name} of {folder.name}")
-    experiment = Experiment(config, told.cache)
-    experiment.overrides = [*told.overrides, *([f"trust={as_text(told.trust)}"] if told.trust else [])]
-    given = _arguments(name, function, experiment, told.trust)
+    experiment = Experiment(config, settings.cache)
+    experiment.overrides = [*settings.overrides, *([f"trust={as_text(settings.trust)}"] if settings.trust else [])]
+    given = _arguments(name, function, experiment, settings.trust)
     place = folder / name
     place.mkdir(exist_ok=True)
     with _inside(place):

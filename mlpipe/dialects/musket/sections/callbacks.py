@@ -35,7 +35,7 @@ _KEYS = {
 
 
 @dataclass
-class Found:
+class Callbacks:
     """Native meaning of a map of callbacks.
 
     Attributes:
@@ -51,7 +51,7 @@ class Found:
     logging: dict[str, Any] | None = None
 
 
-def found(work: Work, key: str, given: Any) -> Found:
+def translated(work: Work, key: str, given: Any) -> Callbacks:
     """Native meaning of a map (or list) of callbacks.
 
     Args:
@@ -59,7 +59,7 @@ def found(work: Work, key: str, given: Any) -> Found:
         key: Where it stands in the source.
         given: Names to parameters.
     """
-    result, schedules = Found(), list[_Schedule]()
+    result, schedules = Callbacks(), list[_Schedule]()
     for name, parameters in _entries(work, key, given):
         full, where = _KNOWN.get(name.lower()), f"{key}.{name}"
         parameters = parameters if isinstance(parameters, Mapping) else {}
@@ -100,7 +100,7 @@ class _Schedule:
         return self.name == "CyclicLR" or whole
 
 
-def _schedule(work: Work, given: list[_Schedule], result: Found) -> None:
+def _schedule(work: Work, given: list[_Schedule], result: Callbacks) -> None:
     """The one schedule that several are: of those that set the rate after every batch the last one has its way."""
     if sorted(one.name for one in given) == ["LRVariator", "ReduceLROnPlateau"] and not any(
         one.is_always_on for one in given
@@ -116,7 +116,7 @@ def _schedule(work: Work, given: list[_Schedule], result: Found) -> None:
             work.refuse(one.key, wrong, fix=_as_two_stages(ramp, one.name))
         return
     for one in given:
-        _SCHEDULERS[one.name](work, one.key, one.parameters, result if one is winner else Found())
+        _SCHEDULERS[one.name](work, one.key, one.parameters, result if one is winner else Callbacks())
         if one is not winner:
             note = f"{winner.name} sets the rate anew after every batch, as in Keras, so that this has no effect"
             if one.name == "ReduceLROnPlateau":
@@ -125,7 +125,7 @@ def _schedule(work: Work, given: list[_Schedule], result: Found) -> None:
             work.say(one.key, "differs", note=note)
 
 
-def _ramp_and_plateau(work: Work, given: Mapping[str, _Schedule], result: Found) -> None:
+def _ramp_and_plateau(work: Work, given: Mapping[str, _Schedule], result: Callbacks) -> None:
     """A ramp for a while or again and again, and a plateau that lowers what it leaves."""
     ramp, plateau = given["LRVariator"], given["ReduceLROnPlateau"]
     _variator(work, ramp.key, ramp.parameters, result)
@@ -167,7 +167,7 @@ def _watched(work: Work, key: str, parameters: Mapping[str, Any]) -> dict[str, A
     return {"watch": monitored, "watch_direction": mode}
 
 
-def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     watched = _watched(work, key, parameters)
     if watched is not None:
         values = {"patience": int(parameters.get("patience", 0)), "min_delta": float(parameters.get("min_delta", 0))}
@@ -175,7 +175,7 @@ def _early(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -
         work.say(key, "same", "callbacks.early")
 
 
-def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     every = int(parameters.get("histogram_freq") or 0)
     found: dict[str, Any] = {
         "log_dir": str(work.home.experiment / str(parameters.get("log_dir", "logs"))),
@@ -202,7 +202,7 @@ def _board(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -
             work.say(f"{key}.{name}", "ignored", note=note)
 
 
-def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+def _plateau(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     values = _plateau_values(work, key, parameters)
     if values is not None:
         result.lr_scheduler = {"_target_": path_of("lr_scheduler", "plateau"), **values}
@@ -228,7 +228,7 @@ def _plateau_values(work: Work, key: str, parameters: Mapping[str, Any]) -> dict
     }
 
 
-def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     low, high = float(parameters.get("base_lr", 0.001)), float(parameters.get("max_lr", 0.006))
     mode = parameters.get("mode", "triangular")
     if not 0 <= low <= high or high == 0:
@@ -249,7 +249,7 @@ def _cyclic(work: Work, key: str, parameters: Mapping[str, Any], result: Found) 
     work.say(key, "same", "lr_scheduler", "max_lr is optimizer.lr")
 
 
-def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Found) -> None:
+def _variator(work: Work, key: str, parameters: Mapping[str, Any], result: Callbacks) -> None:
     values = _ramps(work, key, parameters)
     if values is not None:
         result.lr_scheduler = {"_target_": path_of("lr_scheduler", "variator"), "interval": "step", **values}

@@ -27,16 +27,16 @@ class _WrongError(Exception):
     """A problem with an operation's parameters."""
 
 
-def pipeline(work: Work, key: str, given: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
+def pipeline(work: Work, key: str, params: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
     """The steps that a map (or list of maps) of operations means, in its order.
 
     Args:
         work: Notes what is wrong.
         key: Where it stands in the source.
-        given: Operations to parameters.
+        params: Operations to parameters.
         place: The native key that they go to.
     """
-    maps = given if isinstance(given, list) else [given] if given else []
+    maps = params if isinstance(params, list) else [params] if params else []
     steps: Steps = []
     for entry in maps:
         if not isinstance(entry, Mapping):
@@ -72,14 +72,14 @@ def _operation(work: Work, key: str, name: str, parameters: Any, place: str) -> 
         return []
 
 
-def _alternatives(given: Any) -> list[Any]:
+def _alternatives(params: Any) -> list[Any]:
     """Alternatives that imgaug draws from: parameters in which each list of numbers is one of them."""
-    if isinstance(given, list) and all(isinstance(one, int | float) for one in given):
-        return list(given)
-    if not isinstance(given, Mapping):
-        return [given]
+    if isinstance(params, list) and all(isinstance(one, int | float) for one in params):
+        return list(params)
+    if not isinstance(params, Mapping):
+        return [params]
     found: list[dict[str, Any]] = [{}]
-    for key, value in given.items():
+    for key, value in params.items():
         found = [{**one, key: other} for one in found for other in _alternatives(value)]
         if len(found) > _MOST_ALTERNATIVES:
             raise _WrongError(f"there are more than {_MOST_ALTERNATIVES} ways to choose")
@@ -95,20 +95,20 @@ def _one_each(pipelines: list[Steps]) -> Steps:
     )
 
 
-def _sequential(inner: Inner, given: Any) -> Steps:
-    return inner(given)
+def _sequential(inner: Inner, params: Any) -> Steps:
+    return inner(params)
 
 
-def _one_of(inner: Inner, given: Any) -> Steps:
-    children = given if isinstance(given, list) else [{name: value} for name, value in given.items()]
+def _one_of(inner: Inner, params: Any) -> Steps:
+    children = params if isinstance(params, list) else [{name: value} for name, value in params.items()]
     return _one_each([inner(child) for child in children])
 
 
-def _some_of(inner: Inner, given: Any) -> Steps:
-    if isinstance(given, Mapping):
-        count, children = given.get("n"), given.get("children", given.get("then_list"))
+def _some_of(inner: Inner, params: Any) -> Steps:
+    if isinstance(params, Mapping):
+        count, children = params.get("n"), params.get("children", params.get("then_list"))
     else:
-        count, children = given
+        count, children = params
     if isinstance(children, Mapping):
         children = [{name: value} for name, value in children.items()]
     least, most = (count, count) if isinstance(count, int) else count if count else (0, None)
@@ -120,12 +120,12 @@ def _some_of(inner: Inner, given: Any) -> Steps:
     return [{"_target_": path_of("augmentations", "some_of"), "pipelines": parts, "least": least, "most": most}]
 
 
-def _sometimes(inner: Inner, given: Any) -> Steps:
-    if isinstance(given, Mapping):
-        share, then = given.get("p", 0.5), given.get("then_list", given.get("then"))
-        other = given.get("else_list")
+def _sometimes(inner: Inner, params: Any) -> Steps:
+    if isinstance(params, Mapping):
+        share, then = params.get("p", 0.5), params.get("then_list", params.get("then"))
+        other = params.get("else_list")
     else:
-        (share, then), other = given, None
+        (share, then), other = params, None
     if other is not None:
         raise _WrongError("else_list is not known here")
     if not _is_number(share) or not 0 <= share <= 1:
@@ -137,14 +137,14 @@ def _step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
     return [{"_target_": f"albumentations.{name}", **parameters, "p": p}]
 
 
-def _named(given: Any, *order: str) -> dict[str, Any]:
+def _named(params: Any, *order: str) -> dict[str, Any]:
     """Parameters by name; a bare value is the first one."""
-    if isinstance(given, Mapping):
-        unknown = set(map(str, given)) - set(order) - {"name", "deterministic", "random_state"}
+    if isinstance(params, Mapping):
+        unknown = set(map(str, params)) - set(order) - {"name", "deterministic", "random_state"}
         if unknown:
             raise _WrongError(f"unknown {listing(sorted(unknown))}, known {listing(order)}")
-        return {str(key): value for key, value in given.items()}
-    return {} if given is None else {order[0]: given}
+        return {str(key): value for key, value in params.items()}
+    return {} if params is None else {order[0]: params}
 
 
 def _range(value: Any) -> list[float]:
@@ -174,8 +174,8 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _chance(given: Any) -> float:
-    value = _named(given, "p").get("p", 1.0 if given is None else 0.0)
+def _chance(params: Any) -> float:
+    value = _named(params, "p").get("p", 1.0 if params is None else 0.0)
     if not _is_number(value) or not 0 <= value <= 1:
         raise _WrongError("a probability from 0 to 1 is needed")
     return float(value)
@@ -195,9 +195,9 @@ def _pixels(value: Any) -> Any:
     return [int(found[0]), int(found[1])]
 
 
-def _affine(given: Any) -> Steps:
+def _affine(params: Any) -> Steps:
     keys = ("scale", "translate_percent", "translate_px", "rotate", "shear", "order", "cval", "mode", "fit_output")
-    read = _named(given, *keys)
+    read = _named(params, *keys)
     values: dict[str, Any] = {}
     if "scale" in read:
         values["scale"] = _axes(read["scale"])
@@ -222,13 +222,13 @@ def _affine(given: Any) -> Steps:
     return _step("Affine", **values)
 
 
-def _rotate90(given: Any) -> Steps:
-    on = _whether(_named(given, "enabled").get("enabled", True))
+def _rotate90(params: Any) -> Steps:
+    on = _whether(_named(params, "enabled").get("enabled", True))
     return _step("RandomRotate90") if on else []
 
 
-def _add(given: Any) -> Steps:
-    read = _named(given, "value", "per_channel")
+def _add(params: Any) -> Steps:
+    read = _named(params, "value", "per_channel")
     low, high = (bound / 255 for bound in _range(read.get("value", 0)))
     if _whether(read.get("per_channel")):
         ranges = [[low, high]] * 3
@@ -236,39 +236,39 @@ def _add(given: Any) -> Steps:
     return _step("RandomBrightnessContrast", brightness_limit=[low, high], contrast_limit=[0.0, 0.0])
 
 
-def _multiply(given: Any, *, elementwise: bool) -> Steps:
-    read = _named(given, "mul", "per_channel")
+def _multiply(params: Any, *, elementwise: bool) -> Steps:
+    read = _named(params, "mul", "per_channel")
     multiplier, each = _range(read.get("mul", 1.0)), _whether(read.get("per_channel"))
     return _step("MultiplicativeNoise", multiplier=multiplier, per_channel=each, elementwise=elementwise)
 
 
-def _noise(given: Any) -> Steps:
-    read = _named(given, "scale", "loc", "per_channel")
+def _noise(params: Any) -> Steps:
+    read = _named(params, "scale", "loc", "per_channel")
     scale = [bound / 255 for bound in _range(read.get("scale", 0))]
     return _step("GaussNoise", std_range=scale, per_channel=_whether(read.get("per_channel")))
 
 
-def _blur(given: Any) -> Steps:
-    sigma = _range(_named(given, "sigma").get("sigma", 0))
+def _blur(params: Any) -> Steps:
+    sigma = _range(_named(params, "sigma").get("sigma", 0))
     return _step("GaussianBlur", blur_limit=0, sigma_limit=sigma)
 
 
 def _window(name: str) -> Callable[[Any], Steps]:
-    def read(given: Any) -> Steps:
-        low, high = _range(_named(given, "k").get("k", 3))
+    def read(params: Any) -> Steps:
+        low, high = _range(_named(params, "k").get("k", 3))
         odd = [max(3, int(low) | 1), max(3, int(high) | 1)]
         return _step(name, blur_limit=odd)
 
     return read
 
 
-def _sharpen(given: Any) -> Steps:
-    read = _named(given, "alpha", "lightness")
+def _sharpen(params: Any) -> Steps:
+    read = _named(params, "alpha", "lightness")
     return _step("Sharpen", alpha=_range(read.get("alpha", 0)), lightness=_range(read.get("lightness", 1)))
 
 
-def _emboss(given: Any) -> Steps:
-    read = _named(given, "alpha", "strength")
+def _emboss(params: Any) -> Steps:
+    read = _named(params, "alpha", "strength")
     return _step("Emboss", alpha=_range(read.get("alpha", 0)), strength=_range(read.get("strength", 1)))
 
 
@@ -284,15 +284,15 @@ def _drawn(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
     )
 
 
-def _dropout(given: Any) -> Steps:
-    read = _named(given, "p", "per_channel")
+def _dropout(params: Any) -> Steps:
+    read = _named(params, "p", "per_channel")
     return _drawn(
         "PixelDropout", {"dropout_prob": _range(read.get("p", 0))}, per_channel=_whether(read.get("per_channel"))
     )
 
 
-def _coarse_dropout(given: Any) -> Steps:
-    read = _named(given, "p", "size_percent", "size_px", "per_channel", "min_size")
+def _coarse_dropout(params: Any) -> Steps:
+    read = _named(params, "p", "size_percent", "size_px", "per_channel", "min_size")
     if "size_px" in read:
         raise _WrongError("only size_percent is known here")
     share, size = _range(read.get("p", 0.02)), _range(read.get("size_percent", 0.1))
@@ -305,33 +305,33 @@ def _coarse_dropout(given: Any) -> Steps:
     )
 
 
-def _elastic(given: Any) -> Steps:
-    read = _named(given, "alpha", "sigma")
+def _elastic(params: Any) -> Steps:
+    read = _named(params, "alpha", "sigma")
     return _drawn("ElasticTransform", {"alpha": _range(read.get("alpha", 0)), "sigma": _range(read.get("sigma", 1))})
 
 
-def _grayscale(given: Any) -> Steps:
-    alpha = _range(_named(given, "alpha").get("alpha", 1))
+def _grayscale(params: Any) -> Steps:
+    alpha = _range(_named(params, "alpha").get("alpha", 1))
     return _step("ToGray") if alpha == [1.0, 1.0] else [{"_target_": path_of("augmentations", "gray"), "alpha": alpha}]
 
 
-def _edge_detect(given: Any) -> Steps:
+def _edge_detect(params: Any) -> Steps:
     return [
         {
             "_target_": path_of("augmentations", "edges"),
-            "alpha": _range(_named(given, "alpha").get("alpha", [0.0, 0.75])),
+            "alpha": _range(_named(params, "alpha").get("alpha", [0.0, 0.75])),
         }
     ]
 
 
-def _directed_edges(given: Any) -> Steps:
-    read = _named(given, "alpha", "direction")
+def _directed_edges(params: Any) -> Steps:
+    read = _named(params, "alpha", "direction")
     alpha, direction = _range(read.get("alpha", [0.0, 0.75])), _range(read.get("direction", [0.0, 1.0]))
     return [{"_target_": path_of("augmentations", "edges"), "alpha": alpha, "direction": direction}]
 
 
-def _add_elementwise(given: Any) -> Steps:
-    read = _named(given, "value", "per_channel")
+def _add_elementwise(params: Any) -> Steps:
+    read = _named(params, "value", "per_channel")
     low, high = (bound / 255 for bound in _range(read.get("value", 0)))
     shared = not _whether(read.get("per_channel"))
     ranges = [[low, high]] * (1 if shared else 3)
@@ -339,8 +339,8 @@ def _add_elementwise(given: Any) -> Steps:
     return _step("AdditiveNoise", noise_type="uniform", spatial_mode=mode, noise_params={"ranges": ranges})
 
 
-def _crop_and_pad(given: Any) -> Steps:
-    read = _named(given, "px", "percent", "keep_size")
+def _crop_and_pad(params: Any) -> Steps:
+    read = _named(params, "px", "percent", "keep_size")
     keep = _whether(read.get("keep_size", True))
     if "percent" in read:
         return _step("CropAndPad", percent=_one_or_two(*_range(read["percent"])), keep_size=keep)
@@ -353,8 +353,8 @@ def _one_or_two(low: float, high: float) -> Any:
     return low if low == high else [low, high]
 
 
-def _crop(given: Any) -> Steps:
-    read = _named(given, "px", "percent", "keep_size")
+def _crop(params: Any) -> Steps:
+    read = _named(params, "px", "percent", "keep_size")
     key = "percent" if "percent" in read else "px"
     low, high = _range(read.get(key, 0))
     number = float if key == "percent" else int
@@ -362,30 +362,30 @@ def _crop(given: Any) -> Steps:
     return _step("CropAndPad", keep_size=_whether(read.get("keep_size", True)), **cut)
 
 
-def _pad_to_size(given: Any) -> Steps:
-    read = _named(given, "width", "height")
+def _pad_to_size(params: Any) -> Steps:
+    read = _named(params, "width", "height")
     return _step("PadIfNeeded", min_width=_whole(read["width"]), min_height=_whole(read["height"]), position="random")
 
 
-def _crop_to_size(given: Any) -> Steps:
-    read = _named(given, "width", "height")
+def _crop_to_size(params: Any) -> Steps:
+    read = _named(params, "width", "height")
     return _step("RandomCrop", width=_whole(read["width"]), height=_whole(read["height"]), pad_if_needed=True)
 
 
-def _contrast(given: Any) -> Steps:
-    read = _named(given, "alpha", "per_channel")
+def _contrast(params: Any) -> Steps:
+    read = _named(params, "alpha", "per_channel")
     low, high = _range(read.get("alpha", 1.0))
     limits = [low - 1, high - 1]
     return _step("RandomBrightnessContrast", brightness_limit=[0.0, 0.0], contrast_limit=limits)
 
 
-def _hue(given: Any) -> Steps:
-    low, high = _range(_named(given, "value", "per_channel").get("value", 0))
+def _hue(params: Any) -> Steps:
+    low, high = _range(_named(params, "value", "per_channel").get("value", 0))
     return _step("HueSaturationValue", hue_shift_limit=[low, high], sat_shift_limit=[low, high], val_shift_limit=[0, 0])
 
 
-def _gamma(given: Any) -> Steps:
-    low, high = _range(_named(given, "gamma", "per_channel").get("gamma", 1))
+def _gamma(params: Any) -> Steps:
+    low, high = _range(_named(params, "gamma", "per_channel").get("gamma", 1))
     return _step("RandomGamma", gamma_limit=[100 * low, 100 * high])
 
 

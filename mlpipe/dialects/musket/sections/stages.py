@@ -7,7 +7,7 @@ from typing import Any
 
 from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import callbacks, losses
-from mlpipe.dialects.musket.sections.callbacks import Found
+from mlpipe.dialects.musket.sections.callbacks import Callbacks
 from mlpipe.names import path_of
 
 _KEYS = (
@@ -16,7 +16,7 @@ _KEYS = (
 )  # fmt: skip
 
 
-def translate_stages(work: Work, root: Found) -> None:
+def translate_stages(work: Work, root: Callbacks) -> None:
     """The list of stages.
 
     Args:
@@ -47,7 +47,7 @@ def translate_stages(work: Work, root: Found) -> None:
         work.say("freeze_encoder", "differs", "stages.list", "what is frozen keeps its batch statistics too")
 
 
-def _stage(work: Work, number: int, entry: Mapping[str, Any], root: Found) -> dict[str, Any]:
+def _stage(work: Work, number: int, entry: Mapping[str, Any], root: Callbacks) -> dict[str, Any]:
     key = f"stages[{number}]"
     for unknown in set(entry) - set(_KEYS):
         work.unknown(f"{key}.{unknown}", str(unknown), _KEYS)
@@ -81,16 +81,16 @@ def _stage(work: Work, number: int, entry: Mapping[str, Any], root: Found) -> di
     return native
 
 
-def _callbacks(work: Work, key: str, entry: Mapping[str, Any], root: Found) -> Found | None:
+def _callbacks(work: Work, key: str, entry: Mapping[str, Any], root: Callbacks) -> Callbacks | None:
     """The callbacks of a stage with some of its own; None where they are the root's."""
     if "callbacks" not in entry and "extra_callbacks" not in entry:
         return None
     base = entry.get("callbacks", work.source.get("callbacks"))
     extra = entry.get("extra_callbacks") or {}
     if isinstance(base, Mapping) and isinstance(extra, Mapping):
-        return callbacks.found(work, f"{key}.callbacks", {**base, **extra})
+        return callbacks.translated(work, f"{key}.callbacks", {**base, **extra})
     joined = [*_as_list(base), *_as_list(extra)]
-    return callbacks.found(work, f"{key}.callbacks", joined)
+    return callbacks.translated(work, f"{key}.callbacks", joined)
 
 
 def _as_list(given: Any) -> list[Any]:

@@ -174,11 +174,11 @@ def _source(work: Work, source: str, kind: str) -> None:
         )
 
 
-def _overlap(work: Work, option: str, given: Mapping[str, Any]) -> None:
+def _overlap(work: Work, option: str, params: Mapping[str, Any]) -> None:
     work.options["loss"] = option
     work.set("loss.over", "all")
-    work.set("loss.eps", float(given.get("eps", 1e-7)))
-    weight = [float(value) for value in given.get("weight", [])]
+    work.set("loss.eps", float(params.get("eps", 1e-7)))
+    weight = [float(value) for value in params.get("weight", [])]
     if work.network.units == 1:
         # The single map is the second class; the first one is nothing of its own.
         work.set("loss.class_weights", [0.0, 1.0])
@@ -193,11 +193,11 @@ def _overlap(work: Work, option: str, given: Mapping[str, Any]) -> None:
     work.say("loss.function", "same", f"loss={option}", "over the pixels of a batch, the mean over classes")
 
 
-def _focal(work: Work, given: Mapping[str, Any]) -> None:
+def _focal(work: Work, params: Mapping[str, Any]) -> None:
     work.options["loss"] = "focal"
-    work.set("loss.gamma", float(given.get("gamma", 2.0)))
-    work.say("loss.function", "same", "loss=focal", "" if "gamma" in given else "gamma is 2, as in the paper")
-    weight = given.get("weight", given.get("alpha"))
+    work.set("loss.gamma", float(params.get("gamma", 2.0)))
+    work.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
+    weight = params.get("weight", params.get("alpha"))
     if isinstance(weight, list) and work.network.units != 1:
         work.set("loss.class_weights", [float(value) for value in weight])
         work.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")
@@ -205,12 +205,12 @@ def _focal(work: Work, given: Mapping[str, Any]) -> None:
         work.missing("loss.alpha", "one weight for all classes", "give one for each class, or leave it out")
 
 
-def _nll(work: Work, given: Mapping[str, Any]) -> None:
+def _nll(work: Work, params: Mapping[str, Any]) -> None:
     is_log, units = work.network.end == "log_softmax", work.network.units
     work.options["loss"] = "nll" if is_log else "ce"
     note = "" if is_log else f"NLL wants log-probabilities: the logarithm of the {work.network.end} is taken here"
     work.say("loss.function", "same" if is_log else "differs", f"loss={work.options['loss']}", note)
-    weights, ignored = [float(value) for value in given.get("weight", [])], given.get("ignore_index")
+    weights, ignored = [float(value) for value in params.get("weight", [])], params.get("ignore_index")
     if weights and len(weights) != units:
         work.refuse("loss.weight", f"the network has {units} maps", got=weights, fix=f"give {units} numbers")
         return
@@ -220,5 +220,5 @@ def _nll(work: Work, given: Mapping[str, Any]) -> None:
         work.say("loss.ignore_index", "same", "loss.class_weights")
     if weights:
         work.set("loss.class_weights", weights)
-        if "weight" in given:
+        if "weight" in params:
             work.say("loss.weight", "same", "loss.class_weights")

@@ -80,27 +80,27 @@ def _whole_batch(work: Work) -> None:
     work.say("optimizer.type", "differs", "sampling.batch_size", note)
 
 
-def _schedule(work: Work, given: Mapping[str, Any] | None) -> None:
-    if given is None:
+def _schedule(work: Work, params: Mapping[str, Any] | None) -> None:
+    if params is None:
         work.options["lr_scheduler"] = "none"
         return
     key = "optimizer.lr_scheduler"
-    kind = schema.named(str(given["type"]), schema.SCHEDULES)
+    kind = schema.named(str(params["type"]), schema.SCHEDULES)
     work.options["lr_scheduler"] = option = kind.lower()
     values: dict[str, Any] = {"interval": "epoch"}
     if kind == "Warmup":
-        values |= {"warmup_epochs": given["num_epochs"], "start_ratio": given["start_factor"]}
+        values |= {"warmup_epochs": params["num_epochs"], "start_ratio": params["start_factor"]}
     else:
-        values |= {"gamma": given.get("gamma", 0.1)}
-    values |= {"step_epochs": given["step_size"]} if kind == "Step" else {}
-    values |= {"milestones": given["milestones"]} if kind == "MultiStep" else {}
+        values |= {"gamma": params.get("gamma", 0.1)}
+    values |= {"step_epochs": params["step_size"]} if kind == "Step" else {}
+    values |= {"milestones": params["milestones"]} if kind == "MultiStep" else {}
     for name, value in values.items():
         work.set(f"lr_scheduler.{name}", value)
     work.say(f"{key}.type", "same", f"lr_scheduler={option}")
-    for name in given:
+    for name in params:
         if name not in ("type", "verbose"):
             work.say(f"{key}.{name}", "same", "lr_scheduler")
-    if "verbose" in given:
+    if "verbose" in params:
         work.say(f"{key}.verbose", "ignored", note="the rate of every epoch is in the record's metrics.csv")
 
 
@@ -140,7 +140,7 @@ def translate_loss(work: Work) -> None:
         work.say("loss.source", "ignored", note="as in rmldnn")
 
 
-def _nll(work: Work, given: Mapping[str, Any]) -> None:
+def _nll(work: Work, params: Mapping[str, Any]) -> None:
     if work.network.end == "log_softmax":
         work.options["loss"] = "nll"
         work.say("loss.function", "same", "loss=nll")
@@ -149,17 +149,17 @@ def _nll(work: Work, given: Mapping[str, Any]) -> None:
         note = f"the network ends in {work.network.end}, and NLL wants log-probabilities: the logarithm is taken here"
         work.say("loss.function", "differs", "loss=ce", note)
         work.say("loss.function", "lint", note="end the network in log_softmax")
-    if "weight" in given or "ignore_index" in given:
-        weights = _class_weights(work, given)
+    if "weight" in params or "ignore_index" in params:
+        weights = _class_weights(work, params)
         if weights is not None:
             work.set("loss.class_weights", weights)
             work.say("loss.weight", "same", "loss.class_weights")
 
 
-def _class_weights(work: Work, given: Mapping[str, Any]) -> list[float] | None:
+def _class_weights(work: Work, params: Mapping[str, Any]) -> list[float] | None:
     """The weight of each class; a class that is ignored has none, which is what torch does with it."""
-    ignored, units = given.get("ignore_index"), work.network.units
-    weights = [float(value) for value in given.get("weight", [])]
+    ignored, units = params.get("ignore_index"), work.network.units
+    weights = [float(value) for value in params.get("weight", [])]
     if ignored is not None and not weights:
         if units is None or not 0 <= ignored < units:
             work.say("loss.ignore_index", "ignored", note="it is no class")
@@ -174,8 +174,8 @@ def _class_weights(work: Work, given: Mapping[str, Any]) -> list[float] | None:
     return weights
 
 
-def _focal(work: Work, given: Mapping[str, Any]) -> None:
-    gamma, end = float(given.get("gamma", 2.0)), work.network.end
+def _focal(work: Work, params: Mapping[str, Any]) -> None:
+    gamma, end = float(params.get("gamma", 2.0)), work.network.end
     if end == "sigmoid" and work.network.units != 1:
         work.options["loss"] = "elementwise"
         for key, value in {"of": "focal", "outputs": "sigmoid", "gamma": gamma}.items():
@@ -187,8 +187,8 @@ def _focal(work: Work, given: Mapping[str, Any]) -> None:
     else:
         work.options["loss"] = "focal"
         work.set("loss.gamma", gamma)
-        work.say("loss.function", "same", "loss=focal", "" if "gamma" in given else "gamma is 2, as in the paper")
-    weight = given.get("weight", given.get("alpha"))
+        work.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
+    weight = params.get("weight", params.get("alpha"))
     if isinstance(weight, list) and end != "sigmoid":
         work.set("loss.class_weights", [float(value) for value in weight])
         work.say("loss.weight", "differs", "loss.class_weights", "the mean is divided by the weights")

@@ -63,7 +63,7 @@ class Unfinished:
 
     @property
     def name(self) -> str:
-        """What sentences call it."""
+        """The name in sentences."""
         return f"run {self.run.name} of {self.project.name}"
 
     def may_use(self, task: str, stored: dict[str, Any]) -> bool:

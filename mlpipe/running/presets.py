@@ -41,7 +41,7 @@ _TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data and the machine are like.
+    """The size of the data and the speed of the machine.
 
     Attributes:
         train: Images that learn or validate.

@@ -64,7 +64,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class SliceRequest:
-    """What `mml evaluate` was asked to cut and to write.
+    """The keys of `mml evaluate` about slices: what to cut and where to write.
 
     Attributes:
         sets: The slice sets as the configuration has them.

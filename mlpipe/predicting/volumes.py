@@ -30,7 +30,7 @@ from mlpipe.learn.module import TARGET
 from mlpipe.learn.quiet import prepare_torch
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.model import Inputs, Model, load
-from mlpipe.predicting.scores import Judge
+from mlpipe.predicting.slice_scores import Judge
 from mlpipe.predicting.through import as_they_are, through
 from mlpipe.runs.sinks import Predicted
 

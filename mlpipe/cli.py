@@ -40,7 +40,7 @@ _SCRIPTS = ("fit", "task", "analyze")
 
 @dataclass
 class Call:
-    """What the command line says."""
+    """The parsed command line."""
 
     mode: str = ""
     overrides: list[str] = field(default_factory=list)

@@ -57,7 +57,7 @@ class DataError(_Problems):
 
 
 class ProjectError(_Problems):
-    """What is asked of the results folder is not there, not readable or in use."""
+    """Something in the results folder that is needed is missing, unreadable or in use."""
 
 
 class TrainingError(MlpipeError):
@@ -120,7 +120,7 @@ def in_short(error: BaseException) -> str:
 
 
 def place_in_own_code(error: BaseException, folder: Path) -> str:
-    """Where in a user's own code an error was raised; empty where it was raised elsewhere.
+    """The line of a user's own code in which an error was raised; empty where it was raised elsewhere.
 
     Args:
         error: An error that was raised.
@@ -160,7 +160,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_sentence(error: BaseException) -> str:
-    """What to tell a person where memory ran out and nothing smaller can be tried."""
+    """The sentence for a person where memory ran out and nothing smaller can be tried."""
     way = (
         "free memory, or use less at a time: sampling.batch_size, preprocessing.size, sys.num_workers, sys.fold_workers"
     )

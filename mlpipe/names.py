@@ -221,7 +221,7 @@ def _origins() -> dict[str, str]:
 
 
 def current(path: str) -> str:
-    """Where the code lies today that a stored configuration names by its path of then.
+    """The path of today's code for a path in a stored configuration.
 
     Args:
         path: A dotted path, of any version; a user's own is returned as it is.
@@ -248,7 +248,7 @@ def _paths() -> dict[tuple[str, str], str]:
 
 
 def path_of(group: str, name: str) -> str:
-    """Where the code of a component of 0.1.0 lies today.
+    """The path of today's code for a component of 0.1.0.
 
     Args:
         group: A key of `FROZEN`.
@@ -267,7 +267,7 @@ def name_of(path: str) -> str:
 
 
 def identity(group: str, path: str) -> str:
-    """What hashes hold for a component: its path in 0.1.0, or `GROUP/NAME` for one that came later.
+    """The name of a component in hashes: its path in 0.1.0, or `GROUP/NAME` for one that came later.
 
     Args:
         group: The group that it stands in, a key of `FROZEN`.

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from mlpipe import files
 from mlpipe.errors import DiskFull
-from mlpipe.runs import sweeping
+from mlpipe.runs import stale_files
 
 FULL = Path("/dev/full")
 PLAIN = st.recursive(
@@ -106,7 +106,7 @@ def test_an_unfinished_name_tells_process_and_machine() -> None:
     assert name.startswith(f".a.json.tmp-{os.getpid()}-{files.machine()}") and len(files.machine()) == 8
     assert files.temporary_name(Path("a.json")) != name
     # Names of this form are found when what a killed process left is swept away.
-    assert sweeping.is_temporary(name) and sweeping.process_of(name) == os.getpid()
+    assert stale_files.is_temporary(name) and stale_files.process_of(name) == os.getpid()
 
 
 def test_a_durable_write_syncs_the_file_then_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def unnamed(
 def call(
     function: Callable[..., Any], given: Mapping[str, Any], names: Sequence[str], late: Sequence[Any], **known: Any
 ) -> Any:
-    """What a function or class of the user's own gives.
+    """The value of a function or class of the user's own.
 
     Args:
         function: It.

@@ -55,7 +55,7 @@ def check_mode(mode: str, extra: tuple[Path, ...] = ()) -> None:
 
 
 def purpose(group: str, option: str) -> str:
-    """What an option is for: the first comment line of its file that says so."""
+    """The purpose of an option: the first comment line of its file that says it."""
     for line in option_text(group, option).splitlines():
         if line.startswith("#") and not line.startswith("# @"):
             return line.lstrip("# ").strip()

@@ -27,7 +27,7 @@ from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, first_line, li
 
 @dataclass(frozen=True)
 class Slot:
-    """What may stand in one place of the configuration.
+    """A place of the configuration, and the components that may stand in it.
 
     Attributes:
         home: The module or package of mlpipe whose public functions and classes fit, beside those that an option of the
@@ -127,7 +127,7 @@ class Component:
 
     @property
     def identity(self) -> str:
-        """What hashes are made of: it stays the same when code moves."""
+        """The identity that hashes are made of: it stays the same when code moves."""
         return names.identity(self.slot, self.target)
 
     @property

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mlpipe import files
 from mlpipe.config import catalog, interpolation, network_files, rules, signatures
 from mlpipe.config.assemble import assemble
-from mlpipe.config.composing import Composer
+from mlpipe.config.hydra_composition import Composer
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
@@ -40,7 +40,7 @@ _SECTIONS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What composing must know of the world, given as plain values.
+    """Facts of the world that composing needs, as plain values.
 
     Attributes:
         architectures: Gives the names of all networks that `arch=NAME` accepts besides the group's options.

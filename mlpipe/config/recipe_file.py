@@ -89,7 +89,7 @@ def joined(mode: str, tree: Mapping[str, Any], overrides: Sequence[str], *, leav
 
 
 def own_words(tree: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """What the command line says beside the file that it names, and does not say as the file does."""
+    """The words of the command line besides the file, as far as they differ from it."""
     of_file = [f"{group}={option}" for group, option in chosen(tree).items()]
     return [text for text in overrides if key_of(text) not in (KEY, LENIENT) and text not in of_file]
 
@@ -124,7 +124,7 @@ def text_of(path: Path) -> str:
 
 
 def contents(path: Path, text: str | None = None) -> Mapping[str, Any]:
-    """What is in a recipe file, YAML or JSON.
+    """The contents of a recipe file, YAML or JSON.
 
     Args:
         path: The file.

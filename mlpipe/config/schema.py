@@ -31,7 +31,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Metrics:
-    """What is measured, and what chooses the best epoch.
+    """The metrics to measure, and the one that chooses the best epoch.
 
     Attributes:
         train: Metrics of the validation images after every epoch; `auto`: the usual ones of the task's kind.
@@ -152,7 +152,7 @@ class Hpo:
 
 @dataclass(frozen=True)
 class Reuse:
-    """What a run takes from other runs: `PROJ` is a folder under out_dir or a path, `PROJ#3` one record of it.
+    """Parts of other runs that a run takes over: `PROJ` is a folder under out_dir or a path, `PROJ#3` one record of it.
 
     Attributes:
         models: Projects or records: `tl` chooses its start among them, `predict` and `test` use them.
@@ -171,7 +171,7 @@ class Reuse:
 
 @dataclass(frozen=True)
 class Remove:
-    """What a run deletes once it has ended well.
+    """Files that a run deletes once it has ended well.
 
     Attributes:
         parameters: The weights of its records.
@@ -182,7 +182,7 @@ class Remove:
 
 @dataclass(frozen=True)
 class Healing:
-    """What a training does by itself when something goes wrong.
+    """Recoveries that a training may make by itself when something goes wrong.
 
     Attributes:
         rollbacks: How often a NaN or infinite loss or gradient leads back to the start of its epoch.

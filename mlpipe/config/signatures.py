@@ -169,7 +169,7 @@ def public_names(file: Path) -> list[str]:
 
 
 def mismatch(annotation: ast.expr, value: Any, module: ast.Module) -> str:
-    """What `value` should have been, in words; empty when it fits the annotation."""
+    """The type that `value` should have had, in words; empty when it fits the annotation."""
     if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
         try:
             return mismatch(ast.parse(annotation.value, mode="eval").body, value, module)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 
 def share(sizes: Sequence[int], number: int, group: int) -> float:
-    """What a batch's mean is multiplied by, before it is divided by `group`; 1 where all batches of its step are alike.
+    """The factor of a batch's mean loss before it is divided by `group`; 1 where all batches of its step are alike.
 
     Args:
         sizes: Images in each batch of the epoch that is learned from, of all processes.
@@ -23,7 +23,7 @@ def share(sizes: Sequence[int], number: int, group: int) -> float:
 
 
 def fullness(batches: int, number: int, group: int) -> float:
-    """What a term that every step has once is multiplied by in each batch, before it is divided by `group`.
+    """The factor, in each batch, of a term that every step has once, before it is divided by `group`.
 
     Args:
         batches: How many the epoch has.

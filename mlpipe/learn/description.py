@@ -23,7 +23,7 @@ def device(recipe: Recipe) -> str:
 
 
 def reducer(recipe: Recipe) -> dict[str, str]:
-    """What averages gradients over several processes."""
+    """The method that averages gradients over several processes."""
     return {"Type": "DistributedDataParallel", "Backend": hardware.backend(recipe.trainer)}
 
 

@@ -25,7 +25,7 @@ _STATES = 3
 
 @dataclass(frozen=True)
 class SpaceNeeded:
-    """What a training writes, in bytes.
+    """Bytes that a training writes.
 
     Attributes:
         weights: Of the record's network, with those of stages that keep their own.
@@ -41,7 +41,7 @@ class SpaceNeeded:
 
 
 def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
-    """What the training of a fold, and of those after it, writes at least; reports and predictions are not counted.
+    """The least that the training of a fold, and of those after it, writes; reports and predictions are not counted.
 
     Args:
         job: The fold.

@@ -170,7 +170,7 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Stage:
-    """What one stage is trained with.
+    """Everything that one stage is trained with.
 
     Attributes:
         number: The stage's, counted from 0.
@@ -383,7 +383,7 @@ def _co_tasks(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> list[dic
 def parts(
     job: FoldJob, watch: Watch, optimizers: Optimizers | None = None
 ) -> tuple[FoldModule, FoldData | JointData, Numerics]:
-    """What a fold's first stage is trained with: module with first weights, loaders, precision and layout.
+    """The parts of a fold's first stage: module with first weights, loaders, precision and layout.
 
     Args:
         job: The fold.
@@ -465,7 +465,7 @@ def _device_group(job: FoldJob, data: FoldData | JointData) -> DeviceGroup:
 
 
 def pack_of(job: FoldJob, network: torch.nn.Module, watch: Watch) -> Pack:
-    """What the fold learns from: its cached images, or their features where nothing below the heads can ever change."""
+    """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change."""
     if job.joint is not None or job.recipe.stages or not features.applies(job.recipe, network):
         return job.pack
     assert isinstance(network, Classifier)

@@ -37,7 +37,7 @@ class Numerics:
 
 
 def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
-    """What a `trainer.precision` means for images of a size on this machine.
+    """Precision and layout for a `trainer.precision` and images of a size on this machine.
 
     | hardware | size | precision | layout |
     |---|---|---|---|
@@ -67,7 +67,7 @@ def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
 
 
 def accelerator(trainer: Mapping[str, Any]) -> str:
-    """What a `trainer` section computes on here: `cuda`, `mps` or `cpu`, else its own word."""
+    """The device of a `trainer` section here: `cuda`, `mps` or `cpu`, else its own word."""
     wanted = str(trainer.get("accelerator", "auto"))
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"

@@ -76,7 +76,7 @@ class FoldJob:
 
     @property
     def kind(self) -> str:
-        """What is predicted."""
+        """The kind of the task."""
         return kinds.decide(self.task.kind, self.recipe.loss)
 
 

@@ -53,7 +53,7 @@ class Part(Protocol):
         """
 
     def class_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-        """What a loss is told of the training images of each class, see `mlpipe.learn.losses.labels.Labels.counts`."""
+        """The numbers of training images of each class, see `mlpipe.learn.losses.labels.Labels.counts`."""
 
     def known_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
         """For how many training images each output has a known target, shape (outputs,); None: for all."""
@@ -81,7 +81,7 @@ class Part(Protocol):
         """
 
     def rows(self, loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """What metrics are made of, a row for each image: predicted, shape (n, columns), and true, beside each other.
+        """Rows for metrics, one for each image: predicted, shape (n, columns), and true, beside each other.
 
         Args:
             loss: The head's.
@@ -90,7 +90,7 @@ class Part(Protocol):
         """
 
     def kept(self, loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """What is kept of a batch until the end of a validation: `rows`, with the batch's loss where there is no other way."""
+        """The part of a batch that a validation keeps: `rows`, and the batch's loss where there is no other way."""
 
     def validated(self, loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The loss of all validation images, and the rows that metrics are made of.

@@ -36,7 +36,7 @@ _WORSE = 2
 
 @dataclass(frozen=True)
 class Fitted:
-    """What was found.
+    """A fitted head.
 
     Attributes:
         weight: Shape (outputs, features).

@@ -36,7 +36,7 @@ Optimizers = Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Learning:
-    """What a fold's module needs to know besides its network, heads and optimizer.
+    """Settings of a fold's module besides its network, heads and optimizer.
 
     Attributes:
         val_metrics: Names of the metrics of the validation images.

@@ -30,7 +30,7 @@ def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
 
 
 def outputs_metrics(recipe: Recipe) -> list[str]:
-    """What the loss of several outputs measures by itself: `OUTPUT_loss`, `OUTPUT_METRIC`, and means over all outputs."""
+    """Metrics that the loss of several outputs has: `OUTPUT_loss`, `OUTPUT_METRIC`, and means over all outputs."""
     parts = recipe.loss.params.get("parts")
     listed = parts if isinstance(parts, list) else []
     return [

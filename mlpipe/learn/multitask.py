@@ -48,7 +48,7 @@ class Partner:
 
 @dataclass(frozen=True)
 class Joint:
-    """What is learned together with the pivot.
+    """The tasks that are learned together with the pivot.
 
     Attributes:
         partners: The other tasks.
@@ -86,7 +86,7 @@ def stored_network(recipe: Recipe, task: Task, pack: Pack, co_tasks: Sequence[Ma
 
 
 def partner_heads(recipe: Recipe, pack: Pack, joint: Joint) -> list[LearnedHead]:
-    """What the partners' heads learn.
+    """The heads of the partners, with their losses.
 
     Args:
         recipe: How to learn.
@@ -156,7 +156,7 @@ def try_joint(recipe: Recipe, task: Task, pack: Pack, rows: Rows, joint: Joint) 
 def described(
     recipe: Recipe, joint: Joint, module: FoldModule, trainer: pl.Trainer, num_workers: int
 ) -> list[dict[str, Any]]:
-    """What a record says of the partners: head, weight, loss, and the score of their own validation rows.
+    """The partners as a record has them: head, weight, loss, and the score of their own validation rows.
 
     Args:
         recipe: How they were learned.

@@ -17,7 +17,7 @@ from mlpipe.learn.own_code import called
 
 
 def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Sequence[str] | None, *given: Any) -> Any:
-    """What a class of the user's own makes with its parameters.
+    """An instance of a class of the user's own, made with its parameters.
 
     Args:
         key: The configuration's key, for sentences.

@@ -15,7 +15,7 @@ from mlpipe.errors import ConfigError, MlpipeError, in_short, problem
 
 @dataclass(frozen=True)
 class Code:
-    """Where functions of the user's own come from.
+    """The folder and the trust of functions of the user's own.
 
     Attributes:
         modules: The folder of Python files; None: there is none.
@@ -60,7 +60,7 @@ class Code:
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
-    """What a user's function returns.
+    """The value that a user's function returns.
 
     Args:
         key: The configuration's section, for sentences.

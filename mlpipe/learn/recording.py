@@ -49,7 +49,7 @@ def timings(speeds: list[dict[str, float]], seconds: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training gave.
+    """The results of a training.
 
     Attributes:
         module: The trained module, after its last validation.

@@ -104,7 +104,7 @@ class Healed:
         self.events: list[Event] = files.read_json(path) if path.is_file() else []
 
     def lr_scale(self, epoch: int, stage: int = 0) -> float:
-        """What the learning rate is multiplied by in an epoch of a stage."""
+        """The factor of the learning rate in an epoch of a stage."""
         found = [one for one in self.events if one["kind"] == NUMBERS and one["stage"] == stage]
         return float(math.prod(one["lr_factor"] for one in found if one["epoch"] <= epoch))
 

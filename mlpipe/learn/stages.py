@@ -76,7 +76,7 @@ def _positives(task: Task) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class OptimizerMemory:
-    """What an optimizer knows at the end of a stage.
+    """The state of an optimizer at the end of a stage.
 
     Attributes:
         states: The state of each parameter by its name.
@@ -88,7 +88,7 @@ class OptimizerMemory:
 
     @staticmethod
     def of(network: nn.Module, optimizer: Optimizer) -> OptimizerMemory:
-        """What an optimizer of a network knows."""
+        """The state of an optimizer of a network."""
         known = {name: optimizer.state[one] for name, one in network.named_parameters() if one in optimizer.state}
         return OptimizerMemory(known, [float(group["lr"]) for group in optimizer.param_groups])
 

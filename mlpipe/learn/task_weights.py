@@ -44,7 +44,7 @@ class TaskWeights:
         return (losses * losses.new_tensor(self.weights)).sum()
 
     def row(self, losses: Sequence[float], network: nn.Module) -> dict[str, float]:
-        """What the history has of an epoch: the mean loss of each task, and learned weights as log variances."""
+        """The history's columns of an epoch: the mean loss of each task, and learned weights as log variances."""
         found = {f"train/loss:{name}": value for name, value in zip(self.names, losses, strict=True)}
         if self.weights == UNCERTAINTY:
             learned = zip(self.names, log_variances(network), strict=True)

@@ -33,7 +33,7 @@ _TURNING = frozenset(("rot90", "rot270", "transpose", "antitranspose"))
 
 @dataclass(frozen=True)
 class Views:
-    """What an image is predicted from.
+    """The views of an image that its prediction is a mean of.
 
     Attributes:
         views: The views.

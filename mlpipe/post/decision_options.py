@@ -36,7 +36,7 @@ class DecisionOptions:
     costs: list[list[float]] | None = None
 
     def threshold_options(self) -> dict[str, Any]:
-        """What `post.threshold` is asked for."""
+        """The arguments of `post.threshold`."""
         options: dict[str, Any] = {"criterion": self.threshold}
         if self.threshold == "cost" and self.costs is not None:
             options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}

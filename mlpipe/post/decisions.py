@@ -84,7 +84,7 @@ def _of_labels(values: Array, targets: Array, cuts: Sequence[float | None], opti
 
 
 def at_deployment(ensemble: EnsembleRecord, path: Path, moved_to: Array, *, seed: int = 0) -> dict[str, Any]:
-    """What decides between classes at another prevalence: costs as they are, sets and thresholds made anew.
+    """The decisions between classes at another prevalence: costs as they are, sets and thresholds made anew.
 
     The rows that chose are moved to that prevalence as new ones are. Sets for each class by itself stay that (their promise
     does not depend on the prevalence); others are weighted to it.
@@ -180,7 +180,7 @@ def sets_of(log_probabilities: Array, decided: Mapping[str, Any], seed: int = 0)
 
 
 def used(decided: Mapping[str, Any]) -> list[str]:
-    """What a table's columns `decision` and `set` mean, in words.
+    """The meaning of a table's columns `decision` and `set`, in words.
 
     Args:
         decided: What decides, as plain data.
@@ -197,7 +197,7 @@ def used(decided: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(sets: Mapping[str, Any]) -> str:
-    """What prediction sets promise, with the prevalence where it matters."""
+    """The promise of prediction sets, with the prevalence where it matters."""
     there = sets.get("prior")
     at = (
         f" ({', '.join(f'{share:.3g}' for share in there)})"

@@ -45,7 +45,7 @@ class Ensembling(Protocol):
         ...
 
     def averaged(self, outputs: Floats) -> Floats:
-        """What the greedy way averages: probabilities or numbers, (n, outputs)."""
+        """The values that the greedy way averages: probabilities or numbers, (n, outputs)."""
         ...
 
     def averaged_loss(self, averaged: Floats, targets: Targets) -> float:
@@ -61,12 +61,12 @@ class Ensembling(Protocol):
         classes: Sequence[str],
         seed: int,
     ) -> dict[str, Any]:
-        """What decides, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data."""
+        """Decisions, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data."""
         ...
 
 
 class Probabilities(Protocol):
-    """What can be done with outputs that are logits of a row's probabilities."""
+    """The methods for outputs that are logits of a row's probabilities."""
 
     def learn(
         self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any
@@ -75,7 +75,7 @@ class Probabilities(Protocol):
         ...
 
     def learned(self, plain: Any) -> Callable[[Floats], Floats]:
-        """What a stored calibration makes of logits, (n, outputs) to (n, outputs)."""
+        """Logits after a stored calibration, (n, outputs) to (n, outputs)."""
         ...
 
     def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
@@ -92,7 +92,7 @@ class Probabilities(Protocol):
 
 
 class Part(Protocol):
-    """What is measured of a kind, and what can be made of its predictions.
+    """Metrics of a kind, and the methods for its predictions.
 
     Attributes:
         METRICS: Every metric by its name.
@@ -151,7 +151,7 @@ def of(name: str) -> Part:
 
 
 def weighted(name: str) -> str:
-    """What fitted weights of a kind mix: `probabilities`, or `logits` (the outputs themselves) where there are none.
+    """The values that fitted weights mix: `probabilities`, or `logits` (the outputs themselves) where there are none.
 
     Args:
         name: The kind's.

@@ -26,7 +26,7 @@ from mlpipe.runs.sinks import Predicted
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network is worth on a task.
+    """The scores of a network on a task.
 
     Attributes:
         rows: The rows of the task that can be read.

@@ -25,7 +25,7 @@ class Part(Protocol):
     NEW: str
 
     def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
-        """What is stored of a batch.
+        """The stored part of a batch.
 
         Args:
             outputs: What a model gives, shape (n, outputs) or (n, outputs, *spatial), on its device.
@@ -34,7 +34,7 @@ class Part(Protocol):
         """
 
     def measured(self, outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """What metrics are computed of, for samples whose targets are known.
+        """The values that metrics are computed of, for samples whose targets are known.
 
         Args:
             outputs: As for `kept`.
@@ -66,7 +66,7 @@ class Part(Protocol):
 
 
 def of(name: str) -> Part:
-    """What predictions of a kind leave.
+    """The predictions part of a kind.
 
     Args:
         name: The kind's.

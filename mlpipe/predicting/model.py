@@ -30,7 +30,7 @@ Outputs = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a model is given.
+    """The inputs of a model.
 
     Attributes:
         channels: How many channels a sample has.

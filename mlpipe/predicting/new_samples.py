@@ -33,7 +33,7 @@ class Used:
 
 @dataclass(frozen=True)
 class NewSamples:
-    """What is written of new samples, and where.
+    """The files of new samples, and their places.
 
     Attributes:
         source: Where they were said to be.
@@ -59,12 +59,12 @@ class NewSamples:
 
     @property
     def folder(self) -> Path:
-        """Where files of samples go."""
+        """The folder of the samples' files."""
         return self.rows.project.reports_dir() / "predictions" / self.task.name
 
     @property
     def table(self) -> Path:
-        """Where their table goes."""
+        """The file of their table."""
         folder = self.folder
         return folder.with_name(f"{folder.name}.csv")
 

@@ -49,7 +49,7 @@ def through(
     stop: Callable[[], bool] = lambda: False,
     where: str = "samples",
 ) -> Iterator[Predicted]:
-    """What a model predicts for samples, batch by batch.
+    """A model's predictions for samples, batch by batch.
 
     Args:
         model: The model.

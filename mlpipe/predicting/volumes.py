@@ -30,7 +30,7 @@ from mlpipe.learn.module import TARGET
 from mlpipe.learn.quiet import prepare_torch
 from mlpipe.predicting.batches import Batch
 from mlpipe.predicting.model import Inputs, Model, load
-from mlpipe.predicting.scores import Judge
+from mlpipe.predicting.slice_scores import Judge
 from mlpipe.predicting.through import as_they_are, through
 from mlpipe.runs.sinks import Predicted
 
@@ -39,7 +39,7 @@ Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Place:
-    """Where slices that go through the network together lie, all of one set.
+    """The place of slices that go through the network together, all of one set.
 
     Attributes:
         which: The set's position.
@@ -140,7 +140,7 @@ def _of_same_shape(outputs: Tensor, batch: Batch) -> Predicted:
 
 
 def change_of(recipe: Recipe) -> Change:
-    """What a recipe's pipeline does to every slice: those of its steps that are not only for training.
+    """The steps of a recipe's pipeline for every slice: those that are not only for training.
 
     Raises:
         ConfigError: For steps that move what they change, so that predictions would not lie where they belong.
@@ -214,7 +214,7 @@ class _Headed(nn.Module):
 
 
 class Probabilities(nn.Module):
-    """What a network for masks gives, as probabilities of classes.
+    """The outputs of a network for masks, as probabilities of classes.
 
     Args:
         network: Images to logits by target.

@@ -52,7 +52,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a task's plots show: the newest ensemble, or the best recipe.
+    """The subject of a task's plots: the newest ensemble, or the best recipe.
 
     Attributes:
         name: In words.
@@ -75,7 +75,7 @@ class Shown:
 
     @property
     def where(self) -> str:
-        """What these rows are, in words."""
+        """The name of these rows, in words."""
         return "test" if self.test is not None else "out-of-fold"
 
 

@@ -46,7 +46,7 @@ def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path:
 
 
 def plane(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """What is drawn of a sample: an image as it is, of a volume the middle plane, of a line a strip.
+    """The drawn plane of a sample: an image as it is, of a volume the middle plane, of a line a strip.
 
     Args:
         pixels: Shape (*spatial, channels).

@@ -11,7 +11,7 @@ from mlpipe.reports.sections.parts import Section
 
 
 class Part(Protocol):
-    """What a report shows of a kind.
+    """The report of a kind.
 
     Attributes:
         SECTIONS: What makes the sections on results, between those on the training and those on ensembles.

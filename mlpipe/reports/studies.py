@@ -25,7 +25,7 @@ _FEWEST = 4
 
 
 def facts(study: Study, address: str) -> dict[str, Any]:
-    """What there is to know of a study, as plain data.
+    """The facts of a study, as plain data.
 
     Args:
         study: The study.

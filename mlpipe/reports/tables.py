@@ -77,7 +77,7 @@ def as_text(board: Sequence[dict[str, Any]]) -> str:
 
 
 def notes(board: Sequence[dict[str, Any]], project: Project) -> list[str]:
-    """What a person should know of the order of a leaderboard: which scores are values of different losses."""
+    """Notes on the order of a leaderboard for a person: which scores are values of different losses."""
     found = []
     for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
         rows = [row for row in board if (row["task"], row["metric"]) == (task, metric) and not row["ensemble"]]

@@ -16,7 +16,7 @@ GROUP = "artifacts"
 
 
 class Artifact(Protocol):
-    """What a class of `conf/artifacts` is, made with the configuration of a run.
+    """An extra file of a fold, a class of `conf/artifacts`, made with the configuration of a run.
 
     Attributes:
         step: What its step of the plan is called.
@@ -45,6 +45,6 @@ class Artifact(Protocol):
 
 
 def of(config: RunConfig) -> list[Artifact]:
-    """What a configuration asks for."""
+    """The extra files that a configuration asks for."""
     asked = [key for key in catalog.options(GROUP) if getattr(config.sys, key)]
     return [cast(Artifact, components.of_option(GROUP, key).build(config)) for key in asked]

@@ -278,7 +278,7 @@ def _how(name: str) -> str:
 
 
 class Worker:
-    """What a Slurm job does: continue its run; when asked to stop, be queued again with what it has saved."""
+    """A Slurm job: it continues its run and, when asked to stop, is queued again with its saved state."""
 
     def __call__(self, mode: str, words: list[str]) -> dict[str, Any]:
         """Continue a run.
@@ -307,7 +307,7 @@ class Worker:
         return {"exit_code": 0, "error": None, "facts": facts}
 
     def checkpoint(self, mode: str, words: list[str]) -> Any:
-        """What submitit queues again: the same, for the state is in the run's folder already."""
+        """The job that submitit queues again: the same, for the state is in the run's folder already."""
         return importlib.import_module("submitit").helpers.DelayedSubmission(self, mode, words)
 
 

@@ -29,7 +29,7 @@ _DRAW = 2**63
 
 @dataclass(frozen=True)
 class Request:
-    """What the mode says of several tasks.
+    """The mode's keys about several tasks.
 
     Attributes:
         multitask: How many tasks, the pivot included; False: the pivot alone.
@@ -148,7 +148,7 @@ def joint(
     pack_of: Callable[[Task], Pack],
     request: Request,
 ) -> Joint:
-    """What is learned together with a fold of the pivot."""
+    """The tasks that are learned together with a fold of the pivot."""
     from mlpipe.learn.multitask import Joint, Partner
 
     packed = [(one, pack_of(one)) for one in co_tasks]

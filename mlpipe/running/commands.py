@@ -25,7 +25,7 @@ class Command:
 
 
 class Front(Protocol):
-    """What reads files of other programs for the jobs of a sweep and the trials of a search, one after the other."""
+    """The reader of other programs' files for the jobs of a sweep and the trials of a search, one after the other."""
 
     def searches(self, command: Command) -> bool:
         """Whether the file that a command names asks for a search, and the command does not say otherwise."""

@@ -21,7 +21,7 @@ GROUP = "console"
 
 
 class Console(Protocol):
-    """What a class of `conf/console` is, made with the configuration of a run.
+    """The look of the terminal, a class of `conf/console`, made with the configuration of a run.
 
     Attributes:
         lists_batches: Whether it prints a line for each batch, of one fold, in place of a bar.
@@ -30,7 +30,7 @@ class Console(Protocol):
     lists_batches: bool
 
     def around(self) -> AbstractContextManager[None]:
-        """What is around the lines of a whole run."""
+        """The lines before and after those of a whole run."""
 
     def introduce(self, task: Task, network: Any, counts: Mapping[str, int]) -> None:
         """Print what is about to happen.
@@ -146,6 +146,6 @@ class Trace:
 
 
 def trace(config: RunConfig, shown: Console, run: Run, record_id: str, validated: int) -> Trace | None:
-    """What lists the batches of a fold; None where neither the terminal nor a table does."""
+    """The list of a fold's batches; None where neither the terminal nor a table has one."""
     is_wanted = shown.lists_batches or config.sys.outfile is not None
     return Trace(config, shown, run, record_id, validated) if is_wanted else None

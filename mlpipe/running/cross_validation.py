@@ -25,7 +25,7 @@ Calls = Sequence[tuple[str, Callable[[ModelRecord], None]]]
 
 @dataclass(frozen=True)
 class Request:
-    """What a mode asks of the folds.
+    """The keys of a mode that concern the folds.
 
     Attributes:
         subroutines: Any of train, predict, test, in this order.
@@ -87,7 +87,7 @@ def preprocessing(ground: Folds, of: Sequence[Task]) -> list[Step]:
 
 
 def inferences(request: Request, inference: Inference) -> Calls:
-    """What is done with each fold's record after its training, by the subroutines' names."""
+    """The steps that follow each fold's training with its record, by the subroutines' names."""
     calls = {"predict": inference.predict, "test": inference.test}
     if outputs.names(inference.ground.task.source):
         # The numbers of all outputs side by side are nobody's predictions: each head has its own, made after a training.

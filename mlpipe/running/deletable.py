@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from mlpipe import files
 from mlpipe.data.cache import filling, packs
 from mlpipe.errors import ProjectError
-from mlpipe.runs import journal, records, sweeping, uses
+from mlpipe.runs import journal, records, stale_files, uses
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -63,7 +63,7 @@ class Unfinished:
 
     @property
     def name(self) -> str:
-        """What sentences call it."""
+        """The name in sentences."""
         return f"run {self.run.name} of {self.project.name}"
 
     def may_use(self, task: str, stored: dict[str, Any]) -> bool:
@@ -99,7 +99,7 @@ def temporary(roots: Iterable[Path]) -> Iterator[Leftover]:
     """Files and folders that a process began below some folders and never finished; links are not followed."""
     for root in roots:
         for folder, folders, names in os.walk(root):
-            matched = [name for name in [*folders, *names] if sweeping.is_temporary(name)]
+            matched = [name for name in [*folders, *names] if stale_files.is_temporary(name)]
             folders[:] = [name for name in folders if name not in matched]
             for name in sorted(matched):
                 path = Path(folder) / name
@@ -146,7 +146,7 @@ def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Itera
     stored = files.read_json(task_file) if task_file.is_file() else {}
     needing = _first([one for one in going_on if one.may_use(task, stored)])
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink()):
-        if sweeping.is_temporary(folder.name):
+        if stale_files.is_temporary(folder.name):
             continue
         running = needing is not None and needing.running
         found = Leftover(folder, "cache", size(folder), _needed(needing), in_use=running)
@@ -194,8 +194,8 @@ def is_locked(folder: Path) -> bool:
 
 
 def _judged_temporary(path: Path) -> Leftover:
-    found, pid = Leftover(path, "temp", size(path)), sweeping.process_of(path.name)
-    if sweeping.is_dead(path.name):
+    found, pid = Leftover(path, "temp", size(path)), stale_files.process_of(path.name)
+    if stale_files.is_dead(path.name):
         return found
     if journal.is_alive(pid):
         return replace(found, kept=f"process {pid} may be writing it", in_use=True)

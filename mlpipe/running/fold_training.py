@@ -32,7 +32,7 @@ log = logging.getLogger("mlpipe")
 
 @dataclass(frozen=True)
 class Storage:
-    """What a training leaves behind.
+    """The weights that a training stores.
 
     Attributes:
         parameters: Weights at all.

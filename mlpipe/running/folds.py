@@ -24,7 +24,7 @@ _NAMES = {"train": "train", "val": "validation", "test": "test", "unlabelled": "
 
 @dataclass
 class Folds:
-    """What training, predicting and testing have in common.
+    """The context that training, predicting and testing have in common.
 
     Attributes:
         config: The run's configuration.
@@ -101,7 +101,7 @@ def tell_sizes(world: World, task: Task, split: Split, views: Sequence[View]) ->
 
 
 def split_notes(task: Task, split: Split) -> list[str]:
-    """What a person should know of a split: a validation part that is pooled with training, groups in several folds."""
+    """Notes on a split for a person: a validation part that is pooled with training, groups in several folds."""
     torn = checks.torn_groups(task.samples, split)
     own = int((task.samples.in_part("val") & (split.fold >= 0)).sum())
     if split.is_given or not own:

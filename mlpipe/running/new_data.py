@@ -40,7 +40,7 @@ SPLIT = "unlabelled"
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """What `mml predict` was asked for.
+    """The keys of `mml predict` about new images.
 
     Attributes:
         source: A folder, an archive or an image file; for a task of arrays a file or folder of these.

@@ -41,7 +41,7 @@ _TEST_FRACTION = 0.2
 
 @dataclass(frozen=True)
 class Shape:
-    """What the data and the machine are like.
+    """The size of the data and the speed of the machine.
 
     Attributes:
         train: Images that learn or validate.
@@ -251,11 +251,11 @@ class PresetScheduler(Scheduler):
     def _in_turn(self, name: str, step: str, run: Run | None) -> None:
         """Do a step of a recipe, whose length is decided before its first one, and once more when its pace is known."""
         assert run is not None
-        stored_decisions = self._decided(name, run)
-        if stored_decisions["epochs"] == 0:
+        decided = self._decided(name, run)
+        if decided["epochs"] == 0:
             return
         if name not in self._children:
-            self._begin(name, stored_decisions, run)
+            self._begin(name, decided, run)
         if self._pace is None or not step.startswith("train fold"):
             self._calls[step](run)
             return
@@ -270,24 +270,22 @@ class PresetScheduler(Scheduler):
             self._calls[step](run)
         self._pace = None
 
-    def _begin(self, name: str, stored_decisions: Mapping[str, Any], run: Run) -> None:
+    def _begin(self, name: str, decided: Mapping[str, Any], run: Run) -> None:
         """Make the scheduler of a recipe whose turn has come."""
         changes: dict[str, Any] = {}
         self._pace = None
         if not self._is_exact(name):
-            changes["trainer.max_epochs"] = stored_decisions["epochs"]
-            if stored_decisions["seconds"] is not None:
-                stop = {"_target_": path_of("callbacks", "time_limit"), "seconds": stored_decisions["seconds"]}
+            changes["trainer.max_epochs"] = decided["epochs"]
+            if decided["seconds"] is not None:
+                stop = {"_target_": path_of("callbacks", "time_limit"), "seconds": decided["seconds"]}
                 changes["callbacks.time_limit"] = stop
-                if not stored_decisions.get("is_final", True):
-                    self._pace = Pace(
-                        _PACE * stored_decisions["seconds"], partial(self._judge, name, stored_decisions, run)
-                    )
+                if not decided.get("is_final", True):
+                    self._pace = Pace(_PACE * decided["seconds"], partial(self._judge, name, decided, run))
         child = self._child(name, changes, self._pace)
         self._calls = {one.name: one.call for one in child.plan()}
         self._children = {name: child}
 
-    def _judge(self, name: str, stored_decisions: Mapping[str, Any], run: Run, epoch_seconds: float, done: int) -> None:
+    def _judge(self, name: str, decided: Mapping[str, Any], run: Run, epoch_seconds: float, done: int) -> None:
         """Compare a recipe's plan with its pace.
 
         Raises:
@@ -295,7 +293,7 @@ class PresetScheduler(Scheduler):
         """
         log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
         self._shape = self._shape.at(epoch_seconds)
-        fitting, planned = self._fitting(name)[0], stored_decisions["epochs"]
+        fitting, planned = self._fitting(name)[0], decided["epochs"]
         is_too_long = done + fitting < (1 - _FAR) * planned and fitting >= done
         if is_too_long or fitting > (1 + _FAR) * planned:
             log.info(f"{name}: an epoch takes {epoch_seconds:.1f} s, so that the plan is made anew")
@@ -307,9 +305,9 @@ class PresetScheduler(Scheduler):
         found = self._stored(run).get(name)
         return found if found is not None else self._store(name, {**self._decide(name), "is_final": False}, run)
 
-    def _store(self, name: str, stored_decisions: dict[str, Any], run: Run) -> dict[str, Any]:
-        files.write_json(run.folder / _DECIDED_FILE, {**self._stored(run), name: stored_decisions})
-        return stored_decisions
+    def _store(self, name: str, decided: dict[str, Any], run: Run) -> dict[str, Any]:
+        files.write_json(run.folder / _DECIDED_FILE, {**self._stored(run), name: decided})
+        return decided
 
     def _stored(self, run: Run) -> dict[str, dict[str, Any]]:
         path = run.folder / _DECIDED_FILE

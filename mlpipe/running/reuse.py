@@ -137,7 +137,7 @@ def choose(candidates: Sequence[Located], how: str, seed: int) -> Located:
 
 
 def measure(candidates: Sequence[Located]) -> str:
-    """What the performance of models is compared by: their loss, or a metric that all have where they have different ones.
+    """The measure that models are compared by: their loss, or a metric that all have where they have different ones.
 
     Raises:
         ProjectError: When they have different losses, and no other metric in common.

@@ -17,7 +17,7 @@ from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import Interrupted, MlpipeError
 from mlpipe.running.steps import AGAIN, Step, World, full_disk
-from mlpipe.runs import continuing, journal, sweeping
+from mlpipe.runs import continuing, journal, stale_files
 from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
@@ -97,7 +97,7 @@ class Scheduler(ABC):
             root = self.world.project.root
             # Behind the run's lock, and before any step: half-written files of dead processes take space that steps may
             # need.
-            for path in [*sweeping.sweep(root), *sweeping.sweep(root.parent, deep=False)]:
+            for path in [*stale_files.sweep(root), *stale_files.sweep(root.parent, deep=False)]:
                 log.debug(f"deleted {path}: the process that wrote it ended before it was whole")
             self.world.facts["run"] = run.name
             if self.world.follower:

@@ -70,7 +70,7 @@ class Search:
 
     @property
     def address(self) -> str:
-        """Where the study is kept, without a password."""
+        """The address of the study's storage, without a password."""
         return studies.address(self.project, self.study, self.hpo.storage)
 
     def trial(self, values: Mapping[str, search_space.Value], number: int | None = None) -> Prepared:
@@ -88,7 +88,7 @@ class Search:
         return replace(prepared, run_config=replace(config, tree={**config.tree, "trial": facts}))
 
     def shared(self) -> dict[str, Any]:
-        """What all trials of a study must share for their values to be compared."""
+        """The part of the configuration that all trials of a study must share for their values to be compared."""
         tree = self.base.tree
         sections = {key: identified(key, tree[key]) for key in ("task", "mode", *RECIPE_SECTIONS, "seed")}
         facts = {**sections, "threads": self.base.recipe.threads}

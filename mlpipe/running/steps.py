@@ -97,7 +97,7 @@ def end_process() -> None:
 
 @dataclass(frozen=True)
 class Follower:
-    """Who follows a run from outside, such as a search; raising in `epoch` ends the step.
+    """A follower of a run from outside, such as a search; raising in `epoch` ends the step.
 
     Attributes:
         run: Told the run's name when its folder exists.
@@ -110,7 +110,7 @@ class Follower:
 
 @dataclass(frozen=True)
 class World:
-    """What a mode has around it.
+    """The surroundings of a mode.
 
     Attributes:
         project: The project.

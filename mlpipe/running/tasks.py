@@ -207,7 +207,7 @@ def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
 
 
 def pack_folder(run_config: RunConfig, of: Task) -> Path:
-    """Where a task's cached images lie; a variant's are the pivot's."""
+    """The folder of a task's cached images; a variant's are the pivot's."""
     of = of.bases[0] if of.bases else of
     name = packs.pack_id(of, preprocessing_of(run_config, of))
     return run_config.data_dir / of.name / "cache" / name

@@ -20,14 +20,14 @@ from mlpipe.data.volumes.slices import Grid
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.running import console, tasks, training_log
 from mlpipe.running.steps import Step, World, raise_all, require_writable
-from mlpipe.runs import references, sweeping
+from mlpipe.runs import references, stale_files
 from mlpipe.runs.journal import Run
 
 if TYPE_CHECKING:
     from torch import nn
 
     from mlpipe.predicting import volumes
-    from mlpipe.predicting.scores import Judge
+    from mlpipe.predicting.slice_scores import Judge
 
 log = logging.getLogger("mlpipe")
 
@@ -64,7 +64,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class SliceRequest:
-    """What `mml evaluate` was asked to cut and to write.
+    """The keys of `mml evaluate` about slices: what to cut and where to write.
 
     Attributes:
         sets: The slice sets as the configuration has them.
@@ -142,7 +142,7 @@ class VolumeSlices:
         from mlpipe.predicting import volumes as learned
 
         self._outfile.parent.mkdir(parents=True, exist_ok=True)
-        sweeping.sweep(self._outfile.parent, deep=False)
+        stale_files.sweep(self._outfile.parent, deep=False)
         with ExitStack() as stack:
             scratch = self._outfile.parent
             volume = stack.enter_context(
@@ -227,7 +227,7 @@ class VolumeSlices:
         request = self.request.targets
         if request is None:
             return None
-        from mlpipe.predicting import scores
+        from mlpipe.predicting import slice_scores as scores
 
         if self.request.record is None:
             from mlpipe.arch.keras import classifier

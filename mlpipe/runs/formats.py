@@ -73,7 +73,7 @@ class Conversion:
 
 
 def planned(project: Path, data_dir: Path, version: str) -> list[Conversion]:
-    """What must be converted so that everything has the formats of a version, older or newer.
+    """The conversions that give everything the formats of a version, older or newer.
 
     Args:
         project: The project's folder.

@@ -87,7 +87,7 @@ class Run:
         return {line["step"] for line in self.events() if line["event"] == "done"}
 
     def plan(self) -> dict[str, Any]:
-        """What `write_plan` wrote.
+        """The plan that `write_plan` wrote.
 
         Raises:
             ProjectError: When the file is damaged or of another format.
@@ -188,14 +188,14 @@ def now() -> str:
 
 
 def identity() -> dict[str, Any]:
-    """What tells this process from every other one: its number, host, boot and start; in a Slurm job the job too."""
+    """The identity of this process among all others: its number, host, boot and start; in a Slurm job the job too."""
     pid = os.getpid()
     own = {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _started(pid), "at": now()}
     return {**own, "slurm": _slurm_start()} if _slurm_start() else own
 
 
 def live_owner(path: Path) -> dict[str, Any] | None:
-    """Who holds a lock, unless it is this process or one that is known to have ended."""
+    """The owner of a lock, unless it is this process or one that is known to have ended."""
     try:
         owner: dict[str, Any] = files.read_json(path)
     except (OSError, ValueError):

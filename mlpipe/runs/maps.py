@@ -155,7 +155,7 @@ class Maps:
 
 
 def first_damage(path: Path) -> str:
-    """What is wrong with a file of maps, by the checksums inside it; empty where nothing is.
+    """The first damage of a file of maps, by the checksums inside it; empty where there is none.
 
     Args:
         path: The file.

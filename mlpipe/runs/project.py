@@ -47,7 +47,7 @@ class Project:
         return self._task_dir(task) / "predictions" / f"{record_id}.parquet"
 
     def calibration_file(self, task: str, record_id: str) -> Path:
-        """What was learned from one record's validation predictions."""
+        """The file of the calibration that was learned from one record's validation predictions."""
         return self._task_dir(task) / "calibrations" / f"{record_id}.json"
 
     def ensembles_dir(self, task: str) -> Path:

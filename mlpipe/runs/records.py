@@ -28,7 +28,7 @@ def stage_weights(folder: Path, stage: int) -> Path:
 
 
 def stage_predictions(folder: Path, stage: int) -> Path:
-    """What the best weights of one stage predict, in a model's folder."""
+    """The file of the predictions by the best weights of one stage, in a model's folder."""
     return folder / f"predictions.stage{stage}.parquet"
 
 
@@ -40,7 +40,7 @@ def kept_stages(folder: Path) -> list[int]:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What is known of one trained fold.
+    """The record of one trained fold.
 
     Attributes:
         id: Its readable name, unique in the project.

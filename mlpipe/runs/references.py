@@ -32,7 +32,7 @@ class Located:
 
     @property
     def weights(self) -> Path:
-        """Where its weights lie, if it keeps any."""
+        """The file of its weights, if it keeps any."""
         return self.folder / records.WEIGHTS_FILE
 
     @property

@@ -213,6 +213,6 @@ def counted(study: Study) -> list[FrozenTrial]:
 
 
 def metrics_of(study: Study) -> list[str]:
-    """What the study optimises."""
+    """The metrics that the study optimises."""
     stored: list[Any] = study.user_attrs.get(METRICS) or []
     return [str(name) for name in stored] or [f"value {index}" for index in range(len(study.directions))]

@@ -134,7 +134,7 @@ def balances(recipe: Recipe, task: Task, rows: Rows) -> dict[str, Balance]:
 
 
 def labels_of(task: Task, rows: Rows) -> Labels:
-    """What a loss is told of the training rows.
+    """The facts of the training rows that a loss needs.
 
     Args:
         task: The task.
@@ -160,6 +160,6 @@ def _widths(task: Task) -> tuple[int, ...]:
 
 
 def heads_of(task: Task) -> tuple[tuple[str, int], ...]:
-    """What the outputs of a task go through, and how many each has; empty for one that does not say."""
+    """Activation and size of each output of a task; empty for a task that names no outputs."""
     given = (task.bases or (task,))[0].source.get("heads") or ()
     return tuple((str(one["activation"]), int(one["outputs"])) for one in given)

@@ -150,7 +150,7 @@ def weights_report(network: nn.Module) -> str:
 
 
 def head(task: Task, rows: Rows | None) -> Head:
-    """What a network gives for a task.
+    """The layers by which a network ends for a task.
 
     Args:
         task: The task.

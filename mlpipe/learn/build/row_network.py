@@ -69,7 +69,7 @@ class RecordNetwork(nn.Module):
         return {self._head: as_logits(found[name], _KINDS[self._gives[self._outputs.index(name)]])}
 
     def raw(self, vectors: Tensor) -> dict[str, Tensor]:
-        """What the module gives for vectors of shape (n, length) by output, in the shapes that it has."""
+        """The module's own outputs for vectors of shape (n, length), in the shapes that it has."""
         parts, start = {}, 0
         for name, shape in self._inputs:
             size = math.prod(shape)

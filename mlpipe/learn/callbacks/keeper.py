@@ -55,7 +55,7 @@ class Keeper(Checkpoint):
 
     @property
     def folder(self) -> Path:
-        """Where the state is saved."""
+        """The folder of the saved state."""
         return self._folder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

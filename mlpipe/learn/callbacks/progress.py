@@ -16,7 +16,7 @@ from mlpipe.learn import device_group
 
 @dataclass(frozen=True)
 class Tick:
-    """Where a training is, for a person to see.
+    """The progress of a training, for a person to see.
 
     Attributes:
         epoch: Counted from 0.

@@ -40,7 +40,7 @@ class TimeLimit(Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """What Lightning saves: seconds and epochs so far."""
+        """Seconds and epochs so far, which Lightning saves."""
         return {"taken": self._taken(), "epochs": self._epochs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

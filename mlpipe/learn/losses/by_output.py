@@ -161,7 +161,7 @@ def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[s
 
 
 def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.Measure]:
-    """What such a loss measures by itself, as one metric `heads` that gives several numbers; none of other losses.
+    """The metrics that such a loss has itself, as one metric `heads` that gives several numbers; none of other losses.
 
     Args:
         loss: The configuration's section.
@@ -175,7 +175,7 @@ def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.M
 
 
 def kind_after(activation: str) -> str:
-    """What numbers are after an activation of Keras: classes, labels or plain numbers."""
+    """The kind of numbers after an activation of Keras: classes, labels or plain numbers."""
     kinds: dict[str, str] = {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}
     return kinds.get(activation, "regression")
 

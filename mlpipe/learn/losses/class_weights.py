@@ -117,7 +117,7 @@ def listed(key: str, labels: Labels, wanted: ClassWeights) -> Tensor | None:
 
 
 def sentence(key: str, balance: Balance, classes: Sequence[str]) -> str:
-    """What the weights are, and what is special about them, for a person.
+    """The weights in a sentence, and anything unusual about them, for a person.
 
     Args:
         key: The configuration's key.

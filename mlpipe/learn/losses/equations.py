@@ -38,7 +38,7 @@ class Equation(nn.Module):
         return mean_of_rows(each, None if weight is None else weight.to(each.dtype))
 
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """What the equation says of each sample, shape (n,); less is better.
+        """The loss of each sample by the equation, shape (n,); less is better.
 
         Args:
             outputs: What the network gives, shape (n, 1, ...).
@@ -129,7 +129,7 @@ class BurgersResidual(EvolutionEquation):
 
 
 def residual(u: Tensor, viscosity: float = 0.0) -> Tensor:
-    """What is left of u_t + u u_x - nu u_xx at each node but those of the first time and place, shape (n, T - 1, d - 1).
+    """The residual u_t + u u_x - nu u_xx at each node but those of the first time and place, shape (n, T - 1, d - 1).
 
     Args:
         u: Shape (n, T, d); the scheme is that of `BurgersResidual`.
@@ -146,7 +146,7 @@ def residual(u: Tensor, viscosity: float = 0.0) -> Tensor:
 
 
 def misfit(outputs: Tensor, target: Tensor) -> str:
-    """What is wrong with the shapes of solutions and initial values, in a few words; empty: nothing.
+    """The mismatch of the shapes of solutions and initial values, in a few words; empty: none.
 
     Args:
         outputs: As for `BurgersResidual`.

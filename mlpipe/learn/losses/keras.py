@@ -240,7 +240,7 @@ def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: lis
 
 
 def kind_of(name: str) -> str:
-    """What a loss predicts, by Keras's name in snake case."""
+    """The kind of predictions that a loss is for, by Keras's name in snake case."""
     return "regression" if name in NAMES else "multilabel" if name == ENTROPIES[2] else "classification"
 
 

@@ -16,7 +16,7 @@ from mlpipe.learn import kind as learn_kind
 
 @dataclass(frozen=True)
 class Facts:
-    """What losses ask of a kind of task.
+    """Facts of a kind of task that losses depend on.
 
     Attributes:
         excludes: Classes exclude each other: outputs are logits of a softmax.
@@ -58,7 +58,7 @@ def kinds_that(fit: Callable[[Facts], bool]) -> list[str]:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a loss is told of the training images of a fold.
+    """Facts of a fold's training images that losses depend on.
 
     Attributes:
         kind: What is predicted; a loss asks for `facts` of it.

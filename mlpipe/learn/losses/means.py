@@ -9,7 +9,7 @@ from mlpipe.learn.losses.labels import facts
 
 
 def probabilities(outputs: Tensor, kind: str) -> Tensor:
-    """What outputs say as probabilities; numbers stay as they are.
+    """Probabilities from outputs; numbers stay as they are.
 
     Args:
         outputs: Logits or numbers, shape (n, outputs), or (n, classes, height, width) for masks.

@@ -45,7 +45,7 @@ def write(tuned: Tuned, folder: Path) -> None:
 
 
 def read(folder: Path, name: str) -> dict[str, float]:
-    """What `write` stored as chosen.
+    """The choices that `write` stored.
 
     Args:
         folder: The run's folder.

@@ -20,7 +20,7 @@ _ENDLESS = 10**6
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was found.
+    """The result of tuning.
 
     Attributes:
         name: `lr_find` or `batch_size`, the name of its files.

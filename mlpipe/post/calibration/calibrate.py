@@ -90,7 +90,7 @@ def calibrate(
 
 
 def unit_of(logits: Floats, *, always: bool = False) -> float:
-    """What logits are multiplied by to be of the size of those of networks: a power of ten, 1 where they are already.
+    """The factor that brings logits to the size of those of networks: a power of ten, 1 where they have it already.
 
     Args:
         logits: Finite, shape (n, classes).

@@ -24,7 +24,7 @@ _BINS = 15
 
 @dataclass(frozen=True)
 class Prepared:
-    """What every method is given: rows with weights, and the log-odds that move the labelled prevalence to the prior."""
+    """The input of every method: rows with weights, and the log-odds that move the labelled prevalence to the prior."""
 
     rows: Rows
     targets: Integers

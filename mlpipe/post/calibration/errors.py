@@ -174,7 +174,7 @@ def reliability_bins(
     scheme: Scheme = "width",
     level: float = 0.95,
 ) -> list[Bin]:
-    """What a reliability diagram shows: the bins that hold rows, each with the Wilson interval of its hits.
+    """The bins of a reliability diagram that hold rows, each with the Wilson interval of its hits.
 
     Args:
         confidence: Probabilities, shape (n,); `confidences` gives those of the predicted classes.

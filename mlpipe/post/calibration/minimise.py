@@ -16,7 +16,7 @@ _STEPS = 2000
 
 
 def minimum(function: Callable[[Floats], tuple[float, Floats]], start: Floats, *, enough: float = 1e-9) -> Floats:
-    """Where a convex function is least, shape (parameters,).
+    """The minimum of a convex function, shape (parameters,).
 
     Nocedal and Wright 2006, algorithm 7.4, with step halving.
 

@@ -34,7 +34,7 @@ BARE = Strength(0.0, 0.0)
 
 @dataclass(frozen=True)
 class Place:
-    """Where fits stand: log-scales and the biases' distance from their start, shape (fits, classes) each."""
+    """The parameters of fits: log-scales and the biases' distance from their start, shape (fits, classes) each."""
 
     log_scales: Floats
     moved: Floats
@@ -67,7 +67,7 @@ class Fits:
         self._sizes = np.array([len(places) for _, places in parts], np.float64)
 
     def start(self) -> Place:
-        """Where nothing has been learned."""
+        """The parameters before anything is learned."""
         return Place(np.zeros_like(self.offsets), np.zeros_like(self.offsets))
 
     def minimum(self, strength: Strength, start: Place | None = None, *, enough: float = 1e-10) -> Place:
@@ -110,7 +110,7 @@ class Fits:
         return place
 
     def logits(self, place: Place) -> Floats:
-        """What the fits make of all scores, shape (fits, classes, n)."""
+        """All scores after the fits, shape (fits, classes, n)."""
         return np.exp(place.log_scales)[:, :, None] * self.scores + (self.offsets + place.moved)[:, :, None]
 
     def _moved(self, place: Place, step: Floats, many: int, biased: bool) -> Place:

@@ -29,7 +29,7 @@ _ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
 
 @dataclass(frozen=True)
 class Rows:
-    """What a fit sees: scores (classes, n), weighted soft targets (classes, n), weights (n,) that sum to one."""
+    """The data of a fit: scores (classes, n), weighted soft targets (classes, n), weights (n,) that sum to one."""
 
     scores: Floats
     targets: Floats

@@ -17,7 +17,7 @@ from mlpipe.post.rows import Floats, finite
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a fit has learned.
+    """A fitted calibration.
 
     `parameters` are `scale` and `bias` of the affine family, `curves` (classes, 3) of beta, `knots` and `values` of the
     isotonic curves, or `edges` and `values` of the histograms, one array for each class. `prior` is the prevalence the

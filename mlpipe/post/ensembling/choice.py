@@ -27,7 +27,7 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class Choice:
-    """What is kept.
+    """The chosen ensemble.
 
     Attributes:
         chosen: Members and weights; `single_losses` are those of members in the form in which each is best.
@@ -58,7 +58,7 @@ class _Option:
 
 @dataclass(frozen=True)
 class Chooser:
-    """What decides.
+    """The choice between ways to calibrate and mix.
 
     Attributes:
         kind: The kind of the task.
@@ -201,7 +201,7 @@ def best_form(
 def searching(
     kind: str, targets: Any, eval_frac: float | None, seed: int, options: Mapping[str, Any]
 ) -> Callable[[Sequence[Member]], Ensemble]:
-    """What finds members and weights, by rows at their own prevalence.
+    """A search for members and weights, by rows at their own prevalence.
 
     Args:
         kind: The kind of the task.

@@ -167,7 +167,7 @@ def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Esti
 
 
 def sentences(decided: Mapping[str, Any]) -> list[str]:
-    """What `decisions` found, in words."""
+    """The results of `decisions`, in words."""
     found = []
     if error := decided.get("calibration_error"):
         changed = abs(error["after"] - error["before"]) > 1e-9

@@ -86,7 +86,7 @@ class Fitting:
         return post_kind.probabilities(kind).learn(logits, targets, prior, names, **options)
 
     def identity(self) -> Fitting:
-        """What learns nothing and only moves probabilities to the prior."""
+        """A calibration that learns nothing and only moves probabilities to the prior."""
         return replace(self, method="none")
 
 
@@ -230,7 +230,7 @@ def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[s
 
 
 def in_groups(names: Sequence[str], groups: Mapping[str, str] | None) -> Array | None:
-    """What rows belong together: those of a group, or the answers to several labels of one row; None: each by itself.
+    """Rows that belong together: those of a group, or the answers to several labels of one row; None: each by itself.
 
     Args:
         names: The row that each loss is of.

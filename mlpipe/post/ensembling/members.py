@@ -193,7 +193,7 @@ def _with_moved(rows: Rows, project: Project, record: ModelRecord) -> Rows:
 
 
 def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:
-    """What a stored calibration makes of logits.
+    """Logits after a stored calibration.
 
     Args:
         plain: As it was stored.

@@ -29,7 +29,7 @@ log = logging.getLogger("mlpipe")
 
 @dataclass(frozen=True)
 class NewRows:
-    """What the models of an ensemble, or the folds of one recipe, have predicted for new samples.
+    """Predictions of an ensemble's models, or of one recipe's folds, for new samples.
 
     Attributes:
         project: Where their predictions are.
@@ -183,7 +183,7 @@ class NewRows:
 
 
 def rows_file(project: Project, ensemble: EnsembleRecord) -> Path:
-    """Where the rows of an ensemble lie.
+    """The file of an ensemble's rows.
 
     Args:
         project: Its project.

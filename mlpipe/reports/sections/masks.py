@@ -37,7 +37,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Stored:
-    """Where the maps of the shown predictions are: each file with the name and the split of its rows."""
+    """The maps of the shown predictions: each file with the name and the split of its rows."""
 
     found: list[tuple[Maps, str, str]]
 
@@ -148,7 +148,7 @@ def _legend(classes: list[str]) -> list[Content]:
 
 
 def caption(words: str, name: str) -> Markup:
-    """What is said below a picture: some words, and the sample's name."""
+    """The caption of a picture: some words, and the sample's name."""
     return joined([element("span", words), element("span", name, class_="sample")])
 
 

@@ -19,7 +19,7 @@ _MOST_DRAWN = 20
 
 
 def summary(facts: TaskFacts) -> Section:
-    """What the task is, and how good the best that there is for it.
+    """A summary of the task, and the score of the best that there is for it.
 
     Args:
         facts: The task.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a model gives for some samples.
+    """Predictions of a model for some samples.
 
     Attributes:
         ids: The samples' names, n of them.

@@ -45,7 +45,7 @@ class SampleFiles:
             files.write_bytes(self._folder / place, self._encode(values))
 
     def place_of(self, name: str) -> Path:
-        """Where the file of the next sample lies in the folder.
+        """The place of the next sample's file in the folder.
 
         Args:
             name: The sample.

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlpipe.config import catalog, composing
-from mlpipe.config.composing import Composer
+from mlpipe.config import catalog, hydra_composition
+from mlpipe.config.hydra_composition import Composer
 
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 CHOICES = ["mode=train", "task=digits", "optimizer=sgd"]
@@ -68,8 +68,8 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
 
 def test_options_are_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    hydra = composing._hydra
-    monkeypatch.setattr(composing, "_hydra", lambda *given: calls.append(given) or hydra(*given))
+    hydra = hydra_composition._hydra
+    monkeypatch.setattr(hydra_composition, "_hydra", lambda *given: calls.append(given) or hydra(*given))
     choices = ["mode=train", "task=digits", "optimizer=lamb"]
     for seed in range(3):
         assert Composer(choices).put([f"seed={seed}"]).seed == seed

@@ -100,7 +100,7 @@ def judge(
     values: Sequence[int] | None = None,
     ignore_index: int | None = None,
 ) -> Judge:
-    """What compares predictions of slices with class numbers of a file.
+    """A judge that compares predictions of slices with class numbers of a file.
 
     Args:
         place: Where the class numbers lie.

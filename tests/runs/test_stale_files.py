@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlpipe import files
-from mlpipe.runs import sweeping
+from mlpipe.runs import stale_files
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def test_only_what_a_dead_process_of_this_machine_left_goes(tmp_path: Path, nobo
         files.write_bytes(path, b"whole")
     linked = project / f".z.tmp-{nobody}-{ours}0123abcd"
     linked.symlink_to(tmp_path / "outside")
-    assert sorted(sweeping.sweep(project)) == sorted([*left, folder])
+    assert sorted(stale_files.sweep(project)) == sorted([*left, folder])
     assert all(path.exists() for path in stays) and linked.is_symlink()
     assert not folder.exists() and not any(path.exists() for path in left)
-    assert sweeping.sweep(tmp_path / "nowhere") == []
+    assert stale_files.sweep(tmp_path / "nowhere") == []
 
 
 def test_what_durable_leaves_when_it_is_killed_is_found(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_durable_leaves_when_it_is_killed_is_found(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=False, env=os.environ)
     (left,) = tmp_path.iterdir()
-    assert sweeping.is_temporary(left.name) and sweeping.sweep(tmp_path) == [left]
+    assert stale_files.is_temporary(left.name) and stale_files.sweep(tmp_path) == [left]
     with files.durable(tmp_path / "b.json") as path:
         path.write_text("whole")
-        assert sweeping.sweep(tmp_path) == [] and sweeping.process_of(path.name) == os.getpid()
+        assert stale_files.sweep(tmp_path) == [] and stale_files.process_of(path.name) == os.getpid()

@@ -109,7 +109,7 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         fold=job.view.fold,
         nested=job.nested,
         recipe=job.recipe_hash,
-        arch=str(job.recipe.arch.params.get("name", job.recipe.arch.target)),
+        arch=job.recipe.arch.title,
         classes=list(job.task.classes),
         parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
         counts={name: len(rows) for name, rows in job.view.rows().items()},

@@ -197,7 +197,10 @@ ROW_PACKAGES = ("barrage",)
 DIVIDED: Mapping[tuple[str, str], str] = {
     ("predict", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.predict.PredictScheduler",
     ("test", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.test.TestScheduler",
-    ("downgrade", "mlpipe.modes.upgrade.UpgradeScheduler"): "mlpipe.modes.downgrade.DowngradeScheduler",
+    (
+        "downgrade",
+        "mlpipe.modes.upgrade.UpgradeScheduler",
+    ): "mlpipe.dialects.mml_core.commands.downgrade.DowngradeScheduler",
 }
 
 

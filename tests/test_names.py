@@ -183,7 +183,11 @@ def test_no_code_compares_a_dotted_path() -> None:
         ("train", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.train.TrainingScheduler"),
         ("predict", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.predict.PredictScheduler"),
         ("test", "mlpipe.modes.train.TrainingScheduler", "mlpipe.modes.test.TestScheduler"),
-        ("downgrade", "mlpipe.modes.upgrade.UpgradeScheduler", "mlpipe.modes.downgrade.DowngradeScheduler"),
+        (
+            "downgrade",
+            "mlpipe.modes.upgrade.UpgradeScheduler",
+            "mlpipe.dialects.mml_core.commands.downgrade.DowngradeScheduler",
+        ),
         ("preset", "mlpipe.modes.presets.PresetScheduler", "mlpipe.running.presets.PresetScheduler"),
         ("predict", "mine.Mode", "mine.Mode"),
     ],

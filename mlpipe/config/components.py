@@ -131,6 +131,11 @@ class Component:
         return names.identity(self.slot, self.target)
 
     @property
+    def title(self) -> str:
+        """What records and sentences call it: its parameter `name`, else its identity, which outlives moves of code."""
+        return str(self.params.get("name", self.identity))
+
+    @property
     def is_users(self) -> bool:
         """Whether it is neither mlpipe's nor of a library whose classes fit its slot."""
         return _is_users(self.target, SLOTS[self.slot])

@@ -109,7 +109,7 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
         fold=job.view.fold,
         nested=job.nested,
         recipe=job.recipe_hash,
-        arch=str(job.recipe.arch.params.get("name", job.recipe.arch.identity)),
+        arch=job.recipe.arch.title,
         classes=list(job.task.classes),
         parameters=sum(parameter.numel() for parameter in module.network.parameters()) - adapt.added(module.network),
         counts={name: len(rows) for name, rows in job.view.rows().items()},
@@ -158,7 +158,7 @@ def _used(job: FoldJob, module: FoldModule) -> dict[str, Any]:
     if recipe.stages:
         used["stages"] = len(recipe.stages)
     if not recipe.compile.is_none:
-        used["compile"] = str(recipe.compile.params.get("mode", recipe.compile.target))
+        used["compile"] = str(recipe.compile.params.get("mode", recipe.compile.identity))
     if additions := adapt.additions(module.network):
         learned = sum(parameter.numel() for parameter in module.network.parameters() if parameter.requires_grad)
         used["lora"] = {"rank": additions[0].rank, "layers": len(additions), "learned_parameters": learned}

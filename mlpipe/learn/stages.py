@@ -172,9 +172,8 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
         if not linear_head.has_no_steps(changed):
             build_optimizers(changed, 2, monitoring.monitor_direction(changed))(network)
             data = fold_data(changed, task, view, pack, 0)
-            image, arch = next(iter(data.rows_dataloader(rows[:1])))["images"], recipe.arch
-            name = str(arch.params.get("name", arch.target))
-            smallest_batch.check(network, image.float(), data.batch_sizes(0)[0], batch_size(changed), name)
+            image = next(iter(data.rows_dataloader(rows[:1])))["images"]
+            smallest_batch.check(network, image.float(), data.batch_sizes(0)[0], batch_size(changed), recipe.arch.title)
 
 
 def take_up(network: nn.Module, state: Mapping[str, Tensor]) -> None:

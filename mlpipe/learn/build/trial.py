@@ -66,7 +66,7 @@ def try_recipe(
         kind.of(predicted).check(recipe, task, batch, _outputs(network, batch["images"].float()), loss)
     if not recipe.stages and not linear_head.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
-        smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), _name(recipe))
+        smallest_batch.check(network, batch["images"][:1].float(), sizes, batch_size(recipe), recipe.arch.title)
     if steps := device_steps(recipe, pack.peak):
         target = batch["target"]
         if kinds.of(predicted).has_classes:
@@ -78,7 +78,7 @@ def try_recipe(
 
 def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> None:
     """See that the network takes the task's images, and gives what its targets are."""
-    arch = _name(recipe)
+    arch = recipe.arch.title
     *sides, channels = seen_shape(recipe, pack)
     try:
         outputs = _outputs(network, torch.zeros(1, channels, *sides))
@@ -105,10 +105,6 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
         if outputs.shape[:2] == wanted[:2]:
             fix = "use another arch.encoder, since this one does not halve images evenly, or another size"
         raise ConfigError(problem("arch", f"{arch} {wrong}", fix=fix))
-
-
-def _name(recipe: Recipe) -> str:
-    return str(recipe.arch.params.get("name", recipe.arch.target))
 
 
 def _outputs(network: nn.Module, images: Tensor) -> Tensor:

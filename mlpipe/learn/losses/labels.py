@@ -52,8 +52,8 @@ def facts(kind: str) -> Facts:
 
 
 def kinds_that(fit: Callable[[Facts], bool]) -> list[str]:
-    """The kinds of tasks of which something holds."""
-    return [kind for kind in target_kind.names() if fit(facts(kind))]
+    """The kinds of tasks of which something holds, those that are dense last."""
+    return sorted((kind for kind in target_kind.names() if fit(facts(kind))), key=lambda kind: facts(kind).is_dense)
 
 
 @dataclass(frozen=True)

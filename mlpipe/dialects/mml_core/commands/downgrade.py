@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from mlpipe.modes.upgrade import UpgradeScheduler
+from mlpipe.dialects.mml_core.commands.upgrade import UpgradeScheduler
 
 
 class DowngradeScheduler(UpgradeScheduler):
     """Converts files back one by one, each at once and after a copy of it was made.
 
-    It takes the keys of `mml upgrade`, of whose subroutines `conf/mode/downgrade.yaml` chooses `downgrade`.
+    It takes the keys of `mml upgrade`, those of a project to take over too, which it refuses with a sentence;
+    `conf/mode/downgrade.yaml` chooses `downgrade` of the subroutines.
     """

@@ -25,13 +25,11 @@ class Part(Protocol):
     """How one kind of task is learned. Outputs have the shape (n, outputs), or (n, outputs, *spatial) where dense.
 
     Attributes:
-        DEFAULT_LOSS: The option of `conf/loss` that `loss=auto` is.
         FITTING_LOSSES: Options of `conf/loss` to name to somebody whose loss does not fit.
         TARGETS_HAVE_OWN_SHAPE: Whether the spatial shape of targets may be another than that of images.
         NEEDS_ALL_DIGITS: Whether it is learned in single precision unless somebody asks for less.
     """
 
-    DEFAULT_LOSS: str
     FITTING_LOSSES: tuple[str, ...]
     TARGETS_HAVE_OWN_SHAPE: bool
     NEEDS_ALL_DIGITS: bool

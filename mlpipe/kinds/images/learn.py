@@ -18,7 +18,6 @@ from mlpipe.learn.value_maps import class_counts, head, known_counts, positives,
 
 __all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
 
-DEFAULT_LOSS = "mse"
 FITTING_LOSSES = ("auto", "mse", "mae", "huber", "bce")
 TARGETS_HAVE_OWN_SHAPE = True
 NEEDS_ALL_DIGITS = False

@@ -16,7 +16,6 @@ from mlpipe.learn.per_image import check, kept, rows, validated
 
 __all__ = ["check", "kept", "rows", "validated"]
 
-DEFAULT_LOSS = "bce"
 FITTING_LOSSES = ("auto", "bce", "focal", "asymmetric")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False

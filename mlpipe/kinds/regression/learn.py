@@ -17,7 +17,6 @@ from mlpipe.learn.per_image import check, kept, rows, validated
 
 __all__ = ["check", "kept", "rows", "validated"]
 
-DEFAULT_LOSS = "mse"
 FITTING_LOSSES = ("auto", "mse", "mae", "huber")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False

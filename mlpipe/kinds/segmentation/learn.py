@@ -20,7 +20,6 @@ from mlpipe.learn.per_pixel import validated
 
 __all__ = ["validated"]
 
-DEFAULT_LOSS = "ce"
 FITTING_LOSSES = ("auto", "ce", "focal", "dice", "jaccard", "lovasz")
 TARGETS_HAVE_OWN_SHAPE = False
 NEEDS_ALL_DIGITS = False

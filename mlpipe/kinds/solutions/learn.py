@@ -18,7 +18,6 @@ from mlpipe.learn.value_maps import class_counts, head, known_counts, positives,
 
 __all__ = ["class_counts", "head", "known_counts", "positives", "scale", "validated"]
 
-DEFAULT_LOSS = "poisson"
 FITTING_LOSSES = ("poisson", "burgers")
 TARGETS_HAVE_OWN_SHAPE = True
 # An equation is about differences between neighbours, which half precision has no digits for.

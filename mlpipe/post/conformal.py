@@ -7,7 +7,7 @@ neither the model, nor its calibration, nor ensemble weights. Scores: `lac` (Sad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal, get_args
@@ -141,52 +141,6 @@ def upper_quantile(scores: Floats, alpha: float) -> float:
     """
     k = max(1, ceil((len(scores) + 1) * (1 - alpha) - _ROUNDING))
     return float(np.partition(scores, k - 1)[k - 1]) if k <= len(scores) else float("inf")
-
-
-def cross_conformal_sets(
-    fold_scores: Sequence[npt.ArrayLike], new_scores: Sequence[npt.ArrayLike], *, alpha: float = 0.1
-) -> Sets:
-    """CV+ sets of new rows from fold models, each with the rows it did not train on, shape (m, classes).
-
-    For fold models there are no rows that none of them trained on. The promise is 1 - 2 alpha (and about 1 - alpha in
-    practice). Romano, Sesia and Candes 2020.
-
-    Args:
-        fold_scores: For each fold, the scores of the true class of its held-out rows, shape (n_fold,).
-        new_scores: For each fold, its model's scores of the new rows, shape (m, classes).
-        alpha: Half the chance of a miss that is promised.
-    """
-    below = np.zeros(np.shape(new_scores[0]), np.int64)
-    total = 0
-    for own, new in zip(fold_scores, new_scores, strict=True):
-        ordered = np.sort(np.asarray(own, np.float64))
-        below += np.searchsorted(ordered, np.asarray(new, np.float64), side="left")
-        total += len(ordered)
-    return np.asarray(below < (1 - alpha) * (total + 1) - _ROUNDING)
-
-
-def class_scores(
-    logits: npt.ArrayLike,
-    *,
-    score: str = "lac",
-    penalty: float = 0.01,
-    free_rank: int = 5,
-    noise: npt.ArrayLike | None = None,
-    seed: int = 0,
-) -> Floats:
-    """The score of every class of every row, shape (n, classes): the less, the better it conforms.
-
-    Args:
-        logits: Shape (n, classes).
-        score: As for `conformal`.
-        penalty: As for `conformal`.
-        free_rank: As for `conformal`.
-        noise: As for `conformal`.
-        seed: As for `conformal`.
-    """
-    values = finite(logits)
-    shape = _Shape(penalty if score == "raps" else 0.0, free_rank)
-    return _scores(values, score, _noise(noise, len(values), seed), shape)
 
 
 def residual_halfwidths(predicted: npt.ArrayLike, targets: npt.ArrayLike, *, alpha: float = 0.1) -> Floats:

@@ -17,7 +17,7 @@ from mlpipe.data import task as tasks
 from mlpipe.data.task import Task, has_target
 from mlpipe.errors import DataError
 from mlpipe.post import kind as post_kind
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
 from mlpipe.runs import ensembles, predictions, records
@@ -205,7 +205,7 @@ def _with_interval(
         if known is not None and ensemble.select_on != "test" and _is(project, ensemble, test):
             return {**row, "test_low": known["low"], "test_high": known["high"]}
     units = np.array([groups.get(one, one) for one in test.ids]) if groups else None
-    found = bootstrap.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
+    found = by_metric.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
     low, high = found[name].low, found[name].high
     # Where rows do not tell the width there are no ends.
     return {**row, "test_low": low, "test_high": high} if low < high else row

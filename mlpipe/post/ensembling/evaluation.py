@@ -16,7 +16,7 @@ from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling.member_mixture import Final, at_own_prevalence, own_shares
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import Member
-from mlpipe.post.intervals import bootstrap
+from mlpipe.post.intervals import by_metric
 from mlpipe.post.quantify import quantify
 
 _DRAWS = 200
@@ -40,7 +40,7 @@ def scores(
             continue
         units = np.array([groups.get(one, one) for one in rows.ids]) if groups is not None else None
         names = [*part.FINAL, *(part.FURTHER if name == "test" else ())]
-        values = bootstrap.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
+        values = by_metric.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
         found[name] = {key: value.as_plain() for key, value in values.items()}
     return found
 

@@ -133,6 +133,8 @@ def solve(
         balanced: Whether classes weigh the same, however frequent.
         seed: Of the inner folds.
     """
+    # A penalty treats features alike only where they have one unit, so the fit sees standardised ones; the head that is
+    # given back takes them as they are.
     mean, std = features.mean(axis=0), features.std(axis=0)
     std = np.where(std > 0, std, 1.0)
     scaled = (features - mean) / std
@@ -145,6 +147,7 @@ def solve(
     else:
         shift = np.zeros(outputs) if facts.has_probabilities else np.nanmean(targets, axis=0)
         spread = np.ones(outputs) if facts.has_probabilities else np.nanstd(targets, axis=0)
+        # Labels and numbers are fitted one by one: each on the rows where it is known, with a penalty of its own.
         goal = (targets - shift) / np.where(spread > 0, spread, 1.0)
         single: _Label | _Number = _Label(head.max_iter) if facts.has_probabilities else _Number()
         parts = []

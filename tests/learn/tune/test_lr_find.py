@@ -10,7 +10,7 @@ import pytest
 
 from mlpipe.errors import ConfigError, Interrupted, TrainingError
 from mlpipe.learn import fit, tune
-from mlpipe.learn.fit import Watch
+from mlpipe.learn.job import Watch
 from mlpipe.learn.tune import lr_find
 from tests.learn.conftest import job
 

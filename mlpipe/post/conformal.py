@@ -71,8 +71,8 @@ class ConformalSets:
         Args:
             plain: What `as_plain` returned, possibly by way of JSON.
         """
-        given = {name: plain[name] for name in cls.__dataclass_fields__}
-        return cls(**{**given, "cuts": tuple(float("inf") if cut is None else cut for cut in plain["cuts"])})
+        fields = {name: plain[name] for name in cls.__dataclass_fields__}
+        return cls(**{**fields, "cuts": tuple(float("inf") if cut is None else cut for cut in plain["cuts"])})
 
 
 @dataclass(frozen=True)
@@ -204,14 +204,14 @@ def _noise(noise: npt.ArrayLike | None, n: int, seed: int) -> Floats:
 
 
 def _check(score: str, alpha: float, class_conditional: bool, prior: npt.ArrayLike | None) -> None:
-    wrong = []
+    problems = []
     if score not in get_args(Score):
         fix = did_you_mean(score, get_args(Score), otherwise=f"scores: {listing(get_args(Score))}")
-        wrong.append(problem("mode.conformal.score", "unknown score", got=score, fix=fix))
+        problems.append(problem("mode.conformal.score", "unknown score", got=score, fix=fix))
     if not 0 < alpha < 1:
-        wrong.append(problem("mode.conformal.alpha", "must be inside 0 and 1", got=alpha, fix="change it"))
+        problems.append(problem("mode.conformal.alpha", "must be inside 0 and 1", got=alpha, fix="change it"))
     if class_conditional and prior is not None:
         fix = "leave the prior out: sets for each class by itself do not depend on it"
-        wrong.append(problem("mode.conformal", "a prior and classes by themselves do not go together", fix=fix))
-    if wrong:
-        raise ConfigError(wrong)
+        problems.append(problem("mode.conformal", "a prior and classes by themselves do not go together", fix=fix))
+    if problems:
+        raise ConfigError(problems)

@@ -179,20 +179,20 @@ def quantify(
 def _by_likelihood(unlabelled: Floats, base: Floats, draws: int, level: float, rng: np.random.Generator) -> Prevalence:
     """The fixed point of Saerens et al. 2002: the likelihood is concave in the shares, `gap` certifies its maximum."""
     likelihoods, n = _likelihoods(unlabelled, base), len(unlabelled)
-    found = most_likely(likelihoods, start=base)
+    mixture = most_likely(likelihoods, start=base)
     drawn = np.empty((draws, len(base)))
     for row in range(draws):
         weights = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
-        drawn[row] = most_likely(likelihoods, weights, start=found.weights, gap=1e-9).weights
-    low, high = _ends(drawn, level, found.weights)
-    return Prevalence("em", found.weights, low, high, None, found.gap)
+        drawn[row] = most_likely(likelihoods, weights, start=mixture.weights, gap=1e-9).weights
+    low, high = _ends(drawn, level, mixture.weights)
+    return Prevalence("em", mixture.weights, low, high, None, mixture.gap)
 
 
 def _base(base: npt.ArrayLike | None, targets: Integers, classes: int) -> Floats:
     """The prevalence given, or that of the labelled rows with one row of each class added, so that none is zero."""
     if base is not None:
-        given = np.asarray(base, np.float64)
-        return np.asarray(given / given.sum())
+        shares = np.asarray(base, np.float64)
+        return np.asarray(shares / shares.sum())
     counts = counts_of(targets, classes).astype(np.float64)
     counts[counts == 0] = len(targets) / (len(targets) + classes)
     return np.asarray(counts / counts.sum())

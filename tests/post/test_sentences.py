@@ -341,11 +341,6 @@ WRONG: list[tuple[Callable[[], object], type[MlpipeError], str]] = [
         "threshold: rows with yes and with no are needed, got 2; choose thresholds on rows that hold both",
     ),
     (
-        lambda: threshold.expected_cost(LOGITS, CLASSES, np.zeros((3, 2))),
-        ConfigError,
-        "costs: the best constant decision costs nothing, got 0.0; ask for the cost itself, without normalising",
-    ),
-    (
         lambda: threshold.decide(LOGITS, np.zeros((2, 2))),
         ConfigError,
         "costs: not a table of costs, got (2, 2); give 3 rows (true classes) of finite numbers, one for each decision",
@@ -415,7 +410,6 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
     (threshold.best_threshold, (SCORES, YES), {"criterion": "f1", "false_positive": 1.0, "false_negative": 1.0}),
     (threshold.class_thresholds, (MANY, KNOWN), {"criterion": "f1"}),
     (threshold.label_thresholds, (TWO, LABELS), {"criterion": "f1"}),
-    (threshold.expected_cost, (MANY, KNOWN), {"costs": 1 - np.eye(3), "prior": None, "normalised": True}),
     (weights.greedy, ([MANY, OTHER], KNOWN), {"kind": "classification", "size": 40, "decimals": 6}),
     (weights.certified_weights, ([MANY, OTHER], KNOWN), {"kind": "classification", "smoothing": None, "seed": 0}),
 ]

@@ -313,9 +313,7 @@ def of_thresholds() -> Iterator[tuple[str, Callable[[], object]]]:
         "costs",
         lambda: (
             threshold.decide(class_metrics.log_softmax(LOGITS), costs),
-            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME),
-            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs, prior=PRIOR),
-            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs, normalised=False),
+            threshold.expected_cost(class_metrics.log_softmax(LOGITS), SOME, costs),
         ),
     )
 

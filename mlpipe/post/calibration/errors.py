@@ -150,10 +150,10 @@ def reliability_bins(
     sure, right = np.asarray(confidence, np.float64), np.asarray(hits, np.float64)
     place, edges = _edges(sure, bins, scheme)
     rows, summed, came = _sums(sure, right, place, edges)
-    found = []
+    filled = []
     for number in np.flatnonzero(rows):
         band = wilson(int(came[number]), int(rows[number]), level=level)
-        found.append(
+        filled.append(
             Bin(
                 float(edges[number]),
                 float(edges[number + 1]),
@@ -164,7 +164,7 @@ def reliability_bins(
                 band.high,
             )
         )
-    return found
+    return filled
 
 
 def _edges(confidence: Floats, bins: int, scheme: Scheme) -> tuple[Integers, Floats]:

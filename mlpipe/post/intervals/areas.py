@@ -24,12 +24,12 @@ def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> li
         units: The unit of each row, shape (n,).
         count: How many units there are.
     """
-    found = []
+    parts = []
     for score, column in zip(scores.T, truth.T, strict=True):
         placed, known = _placed(score, column), ~np.isnan(column)
         if placed is not None:
-            found.append(of_ranks(*placed, column == 1, known, units, count))
-    return found
+            parts.append(of_ranks(*placed, column == 1, known, units, count))
+    return parts
 
 
 def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
@@ -41,13 +41,13 @@ def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) 
         units: As for `area_parts`.
         count: As for `area_parts`.
     """
-    found = []
+    parts = []
     for score, column in zip(scores.T, truth.T, strict=True):
         known, influences = ~np.isnan(column), np.zeros(len(column))
         if (column == 1).any():
             value, influences[known] = precision_influences(score[known], column[known] == 1)
-            found.append(of_ranks(value, influences, column == 1, known, units, count))
-    return found
+            parts.append(of_ranks(value, influences, column == 1, known, units, count))
+    return parts
 
 
 def _placed(score: Floats, column: Floats) -> tuple[float, Floats] | None:

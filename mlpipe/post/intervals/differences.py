@@ -118,16 +118,16 @@ def ends(
     if name == "accuracy" and first.targets.ndim == 1:
         right = [(one.logits.argmax(axis=1) == one.targets).astype(np.float64) for one in (first, second)]
         each, once = right[0] - right[1], np.ones(len(right[0]))
-        found = one_more_row.mean_ends(each, once, once, first.units, first.count, best=-once, **options)  # type: ignore[arg-type]
-        return found, ""
+        ends_of_mean = one_more_row.mean_ends(each, once, once, first.units, first.count, best=-once, **options)  # type: ignore[arg-type]
+        return ends_of_mean, ""
     if name in ("nll", "brier"):
         (own, every, total), (other, others, _) = losses_of(name, first), losses_of(name, second)
         # In the row more, one model may be wrong where the other is right, whatever they did in the rows there are.
         worst, best = (every.max(axis=-1) - others.min(axis=-1), every.min(axis=-1) - others.max(axis=-1))
         if worst.ndim == 2:
             worst, best = worst.sum(axis=1), best.sum(axis=1)
-        found = one_more_row.mean_ends(own - other, worst, total, first.units, first.count, best=best, **options)  # type: ignore[arg-type]
-        return found, ""
+        ends_of_mean = one_more_row.mean_ends(own - other, worst, total, first.units, first.count, best=best, **options)  # type: ignore[arg-type]
+        return ends_of_mean, ""
     left_out = (
         np.where(np.isnan(left_out), np.nanmean(left_out), left_out) if not np.isnan(left_out).all() else left_out
     )

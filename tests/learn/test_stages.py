@@ -140,7 +140,9 @@ def test_a_stage_starts_from_the_best_weights_so_far_or_from_a_file(tmp_path: Pa
     assert all(torch.equal(seen[3][name], seen[0][name]) for name in seen[0])
     save_file({"x": torch.zeros(1)}, file)
     with pytest.raises(DataError, match="stages.list.initial_weights: does not fit the network"):
-        fit.fit(dataclasses.replace(other, checkpoint=tmp_path / "none"), Watch())
+        fit.fit(
+            dataclasses.replace(other, files=dataclasses.replace(other.files, checkpoint=tmp_path / "none")), Watch()
+        )
 
 
 def test_freeze_then_finetune(tmp_path: Path) -> None:

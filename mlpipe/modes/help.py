@@ -14,10 +14,9 @@ import difflib
 import importlib.util
 import inspect
 import re
-import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from mlpipe.config import catalog, keys
 from mlpipe.config.keys import NEEDED, Key
 from mlpipe.errors import INPUT_IS_WRONG, listing
 from mlpipe.modes import WORDS
+from mlpipe.modes.terminal import paragraph, table
 
 # What people change first, in the order of a run.
 FIRST = (
@@ -95,10 +95,10 @@ def mode_page(mode: str) -> str:
     own = keys.of_option("mode", mode)
     lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode)]
     if own:
-        lines += ["", "keys of the mode:", *_table(_row(key, mode) for key in own.values())]
+        lines += ["", "keys of the mode:", *table(_row(key, mode) for key in own.values())]
     if "mode.nested" in own:
         lines += ["", "groups and their options, the one that is used by itself first:", *_groups()]
-        lines += ["", "keys that are changed first:", *_table(_row(key, _usual(key)) for key in map(_key, FIRST))]
+        lines += ["", "keys that are changed first:", *table(_row(key, _usual(key)) for key in map(_key, FIRST))]
         lines += ["", "more:", *(f"  {line}" for line in _MORE)]
     else:
         lines += ["", "Groups (task=NAME and others) and keys of no mode (proj=NAME and others): mml help"]
@@ -111,17 +111,17 @@ def group_page(group: str) -> str:
     chosen = keys.defaults().get(group, "")
     also = next((f", also written {short}" for short, full in catalog.ALIASES.items() if full == group), "")
     lines = [f"{group}=OPTION{also}; options{', ' + chosen + ' where nothing is said' if chosen else ''}:"]
-    lines += _table((name, catalog.purpose(group, name).partition(": mml ")[0]) for name in names)
+    lines += table((name, catalog.purpose(group, name).partition(": mml ")[0]) for name in names)
     found = list(keys.of_group(group).values())
     of_chosen = [key for key in found if chosen in key.options]
     others = [key for key in found if chosen not in key.options]
     if of_chosen:
-        lines += ["", f"keys of {group}={chosen}:", *_table(_row(key, chosen) for key in of_chosen)]
+        lines += ["", f"keys of {group}={chosen}:", *table(_row(key, chosen) for key in of_chosen)]
     if others:
         title = f"keys that {group}={chosen} does not have:" if of_chosen else "keys:"
-        lines += ["", title, *_table(_row_of_some(key, names) for key in others)]
+        lines += ["", title, *table(_row_of_some(key, names) for key in others)]
     if further := keys.further(group):
-        lines += ["", "keys that may be given besides:", *_table(_row(key, "") for key in further.values())]
+        lines += ["", "keys that may be given besides:", *table(_row(key, "") for key in further.values())]
     lines += ["", f"mml help {group}=OPTION shows one option, mml help KEY all that is known of a key."]
     return "\n".join([*lines, *_named_in(rf"\b{group}=")])
 
@@ -132,7 +132,7 @@ def option_page(group: str, option: str) -> str:
     lines = [f"{group}={option}", "", *_head(group, option)]
     if own:
         lines += ["", "keys:"]
-        lines += _table((key.name, _default(key, option), key.meaning(option)) for key in own.values())
+        lines += table((key.name, _default(key, option), key.meaning(option)) for key in own.values())
     return "\n".join([*lines, *_named_in(rf"\b{group}={option}\b")])
 
 
@@ -156,7 +156,7 @@ def key_page(key: Key) -> str:
     facts += [("used by", text) for text in _users(key)]
     example = f"mml {usual if key.group == 'mode' else 'train'} {key.name}=VALUE"
     facts.append(("write", f"{example} ({key.group}={usual} has it)" if _needs_option(key, usual) else example))
-    return "\n".join([key.name, *_table(facts), *_named_in(_naming(key.name))])
+    return "\n".join([key.name, *table(facts), *_named_in(_naming(key.name))])
 
 
 def _naming(name: str) -> str:
@@ -175,7 +175,7 @@ def occurrences(words: Sequence[str]) -> list[str]:
     wanted = [word.lower() for text in texts for word in text.split()]
     found = []
     if named := [group for group in catalog.groups() if all(word in group for word in wanted)]:
-        found.append("\n".join(["groups:", *_table((group, ", ".join(keys.options(group))) for group in named)]))
+        found.append("\n".join(["groups:", *table((group, ", ".join(keys.options(group))) for group in named)]))
     rows = [(_rank(wanted, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
     # What people change first is looked for most, what a task recommends least.
     best = sorted(
@@ -184,7 +184,7 @@ def occurrences(words: Sequence[str]) -> list[str]:
         if rank < 3
     )
     if best:
-        shown = _table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
+        shown = table((rows[at][1].name, rows[at][1].summary()) for *_, at in best[:_MOST])
         found.append("\n".join(["keys:", *shown, *_rest(len(best))]))
     listed = []
     for group, name in _options():
@@ -192,7 +192,7 @@ def occurrences(words: Sequence[str]) -> list[str]:
         if (rank := _rank(wanted, name, purpose)) < 3:
             listed.append((rank, f"{group}={name}" if group != "mode" else f"mml {name}", purpose))
     if listed:
-        shown = _table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
+        shown = table((name, purpose) for _, name, purpose in sorted(listed)[:_MOST])
         found.append("\n".join(["options and modes:", *shown, *_rest(len(listed))]))
     return [*found, *_pages_with(lambda line: all(word in line.lower() for word in wanted), _MOST // 2)]
 
@@ -213,7 +213,7 @@ def _pages(word: str) -> Iterator[str]:
     elif (key := keys.find(name)) is not None:
         yield key_page(key)
     elif not equals and (below := [key for key in keys.all_keys() if key.startswith(f"{name}.")]):
-        yield "\n".join([f"{name}: keys", *_table(_row(_key(one), "") for one in below)])
+        yield "\n".join([f"{name}: keys", *table(_row(_key(one), "") for one in below)])
 
 
 def _manual(word: str) -> str:
@@ -320,7 +320,7 @@ def _groups() -> list[str]:
     shorts = {full: short for short, full in catalog.ALIASES.items()}
     named = [(group, f"{group} ({shorts[group]})" if group in shorts else group) for group in catalog.groups()]
     rows = [(shown, ", ".join(keys.options(group))) for group, shown in named if group != "mode"]
-    return _table([*rows, (keys.LAUNCHER, f"{', '.join(keys.options(keys.LAUNCHER))} (with -m)")])
+    return table([*rows, (keys.LAUNCHER, f"{', '.join(keys.options(keys.LAUNCHER))} (with -m)")])
 
 
 def _options() -> Iterator[tuple[str, str]]:
@@ -332,31 +332,7 @@ def _head(group: str, option: str) -> list[str]:
     lines = catalog.option_text(group, option).splitlines()
     end = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
     first, *others = [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
-    return [*_wrapped(first, 0), *_wrapped(" ".join(others), 0)]
-
-
-def _table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows in columns, the last of which is wrapped where the terminal ends."""
-    all_rows = [tuple(row) for row in rows]
-    if not all_rows:
-        return []
-    widths = [min(max(len(row[place]) for row in all_rows), 36) for place in range(len(all_rows[0]) - 1)]
-    lines = []
-    for row in all_rows:
-        start = "  " + "".join(f"{text:{width}}  " for text, width in zip(row, widths, strict=False))
-        indent = 2 + sum(width + 2 for width in widths)
-        rest = _wrapped(row[-1], indent) or [""]
-        if len(start) > indent:
-            lines += [start.rstrip(), *rest]
-        else:
-            lines += [(start + rest[0].strip()).rstrip(), *rest[1:]]
-    return lines
-
-
-def _wrapped(text: str, indent: int) -> list[str]:
-    width = max(shutil.get_terminal_size((110, 24)).columns, indent + 40)
-    margin = " " * indent
-    return textwrap.wrap(text, width, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
+    return [*paragraph(first), *paragraph(" ".join(others))]
 
 
 def _rank(wanted: Sequence[str], name: str, text: str) -> int:

@@ -43,24 +43,25 @@ _MORE = (
 _MOST, _MOST_PAGES = 12, 3
 
 
-def main(words: Sequence[str]) -> int:
+def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
     """Print what is known of the words: a page, or where they occur.
 
     Args:
         words: The words, of which a mode may be the first; none for the first page.
+        extra: Further folders of configuration files.
 
     Returns:
         0, or 2 where nothing is known.
     """
     mode, known = "", [word for word in words if word not in ("-h", "--help")]
-    if known and known[0] in catalog.options("mode"):
+    if known and known[0] in catalog.options("mode", extra):
         mode, known = known[0], known[1:] or known
     if not known:
         print(front())
     elif mode and sum("=" in word for word in known) > 1:
         # A whole command, of which nothing by itself is asked for.
-        print(mode_page(mode))
-    elif pages := [page for word in known for page in _pages(word)] if _are_names(known) else []:
+        print(mode_page(mode, extra))
+    elif pages := [page for word in known for page in _pages(word, extra)] if _are_names(known) else []:
         print("\n\n".join(pages))
     elif found := occurrences(known):
         print("\n\n".join(found))
@@ -90,10 +91,10 @@ def front() -> str:
     return "\n".join(lines)
 
 
-def mode_page(mode: str) -> str:
+def mode_page(mode: str, extra: tuple[Path, ...] = ()) -> str:
     """A mode: what it is for, its keys, and where it learns the groups and the keys that are changed first."""
-    own = keys.of_option("mode", mode)
-    lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode)]
+    own = keys.of_option("mode", mode, extra)
+    lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode, extra)]
     if own:
         lines += ["", "keys of the mode:", *table(_row(key, mode) for key in own.values())]
     if "mode.nested" in own:
@@ -105,14 +106,14 @@ def mode_page(mode: str) -> str:
     return "\n".join(lines)
 
 
-def group_page(group: str) -> str:
+def group_page(group: str, extra: tuple[Path, ...] = ()) -> str:
     """A group: its options, the keys of the one that is used by itself, and those that only others have."""
-    names = keys.options(group)
+    names = keys.options(group, extra)
     chosen = keys.defaults().get(group, "")
     also = next((f", also written {short}" for short, full in catalog.ALIASES.items() if full == group), "")
     lines = [f"{group}=OPTION{also}; options{', ' + chosen + ' where nothing is said' if chosen else ''}:"]
-    lines += table((name, catalog.purpose(group, name).partition(": mml ")[0]) for name in names)
-    found = list(keys.of_group(group).values())
+    lines += table((name, _first(group, name, extra).partition(": mml ")[0]) for name in names)
+    found = list(keys.of_group(group, extra).values())
     of_chosen = [key for key in found if chosen in key.options]
     others = [key for key in found if chosen not in key.options]
     if of_chosen:
@@ -126,10 +127,10 @@ def group_page(group: str) -> str:
     return "\n".join([*lines, *_named_in(rf"\b{group}=")])
 
 
-def option_page(group: str, option: str) -> str:
+def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
     """An option: what it is for and its keys with their whole meaning."""
-    own = keys.of_option(group, option)
-    lines = [f"{group}={option}", "", *_head(group, option)]
+    own = keys.of_option(group, option, extra)
+    lines = [f"{group}={option}", "", *_head(group, option, extra)]
     if own:
         lines += ["", "keys:"]
         lines += table((key.name, _default(key, option), key.meaning(option)) for key in own.values())
@@ -197,19 +198,19 @@ def occurrences(words: Sequence[str]) -> list[str]:
     return [*found, *_pages_with(lambda line: all(word in line.lower() for word in wanted), _MOST // 2)]
 
 
-def _pages(word: str) -> Iterator[str]:
+def _pages(word: str, extra: tuple[Path, ...]) -> Iterator[str]:
     """The pages that a word names by itself: a mode, one of the words beside them, a group, an option, a key."""
     name, equals, option = word.partition("=")
     name = catalog.ALIASES.get(name, name)
-    groups = [*catalog.groups(), keys.LAUNCHER]
-    if not equals and name in catalog.options("mode"):
-        yield mode_page(name)
+    groups = [*catalog.groups(extra), keys.LAUNCHER]
+    if not equals and name in catalog.options("mode", extra):
+        yield mode_page(name, extra)
     elif not equals and name in WORDS:
         yield _manual(name)
-    if name in groups and option in catalog.options(name):
-        yield option_page(name, option) if name != "mode" else mode_page(option)
+    if name in groups and option in catalog.options(name, extra):
+        yield option_page(name, option, extra) if name != "mode" else mode_page(option, extra)
     elif name in groups and (not equals or not option):
-        yield group_page(name)
+        yield group_page(name, extra)
     elif (key := keys.find(name)) is not None:
         yield key_page(key)
     elif not equals and (below := [key for key in keys.all_keys() if key.startswith(f"{name}.")]):
@@ -327,12 +328,21 @@ def _options() -> Iterator[tuple[str, str]]:
     return ((group, name) for group in catalog.groups() for name in catalog.options(group))
 
 
-def _head(group: str, option: str) -> list[str]:
+def _head(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
     """The comment at the top of an option's file: its purpose, and what else there is to say."""
-    lines = catalog.option_text(group, option).splitlines()
-    end = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    first, *others = [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
+    first, *others = _comment(group, option, extra)
     return [*paragraph(first), *paragraph(" ".join(others))]
+
+
+def _first(group: str, option: str, extra: tuple[Path, ...]) -> str:
+    """The purpose of an option, as `catalog.purpose` has it of those of the program."""
+    return _comment(group, option, extra)[0]
+
+
+def _comment(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
+    lines = keys.option_text(group, option, extra).splitlines()
+    end = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    return [line.lstrip("# ") for line in lines[:end] if not line.startswith("# @")] or [""]
 
 
 def _rank(wanted: Sequence[str], name: str, text: str) -> int:

@@ -58,11 +58,11 @@ def images_of(common: list[str]) -> dict[str, Any]:
     from mlpipe.data.splits import variants
     from mlpipe.running import launch, tasks
 
-    config = launch.prepare("train", common).run_config
+    config = launch.prepare(launch.Command("train", common)).run_config
     of = tasks.resolve(config.task, config.data_dir)
     view = variants.plain(of, tasks.split_of(config, of), 0)
     learned = np.concatenate([view.train, view.val])
-    pack = tasks.pack_of(config, of, 2)
+    pack = tasks.pack_of(config, of, workers=2)
     return {
         "config": config, "task": of, "pack": pack, "rows": learned,
         "x": np.asarray(pack.images[learned]), "y": of.samples.targets[learned],

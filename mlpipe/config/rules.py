@@ -257,8 +257,10 @@ def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
 
 def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
     """A preset is a plan of several recipes: nothing that is meant for one."""
-    if not (tree.get("preset") or {}).get("recipes") or tree["mode_name"] != "train":
+    if not (tree.get("preset") or {}).get("recipes"):
         return []
+    if tree["mode_name"] != "train":
+        return [problem("preset", f"is for mml train, not for mml {tree['mode_name']}", fix="leave it out")]
     found = [
         problem(f"reuse.{key}", "is for one recipe, a preset trains several", fix="leave it or preset out")
         for key in REUSED_BY

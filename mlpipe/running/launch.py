@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlpipe.arch import names
 from mlpipe.config import recipe_file, snapshot
@@ -18,7 +18,6 @@ from mlpipe.data import tags
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import reuse, tasks
-from mlpipe.running.commands import Command
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -32,6 +31,33 @@ _READ = ("predict", "test", "post")
 _LOOK = ("info", "verify", "upgrade", "downgrade")
 # What names models, predictions or slices of somewhere else.
 _ELSEWHERE = ("reuse", "arch", "recipe")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One run that is asked for.
+
+    Attributes:
+        mode: The mode's name.
+        overrides: In Hydra's grammar.
+        notes: What a person should know before it starts.
+        words: The mode and overrides as a person wrote them; empty: as they are here.
+    """
+
+    mode: str
+    overrides: Sequence[str]
+    notes: Sequence[str] = ()
+    words: Sequence[str] = ()
+
+
+class Front(Protocol):
+    """The reader of other programs' files for the jobs of a sweep and the trials of a search, one after the other."""
+
+    def searches(self, command: Command) -> bool:
+        """Whether the file that a command names asks for a search, and the command does not say otherwise."""
+
+    def native(self, command: Command) -> Command:
+        """The command with what its file says in native words, in front of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +77,7 @@ class Prepared:
     command: str = ""
 
 
-def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> Prepared:
-    """Compose and check a configuration; nothing is written.
-
-    Args:
-        mode: The mode's name.
-        overrides: Overrides in Hydra's grammar.
-        extra_dirs: Further folders of configuration files.
-
-    Raises:
-        ConfigError: With a sentence for every problem.
-        ProjectError: When a run to continue is not there.
-    """
-    return prepared(Command(mode, overrides), extra_dirs)
-
-
-def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
+def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     """Compose and check the configuration of a command; nothing is written.
 
     Args:
@@ -77,8 +88,8 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
-    from mlpipe.config.complete import completed
-    from mlpipe.config.compose import Facts
+    from mlpipe.config import presets
+    from mlpipe.config.compose import Facts, compose
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
     shown = shlex.join(["mml", *map(studies.masked, words)])
@@ -108,13 +119,12 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         names.timm_tags,
         names.is_network,
     )
-    keys = {key_of(text) for text in overrides}
-
-    def stored(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
-        _check_project(config, keys)
-        return reuse.applied(config, keys)
-
-    config, more = completed(mode, texts, facts, stored)
+    config, keys = compose(mode, texts, facts), {key_of(text) for text in overrides}
+    _check_project(config, keys)
+    # What is taken of stored records decides the network before the recipes of a preset are composed beside it.
+    config, more = reuse.applied(config, keys)
+    config = presets.with_recipes(config, texts, facts)
+    config = replace(config, given=frozenset(key_of(text) for text in texts))
     return Prepared(config, notes=(*notes, *more), command=shown)
 
 

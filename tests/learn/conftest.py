@@ -46,14 +46,14 @@ def joint_job(folder: Path, *overrides: str, num_workers: int = 0, weights: tupl
 
 
 def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, store_best: bool = True) -> FoldJob:
-    config = launch.prepare("train", [*BASE, *overrides, f"out_dir={folder}"]).run_config
+    config = launch.prepare(launch.Command("train", [*BASE, *overrides, f"out_dir={folder}"])).run_config
     digits = tasks.resolve(config.task, config.data_dir)
     split = tasks.split_of(config, digits)
     return FoldJob(
         recipe=config.recipe,
         task=digits,
         view=variants.plain(digits, split, fold),
-        pack=tasks.pack_of(config, digits, 1),
+        pack=tasks.pack_of(config, digits, workers=1),
         project=Project(config.project_dir),
         record_id="record",
         run="run",

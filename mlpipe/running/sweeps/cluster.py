@@ -297,7 +297,7 @@ class Worker:
             signal.signal(number, lambda number, frame: setattr(stop, "asked", True))
         _set_up_logging()
         try:
-            facts = launch.execute(launch.prepare(mode, words), stop=stop)
+            facts = launch.execute(launch.prepare(launch.Command(mode, words)), stop=stop)
         except Interrupted as error:
             return _queue_again(again, str(error))
         except MlpipeError as error:

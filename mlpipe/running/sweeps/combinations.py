@@ -15,8 +15,7 @@ from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeErr
 from mlpipe.post import kind as post_kind
 from mlpipe.reports import tables
 from mlpipe.running import launch
-from mlpipe.running.commands import Command, Front
-from mlpipe.running.launch import Prepared
+from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 
@@ -57,7 +56,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     jobs, prepared, found = expand(command.overrides), [], []
     for job in jobs:
         try:
-            prepared.append(launch.prepared(front.native(replace(command, overrides=job)), extra_dirs))
+            prepared.append(launch.prepare(front.native(replace(command, overrides=job)), extra_dirs))
         except ConfigError as error:
             found += list(error.problems)
     if found:

@@ -23,8 +23,7 @@ from mlpipe.names import identified
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
-from mlpipe.running.commands import Command, Front
-from mlpipe.running.launch import Prepared
+from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
 
@@ -82,7 +81,7 @@ class Search:
         """
         # A recipe file that asks for the search says the rest of it to every trial.
         texts = [*self.fixed, "hpo=none", "search_space=none", *search_space.overrides(values)]
-        prepared = launch.prepared(self.front.native(Command("train", texts)), self.extra_dirs)
+        prepared = launch.prepare(self.front.native(Command("train", texts)), self.extra_dirs)
         facts = {"study": self.study, "number": number, "params": dict(values)}
         config = prepared.run_config
         return replace(prepared, run_config=replace(config, tree={**config.tree, "trial": facts}))
@@ -169,7 +168,7 @@ def shown(search: Search) -> dict[str, Any]:
 
 def _base(command: Command, front: Front, extra_dirs: Sequence[Path], found: list[str]) -> RunConfig:
     try:
-        return launch.prepared(front.native(command), extra_dirs).run_config
+        return launch.prepare(front.native(command), extra_dirs).run_config
     except ConfigError as error:
         raise ConfigError(list(dict.fromkeys([*found, *error.problems]))) from None
 

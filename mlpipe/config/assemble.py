@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpipe import names
-from mlpipe.config import catalog, components, rules, signatures, stages
+from mlpipe import files, names
+from mlpipe.config import catalog, components, rules, signatures
 from mlpipe.config.components import Component
 from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
@@ -22,9 +22,10 @@ from mlpipe.config.schema import (
     Remove,
     Reuse,
     RunConfig,
+    Stage,
     Sys,
 )
-from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 MOST_THREADS = 8
 _CLIP_KEYS = ("clip_norm", "clip_value")
@@ -66,7 +67,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         # Runs of earlier versions were stored without them.
         tree.setdefault(section, {"_target_": names.path_of(section, "none")})
     found: list[str] = []
-    tree["stages"], wrong = stages.resolved(tree.get("stages"))
+    tree["stages"], wrong = _with_options(tree.get("stages"))
     found += wrong
     trust = _trust(tree.get("trust"), found)
     if isinstance(tree.get("task"), dict) and "trust" in tree["task"]:
@@ -74,7 +75,10 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         tree["task"] = {**tree["task"], "trust": list(trust)}
 
     def component(section: str) -> Component | None:
-        node = _for_optimizer(tree.get(section)) if section == "optimizer" else tree.get(section)
+        node = tree.get(section)
+        if section == "optimizer" and isinstance(node, dict):
+            # The program sees to some of its keys itself, which no optimizer takes.
+            node = {key: value for key, value in node.items() if key not in (*_CLIP_KEYS, *_LAYER_KEYS)}
         part, wrong = components.check(section, section, node, trust=trust)
         found.extend(wrong)
         return part
@@ -84,22 +88,22 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     scheduler = _scheduler(tree["mode_name"], tree["mode"], found, trust)
     cpu = _pipeline(tree.get("augmentations"), "cpu", found, trust)
     device = _pipeline(tree.get("augmentations"), "device", found, trust)
-    clip = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _CLIP_KEYS}
-    found += _section_problems("optimizer", clip, Clip)
-    rates = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _LAYER_KEYS}
-    found += _section_problems("optimizer", rates, LayerRates)
+    of_optimizer = _mapping(tree.get("optimizer"))
+    clip = {key: value for key, value in of_optimizer.items() if key in _CLIP_KEYS}
+    rates = {key: value for key, value in of_optimizer.items() if key in _LAYER_KEYS}
+    found += _section_problems("optimizer", clip, Clip) + _section_problems("optimizer", rates, LayerRates)
     if parts["preprocessing"] is not None:
         parts["preprocessing"] = _before(parts["preprocessing"], found, trust)
     if parts["tta"] is not None:
         parts["tta"] = _views(parts["tta"], found, trust)
-    callbacks = _callbacks(tree.get("callbacks"), found, trust)
-    listed = stages.checked(tree["stages"], found, trust)
+    callbacks = _callbacks("callbacks", tree.get("callbacks"), found, trust)
+    listed = _stages(tree["stages"], found, trust)
     found += _section_problems("metrics", tree.get("metrics"), Metrics)
     found += _section_problems("sys", tree.get("sys"), Sys) + _console_problems(_mapping(tree.get("sys")))
     # Snapshots of runs that reused nothing may lack these.
-    reuse, remove, healing = (tree.get(name, {}) for name in ("reuse", "remove", "healing"))
-    found += _section_problems("healing", healing, Healing)
-    found += _section_problems("reuse", reuse, Reuse) + _section_problems("remove", remove, Remove)
+    healing, reuse, remove = (tree.get(name, {}) for name in ("healing", "reuse", "remove"))
+    for name, section, schema in (("healing", healing, Healing), ("reuse", reuse, Reuse), ("remove", remove, Remove)):
+        found += _section_problems(name, section, schema)
     found += _section_problems("hpo", tree["hpo"], Hpo) if tree.get("hpo") else []
     found += _trainer_problems(tree.get("trainer"))
     normalization = _normalization(tree.get("augmentations"), found)
@@ -216,15 +220,6 @@ def _scheduler(name: str, mode: Mapping[str, Any], found: list[str], trust: tupl
     return part
 
 
-def _for_optimizer(section: Any) -> Any:
-    """The optimizer's section without the keys that the program sees to, which no optimizer takes."""
-    return (
-        {key: value for key, value in section.items() if key not in (*_CLIP_KEYS, *_LAYER_KEYS)}
-        if isinstance(section, dict)
-        else section
-    )
-
-
 def _mapping(section: Any) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
@@ -271,13 +266,13 @@ def _views(tta: Component, found: list[str], trust: tuple[str, ...]) -> Componen
     return Component(tta.slot, tta.target, {**tta.params, "views": views}) if views else tta
 
 
-def _callbacks(section: Any, found: list[str], trust: tuple[str, ...]) -> dict[str, Component]:
+def _callbacks(key: str, section: Any, found: list[str], trust: tuple[str, ...]) -> dict[str, Component]:
     built = {}
     if not isinstance(section or {}, dict):
-        found.append(problem("callbacks", "must be a mapping from names to callbacks", got=section, fix="use {}"))
+        found.append(problem(key, "must be a mapping from names to callbacks", got=section, fix="use {}"))
         return {}
     for name, node in (section or {}).items():
-        part, wrong = components.check(f"callbacks.{name}", "callbacks", node, trust=trust)
+        part, wrong = components.check(f"{key}.{name}", "callbacks", node, trust=trust)
         found.extend(wrong)
         if part is not None:
             built[name] = part
@@ -313,3 +308,67 @@ def _trainer_problems(section: Any) -> list[str]:
     elif epochs >= 2**31:
         found.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
     return found
+
+
+def _with_options(section: Any) -> tuple[dict[str, Any], list[str]]:
+    """The section with the names of options replaced by their files' content, and what is wrong with it.
+
+    Args:
+        section: `stages` of a configuration; None where it is missing.
+    """
+    given = dict(section) if isinstance(section, dict) else {}
+    entries, found = given.get("list", []), []
+    if not isinstance(entries, list):
+        return {**given, "list": []}, [
+            problem("stages.list", "must be a list of stages", got=entries, fix="use [] for one")
+        ]
+    filled = []
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            fix = "for example {epochs: 2, freeze: backbone}"
+            found.append(problem(f"stages.list[{number}]", "must be a mapping", got=entry, fix=fix))
+            continue
+        entry = dict(entry)
+        for group in ("loss", "lr_scheduler"):
+            if isinstance(entry.get(group), str):
+                entry[group] = _option(f"stages.list[{number}].{group}", group, entry[group], found)
+        if isinstance(entry.get("callbacks"), list):
+            key = f"stages.list[{number}].callbacks"
+            options = [_option(key, "callbacks", name, found) for name in entry["callbacks"]]
+            entry["callbacks"] = {name: node for option in options for name, node in (option or {}).items()}
+        filled.append(entry)
+    return {**given, "list": filled}, found
+
+
+def _stages(section: Mapping[str, Any], found: list[str], trust: tuple[str, ...]) -> tuple[Stage, ...]:
+    """The stages of a resolved section; adds a sentence to `found` for everything that is wrong.
+
+    Args:
+        section: What `_with_options` gave.
+        found: Sentences so far.
+        trust: Further modules that are allowed.
+    """
+    stages = []
+    for number, entry in enumerate(section["list"]):
+        key = f"stages.list[{number}]"
+        wrong = _section_problems(key, entry, Stage)
+        parts: dict[str, Any] = dict(entry)
+        for group in ("loss", "lr_scheduler"):
+            if parts.get(group) is not None:
+                parts[group], problems = components.check(f"{key}.{group}", group, parts[group], trust=trust)
+                wrong += problems
+        if isinstance(parts.get("callbacks"), dict):
+            parts["callbacks"] = _callbacks(f"{key}.callbacks", parts["callbacks"], wrong, trust)
+        found += wrong
+        if not wrong:
+            stages.append(Stage(**parts))
+    return tuple(stages)
+
+
+def _option(key: str, group: str, name: Any, found: list[str]) -> Any:
+    options = catalog.options(group)
+    if name not in options:
+        fix = did_you_mean(str(name), options, otherwise=f"options: {listing(options, most=20)}")
+        found.append(problem(key, "unknown option", got=name, fix=fix))
+        return None
+    return files.plain_yaml(catalog.option_text(group, name))

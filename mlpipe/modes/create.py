@@ -74,4 +74,6 @@ class CreateScheduler(Scheduler):
 
 def _roles(split: Split) -> str:
     """Which fold validates, where not every one does in turn."""
-    return "" if len(split.validated) == split.n_folds else f" (fold {split.validated[0]} validates)"
+    if len(split.validated) == split.n_folds:
+        return ""
+    return " (fold 0 is only learned from)" if split.can_nest else f" (fold {split.validated[0]} validates)"

@@ -90,7 +90,7 @@ class LrFindScheduler(Scheduler):
         if self._fold not in validated:
             fix = f"the folds are {listing(validated)}"
             found.append(problem("mode.fold", "there is no such fold", got=self._fold, fix=fix))
-        if self._nested and len(validated) < self._split.n_folds:
+        if self._nested and not self._split.can_nest:
             fix = "add mode.nested=false, or use split=kfold"
             found.append(problem("mode.nested", f"the split has {len(validated)} validation part", fix=fix))
             return found

@@ -243,7 +243,7 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
     from mlpipe.arch import classifier
     from mlpipe.learn.machine import hardware
 
-    if request.nested and len(split.validated) < split.n_folds:
+    if request.nested and not split.can_nest:
         fix = "add mode.nested=false, or use split=kfold"
         found = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
     else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,82 +47,91 @@ def resolved(
     Raises:
         ConfigError: When references or whole sections are wrong, so that nothing else can be looked at.
     """
-    tree = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
-    assert isinstance(tree, dict)
-    raw = {str(key): value for key, value in tree.items()}
-    # Before anything is resolved: other keys may refer to these folders.
+    container = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
+    assert isinstance(container, dict)
+    tree = {str(key): value for key, value in container.items()}
+    # Before anything is looked up: other keys may refer to these folders.
     for key, folder in folders.items():
-        raw[key] = _absolute(raw[key] or folder)
+        tree[key] = _absolute(tree[key] or folder)
     try:
-        plain: dict[str, Any] = {"mode_name": mode, **interpolated(raw)}
+        plain: dict[str, Any] = {"mode_name": mode, **interpolated(tree)}
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems]) from None
-    if gone := [key for key in _SECTIONS if key not in plain]:
+    if missing := [key for key in _SECTIONS if key not in plain]:
         fix = "a file with '# @package _global_' must not replace the others"
-        raise ConfigError([*problems, *(problem(key, "the section is missing", fix=fix) for key in gone)])
+        raise ConfigError([*problems, *(problem(key, "the section is missing", fix=fix) for key in missing)])
+    # Who may run which code is said by the person who starts the run: a file that came from elsewhere cannot say it of itself.
     if plain.get("trust") and not any(change.key == "trust" for change in changes):
         wrong = "must be said on the command line, not in a file"
         problems.append(
             problem("trust", wrong, got=plain["trust"], fix="read that file, then add trust=[...] yourself")
         )
+    _make_paths_absolute(plain)
+    # A network that is a file becomes part of the configuration here: a stored run must not depend on that file.
+    problems += network_inlined(plain["arch"])
+    # Last, as it depends on what the command line said and on values that were references until now.
+    _decide_for_mode(plain, mode, {change.key for change in changes})
+    return plain
+
+
+def _make_paths_absolute(plain: dict[str, Any]) -> None:
+    """Make the paths of a tree such that they mean the same when the run is continued from another folder."""
     for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
         value = plain[section].get(key) if isinstance(plain[section], dict) else None
         is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
         if is_path:
             plain[section][key] = _absolute(value)
-    # A network that is a file becomes part of the configuration here: a stored run must not depend on that file.
-    problems += network_inlined(plain["arch"])
-    _absolute_reuse(plain["reuse"])
+    reuse = plain["reuse"] if isinstance(plain["reuse"], dict) else {}
+    for key in ("models", "parameters", "predictions", "blueprint"):
+        value = reuse.get(key)
+        if isinstance(value, str):
+            reuse[key] = _absolute_reference(value)
+        elif isinstance(value, list):
+            reuse[key] = [_absolute_reference(item) if isinstance(item, str) else item for item in value]
     listed = plain["stages"].get("list") if isinstance(plain["stages"], dict) else None
     for stage in listed if isinstance(listed, list) else []:
         if isinstance(stage, dict) and isinstance(stage.get("initial_weights"), str):
             stage["initial_weights"] = _absolute(stage["initial_weights"])
-    keys = {change.key for change in changes}
-    if isinstance(plain["mode"].get("folds"), int):
+
+
+def _decide_for_mode(plain: dict[str, Any], mode: str, keys: Collection[str]) -> None:
+    """Put in the values that follow from the mode and from which keys the command line has."""
+    section = plain["mode"]
+    if isinstance(section.get("folds"), int):
         # As a sweep over folds gives it: mode.folds=0,1,2 -m
-        plain["mode"]["folds"] = [plain["mode"]["folds"]]
-    if mode == "tl" and plain["mode"].get("freeze") is True and isinstance(plain["arch"], dict):
+        section["folds"] = [section["folds"]]
+    if mode == "tl" and section.get("freeze") is True and isinstance(plain["arch"], dict):
         plain["arch"]["freeze"] = True
-    if mode == "clean" and plain["mode"].get("pivot") is None:
-        plain["mode"]["pivot"] = any(key.partition(".")[0] == "task" for key in keys)
+    if mode == "clean" and section.get("pivot") is None:
+        section["pivot"] = any(key.partition(".")[0] == "task" for key in keys)
     # The share only means something when test images choose.
     if mode == "post" and "mode.eval_frac" in keys and "mode.select_on" not in keys:
-        plain["mode"]["select_on"] = "test"
-    subroutines = plain["mode"].get("subroutines")
+        section["select_on"] = "test"
+    subroutines = section.get("subroutines")
     predicts = isinstance(subroutines, list) and {"predict", "test"} & set(map(str, subroutines))
     if predicts and "train" not in subroutines and not any(key.split(".")[0] == "tta" for key in keys):
+        # Stored models predict with the views that they were trained to use.
         plain["tta"] = {"_target_": path_of("tta", "stored")}
     if mode == "create":
         for mode_key, split_key in (("n_folds", "folds"), ("ensure_balancing", "stratify")):
             if split_key in plain["split"]:
                 _same(plain, keys, mode_key, split_key)
-    return plain
 
 
-def _same(tree: dict[str, Any], given: set[str], mode_key: str, split_key: str) -> None:
-    """One value for two keys: the mode's where it was given (or neither was), else the split's."""
-    if f"split.{split_key}" in given and f"mode.{mode_key}" not in given:
+def _same(tree: dict[str, Any], keys: Collection[str], mode_key: str, split_key: str) -> None:
+    """One value for two keys: the mode's where the command line has it (or neither), else the split's."""
+    if f"split.{split_key}" in keys and f"mode.{mode_key}" not in keys:
         tree["mode"][mode_key] = tree["split"][split_key]
     else:
         tree["split"][split_key] = tree["mode"][mode_key]
 
 
 def _absolute(path: Any) -> str:
-    """A path that still means the same when a run is continued from another folder."""
     return os.path.abspath(os.path.expanduser(str(path)))  # noqa: PTH100, PTH111
 
 
-def _absolute_reuse(reuse: Any) -> None:
-    """Make the paths among references absolute; names of projects stay."""
-    for key in ("models", "parameters", "predictions", "blueprint") if isinstance(reuse, dict) else ():
-        value = reuse.get(key)
-        if isinstance(value, str):
-            reuse[key] = _absolute_reference(value)
-        elif isinstance(value, list):
-            reuse[key] = [_absolute_reference(item) if isinstance(item, str) else item for item in value]
-
-
 def _absolute_reference(text: str) -> str:
+    """A reference to records with the path in it made absolute; names of projects stay."""
     path, number_sign, record = text.partition("#")
     is_path = "/" in path or path.startswith("~") or path.endswith((".safetensors", ".pt", ".pth", ".yaml", ".yml"))
     return f"{_absolute(path)}{number_sign}{record}" if is_path else text
@@ -170,19 +179,19 @@ def interpolated(tree: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: With a sentence for every reference that is not a key, leads nowhere or to itself.
     """
-    found: list[str] = []
-    state = _State(tree, found)
+    problems: list[str] = []
+    state = _State(tree, problems)
     result = {key: state.value(value, (str(key),)) for key, value in tree.items()}
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
     return result
 
 
 class _State:
     """A tree, what is being resolved, and how many values were made."""
 
-    def __init__(self, tree: dict[str, Any], found: list[str]) -> None:
-        self._tree, self._found = tree, found
+    def __init__(self, tree: dict[str, Any], problems: list[str]) -> None:
+        self._tree, self._problems = tree, problems
         self._open: list[tuple[str, ...]] = []
         self._made = 0
 
@@ -213,13 +222,13 @@ class _State:
         return written.replace("\\${", "${")
 
     def _computed(self, text: str, path: tuple[str, ...]) -> Any:
-        if self._found:
+        if self._problems:
             # What it refers to is wrong already.
             return text
         try:
             return formulas.value(text)
         except ConfigError as error:
-            self._found += [one.replace("formula:", f"{'.'.join(path)}:", 1) for one in error.problems]
+            self._problems += [one.replace("formula:", f"{'.'.join(path)}:", 1) for one in error.problems]
             return text
 
     def _referred(self, name: str, path: tuple[str, ...]) -> Any:
@@ -248,4 +257,4 @@ class _State:
 
     def _wrong(self, path: tuple[str, ...], wrong: str, got: str) -> None:
         fix = "write ${key} or ${section.key}; the environment and functions are not read"
-        self._found.append(problem(".".join(path), wrong, got=got, fix=fix))
+        self._problems.append(problem(".".join(path), wrong, got=got, fix=fix))

@@ -59,6 +59,8 @@ def later(key: str) -> str:
 
 def broken(tree: Mapping[str, Any]) -> list[str]:
     """A sentence for every rule between sections that a resolved configuration breaks."""
+    # Each rule reads plain data, as nothing is built yet, and gives a sentence instead of raising, so that all are told.
+    # A mode that has no such key must not be asked for it: which rules hold depends on the mode's name.
     mode, name = tree["mode"], tree["mode_name"]
     found = _subroutines(name, mode)
     found += _reuse_rules(tree) if name in SUBROUTINES else []

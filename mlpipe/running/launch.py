@@ -93,6 +93,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
     shown = shlex.join(["mml", *map(studies.masked, words)])
+    # Read off the overrides before anything is composed: what a study, a run to continue or the latest task says becomes
+    # further overrides, which are then checked like any other.
     overrides, more = with_best(command.overrides)
     notes = [*command.notes, *more]
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
@@ -100,8 +102,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     project = Project(out_dir / (value_of("proj", overrides) or "default"))
     if "continue=" in overrides:
         raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
-    if (wanted := value_of("continue", overrides)) is not None:
-        return _resumed(mode, project, data_dir, wanted, overrides)
+    if (name := value_of("continue", overrides)) is not None:
+        return _resumed(mode, project, data_dir, name, overrides)
     overrides = recipe_file.applied(mode, overrides)
     texts = list(overrides)
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
@@ -109,17 +111,12 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         if latest is not None and tasks.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
+    created, folders = tasks.created_names(data_dir), tuple(extra_dirs)
     facts = Facts(
-        names.timm_names,
-        tasks.created_names(data_dir),
-        out_dir,
-        data_dir,
-        tuple(extra_dirs),
-        tags.problems,
-        names.timm_tags,
-        names.is_network,
+        names.timm_names, created, out_dir, data_dir, folders, tags.problems, names.timm_tags, names.is_network
     )
     config, keys = compose(mode, texts, facts), {key_of(text) for text in overrides}
+    # Once it is known that the command is right, whether what it reads is there.
     _check_project(config, keys)
     # What is taken of stored records decides the network before the recipes of a preset are composed beside it.
     config, more = reuse.applied(config, keys)
@@ -295,8 +292,9 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
     if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
-    given = {key_of(text) for text in rest}
-    texts = as_overrides({key: value for key, value in trial.params.items() if key not in given})
+    # What the command line says itself holds.
+    own = {key_of(text) for text in rest}
+    texts = as_overrides({key: value for key, value in trial.params.items() if key not in own})
     return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
 
 

@@ -185,19 +185,19 @@ def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> lis
     Raises:
         ConfigError: With a sentence for each that is not there or has other classes than the pivot.
     """
-    found, wrong = [], []
+    others, problems = [], []
     for name in names:
         try:
             other = tasks.another(config, name)
         except DataError as error:
-            wrong += [f"mode.eval_on: {sentence}" for sentence in error.problems]
+            problems += [f"mode.eval_on: {sentence}" for sentence in error.problems]
             continue
         if (other.kind, other.classes) != (task.kind, task.classes):
             text = f"it is no {task.kind} task with the classes of {task.name}, it has {listing(other.classes)}"
-            wrong.append(problem(f"mode.eval_on={name}", text, fix="name a task with the same classes"))
-        found.append(other)
-    raise_all(wrong)
-    return found
+            problems.append(problem(f"mode.eval_on={name}", text, fix="name a task with the same classes"))
+        others.append(other)
+    raise_all(problems)
+    return others
 
 
 def _preprocessing(folds: Folds, of: Sequence[Task]) -> list[Step]:
@@ -245,22 +245,22 @@ def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> 
 
     if request.nested and not split.can_nest:
         fix = "add mode.nested=false, or use split=kfold"
-        found = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
+        problems = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
     else:
-        found = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
+        problems = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
     if request.folds is not None:
-        found += unknown_folds(request.folds, list(split.validated))
-    found += _unjudged_problems(config, split, task)
+        problems += unknown_folds(request.folds, list(split.validated))
+    problems += _unjudged_problems(config, split, task)
     arch = config.recipe.arch
     if arch.name == "timm":
-        found += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
-    found += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
-    found += dimension_checks.problems(config.recipe, task)
+        problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
+    problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
+    problems += dimension_checks.problems(config.recipe, task)
     has_test = request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
     if "test" in request.subroutines and not has_test:
         fix = "use mode.nested=true or split.test_fraction=0.2"
-        found.append(problem("mode.subroutines", f"{task.name} has no test images", fix=fix))
-    return found
+        problems.append(problem("mode.subroutines", f"{task.name} has no test images", fix=fix))
+    return problems
 
 
 def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
@@ -283,39 +283,38 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     recipe = config.recipe.metrics
     own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)
     known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
-    found = []
+    problems = []
     if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"
         wrong = "nothing tells whether less or more of a function of your own is better"
-        found.append(problem("metrics.direction", wrong, got=recipe.monitor, fix=fix))
+        problems.append(problem("metrics.direction", wrong, got=recipe.monitor, fix=fix))
     for key in ("train", "final"):
         wanted = getattr(recipe, key)
         for name in wanted if wanted != AUTO else ():
             if name not in known:
                 fix = did_you_mean(str(name), known, otherwise=f"metrics of {kind}: {listing(known)}")
-                found.append(problem(f"metrics.{key}", f"no metric of {kind} tasks", got=name, fix=fix))
+                problems.append(problem(f"metrics.{key}", f"no metric of {kind} tasks", got=name, fix=fix))
     if recipe.while_training and kinds.of(task.kind).is_dense:
-        found.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
+        problems.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
     monitors = ["val/loss", *(f"val/{name}" for name in (*known, *monitoring.outputs_metrics(config.recipe)))]
     # What is learned from is measured by the training itself, which says what it has.
     watched = [(key, name) for key, name in monitoring.watched(config.recipe) if not name.startswith("train/")]
     for key, name in [("metrics.monitor", recipe.monitor), *watched]:
         if name not in monitors:
             fix = did_you_mean(name, monitors, otherwise=f"use one of {listing(monitors)}")
-            found.append(problem(key, f"no metric of {kind} tasks", got=name, fix=fix))
-    return found
+            problems.append(problem(key, f"no metric of {kind} tasks", got=name, fix=fix))
+    return problems
 
 
 def _chosen_records(
-    project: Project, task: Task, taken: Sequence[ModelRecord], wanted: Sequence[int] | None
+    project: Project, task: Task, taken: Sequence[ModelRecord], folds: Sequence[int] | None
 ) -> list[ModelRecord]:
     """The folds of the latest cross-validation that were asked for, in this project or among records of others."""
-    found = records.latest_cross_validation(taken or records.load_all(project, task.name))
-    if not found:
+    latest = records.latest_cross_validation(taken or records.load_all(project, task.name))
+    if not latest:
         raise records.untrained(project, task.name)
-    there = [record.fold for record in found]
-    raise_all(unknown_folds(wanted or [], there))
-    chosen = [record for record in found if wanted is None or record.fold in wanted]
+    raise_all(unknown_folds(folds or [], [record.fold for record in latest]))
+    chosen = [record for record in latest if folds is None or record.fold in folds]
     fix = "train with mode.store_parameters=true"
     weightless = [record.id for record in chosen if record.weights is None]
     raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])

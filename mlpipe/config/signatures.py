@@ -309,8 +309,6 @@ def _function_signature(target: str, node: ast.FunctionDef, source: _Source) -> 
 
 
 def _class_signature(target: str, node: ast.ClassDef, source: _Source) -> Signature:
-    # In the order in which Python would find it: an `__init__` of its own, else the fields of a dataclass or TypedDict, else
-    # what the class inherits. Only bases within mlpipe are followed; those of a library are asked for no parameter.
     for item in node.body:
         if isinstance(item, ast.FunctionDef) and item.name == "__init__":
             own = _function_signature(target, item, source)

@@ -190,7 +190,7 @@ def _run(call: Call) -> int:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from mlpipe.dialects import front
     from mlpipe.running import jobs
-    from mlpipe.running.commands import Command
+    from mlpipe.running.launch import Command
 
     asked = Command(call.mode, call.overrides)
     command = jobs.prepare(asked, call.config_dirs, front=front, multirun="multirun" in call.flags)

@@ -56,7 +56,7 @@ def make_record(
     record = ModelRecord(**{**plain, **facts})
     folder = project.model_dir(record.pivot, record.id)
     if config is None:
-        composed = launch.prepare("train", ["arch.drop_rate=0.25", *DIGITS]).run_config
+        composed = launch.prepare(launch.Command("train", ["arch.drop_rate=0.25", *DIGITS])).run_config
         snapshot.save(composed, folder / records.CONFIG_FILE)
     else:
         files.write_text(folder / records.CONFIG_FILE, config)
@@ -80,7 +80,7 @@ def models(tmp_path: Path, losses: list[float | None]) -> list[Located]:
 def make_run(project: Project, overrides: list[str], *, finished: bool = False, mode: str = "train") -> Run:
     """A run with one step, which is done or not."""
     run = journal.create(project)
-    snapshot.save(launch.prepare(mode, overrides).run_config, run.folder / journal.CONFIG_FILE)
+    snapshot.save(launch.prepare(launch.Command(mode, overrides)).run_config, run.folder / journal.CONFIG_FILE)
     run.write_plan(["train fold 0"], "11111111", {})
     if finished:
         run.note("train fold 0", "done")

@@ -24,7 +24,7 @@ from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, ProjectError, problem
 from mlpipe.reports import tables
 from mlpipe.running import jobs
-from mlpipe.running.commands import Command
+from mlpipe.running.launch import Command
 from mlpipe.running.steps import Stop
 from mlpipe.runs import records
 from mlpipe.runs.project import Project

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from mlpipe import names
-from mlpipe.config import catalog, components, rules, signatures, stages
+from mlpipe import files, names
+from mlpipe.config import catalog, components, rules, signatures
 from mlpipe.config.components import Component
 from mlpipe.config.schema import (
     OPTIONAL_SECTIONS,
@@ -22,9 +22,10 @@ from mlpipe.config.schema import (
     Remove,
     Reuse,
     RunConfig,
+    Stage,
     Sys,
 )
-from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 MOST_THREADS = 8
 _CLIP_KEYS = ("clip_norm", "clip_value")
@@ -61,58 +62,43 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     # Everything below takes these to be mappings: with other values it would fail with errors of Python, not sentences.
     if wrong := _misshapen(tree):
         raise ConfigError(wrong)
-    tree["sys"] = _resolved_sys(tree.get("sys"))
-    for section in OPTIONAL_SECTIONS:
-        # Runs of earlier versions were stored without them.
-        tree.setdefault(section, {"_target_": names.path_of(section, "none")})
-    found: list[str] = []
-    tree["stages"], wrong = stages.resolved(tree.get("stages"))
-    found += wrong
-    trust = _trust(tree.get("trust"), found)
-    if isinstance(tree.get("task"), dict) and "trust" in tree["task"]:
-        # A task's own list would be a way around what is said of the other one.
-        tree["task"] = {**tree["task"], "trust": list(trust)}
-
-    def component(section: str) -> Component | None:
-        node = _for_optimizer(tree.get(section)) if section == "optimizer" else tree.get(section)
-        part, wrong = components.check(section, section, node, trust=trust)
-        found.extend(wrong)
-        return part
-
+    checks = _Checks()
+    _complete(tree, checks)
     # From here on nothing is raised until all sections were checked: a person corrects all mistakes at once.
-    parts = {name: component(name) for name in _COMPONENTS}
-    scheduler = _scheduler(tree["mode_name"], tree["mode"], found, trust)
-    cpu = _pipeline(tree.get("augmentations"), "cpu", found, trust)
-    device = _pipeline(tree.get("augmentations"), "device", found, trust)
-    clip = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _CLIP_KEYS}
-    found += _section_problems("optimizer", clip, Clip)
-    rates = {key: value for key, value in _mapping(tree.get("optimizer")).items() if key in _LAYER_KEYS}
-    found += _section_problems("optimizer", rates, LayerRates)
-    if parts["preprocessing"] is not None:
-        parts["preprocessing"] = _before(parts["preprocessing"], found, trust)
-    if parts["tta"] is not None:
-        parts["tta"] = _views(parts["tta"], found, trust)
-    callbacks = _callbacks(tree.get("callbacks"), found, trust)
-    listed = stages.checked(tree["stages"], found, trust)
-    found += _section_problems("metrics", tree.get("metrics"), Metrics)
-    found += _section_problems("sys", tree.get("sys"), Sys) + _console_problems(_mapping(tree.get("sys")))
+    parts = {name: checks.component(name, name, _node(tree, name)) for name in _COMPONENTS}
+    scheduler = _scheduler(tree["mode_name"], tree["mode"], checks)
+    cpu, device = (_pipeline(tree.get("augmentations"), where, checks) for where in ("cpu", "device"))
+    of_optimizer = _mapping(tree.get("optimizer"))
+    clip = {key: value for key, value in of_optimizer.items() if key in _CLIP_KEYS}
+    rates = {key: value for key, value in of_optimizer.items() if key in _LAYER_KEYS}
+    checks.section("optimizer", clip, Clip)
+    checks.section("optimizer", rates, LayerRates)
+    parts["preprocessing"] = _with_parts(parts["preprocessing"], "before", "augmentations", checks)
+    parts["tta"] = _with_parts(parts["tta"], "views", "device_augmentations", checks)
+    callbacks = _callbacks("callbacks", tree.get("callbacks"), checks)
+    listed = _stages(tree["stages"], checks)
+    checks.section("metrics", tree.get("metrics"), Metrics)
+    checks.section("sys", tree.get("sys"), Sys)
+    checks.problems += _console_problems(_mapping(tree.get("sys")))
     # Snapshots of runs that reused nothing may lack these.
-    reuse, remove, healing = (tree.get(name, {}) for name in ("reuse", "remove", "healing"))
-    found += _section_problems("healing", healing, Healing)
-    found += _section_problems("reuse", reuse, Reuse) + _section_problems("remove", remove, Remove)
-    found += _section_problems("hpo", tree["hpo"], Hpo) if tree.get("hpo") else []
-    found += _trainer_problems(tree.get("trainer"))
-    normalization = _normalization(tree.get("augmentations"), found)
+    healing, reuse, remove = (tree.get(name, {}) for name in ("healing", "reuse", "remove"))
+    checks.section("healing", healing, Healing)
+    checks.section("reuse", reuse, Reuse)
+    checks.section("remove", remove, Remove)
+    if tree.get("hpo"):
+        checks.section("hpo", tree["hpo"], Hpo)
+    checks.problems += _trainer_problems(tree.get("trainer"))
+    normalization = _normalization(tree.get("augmentations"), checks)
     # Rules read several sections at a time. Where one of these is broken itself, a rule would fail or repeat its
     # sentence.
-    plain_sections = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
-    if plain_sections and not any(sentence.startswith(("mode", "metrics", "reuse", "stages")) for sentence in found):
-        found += rules.broken(tree)
-    if found or scheduler is None:
-        raise ConfigError(list(dict.fromkeys(found)))
+    are_plain = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
+    if are_plain and not any(one.startswith(("mode", "metrics", "reuse", "stages")) for one in checks.problems):
+        checks.problems += rules.broken(tree)
+    if checks.problems or scheduler is None:
+        raise ConfigError(list(dict.fromkeys(checks.problems)))
     recipe = Recipe(
         **{key: part for key, part in parts.items() if key not in ("task", "split", "logging") and part is not None},
-        metrics=Metrics(**{**tree["metrics"], "trust": list(trust)}),
+        metrics=Metrics(**{**tree["metrics"], "trust": list(checks.trust)}),
         augmentations=Augmentations(normalization, tuple(cpu), tuple(device)),
         clip=Clip(**clip),
         callbacks=callbacks,
@@ -121,7 +107,8 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         stages=listed,
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
-        heads=_heads(tree["task"]),
+        # None where the task knows nothing of heads.
+        heads=tuple(tree["task"]["heads"] or ()) if "heads" in tree["task"] else None,
     )
     task, split, logging = parts["task"], parts["split"], parts["logging"]
     assert task is not None and split is not None and logging is not None
@@ -146,6 +133,46 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
         hpo=Hpo(**tree["hpo"]) if tree.get("hpo") else None,
         healing=Healing(**healing),
     )
+
+
+class _Checks:
+    """Checks sections one after the other, and keeps a sentence for everything that is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        # Modules of the user's own that are allowed.
+        self.trust: tuple[str, ...] = ()
+
+    def component(self, key: str, slot: str, node: Any) -> Component | None:
+        """The component that a node describes; None where something is wrong with it."""
+        part, problems = components.check(key, slot, node, trust=self.trust)
+        self.problems += problems
+        return part
+
+    def section(self, name: str, section: Any, schema: type) -> None:
+        """See that a section has the keys and types of a dataclass."""
+        self.problems += _section_problems(name, section, schema)
+
+
+def _complete(tree: dict[str, Any], checks: _Checks) -> None:
+    """Put in what follows from other values or was not stored yet by earlier versions: a snapshot holds it from now on."""
+    if isinstance(tree.get("sys"), dict) and tree["sys"].get("threads") == "auto":
+        tree["sys"] = {**tree["sys"], "threads": min(cores(), MOST_THREADS)}
+    for section in OPTIONAL_SECTIONS:
+        tree.setdefault(section, {"_target_": names.path_of(section, "none")})
+    tree["stages"] = _with_options(tree.get("stages"), checks.problems)
+    checks.trust = _trust(tree.get("trust"), checks.problems)
+    if isinstance(tree.get("task"), dict) and "trust" in tree["task"]:
+        # A task's own list would be a way around what is said of the other one.
+        tree["task"] = {**tree["task"], "trust": list(checks.trust)}
+
+
+def _node(tree: Mapping[str, Any], section: str) -> Any:
+    """A section without the keys that the program sees to itself, which no optimizer takes."""
+    node = tree.get(section)
+    if section != "optimizer" or not isinstance(node, dict):
+        return node
+    return {key: value for key, value in node.items() if key not in (*_CLIP_KEYS, *_LAYER_KEYS)}
 
 
 def _misshapen(tree: Mapping[str, Any]) -> list[str]:
@@ -174,114 +201,71 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def _resolved_sys(section: Any) -> Any:
-    """`threads: auto` becomes a number here, so that snapshots and records hold the number that was used."""
-    if isinstance(section, dict) and section.get("threads") == "auto":
-        return {**section, "threads": min(cores(), MOST_THREADS)}
-    return section
-
-
-def _trust(given: Any, found: list[str]) -> tuple[str, ...]:
-    if given is None:
+def _trust(value: Any, problems: list[str]) -> tuple[str, ...]:
+    if value is None:
         return ()
-    if not isinstance(given, list) or not all(isinstance(item, str) for item in given):
-        found.append(
-            problem("trust", "must be a list of modules", got=given, fix="for example trust=[my_package.losses]")
-        )
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        fix = "for example trust=[my_package.losses]"
+        problems.append(problem("trust", "must be a list of modules", got=value, fix=fix))
         return ()
-    return tuple(given)
+    return tuple(value)
 
 
-def _heads(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
-    """What a task's section says of heads; None where it knows nothing of them."""
-    return tuple(task["heads"] or ()) if "heads" in task else None
-
-
-def _normalization(section: Any, found: list[str]) -> Literal["model", "unit"]:
-    given = section.get("normalization") if isinstance(section, dict) else section
-    if given == "model" or given == "unit":
-        return "model" if given == "model" else "unit"
-    found.append(problem("augmentations.normalization", "must be one of model, unit", got=given, fix="choose one"))
+def _normalization(section: Any, checks: _Checks) -> Literal["model", "unit"]:
+    value = section.get("normalization") if isinstance(section, dict) else section
+    if value == "model" or value == "unit":
+        return "model" if value == "model" else "unit"
+    wrong = "must be one of model, unit"
+    checks.problems.append(problem("augmentations.normalization", wrong, got=value, fix="choose one"))
     return "model"
 
 
-def _scheduler(name: str, mode: Mapping[str, Any], found: list[str], trust: tuple[str, ...]) -> Component | None:
+def _scheduler(name: str, mode: Mapping[str, Any], checks: _Checks) -> Component | None:
+    """The class that plans a mode, with the mode's other keys as its parameters."""
     node = mode.get("scheduler")
     target = node.get("_target_") if isinstance(node, dict) else None
     keys = {key: value for key, value in mode.items() if key != "scheduler"}
     if isinstance(target, str):
         target = names.scheduler(name, target)
-    part, wrong = components.check("mode", "mode", {"_target_": target, **keys}, trust=trust)
-    found.extend(wrong)
-    return part
-
-
-def _for_optimizer(section: Any) -> Any:
-    """The optimizer's section without the keys that the program sees to, which no optimizer takes."""
-    return (
-        {key: value for key, value in section.items() if key not in (*_CLIP_KEYS, *_LAYER_KEYS)}
-        if isinstance(section, dict)
-        else section
-    )
+    return checks.component("mode", "mode", {"_target_": target, **keys})
 
 
 def _mapping(section: Any) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _pipeline(section: Any, where: str, found: list[str], trust: tuple[str, ...]) -> list[Component]:
+def _pipeline(section: Any, where: str, checks: _Checks) -> list[Component]:
     steps = _mapping(_mapping(section).get(where)).get("pipeline")
     key = f"augmentations.{where}.pipeline"
     if not isinstance(steps, list):
-        found.append(problem(key, "must be a list of steps", got=steps, fix="use [] for none"))
+        checks.problems.append(problem(key, "must be a list of steps", got=steps, fix="use [] for none"))
         return []
     slot = "augmentations" if where == "cpu" else "device_augmentations"
-    built = []
-    for index, node in enumerate(steps):
-        part, wrong = components.check(f"{key}[{index}]", slot, node, trust=trust)
-        found.extend(wrong)
-        if part is not None:
-            built.append(part)
-    return built
+    parts = [checks.component(f"{key}[{index}]", slot, node) for index, node in enumerate(steps)]
+    return [part for part in parts if part is not None]
 
 
-def _before(preprocessing: Component, found: list[str], trust: tuple[str, ...]) -> Component:
-    """The component of `preprocessing` with the transforms before the resize checked and made components."""
-    given = preprocessing.params.get("before")
-    steps = []
-    for index, node in enumerate(given if isinstance(given, list) else []):
-        step, wrong = components.check(f"preprocessing.before[{index}]", "augmentations", node, trust=trust)
-        found.extend(wrong)
-        steps.append(step)
-    params = {**preprocessing.params, "before": steps}
-    return Component(preprocessing.slot, preprocessing.target, params) if steps else preprocessing
+def _with_parts(component: Component | None, key: str, slot: str, checks: _Checks) -> Component | None:
+    """A component with the parts that one of its parameters lists checked and made components; names of views stay."""
+    listed = None if component is None else component.params.get(key)
+    if component is None or not isinstance(listed, list) or not listed:
+        return component
+    parts = [
+        node
+        if key == "views" and not isinstance(node, dict)
+        else checks.component(f"{component.slot}.{key}[{index}]", slot, node)
+        for index, node in enumerate(listed)
+    ]
+    return Component(component.slot, component.target, {**component.params, key: parts})
 
 
-def _views(tta: Component, found: list[str], trust: tuple[str, ...]) -> Component:
-    """The component of `tta` with its own views checked: those with a `_target_` become components."""
-    given = tta.params.get("views")
-    views = []
-    for index, node in enumerate(given if isinstance(given, list) else []):
-        if isinstance(node, dict):
-            view, wrong = components.check(f"tta.views[{index}]", "device_augmentations", node, trust=trust)
-            found.extend(wrong)
-            views.append(view)
-        else:
-            views.append(node)
-    return Component(tta.slot, tta.target, {**tta.params, "views": views}) if views else tta
-
-
-def _callbacks(section: Any, found: list[str], trust: tuple[str, ...]) -> dict[str, Component]:
-    built = {}
+def _callbacks(key: str, section: Any, checks: _Checks) -> dict[str, Component]:
     if not isinstance(section or {}, dict):
-        found.append(problem("callbacks", "must be a mapping from names to callbacks", got=section, fix="use {}"))
+        wrong = "must be a mapping from names to callbacks"
+        checks.problems.append(problem(key, wrong, got=section, fix="use {}"))
         return {}
-    for name, node in (section or {}).items():
-        part, wrong = components.check(f"callbacks.{name}", "callbacks", node, trust=trust)
-        found.extend(wrong)
-        if part is not None:
-            built[name] = part
-    return built
+    parts = {name: checks.component(f"{key}.{name}", "callbacks", node) for name, node in (section or {}).items()}
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _section_problems(name: str, section: Any, schema: type) -> list[str]:
@@ -313,3 +297,59 @@ def _trainer_problems(section: Any) -> list[str]:
     elif epochs >= 2**31:
         found.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
     return found
+
+
+def _with_options(section: Any, problems: list[str]) -> dict[str, Any]:
+    """The section with the names of options replaced by their files' content.
+
+    Args:
+        section: `stages` of a configuration; None where it is missing.
+        problems: Sentences so far; those of what is wrong with it are added.
+    """
+    plain = dict(section) if isinstance(section, dict) else {}
+    entries = plain.get("list", [])
+    if not isinstance(entries, list):
+        problems.append(problem("stages.list", "must be a list of stages", got=entries, fix="use [] for one"))
+        entries = []
+    filled = []
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            fix = "for example {epochs: 2, freeze: backbone}"
+            problems.append(problem(f"stages.list[{number}]", "must be a mapping", got=entry, fix=fix))
+            continue
+        entry = dict(entry)
+        for group in ("loss", "lr_scheduler"):
+            if isinstance(entry.get(group), str):
+                entry[group] = _option(f"stages.list[{number}].{group}", group, entry[group], problems)
+        if isinstance(entry.get("callbacks"), list):
+            key = f"stages.list[{number}].callbacks"
+            options = [_option(key, "callbacks", name, problems) for name in entry["callbacks"]]
+            entry["callbacks"] = {name: node for option in options for name, node in (option or {}).items()}
+        filled.append(entry)
+    return {**plain, "list": filled}
+
+
+def _stages(section: Mapping[str, Any], checks: _Checks) -> tuple[Stage, ...]:
+    """The stages of a section that `_with_options` gave."""
+    stages = []
+    for number, entry in enumerate(section["list"]):
+        key, before = f"stages.list[{number}]", len(checks.problems)
+        checks.section(key, entry, Stage)
+        parts: dict[str, Any] = dict(entry)
+        for group in ("loss", "lr_scheduler"):
+            if parts.get(group) is not None:
+                parts[group] = checks.component(f"{key}.{group}", group, parts[group])
+        if isinstance(parts.get("callbacks"), dict):
+            parts["callbacks"] = _callbacks(f"{key}.callbacks", parts["callbacks"], checks)
+        if len(checks.problems) == before:
+            stages.append(Stage(**parts))
+    return tuple(stages)
+
+
+def _option(key: str, group: str, name: Any, problems: list[str]) -> Any:
+    options = catalog.options(group)
+    if name not in options:
+        fix = did_you_mean(str(name), options, otherwise=f"options: {listing(options, most=20)}")
+        problems.append(problem(key, "unknown option", got=name, fix=fix))
+        return None
+    return files.plain_yaml(catalog.option_text(group, name))

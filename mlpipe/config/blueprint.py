@@ -62,6 +62,8 @@ def applied(
                 for key in unknown
             ]
         )
+    # Only what was asked for is taken, and everything that the blueprint would have changed besides is told: a person who
+    # believes to train the same recipe again should not learn from the result that it was another one.
     wanted = [key for key in dict.fromkeys(ALIASES.get(key, key) for key in keys) if key in tree]
     for key in wanted:
         if key not in sections:

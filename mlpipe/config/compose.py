@@ -6,25 +6,29 @@ components' signatures, bad ones are set aside with a sentence, and composing go
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mlpipe import files
-from mlpipe.config import catalog, interpolation, network_files, rules, signatures
+from mlpipe.config import catalog, resolve, rules, signatures
 from mlpipe.config.assemble import assemble
-from mlpipe.config.hydra_composition import Composer
 from mlpipe.config.overrides import Change, parse, tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
-from mlpipe.names import name_of, path_of
+from mlpipe.names import name_of
 
 # How Hydra and OmegaConf refuse an override; the last three are what they let through for an entry of a list.
 _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
@@ -32,10 +36,8 @@ _REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, Typ
 _FREE = ("given.", "search_space.params")
 # No folder of configurations is larger; a whole disk would be.
 _MOST_FILES = 1000
-_SECTIONS = (
-    "mode", "task", "split", "arch", "loss", "optimizer", "lr_scheduler", "metrics", "augmentations", "trainer",
-    "callbacks", "stages", "reuse", "preset", "sys", "task_list", "time_limit", "proj", "out_dir", "data_dir", "seed",
-)  # fmt: skip
+# Combinations of options that are kept; the jobs of a sweep mostly differ in values.
+_KEPT = 16
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
         found += [problem("tags", "the task's name has tags already", got=value, fix=fix) for value in twice]
     composed, wrong = _with_values([*choices, *(change.text for change in targets)], values, facts.extra_dirs)
     found += wrong + list(facts.tag_problems(str(composed.tags or "")))
-    tree = _resolved(composed, mode, changes, facts, found)
+    tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, found)
+    found += _networks(tree["arch"], facts)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
     # Assembled even where something is wrong already, so that a person sees the problems of both at once.
     try:
@@ -298,61 +301,6 @@ def _known_keys(section: str, node: Any) -> list[str]:
     return [key for key in dict.fromkeys(known) if key != "_target_"]
 
 
-def _resolved(
-    composed: DictConfig, mode: str, changes: Iterable[Change], facts: Facts, found: list[str]
-) -> dict[str, Any]:
-    """The configuration as plain data, with folders and what the mode decides filled in."""
-    tree = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
-    assert isinstance(tree, dict)
-    raw = {str(key): value for key, value in tree.items()}
-    # Before anything is resolved: other keys may refer to these folders.
-    for key, folder in (("out_dir", facts.out_dir), ("data_dir", facts.data_dir)):
-        raw[key] = _absolute(raw[key] or folder)
-    try:
-        plain: dict[str, Any] = {"mode_name": mode, **interpolation.resolved(raw)}
-    except ConfigError as error:
-        raise ConfigError([*found, *error.problems]) from None
-    if gone := [key for key in _SECTIONS if key not in plain]:
-        fix = "a file with '# @package _global_' must not replace the others"
-        raise ConfigError([*found, *(problem(key, "the section is missing", fix=fix) for key in gone)])
-    if plain.get("trust") and not any(change.key == "trust" for change in changes):
-        wrong = "must be said on the command line, not in a file"
-        found.append(problem("trust", wrong, got=plain["trust"], fix="read that file, then add trust=[...] yourself"))
-    for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
-        value = plain[section].get(key) if isinstance(plain[section], dict) else None
-        is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
-        if is_path:
-            plain[section][key] = _absolute(value)
-    # A network that is a file becomes part of the configuration here: a stored run must not depend on that file.
-    found += network_files.inlined(plain["arch"])
-    found += _networks(plain["arch"], facts)
-    _absolute_reuse(plain["reuse"])
-    listed = plain["stages"].get("list") if isinstance(plain["stages"], dict) else None
-    for stage in listed if isinstance(listed, list) else []:
-        if isinstance(stage, dict) and isinstance(stage.get("initial_weights"), str):
-            stage["initial_weights"] = _absolute(stage["initial_weights"])
-    keys = {change.key for change in changes}
-    if isinstance(plain["mode"].get("folds"), int):
-        # As a sweep over folds gives it: mode.folds=0,1,2 -m
-        plain["mode"]["folds"] = [plain["mode"]["folds"]]
-    if mode == "tl" and plain["mode"].get("freeze") is True and isinstance(plain["arch"], dict):
-        plain["arch"]["freeze"] = True
-    if mode == "clean" and plain["mode"].get("pivot") is None:
-        plain["mode"]["pivot"] = any(key.partition(".")[0] == "task" for key in keys)
-    # The share only means something when test images choose.
-    if mode == "post" and "mode.eval_frac" in keys and "mode.select_on" not in keys:
-        plain["mode"]["select_on"] = "test"
-    subroutines = plain["mode"].get("subroutines")
-    predicts = isinstance(subroutines, list) and {"predict", "test"} & set(map(str, subroutines))
-    if predicts and "train" not in subroutines and not any(key.split(".")[0] == "tta" for key in keys):
-        plain["tta"] = {"_target_": path_of("tta", "stored")}
-    if mode == "create":
-        for mode_key, split_key in (("n_folds", "folds"), ("ensure_balancing", "stratify")):
-            if split_key in plain["split"]:
-                _same(plain, keys, mode_key, split_key)
-    return plain
-
-
 def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change], given: set[str]) -> None:
     """Where a `_target_` was replaced, the old one's parameters go unless the new one has them or they were given."""
     for change in targets:
@@ -368,34 +316,58 @@ def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change]
                 del node[key]
 
 
-def _same(tree: dict[str, Any], given: set[str], mode_key: str, split_key: str) -> None:
-    """One value for two keys: the mode's where it was given (or neither was), else the split's."""
-    if f"split.{split_key}" in given and f"mode.{mode_key}" not in given:
-        tree["mode"][mode_key] = tree["split"][split_key]
-    else:
-        tree["split"][split_key] = tree["mode"][mode_key]
-
-
-def _absolute(path: Any) -> str:
-    """A path that still means the same when a run is continued from another folder."""
-    return os.path.abspath(os.path.expanduser(str(path)))  # noqa: PTH100, PTH111
-
-
-def _absolute_reuse(reuse: Any) -> None:
-    """Make the paths among references absolute; names of projects stay."""
-    for key in ("models", "parameters", "predictions", "blueprint") if isinstance(reuse, dict) else ():
-        value = reuse.get(key)
-        if isinstance(value, str):
-            reuse[key] = _absolute_reference(value)
-        elif isinstance(value, list):
-            reuse[key] = [_absolute_reference(item) if isinstance(item, str) else item for item in value]
-
-
-def _absolute_reference(text: str) -> str:
-    path, number_sign, record = text.partition("#")
-    is_path = "/" in path or path.startswith("~") or path.endswith((".safetensors", ".pt", ".pth", ".yaml", ".yml"))
-    return f"{_absolute(path)}{number_sign}{record}" if is_path else text
-
-
 def _first_line(error: Exception) -> str:
     return first_line(error).rstrip(".")
+
+
+class Composer:
+    """Composes a configuration from options, then values: a choice of options is composed once, which takes most of the time.
+
+    Args:
+        choices: Overrides that choose options, as Hydra is given them.
+        extra_dirs: Further folders of configuration files.
+
+    Raises:
+        HydraException: When the options do not go together (and what OmegaConf raises of the kind).
+    """
+
+    def __init__(self, choices: Sequence[str], extra_dirs: Sequence[Path] = ()) -> None:
+        self._choices, self._folders = tuple(choices), tuple(extra_dirs)
+        self._base = _composed(self._choices, self._folders, _state(self._folders))
+
+    @property
+    def base(self) -> DictConfig:
+        """The configuration without values; it is not to be changed."""
+        return self._base
+
+    def put(self, texts: Sequence[str]) -> DictConfig:
+        """The configuration with values, a copy of its own.
+
+        Args:
+            texts: Overrides that set, add or delete keys.
+
+        Raises:
+            HydraException: When one of them cannot be applied (and what OmegaConf raises of the kind).
+        """
+        if any(text.lstrip("+~").startswith("hydra") for text in texts):
+            return _hydra([*self._choices, *texts], self._folders)
+        config = copy.deepcopy(self._base)
+        ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(list(texts)), config)
+        return config
+
+
+def _hydra(overrides: Sequence[str], folders: Sequence[Path]) -> DictConfig:
+    search = [f"hydra.searchpath=[{','.join(f'file://{path}' for path in folders)}]"] if folders else []
+    with initialize_config_dir(str(catalog.conf_dir()), version_base="1.3"):
+        return hydra_compose("config", [*search, *overrides])
+
+
+def _state(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
+    """What changes where a file in one of the folders does."""
+    found = [(path, path.stat()) for folder in folders for path in folder.rglob("*.yaml")]
+    return tuple(sorted((str(path), state.st_mtime_ns, state.st_size) for path, state in found))
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object) -> DictConfig:
+    return _hydra(choices, folders)

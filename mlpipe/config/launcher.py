@@ -74,28 +74,28 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
     """
     own = [text for text in overrides if text.lstrip("+").startswith((f"{GROUP}=", PREFIX))]
     rest = [text for text in overrides if text not in own]
-    changes, found = parse(own)
+    changes, problems = parse(own)
     chosen = [str(change.value) for change in changes if change.key == GROUP]
     keys = {change.key.removeprefix(PREFIX): change.value for change in changes if change.key != GROUP}
     name = chosen[-1] if chosen else _BASIC
     if name == _BASIC:
-        found += [problem(PREFIX + key, "belongs to a launcher", fix=f"add {GROUP}=slurm") for key in keys]
-        if found:
-            raise ConfigError(found)
+        problems += [problem(PREFIX + key, "belongs to a launcher", fix=f"add {GROUP}=slurm") for key in keys]
+        if problems:
+            raise ConfigError(problems)
         return None, rest
     options = catalog.options(GROUP, tuple(extra_dirs))
     if name not in options:
         fix = did_you_mean(name, [*options, _BASIC], otherwise=f"options: {listing([*options, _BASIC])}")
-        raise ConfigError([*found, problem(GROUP, "unknown option", got=name, fix=fix)])
+        raise ConfigError([*problems, problem(GROUP, "unknown option", got=name, fix=fix)])
     section = _options(name, extra_dirs) | keys
     signature = signatures.read(f"{__name__}.Launcher")
     assert signature is not None
-    found += signature.problems(GROUP.replace("/", "."), section)
-    if not found and section["signal_delay_s"] >= 60 * section["timeout_min"]:
+    problems += signature.problems(GROUP.replace("/", "."), section)
+    if not problems and section["signal_delay_s"] >= 60 * section["timeout_min"]:
         wrong, fix = "is not before the end of the time limit", "make it shorter than hydra.launcher.timeout_min"
-        found.append(problem(f"{PREFIX}signal_delay_s", wrong, got=section["signal_delay_s"], fix=fix))
-    if found:
-        raise ConfigError(found)
+        problems.append(problem(f"{PREFIX}signal_delay_s", wrong, got=section["signal_delay_s"], fix=fix))
+    if problems:
+        raise ConfigError(problems)
     return Launcher(**section), rest
 
 

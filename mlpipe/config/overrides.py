@@ -102,22 +102,22 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
         ConfigError: With a sentence for each text that cannot be read.
     """
     parser = OverridesParser.create()
-    choices, found = [], []
+    choices, problems = [], []
     for text in texts:
         parsed = _parsed(parser, text, sweeping=True)
         if isinstance(parsed, str):
-            found.append(parsed)
+            problems.append(parsed)
         elif parsed.is_sweep_override() and not parsed.is_discrete_sweep():
             fix = "list values, or search it with hpo=optuna"
-            found.append(
+            problems.append(
                 problem(parsed.key_or_group, "has no end of values to run", got=text.partition("=")[2], fix=fix)
             )
         elif parsed.is_sweep_override():
             choices.append([f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()])
         else:
             choices.append([text])
-    if found:
-        raise ConfigError(found)
+    if problems:
+        raise ConfigError(problems)
     return [list(job) for job in itertools.product(*choices)]
 
 

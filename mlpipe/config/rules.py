@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlpipe.config import objectives, slice_keys
+from mlpipe.config import objectives, signatures
 from mlpipe.errors import did_you_mean, listing, problem
 from mlpipe.names import name_of
 
@@ -59,6 +59,8 @@ def later(key: str) -> str:
 
 def broken(tree: Mapping[str, Any]) -> list[str]:
     """A sentence for every rule between sections that a resolved configuration breaks."""
+    # Each rule reads plain data, as nothing is built yet, and gives a sentence instead of raising, so that all are told.
+    # A mode that has no such key must not be asked for it: which rules hold depends on the mode's name.
     mode, name = tree["mode"], tree["mode_name"]
     found = _subroutines(name, mode)
     found += _reuse_rules(tree) if name in SUBROUTINES else []
@@ -73,7 +75,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         found.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
     if tree["mode"].get("multitask") and (tree.get("stages") or {}).get("list"):
         found.append(problem("stages", "are of one task", got="mode.multitask", fix="leave one of the two out"))
-    found += _slicing(tree) + slice_keys.of_task(tree["task"])
+    found += _slicing(tree) + _slice_sets(tree["task"])
     found += _exact_head(tree) if name in ("train", "tl") else []
     found += _stages(tree) + _direction(tree["metrics"])
     found += _preset_rules(tree)
@@ -257,8 +259,10 @@ def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
 
 def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
     """A preset is a plan of several recipes: nothing that is meant for one."""
-    if not (tree.get("preset") or {}).get("recipes") or tree["mode_name"] != "train":
+    if not (tree.get("preset") or {}).get("recipes"):
         return []
+    if tree["mode_name"] != "train":
+        return [problem("preset", f"is for mml train, not for mml {tree['mode_name']}", fix="leave it out")]
     found = [
         problem(f"reuse.{key}", "is for one recipe, a preset trains several", fix="leave it or preset out")
         for key in REUSED_BY
@@ -366,3 +370,33 @@ def _val_is_score(tree: Mapping[str, Any]) -> list[str]:
     wrong = f"the validation fold is the score, but it also decides {listing(used)}"
     fix = "use mode.nested=true, or mode.store_best=false without early stopping and plateau"
     return [problem("mode.strict_validation", wrong, fix=fix)]
+
+
+def slice_set_problems(place: str, given: Mapping[str, Any]) -> list[str]:
+    """A sentence for every key of a slice set that is unknown, missing or of another type.
+
+    Args:
+        place: The set's key.
+        given: The set.
+    """
+    signature = signatures.read("mlpipe.data.volumes.slices.slice_set")
+    assert signature is not None
+    return signature.problems(place, dict(given))
+
+
+def _slice_sets(task: Mapping[str, Any]) -> list[str]:
+    """The same for the sets of `task=slices`; nothing for other tasks.
+
+    Args:
+        task: The section.
+    """
+    if name_of(str(task.get("_target_", ""))) != "slices":
+        return []
+    given = task.get("slices")
+    entries = given if isinstance(given, list) else []
+    return [
+        sentence
+        for number, one in enumerate(entries)
+        if isinstance(one, Mapping)
+        for sentence in slice_set_problems(f"task.slices[{number}]", one)
+    ]

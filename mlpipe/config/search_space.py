@@ -78,7 +78,7 @@ class Parameter:
 def split(texts: Sequence[str]) -> tuple[list[str], dict[str, Parameter], list[str]]:
     """The overrides that every trial shares, the parameters that the command line searches, and what is wrong."""
     parser = OverridesParser.create()
-    fixed, space, found = [], {}, []
+    fixed, space, problems = [], {}, []
     for text in texts:
         key, _, value = text.partition("=")
         try:
@@ -90,14 +90,14 @@ def split(texts: Sequence[str]) -> tuple[list[str], dict[str, Parameter], list[s
         if parsed.is_sweep_override():
             key = _key(parsed)
             space[key], wrong = _parameter(key, parsed, value)
-            found += wrong
+            problems += wrong
         elif key == "search_space.params":
             more, wrong = read(parsed.value())
             space |= more
-            found += wrong
+            problems += wrong
         else:
             fixed.append(text)
-    return fixed, space, found
+    return fixed, space, problems
 
 
 def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
@@ -107,7 +107,7 @@ def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
         return {}, [problem("search_space.params", need, got=params, fix=_FORMS)]
     parser = OverridesParser.create()
     space: dict[str, Parameter] = {}
-    found: list[str] = []
+    problems: list[str] = []
     for raw, expression in params.items():
         key = str(raw)
         written = f"choice({','.join(map(as_text, expression))})" if isinstance(expression, list) else expression
@@ -116,13 +116,13 @@ def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
         except HydraException:
             parsed = None
         if parsed is None or (isinstance(parsed, Override) and not parsed.is_sweep_override()):
-            found.append(problem(f"search_space.params.{key}", "is no space to search", got=expression, fix=_FORMS))
+            problems.append(problem(f"search_space.params.{key}", "is no space to search", got=expression, fix=_FORMS))
             continue
         group, dot, rest = key.partition(".")
         key = ALIASES.get(group, group) + dot + rest
         space[key], wrong = _parameter(key, parsed, expression)
-        found += wrong
-    return space, found
+        problems += wrong
+    return space, problems
 
 
 def forbidden(space: Mapping[str, object]) -> list[str]:
@@ -186,7 +186,7 @@ def _parameter(key: str, sweep: Any, text: Any) -> tuple[Parameter, list[str]]:
     if not isinstance(value, RangeSweep | IntervalSweep):
         return Parameter(), [problem(key, "is no space to search", got=text, fix=_FORMS)]
     log = "log" in value.tags
-    found = [] if value.tags <= {"log"} else [problem(key, "only the tag log is known", got=text, fix=_FORMS)]
+    problems = [] if value.tags <= {"log"} else [problem(key, "only the tag log is known", got=text, fix=_FORMS)]
     low: float | None
     high: float | None
     step: float | None
@@ -201,12 +201,12 @@ def _parameter(key: str, sweep: Any, text: Any) -> tuple[Parameter, list[str]]:
         # Like Python's range, Hydra's leaves the end out.
         high = low + step * (math.ceil((value.stop - low) / step - 1e-9) - 1) if value.stop is not None else low
     if low is None or high is None or not low <= high:
-        found.append(problem(key, "the least number must come first", got=text, fix=_FORMS))
+        problems.append(problem(key, "the least number must come first", got=text, fix=_FORMS))
     elif log and low <= 0:
-        found.append(problem(key, "a logarithm needs numbers above 0", got=text, fix="begin above 0"))
+        problems.append(problem(key, "a logarithm needs numbers above 0", got=text, fix="begin above 0"))
     if log:
         step = None
-    return Parameter(low=low or 0, high=high or 0, step=step, log=log, whole=whole), found
+    return Parameter(low=low or 0, high=high or 0, step=step, log=log, whole=whole), problems
 
 
 def _choices(sweep: ChoiceSweep) -> list[Value]:

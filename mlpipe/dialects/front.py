@@ -18,8 +18,7 @@ from mlpipe.dialects import detect
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running import launch
-from mlpipe.running.commands import Command
-from mlpipe.running.launch import Prepared
+from mlpipe.running.launch import Command, Prepared
 
 
 def native(command: Command) -> Command:
@@ -88,7 +87,7 @@ def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
-    return launch.prepared(native(Command(mode, overrides)))
+    return launch.prepare(native(Command(mode, overrides)))
 
 
 def _scoring(command: Command, folder: str) -> Command:

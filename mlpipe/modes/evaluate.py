@@ -11,7 +11,7 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
 from mlpipe.errors import problem
-from mlpipe.running import console, dimension_checks, image_cache, tasks, training_log
+from mlpipe.running import console, dimension_checks, tasks, training_log
 from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
@@ -104,7 +104,7 @@ class EvaluationScheduler(Scheduler):
         from mlpipe.learn.machine.quiet import prepare_torch
 
         config, task = self.run_config, self._task
-        pack = image_cache.packed(self.context, config, task)
+        pack = tasks.pack_of(config, task, self.context)
         prepare_torch(config.recipe.threads)
         network = build_network(config.recipe, task, pack, seed=config.seed)
         shown = console.of(config)

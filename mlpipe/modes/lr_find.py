@@ -71,7 +71,7 @@ class LrFindScheduler(Scheduler):
         tasks.refuse_results_inside(self._task, config.project_dir)
         self._split = tasks.split_of(config, self._task)
         raise_all(self._problems(config.recipe))
-        self._ground = Folds(config, self.context, self._task, self._split, self._nested, decoding=config)
+        self._folds = Folds(config, self.context, self._task, self._split, self._nested, decoding=config)
         return [
             Step(f"preprocess {self._task.name}", self._preprocess, in_project=False),
             Step("build the network", self._try_network, in_project=False),
@@ -97,21 +97,21 @@ class LrFindScheduler(Scheduler):
         return found + checks.size_problems(task.kind, task.samples, self._split, task.classes, nested=self._nested)
 
     def _preprocess(self, run: Run | None) -> None:
-        self._ground.pack(self._task)
+        self._folds.pack(self._task)
 
     def _try_network(self, run: Run | None) -> None:
         from mlpipe.learn.build.trial import try_recipe
 
-        view = self._ground.checked(self._fold)
+        view = self._folds.checked(self._fold)
         tell_sizes(self.context, self._task, self._split, [view])
-        try_recipe(self._ground.config.recipe, self._task, self._ground.pack(self._task), view.train)
+        try_recipe(self._folds.config.recipe, self._task, self._folds.pack(self._task), view.train)
 
     def _find(self, run: Run | None) -> None:
         from mlpipe.learn import tune
         from mlpipe.learn.job import FoldFiles, FoldJob, Origin, Watch
 
         assert run is not None
-        config = self._ground.config
+        config = self._folds.config
         written = FoldFiles(
             project=self.context.project,
             record_id="lr_find",
@@ -124,8 +124,8 @@ class LrFindScheduler(Scheduler):
         job = FoldJob(
             recipe=config.recipe,
             task=self._task,
-            view=self._ground.checked(self._fold),
-            pack=self._ground.pack(self._task),
+            view=self._folds.checked(self._fold),
+            pack=self._folds.pack(self._task),
             files=written,
             origin=Origin(run.name, "", snapshot.text(config.tree), self._nested, []),
         )

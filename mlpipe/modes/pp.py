@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from mlpipe.config.schema import RunConfig
-from mlpipe.running import image_cache, tasks
+from mlpipe.running import tasks
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 from mlpipe.runs.journal import Run
@@ -32,7 +32,7 @@ class PreprocessScheduler(Scheduler):
 
     def _preprocess(self, run: Run | None) -> None:
         of = tasks.pivot(self.run_config)
-        pack = image_cache.packed(self.context, self.run_config, of)
+        pack = tasks.pack_of(self.run_config, of, self.context)
         facts = {"task": of.name, "cache": str(pack.folder), "images": len(of.samples), "unreadable": pack.unreadable}
         self.context.facts.update(facts)
         log.info(f"the cache of {of.name} is in {pack.folder}")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.running import tasks
-from mlpipe.running.folds import stored_folds, training
+from mlpipe.running.folds import cross_validation
 from mlpipe.running.folds.co_tasks import Request as JointRequest
 from mlpipe.running.folds.cross_validation import Request
 from mlpipe.running.folds.fold_training import Storage
@@ -74,8 +74,8 @@ class TrainingScheduler(Scheduler):
         """The cache and the network first; then every fold's training, predictions and test."""
         task = self.pivot()
         if not self.request.trains:
-            return stored_folds.steps(self.run_config, self.context, task, self.request)
-        plan = training.plan(self.run_config, self.context, task, self.request, self.origin)
+            return cross_validation.stored(self.run_config, self.context, task, self.request)
+        plan = cross_validation.training(self.run_config, self.context, task, self.request, self.origin)
         self.decided(plan.config, plan.recipe_hash)
         return plan.steps
 

@@ -106,12 +106,12 @@ def problems(config: RunConfig, folds: int) -> list[str]:
         config: The configuration.
         folds: How many folds are trained.
     """
-    found, outfile = training_log.problems(config.sys.outfile), config.sys.outfile
+    problems, outfile = training_log.problems(config.sys.outfile), config.sys.outfile
     if folds != 1 and (outfile is not None or of(config).lists_batches):
         fix = "use split=on_test, split=given or mode.cv=false"
         key = "sys.outfile" if outfile is not None else "sys.console"
-        found.append(problem(key, f"is for one fold, {folds} are trained", fix=fix))
-    return found
+        problems.append(problem(key, f"is for one fold, {folds} are trained", fix=fix))
+    return problems
 
 
 class Trace:

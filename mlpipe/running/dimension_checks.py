@@ -70,11 +70,11 @@ def _preprocessing_problems(preprocessing: Component, has: str) -> list[str]:
 
 def _step_problems(recipe: Recipe, has: str) -> list[str]:
     odd = [one.target.rpartition(".")[2] for one in recipe.augmentations.cpu if one.name not in _STEPS]
-    found = []
+    problems = []
     if odd:
         fix = "use augmentations=axis_flips or augmentations=none"
-        found.append(problem("augmentations.cpu.pipeline", f"changes images, {has}", got=listing(odd), fix=fix))
+        problems.append(problem("augmentations.cpu.pipeline", f"changes images, {has}", got=listing(odd), fix=fix))
     if recipe.augmentations.device:
         given = listing(one.target.rpartition(".")[2] for one in recipe.augmentations.device)
-        found.append(problem("augmentations.device.pipeline", f"changes images, {has}", got=given, fix=_NOTHING))
-    return found
+        problems.append(problem("augmentations.device.pipeline", f"changes images, {has}", got=given, fix=_NOTHING))
+    return problems

@@ -11,8 +11,7 @@ from mlpipe.config import launcher
 from mlpipe.config.launcher import Launcher
 from mlpipe.errors import ConfigError, problem
 from mlpipe.running import launch
-from mlpipe.running.commands import Command, Front
-from mlpipe.running.launch import Prepared
+from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.running.sweeps import combinations, search, trials
 from mlpipe.running.sweeps.combinations import Job
 from mlpipe.running.sweeps.search import Search
@@ -63,7 +62,7 @@ def prepare(
         return PreparedCommand(mode, search=search.prepare(command, extra_dirs, front=front))
     if multirun:
         return PreparedCommand(mode, jobs=combinations.prepare(command, extra_dirs, front=front), queue=queue)
-    return PreparedCommand(mode, one=launch.prepared(front.native(command), extra_dirs))
+    return PreparedCommand(mode, one=launch.prepare(front.native(command), extra_dirs))
 
 
 def execute(command: PreparedCommand, *, stop: Any = None, started: float | None = None) -> dict[str, Any]:

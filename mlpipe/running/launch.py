@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlpipe.arch import names
 from mlpipe.config import recipe_file, snapshot
@@ -18,7 +18,6 @@ from mlpipe.data import tags
 from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
 from mlpipe.reports import studies as study_reports
 from mlpipe.running import reuse, tasks
-from mlpipe.running.commands import Command
 from mlpipe.runs import continuing, journal, records, studies
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
@@ -32,6 +31,33 @@ _READ = ("predict", "test", "post")
 _LOOK = ("info", "verify", "upgrade", "downgrade")
 # What names models, predictions or slices of somewhere else.
 _ELSEWHERE = ("reuse", "arch", "recipe")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One run that is asked for.
+
+    Attributes:
+        mode: The mode's name.
+        overrides: In Hydra's grammar.
+        notes: What a person should know before it starts.
+        words: The mode and overrides as a person wrote them; empty: as they are here.
+    """
+
+    mode: str
+    overrides: Sequence[str]
+    notes: Sequence[str] = ()
+    words: Sequence[str] = ()
+
+
+class Front(Protocol):
+    """The reader of other programs' files for the jobs of a sweep and the trials of a search, one after the other."""
+
+    def searches(self, command: Command) -> bool:
+        """Whether the file that a command names asks for a search, and the command does not say otherwise."""
+
+    def native(self, command: Command) -> Command:
+        """The command with what its file says in native words, in front of its own."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +77,7 @@ class Prepared:
     command: str = ""
 
 
-def prepare(mode: str, overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> Prepared:
-    """Compose and check a configuration; nothing is written.
-
-    Args:
-        mode: The mode's name.
-        overrides: Overrides in Hydra's grammar.
-        extra_dirs: Further folders of configuration files.
-
-    Raises:
-        ConfigError: With a sentence for every problem.
-        ProjectError: When a run to continue is not there.
-    """
-    return prepared(Command(mode, overrides), extra_dirs)
-
-
-def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
+def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     """Compose and check the configuration of a command; nothing is written.
 
     Args:
@@ -77,11 +88,13 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         ConfigError: With a sentence for every problem.
         ProjectError: When a run to continue is not there.
     """
-    from mlpipe.config.complete import completed
-    from mlpipe.config.compose import Facts
+    from mlpipe.config import presets
+    from mlpipe.config.compose import Facts, compose
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
     shown = shlex.join(["mml", *map(studies.masked, words)])
+    # Read off the overrides before anything is composed: what a study, a run to continue or the latest task says becomes
+    # further overrides, which are then checked like any other.
     overrides, more = with_best(command.overrides)
     notes = [*command.notes, *more]
     out_dir = _folder("out_dir", overrides, "MML_RESULTS_PATH", "results")
@@ -89,8 +102,8 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     project = Project(out_dir / (value_of("proj", overrides) or "default"))
     if "continue=" in overrides:
         raise ConfigError(problem("continue", "needs a run", fix="write continue=latest, or continue=RUN"))
-    if (wanted := value_of("continue", overrides)) is not None:
-        return _resumed(mode, project, data_dir, wanted, overrides)
+    if (name := value_of("continue", overrides)) is not None:
+        return _resumed(mode, project, data_dir, name, overrides)
     overrides = recipe_file.applied(mode, overrides)
     texts = list(overrides)
     if mode in _OF_LATEST_TASK and not any(text.startswith("task=") for text in texts):
@@ -98,23 +111,17 @@ def prepared(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         if latest is not None and tasks.is_known(data_dir, latest.pivot):
             texts.append(f"task={latest.pivot}")
             notes.append(f"task={latest.pivot}: the most recently trained one of project {project.name}")
+    created, folders = tasks.created_names(data_dir), tuple(extra_dirs)
     facts = Facts(
-        names.timm_names,
-        tasks.created_names(data_dir),
-        out_dir,
-        data_dir,
-        tuple(extra_dirs),
-        tags.problems,
-        names.timm_tags,
-        names.is_network,
+        names.timm_names, created, out_dir, data_dir, folders, tags.problems, names.timm_tags, names.is_network
     )
-    keys = {key_of(text) for text in overrides}
-
-    def stored(config: RunConfig) -> tuple[dict[str, Any], list[str]]:
-        _check_project(config, keys)
-        return reuse.applied(config, keys)
-
-    config, more = completed(mode, texts, facts, stored)
+    config, keys = compose(mode, texts, facts), {key_of(text) for text in overrides}
+    # Once it is known that the command is right, whether what it reads is there.
+    _check_project(config, keys)
+    # What is taken of stored records decides the network before the recipes of a preset are composed beside it.
+    config, more = reuse.applied(config, keys)
+    config = presets.with_recipes(config, texts, facts)
+    config = replace(config, given=frozenset(key_of(text) for text in texts))
     return Prepared(config, notes=(*notes, *more), command=shown)
 
 
@@ -285,8 +292,9 @@ def with_best(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
     if wrong := forbidden(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
-    given = {key_of(text) for text in rest}
-    texts = as_overrides({key: value for key, value in trial.params.items() if key not in given})
+    # What the command line says itself holds.
+    own = {key_of(text) for text in rest}
+    texts = as_overrides({key: value for key, value in trial.params.items() if key not in own})
     return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
 
 

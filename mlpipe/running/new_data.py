@@ -22,7 +22,7 @@ from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, prob
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
-from mlpipe.running import image_cache, tasks
+from mlpipe.running import tasks
 from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import ensembles, records
@@ -180,7 +180,7 @@ class NewData:
             # Unreadable files are named in the table; the others are predicted all the same.
             most = len(self._new.samples) - 1
             config = tasks.config_of(self.config, record)
-            self._packs[folder] = image_cache.packed(self.context, config, self._new, max_unreadable=most)
+            self._packs[folder] = tasks.pack_of(config, self._new, self.context, max_unreadable=most)
         return self._packs[folder]
 
     def _predict(self, record: ModelRecord, run: Run | None) -> None:

@@ -147,6 +147,8 @@ class PresetScheduler(Scheduler):
             fix = "leave it out, and choose arch=unet with arch.encoder"
             raise ConfigError(problem("preset", f"is not for {kind.words.TARGETS}", fix=fix))
         self._changes = self._for_task(self._task)
+        # The plan of each recipe is made twice: here, for the names of its steps and for all that can be wrong, and again when
+        # its turn comes and it is known how much time is left for it. So a step in the project is only a name here.
         steps: list[Step] = []
         for name in self._names():
             child = self._child(name, {})

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.config import blueprint, objectives
+from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, ProjectError, did_you_mean, listing, problem
@@ -25,17 +26,18 @@ if TYPE_CHECKING:
     from mlpipe.arch.starting import Start
 
 
-def applied(config: RunConfig, given: Collection[str]) -> tuple[dict[str, Any], list[str]]:
-    """A configuration's tree with its blueprint and, for `tl`, with the model that it starts from.
+def applied(config: RunConfig, given: Collection[str]) -> tuple[RunConfig, list[str]]:
+    """A configuration with its blueprint and, for `tl`, with the model that it starts from.
 
     Args:
         config: A checked configuration; it stays as it is.
         given: The keys of the command line: an `arch` named there is kept.
 
     Returns:
-        The tree, still to be checked, and what a person should know.
+        The configuration, and what a person should know.
 
     Raises:
+        ConfigError: When what is taken over does not pass the checks.
         ProjectError: When a project, a record or a model is not there.
     """
     tree: dict[str, Any] = dict(config.tree)
@@ -51,7 +53,7 @@ def applied(config: RunConfig, given: Collection[str]) -> tuple[dict[str, Any], 
         chosen, how = _transferred_from(config)
         tree = _with_model(tree, chosen, own_arch, config.out_dir)
         notes.append(f"starts from {chosen.name(config.out_dir)} ({chosen.record.id}): {how}")
-    return tree, notes
+    return config if tree == config.tree else assemble(tree), notes
 
 
 def start(config: RunConfig, task: Task, how: str = "") -> Start | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import multiprocessing
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 from mlpipe import files, kinds
 from mlpipe.config import snapshot
+from mlpipe.config.assemble import cores
 from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
 from mlpipe.config.schema import RunConfig
@@ -25,7 +27,9 @@ from mlpipe.data.splits.methods import Split
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.names import path_of
+from mlpipe.reports.progress import Display
 from mlpipe.running import stored_decisions
+from mlpipe.running.steps import RunContext
 from mlpipe.runs import records, uses
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -216,31 +220,41 @@ def pack_folder(run_config: RunConfig, of: Task) -> Path:
 def pack_of(
     run_config: RunConfig,
     of: Task,
-    workers: int,
-    progress: Progress = lambda done, total: None,
+    context: RunContext | None = None,
     *,
+    workers: int | None = None,
     max_unreadable: int | None = None,
-    told: set[str] | None = None,
 ) -> Pack:
     """A task's cached images, decoded first when they are missing.
 
     Args:
         run_config: Gives the preprocessing and the data folder.
         of: The task.
-        workers: Threads that decode.
-        progress: Called with images done and their total.
+        context: Shows progress; asked to stop, it goes on from there the next time. None: nothing is shown.
+        workers: Threads that decode; None: as many as there are cores.
         max_unreadable: How many unreadable images are accepted; None: as `unreadable_allowed` says.
-        told: The names of unreadable images that were told already; those that are told now are added.
 
     Raises:
         DataError: When more images are unreadable than `task.max_unreadable` allows.
+        Interrupted: When asked to stop.
     """
-    preprocessing = preprocessing_of(run_config, of)
     most = unreadable_allowed(run_config, of) if max_unreadable is None else max_unreadable
-    of_bases = [_packed(run_config, one, preprocessing, workers, progress, most) for one in of.bases or (of,)]
-    for one, pack in zip(of.bases or (of,), of_bases, strict=True):
-        _tell_unreadable(one, pack, set() if told is None else told)
-    return joined.joined(of, of_bases) if of.bases else of_bases[0]
+    shown = context or RunContext(Project(run_config.project_dir), Display(io.StringIO()))
+    bases = of.bases or (of,)
+
+    def progress(done: int, total: int) -> None:
+        shown.stop.check()
+        shown.display.update(done)
+
+    shown.display.start(f"preprocessing {of.name}", len(of.samples))
+    try:
+        preprocessing = preprocessing_of(run_config, of)
+        of_bases = [_packed(run_config, one, preprocessing, workers or cores(), progress, most) for one in bases]
+        for one, pack in zip(bases, of_bases, strict=True):
+            _tell_unreadable(one, pack, shown.told)
+        return joined.joined(of, of_bases) if of.bases else of_bases[0]
+    finally:
+        shown.display.close()
 
 
 def unreadable_allowed(run_config: RunConfig, of: Task) -> int:

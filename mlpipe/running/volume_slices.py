@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlpipe.config import slice_keys
+from mlpipe.config import rules
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data.sources.listings import sliced_volumes
 from mlpipe.data.sources.listings.sliced_volumes import Place
@@ -122,7 +122,7 @@ class VolumeSlices:
             fix = "use arch=keras_json arch.file=net.json, or mode.record=PROJ#3"
             found.append(problem("arch", "slices take a network of Keras, or a record that was trained", fix=fix))
         try:
-            self._sets = slices.slice_sets(request.sets, _KEY, slice_keys.problems)
+            self._sets = slices.slice_sets(request.sets, _KEY, rules.slice_set_problems)
         except ConfigError as error:
             found += error.problems
         raise_all(found + console.problems(self.config, 1))

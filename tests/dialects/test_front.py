@@ -9,7 +9,7 @@ import pytest
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError
 from mlpipe.running import launch
-from mlpipe.running.commands import Command
+from mlpipe.running.launch import Command
 
 VALUE = 1e-4
 
@@ -32,7 +32,7 @@ def _words(folder: Path) -> list[str]:
 @pytest.mark.parametrize("said", [_recipe, _blueprint, _words])
 def test_a_number_is_one_wherever_it_is_said(said: object, tmp_path: Path) -> None:
     assert callable(said)
-    config = launch.prepare("train", said(Path.cwd())).run_config
+    config = launch.prepare(launch.Command("train", said(Path.cwd()))).run_config
     assert config.recipe.optimizer.params["lr"] == VALUE
 
 
@@ -40,7 +40,7 @@ def test_a_number_of_an_option_file_is_one(tmp_path: Path) -> None:
     folder = tmp_path / "more" / "optimizer"
     folder.mkdir(parents=True)
     (folder / "own.yaml").write_text("_target_: mlpipe.learn.optimizers.adam.adamw\nlr: 1e-4\n")
-    config = launch.prepare("train", ["task=digits", "optimizer=own"], [tmp_path / "more"]).run_config
+    config = launch.prepare(launch.Command("train", ["task=digits", "optimizer=own"]), [tmp_path / "more"]).run_config
     assert config.recipe.optimizer.params["lr"] == VALUE
 
 

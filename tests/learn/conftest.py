@@ -46,7 +46,7 @@ def joint_job(folder: Path, *overrides: str, num_workers: int = 0, weights: tupl
 
 
 def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, store_best: bool = True) -> FoldJob:
-    config = launch.prepare("train", [*BASE, *overrides, f"out_dir={folder}"]).run_config
+    config = launch.prepare(launch.Command("train", [*BASE, *overrides, f"out_dir={folder}"])).run_config
     digits = tasks.resolve(config.task, config.data_dir)
     split = tasks.split_of(config, digits)
     files = FoldFiles(
@@ -62,7 +62,7 @@ def job(folder: Path, *overrides: str, fold: int = 0, num_workers: int = 0, stor
         recipe=config.recipe,
         task=digits,
         view=variants.plain(digits, split, fold),
-        pack=tasks.pack_of(config, digits, 1),
+        pack=tasks.pack_of(config, digits, workers=1),
         files=files,
         origin=Origin("run", "hash", snapshot.text(config.tree), nested=False, val_used_for=[]),
         num_workers=num_workers,

@@ -84,7 +84,7 @@ def test_a_job_gets_the_cores_that_it_uses() -> None:
     assert slurm is not None
 
     def cores(*overrides: str) -> int:
-        config = launch.prepare("train", [*SMALL, *overrides]).run_config
+        config = launch.prepare(launch.Command("train", [*SMALL, *overrides])).run_config
         found: int = cluster._parameters(slurm, [config])["cpus_per_task"]
         return found
 
@@ -92,13 +92,13 @@ def test_a_job_gets_the_cores_that_it_uses() -> None:
     assert cores("sys.threads=3", "sys.num_workers=2") == 5
     assert cores("trainer.devices=2") == 2
     assert cores("sys.fold_workers=4") == 4
-    config = launch.prepare("train", SMALL).run_config
+    config = launch.prepare(launch.Command("train", SMALL)).run_config
     told = cluster._parameters(slurm, [config])
     assert told["slurm_array_parallelism"] == 256 and "slurm_partition" not in told
 
 
 def test_a_fold_of_a_sweep_is_a_list_of_one() -> None:
-    assert launch.prepare("train", [*SMALL, "mode.folds=2"]).run_config.tree["mode"]["folds"] == [2]
+    assert launch.prepare(launch.Command("train", [*SMALL, "mode.folds=2"])).run_config.tree["mode"]["folds"] == [2]
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, out: str, err: str = "", code: int = 0) -> None:

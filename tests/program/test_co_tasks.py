@@ -61,7 +61,7 @@ def test_grey_classes_with_numbers_of_colour_pictures(tmp_path: Path, capsys: py
 
 
 def test_no_image_that_the_pivot_holds_out_is_learned_by_a_detour(tmp_path: Path) -> None:
-    config = launch.prepare("train", [*TOGETHER, "split.folds=4", "mode.folds=[0]"]).run_config
+    config = launch.prepare(launch.Command("train", [*TOGETHER, "split.folds=4", "mode.folds=[0]"])).run_config
     pivot = tasks.pivot(config)
     other = tasks.another(config, "digits+noise?0.1")
     from mlpipe.data.splits import variants
@@ -79,7 +79,7 @@ def test_no_image_that_the_pivot_holds_out_is_learned_by_a_detour(tmp_path: Path
 def test_groups_that_the_pivot_holds_out_are_left_out_too(tmp_path: Path) -> None:
     import dataclasses
 
-    config = launch.prepare("train", [*TOGETHER, "split.folds=2", "split.test_fraction=0"]).run_config
+    config = launch.prepare(launch.Command("train", [*TOGETHER, "split.folds=2", "split.test_fraction=0"])).run_config
     digits, clothes = tasks.pivot(config), tasks.another(config, "fashion_mini")
 
     def grouped(task: co_tasks.Task) -> co_tasks.Task:
@@ -101,7 +101,9 @@ def test_random_co_tasks_are_drawn_by_the_seed_and_stored(tmp_path: Path) -> Non
     names = "task_list=['digits+remove?1','digits+remove?2','digits+remove?3','digits+remove?4',fashion_mini]"
     drawn = []
     for seed in (1, 2, 3, 1):
-        config = launch.prepare("train", [*TOGETHER, names, "mode.multitask=3", f"seed={seed}"]).run_config
+        config = launch.prepare(
+            launch.Command("train", [*TOGETHER, names, "mode.multitask=3", f"seed={seed}"])
+        ).run_config
         request = co_tasks.Request(3, "random", None)
         drawn.append([task.name for task in co_tasks.chosen(config, tasks.pivot(config), request)])
         assert len(set(drawn[-1])) == 2 and request.weights == (1.0, 1.0, 1.0)

@@ -33,7 +33,7 @@ ANALYZE = {"inputFolder": "path/to/project", "output": "a/report.scv", "onlyMetr
 
 def parameters(mode: str, words: list[str]) -> dict[str, Any]:
     call = cli._parse([mode, *words])
-    return dict(launch.prepare(mode, call.overrides).run_config.scheduler.params)
+    return dict(launch.prepare(launch.Command(mode, call.overrides)).run_config.scheduler.params)
 
 
 @pytest.mark.parametrize(("mode", "given"), [("fit", FIT), ("task", TASK), ("analyze", ANALYZE)])
@@ -49,7 +49,7 @@ def test_each_argument_is_taken_in_three_ways(mode: str, given: dict[str, Any]) 
 
 def scheduler(**given: Any) -> FitScheduler:
     words = [f"mode.{key}={value}" for key, value in {"project": ".", **given}.items()]
-    prepared = launch.prepare("fit", words)
+    prepared = launch.prepare(launch.Command("fit", words))
     made: FitScheduler = prepared.run_config.scheduler.build(prepared.run_config, None)
     return made
 
@@ -101,6 +101,6 @@ def test_names_choose_experiments_in_their_order_and_finished_ones_are_left_out(
 
 def test_inside_an_experiments_folder_its_project_is_meant(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project / "experiments" / "first")
-    prepared = launch.prepare("fit", [])
+    prepared = launch.prepare(launch.Command("fit", []))
     made = prepared.run_config.scheduler.build(prepared.run_config, None)
     assert (made._root, made._names) == (project, ["first"])

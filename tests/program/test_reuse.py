@@ -21,18 +21,22 @@ BLUEPRINT = ["mode.use_blueprint=true", "reuse.blueprint=default#1"]
 
 
 def prepared(*overrides: str) -> RunConfig:
-    return launch.prepare("train", [*DIGITS, *overrides]).run_config
+    return launch.prepare(launch.Command("train", [*DIGITS, *overrides])).run_config
 
 
 def test_a_records_configuration_is_a_blueprint(tmp_path: Path) -> None:
     make_record(Project(tmp_path / "results" / "default"), "net")
-    got = launch.prepare("train", ["task=digits", "arch=resnet18", "optimizer=sgd", "sys.threads=1", *BLUEPRINT])
+    got = launch.prepare(
+        launch.Command("train", ["task=digits", "arch=resnet18", "optimizer=sgd", "sys.threads=1", *BLUEPRINT])
+    )
     tree = got.run_config.tree
     assert (tree["arch"]["name"], tree["arch"]["drop_rate"]) == ("test_resnet", 0.25)
     assert tree["optimizer"]["_target_"].endswith("adamw") and "momentum" not in tree["optimizer"]
     assert tree["split"]["folds"] == 5, "split is not one of pipeline_keys"
     assert "blueprint: arch.name: resnet18 -> test_resnet" in got.notes
-    only = launch.prepare("train", ["task=digits", "arch=resnet18", *BLUEPRINT, "mode.pipeline_keys=[optimizer]"])
+    only = launch.prepare(
+        launch.Command("train", ["task=digits", "arch=resnet18", *BLUEPRINT, "mode.pipeline_keys=[optimizer]"])
+    )
     assert only.run_config.recipe.arch.params["name"] == "resnet18"
 
 
@@ -58,7 +62,9 @@ def test_a_blueprint_leaves_no_trace_in_the_next_job(tmp_path: Path) -> None:
     plain = prepared("arch.drop_rate=0.0")
     before = copy.deepcopy(plain.tree)
     with pytest.raises(MlpipeError):
-        launch.execute(launch.prepare("train", [*DIGITS, *BLUEPRINT, "mode.folds=[7]", "optimizer.lr=1"]))
+        launch.execute(
+            launch.prepare(launch.Command("train", [*DIGITS, *BLUEPRINT, "mode.folds=[7]", "optimizer.lr=1"]))
+        )
     assert prepared("arch.drop_rate=0.0").tree == plain.tree == before
 
 
@@ -76,7 +82,7 @@ def test_keys_that_a_mode_does_not_read_are_refused() -> None:
 
 def test_references_in_lists_need_no_quotes() -> None:
     with pytest.raises(MlpipeError) as caught:
-        launch.prepare("tl", ["mode.pretrain_task=digits", "reuse.models=[one#3, two,three#net-1]"])
+        launch.prepare(launch.Command("tl", ["mode.pretrain_task=digits", "reuse.models=[one#3, two,three#net-1]"]))
     assert str(caught.value).count("there is no such project") == 3
     assert "got 'one'" in str(caught.value) and "got 'three'" in str(caught.value)
 

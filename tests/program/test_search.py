@@ -23,7 +23,7 @@ from mlpipe.cli import main
 from mlpipe.dialects import front
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, Pruned, TrainingError
 from mlpipe.running import launch
-from mlpipe.running.commands import Command
+from mlpipe.running.launch import Command
 from mlpipe.running.sweeps import search, trials
 from mlpipe.runs import records, studies
 from mlpipe.runs.project import Project
@@ -501,7 +501,7 @@ def test_more_of_a_loss_is_never_better() -> None:
             Command("train", [*SMALL, "hpo=optuna", "optimizer.lr=0.1,0.2", "hpo.direction=maximize"]), front=front
         )
     with pytest.raises(ConfigError, match=r"metrics.direction: less of val/loss is better, got 'max'"):
-        launch.prepare("train", [*SMALL, "metrics.direction=max"])
+        launch.prepare(launch.Command("train", [*SMALL, "metrics.direction=max"]))
 
 
 def test_a_study_of_different_losses_has_no_best_trial(measured: Any, tmp_path: Path, capsys: Any) -> None:

@@ -33,7 +33,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def configured(*words: str) -> RunConfig:
-    config = launch.prepare("train", [*words, *TRAIN]).run_config
+    config = launch.prepare(launch.Command("train", [*words, *TRAIN])).run_config
     return tasks.as_decided(config, tasks.pivot(config))
 
 

@@ -21,7 +21,7 @@ OF_DIGITS = "mode.pretrain_task=digits"
 
 
 def prepared(*overrides: str) -> RunConfig:
-    return launch.prepare("tl", [*TL, OF_DIGITS, *overrides]).run_config
+    return launch.prepare(launch.Command("tl", [*TL, OF_DIGITS, *overrides])).run_config
 
 
 def test_the_chosen_model_stands_in_the_configuration_and_brings_its_network(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_models_without_weights_are_no_candidates(tmp_path: Path) -> None:
 def test_what_is_not_there_is_one_sentence(tmp_path: Path, overrides: list[str], sentence: str) -> None:
     models(tmp_path, [0.1])
     with pytest.raises(ProjectError) as caught:
-        launch.prepare("tl", [*TL, *([] if "pretrain" in str(overrides) else [OF_DIGITS]), *overrides])
+        launch.prepare(launch.Command("tl", [*TL, *([] if "pretrain" in str(overrides) else [OF_DIGITS]), *overrides]))
     assert sentence in str(caught.value) and len(caught.value.problems) == 1
 
 
@@ -72,7 +72,8 @@ def test_without_any_model_the_flag_is_named() -> None:
 
 def test_keys_of_train_are_checked_as_for_train() -> None:
     with pytest.raises(ConfigError) as caught:
-        launch.prepare("tl", [*TL, "mode.cv=maybe", "mode.neste=true", "mode.model_selection=best", "mode.freeze=1"])
+        wrong = ["mode.cv=maybe", "mode.neste=true", "mode.model_selection=best", "mode.freeze=1"]
+        launch.prepare(launch.Command("tl", [*TL, *wrong]))
     assert list(caught.value.problems) == [
         "mode.neste: unknown key; did you mean 'nested'?",
         "mode.cv: must be true or false, got 'maybe'; give it such a value",

@@ -33,7 +33,7 @@ def test_every_mode_takes_a_variant(tmp_path: Path, capsys: pytest.CaptureFixtur
     sizes = table.groupby(["task", "split"]).size().to_dict()
     assert sizes == {(record.task, "val"): record.counts["val"], (record.task, "test"): 50, (name, "test"): 359}
     assert not table["calibrated"].isna().any()
-    config = launch.prepare("train", ["task=digits", *DIGITS]).run_config
+    config = launch.prepare(launch.Command("train", ["task=digits", *DIGITS])).run_config
     digits = tasks.pivot(config)
     held = np.flatnonzero(tasks.split_of(config, digits).fold == methods.TEST)
     own = {row.sample_id: row.target for row in table[table["task"] == name].itertuples()}

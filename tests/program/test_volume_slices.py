@@ -118,13 +118,15 @@ def test_what_is_wrong_is_one_sentence(volume: Array, changes: list[str], senten
             "mode.outfile": "p.h5"} | dict(text.split("=", 1) for text in changes)  # fmt: skip
     texts = [f"{key}={value}" for key, value in keys.items()]
     with pytest.raises(Exception) as error:
-        launch.execute(launch.prepare("evaluate", ["sys.threads=1", "arch=keras_json", *texts]))
+        launch.execute(launch.prepare(launch.Command("evaluate", ["sys.threads=1", "arch=keras_json", *texts])))
     assert sentence in str(error.value) and not Path("p.h5").exists()
 
 
 def test_every_problem_is_listed_at_once(volume: Array) -> None:
     with pytest.raises(ConfigError) as error:
-        launch.planned(launch.prepare("evaluate", ["mode.slices=[{sizes:[1,1]},{size:[4]}]", "arch=resnet18"]))
+        launch.planned(
+            launch.prepare(launch.Command("evaluate", ["mode.slices=[{sizes:[1,1]},{size:[4]}]", "arch=resnet18"]))
+        )
     assert len(error.value.problems) == 6
 
 
@@ -203,5 +205,5 @@ def test_targets_that_do_not_fit_are_a_sentence(volume: Array, keys: list[str], 
     texts = ["mode.source=volume.npy", "mode.slices=[{sizes:[1,10,11]}]", "mode.outfile=p.h5"]
     texts += [f"{key}={value}" for key, value in given.items()]
     with pytest.raises(Exception) as error:
-        launch.execute(launch.prepare("evaluate", ["sys.threads=1", "arch=keras_json", *texts]))
+        launch.execute(launch.prepare(launch.Command("evaluate", ["sys.threads=1", "arch=keras_json", *texts])))
     assert sentence in str(error.value) and not Path("p.h5").exists()

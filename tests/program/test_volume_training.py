@@ -183,7 +183,7 @@ def test_every_problem_of_a_recipe_for_images_is_listed(scans: None) -> None:
 def planned(sizes: str, *arguments: str) -> Any:
     given = ["task=slices", "task.train=a.npy", "task.train_targets=a_classes.npy", f"task.slices=[{{sizes:{sizes}}}]",
              *QUICK, "split.folds=2", *arguments]  # fmt: skip
-    return launch.execute(launch.prepare("train", given))
+    return launch.execute(launch.prepare(launch.Command("train", given)))
 
 
 ARRAYS_WRONG = [
@@ -206,7 +206,7 @@ def test_arrays_that_do_not_fit_are_one_sentence(tmp_path: Path, keys: list[str]
     given |= {"arch.file": "net.json"} if given["arch"] == "keras_json" and "arch.file" not in given else {}
     texts = ["task=samples", *QUICK, "split=holdout", *(f"{key}={value}" for key, value in given.items())]
     with pytest.raises(MlpipeError) as error:
-        launch.execute(launch.prepare("train", texts))
+        launch.execute(launch.prepare(launch.Command("train", texts)))
     assert sentence in str(error.value)
     assert not list(Path("results").rglob("record.json"))
 

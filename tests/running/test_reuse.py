@@ -49,7 +49,7 @@ def of_losses(tmp_path: Path, scores: list[dict[str, float]], losses: list[str])
     """Models of recipes of their own with these scores of validation and losses."""
     project, found = Project(tmp_path / "results" / "default"), []
     for place, (of_val, loss) in enumerate(zip(scores, losses, strict=True)):
-        tree = launch.prepare("train", [*DIGITS, f"loss={loss}"]).run_config.tree
+        tree = launch.prepare(launch.Command("train", [*DIGITS, f"loss={loss}"])).run_config.tree
         record = make_record(
             project, f"net-{place}", scores={"val": of_val}, recipe=str(place), config=snapshot.text(tree)
         )

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 
 from mlpipe.cli import main
-from mlpipe.config import assemble, catalog, compose, interpolation, overrides
+from mlpipe.config import assemble, catalog, compose, overrides, resolve
 from mlpipe.errors import MlpipeError
 from mlpipe.files import plain_yaml
 
@@ -123,7 +123,7 @@ PLAIN = st.recursive(
 @given(st.dictionaries(st.text(max_size=6), PLAIN, max_size=4))
 def test_interpolations_are_resolved_or_refused(tree: dict[str, object]) -> None:
     try:
-        interpolation.resolved(tree)
+        resolve.interpolated(tree)
     except MlpipeError as error:
         assert error.exit_code == 2
 

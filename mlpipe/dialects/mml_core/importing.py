@@ -191,7 +191,7 @@ class Import:
                 ("proj", config.proj),
             )
         ]
-        return launch.prepare(mode, [*given, *folders]).run_config
+        return launch.prepare(launch.Command(mode, [*given, *folders])).run_config
 
     def _rows(self, model: Model, task: Task, view: str) -> tuple[dict[tuple[str, str], Any], list[str]]:
         """The predictions of a model by (task, split): sample ids, targets, logits; and what could not be taken."""

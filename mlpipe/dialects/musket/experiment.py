@@ -107,7 +107,7 @@ class Experiment:
         prepared = front.prepared("train", overrides)
         unfinished = experiment_files.unfinished(self._project) if self._resumes else None
         if unfinished is not None and experiment_files.goes_on_as(unfinished, prepared.run_config):
-            prepared = launch.prepare("train", [f"continue={unfinished.name}", *self._common(None)[1:]])
+            prepared = launch.prepare(launch.Command("train", [f"continue={unfinished.name}", *self._common(None)[1:]]))
         launch.execute(prepared)
         return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
 

@@ -207,7 +207,7 @@ def report(
 def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> tuple[Any, Any]:
     """Pixels and targets of some rows of the task that a record was trained on, of masks class numbers."""
     task = tasks.named(record.pivot, config_of_run.data_dir)
-    pack = tasks.pack_of(tasks.config_of(config_of_run, record), task, 1)
+    pack = tasks.pack_of(tasks.config_of(config_of_run, record), task, workers=1)
     numbers = np.array(rows, np.int64)
     pixels = gallery.eight_bit(pack.take_fixed(numbers))
     if record.kind == "segmentation" and pack.masks is not None:

@@ -116,7 +116,7 @@ class Networks:
         prepared = front.prepared("predict", self._overrides(record))
         config = tasks.config_of(prepared.run_config, record)
         of = self._tasks[record.pivot] = tasks.named(record.pivot, prepared.run_config.data_dir)
-        pack = tasks.pack_of(config, of, 1)
+        pack = tasks.pack_of(config, of, workers=1)
         prepare_torch(config.recipe.threads)
         network = build_network(config.recipe, of, pack, seed=0, pretrained=False)
         models.load(network, file)

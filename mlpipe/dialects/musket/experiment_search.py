@@ -16,7 +16,7 @@ from mlpipe.dialects.musket.search_files import Trial
 from mlpipe.errors import ProjectError, problem
 from mlpipe.reports import studies as report_of_studies
 from mlpipe.running import launch
-from mlpipe.running.commands import Command
+from mlpipe.running.launch import Command
 from mlpipe.running.sweeps import search, trials
 from mlpipe.running.sweeps.search import Search
 from mlpipe.runs import records, studies
@@ -129,7 +129,7 @@ def _write_trial(config: Path, project: Project, prepared: Search, trial: Trial)
     base = prepared.base
     places = {"out_dir": base.out_dir, "proj": base.proj, "data_dir": base.data_dir}
     words = [f"continue={trial.run}", *(f"{key}={as_text(str(value))}" for key, value in places.items())]
-    config_of_run = launch.prepare(base.mode, words).run_config
+    config_of_run = launch.prepare(launch.Command(base.mode, words)).run_config
     found = [one for one in records.load_all(project) if one.run == trial.run]
     return experiment_files.report(path, project, config_of_run, found=records.newest_folds(found))[1]
 

@@ -1,27 +1,37 @@
-"""The request and the common steps of training, predicting and testing the folds of a task."""
+"""The plans of a cross-validation: its training, and the predictions and tests of its stored records."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from mlpipe.config.schema import RunConfig
-from mlpipe.data.records import outputs
-from mlpipe.data.task import Task
-from mlpipe.errors import DataError, listing, problem
-from mlpipe.running import leaderboard, tasks
-from mlpipe.running.folds import co_tasks, output_records
-from mlpipe.running.folds.fold_predictions import Inference
-from mlpipe.running.folds.fold_training import Storage
-from mlpipe.running.folds.folds import Folds
-from mlpipe.running.steps import RunContext, Step, raise_all
-from mlpipe.runs import records
-from mlpipe.runs.journal import Run
-from mlpipe.runs.records import ModelRecord
+import numpy as np
 
-# What a step does with the record of a fold, by the step's name.
-Calls = Sequence[tuple[str, Callable[[ModelRecord], None]]]
+from mlpipe import kinds
+from mlpipe.config import rules
+from mlpipe.config.schema import AUTO, RunConfig
+from mlpipe.data.records import outputs
+from mlpipe.data.splits import checks, methods
+from mlpipe.data.splits.methods import Split
+from mlpipe.data.task import Task
+from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.post import kind as post_kind
+from mlpipe.running import artifacts, console, dimension_checks, leaderboard, reuse, tasks
+from mlpipe.running.artifacts import Artifact
+from mlpipe.running.folds import co_tasks, fold_predictions, output_records
+from mlpipe.running.folds.fold_predictions import Inference
+from mlpipe.running.folds.fold_training import FoldTraining, Storage
+from mlpipe.running.folds.folds import Folds, unknown_folds
+from mlpipe.running.steps import RunContext, Step, raise_all
+from mlpipe.runs import records, references
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
+from mlpipe.runs.records import ModelRecord
+from mlpipe.runs.references import Located
+
+log = logging.getLogger("mlpipe")
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,118 @@ class Request:
         return "train" in self.subroutines
 
 
-def evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:
+@dataclass(frozen=True)
+class Plan:
+    """A training that can begin.
+
+    Attributes:
+        steps: All steps in their order.
+        config: The configuration with what the data decided: what is stored with the run.
+        recipe_hash: What groups the folds of this cross-validation.
+    """
+
+    steps: list[Step]
+    config: RunConfig
+    recipe_hash: str
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The record of a fold that is there when a step runs.
+
+    Attributes:
+        label: How its steps are called.
+        load: Gives it.
+        lane: Of its steps.
+    """
+
+    label: str
+    load: Callable[[Run | None], ModelRecord]
+    lane: int | None = None
+
+    def step(self, name: str, call: Callable[[ModelRecord], None]) -> Step:
+        """A step that does something with the record."""
+        return Step(f"{name} {self.label}", lambda run: call(self.load(run)), lane=self.lane)
+
+
+def training(config: RunConfig, context: RunContext, task: Task, request: Request, origin: str) -> Plan:
+    """Look at the data, and plan the training of every fold.
+
+    Args:
+        config: The checked configuration.
+        context: The project, the display and the request to stop.
+        task: The pivot.
+        request: What the mode asks for.
+        origin: How the model that the training starts from was chosen; empty: it was named, or there is none.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+        DataError: Likewise.
+    """
+    others = _evaluated_tasks(config, task, request.eval_on)
+    output_records.refuse_training(task, request.eval_on)
+    beside = co_tasks.chosen(config, task, request.joint)
+    config = co_tasks.with_channels(tasks.as_decided(config, task), [task, *beside])
+    split = tasks.split_of(config, task)
+    raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
+    folds = Folds(config, context, task, split, request.nested, decoding=config)
+    begun = reuse.start(config, task, origin)
+    recipe_hash = reuse.recipe_hash(config, "&".join(one.name for one in (task, *beside)), begun)
+    every = list(split.validated if request.cv else split.validated[:1])
+    chosen = every if request.folds is None else list(request.folds)
+    artifacts_ = artifacts.of(config)
+    wrong = [text for one in artifacts_ for text in one.problems(task, chosen, stored=request.storage.parameters)]
+    raise_all(wrong + console.problems(config, len(chosen)))
+    trainer = FoldTraining(folds, chosen, recipe_hash, request.storage, beside, request.joint, begun)
+    made = [_Made(f"fold {fold}", partial(trainer.record, fold), lane=fold) for fold in chosen]
+    # What needs no run comes first: a download that fails, or a network that does not fit the images, leaves no trace in
+    # the project. Then a fold's steps share a lane, so that folds may run side by side, and what is of all folds waits.
+    steps = _preprocessing(folds, [task, *beside, *others])
+    steps.append(Step("build the network", trainer.try_network, in_project=False))
+    if not config.recipe.tune.is_none:
+        steps.append(Step("tune", trainer.tune))
+    steps += [Step(f"train fold {fold}", partial(trainer.train, fold), lane=fold) for fold in chosen]
+    if outputs.names(task.source):
+        steps += [one.step("heads of", partial(output_records.write, folds)) for one in made]
+    steps += _inferences(request, Inference(folds, others), made)
+    steps += [Step(one.step, partial(_write, one, trainer)) for one in artifacts_]
+    return Plan([*steps, *_last_steps(folds, made)], config, recipe_hash)
+
+
+def stored(config: RunConfig, context: RunContext, task: Task, request: Request) -> list[Step]:
+    """Every record's predictions and test; records of other projects are taken over first.
+
+    Args:
+        config: The checked configuration.
+        context: The project, the display and the request to stop.
+        task: The pivot.
+        request: What the mode asks for.
+
+    Raises:
+        ConfigError: With a sentence for every problem.
+        ProjectError: When there are no such records.
+    """
+    others = _evaluated_tasks(config, task, request.eval_on)
+    taken = reuse.elsewhere(config.reuse.models, "reuse.models", config, task.name)
+    chosen = _chosen_records(context.project, task, [one.record for one in taken], request.folds)
+    if not fold_predictions.views_are_stored(config):
+        raise_all(dimension_checks.view_problems(config.recipe.tta, task))
+        config.recipe.tta.build(1.0)
+    homes = {one.record.id: one.project for one in taken}
+    stored_config = tasks.config_of(config, chosen[0], homes.get(chosen[0].id))
+    folds = Folds(config, context, task, tasks.split_of(stored_config, task), chosen[0].nested, decoding=stored_config)
+    log.info(f"records of {task.name}: {listing([record.id for record in chosen])}")
+    names = [record.id for record in chosen]
+    made = [_Made(record.id, partial(_as_stored_here, context.project, record)) for record in chosen]
+    return [
+        *_preprocessing(folds, others if request.eval_on else [task]),
+        *(Step(f"take {one.record.id}", partial(_adopt, config, one)) for one in taken if one.record.id in names),
+        *_inferences(request, Inference(folds, others, homes), made),
+        *_last_steps(folds, made),
+    ]
+
+
+def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:
     """The tasks of `mode.eval_on`.
 
     Args:
@@ -63,61 +184,147 @@ def evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list
     Raises:
         ConfigError: With a sentence for each that is not there or has other classes than the pivot.
     """
-    found, wrong = [], []
+    others, problems = [], []
     for name in names:
         try:
             other = tasks.another(config, name)
         except DataError as error:
-            wrong += [f"mode.eval_on: {sentence}" for sentence in error.problems]
+            problems += [f"mode.eval_on: {sentence}" for sentence in error.problems]
             continue
         if (other.kind, other.classes) != (task.kind, task.classes):
             text = f"it is no {task.kind} task with the classes of {task.name}, it has {listing(other.classes)}"
-            wrong.append(problem(f"mode.eval_on={name}", text, fix="name a task with the same classes"))
-        found.append(other)
-    raise_all(wrong)
-    return found
+            problems.append(problem(f"mode.eval_on={name}", text, fix="name a task with the same classes"))
+        others.append(other)
+    raise_all(problems)
+    return others
 
 
-def preprocessing(ground: Folds, of: Sequence[Task]) -> list[Step]:
+def _preprocessing(folds: Folds, of: Sequence[Task]) -> list[Step]:
     """A step for each task that decodes its images, where that is not done."""
 
     def step(one: Task, run: Run | None) -> None:
-        ground.pack(one)
+        folds.pack(one)
 
     return [Step(f"preprocess {one.name}", partial(step, one), in_project=False) for one in of]
 
 
-def inferences(request: Request, inference: Inference) -> Calls:
-    """The steps that follow each fold's training with its record, by the subroutines' names."""
+def _inferences(request: Request, inference: Inference, made: Sequence[_Made]) -> list[Step]:
+    """The predictions and tests that were asked for, of each fold's record."""
     calls = {"predict": inference.predict, "test": inference.test}
-    if outputs.names(inference.ground.task.source):
+    if outputs.names(inference.folds.task.source):
         # The numbers of all outputs side by side are nobody's predictions: each head has its own, made after a training.
-        calls = {} if request.trains else {"predict": partial(output_records.write, inference.ground)}
-    return [(name, call) for name, call in calls.items() if name in request.subroutines]
+        calls = {} if request.trains else {"predict": partial(output_records.write, inference.folds)}
+    return [one.step(name, calls[name]) for name in calls if name in request.subroutines for one in made]
 
 
-def last_steps(
-    config: RunConfig, context: RunContext, task: Task, removals: Sequence[tuple[str, Callable[[Run | None], None]]]
-) -> list[Step]:
-    """The leaderboard, and after everything else what `remove.parameters` deletes.
-
-    Args:
-        config: The checked configuration.
-        context: The project, the display and the request to stop.
-        task: The pivot.
-        removals: What removes the weights of each record.
-    """
+def _last_steps(folds: Folds, made: Sequence[_Made]) -> list[Step]:
+    """The leaderboard, and after everything else what `remove.parameters` deletes."""
+    context = folds.context
 
     def board(run: Run | None) -> None:
-        leaderboard.show(context, *output_records.task_names(task))
+        leaderboard.show(context, *output_records.task_names(folds.task))
 
-    chosen = removals if config.remove.parameters else []
-    return [
-        Step("leaderboard", board),
-        *(Step(f"remove the weights of {name}", call) for name, call in chosen),
-    ]
+    def remove(one: _Made, run: Run | None) -> None:
+        records.without_weights(context.project, one.load(run), "removed after the run (remove.parameters)")
+
+    names = [f"remove the weights of {one.label.removeprefix('fold ')}" for one in made]
+    removals = [Step(name, partial(remove, one)) for name, one in zip(names, made, strict=True)]
+    return [Step("leaderboard", board), *(removals if folds.config.remove.parameters else [])]
 
 
-def remove_weights(context: RunContext, record: ModelRecord) -> None:
-    """Do what `remove.parameters` asks for with one record."""
-    records.without_weights(context.project, record, "removed after the run (remove.parameters)")
+def _write(one: Artifact, trainer: FoldTraining, run: Run | None) -> None:
+    assert run is not None
+    one.write(trainer.folds.context, trainer.folds.task, trainer.record(trainer.chosen[0], run), run)
+
+
+def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
+    """Everything that is wrong with the recipe for this task."""
+    from mlpipe.arch import classifier
+    from mlpipe.learn.machine import hardware
+
+    if request.nested and not split.can_nest:
+        fix = "add mode.nested=false, or use split=kfold"
+        problems = [problem("mode.nested", f"the split has {len(split.validated)} validation part", fix=fix)]
+    else:
+        problems = checks.size_problems(task.kind, task.samples, split, task.classes, nested=request.nested)
+    if request.folds is not None:
+        problems += unknown_folds(request.folds, list(split.validated))
+    problems += _unjudged_problems(config, split, task)
+    arch = config.recipe.arch
+    if arch.name == "timm":
+        problems += classifier.check_local(**{key: arch.params[key] for key in ("name", "pretrained", "weights")})
+    problems += hardware.device_problems(config.recipe.trainer) + _metric_problems(config, task)
+    problems += dimension_checks.problems(config.recipe, task)
+    has_test = request.nested or bool((split.fold == methods.TEST).any()) or bool(request.eval_on)
+    if "test" in request.subroutines and not has_test:
+        fix = "use mode.nested=true or split.test_fraction=0.2"
+        problems.append(problem("mode.subroutines", f"{task.name} has no test images", fix=fix))
+    return problems
+
+
+def _unjudged_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
+    """Nothing can be chosen by validation images where there are none."""
+    used = rules.val_used_for(config.tree)
+    if not used or all((split.fold == fold).any() for fold in split.validated):
+        return []
+    groups = len({task.samples.groups[row] for row in np.flatnonzero(split.fold >= 0)} if task.samples.groups else ())
+    if 2 <= groups < split.n_folds:
+        wrong = f"leaves a fold without images: they are of {groups} groups, which are not split"
+        return [problem("split.folds", wrong, got=split.n_folds, fix=f"use split.folds={groups}")]
+    fix = "use mode.store_best=false, no early stop and no plateau schedule, or give the task a test part"
+    return [problem("split", f"leaves no image to validate on, by which to choose ({listing(used)})", fix=fix)]
+
+
+def _metric_problems(config: RunConfig, task: Task) -> list[str]:
+    from mlpipe.learn import monitoring
+    from mlpipe.learn.own_parts import own_metrics
+
+    recipe = config.recipe.metrics
+    own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)
+    known = [*own, *post_kind.of(kind).METRICS, *own_metrics.of_losses(kind)]
+    problems = []
+    if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
+        fix = "use metrics.direction=min or metrics.direction=max"
+        wrong = "nothing tells whether less or more of a function of your own is better"
+        problems.append(problem("metrics.direction", wrong, got=recipe.monitor, fix=fix))
+    for key in ("train", "final"):
+        wanted = getattr(recipe, key)
+        for name in wanted if wanted != AUTO else ():
+            if name not in known:
+                fix = did_you_mean(str(name), known, otherwise=f"metrics of {kind}: {listing(known)}")
+                problems.append(problem(f"metrics.{key}", f"no metric of {kind} tasks", got=name, fix=fix))
+    if recipe.while_training and kinds.of(task.kind).is_dense:
+        problems.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
+    monitors = ["val/loss", *(f"val/{name}" for name in (*known, *monitoring.outputs_metrics(config.recipe)))]
+    # What is learned from is measured by the training itself, which says what it has.
+    watched = [(key, name) for key, name in monitoring.watched(config.recipe) if not name.startswith("train/")]
+    for key, name in [("metrics.monitor", recipe.monitor), *watched]:
+        if name not in monitors:
+            fix = did_you_mean(name, monitors, otherwise=f"use one of {listing(monitors)}")
+            problems.append(problem(key, f"no metric of {kind} tasks", got=name, fix=fix))
+    return problems
+
+
+def _chosen_records(
+    project: Project, task: Task, taken: Sequence[ModelRecord], folds: Sequence[int] | None
+) -> list[ModelRecord]:
+    """The folds of the latest cross-validation that were asked for, in this project or among records of others."""
+    latest = records.latest_cross_validation(taken or records.load_all(project, task.name))
+    if not latest:
+        raise records.untrained(project, task.name)
+    raise_all(unknown_folds(folds or [], [record.fold for record in latest]))
+    chosen = [record for record in latest if folds is None or record.fold in folds]
+    fix = "train with mode.store_parameters=true"
+    weightless = [record.id for record in chosen if record.weights is None]
+    raise_all([problem(name, "has no weights to predict with", fix=fix) for name in weightless])
+    return chosen
+
+
+def _adopt(config: RunConfig, one: Located, run: Run | None) -> None:
+    references.check_weights(one, "reuse.models", config.out_dir)
+    references.adopt(one, Project(config.project_dir), weights=True, predictions=False)
+
+
+def _as_stored_here(project: Project, record: ModelRecord, run: Run | None) -> ModelRecord:
+    """The record as it is in this project now: of one that was taken over, the copy."""
+    return records.load(project.model_dir(record.pivot, record.id))

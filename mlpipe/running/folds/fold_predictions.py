@@ -33,12 +33,12 @@ class Inference:
     """Predicts and tests with records of one task.
 
     Attributes:
-        ground: The task, its split and its images.
+        folds: The task, its split and its images.
         instead: Tasks that are predicted instead of the pivot; empty: the pivot.
         homes: The project that a record lies in, for those of other projects.
     """
 
-    ground: Folds
+    folds: Folds
     instead: Sequence[Task]
     homes: Mapping[str, Project] = field(default_factory=dict)
 
@@ -47,7 +47,7 @@ class Inference:
         from mlpipe.learn import tta
         from mlpipe.predicting.records import predict
 
-        recipe, project, display = self._recipe(record), self.ground.context.project, self.ground.context.display
+        recipe, project, display = self._recipe(record), self.folds.context.project, self.folds.context.display
         requests = self._requests(record)
         display.start(f"predicting {record.id}", 1)
         try:
@@ -59,8 +59,8 @@ class Inference:
                     record.fold,
                     requests,
                     out,
-                    num_workers=num_workers(self.ground.config),
-                    should_stop=self.ground.context.stop,
+                    num_workers=num_workers(self.folds.config),
+                    should_stop=self.folds.context.stop,
                     co_tasks=record.co_tasks,
                 )
         finally:
@@ -71,7 +71,7 @@ class Inference:
 
     def test(self, record: ModelRecord) -> None:
         """Write a record's scores on test images, which it predicts first where that is missing."""
-        project = self.ground.context.project
+        project = self.folds.context.project
         path = project.predictions_file(record.pivot, record.id)
         names = [other.name for other in self.instead] or [record.task]
         record = self._of_now(record)
@@ -100,31 +100,31 @@ class Inference:
 
     def config_of(self, record: ModelRecord) -> RunConfig:
         """The configuration that a record was trained with, in today's folders."""
-        return tasks.config_of(self.ground.config, record, self.homes.get(record.id))
+        return tasks.config_of(self.folds.config, record, self.homes.get(record.id))
 
     def _files(self, record: ModelRecord) -> list[tuple[Path, Path]]:
         """Where a record's weights are, and where what they predict goes; those of stages that keep their own after them."""
-        folder = self.ground.context.project.model_dir(record.pivot, record.id)
-        own = folder / records.WEIGHTS_FILE, self.ground.context.project.predictions_file(record.pivot, record.id)
+        folder = self.folds.context.project.model_dir(record.pivot, record.id)
+        own = folder / records.WEIGHTS_FILE, self.folds.context.project.predictions_file(record.pivot, record.id)
         kept = [] if self.instead else records.kept_stages(folder)
         return [own, *((records.stage_weights(folder, one), records.stage_predictions(folder, one)) for one in kept)]
 
     def _of_now(self, record: ModelRecord) -> ModelRecord:
-        return records.load(self.ground.context.project.model_dir(record.pivot, record.id))
+        return records.load(self.folds.context.project.model_dir(record.pivot, record.id))
 
     def _recipe(self, record: ModelRecord) -> Recipe:
         """The recipe of a record, with this command's views of each image where it names any."""
-        recipe, asked = self.config_of(record).recipe, self.ground.config.recipe.tta
-        return recipe if views_are_stored(self.ground.config) else replace(recipe, tta=asked)
+        recipe, asked = self.config_of(record).recipe, self.folds.config.recipe.tta
+        return recipe if views_are_stored(self.folds.config) else replace(recipe, tta=asked)
 
     def _has_other_views(self, record: ModelRecord) -> bool:
         """Whether a record's predictions were made from other views of each image than this command asks for."""
         from mlpipe.learn import tta
 
         # Where no views are asked for, predictions are judged as they are, whatever they were made from.
-        if views_are_stored(self.ground.config):
+        if views_are_stored(self.folds.config):
             return False
-        return bool(record.environment.get("tta", "none") != tta.label(self.ground.config.recipe.tta))
+        return bool(record.environment.get("tta", "none") != tta.label(self.folds.config.recipe.tta))
 
     def _requests(self, record: ModelRecord) -> list[RowsToPredict]:
         """The rows that a record predicts: its variant's validation and test, and the pivot's test and unlabelled."""
@@ -133,15 +133,15 @@ class Inference:
         if self.instead:
             return [
                 RowsToPredict(other.name, split, other, pack, rows)
-                for other, pack in ((one, self.ground.pack(one)) for one in self.instead)
+                for other, pack in ((one, self.folds.pack(one)) for one in self.instead)
                 for split, rows in _foreign_rows(other, pack).items()
             ]
-        task = self.ground.task
-        own = self.ground.view(record.fold, nested=record.nested)
+        task = self.folds.task
+        own = self.folds.view(record.fold, nested=record.nested)
         views: list[tuple[View, list[str]]] = [(own, ["val", "test", "unlabelled"])]
         if record.nested:
-            views.append((self.ground.view(record.fold, nested=False), ["test", "unlabelled"]))
-        pack = self.ground.pack(task)
+            views.append((self.folds.view(record.fold, nested=False), ["test", "unlabelled"]))
+        pack = self.folds.pack(task)
         return [
             RowsToPredict(view.task, split, task, pack, view.rows()[split]) for view, names in views for split in names
         ]

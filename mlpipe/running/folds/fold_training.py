@@ -20,6 +20,7 @@ from mlpipe.running import console, tasks
 from mlpipe.running.console import Console, Trace
 from mlpipe.running.folds import co_tasks
 from mlpipe.running.folds.folds import Folds, num_workers, tell_sizes
+from mlpipe.runs import records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.records import RECORD_FILE, ModelRecord
 
@@ -49,7 +50,7 @@ class FoldTraining:
     """Trains the folds of one recipe.
 
     Attributes:
-        ground: The task, its split and its images.
+        folds: The task, its split and its images.
         chosen: The folds that are trained.
         recipe_hash: What groups them.
         storage: What a training leaves behind.
@@ -58,7 +59,7 @@ class FoldTraining:
         start: Weights that training starts from; None: as the recipe's arch says.
     """
 
-    ground: Folds
+    folds: Folds
     chosen: Sequence[int]
     recipe_hash: str
     storage: Storage
@@ -71,12 +72,12 @@ class FoldTraining:
         from mlpipe.learn import multitask, stages
         from mlpipe.learn.build.trial import try_recipe
 
-        recipe, task = self.ground.config.recipe, self.ground.task
-        views = [self.ground.checked(fold) for fold in self.chosen]
-        tell_sizes(self.ground.context, task, self.ground.split, views)
-        pack, rows = self.ground.pack(task), views[0].train
+        recipe, task = self.folds.config.recipe, self.folds.task
+        views = [self.folds.checked(fold) for fold in self.chosen]
+        tell_sizes(self.folds.context, task, self.folds.split, views)
+        pack, rows = self.folds.pack(task), views[0].train
         network = try_recipe(recipe, task, pack, rows, self.start, beside=len(self.beside))
-        shown = console.of(self.ground.config)
+        shown = console.of(self.folds.config)
         if shown.lists_batches:
             counts = {"train": len(rows), "test": len(views[0].val)}
             shown.introduce(task, network, counts)
@@ -85,9 +86,7 @@ class FoldTraining:
             joints = [self._joint(view) for view in views]
             for number, partner in enumerate(joints[0].partners):
                 of = [joint.partners[number].view for joint in joints]
-                tell_sizes(
-                    self.ground.context, partner.task, tasks.split_of_other(self.ground.config, partner.task), of
-                )
+                tell_sizes(self.folds.context, partner.task, tasks.split_of_other(self.folds.config, partner.task), of)
             multitask.try_joint(recipe, task, pack, rows, joints[0])
 
     def tune(self, run: Run | None) -> None:
@@ -96,10 +95,10 @@ class FoldTraining:
         from mlpipe.learn.job import Watch
 
         assert run is not None
-        job, display = self._job(self.chosen[0], run, {}), self.ground.context.display
+        job, display = self._job(self.chosen[0], run, {}), self.folds.context.display
         display.start("tuning on the first fold", 1)
         try:
-            found = job.recipe.tune.build().find(job, Watch(self.ground.context.stop, log=log.debug))
+            found = job.recipe.tune.build().find(job, Watch(self.folds.context.stop, log=log.debug))
         finally:
             display.close()
         tune.write(found, run.folder)
@@ -116,15 +115,15 @@ class FoldTraining:
         from mlpipe.running.processes import device_processes
 
         assert run is not None
-        devices = hardware.device_count(self.ground.config.recipe.trainer)
-        if devices > 1 and self.ground.context.shard is None:
-            device_processes.run(self.ground.config, self.ground.context, run, f"train fold {fold}", devices)
+        devices = hardware.device_count(self.folds.config.recipe.trainer)
+        if devices > 1 and self.folds.context.shard is None:
+            device_processes.run(self.folds.config, self.folds.context, run, f"train fold {fold}", devices)
             return
-        position, context = self.chosen.index(fold), self.ground.context
+        position, context = self.chosen.index(fold), self.folds.context
         told = partial(_healed, run, f"train fold {fold}")
         job = self._job(fold, run, self._tuned(run))
-        shown = console.of(self.ground.config)
-        trace = console.trace(self.ground.config, shown, run, job.files.record_id, len(job.view.val))
+        shown = console.of(self.folds.config)
+        trace = console.trace(self.folds.config, shown, run, job.files.record_id, len(job.view.val))
         report, row = self._reporter(position, shown, trace), trace.epoch if trace else _unheard
         follower = self._epoch_follower(position)
         watch = Watch(context.stop, report, log.debug, epoch=follower, healed=told, row=row, told=log.info)
@@ -148,17 +147,22 @@ class FoldTraining:
 
     def record_id(self, run: Run, fold: int) -> str:
         """The name of a fold's record: readable, and the same when the run goes on."""
-        params = self.ground.config.recipe.arch.params
+        params = self.folds.config.recipe.arch.params
         name = files.safe_name(str(params.get("name", "net")))[:40]
-        variant = "n" if self.ground.nested else "f"
-        return f"{name}-{files.digest([self.recipe_hash, self.ground.task.name, run.name])[:8]}-{variant}{fold}"
+        variant = "n" if self.folds.nested else "f"
+        return f"{name}-{files.digest([self.recipe_hash, self.folds.task.name, run.name])[:8]}-{variant}{fold}"
+
+    def record(self, fold: int, run: Run | None) -> ModelRecord:
+        """The record that a run trained for a fold."""
+        assert run is not None
+        return records.load(self.folds.context.project.model_dir(self.folds.task.name, self.record_id(run, fold)))
 
     def _job(self, fold: int, run: Run, tuned: dict[str, float]) -> FoldJob:
         from mlpipe.learn import job, tune
 
-        config, record_id, view = self.ground.config, self.record_id(run, fold), self.ground.checked(fold)
+        config, record_id, view = self.folds.config, self.record_id(run, fold), self.folds.checked(fold)
         written = job.FoldFiles(
-            project=self.ground.context.project,
+            project=self.folds.context.project,
             record_id=record_id,
             checkpoint=run.checkpoints_dir / record_id,
             logging=config.logging,
@@ -171,42 +175,42 @@ class FoldTraining:
             run=run.name,
             recipe_hash=self.recipe_hash,
             pipeline=snapshot.text(config.tree),
-            nested=self.ground.nested,
+            nested=self.folds.nested,
             val_used_for=rules.val_used_for(config.tree),
             tuned=tuned,
         )
         return job.FoldJob(
             recipe=tune.applied(config.recipe, tuned),
-            task=self.ground.task,
+            task=self.folds.task,
             view=view,
-            pack=self.ground.pack(self.ground.task),
+            pack=self.folds.pack(self.folds.task),
             files=written,
             origin=origin,
             joint=self._joint(view) if self.beside else None,
             start=self.start,
             num_workers=num_workers(config),
-            shard=self.ground.context.shard or WHOLE,
+            shard=self.folds.context.shard or WHOLE,
             healing=config.healing,
         )
 
     def _is_trained(self, run: Run, fold: int) -> bool:
-        folder = self.ground.context.project.model_dir(self.ground.task.name, self.record_id(run, fold))
+        folder = self.folds.context.project.model_dir(self.folds.task.name, self.record_id(run, fold))
         return (folder / RECORD_FILE).is_file()
 
     def _joint(self, view: View) -> Joint:
-        ground = self.ground
-        return co_tasks.joint(ground.config, ground.task, view, self.beside, ground.pack, self.joint)
+        folds = self.folds
+        return co_tasks.joint(folds.config, folds.task, view, self.beside, folds.pack, self.joint)
 
     def _tuned(self, run: Run) -> dict[str, float]:
         from mlpipe.learn import tune
 
-        section = self.ground.config.recipe.tune
+        section = self.folds.config.recipe.tune
         name = section.target.rpartition(".")[2]
         return {} if section.is_none else tune.read(run.folder, name)
 
     def _reporter(self, position: int, shown: Console, trace: Trace | None) -> Callable[[Any], None]:
-        count, display = len(self.chosen), self.ground.context.display
-        alone = self.ground.config.sys.fold_workers != 1
+        count, display = len(self.chosen), self.folds.context.display
+        alone = self.folds.config.sys.fold_workers != 1
         started = False
 
         def report(tick: Any) -> None:
@@ -227,7 +231,7 @@ class FoldTraining:
         return report
 
     def _epoch_follower(self, position: int) -> Callable[[int, float], None]:
-        follower, epochs = self.ground.context.follower, int(self.ground.config.recipe.trainer["max_epochs"])
+        follower, epochs = self.folds.context.follower, int(self.folds.config.recipe.trainer["max_epochs"])
 
         def report(epoch: int, score: float) -> None:
             if follower is not None:

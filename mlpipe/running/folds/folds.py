@@ -14,7 +14,7 @@ from mlpipe.data.splits.methods import Split
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
-from mlpipe.running import image_cache, tasks
+from mlpipe.running import tasks
 from mlpipe.running.steps import RunContext
 
 log = logging.getLogger("mlpipe")
@@ -47,7 +47,7 @@ class Folds:
         """The images of the pivot or of a task beside it, decoded when they are missing."""
         if of.name not in self._packs:
             most = max(tasks.unreadable_allowed(one, of) for one in (self.decoding, self.config))
-            self._packs[of.name] = image_cache.packed(self.context, self.decoding, of, max_unreadable=most)
+            self._packs[of.name] = tasks.pack_of(self.decoding, of, self.context, max_unreadable=most)
         return self._packs[of.name]
 
     def view(self, fold: int, *, nested: bool | None = None) -> View:

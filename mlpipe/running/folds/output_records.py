@@ -72,23 +72,23 @@ def require_one(task: Task) -> None:
         raise ProjectError(problem(f"task {task.name}", "has several heads", fix=f"name one: {listing(names)}"))
 
 
-def write(ground: Folds, record: ModelRecord) -> None:
+def write(folds: Folds, record: ModelRecord) -> None:
     """Write a record with weights, predictions and scores for each head of a trained fold, that of the first output last.
 
     Args:
-        ground: The task with several outputs, its split and its records.
+        folds: The task with several outputs, its split and its records.
         record: The trained fold.
     """
     # Of the stored record, for the split: a command may have been given another one, or none.
-    stored = ground.decoding
-    for name in reversed(outputs.names(ground.task.source)):
-        head = tasks.variant(stored, ground.task, _tag(name))
-        made = _stored(ground.context.project, _record(record, head, name))
-        made = _with_files(ground, record, made, name)
+    stored = folds.decoding
+    for name in reversed(outputs.names(folds.task.source)):
+        head = tasks.variant(stored, folds.task, _tag(name))
+        made = _stored(folds.context.project, _record(record, head, name))
+        made = _with_files(folds, record, made, name)
         split = tasks.split_of(stored, head)
-        own = Folds(ground.config, ground.context, head, split, record.nested, decoding=stored)
+        own = Folds(folds.config, folds.context, head, split, record.nested, decoding=stored)
         Inference(own, ()).predict(made)
-        scores = _scored(ground.context.project, made, record.scores.get("val", {}).get(f"{name}_loss"))
+        scores = _scored(folds.context.project, made, record.scores.get("val", {}).get(f"{name}_loss"))
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items() if value is not None)
         log.info(f"  head {name}: validation {shown}")
 
@@ -121,23 +121,23 @@ def _stored(project: Project, made: ModelRecord) -> ModelRecord:
     return made
 
 
-def _with_files(ground: Folds, record: ModelRecord, made: ModelRecord, name: str) -> ModelRecord:
+def _with_files(folds: Folds, record: ModelRecord, made: ModelRecord, name: str) -> ModelRecord:
     """Write the head's files and its record: the fold's weights and history, and a configuration that names the head."""
-    project = ground.context.project
+    project = folds.context.project
     source, folder = project.model_dir(record.pivot, record.id), project.model_dir(made.pivot, made.id)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (records.WEIGHTS_FILE, records.METRICS_FILE):
         files.write_bytes(folder / file, (source / file).read_bytes())
-    files.write_text(folder / records.CONFIG_FILE, snapshot.text(_tree(ground, record, name)))
+    files.write_text(folder / records.CONFIG_FILE, snapshot.text(_tree(folds, record, name)))
     kept = (records.METRICS_FILE, records.CONFIG_FILE)
     return records.save(project, replace(made, checksums={file: files.digest_file(folder / file) for file in kept}))
 
 
-def _tree(ground: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
+def _tree(folds: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
     """The fold's configuration about the head; its task is the stored one, so that no file of records is needed."""
-    stored = tasks.config_of(ground.config, record).tree
-    task = {"_target_": path_of("task", "created"), "name": ground.task.name, "max_unreadable": 0}
-    return {**stored, "tags": _tag(name), "task": {**task, "data_dir": str(ground.config.data_dir)}}
+    stored = tasks.config_of(folds.config, record).tree
+    task = {"_target_": path_of("task", "created"), "name": folds.task.name, "max_unreadable": 0}
+    return {**stored, "tags": _tag(name), "task": {**task, "data_dir": str(folds.config.data_dir)}}
 
 
 def _scored(project: Project, made: ModelRecord, loss: float | None) -> dict[str, float | None]:

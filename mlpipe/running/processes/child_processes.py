@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,9 +20,10 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlpipe import files
+from mlpipe.config.schema import RunConfig
 from mlpipe.errors import STEP_FAILED, STOPPED_RESUMABLE, Interrupted, MlpipeError, in_short
 from mlpipe.reports.progress import Display
-from mlpipe.running.steps import Stop
+from mlpipe.running.steps import RunContext, Step, Stop
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -76,15 +78,6 @@ class Worker:
     messages: Connection | None
     outcome: Outcome | None = None
 
-    def ask_to_stop(self, by: signal.Signals) -> None:
-        """Pass the wish to stop on, to a process that lives.
-
-        Args:
-            by: The signal that its work takes for the wish.
-        """
-        if self.process.pid is not None and self.process.is_alive():
-            os.kill(self.process.pid, by)
-
     def closed(self, timeout: float | None) -> None:
         """Note that no message follows.
 
@@ -99,65 +92,103 @@ class Worker:
             self.outcome = Outcome("died", f"its process {_how_it_ended(self.process.exitcode)}")
 
 
-def start(work: Callable[..., None], *arguments: Any) -> Worker:
-    """A process that does some work.
+class Pool:
+    """Processes that work for a run: asked to stop when the run is, killed when it cannot go on.
 
     Args:
-        work: A function of a module, given the pipe for messages, the level of what it logs, and the arguments.
-        arguments: What the process is told.
+        stop: Whether somebody asked the run to stop.
+        wish: The signal that passes it on.
+        grace: Seconds that a process which has closed its pipe has to end; None: as long as it takes.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(theirs, log.getEffectiveLevel(), *arguments))
-    process.start()
-    theirs.close()
-    return Worker(process, ours)
+
+    def __init__(self, stop: Stop, wish: signal.Signals, *, grace: float | None = None) -> None:
+        self.workers: list[Worker] = []
+        self._stop, self._wish, self._grace = stop, wish, grace
+        self._has_told = False
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End what still runs: after an error of this process no one would listen to it any more."""
+        for worker in self.workers:
+            worker.process.kill()
+        for worker in self.workers:
+            worker.process.join()
+
+    def start(self, do: Callable[..., None], *arguments: Any, quiet: bool = False, abrupt: bool = False) -> Worker:
+        """A process that does some work.
+
+        Args:
+            do: A function of a module, given what sends a message, the wish to stop, and the arguments.
+            arguments: What the process is told.
+            quiet: Whether what it logs and sends is passed on only once it was asked to stop.
+            abrupt: Whether it ends without the usual end of Python.
+        """
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        ours, theirs = context.Pipe(duplex=False)
+        terms = theirs, log.getEffectiveLevel(), self._wish, quiet, abrupt
+        process = context.Process(target=_work, args=(*terms, do, arguments))
+        process.start()
+        theirs.close()
+        self.workers.append(Worker(process, ours))
+        return self.workers[-1]
+
+    def listen(self, take: Callable[[Worker, str, list[Any]], None]) -> None:
+        """Pass a stop on, wait a moment for messages, and take one of each process that sent some.
+
+        Args:
+            take: Given the process, the kind of a message and its facts; lines of the log are logged here.
+        """
+        if self._stop() and not self._has_told:
+            # Once, and listened to until they end: each saves a state or breaks off by itself.
+            self._has_told = True
+            for worker in self.workers:
+                if worker.process.pid is not None and worker.process.is_alive():
+                    os.kill(worker.process.pid, self._wish)
+        by_pipe = {worker.messages: worker for worker in self.workers if worker.messages is not None}
+        for pipe in connection.wait(list(by_pipe), timeout=_WAIT):
+            assert isinstance(pipe, connection.Connection)
+            worker = by_pipe[pipe]
+            try:
+                kind, *facts = pipe.recv()
+            except (EOFError, OSError):
+                worker.closed(self._grace)
+                continue
+            if kind == "log":
+                log.log(*facts)
+            elif kind == "end":
+                (worker.outcome,) = facts
+            else:
+                take(worker, kind, facts)
 
 
-def listen(
-    workers: Sequence[Worker], take: Callable[[int, str, list[Any]], None], *, timeout: float | None = None
-) -> None:
-    """Wait a moment for messages, and take one of each worker that sent some.
-
-    Args:
-        workers: The workers; those that have closed their pipes send nothing.
-        take: Told the worker's position, the kind of a message and its facts; lines of the log are logged here.
-        timeout: Seconds that a process which has closed its pipe has to end; None: as long as it takes.
-    """
-    by_pipe = {worker.messages: place for place, worker in enumerate(workers) if worker.messages is not None}
-    for pipe in connection.wait(list(by_pipe), timeout=_WAIT):
-        assert isinstance(pipe, connection.Connection)
-        place = by_pipe[pipe]
-        try:
-            kind, *facts = pipe.recv()
-        except (EOFError, OSError):
-            workers[place].closed(timeout)
-            continue
-        if kind == "log":
-            log.log(*facts)
-        elif kind == "end":
-            (workers[place].outcome,) = facts
-        else:
-            take(place, kind, facts)
+def planned_again(config: RunConfig, context: RunContext) -> dict[str, Step]:
+    """The steps of a run by their names, for a process that does some of them."""
+    return {step.name: step for step in config.scheduler.build(config, context).plan()}
 
 
-def work(
+def _work(
     messages: Connection,
     verbosity: int,
     wish: signal.Signals,
-    do: Callable[[Send, Stop], None],
-    is_heard: Callable[[Stop], bool] = lambda stop: True,
-) -> Outcome:
-    """Do a process's work and tell how it ended.
+    quiet: bool,
+    abrupt: bool,
+    do: Callable[..., None],
+    arguments: Sequence[Any],
+) -> None:
+    """All that a process does: send its log to the one that started it, do its work, and tell how that ended.
 
     Args:
         messages: The pipe to the process that started this one.
         verbosity: The least level of what is logged.
         wish: The signal that asks to stop. Ctrl-C reaches every process of the terminal, USR1 and USR2 every one of a
             Slurm job: the process that started this one alone decides, and passes the wish on.
-        do: The work, given what sends a message and the wish to stop.
-        is_heard: Whether what this process logs and sends is passed on.
+        quiet: Whether it is heard only once it was asked to stop.
+        abrupt: Whether it ends without the usual end of Python.
+        do: The work.
+        arguments: Its arguments.
     """
     stop = Stop()
     for number in {signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2} - {wish}:
@@ -172,7 +203,7 @@ def work(
             stop.asked = True
 
     def send_heard(*message: Any) -> None:
-        if is_heard(stop):
+        if not quiet or stop.asked:
             send(*message)
 
     for name in ("mlpipe", "py.warnings"):
@@ -180,10 +211,14 @@ def work(
         logger.handlers, logger.propagate = [_Sender(send_heard)], False
         logger.setLevel(verbosity)
     logging.captureWarnings(True)
-    outcome = _outcome(lambda: do(send_heard, stop))
+    outcome = _outcome(lambda: do(send_heard, stop, *arguments))
     send("end", outcome)
     messages.close()
-    return outcome
+    code = 0 if outcome.event == "done" else STEP_FAILED
+    if abrupt:
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _outcome(call: Callable[[], None]) -> Outcome:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -20,21 +19,19 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.data.sampling import Shard
 from mlpipe.errors import (
     INPUT_IS_WRONG,
-    STEP_FAILED,
     STOPPED_RESUMABLE,
     DataError,
     DiskFull,
     Interrupted,
     TrainingError,
 )
-from mlpipe.running.processes import child_processes
-from mlpipe.running.processes.child_processes import Relay, Send, Worker
+from mlpipe.running.processes.child_processes import Pool, Relay, Send, Worker, planned_again
 from mlpipe.running.steps import Follower, RunContext, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+    pass
 
 log = logging.getLogger("mlpipe")
 
@@ -57,25 +54,24 @@ def run(config: RunConfig, context: RunContext, of_run: Run, step: str, count: i
         MlpipeError: What ended one of the processes.
     """
     with tempfile.TemporaryDirectory(prefix="mlpipe-") as folder:
-        group: list[Worker] = []
+        # By SIGUSR1: Lightning's answer to SIGTERM talks to the other processes, which may be busy.
         try:
-            for number in range(count):
-                shard = Shard(number, count)
-                group.append(child_processes.start(_work, config, of_run, step, shard, f"{folder}/meeting"))
-            _follow(group, context)
+            with Pool(context.stop, signal.SIGUSR1, grace=_GRACE) as pool:
+                for number in range(count):
+                    meeting = Shard(number, count), f"{folder}/meeting"
+                    # The first one is heard. None ends as usual: a group of which one is gone cannot be dissolved.
+                    pool.start(_learn_together, config, of_run, step, *meeting, quiet=number > 0, abrupt=True)
+                _follow(pool, context)
         finally:
-            for worker in group:
-                worker.process.kill()
-                worker.process.join()
             context.display.close()
-    if group[0].outcome is None or group[0].outcome.event != "done":
-        _raise(group, context, f"mml {config.mode} continue={of_run.name}")
+    if pool.workers[0].outcome is None or pool.workers[0].outcome.event != "done":
+        _raise(pool.workers, context, f"mml {config.mode} continue={of_run.name}")
 
 
-def _follow(group: Sequence[Worker], context: RunContext) -> None:
+def _follow(pool: Pool, context: RunContext) -> None:
     """Listen until all have ended; when one has ended badly, the others have a few seconds."""
 
-    def take(place: int, kind: str, facts: list[Any]) -> None:
+    def take(worker: Worker, kind: str, facts: list[Any]) -> None:
         if kind == "start":
             context.display.start(*facts)
         elif kind == "progress":
@@ -83,15 +79,11 @@ def _follow(group: Sequence[Worker], context: RunContext) -> None:
         elif kind == "epoch" and context.follower is not None:
             context.follower.epoch(*facts)
 
-    told, deadline = False, float("inf")
-    while any(worker.messages for worker in group) and time.monotonic() < deadline:
-        if context.stop() and not told:
-            told = True
-            for worker in group:
-                # Lightning's answer to SIGTERM talks to the other processes, which may be busy.
-                worker.ask_to_stop(signal.SIGUSR1)
-        child_processes.listen(group, take, timeout=_GRACE)
-        if deadline == float("inf") and any(worker.outcome and worker.outcome.event != "done" for worker in group):
+    deadline = float("inf")
+    while any(worker.messages for worker in pool.workers) and time.monotonic() < deadline:
+        pool.listen(take)
+        has_failed = any(worker.outcome and worker.outcome.event != "done" for worker in pool.workers)
+        if deadline == float("inf") and has_failed:
             deadline = time.monotonic() + _GRACE
 
 
@@ -115,42 +107,26 @@ def _raise(group: Sequence[Worker], context: RunContext, go_on: str) -> None:
     raise TrainingError(f"device {number} of {len(group)}: {error}; what is done is kept; to go on: {go_on}")
 
 
-def _work(
-    messages: Connection,
-    verbosity: int,
-    config: RunConfig,
-    of_run: Run,
-    step: str,
-    shard: Shard,
-    meeting_point: str,
+def _learn_together(
+    send: Send, stop: Stop, config: RunConfig, of_run: Run, step: str, shard: Shard, meeting_point: str
 ) -> None:
-    """What a process of the device group does: meet the others, plan again, and do the step.
+    """The work of a process of the device group: meet the others, plan again, and do the step.
 
     Args:
-        messages: The pipe to the process that started this one.
-        verbosity: The least level of what is logged.
+        send: Sends a message to the process that started this one.
+        stop: Whether it was asked to stop.
         config: The run's configuration.
         of_run: The run.
         step: The step.
         shard: Which of the processes it is.
         meeting_point: The file by which they find each other.
     """
+    from mlpipe.learn.machine import device_group, hardware
+
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def do(send: Send, stop: Stop) -> None:
-        from mlpipe.learn.machine import device_group, hardware
-
-        follower = Follower(lambda name: None, lambda *facts: send("epoch", *facts))
-        context = RunContext(Project(config.project_dir), Relay(send), stop, follower=follower, shard=shard)
-        device_group.join(shard, meeting_point, hardware.backend(config.recipe.trainer))
-        by_name = {one.name: one for one in config.scheduler.build(config, context).plan()}
-        by_name[step].call(of_run)
-
     # What Lightning reads to know that processes are started for it, and which one this is.
     os.environ |= {"LOCAL_RANK": str(shard.rank), "NODE_RANK": "0"}
-    outcome = child_processes.work(
-        messages, verbosity, signal.SIGUSR1, do, is_heard=lambda stop: shard.rank == 0 or stop.asked
-    )
-    # Without the usual end: a group of processes of which one is gone cannot be dissolved.
-    sys.stdout.flush()
-    os._exit(0 if outcome.event == "done" else STEP_FAILED)
+    follower = Follower(lambda name: None, lambda *facts: send("epoch", *facts))
+    context = RunContext(Project(config.project_dir), Relay(send), stop, follower=follower, shard=shard)
+    device_group.join(shard, meeting_point, hardware.backend(config.recipe.trainer))
+    planned_again(config, context)[step].call(of_run)

@@ -10,19 +10,16 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import (
     INPUT_IS_WRONG,
-    STEP_FAILED,
     STOPPED_RESUMABLE,
     DataError,
     DiskFull,
@@ -30,14 +27,13 @@ from mlpipe.errors import (
     TrainingError,
 )
 from mlpipe.reports.progress import Display
-from mlpipe.running.processes import child_processes
-from mlpipe.running.processes.child_processes import Outcome, Relay, Send, Worker
+from mlpipe.running.processes.child_processes import Outcome, Pool, Relay, Send, Worker, planned_again
 from mlpipe.running.steps import RunContext, Step, Stop
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+    pass
 
 log = logging.getLogger("mlpipe")
 
@@ -186,35 +182,32 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
     """
     gpus = devices()
     everyone = [_Lane(steps) for steps in lanes]
-    waiting, running, told = deque(everyone), list[_Lane](), False
+    waiting, running = deque(everyone), list[_Lane]()
     context.display.start(f"{len(lanes)} folds", 1000 * len(lanes))
-    # One loop does everything in turn: pass a stop on, fill free places, listen for a moment, take out what has ended.
+    # One loop does everything in turn: fill free places, pass a stop on and listen for a moment, take out what has ended.
     # Only this process writes the journal, so that its lines never mix.
     try:
-        while waiting or running:
-            if context.stop() and not told:
-                told = True
-                # Lanes that run are asked once, and listened to until they end: each saves a state or breaks off by
-                # itself.
-                waiting.clear()
-                for lane in running:
-                    _worker(lane).ask_to_stop(signal.SIGTERM)
-            while waiting and len(running) < at_once and not context.stop():
-                lane = waiting.popleft()
-                lane.device = free_device(gpus, [other.device for other in running])
-                names = [step.name for step in lane.steps]
-                own = lane.device, multiprocessing.get_start_method()
-                lane.worker = child_processes.start(_work, config, of_run, names, *own)
-                running.append(lane)
-            child_processes.listen([_worker(lane) for lane in running], partial(_take, running, of_run))
-            # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
-            # did.
-            running = [lane for lane in running if not lane.has_ended(of_run, asked=context.stop())]
-            _show(everyone, context.display)
+        with Pool(context.stop, signal.SIGTERM) as pool:
+
+            def take(worker: Worker, kind: str, facts: list[Any]) -> None:
+                next(lane for lane in running if lane.worker is worker).take(kind, facts, of_run)
+
+            while waiting or running:
+                if context.stop():
+                    waiting.clear()
+                while waiting and len(running) < at_once and not context.stop():
+                    lane = waiting.popleft()
+                    lane.device = free_device(gpus, [other.device for other in running])
+                    names = [step.name for step in lane.steps]
+                    own = lane.device, multiprocessing.get_start_method()
+                    lane.worker = pool.start(_do_lane, config, of_run, names, *own)
+                    running.append(lane)
+                pool.listen(take)
+                # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
+                # did.
+                running = [lane for lane in running if not lane.has_ended(of_run, asked=context.stop())]
+                _show(everyone, context.display)
     except BaseException:
-        # An error of this process itself: no one would write the journal of the others any more.
-        for lane in running:
-            _worker(lane).process.kill()
         for lane in running:
             # What ended them all may be a full disk, which cannot take this note either.
             with suppress(OSError):
@@ -223,15 +216,6 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
     finally:
         context.display.close()
     _raise(everyone, context, config.mode, of_run)
-
-
-def _take(running: Sequence[_Lane], of_run: Run, place: int, kind: str, facts: list[Any]) -> None:
-    running[place].take(kind, facts, of_run)
-
-
-def _worker(lane: _Lane) -> Worker:
-    assert lane.worker is not None
-    return lane.worker
 
 
 def _show(lanes: Sequence[_Lane], display: Display) -> None:
@@ -271,20 +255,14 @@ class _ToldRun(Run):
         self.send("note", step, event, facts)
 
 
-def _work(
-    messages: Connection,
-    verbosity: int,
-    config: RunConfig,
-    of_run: Run,
-    names: Sequence[str],
-    device: str | None,
-    start_method: str,
+def _do_lane(
+    send: Send, stop: Stop, config: RunConfig, of_run: Run, names: Sequence[str], device: str | None, start_method: str
 ) -> None:
-    """What a lane's process does: plan again, and do its steps.
+    """The work of a lane's process: plan again, and do its steps.
 
     Args:
-        messages: The pipe to the process that started this one.
-        verbosity: The least level of what is logged.
+        send: Sends a message to the process that started this one.
+        stop: Whether it was asked to stop.
         config: The run's configuration.
         of_run: The run.
         names: The steps.
@@ -295,16 +273,10 @@ def _work(
     multiprocessing.set_start_method(start_method, force=True)
     if device is not None:
         os.environ[_DEVICES] = device
-
-    def do(send: Send, stop: Stop) -> None:
-        context = RunContext(Project(config.project_dir), Relay(send), stop)
-        by_name = {step.name: step for step in config.scheduler.build(config, context).plan()}
-        for name in names:
-            stop.check()
-            send("begin", name)
-            started = time.perf_counter()
-            by_name[name].call(_ToldRun(of_run.name, of_run.folder, send))
-            send("done", name, round(time.perf_counter() - started, 3))
-
-    outcome = child_processes.work(messages, verbosity, signal.SIGTERM, do)
-    sys.exit(0 if outcome.event == "done" else STEP_FAILED)
+    steps = planned_again(config, RunContext(Project(config.project_dir), Relay(send), stop))
+    for name in names:
+        stop.check()
+        send("begin", name)
+        started = time.perf_counter()
+        steps[name].call(_ToldRun(of_run.name, of_run.folder, send))
+        send("done", name, round(time.perf_counter() - started, 3))

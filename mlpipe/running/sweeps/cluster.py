@@ -78,6 +78,8 @@ def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any
         Interrupted: When asked to stop; the jobs stay in the queue.
     """
     submitit = _submitit()
+    # Every job is planned here, and its run made, before Slurm is asked: what is wrong with one of them is said at once, and
+    # a job only ever continues a run, so that one that Slurm starts a second time goes on instead of beginning anew.
     planned = _planned(mode, jobs)
     runs = [scheduler.start(steps) for scheduler, steps in planned]
     folder = _folder(launcher)
@@ -88,6 +90,7 @@ def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any
         words = [_words(job, run) for job, run in zip(jobs, runs, strict=True)]
         submitted = executor.map_array(Worker(), [mode] * len(jobs), words)
     except Exception as error:
+        # No job was taken: runs that nothing would ever do must not stay in the project.
         for run in runs:
             shutil.rmtree(run.folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -225,6 +228,8 @@ def _compare(waiting: Sequence[_Queued], mode: str) -> None:
     """Report jobs that Slurm no longer has and that left no outcome; say what became of the others."""
     if not waiting:
         return
+    # Slurm forgets a job soon after its end, while the file with its outcome may still be on its way through a shared disk:
+    # a job is given up only when it has been missing for a while. None: Slurm did not answer, which says nothing.
     there = states([str(one.submitted.job_id) for one in waiting])
     for one in waiting if there is not None else ():
         assert there is not None
@@ -297,7 +302,7 @@ class Worker:
             signal.signal(number, lambda number, frame: setattr(stop, "asked", True))
         _set_up_logging()
         try:
-            facts = launch.execute(launch.prepare(mode, words), stop=stop)
+            facts = launch.execute(launch.prepare(launch.Command(mode, words)), stop=stop)
         except Interrupted as error:
             return _queue_again(again, str(error))
         except MlpipeError as error:

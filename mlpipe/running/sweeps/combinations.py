@@ -15,8 +15,7 @@ from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeErr
 from mlpipe.post import kind as post_kind
 from mlpipe.reports import tables
 from mlpipe.running import launch
-from mlpipe.running.commands import Command, Front
-from mlpipe.running.launch import Prepared
+from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 
@@ -54,14 +53,14 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     Raises:
         ConfigError: With a sentence for every problem of every job.
     """
-    jobs, prepared, found = expand(command.overrides), [], []
+    jobs, prepared, problems = expand(command.overrides), [], []
     for job in jobs:
         try:
-            prepared.append(launch.prepared(front.native(replace(command, overrides=job)), extra_dirs))
+            prepared.append(launch.prepare(front.native(replace(command, overrides=job)), extra_dirs))
         except ConfigError as error:
-            found += list(error.problems)
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
+            problems += list(error.problems)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
     shared = set.intersection(*(set(job) for job in jobs))
     return [
         Job(job, [text for text in job if text not in shared], one) for job, one in zip(jobs, prepared, strict=True)

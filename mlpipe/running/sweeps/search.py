@@ -23,8 +23,7 @@ from mlpipe.names import identified
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.running import launch, tasks
-from mlpipe.running.commands import Command, Front
-from mlpipe.running.launch import Prepared
+from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
 
@@ -82,7 +81,7 @@ class Search:
         """
         # A recipe file that asks for the search says the rest of it to every trial.
         texts = [*self.fixed, "hpo=none", "search_space=none", *search_space.overrides(values)]
-        prepared = launch.prepared(self.front.native(Command("train", texts)), self.extra_dirs)
+        prepared = launch.prepare(self.front.native(Command("train", texts)), self.extra_dirs)
         facts = {"study": self.study, "number": number, "params": dict(values)}
         config = prepared.run_config
         return replace(prepared, run_config=replace(config, tree={**config.tree, "trial": facts}))
@@ -138,21 +137,25 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     if any(key_of(text) == "continue" for text in overrides):
         fix = "run the command of the search again: it goes on with its study"
         raise ConfigError(problem("continue", "continues a run, not a search", fix=fix))
-    fixed, space, found = search_space.split(overrides)
+    fixed, space, problems = search_space.split(overrides)
     # A recipe file may be what asks for the search.
     fixed += [] if any(text.startswith("hpo=") for text in fixed) else ["hpo=optuna"]
+    # The base is an ordinary run, with the first value of everything that is searched: it tells what the file and the
+    # options add, and what of the space it makes no sense to search.
     fixed += _first_values(fixed, space)
-    base = _base(Command("train", fixed), front, extra_dirs, found)
+    base = _base(Command("train", fixed), front, extra_dirs, problems)
     assert base.hpo is not None
     of_file, wrong = search_space.read((base.tree.get("search_space") or {}).get("params") or {})
     space = {**of_file, **space}
     names = _metric_names(base)
-    found += wrong + search_space.forbidden(space) + _rules(base, base.hpo, space, names)
-    directions = _directions(base, base.hpo, names, found)
-    if base.hpo.sampler == "grid" and not found:
+    problems += wrong + search_space.forbidden(space) + _rules(base, base.hpo, space, names)
+    directions = _directions(base, base.hpo, names, problems)
+    if base.hpo.sampler == "grid" and not problems:
         search_space.points(space)
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    # A study is named after all that its trials share and its space, so that the same command goes on with it, and another
+    # one never mixes with it.
     own = tuple(text for text in fixed if _section(text) not in search_space.SECTIONS)
     search = Search(base, own, front, space, tuple(extra_dirs), "", names, directions, ())
     digest = files.digest([search.shared(), sorted((key, repr(value)) for key, value in space.items())])[:8]
@@ -167,11 +170,11 @@ def shown(search: Search) -> dict[str, Any]:
     return tree
 
 
-def _base(command: Command, front: Front, extra_dirs: Sequence[Path], found: list[str]) -> RunConfig:
+def _base(command: Command, front: Front, extra_dirs: Sequence[Path], problems: list[str]) -> RunConfig:
     try:
-        return launch.prepared(front.native(command), extra_dirs).run_config
+        return launch.prepare(front.native(command), extra_dirs).run_config
     except ConfigError as error:
-        raise ConfigError(list(dict.fromkeys([*found, *error.problems]))) from None
+        raise ConfigError(list(dict.fromkeys([*problems, *error.problems]))) from None
 
 
 def _first_values(fixed: Sequence[str], space: Mapping[str, Parameter]) -> list[str]:
@@ -197,44 +200,48 @@ def _metric_names(base: RunConfig) -> tuple[str, ...]:
 
 def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Sequence[str]) -> list[str]:
     """What may not be combined in a search."""
-    found = [] if names else [problem("hpo.metric", "must name a metric", got=[], fix="leave it out for the usual one")]
+    problems = (
+        [] if names else [problem("hpo.metric", "must name a metric", got=[], fix="leave it out for the usual one")]
+    )
     if hpo.study is not None and (not hpo.study or files.safe_name(hpo.study) != hpo.study):
-        found.append(problem("hpo.study", "must be a plain name", got=hpo.study, fix="for example hpo.study=first"))
+        problems.append(problem("hpo.study", "must be a plain name", got=hpo.study, fix="for example hpo.study=first"))
     if "train" not in base.tree["mode"]["subroutines"]:
-        found.append(problem("mode.subroutines", "a search trains", fix="add train"))
+        problems.append(problem("mode.subroutines", "a search trains", fix="add train"))
     for name in names:
         part, _, metric = name.partition("/")
         if part not in ("val", "test") or not metric:
-            found.append(problem("hpo.metric", "must be val/NAME or test/NAME", got=name, fix="such as val/accuracy"))
+            problems.append(
+                problem("hpo.metric", "must be val/NAME or test/NAME", got=name, fix="such as val/accuracy")
+            )
         elif part == "test" and "test" not in base.tree["mode"]["subroutines"]:
             fix = "add mode.subroutines=[train,test], or choose val/NAME: what chose a model is no longer a test"
-            found.append(problem("hpo.metric", "nothing is tested", got=name, fix=fix))
+            problems.append(problem("hpo.metric", "nothing is tested", got=name, fix=fix))
     if hpo.pruner != "none":
         if list(names) != [base.recipe.metrics.monitor]:
             fix = "leave hpo.metric out, or use hpo.pruner=none"
-            found.append(problem("hpo.pruner", "needs metrics.monitor as the only metric", got=hpo.pruner, fix=fix))
+            problems.append(problem("hpo.pruner", "needs metrics.monitor as the only metric", got=hpo.pruner, fix=fix))
         if base.sys.fold_workers != 1:
-            found.append(problem("hpo.pruner", "compares folds one after the other", fix="use sys.fold_workers=1"))
-        found += [
+            problems.append(problem("hpo.pruner", "compares folds one after the other", fix="use sys.fold_workers=1"))
+        problems += [
             problem("hpo.pruner", f"compares trials at the same epoch, but {key} is searched", fix="leave one out")
             for key in space
             if key in ("trainer.max_epochs", "trainer", "split", "split.folds", "metrics.monitor")
         ]
-    return found
+    return problems
 
 
-def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], found: list[str]) -> tuple[Direction, ...]:
+def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], problems: list[str]) -> tuple[Direction, ...]:
     given = [hpo.direction] * len(names) if isinstance(hpo.direction, str) else list(hpo.direction)
     if len(given) != len(names):
         wrong = f"must have one entry for each of {listing(names)}"
-        found.append(problem("hpo.direction", wrong, got=given, fix="use auto"))
+        problems.append(problem("hpo.direction", wrong, got=given, fix="use auto"))
         return ()
     directions: list[Direction] = []
     for name, direction in zip(names, given, strict=True):
         if direction not in ("auto", "minimize", "maximize"):
-            found.append(problem("hpo.direction", "must be auto, minimize or maximize", got=direction))
+            problems.append(problem("hpo.direction", "must be auto, minimize or maximize", got=direction))
         if direction == "maximize" and objectives.is_by_the_loss(name, base.tree):
-            found.append(problem("hpo.direction", f"less of {name} is better", got=direction, fix="use auto"))
+            problems.append(problem("hpo.direction", f"less of {name} is better", got=direction, fix="use auto"))
         monitored = name == base.recipe.metrics.monitor and base.recipe.metrics.direction != "auto"
         less = base.recipe.metrics.direction == "min" if monitored else metrics.direction(name) == "min"
         directions.append("minimize" if direction == "minimize" or (direction == "auto" and less) else "maximize")
@@ -243,7 +250,7 @@ def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], found: list[str
 
 def _checked_corners(search: Search) -> list[str]:
     """The steps of the first corner's run; every corner is composed and planned, which needs the task."""
-    found: list[str] = []
+    problems: list[str] = []
     steps: list[str] = []
     trees = []
     for corner in search_space.corners(search.space):
@@ -251,19 +258,21 @@ def _checked_corners(search: Search) -> list[str]:
             trial = search.trial(corner)
             planned = launch.planned(trial)
         except ConfigError as error:
-            found += error.problems
+            problems += error.problems
         else:
             steps = steps or planned
             trees.append(trial.run_config.tree)
-    if not found:
-        found += _unmeasured(search) or _of_different_losses(search, trees)
-    if found:
-        raise ConfigError(list(dict.fromkeys(found)))
+    if not problems:
+        problems += _unmeasured(search) or _of_different_losses(search, trees)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
     return steps
 
 
 def _of_different_losses(search: Search, trees: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence where trials would be compared by values of different losses, with what compares them."""
+    # Two trials with different losses have values of `val/loss` in different units: the least of them is no best. The way
+    # out is a metric that judges every trial alike, so the sentence names one that this kind of task has.
     names = [name for name in search.metrics if objectives.is_by_the_loss(name, search.base.tree)]
     if not names or not objectives.differ(trees):
         return []
@@ -310,12 +319,12 @@ def _measured(search: Search) -> tuple[str, list[str]]:
 def _unmeasured(search: Search) -> list[str]:
     """A sentence for every metric that records of this task do not have."""
     _, measured = _measured(search)
-    found = []
+    problems = []
     for name in search.metrics:
         part, _, metric = name.partition("/")
         known = ["loss", *measured] if part == "val" else measured
         if metric not in known:
             otherwise = f"measured: {listing(known)}; metrics.final=[...] takes more"
             fix = did_you_mean(metric, known, otherwise=otherwise)
-            found.append(problem("hpo.metric", "is not measured", got=re.sub(r"\s", " ", name), fix=fix))
-    return found
+            problems.append(problem("hpo.metric", "is not measured", got=re.sub(r"\s", " ", name), fix=fix))
+    return problems

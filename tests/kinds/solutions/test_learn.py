@@ -27,7 +27,9 @@ GIVEN = torch.rand(3, 1, 4, 6, generator=torch.Generator().manual_seed(2))
 
 
 def solving(*more: str) -> Recipe:
-    return launch.prepare("train", ["task=initial_values", "task.size=6", "loss=burgers", *more]).run_config.recipe
+    return launch.prepare(
+        launch.Command("train", ["task=initial_values", "task.size=6", "loss=burgers", *more])
+    ).run_config.recipe
 
 
 def check(recipe: Recipe, target: Tensor, outputs: Tensor, loss: Equation) -> None:

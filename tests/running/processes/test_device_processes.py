@@ -25,8 +25,8 @@ from mlpipe.learn.machine import hardware
 from mlpipe.learn.machine.device_group import DeviceGroup, trainer_arguments
 from mlpipe.reports.progress import Display
 from mlpipe.running.processes import device_processes
-from mlpipe.running.processes.child_processes import Outcome, Worker
-from mlpipe.running.steps import Follower, RunContext
+from mlpipe.running.processes.child_processes import Outcome, Pool, Worker
+from mlpipe.running.steps import Follower, RunContext, Stop
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 
@@ -120,6 +120,12 @@ def two(count: int = 2) -> tuple[list[Worker], list[Any]]:
     return [Worker(process, ours) for ours, _ in pipes], [end for _, end in pipes]
 
 
+def pool_of(workers: list[Worker]) -> Pool:
+    pool = Pool(Stop(), signal.SIGUSR1, grace=0.1)
+    pool.workers = workers
+    return pool
+
+
 def test_a_search_hears_of_every_epoch_and_may_prune(tmp_path: Path) -> None:
     heard = []
 
@@ -128,13 +134,12 @@ def test_a_search_hears_of_every_epoch_and_may_prune(tmp_path: Path) -> None:
         if len(heard) == 2:
             raise Pruned("no better than the others")
 
+    context = RunContext(Project(tmp_path), Display(), follower=Follower(lambda name: None, epoch))
     team, ends = two()
     for number in range(3):
         ends[0].send(("epoch", 0, number, 3, 0.5))
     with pytest.raises(Pruned):
-        device_processes._follow(
-            team, RunContext(Project(tmp_path), Display(), follower=Follower(lambda name: None, epoch))
-        )
+        device_processes._follow(pool_of(team), context)
     assert heard == [(0, 0, 3, 0.5), (0, 1, 3, 0.5)]
 
 
@@ -142,7 +147,7 @@ def test_the_others_are_not_waited_for_when_one_dies(tmp_path: Path, monkeypatch
     monkeypatch.setattr(device_processes, "_GRACE", 0.1)
     team, ends = two()
     ends[1].close()
-    device_processes._follow(team, RunContext(Project(tmp_path), Display()))
+    device_processes._follow(pool_of(team), RunContext(Project(tmp_path), Display()))
     assert team[0].outcome is None
     assert team[1].outcome == Outcome("died", "its process was ended by SIGKILL")
 

@@ -22,7 +22,7 @@ from mlpipe.dialects.musket.commands.task import Settings
 from mlpipe.dialects.musket.experiment_files import CONCRETE, CONFIG, SUMMARY
 from mlpipe.errors import ConfigError, DiskFull, Interrupted, MlpipeError, problem
 from mlpipe.running import launch
-from mlpipe.running.commands import Command
+from mlpipe.running.launch import Command
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
 from mlpipe.running.sweeps import search

@@ -119,7 +119,9 @@ class TaskScheduler(Scheduler):
 
         trust = self.run_config.tree.get("trust") or []
         prepared = launch.prepare(
-            "fit", [*(f"mode.{key}={as_text(value)}" for key, value in given.items()), f"trust={as_text(trust)}"]
+            launch.Command(
+                "fit", [*(f"mode.{key}={as_text(value)}" for key, value in given.items()), f"trust={as_text(trust)}"]
+            )
         )
         launch.execute(prepared, display=self.context.display, stop=self.context.stop)
 

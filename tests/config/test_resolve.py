@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlpipe.config.interpolation import resolved
+from mlpipe.config.resolve import interpolated
 from mlpipe.errors import ConfigError
 
 
@@ -19,7 +19,7 @@ def test_formulas_are_computed_after_references() -> None:
         "same": "${given.deep}",
         "plain": "=0.01*2",
     }
-    found = resolved(tree)
+    found = interpolated(tree)
     assert found["lr"] == 0.005
     assert found["lrs"] == [8, {"half": 0.5025}]
     assert (found["text"], found["same"], found["plain"]) == ("adam-3", 3, "=0.01*2")
@@ -37,5 +37,5 @@ def test_formulas_are_computed_after_references() -> None:
 )
 def test_what_stands_for_no_number_is_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        resolved({"given": {"rate": 1, "word": "adam", "zero": 0, "list": [1]}, "lr": text})
+        interpolated({"given": {"rate": 1, "word": "adam", "zero": 0, "list": [1]}, "lr": text})
     assert len(caught.value.problems) == 1 and caught.value.problems[0].startswith(sentence)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mlpipe.config import catalog, hydra_composition
-from mlpipe.config.hydra_composition import Composer
+from mlpipe.config import catalog
+from mlpipe.config import compose as composition
+from mlpipe.config.compose import Composer
 
 REFUSALS = (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError)
 CHOICES = ["mode=train", "task=digits", "optimizer=sgd"]
@@ -68,8 +69,8 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
 
 def test_options_are_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    hydra = hydra_composition._hydra
-    monkeypatch.setattr(hydra_composition, "_hydra", lambda *given: calls.append(given) or hydra(*given))
+    hydra = composition._hydra
+    monkeypatch.setattr(composition, "_hydra", lambda *given: calls.append(given) or hydra(*given))
     choices = ["mode=train", "task=digits", "optimizer=lamb"]
     for seed in range(3):
         assert Composer(choices).put([f"seed={seed}"]).seed == seed

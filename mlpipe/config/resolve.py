@@ -1,0 +1,260 @@
+"""The composed configuration as plain data: references looked up, paths absolute, network files read, the mode's part filled in.
+
+A reference `${key}` is another key's value, `=2*${key}` a number; no environment, no functions, no bombs. OmegaConf's own
+resolvers can read the environment (`oc.env`), which would end in stored configurations; and a few references to references
+can stand for billions of values. Here a reference names a key, and what all of them stand for is counted. A text that begins
+with `=` and has references is a formula (`mlpipe.formulas`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from mlpipe import files, formulas
+from mlpipe.config.overrides import Change
+from mlpipe.errors import ConfigError, no_such_file, problem
+from mlpipe.files import MOST_NODES
+from mlpipe.names import name_of, path_of
+
+_REFERENCE = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
+_KEY = re.compile(r"\.*[A-Za-z_0-9-]+(\.[A-Za-z_0-9-]+)*")
+_MOST_TEXT = 10_000
+_SECTIONS = (
+    "mode", "task", "split", "arch", "loss", "optimizer", "lr_scheduler", "metrics", "augmentations", "trainer",
+    "callbacks", "stages", "reuse", "preset", "sys", "task_list", "time_limit", "proj", "out_dir", "data_dir", "seed",
+)  # fmt: skip
+
+
+def resolved(
+    composed: DictConfig, mode: str, changes: Iterable[Change], folders: Mapping[str, Path], problems: list[str]
+) -> dict[str, Any]:
+    """The configuration as plain data, with folders and what the mode decides filled in.
+
+    Args:
+        composed: What Hydra composed; references are not yet looked up.
+        mode: The mode's name.
+        changes: The overrides.
+        folders: `out_dir` and `data_dir` where the configuration names none.
+        problems: Sentences so far; those of what is found wrong here are added.
+
+    Raises:
+        ConfigError: When references or whole sections are wrong, so that nothing else can be looked at.
+    """
+    container = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
+    assert isinstance(container, dict)
+    tree = {str(key): value for key, value in container.items()}
+    # Before anything is looked up: other keys may refer to these folders.
+    for key, folder in folders.items():
+        tree[key] = _absolute(tree[key] or folder)
+    try:
+        plain: dict[str, Any] = {"mode_name": mode, **interpolated(tree)}
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    if missing := [key for key in _SECTIONS if key not in plain]:
+        fix = "a file with '# @package _global_' must not replace the others"
+        raise ConfigError([*problems, *(problem(key, "the section is missing", fix=fix) for key in missing)])
+    # Who may run which code is said by the person who starts the run: a file that came from elsewhere cannot say it of itself.
+    if plain.get("trust") and not any(change.key == "trust" for change in changes):
+        wrong = "must be said on the command line, not in a file"
+        problems.append(
+            problem("trust", wrong, got=plain["trust"], fix="read that file, then add trust=[...] yourself")
+        )
+    _make_paths_absolute(plain)
+    # A network that is a file becomes part of the configuration here: a stored run must not depend on that file.
+    problems += network_inlined(plain["arch"])
+    # Last, as it depends on what the command line said and on values that were references until now.
+    _decide_for_mode(plain, mode, {change.key for change in changes})
+    return plain
+
+
+def _make_paths_absolute(plain: dict[str, Any]) -> None:
+    """Make the paths of a tree such that they mean the same when the run is continued from another folder."""
+    for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
+        value = plain[section].get(key) if isinstance(plain[section], dict) else None
+        is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
+        if is_path:
+            plain[section][key] = _absolute(value)
+    reuse = plain["reuse"] if isinstance(plain["reuse"], dict) else {}
+    for key in ("models", "parameters", "predictions", "blueprint"):
+        value = reuse.get(key)
+        if isinstance(value, str):
+            reuse[key] = _absolute_reference(value)
+        elif isinstance(value, list):
+            reuse[key] = [_absolute_reference(item) if isinstance(item, str) else item for item in value]
+    listed = plain["stages"].get("list") if isinstance(plain["stages"], dict) else None
+    for stage in listed if isinstance(listed, list) else []:
+        if isinstance(stage, dict) and isinstance(stage.get("initial_weights"), str):
+            stage["initial_weights"] = _absolute(stage["initial_weights"])
+
+
+def _decide_for_mode(plain: dict[str, Any], mode: str, keys: Collection[str]) -> None:
+    """Put in the values that follow from the mode and from which keys the command line has."""
+    section = plain["mode"]
+    if isinstance(section.get("folds"), int):
+        # As a sweep over folds gives it: mode.folds=0,1,2 -m
+        section["folds"] = [section["folds"]]
+    if mode == "tl" and section.get("freeze") is True and isinstance(plain["arch"], dict):
+        plain["arch"]["freeze"] = True
+    if mode == "clean" and section.get("pivot") is None:
+        section["pivot"] = any(key.partition(".")[0] == "task" for key in keys)
+    # The share only means something when test images choose.
+    if mode == "post" and "mode.eval_frac" in keys and "mode.select_on" not in keys:
+        section["select_on"] = "test"
+    subroutines = section.get("subroutines")
+    predicts = isinstance(subroutines, list) and {"predict", "test"} & set(map(str, subroutines))
+    if predicts and "train" not in subroutines and not any(key.split(".")[0] == "tta" for key in keys):
+        # Stored models predict with the views that they were trained to use.
+        plain["tta"] = {"_target_": path_of("tta", "stored")}
+    if mode == "create":
+        for mode_key, split_key in (("n_folds", "folds"), ("ensure_balancing", "stratify")):
+            if split_key in plain["split"]:
+                _same(plain, keys, mode_key, split_key)
+
+
+def _same(tree: dict[str, Any], keys: Collection[str], mode_key: str, split_key: str) -> None:
+    """One value for two keys: the mode's where the command line has it (or neither), else the split's."""
+    if f"split.{split_key}" in keys and f"mode.{mode_key}" not in keys:
+        tree["mode"][mode_key] = tree["split"][split_key]
+    else:
+        tree["split"][split_key] = tree["mode"][mode_key]
+
+
+def _absolute(path: Any) -> str:
+    return os.path.abspath(os.path.expanduser(str(path)))  # noqa: PTH100, PTH111
+
+
+def _absolute_reference(text: str) -> str:
+    """A reference to records with the path in it made absolute; names of projects stay."""
+    path, number_sign, record = text.partition("#")
+    is_path = "/" in path or path.startswith("~") or path.endswith((".safetensors", ".pt", ".pth", ".yaml", ".yml"))
+    return f"{_absolute(path)}{number_sign}{record}" if is_path else text
+
+
+def network_inlined(arch: Any) -> list[str]:
+    """Read `arch.file` of a Keras network into `arch.layers`, as JSON in one line, which is quick to store and load.
+
+    Args:
+        arch: The section, changed in place where it is such a network.
+
+    Returns:
+        A sentence for each problem.
+    """
+    if not isinstance(arch, dict) or name_of(str(arch.get("_target_"))) != "keras_json":
+        return []
+    file, layers = arch.get("file"), arch.get("layers")
+    if isinstance(file, str) and layers is not None:
+        return [problem("arch.file", "arch.layers gives the network already", got=file, fix="leave one of them out")]
+    if not isinstance(file, str):
+        if layers is None and file is None:
+            fix = "add arch.file=net.json, or arch.layers=[...]"
+            return [problem("arch.file", "a value is needed", fix=fix)]
+        arch["name"] = arch.get("name") or "keras"
+        return []
+    path = Path(file).expanduser()
+    if not path.is_file():
+        return [no_such_file("arch.file", path, got=file)]
+    try:
+        content = files.plain_json(path.read_text("utf-8"), unique=True)
+    except (OSError, ValueError) as error:
+        # What JSON says of a mistake holds its line and column.
+        fix = "give what model.to_json() writes"
+        return [problem("arch.file", f"is not JSON ({error})", got=file, fix=fix)]
+    arch |= {"file": None, "layers": json.dumps(content, separators=(",", ":")), "name": arch.get("name") or path.stem}
+    return []
+
+
+def interpolated(tree: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a configuration in which every `${key}` is that key's value.
+
+    A name counts from the top, `${.key}` is a neighbour, `${..key}` one section further up. A text that is one reference
+    takes the value as it is; inside a longer text it is written out. `=0.1*${key}` is computed.
+
+    Raises:
+        ConfigError: With a sentence for every reference that is not a key, leads nowhere or to itself.
+    """
+    problems: list[str] = []
+    state = _State(tree, problems)
+    result = {key: state.value(value, (str(key),)) for key, value in tree.items()}
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return result
+
+
+class _State:
+    """A tree, what is being resolved, and how many values were made."""
+
+    def __init__(self, tree: dict[str, Any], problems: list[str]) -> None:
+        self._tree, self._problems = tree, problems
+        self._open: list[tuple[str, ...]] = []
+        self._made = 0
+
+    def value(self, value: Any, path: tuple[str, ...]) -> Any:
+        self._made += 1
+        if self._made > MOST_NODES:
+            raise ConfigError(
+                problem("configuration", f"stands for more than {MOST_NODES:,} values", fix="make it smaller")
+            )
+        if isinstance(value, dict):
+            return {key: self.value(item, (*path, str(key))) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item, (*path, str(index))) for index, item in enumerate(value)]
+        return self._text(value, path) if isinstance(value, str) and "${" in value else value
+
+    def _text(self, text: str, path: tuple[str, ...]) -> Any:
+        whole = _REFERENCE.fullmatch(text)
+        if whole:
+            return self._referred(whole[1], path)
+        written = _REFERENCE.sub(lambda match: str(self._referred(match[1], path)), text)
+        if len(written) > _MOST_TEXT:
+            self._wrong(path, f"stands for more than {_MOST_TEXT:,} letters", text)
+            return ""
+        if _REFERENCE.sub("", text).replace("\\${", "").count("${"):
+            self._wrong(path, "an interpolation names a key", text)
+        if text.startswith("="):
+            return self._computed(written[1:], path)
+        return written.replace("\\${", "${")
+
+    def _computed(self, text: str, path: tuple[str, ...]) -> Any:
+        if self._problems:
+            # What it refers to is wrong already.
+            return text
+        try:
+            return formulas.value(text)
+        except ConfigError as error:
+            self._problems += [one.replace("formula:", f"{'.'.join(path)}:", 1) for one in error.problems]
+            return text
+
+    def _referred(self, name: str, path: tuple[str, ...]) -> Any:
+        if not _KEY.fullmatch(name):
+            return self._wrong(path, "an interpolation names a key", f"${{{name}}}")
+        dots = len(name) - len(name.lstrip("."))
+        if dots > len(path):
+            return self._wrong(path, "an interpolation leads out of the configuration", f"${{{name}}}")
+        base = path[: len(path) - dots] if dots else ()
+        target = (*base, *name.lstrip(".").split("."))
+        if target in self._open or target == path:
+            return self._wrong(path, "an interpolation leads to itself", f"${{{name}}}")
+        node: Any = self._tree
+        for part in target:
+            if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+                node = node[int(part)]
+            elif isinstance(node, dict) and part in node:
+                node = node[part]
+            else:
+                return self._wrong(path, "an interpolation names a key that is not there", f"${{{name}}}")
+        self._open.append(target)
+        try:
+            return self.value(node, target)
+        finally:
+            self._open.pop()
+
+    def _wrong(self, path: tuple[str, ...], wrong: str, got: str) -> None:
+        fix = "write ${key} or ${section.key}; the environment and functions are not read"
+        self._problems.append(problem(".".join(path), wrong, got=got, fix=fix))

@@ -14,7 +14,8 @@ from mlpipe.data.augment import batches, geometry, paired
 from mlpipe.data.augment.batches import DeviceStep
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.loading import portable
-from mlpipe.data.loading.loaders import Draw, FoldData, collating_of
+from mlpipe.data.loading.collating import collating_of
+from mlpipe.data.loading.loaders import Draw, FoldData
 from mlpipe.data.sampling import WHOLE, Sampling, Shard
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task

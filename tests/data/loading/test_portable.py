@@ -17,7 +17,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from mlpipe.config.components import Component
-from mlpipe.data.augment import libraries, paired, paired_targets, samples
+from mlpipe.data.augment import libraries, paired, samples
 from mlpipe.data.loading import portable
 from mlpipe.data.loading.portable import OwnStep
 
@@ -79,7 +79,7 @@ def test_every_step_does_the_same_after_a_journey(node: dict[str, Any]) -> None:
     for adapt, of, others in (
         (lambda name, made: libraries.adapt(made), samples.apply, ()),
         (paired.adapt, paired.apply, (MASKS,)),
-        (paired_targets.adapt, paired_targets.apply, (IMAGES[::-1],)),
+        (partial(paired.adapt, of_images=True), partial(paired.apply, of_images=True), (IMAGES[::-1],)),
     ):
         try:
             step = adapt(target, component.build())

@@ -16,7 +16,7 @@ from mlpipe.config.components import Component
 from mlpipe.config.overrides import tagged
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources, tags, task
-from mlpipe.data.cache import joined, packs
+from mlpipe.data.cache import packs, variant_packs
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sources.targets import target_files
@@ -240,7 +240,7 @@ def pack_of(
     of_bases = [_packed(run_config, one, preprocessing, workers, progress, most) for one in of.bases or (of,)]
     for one, pack in zip(of.bases or (of,), of_bases, strict=True):
         _tell_unreadable(one, pack, set() if told is None else told)
-    return joined.joined(of, of_bases) if of.bases else of_bases[0]
+    return variant_packs.joined(of, of_bases) if of.bases else of_bases[0]
 
 
 def unreadable_allowed(run_config: RunConfig, of: Task) -> int:

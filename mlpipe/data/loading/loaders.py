@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mlpipe.data.cache.packs import Pack
-from mlpipe.data.loading import portable, worker_life
+from mlpipe.data.loading import processes
 from mlpipe.data.loading.collating import Batch, collating_of
 from mlpipe.data.sampling import (
     WHOLE,
@@ -187,13 +187,13 @@ def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -
         dataset: Answers each with a batch.
         workers: Loader processes.
     """
-    workers = portable.workers_for(dataset, workers)
+    workers = processes.workers_for(dataset, workers)
     return DataLoader(
         dataset,
         batch_size=None,
         sampler=sampler,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=worker_life.begin,
+        worker_init_fn=processes.begin,
         pin_memory=torch.cuda.is_available(),
     )

@@ -13,8 +13,7 @@ import numpy as np
 
 from mlpipe import files
 from mlpipe.data import spelling, task
-from mlpipe.data.sources.final_task import finished
-from mlpipe.data.sources.source import ByName
+from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import array_labels
 from mlpipe.data.sources.targets.array_labels import Labels
 from mlpipe.data.sources.targets.missing_labels import Missing

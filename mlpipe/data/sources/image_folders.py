@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 
 from mlpipe.data import task
 from mlpipe.data.sources.error_lists import raise_some
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.file_headers import Look
 from mlpipe.data.sources.listings.image_pairs import InParts, Names, Pair, in_parts, size_problem
 from mlpipe.data.sources.listings.path_groups import groups_of
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.listings.table_rows import relative
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Row, Task
 from mlpipe.errors import DataError, problem

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from mlpipe.data.sources.final_task import finished
 from mlpipe.data.sources.listings.image_pairs import Names, in_parts
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
+from mlpipe.data.sources.source import finished
 from mlpipe.data.sources.targets.masked_pairs import MaskedImages, Reading, of_pairs
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem

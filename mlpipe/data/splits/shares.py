@@ -14,7 +14,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.splits.dealing import Ints, deal_rows, grouped, levels_of, units_of
+from mlpipe.data.splits.assignment import Ints, deal_rows, grouped, levels_of, units_of
 from mlpipe.data.task import Samples
 from mlpipe.errors import DataError, problem
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol
@@ -399,12 +399,30 @@ def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
                 target[...] = given
 
 
-def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:
-    """Predictions of all slices, in their order, as one array of shape (channels, *grid.extent), overlaps averaged."""
-    joined: npt.NDArray[np.float32] | None = None
-    for index, prediction in enumerate(predictions):
-        if joined is None:
-            joined = np.zeros((len(prediction), *grid.extent), np.float32)
-        put(joined, grid, index, prediction)
-    assert joined is not None
-    return joined
+@dataclass(frozen=True)
+class Cuts:
+    """All slices of a part, counted through its sets.
+
+    Attributes:
+        part: `train` or `test`.
+        sets: The slice sets.
+        shape: The volume's spatial shape.
+    """
+
+    part: str
+    sets: Sequence[SliceSet]
+    shape: tuple[int, ...]
+
+    @cached_property
+    def grids(self) -> list[Grid]:
+        """The slices of each set."""
+        return [Grid(one, self.shape) for one in self.sets]
+
+    @cached_property
+    def places(self) -> dict[str, tuple[Grid, int]]:
+        """The set and the number of every sample by its id, such as `train/yz/00017`."""
+        found = dict[str, tuple[Grid, int]]()
+        for grid in self.grids:
+            digits = max(5, len(str(len(grid) - 1)))
+            found |= {f"{self.part}/{grid.cut.name}/{at:0{digits}}": (grid, at) for at in range(len(grid))}
+        return found

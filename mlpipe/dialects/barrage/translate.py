@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.barrage import schema
-from mlpipe.dialects.barrage.collected import Work, keys_of
 from mlpipe.dialects.barrage.sections.model import translate_dataset, translate_model
 from mlpipe.dialects.barrage.sections.services import translate_services
 from mlpipe.dialects.barrage.sections.solver import translate_solver
+from mlpipe.dialects.barrage.state import Work, keys_of
 from mlpipe.dialects.translation import Translation
 
 

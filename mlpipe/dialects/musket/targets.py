@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects.musket import schema
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home, with_numbers
 from mlpipe.dialects.musket.sections import hyperparameters
 from mlpipe.dialects.musket.sections.data import additions, calls, outputs_of, parts_of
 from mlpipe.dialects.musket.sections.heads import task_keys
+from mlpipe.dialects.musket.state import Work
 from mlpipe.errors import ConfigError
 
 

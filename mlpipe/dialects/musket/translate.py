@@ -8,11 +8,11 @@ from typing import Any
 from mlpipe.config.recipe_file import as_text
 from mlpipe.dialects import names
 from mlpipe.dialects.musket import schema
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home, united, with_numbers
 from mlpipe.dialects.musket.sections import callbacks, heads, hyperparameters, imgaug, losses, masks
 from mlpipe.dialects.musket.sections.data import translate_data, translate_split
 from mlpipe.dialects.musket.sections.stages import translate_stages
+from mlpipe.dialects.musket.state import Work
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of

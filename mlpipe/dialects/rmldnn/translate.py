@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mlpipe.dialects.rmldnn import network, schema
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.data import translate_data
 from mlpipe.dialects.rmldnn.sections.training import translate_loss, translate_optimizer
+from mlpipe.dialects.rmldnn.state import Work
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError
 

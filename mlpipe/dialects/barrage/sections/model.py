@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.dialects import rules
-from mlpipe.dialects.barrage.collected import Work
 from mlpipe.dialects.barrage.sections import keras_names
+from mlpipe.dialects.barrage.state import Work
 from mlpipe.errors import did_you_mean, listing
 
 _REDUCTIONS = ("auto", "sum_over_batch_size")

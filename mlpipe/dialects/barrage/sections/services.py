@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.barrage.collected import Work
 from mlpipe.dialects.barrage.sections.solver import monitor
+from mlpipe.dialects.barrage.state import Work
 
 _BOARD = (
     "log_dir", "histogram_freq", "write_graph", "write_images", "write_steps_per_second", "update_freq", "profile_batch",

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.barrage.collected import Work
 from mlpipe.dialects.barrage.sections import keras_names
+from mlpipe.dialects.barrage.state import Work
 from mlpipe.dialects.rules import Rule, flag, maybe, number, text
 from mlpipe.errors import did_you_mean, listing
 

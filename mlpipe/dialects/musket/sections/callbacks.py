@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import losses
+from mlpipe.dialects.musket.state import Work
 from mlpipe.names import path_of
 
 _KNOWN = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import imgaug
+from mlpipe.dialects.musket.state import Work
 from mlpipe.errors import did_you_mean, listing
 
 # As in `mlpipe.data.items.preprocessors`, which this package does not know.

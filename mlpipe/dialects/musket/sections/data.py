@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections.chains import translate_chain
 from mlpipe.dialects.musket.sections.heads import task_keys
+from mlpipe.dialects.musket.state import Work
 from mlpipe.errors import did_you_mean, listing
 
 # `mlpipe.data.items.sets`, whose sets need no function of the project's.

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket.collected import ACTIVATIONS, Work
 from mlpipe.dialects.musket.sections import masks
+from mlpipe.dialects.musket.state import ACTIVATIONS, Work
 from mlpipe.errors import did_you_mean, listing
 
 # The names that outputs have in Keras's logs, counted from 1, and here, counted from 0.

@@ -9,7 +9,7 @@ from typing import Any
 
 from mlpipe import formulas
 from mlpipe.config.recipe_file import as_text
-from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.musket.state import Work
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 KEYS = ("hyperparameters", "max_evals")

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.musket.state import Work
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.sections import heads, masks
+from mlpipe.dialects.musket.state import Work
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlpipe.dialects import names
-from mlpipe.dialects.musket.collected import Work
+from mlpipe.dialects.musket.state import Work
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 

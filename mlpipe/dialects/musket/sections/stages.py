@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.sections import callbacks, losses
 from mlpipe.dialects.musket.sections.callbacks import Callbacks
+from mlpipe.dialects.musket.state import Work
 from mlpipe.names import path_of
 
 _KEYS = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.images import translate_target_arrays, translate_target_images
 from mlpipe.dialects.rmldnn.sections.masks import (
     check_moves,
@@ -14,6 +13,7 @@ from mlpipe.dialects.rmldnn.sections.masks import (
 from mlpipe.dialects.rmldnn.sections.pde import refuse_generated_keys, translate_generated
 from mlpipe.dialects.rmldnn.sections.slicing import translate_slices
 from mlpipe.dialects.rmldnn.sections.transforms import refuse_moves, translate_transforms
+from mlpipe.dialects.rmldnn.state import Work
 
 # Keys that belong to what this version has not.
 _LATER = {

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mlpipe.dialects.rmldnn import schema
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.masks import check_moves, require_targets
 from mlpipe.dialects.rmldnn.sections.pde import translate_burgers
 from mlpipe.dialects.rmldnn.sections.transforms import listed_of, refuse_moves, translate_transforms
+from mlpipe.dialects.rmldnn.state import Work
 
 _PATHS = (
     ("input_path", "train"), ("target_path", "train_targets"), ("test_input_path", "test"),

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.transforms import COLOURS, listed_of, translate_transforms
+from mlpipe.dialects.rmldnn.state import Work
 
 # How far a value may lie from a whole number to be meant as it: std 0.00392 is 1/255 in three digits only.
 _NEAR = 0.15

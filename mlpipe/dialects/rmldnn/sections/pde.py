@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.transforms import translate_transforms
+from mlpipe.dialects.rmldnn.state import Work
 
 # The keys that generated data has, and where they go.
 _PLACES = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.masks import check_moves, classes_and_values, note_masks, require_targets
 from mlpipe.dialects.rmldnn.sections.transforms import (
     RANDOM,
@@ -14,6 +13,7 @@ from mlpipe.dialects.rmldnn.sections.transforms import (
     refuse_moves,
     translate_transforms,
 )
+from mlpipe.dialects.rmldnn.state import Work
 
 _LISTS = ("sizes", "padding", "padded_sizes", "strides")
 _NOT_USED = ("batch_size", "preload", "grayscale", "input_grayscale", "target_grayscale")

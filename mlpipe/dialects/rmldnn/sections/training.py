@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.dialects.rmldnn import schema
-from mlpipe.dialects.rmldnn.collected import Work
 from mlpipe.dialects.rmldnn.sections.images import translate_image_loss
 from mlpipe.dialects.rmldnn.sections.masks import translate_mask_loss
+from mlpipe.dialects.rmldnn.state import Work
 
 _ADAM = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.999, "weight_decay": 0.0, "eps": 1e-8, "amsgrad": False}
 _SGD = {"learning_rate": 0.01, "momentum": 0.0, "weight_decay": 0.0, "dampening": 0.0, "nesterov": False}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlpipe.dialects.rmldnn.collected import Work
+from mlpipe.dialects.rmldnn.state import Work
 from mlpipe.names import path_of
 
 # Transforms that draw at random, which happen in training only.

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mlpipe.data.augment import random_choices, samples
-from mlpipe.dialects.musket.collected import Work
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.sections import imgaug
+from mlpipe.dialects.musket.state import Work
 
 
 def steps(given: Any) -> list[dict[str, Any]]:

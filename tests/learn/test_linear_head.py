@@ -19,7 +19,7 @@ from mlpipe.runs.project import Project
 
 HEAD = LinearHead(4, 3, 400)
 X, Y = load_digits(return_X_y=True)
-X, Y = X[:300], Y[:300]
+X, Y = X[:160], Y[:160]
 ALONE = [str(number) for number in range(len(X))]
 
 

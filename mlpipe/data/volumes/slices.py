@@ -385,18 +385,22 @@ def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
         if not grid.overlaps:
             place[...] = values
             return
+        # A slice is taken apart into pieces that it is the first to write, and pieces that others wrote before. Each place
+        # gets the prediction times its share (one over the number of slices there), one factor for each axis with overlaps,
+        # so that the mean is there when the last slice is. No second array counts, and the first writer reads nothing:
+        # the file of a large volume need not be filled with zeros first.
         shares = grid.shares(region)
         for piece, is_first in grid.pieces(index):
-            given, target = values[(slice(None), *piece)], place[(slice(None), *piece)]
+            added, target = values[(slice(None), *piece)], place[(slice(None), *piece)]
             own = [share[tuple(part if size > 1 else slice(None) for part, size in zip(piece, share.shape, strict=True))]
                    for share in shares]  # fmt: skip
             for number, share in enumerate(own):
                 is_last = is_first and number == len(own) - 1
-                given = np.multiply(given, share, out=target if is_last else given if number else None)
+                added = np.multiply(added, share, out=target if is_last else added if number else None)
             if not is_first:
-                target += given
+                target += added
             elif not own:
-                target[...] = given
+                target[...] = added
 
 
 @dataclass(frozen=True)

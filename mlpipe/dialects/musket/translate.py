@@ -57,6 +57,9 @@ def translate(
     Raises:
         ConfigError: With a sentence for every problem.
     """
+    # Formulas need the values of hyperparameters, types need formulas that are filled in, and sections need types: hence
+    # this order. What is ill-typed is left out here, and what only follows from that is not told in the end. Each section
+    # notes what is wrong with it and goes on, so that all is told at once.
     texts: list[str] = []
     written, values = with_numbers(united(source, home.common()), found=texts), values or {}
     searched, wrong = hyperparameters.read(written)

@@ -96,6 +96,8 @@ def _rate(work: Work, rate: Any, decay: Any) -> None:
 
 
 def _schedule(work: Work, block: Mapping[str, Any]) -> None:
+    # A schedule of Keras has a native twin, which begins with the rate that the schedule begins with. One of the user's own
+    # computes the rate itself: it is called at each step, and multiplies a rate of 1.
     key, path = f"{_RATE}.import", block["import"]
     name = keras_names.last_part(path)
     if name is None:

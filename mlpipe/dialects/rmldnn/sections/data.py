@@ -25,6 +25,9 @@ _LATER = {
 
 def translate_data(work: Work) -> None:
     """The task, its images, their steps and batches."""
+    # Equations and slicers have keys of their own and refuse the others' first; the rest differs in what inputs are times what
+    # targets are. Masks are asked for before target images: both are images, and only the loss or the network tells
+    # them apart (`work.is_of_masks`).
     data = work.section("data")
     inputs, targets = _types(work)
     if inputs == "pde":

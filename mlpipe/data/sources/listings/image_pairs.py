@@ -98,11 +98,13 @@ def in_parts(
     Raises:
         DataError: When a folder is missing, or images and masks are no pairs.
     """
+    if not any(folder is not None for folder in images.values()):
+        raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
     found = InParts({"type": "folders"}, [], [], [], [])
-    for part, given in images.items():
-        if given is None:
+    for part, folder in images.items():
+        if folder is None:
             continue
-        base, partners = opened(given, data_dir, f"task.{part}"), masks[part]
+        base, partners = opened(folder, data_dir, f"task.{part}"), masks[part]
         found.source[part] = str(base)
         found.bases.append(base)
         files = images_in(base, f"task.{part}", strict)
